@@ -1,0 +1,30 @@
+"""histoweave: tissue domains from spatial transcriptomics, and gene expression from H&E images.
+
+The rooms load on first use, so that ``import histoweave`` stays fast and loads no torch:
+
+- ``io`` read sections; ``datasets`` tissue with known truth
+- ``pp`` counts to features; ``gr`` sparse spatial graphs
+- ``models`` the published methods; ``tl`` domains and what follows from them
+- ``metrics`` agreement, spatial continuity; ``pl`` plots; ``report`` the HTML report
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+
+__all__ = ["datasets", "gr", "io", "metrics", "models", "nn", "pl", "pp", "report", "tl", "train"]
+
+try:
+    __version__ = version("histoweave")
+except PackageNotFoundError:  # a source tree on the path, not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return import_module(f"histoweave.{name}")
+    raise AttributeError(f"module 'histoweave' has no attribute {name!r}. Rooms: {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,34 @@
+"""Every key that histoweave reads from or writes to AnnData, in one place."""
+
+
+class Keys:
+    """Names of AnnData slots. Functions take them as defaults, so that each can be changed by the caller."""
+
+    # read
+    SPATIAL = "spatial"  # obsm: spot centres (x, y)
+    SECTION = "section"  # obs: which tissue slice
+    PATIENT = "patient"  # obs: donor
+    LIBRARY = "library_id"  # obs: squidpy's word for section
+    COUNTS = "counts"  # layers: raw counts, where X holds something else
+
+    # genes
+    GENE_ID = "gene_id"  # var: Ensembl identifier without version
+    GENE_SYMBOL = "gene_symbol"  # var: display name
+    GENE_SPECIES = "species"  # uns["histoweave"]["genes"]: guessed from the identifiers
+
+    # graph, named as squidpy names them
+    CONNECTIVITIES = "spatial_connectivities"
+    DISTANCES = "spatial_distances"
+    NEIGHBORS = "spatial_neighbors"
+
+    # results
+    EMBEDDING = "X_spamask"  # obsm
+    DENOISED = "denoised"  # obsm: DataFrame, log1p_cp10k
+    DOMAIN = "domain"  # obs: categorical
+    CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
+    MARKERS = "domain_markers"  # uns: tidy DataFrame
+
+    # provenance: everything of ours in uns lives under this one name
+    UNS = "histoweave"
+    SCALE = "scale"  # uns["histoweave"]["scale"]: matrix name -> counts | log1p_cp10k
+    COORDINATES = "coordinates"  # uns["histoweave"]["coordinates"]: unit, mpp, pitch

@@ -1,0 +1,79 @@
+"""Device choice, seeding, the logger and the progress bar."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("histoweave")
+logger.addHandler(logging.NullHandler())
+
+
+def resolve_device(device: "str | torch.device" = "auto") -> "torch.device":
+    """Turn ``"auto"`` into CUDA, then MPS, then CPU; anything else is taken at its word.
+
+    Raises
+    ------
+    ValueError
+        CUDA or MPS was asked for by name and is not there.
+    """
+    import torch
+
+    if str(device) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        # sparse CSR products are missing on MPS, so "auto" does not choose it
+        return torch.device("cpu")
+    found = torch.device(device)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r} was asked for, but torch sees no CUDA device. Use device='auto' or 'cpu'.")
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'.")
+    return found
+
+
+def torch_generator(seed: int, device: "str | torch.device" = "cpu") -> "torch.Generator":
+    """Return a seeded generator; nothing in histoweave draws from global random state."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+class Advance(Protocol):
+    """What a progress bar gives to its user: a function that moves it on."""
+
+    def __call__(self, steps: int = 1, *, note: str = "") -> None:
+        """Move the bar by ``steps`` and show ``note`` beside it."""
+        ...
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
+    """Show a progress bar on stderr while the block runs; silent where stderr is no terminal.
+
+    Yields
+    ------
+    A function ``advance(steps=1, *, note="")``.
+    """
+    if not enabled or not sys.stderr.isatty():
+        yield _no_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total, note="")
+
+        def advance(steps: int = 1, *, note: str = "") -> None:
+            bar.update(task, advance=steps, note=note)
+
+        yield advance
+
+
+def _no_progress(steps: int = 1, *, note: str = "") -> None:
+    """Take the place of a bar where there is no terminal."""
