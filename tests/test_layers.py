@@ -45,7 +45,9 @@ def violations(path: Path, here: str | None) -> list[str]:
         there = room_of(module)
         if there is None or there == here:
             continue
-        allowed = here is not None and (LEVEL[there] < LEVEL[here] or (here, there) in {("datasets", "io"), ("cli", "report")})
+        allowed = here is not None and (
+            LEVEL[there] < LEVEL[here] or (here, there) in {("datasets", "io"), ("cli", "report")}
+        )
         if not allowed:
             found.append(f"{path.name} in {here or 'level 0'} imports upwards: {module}")
     return found

@@ -60,7 +60,9 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise ``FileExistsError`` where writing to ``path`` would replace something and nobody allowed it."""
     taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
     if taken and not overwrite:
-        raise FileExistsError(f"{path} already holds results. Choose another folder, or pass --overwrite / overwrite=True.")
+        raise FileExistsError(
+            f"{path} already holds results. Choose another folder, or pass --overwrite / overwrite=True."
+        )
 
 
 def _umask() -> int:

@@ -92,7 +92,9 @@ def check_counts(matrix: Any, name: str) -> None:
     if not np.isfinite(values).all():
         raise ValueError(f"{name} holds NaN or infinite values. {remedy}")
     if values.min() < 0:
-        raise ValueError(f"{name} holds negative values (smallest {values.min():g}), so it was scaled or centred. {remedy}")
+        raise ValueError(
+            f"{name} holds negative values (smallest {values.min():g}), so it was scaled or centred. {remedy}"
+        )
     if (values != np.rint(values)).any():
         looks_logged = values.max() < 30
         guess = "looks log-transformed" if looks_logged else "holds fractions, so it was normalised"

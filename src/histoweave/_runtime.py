@@ -30,9 +30,13 @@ def resolve_device(device: "str | torch.device" = "auto") -> "torch.device":
         return torch.device("cpu")
     found = torch.device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={str(device)!r} was asked for, but torch sees no CUDA device. Use device='auto' or 'cpu'.")
+        raise ValueError(
+            f"device={str(device)!r} was asked for, but torch sees no CUDA device. Use device='auto' or 'cpu'."
+        )
     if found.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'.")
+        raise ValueError(
+            "device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'."
+        )
     return found
 
 
