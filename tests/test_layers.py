@@ -38,7 +38,7 @@ def violations(path: Path, here: str | None) -> list[str]:
     found = []
     for module in imported_modules(path):
         top = module.split(".")[0]
-        if here in NO_TORCH and top == "torch" or here in NO_ANNDATA and top == "anndata":
+        if (here in NO_TORCH and top == "torch") or (here in NO_ANNDATA and top == "anndata"):
             found.append(f"{path.name} in {here} imports {module}")
         if top != "histoweave":
             continue
@@ -58,7 +58,7 @@ def test_imports_go_downwards():
     for path in ROOT.rglob("*.py"):
         relative = path.relative_to(ROOT)
         here = relative.parts[0] if len(relative.parts) > 1 else None
-        if relative.name == "__init__.py" and here is None or relative.name == "__main__.py":
+        if (relative.name == "__init__.py" and here is None) or relative.name == "__main__.py":
             continue  # the front door names every room
         assert here is None or here in LEVEL, f"{relative}: a room that DESIGN.md does not know"
         found += violations(path, here)
