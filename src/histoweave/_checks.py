@@ -18,7 +18,7 @@ def _listed(names: Iterable[Any], limit: int = 8) -> str:
 
 
 def check_adata(adata: Any) -> None:
-    """Raise ``TypeError`` unless ``adata`` is an AnnData, ``ValueError`` when it is empty or has repeated spot names."""
+    """Raise ``TypeError`` unless ``adata`` is an AnnData, ``ValueError`` when it has no spots or repeated names."""
     if not isinstance(adata, AnnData):
         raise TypeError(f"Expected an AnnData, got {type(adata).__name__}. Read files with histoweave.io first.")
     if adata.n_obs == 0:
@@ -66,7 +66,7 @@ def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray
         raise ValueError(
             f"adata.obsm[{spatial_key!r}] must have shape (n_spots, 2) or (n_spots, 3), got {spatial.shape}."
         )
-    bad = ~np.isfinite(spatial).all(axis=1)
+    bad: np.ndarray = ~np.isfinite(spatial).all(axis=1)
     if bad.any():
         raise ValueError(
             f"{bad.sum():,} of {len(bad):,} spots have NaN or infinite coordinates in adata.obsm[{spatial_key!r}], "
@@ -84,7 +84,7 @@ def check_counts(matrix: Any, name: str) -> None:
     """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero."""
     values = matrix.data if issparse(matrix) else np.asarray(matrix).ravel()
     remedy = (
-        "Raw counts are needed: put them into adata.layers['counts'] (or pass layer=), or, where the matrix is log1p of "
+        "Raw counts are needed: put them into adata.layers['counts'] (or pass layer=), or, where this is log1p of "
         f"counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: 'log1p_cp10k'}}}}."
     )
     if values.size == 0 or not values.any():
