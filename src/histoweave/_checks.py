@@ -66,7 +66,7 @@ def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray
         raise ValueError(
             f"adata.obsm[{spatial_key!r}] must have shape (n_spots, 2) or (n_spots, 3), got {spatial.shape}."
         )
-    bad: np.ndarray = ~np.isfinite(spatial).all(axis=1)
+    bad = np.asarray(~np.isfinite(spatial).all(axis=1))
     if bad.any():
         raise ValueError(
             f"{bad.sum():,} of {len(bad):,} spots have NaN or infinite coordinates in adata.obsm[{spatial_key!r}], "
