@@ -1,9 +1,14 @@
 """Fixtures that several rooms share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +18,64 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real tissue is absent: set HISTOWEAVE_DATA to the folder that holds dlpfc/, her2st/, starmap/")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def written_section() -> Callable[..., AnnData]:
+    """Make a section that carries everything ``tl`` writes, from numpy alone, for rooms that only read AnnData."""
+    return _written_section
+
+
+def _written_section(*, n_side: int = 12, n_domains: int = 4, image: bool = True, name: str = "S1") -> AnnData:
+    """Stripes of domains on a square grid of ``n_side ** 2`` spots, pitch 50 pixels of 2 microns.
+
+    Gene i marks stripe i. The image is 1/10 of the coordinates. Spot 0 has no domain.
+    """
+    rng = np.random.default_rng(0)
+    rows, columns = np.divmod(np.arange(n_side**2), n_side)
+    domain = columns * n_domains // n_side
+    genes = range(n_domains + 2)
+    rate = np.full((n_side**2, n_domains + 2), 1.0)
+    rate[np.arange(n_side**2), domain] = 9.0
+    counts = rng.poisson(rate).astype(np.float32)
+    names = [str(i + 1) for i in range(n_domains)]
+    adata = AnnData(
+        csr_matrix(counts),
+        obs=pd.DataFrame(index=[f"spot{i}-1" for i in range(n_side**2)]),
+        var=pd.DataFrame(
+            {"gene_symbol": [f"SYM{i}" for i in range(n_domains + 2)]},
+            index=[f"ENSG{i:011}" for i in range(n_domains + 2)],
+        ),
+    )
+    codes = domain.copy()
+    codes[0] = -1
+    adata.obs["domain"] = pd.Categorical.from_codes(codes, categories=names)
+    adata.obs["domain_confidence"] = rng.uniform(0.4, 1.0, adata.n_obs)
+    adata.obs["section"] = pd.Categorical([name] * adata.n_obs)
+    adata.obsm["spatial"] = np.column_stack([200 + 50 * columns, 100 + 50 * rows]).astype(float)
+    adata.obsm["X_umap"] = np.column_stack([domain, rows]) + rng.normal(0, 0.2, (adata.n_obs, 2))
+    cp10k = 1e4 * rate / rate.sum(axis=1, keepdims=True)
+    adata.obsm["denoised"] = pd.DataFrame(np.log1p(cp10k), index=adata.obs_names, columns=adata.var_names)
+    if image:
+        pixels = rng.integers(180, 230, (80, 90, 3), dtype=np.uint8)
+        factors = {"tissue_lowres_scalef": 0.1, "tissue_hires_scalef": 0.3, "spot_diameter_fullres": 27.5}
+        adata.uns["spatial"] = {name: {"images": {"lowres": pixels}, "scalefactors": factors}}
+    markers = [
+        (names[d], adata.var_names[g], f"SYM{g}", 5.0 - rank, 2.0, 1e-6, 0.99, 0.6)
+        for d in range(n_domains)
+        for rank, g in enumerate([d, n_domains])
+    ]
+    columns_of = ["domain", "gene", "symbol", "score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]
+    adata.uns["domain_markers"] = pd.DataFrame(markers, columns=columns_of)
+    epochs = np.arange(1, 11)
+    change = np.r_[np.nan, 1.0 / epochs[1:] ** 2]  # the first epoch has nothing to compare with
+    history = pd.DataFrame({"run": 0, "epoch": epochs, "loss": 2.0 / epochs, "feature_loss": 1.0 / epochs})
+    history = history.assign(edge_loss=1.0 / epochs, embedding_change=change)
+    adata.uns["histoweave"] = {
+        "scale": {"X": "counts", "denoised": "log1p_cp10k"},
+        "coordinates": {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0},
+        "spamask": {"version": "0.1.0", "seed": 3, "config": {"n_latent": 16}, "features": {"kind": "pca"},
+                    "n_epochs": 10, "stopped": "converged", "wall_s": 1.5, "history": history},
+        "domain": {"n_domains": n_domains, "method": "eee", "seed": 3, "refined": True},
+    }  # fmt: skip
+    return adata

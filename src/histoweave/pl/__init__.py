@@ -1,1 +1,26 @@
-"""TODO."""
+"""Plots of what was written into AnnData: domains on the tissue, embeddings, genes raw and denoised, markers, training.
+
+Every function takes and returns matplotlib ``Axes``, shows nothing and changes no global setting. Nothing here needs a
+live model or torch, so a saved ``.h5ad`` can be plotted on a laptop; matplotlib itself is imported on the first plot.
+"""
+
+from histoweave.pl._embedding import embedding
+from histoweave.pl._genes import denoised, gene
+from histoweave.pl._markers import marker_dotplot
+from histoweave.pl._palette import UNLABELLED, domain_colors, domain_palette
+from histoweave.pl._spatial import confidence, domains, domains_grid
+from histoweave.pl._training import training
+
+__all__ = [
+    "UNLABELLED",
+    "confidence",
+    "denoised",
+    "domain_colors",
+    "domain_palette",
+    "domains",
+    "domains_grid",
+    "embedding",
+    "gene",
+    "marker_dotplot",
+    "training",
+]

@@ -1,0 +1,135 @@
+"""Categorical colours that stay apart for people with a colour vision deficiency."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+UNLABELLED = "#d9d9d9"
+"""Grey of spots without a domain."""
+
+# Seven colours of Okabe and Ito (2008), in the order that keeps neighbours apart; black is left out, because on a
+# stained image it reads as tissue. The rest was found by repeatedly taking the sRGB colour (chroma below 72, CIE L*
+# 18-90) whose smallest CIELAB distance to all colours before it, to white and to grey is largest, in normal vision and
+# in the three dichromacies of Machado et al. (2009, severity 1.0) alike; then put into the order in which colours i and
+# i + 1, and i and i + 2, differ most. Domains are numbered by position, so these are the ones that touch.
+# tests/pl/test_palette.py measures the distances.
+_COLORS = (
+    "#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#cc79a7", "#f0e442", "#009e73", "#3c2d00",
+    "#87b45a", "#a5e1ff", "#0f1e87", "#3cd287", "#9687ff", "#4b2d78", "#96003c", "#b4b4d2",
+    "#a53c78", "#4bffa5", "#f03c69", "#695ad2", "#d2a5a5", "#875a2d", "#b4f078", "#69004b",
+)  # fmt: skip
+
+
+def domain_palette(n: int) -> list[str]:
+    """Colours for ``n`` domains: colour ``i`` is the same whatever ``n`` is.
+
+    The first 24 can be told apart in deuteranopia, protanopia and tritanopia: any two differ by a CIELAB distance of
+    at least 13, neighbours in the list by at least 26. Beyond 24 no set of flat colours can be told apart; the list
+    then repeats mixed with white, and after that mixed with black.
+
+    Parameters
+    ----------
+    n
+        How many colours, at most 72.
+
+    Returns
+    -------
+    Hexadecimal sRGB colours, ``n`` of them.
+
+    Raises
+    ------
+    ValueError
+        ``n`` is negative or more than 72.
+
+    References
+    ----------
+    Okabe, Ito (2008), Color Universal Design. Machado, Oliveira, Fernandes (2009), doi:10.1109/TVCG.2009.113.
+
+    Examples
+    --------
+    >>> domain_palette(3)
+    ['#0072b2', '#e69f00', '#56b4e9']
+    """
+    limit = 3 * len(_COLORS)
+    if not 0 <= n <= limit:
+        raise ValueError(
+            f"A palette has 0 to {limit} colours, got {n}. A column with so many categories is not made of domains; "
+            "pass palette= with your own colours."
+        )
+    lighter = [_mixed(color, 255, 0.5) for color in _COLORS]
+    darker = [_mixed(color, 0, 0.4) for color in _COLORS]
+    return [*_COLORS, *lighter, *darker][:n]
+
+
+def _mixed(color: str, with_level: int, share: float) -> str:
+    """Mix a colour with white (255) or black (0)."""
+    levels = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(level * (1 - share) + with_level * share):02x}" for level in levels)
+
+
+def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str, str] | None = None) -> dict[str, str]:
+    """Colour of each category of ``obs[key]``; ``adata`` is only read.
+
+    Parameters
+    ----------
+    adata
+        ``obs[key]`` holds categories. ``uns[f"{key}_colors"]``, scanpy's place for colours, is honoured when it holds
+        one colour for each of them.
+    key
+        Column of ``obs``.
+    palette
+        Colours in the order of the categories, or a dict from category to colour; wins over what is stored.
+
+    Returns
+    -------
+    Category (as text) -> colour, in the order of the categories.
+
+    Raises
+    ------
+    ValueError
+        ``palette`` has too few colours or misses a category.
+    """
+    names = [str(name) for name in as_categories(adata, key).categories]
+    if isinstance(palette, Mapping):
+        missing = [name for name in names if name not in palette]
+        if missing:
+            raise ValueError(
+                f"palette has no colour for {', '.join(map(repr, missing[:8]))} of adata.obs[{key!r}]. "
+                f"It has colours for: {', '.join(map(repr, list(palette)[:8])) or 'nothing'}. Add the missing ones."
+            )
+        return {name: palette[name] for name in names}
+    if palette is not None:
+        if len(palette) < len(names):
+            raise ValueError(
+                f"palette has {len(palette)} colours, but adata.obs[{key!r}] has {len(names)} categories. "
+                "Pass one colour each, or leave palette out."
+            )
+        return dict(zip(names, palette, strict=False))
+    stored = adata.uns.get(f"{key}_colors")
+    if stored is not None and len(stored) == len(names):
+        return dict(zip(names, map(str, stored), strict=True))
+    return dict(zip(names, domain_palette(len(names)), strict=True))
+
+
+def as_categories(adata: AnnData, key: str) -> pd.Categorical:
+    """Return ``obs[key]`` as a categorical of text; whole numbers sort as numbers, not as text."""
+    column = adata.obs[key]
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        column = pd.Series(pd.Categorical(column))
+    names = [_name(category) for category in column.cat.categories]
+    codes = column.cat.codes.to_numpy()
+    if not isinstance(adata.obs[key].dtype, pd.CategoricalDtype) and all(name.isdigit() for name in names):
+        order = np.argsort([int(name) for name in names], kind="stable")
+        place = np.empty(len(order), dtype=int)
+        place[order] = np.arange(len(order))
+        codes = np.where(codes >= 0, place[codes], -1) if len(place) else codes
+        names = [names[i] for i in order]
+    return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype=object))
+
+
+def _name(category: object) -> str:
+    """Name a category; a column of whole numbers that was read as float (missing values do that) loses its '.0'."""
+    is_whole = isinstance(category, float) and category.is_integer()
+    return str(int(category)) if isinstance(category, float) and is_whole else str(category)

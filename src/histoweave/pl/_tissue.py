@@ -1,0 +1,99 @@
+"""Where the spots of a section are, how far apart, and which image lies under them (``report`` reads it here too)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from anndata import AnnData
+from scipy.spatial import cKDTree
+
+from histoweave._checks import check_adata, check_obs_key, check_spatial
+from histoweave._keys import Keys
+
+
+@dataclass(frozen=True)
+class TissueImage:
+    """An image of the tissue and how it lies in the coordinates of the spots."""
+
+    pixels: np.ndarray  # (height, width, 3 or 4), uint8 or float in [0, 1]
+    scale: float  # image pixels per coordinate unit
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom, top in coordinate units, y down, as ``imshow(extent=...)`` wants it."""
+        height, width = self.pixels.shape[:2]
+        return 0.0, width / self.scale, height / self.scale, 0.0
+
+
+def tissue_image(adata: AnnData, *, library_key: str | None = None) -> TissueImage | None:
+    """Return the image of a section from ``uns["spatial"]``, the larger of hires and lowres, or ``None``.
+
+    With images of several libraries, the one that ``obs[library_key]`` names is taken; none if it is not unique.
+    """
+    stored = adata.uns.get(Keys.SPATIAL)
+    if not isinstance(stored, dict) or not stored:
+        return None
+    library = _library(adata, list(stored), library_key)
+    if library is None or not isinstance(stored[library], dict):
+        return None
+    images, factors = stored[library].get("images") or {}, stored[library].get("scalefactors") or {}
+    names = [name for name in images if f"tissue_{name}_scalef" in factors]
+    if not names:
+        return None
+    name = max(names, key=lambda name: float(factors[f"tissue_{name}_scalef"]))
+    pixels = np.asarray(images[name])
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return TissueImage(pixels, float(factors[f"tissue_{name}_scalef"]))
+
+
+def _library(adata: AnnData, stored: list[str], library_key: str | None) -> str | None:
+    key = library_key if library_key is not None else library_column(adata)
+    named = [str(name) for name in adata.obs[key].dropna().unique()] if key is not None else []
+    if len(named) == 1 and named[0] in stored:
+        return named[0]
+    # with one image and spots of one section there is nothing to choose, whatever the names are
+    return stored[0] if len(stored) == 1 and len(named) <= 1 else None
+
+
+def library_column(adata: AnnData) -> str | None:
+    """Column of ``obs`` that names the section of each spot: ``section``, else squidpy's ``library_id``, else none."""
+    return next((key for key in (Keys.SECTION, Keys.LIBRARY) if key in adata.obs), None)
+
+
+def section_names(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray]:
+    """Return section name -> row numbers, in order of appearance; empty where no column names sections."""
+    key = section_key if section_key is not None else library_column(adata)
+    if key is None:
+        return {}
+    check_obs_key(adata, key, argument="section_key")
+    column = adata.obs[key].astype(str).to_numpy()
+    return {name: np.flatnonzero(column == name) for name in dict.fromkeys(column)}
+
+
+def spot_pitch(points: np.ndarray) -> float:
+    """Return the centre-to-centre distance of neighbours: the median distance to the nearest other spot.
+
+    points: ``(n_spots, 2)``. Spots at the same place are counted once; a single place has a pitch of 1.
+    """
+    places = np.unique(points, axis=0)
+    if len(places) < 2:
+        return 1.0
+    # a regular sample of places to ask from is enough; all places stay to be found
+    asked = places[:: max(1, len(places) // 20_000)]
+    distance, _ = cKDTree(places).query(asked, k=2)
+    return float(np.median(distance[:, 1]))
+
+
+def microns_per_unit(adata: AnnData) -> float | None:
+    """Return microns per coordinate unit where the reader recorded it, else ``None``."""
+    recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+    if recorded.get("unit") == "micron":
+        return 1.0
+    mpp = recorded.get("mpp")
+    return float(mpp) if mpp is not None and np.isfinite(mpp) and mpp > 0 else None
+
+
+def spot_places(adata: AnnData, spatial_key: str) -> np.ndarray:
+    """Return checked spot centres ``(n_spots, 2)``; a third coordinate is dropped."""
+    check_adata(adata)
+    return check_spatial(adata, spatial_key)[:, :2]
