@@ -1,0 +1,129 @@
+"""The commands and their options. Each body imports what it runs, so that ``--help`` loads nothing heavy."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import histoweave
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Tissue domains from spatial transcriptomics.",
+    epilog="Errors are one line and exit code 2; Ctrl-C exits 130 and leaves nothing half-written.",
+)
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors; no progress bar.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same machine, same result.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"histoweave {histoweave.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def front_door(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; so does HISTOWEAVE_DEBUG=1.")
+    ] = False,  # taken out of the arguments by run(), which is what needs it; listed here for --help
+) -> None:
+    """Tissue domains from spatial transcriptomics."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def domains(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="Sections: .h5ad, a Space Ranger output folder, a SpatialData .zarr, ... "
+            "A section is named by its file or folder name without extension.",
+        ),
+    ],
+    n_domains: Annotated[
+        int, typer.Option("--n-domains", "-k", show_default=False, help="How many domains to find in each section.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", show_default=False, help="Folder for the results; made here.")
+    ],
+    seed: Seed = 0,
+    use_rep: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Take features from obsm[KEY] instead of computing them from counts."),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Take expression from layers[KEY] instead of X.")
+    ] = None,
+    spatial_key: Annotated[str, typer.Option(metavar="KEY", help="Spot centres are in obsm[KEY].")] = "spatial",
+    section_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="obs[KEY] tells the sections of one file apart; no edge joins two of them."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON of SpaMaskConfig; what it leaves out keeps its default.")
+    ] = None,
+    refine: Annotated[bool, typer.Option(help="Let spots follow the clear majority of their neighbours.")] = True,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the domains of tissue sections.
+
+    Writes <section>.h5ad, domains.csv, domains.png, report.html and run.json into DIR.
+    Each input is segmented on its own.
+    """
+    from histoweave.cli._domains import find_domains
+
+    find_domains(
+        inputs,
+        out,
+        n_domains=n_domains,
+        seed=seed,
+        use_rep=use_rep,
+        layer=layer,
+        spatial_key=spatial_key,
+        section_key=section_key,
+        config=config,
+        refine=refine,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")] = Path(
+        "histoweave-demo"
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the domains of a built-in tissue with known truth, offline, and score them."""
+    from histoweave.cli._demo import show_demo
+
+    show_demo(out, seed=seed, device=device, overwrite=overwrite, quiet=quiet)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, device, threads, readable formats, and what is missing with its remedy."""
+    from histoweave.cli._doctor import examine
+
+    for line in examine():
+        typer.echo(line)

@@ -1,0 +1,81 @@
+"""``histoweave doctor``: what is installed, what can be read, what is missing and how to get it."""
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import histoweave
+from histoweave._optional import is_installed
+from histoweave.cli._record import PACKAGES, package_versions
+
+# what can be read -> (import name, extra that brings it); no import name: always there
+FORMATS = {
+    "AnnData (.h5ad)": None,
+    "10x Visium folders of Space Ranger 1 to 3, HDF5 or matrix market": None,
+    "tissue positions in .parquet": ("pyarrow", "spatial"),
+    "legacy Spatial Transcriptomics (counts and spot tables)": None,
+    "tables of counts and coordinates": None,
+    "SpatialData (.zarr)": ("spatialdata", "spatial"),
+    "Visium HD, Xenium, Stereo-seq, CosMx, MERSCOPE, Slide-seq": ("spatialdata_io", "spatial"),
+}
+# extra -> what it is for, and the import names that it brings
+EXTRAS = {
+    "spatial": ("further platforms, SpatialData, squidpy", ("spatialdata", "spatialdata_io", "squidpy", "pyarrow")),
+    "cluster": ("Leiden clustering", ("igraph", "leidenalg")),
+}
+
+
+def examine() -> Iterator[str]:
+    """Yield the lines of the report, the quick ones first."""
+    yield f"histoweave {histoweave.__version__}"
+    yield f"Python {platform.python_version()} on {platform.platform()}"
+    yield ""
+    yield "Packages"
+    for name, found in package_versions(PACKAGES).items():
+        yield f"  {name:<14}{found or 'MISSING: pip install --force-reinstall histoweave'}"
+    yield ""
+    yield "Compute"
+    yield from (f"  {line}" for line in _compute())
+    yield ""
+    yield "Readable formats"
+    for name, need in FORMATS.items():
+        if need is None or is_installed(need[0]):
+            yield f"  yes  {name}"
+        else:
+            yield f"  no   {name}: {_remedy(need[1])}"
+    yield ""
+    yield "Extras"
+    for extra, (purpose, modules) in EXTRAS.items():
+        missing = [module for module in modules if not is_installed(module)]
+        if missing:
+            yield f"  {extra:<9}{purpose}; missing {', '.join(missing)}: {_remedy(extra)}"
+        else:
+            yield f"  {extra:<9}{purpose}: {', '.join(f'{module} {_version(module)}' for module in modules)}"
+
+
+def _compute() -> Iterator[str]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a build for another CPU or CUDA fails with OSError
+        yield f"torch does not load ({' '.join(str(error).split())}). Reinstall it as pytorch.org says for this machine."
+        return
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        yield f"device 'auto' is cuda: {', '.join(names)}"
+    elif torch.version.cuda:
+        yield "device 'auto' is cpu: torch was built for CUDA, but sees no GPU. Check the driver with nvidia-smi."
+    else:
+        yield "device 'auto' is cpu: this torch has no CUDA. With an NVIDIA GPU, install the build that pytorch.org names."
+    yield f"{torch.get_num_threads()} threads on {os.cpu_count()} cores; OMP_NUM_THREADS changes it"
+
+
+def _remedy(extra: str) -> str:
+    return f"pip install 'histoweave[{extra}]'"
+
+
+def _version(module: str) -> str:
+    try:
+        return version(module.replace("_", "-"))
+    except PackageNotFoundError:
+        return "(version unknown)"

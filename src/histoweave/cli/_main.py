@@ -1,0 +1,64 @@
+"""The entry point: runs one command and turns whatever happens into an exit code and at most one line."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from histoweave.cli._app import app
+from histoweave.cli._errors import one_line
+
+INTERRUPTED = 130  # what shells report for a program that ended on Ctrl-C
+TERMINATED = 143
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and leave the interpreter with its exit code.
+
+    A termination signal, which is how workflow engines and schedulers stop a job, unwinds like Ctrl-C does, so that
+    temporary folders are removed.
+    """
+    signal.signal(signal.SIGTERM, _unwind)
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name. ``--debug`` is understood anywhere among them.
+
+    Returns
+    -------
+    0 on success, 2 on an error that was told on stderr, 130 when it was interrupted.
+
+    Examples
+    --------
+    >>> run(["domains", "nowhere.h5ad", "--n-domains", "0", "--out", "results"])
+    2
+    """
+    arguments = [argument for argument in argv if argument != "--debug"]
+    debug = len(arguments) < len(argv) or os.environ.get("HISTOWEAVE_DEBUG", "") not in ("", "0")
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="histoweave", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"histoweave: {one_line(error)}", file=sys.stderr)
+        return 2
+    if code == INTERRUPTED:
+        print("histoweave: interrupted; nothing was written.", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _unwind(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,133 @@
+"""The results folder of a run: checked before any work, written in one go at the end."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoweave._atomic import atomic_folder, refuse_existing
+from histoweave._keys import Keys
+from histoweave.cli._errors import CommandError, writing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+RUN_FILE = "run.json"
+
+
+def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
+    """Raise unless results can be written to a folder without harming anything that is there.
+
+    Raises
+    ------
+    FileExistsError
+        It holds something and ``overwrite`` is false.
+    CommandError
+        It cannot be written to, or overwriting would delete an input or a file that is no result of ours.
+    """
+    refuse_existing(out, overwrite=overwrite)
+    if out.is_file():
+        raise CommandError(f"{out} is a file; --out names a folder.")
+    if out.is_dir():
+        _check_only_results(out)
+        inside = [path for path in inputs if out.resolve() in [path.resolve(), *path.resolve().parents]]
+        if inside:
+            raise CommandError(f"{inside[0]} lies in {out}, which --overwrite would replace. Choose another --out.")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".histoweave-", dir=parent):
+            pass
+    except OSError as error:
+        raise CommandError(
+            f"cannot write to {parent}: {error.strerror}. Choose another --out, or change its permissions."
+        ) from error
+
+
+def _check_only_results(out: Path) -> None:
+    """Raise unless a folder holds nothing but what an earlier run listed in its ``run.json``."""
+    try:
+        listed = set(json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["outputs"]) | {RUN_FILE}
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in listed)
+    if foreign:
+        raise CommandError(
+            f"{out} holds files that are no results of histoweave (first: {foreign[0]}), and --overwrite would delete "
+            "them. Move them away, or choose another --out."
+        )
+
+
+def write_results(
+    out: Path,
+    sections: Mapping[str, "AnnData"],
+    facts: Callable[[], dict[str, Any]],
+    *,
+    section_key: str | None = None,
+    overwrite: bool,
+    title: str,
+) -> None:
+    """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html`` and ``run.json``, all or nothing.
+
+    Parameters
+    ----------
+    out
+        Becomes the folder with the results.
+    sections
+        Section name -> AnnData with domains.
+    facts
+        Called when the rest is written; what it returns goes into ``run.json`` and, called once before, into the report.
+    section_key
+        Where ``obs`` tells the sections of one input apart.
+    overwrite
+        Replace an earlier run.
+    title
+        Headline of the report.
+    """
+    from histoweave.report import write_report
+
+    with writing(out), atomic_folder(out, overwrite=overwrite) as folder:
+        for name, adata in sections.items():
+            adata.write_h5ad(folder / f"{name}.h5ad", compression="lzf")
+        domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
+        draw_domains(sections, folder / "domains.png")
+        write_report(sections, folder / "report.html", title=title, run=facts())
+        outputs = sorted(path.name for path in folder.iterdir())
+        text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
+        (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = None) -> "pd.DataFrame":
+    """Return the tidy table of domains: columns ``section, obs_name, domain``, one row a spot."""
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(
+            {
+                "section": adata.obs[section_key].to_numpy() if section_key else name,
+                "obs_name": adata.obs_names.to_numpy(),
+                "domain": adata.obs[Keys.DOMAIN].astype(str).to_numpy(),
+            }
+        )
+        for name, adata in sections.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def draw_domains(sections: Mapping[str, "AnnData"], path: Path) -> None:
+    """Draw the domains of every section into one picture, up to three side by side."""
+    import matplotlib.pyplot as plt
+
+    from histoweave.pl import domains
+
+    n_columns = min(3, len(sections))
+    n_rows = -(-len(sections) // n_columns)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=(6 * n_columns, 5.4 * n_rows), squeeze=False)
+    for ax, (name, adata) in zip(axes.flat, sections.items(), strict=False):
+        domains(adata, ax=ax)
+        ax.set_title(name)
+    for ax in axes.flat[len(sections) :]:
+        ax.axis("off")
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(figure)
