@@ -1,7 +1,7 @@
-"""The plan of the toy tissue: which domain lies where. Everything is laid out in microns, so more spots mean more tissue.
+"""The plan of the toy tissue: which domain lies where, in microns, so that more spots mean more tissue.
 
-Folded layers run through the whole plane and are mirrored again and again, as the sheets of a folded cortex are; on
-top lie islands, a few hundred microns wide, about one millimetre apart. Serial sections cut the same plan at different
+Curved layers run through the whole plane, in the same order again and again; on top lie islands, nearly a millimetre
+wide and one and a half apart. Serial sections cut the same plan at different
 depths ``z``: borders wander slowly from one to the next.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 PITCH_UM = 100.0  # hexagonal lattice of Visium
-THICK_UM = (680.0, 760.0)  # layers alternate between these two ranges
-THIN_UM = (360.0, 400.0)  # three or four spots across
+THICK_UM = (660.0, 740.0)  # layers alternate between these two ranges
+THIN_UM = (390.0, 430.0)  # four spots across
 ISLAND_SPACING_UM = 1600.0
 ISLAND_RADIUS_UM = (450.0, 520.0)
 ISLAND_JITTER_UM = 190.0
@@ -73,13 +73,14 @@ class Anatomy:
             domain[inside] = self.island_domains[kind[inside]]
         return domain
 
-    def relative_radius(self, points: np.ndarray, outline: np.ndarray) -> np.ndarray:
-        """Return how far out each point lies, 1 being the outline of a tissue of unit size, float64 ``(n,)``."""
-        angle = np.arctan2(points[:, 1], points[:, 0])
-        edge = np.ones(len(points))
-        for harmonic, (cosine, sine) in enumerate(outline, start=2):
-            edge += cosine * np.cos(harmonic * angle) + sine * np.sin(harmonic * angle)
-        return np.hypot(points[:, 0], points[:, 1]) / edge
+
+def relative_radius(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Return how far out each point lies, in units in which the outline of the tissue is at 1, float64 ``(n,)``."""
+    angle = np.arctan2(points[:, 1], points[:, 0])
+    edge = np.ones(len(points))
+    for harmonic, (cosine, sine) in enumerate(outline, start=2):
+        edge += cosine * np.cos(harmonic * angle) + sine * np.sin(harmonic * angle)
+    return np.hypot(points[:, 0], points[:, 1]) / edge
 
 
 def plan_anatomy(n_spots: int, n_domains: int, rng: np.random.Generator) -> Anatomy:
@@ -98,7 +99,7 @@ def plan_anatomy(n_spots: int, n_domains: int, rng: np.random.Generator) -> Anat
         layer_ends_um=np.cumsum(thickness) * shrink_layers,
         direction=np.array([np.cos(turn), np.sin(turn)]),
         warp=SmoothField(3200.0 * shrink_layers, rng),
-        warp_um=260.0 * shrink_layers,
+        warp_um=220.0 * shrink_layers,
         island_domains=np.arange(n_layers, n_domains),
         island_spacing_um=ISLAND_SPACING_UM * shrink_islands,
         island_centres=rng.uniform(-1, 1, (n_cells, n_cells, 2)) * ISLAND_JITTER_UM * shrink_islands,
@@ -123,5 +124,5 @@ def place_spots(
     row, column = np.divmod(np.arange(n_rows * n_columns), n_columns)
     lattice = np.stack([(column + 0.5 * (row % 2)) * PITCH_UM, row * row_um], axis=1)
     points = lattice - reach + rng.uniform(0, PITCH_UM, 2)
-    inside = np.argpartition(anatomy.relative_radius(points, outline), n_spots - 1)[:n_spots]
+    inside = np.argpartition(relative_radius(points, outline), n_spots - 1)[:n_spots]
     return points[np.sort(inside)], outline

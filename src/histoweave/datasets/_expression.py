@@ -8,8 +8,9 @@ from scipy.sparse import csr_matrix
 from histoweave.datasets._anatomy import SmoothField
 
 N_SHARED_TYPES = 4  # cell types that no domain prefers
-# Dirichlet weights of the cells under a spot: the domain's own type, all other domains' types together, each shared type
-OWN_WEIGHT, FOREIGN_WEIGHT, SHARED_WEIGHT = 1.05, 0.4, 0.15
+# Dirichlet weights of the cells under a spot: the domain's own type, those of all other domains together, each shared
+# one. Small weights make neighbouring spots unlike each other, which is what makes the domains hard to tell.
+OWN_WEIGHT, FOREIGN_WEIGHT, SHARED_WEIGHT = 0.8, 0.29, 0.1
 N_GRADIENTS = 3
 MARKER_SHARE = 0.05  # of the genes, per domain
 MEDIAN_DEPTH_PER_GENE = 0.9  # 450 counts a spot over 500 genes
@@ -48,7 +49,7 @@ def plan_genes(n_genes: int, n_domains: int, rng: np.random.Generator) -> Genes:
     cell_type = rng.normal(0, 0.3, (n_domains + N_SHARED_TYPES, n_genes))
     marker = np.flatnonzero(marker_of >= 0)
     cell_type[marker_of[marker], marker] += rng.uniform(1.2, 2.4, len(marker))
-    gradient = rng.normal(0, 0.1, (N_GRADIENTS + 1, n_genes)) * (rng.random((N_GRADIENTS + 1, n_genes)) < 0.2)
+    gradient = rng.normal(0, 0.08, (N_GRADIENTS + 1, n_genes)) * (rng.random((N_GRADIENTS + 1, n_genes)) < 0.2)
     return Genes(
         names=gene_names(n_genes, rng),
         marker_of=marker_of,

@@ -23,15 +23,15 @@ def toy_section(
 ) -> AnnData:
     """Make a tissue section with known domains, for examples, tests and measuring scale.
 
-    Two thirds of the domains are curved layers, every second of them only three to four spots wide; the others are islands
-    about a millimetre across, in several pieces. The tissue is laid out in microns: with more spots there is more
+    Two thirds of the domains are curved layers, every second of them only four spots wide; the others are
+    islands nearly a millimetre across, in several pieces. The tissue is laid out in microns: with more spots there is more
     of it, with the same structures again and again (a section too small for all of them shows them smaller).
 
     Every domain prefers one type of cells, and every spot holds a mixture of all types, drawn anew for each spot. So
     expression alone tells domains apart poorly (principal components + k-means reach an adjusted Rand index around
     0.5), and spots seen together with their neighbours much better. Counts are gamma-Poisson with dropout; depth is
-    log-normal and varies smoothly as well as from spot to spot; mean abundances of genes span three orders of magnitude;
-    smooth gradients that have nothing to do with domains run across.
+    log-normal and varies smoothly as well as from spot to spot; mean abundances of genes span three orders
+    of magnitude; smooth gradients that have nothing to do with domains run across.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def assemble(genes: Genes, sections: Sequence[tuple[Cells, object]]) -> AnnData:
     width = len(str(len(codes)))
     prefix = [f"s{i + 1}_" if len(sections) > 1 else "" for i in range(len(sections))]
     obs = pd.DataFrame(
-        {"domain_true": pd.Categorical.from_codes(codes, names).reorder_categories(sorted(names))},
+        {"domain_true": pd.Categorical.from_codes(codes, categories=pd.Index(names)).reorder_categories(sorted(names))},
         index=[f"{prefix[i]}spot{j + 1:0{width}d}" for i, j in zip(section.tolist(), spot.tolist(), strict=True)],
     )
     if len(sections) > 1:
