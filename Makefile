@@ -1,0 +1,52 @@
+# On a bare machine with Python 3.11 or newer, two commands are enough: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= histoweave-demo
+
+BIN := $(VENV)/bin
+# a second call installs nothing: these stamps are newer than what they depend on
+BARE := $(VENV)/.stamp-bare
+USER := $(VENV)/.stamp-user
+DEV := $(VENV)/.stamp-dev
+
+.PHONY: demo test lint types docs picture clean help
+
+help:  ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: $(USER)  ## domains of a built-in tissue with known truth, offline, one report
+	$(BIN)/histoweave demo --out $(OUT) --overwrite
+
+test: $(DEV)  ## the whole test suite (HISTOWEAVE_DATA=FOLDER adds the tests on real tissue)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)  ## static types
+	$(BIN)/mypy
+
+docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+picture: $(DEV)  ## the picture in the README
+	$(BIN)/python docs/make_readme_picture.py
+
+clean:  ## remove what make made
+	rm -rf $(VENV) docs/_build docs/generated build dist
+
+# old versions of pip are slow and resolve badly, so it comes first
+$(BARE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "histoweave needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(USER): $(BARE) pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(DEV): $(BARE) pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(USER)
