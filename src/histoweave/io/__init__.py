@@ -1,1 +1,25 @@
-"""TODO."""
+"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back, whole or not.
+
+Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
+``uns["histoweave"]["coordinates"]`` and gene names in ``var``; nothing is guessed without being said.
+"""
+
+from histoweave.io._coordinates import estimate_mpp, record_coordinates
+from histoweave.io._genes import GeneIds, annotate_genes, detect_gene_ids
+from histoweave.io._h5ad import read_h5ad, write_h5ad
+from histoweave.io._legacy_st import read_legacy_st
+from histoweave.io._tables import read_table
+from histoweave.io._visium import read_visium
+
+__all__ = [
+    "GeneIds",
+    "annotate_genes",
+    "detect_gene_ids",
+    "estimate_mpp",
+    "read_h5ad",
+    "read_legacy_st",
+    "read_table",
+    "read_visium",
+    "record_coordinates",
+    "write_h5ad",
+]
