@@ -8,6 +8,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 
 def main(folder: Path) -> int:
+    """Return 1 where something is missing from the wheel in a folder, or too much."""
     [wheel] = folder.glob("histoweave-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {

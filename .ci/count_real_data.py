@@ -7,6 +7,7 @@ from pathlib import Path
 
 
 def outcome(case: ET.Element) -> str:
+    """Return how a test ended, in pytest's words."""
     for name in ("failure", "error", "skipped"):
         if case.find(name) is not None:
             return {"failure": "failed", "error": "errors"}.get(name, name)
@@ -14,11 +15,12 @@ def outcome(case: ET.Element) -> str:
 
 
 def needs_real_data(case: ET.Element) -> bool:
-    """Tests carry the marker in their JUnit properties; tests/conftest.py writes it there."""
+    """Tell by the property that tests/conftest.py gives to tests with the ``real_data`` marker."""
     return any(p.get("name") == "marker" and p.get("value") == "real_data" for p in case.iter("property"))
 
 
 def count(cases: list[ET.Element]) -> dict[str, int]:
+    """Count tests by outcome."""
     found = dict.fromkeys(("passed", "failed", "errors", "skipped"), 0)
     for case in cases:
         found[outcome(case)] += 1
@@ -26,6 +28,7 @@ def count(cases: list[ET.Element]) -> dict[str, int]:
 
 
 def main(arguments: list[str]) -> int:
+    """Print the counts; return 1 where the data is there and a test on it was skipped."""
     path = Path(arguments[-1])
     if not path.exists():
         print("the tests left no result file: they did not run to their end")

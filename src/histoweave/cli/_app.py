@@ -60,13 +60,8 @@ def domains(
         Path, typer.Option("--out", "-o", metavar="DIR", show_default=False, help="Folder for the results; made here.")
     ],
     seed: Seed = 0,
-    use_rep: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Take features from obsm[KEY] instead of computing them from counts."),
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Take expression from layers[KEY] instead of X.")
-    ] = None,
+    use_rep: Annotated[str | None, typer.Option(metavar="KEY", help="Start from obsm[KEY] instead of counts.")] = None,
+    layer: Annotated[str | None, typer.Option(metavar="KEY", help="Take expression from layers[KEY], not X.")] = None,
     spatial_key: Annotated[str, typer.Option(metavar="KEY", help="Spot centres are in obsm[KEY].")] = "spatial",
     section_key: Annotated[
         str | None,

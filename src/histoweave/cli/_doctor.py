@@ -58,7 +58,7 @@ def _compute() -> Iterator[str]:
     try:
         import torch
     except (ImportError, OSError) as error:  # a build for another CPU or CUDA fails with OSError
-        yield f"torch does not load ({' '.join(str(error).split())}). Reinstall it as pytorch.org says for this machine."
+        yield f"torch does not load ({' '.join(str(error).split())}). Reinstall it as pytorch.org says."
         return
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -66,7 +66,7 @@ def _compute() -> Iterator[str]:
     elif torch.version.cuda:
         yield "device 'auto' is cpu: torch was built for CUDA, but sees no GPU. Check the driver with nvidia-smi."
     else:
-        yield "device 'auto' is cpu: this torch has no CUDA. With an NVIDIA GPU, install the build that pytorch.org names."
+        yield "device 'auto' is cpu: this torch has no CUDA; for an NVIDIA GPU, install the build named on pytorch.org"
     yield f"{torch.get_num_threads()} threads on {os.cpu_count()} cores; OMP_NUM_THREADS changes it"
 
 

@@ -154,14 +154,8 @@ def read_checked(
     section_key: str | None,
 ) -> "AnnData":
     """Read one section and check what the work will need, so that a bad last input stops the run at once."""
-    from histoweave import io
-    from histoweave._checks import (
-        check_adata,
-        check_n_domains,
-        check_obs_key,
-        check_obsm_key,
-        check_spatial,
-    )
+    from histoweave import io, pp
+    from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_obsm_key, check_spatial
 
     with about(path):
         adata = io.read_section(path)
@@ -172,7 +166,9 @@ def read_checked(
             check_obs_key(adata, section_key, argument="--section-key")
         if use_rep is not None:
             check_obsm_key(adata, use_rep, argument="--use-rep")
-        return adata
+        else:
+            pp.expression(adata, layer)  # raises unless there are counts, or a declared scale
+    return adata
 
 
 def _plain(value: Any) -> Any:

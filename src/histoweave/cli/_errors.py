@@ -26,7 +26,7 @@ def one_line(error: BaseException) -> str:
 
     Examples
     --------
-    >>> one_line(CommandError("no such section;\\n choose another"))
+    >>> one_line(CommandError("no such section;  choose another"))
     'no such section; choose another'
     """
     if hasattr(error, "format_message"):  # the parser's own errors, whichever click they come from

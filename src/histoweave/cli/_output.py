@@ -77,7 +77,7 @@ def write_results(
     sections
         Section name -> AnnData with domains.
     facts
-        Called when the rest is written; what it returns goes into ``run.json`` and, called once before, into the report.
+        Called when the rest is written: it goes into the report and, called again at the very end, into ``run.json``.
     section_key
         Where ``obs`` tells the sections of one input apart.
     overwrite
@@ -85,13 +85,14 @@ def write_results(
     title
         Headline of the report.
     """
+    from histoweave.io import write_h5ad
     from histoweave.report import write_report
 
     with writing(out), atomic_folder(out, overwrite=overwrite) as folder:
         for name, adata in sections.items():
-            adata.write_h5ad(folder / f"{name}.h5ad", compression="lzf")
+            write_h5ad(adata, folder / f"{name}.h5ad")
         domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
-        draw_domains(sections, folder / "domains.png")
+        draw_domains(sections, folder / "domains.png", section_key)
         write_report(sections, folder / "report.html", title=title, run=facts())
         outputs = sorted(path.name for path in folder.iterdir())
         text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
@@ -115,19 +116,27 @@ def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = No
     return pd.concat(tables, ignore_index=True)
 
 
-def draw_domains(sections: Mapping[str, "AnnData"], path: Path) -> None:
-    """Draw the domains of every section into one picture, up to three side by side."""
+def draw_domains(sections: Mapping[str, "AnnData"], path: Path, section_key: str | None = None) -> None:
+    """Draw the domains of every section into one picture.
+
+    Sections that were segmented together share their colours; those segmented on their own get a legend each, because
+    domain 1 of one has nothing to do with domain 1 of another.
+    """
     import matplotlib.pyplot as plt
 
-    from histoweave.pl import domains
+    from histoweave.pl import domains, domains_grid
 
-    n_columns = min(3, len(sections))
-    n_rows = -(-len(sections) // n_columns)
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=(6 * n_columns, 5.4 * n_rows), squeeze=False)
-    for ax, (name, adata) in zip(axes.flat, sections.items(), strict=False):
-        domains(adata, ax=ax)
-        ax.set_title(name)
-    for ax in axes.flat[len(sections) :]:
-        ax.axis("off")
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    if section_key and len(sections) == 1:
+        [adata] = sections.values()
+        figure = domains_grid(adata, section_key=section_key)[0].figure
+    else:
+        n_columns = min(3, len(sections))
+        n_rows = -(-len(sections) // n_columns)
+        size = (6 * n_columns, 5.4 * n_rows)
+        figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
+        for ax, (name, adata) in zip(axes.flat, sections.items(), strict=False):
+            domains(adata, ax=ax).set_title(name)
+        for ax in axes.flat[len(sections) :]:
+            ax.axis("off")
+    figure.savefig(path, dpi=150)
     plt.close(figure)
