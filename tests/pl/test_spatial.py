@@ -134,8 +134,24 @@ def test_grid_splits_one_anndata_by_section(written_section):
     axes = hw.pl.domains_grid(adata)
     assert [ax.get_title() for ax in axes] == ["left", "right"]
     assert [len(spots_of(ax).get_offsets()) for ax in axes] == [72, 72]
-    with pytest.raises(ValueError, match=r"holds 2 sections.*domains_grid"):
+
+
+def test_sections_on_top_of_each_other_are_warned_about(written_section, recwarn):
+    adata = written_section(image=False)
+    adata.obs["section"] = ["left", "right"] * 72
+    with pytest.warns(UserWarning, match=r"holds 2 sections.*on top of each other.*domains_grid"):
         hw.pl.domains(adata)
+    adata.obs["section"] = ["left"] * 72 + ["right"] * 72  # one above the other, but apart
+    recwarn.clear()
+    hw.pl.domains(adata)
+    assert not recwarn
+
+
+def test_grid_splits_the_members_of_a_dict_too(written_section):
+    adata = written_section(image=False)
+    adata.obs["section"] = ["left"] * 72 + ["right"] * 72
+    axes = hw.pl.domains_grid({"A": adata, "B": written_section()})
+    assert [ax.get_title() for ax in axes] == ["A, left", "A, right", "B"]
 
 
 def test_grid_of_five_has_two_rows_and_no_empty_frames(written_section):

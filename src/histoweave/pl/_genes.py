@@ -11,7 +11,7 @@ from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave.pl._draw import add_colorbar, color_by, draw_tissue
 from histoweave.pl._expression import denoised_expression, gene_rows, gene_symbols, raw_expression
-from histoweave.pl._spatial import refuse_several_sections
+from histoweave.pl._tissue import warn_overlapping_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def gene(
         The matrix holds no counts and no scale is declared for it.
     """
     check_adata(adata)
-    refuse_several_sections(adata, library_key)
+    warn_overlapping_sections(adata, spatial_key, library_key)
     columns = gene_rows(adata, [gene])
     values = denoised_expression(adata, columns) if denoised else raw_expression(adata, columns, layer=layer)
     ax, spots = draw_tissue(adata, ax, spatial_key=spatial_key, library_key=library_key, image=image, size=size)

@@ -1,6 +1,7 @@
 """Categorical colours that stay apart for people with a colour vision deficiency."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 import pandas as pd
@@ -27,12 +28,12 @@ def domain_palette(n: int) -> list[str]:
 
     The first 24 can be told apart in deuteranopia, protanopia and tritanopia: any two differ by a CIELAB distance of
     at least 13, neighbours in the list by at least 26. Beyond 24 no set of flat colours can be told apart; the list
-    then repeats mixed with white, and after that mixed with black.
+    then repeats mixed with white, then mixed with black, and from 72 on as it is.
 
     Parameters
     ----------
     n
-        How many colours, at most 72.
+        How many colours.
 
     Returns
     -------
@@ -41,7 +42,7 @@ def domain_palette(n: int) -> list[str]:
     Raises
     ------
     ValueError
-        ``n`` is negative or more than 72.
+        ``n`` is negative.
 
     References
     ----------
@@ -52,15 +53,11 @@ def domain_palette(n: int) -> list[str]:
     >>> domain_palette(3)
     ['#0072b2', '#e69f00', '#56b4e9']
     """
-    limit = 3 * len(_COLORS)
-    if not 0 <= n <= limit:
-        raise ValueError(
-            f"A palette has 0 to {limit} colours, got {n}. A column with so many categories is not made of domains; "
-            "pass palette= with your own colours."
-        )
+    if n < 0:
+        raise ValueError(f"A palette has 0 or more colours, got {n}. Pass the number of domains.")
     lighter = [_mixed(color, 255, 0.5) for color in _COLORS]
     darker = [_mixed(color, 0, 0.4) for color in _COLORS]
-    return [*_COLORS, *lighter, *darker][:n]
+    return list(islice(cycle([*_COLORS, *lighter, *darker]), n))
 
 
 def _mixed(color: str, with_level: int, share: float) -> str:

@@ -10,7 +10,7 @@ from histoweave._checks import check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave.pl._draw import add_colorbar, add_legend, color_by, draw_tissue
 from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors
-from histoweave.pl._tissue import section_names
+from histoweave.pl._tissue import section_names, warn_overlapping_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +65,12 @@ def domains(
     KeyError
         A key is missing.
     ValueError
-        The coordinates are unusable, ``adata`` holds several sections (see :func:`domains_grid`), or ``palette`` is
-        too short.
+        The coordinates are unusable, or ``palette`` is too short.
+
+    Warns
+    -----
+    UserWarning
+        ``adata`` holds several sections that lie on top of each other (see :func:`domains_grid`).
 
     Examples
     --------
@@ -79,7 +83,7 @@ def domains(
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
-    refuse_several_sections(adata, library_key)
+    warn_overlapping_sections(adata, spatial_key, library_key)
     colors = domain_colors(adata, domain_key, palette)
     codes = as_categories(adata, domain_key).codes
     faces = np.array([*colors.values(), UNLABELLED])[codes]  # code -1, no domain, takes the last
@@ -105,7 +109,7 @@ def domains_grid(
     Parameters
     ----------
     sections
-        One AnnData whose sections ``obs[section_key]`` names, a list, or a dict from name to AnnData.
+        One AnnData whose sections ``obs[section_key]`` names, a list of AnnData, or a dict from name to AnnData.
     section_key
         Column of ``obs``; by default ``section`` or ``library_id``.
     domain_key
@@ -155,7 +159,10 @@ def _split(
 ) -> dict[str, AnnData]:
     """Return name -> AnnData of one section each."""
     if isinstance(sections, Mapping):
-        named = {str(name): adata for name, adata in sections.items()}
+        named: dict[str, AnnData] = {}
+        for name, adata in sections.items():
+            parts = _split(adata, section_key)
+            named |= {f"{name}, {part}" if len(parts) > 1 else str(name): alone for part, alone in parts.items()}
     elif isinstance(sections, AnnData):
         rows = section_names(sections, section_key)
         named = {name: sections[index] for name, index in rows.items()} or {"section": sections}
@@ -181,16 +188,6 @@ def _shared_colors(
     union = AnnData(obs={key: names}, uns={f"{key}_colors": sections[0].uns.get(f"{key}_colors", [])})
     union.obs[key] = union.obs[key].astype("category").cat.set_categories(names)
     return domain_colors(union, key, palette)
-
-
-def refuse_several_sections(adata: AnnData, library_key: str | None) -> None:
-    """Raise ``ValueError`` where one picture would show several sections on top of each other."""
-    names = section_names(adata, library_key)
-    if len(names) > 1:
-        raise ValueError(
-            f"adata holds {len(names)} sections ({', '.join(map(repr, list(names)[:5]))}), whose coordinates would lie "
-            "on top of each other. Draw them with histoweave.pl.domains_grid(adata), or pass one section: adata[rows]."
-        )
 
 
 def confidence(
@@ -228,7 +225,7 @@ def confidence(
     """
     check_adata(adata)
     check_obs_key(adata, confidence_key, argument="confidence_key")
-    refuse_several_sections(adata, library_key)
+    warn_overlapping_sections(adata, spatial_key, library_key)
     ax, spots = draw_tissue(adata, ax, spatial_key=spatial_key, library_key=library_key, image=image, size=size)
     color_by(spots, adata.obs[confidence_key].to_numpy(dtype=float), cmap, 0.0, 1.0)
     add_colorbar(ax, spots, "domain confidence")

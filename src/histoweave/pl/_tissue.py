@@ -1,6 +1,8 @@
 """Where the spots of a section are, how far apart, and which image lies under them (``report`` reads it here too)."""
 
+import warnings
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from anndata import AnnData
@@ -68,6 +70,19 @@ def section_names(adata: AnnData, section_key: str | None) -> dict[str, np.ndarr
     check_obs_key(adata, key, argument="section_key")
     column = adata.obs[key].astype(str).to_numpy()
     return {name: np.flatnonzero(column == name) for name in dict.fromkeys(column)}
+
+
+def warn_overlapping_sections(adata: AnnData, spatial_key: str, section_key: str | None) -> None:
+    """Warn where one picture would show several sections on top of each other; sections side by side are fine."""
+    names = section_names(adata, section_key)
+    points = spot_places(adata, spatial_key)
+    boxes = [(points[rows].min(axis=0), points[rows].max(axis=0)) for rows in names.values()]
+    if any((low <= top).all() and (bottom <= high).all() for (low, high), (bottom, top) in combinations(boxes, 2)):
+        warnings.warn(
+            f"adata holds {len(names)} sections ({', '.join(map(repr, list(names)[:5]))}) on top of each other "
+            "in this picture. Draw them side by side with histoweave.pl.domains_grid(adata), or pass one of them.",
+            stacklevel=3,
+        )
 
 
 def spot_pitch(points: np.ndarray) -> float:
