@@ -1,0 +1,36 @@
+"""Warnings and log lines on stderr."""
+
+import logging
+import warnings
+
+from histoweave._runtime import logger
+from histoweave.cli._console import told
+
+
+def test_warnings_are_one_line_each_and_told_once(capsys):
+    with told() as seen:
+        for _ in range(3):
+            warnings.warn("5 of 10 spots\n have no counts", stacklevel=1)
+        warnings.warn("nobody can act on this", FutureWarning, stacklevel=1)
+        warnings.warn("nor on this", DeprecationWarning, stacklevel=1)
+    assert seen == ["5 of 10 spots have no counts"]
+    assert capsys.readouterr().err == "histoweave: warning: 5 of 10 spots have no counts\n"
+
+
+def test_the_log_is_shown_unless_quiet(capsys):
+    with told() as seen:
+        logger.info("Took %d genes", 300)
+        logger.warning("Few genes")
+    assert capsys.readouterr().err == "histoweave: Took 300 genes\nhistoweave: warning: Few genes\n"
+    assert seen == ["Few genes"]
+    with told(quiet=True) as seen:
+        logger.info("Took 300 genes")
+        logger.warning("Few genes")
+    assert capsys.readouterr().err == "histoweave: warning: Few genes\n"
+
+
+def test_the_logger_is_left_as_it_was():
+    before = (list(logger.handlers), logger.level, logging.getLogger().handlers[:], warnings.showwarning)
+    with told():
+        pass
+    assert before == (list(logger.handlers), logger.level, logging.getLogger().handlers[:], warnings.showwarning)

@@ -1,0 +1,112 @@
+"""The front door: help, version, typos, exit codes."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import histoweave
+from histoweave.cli import run
+from histoweave.cli._errors import CommandError
+
+HEAVY = ("numpy", "pandas", "anndata", "scanpy", "torch", "sklearn", "matplotlib")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_answers_at_once(option):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "histoweave", option], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.6, seconds  # 0.3 s is what we promise; the rest is for a busy machine
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from histoweave.cli import run; run(['domains', '--help']); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--n-domains" in result.stdout
+    assert result.stderr.strip() == "[]"
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"histoweave {histoweave.__version__}"
+
+
+def test_without_a_command_it_shows_help(capsys):
+    assert run([]) == 0
+    assert "domains" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["domans"], "Did you mean 'domains'"),
+        (["domains", "a.h5ad", "--n-domain", "3"], "--n-domains"),
+        (["domains"], "Missing argument 'INPUT"),
+        (["domains", "a.h5ad", "-o", "x"], "Missing option '--n-domains'"),
+        (["domains", "a.h5ad", "-o", "x", "-k", "many"], "integer"),
+        (["domains", "a.h5ad", "-o", "x", "-k", "3", "--seed", "-1"], "--seed"),
+        (["domains", "a.h5ad", "-o", "x", "-k", "0"], "--n-domains must be at least 1, got 0"),
+        (["domains", "a.h5ad", "-o", "x", "-k", "3", "--device", "gpu"], "unknown --device 'gpu'. Use auto"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(refused, arguments, words):
+    assert words in refused(*arguments)
+
+
+def test_the_traceback_is_there_for_who_asks(monkeypatch, capsys):
+    arguments = ["domains", "nowhere.h5ad", "-k", "3", "-o", "x"]
+    assert run([*arguments, "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("HISTOWEAVE_DEBUG", "1")
+    assert run(arguments) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("HISTOWEAVE_DEBUG", "0")
+    assert run(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (CommandError("a fault\nin two lines"), "histoweave: a fault in two lines"),
+        (MemoryError(), "not enough memory"),
+        (OSError(28, os.strerror(28), "out.h5ad"), "out.h5ad: No space left on device."),
+        (
+            IndexError("index 3"),
+            "unexpected IndexError: index 3. This may be a fault in histoweave: run again with --debug",
+        ),
+        (KeyError("a key with no quotes"), "unexpected KeyError: a key with no quotes."),
+    ],
+)
+def test_whatever_happens_is_one_line(monkeypatch, refused, error, words):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("histoweave.cli._doctor.examine", fail)
+    assert words in refused("doctor")
+
+
+def test_our_own_errors_speak_for_themselves(refused, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").touch()
+    line = refused("domains", "a.h5ad", "-k", 3, "-o", tmp_path / "out")
+    assert "already holds results" in line
+    assert "unexpected" not in line
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt])
+def test_ctrl_c_exits_130(monkeypatch, capsys, interruption):
+    def interrupt():
+        raise interruption
+
+    monkeypatch.setattr("histoweave.cli._doctor.examine", interrupt)
+    assert run(["doctor"]) == 130
+    assert capsys.readouterr().err.strip().endswith("histoweave: interrupted; nothing was written.")

@@ -1,0 +1,53 @@
+"""The facts of a run."""
+
+import hashlib
+import time
+
+import numpy as np
+
+from histoweave.cli._record import RunRecord, package_versions, peak_rss_mb, sha256
+
+
+def test_digest_of_a_file_is_the_one_that_sha256sum_prints(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"counts")
+    assert sha256(path) == hashlib.sha256(b"counts").hexdigest()
+
+
+def test_digest_of_a_folder_sees_names_and_content_and_no_alignments(tmp_path):
+    (tmp_path / "spatial").mkdir()
+    (tmp_path / "spatial" / "positions.csv").write_text("1,2")
+    first = sha256(tmp_path)
+    (tmp_path / "possorted_genome_bam.bam").write_text("not read")
+    assert sha256(tmp_path) == first
+    (tmp_path / "spatial" / "positions.csv").write_text("1,3")
+    second = sha256(tmp_path)
+    (tmp_path / "spatial" / "positions.csv").rename(tmp_path / "spatial" / "renamed.csv")
+    assert len({first, second, sha256(tmp_path)}) == 3
+
+
+def test_peak_memory_is_in_mb():
+    before = peak_rss_mb()
+    block = np.ones(2**25)  # 256 MB
+    assert 40 < before < 64_000
+    assert peak_rss_mb() >= before
+    assert peak_rss_mb() > block.nbytes / 2**20
+
+
+def test_stages_add_up():
+    record = RunRecord("domains", {"seed": 1})
+    for _ in range(2):
+        with record.stage("read"):
+            time.sleep(0.02)
+    facts = record.finish(warnings=["w"], seed=1)
+    assert 0.04 <= facts["timings"]["read"] <= facts["wall_s"]
+    assert facts["warnings"] == ["w"]
+    assert facts["arguments"] == {"seed": 1}
+    assert facts["started"] <= facts["finished"]
+
+
+def test_versions_of_what_is_absent_are_none():
+    assert package_versions(["numpy", "no-such-package-here"]) == {
+        "numpy": np.__version__,
+        "no-such-package-here": None,
+    }
