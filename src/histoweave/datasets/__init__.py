@@ -4,5 +4,6 @@ Nothing is downloaded. :func:`toy_section` gives counts and positions, :func:`to
 """
 
 from histoweave.datasets._section import toy_section
+from histoweave.datasets._slide import toy_slide
 
-__all__ = ["toy_section"]
+__all__ = ["toy_section", "toy_slide"]

@@ -64,7 +64,8 @@ class Anatomy:
         domain = np.searchsorted(self.layer_ends_um[:-1], depth, side="right")
         if len(self.island_domains):
             cell = np.floor(points / self.island_spacing_um).astype(np.int64)
-            kind = (cell[:, 0] + 2 * cell[:, 1]) % len(self.island_domains)
+            stride = 2 if len(self.island_domains) > 2 else 1  # up to four kinds show within two by two cells
+            kind = (cell[:, 0] + stride * cell[:, 1]) % len(self.island_domains)
             n_cells = len(self.island_radii_um)
             row, column = (cell % n_cells).T
             centre = (cell + 0.5) * self.island_spacing_um + self.island_centres[row, column]

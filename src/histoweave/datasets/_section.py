@@ -24,8 +24,8 @@ def toy_section(
     """Make a tissue section with known domains, for examples, tests and measuring scale.
 
     Two thirds of the domains are curved layers, every second of them only four spots wide; the others are
-    islands nearly a millimetre across, in several pieces. The tissue is laid out in microns: with more spots there is more
-    of it, with the same structures again and again (a section too small for all of them shows them smaller).
+    islands nearly a millimetre across, in several pieces. The tissue is laid out in microns: with more spots there is
+    more of it, with the same structures again and again (a section too small for all of them shows them smaller).
 
     Every domain prefers one type of cells, and every spot holds a mixture of all types, drawn anew for each spot. So
     expression alone tells domains apart poorly (principal components + k-means reach an adjusted Rand index around

@@ -1,0 +1,85 @@
+"""A toy section together with the H&E-like image it lies on."""
+
+import numpy as np
+from anndata import AnnData
+
+from histoweave._checks import check_positive
+from histoweave._keys import Keys
+from histoweave._scale import provenance
+from histoweave.datasets._anatomy import PITCH_UM, place_spots
+from histoweave.datasets._expression import draw_cells, draw_counts
+from histoweave.datasets._histology import paint
+from histoweave.datasets._section import assemble, check_sizes, plan_tissue
+
+LIBRARY = "toy_slide"
+LOWRES_PX = 600  # longest side of the small image, as Space Ranger makes it
+SPOT_UM = 55.0
+
+
+def toy_slide(
+    n_spots: int = 300, n_genes: int = 200, n_domains: int = 4, seed: int = 0, *, mpp: float = 1.0
+) -> tuple[AnnData, np.ndarray]:
+    """Make a tissue section with known domains and an H&E-like image of it.
+
+    The tissue and its counts are those of :func:`toy_section`. The image is painted from the same cells: each type has
+    its own nuclei (size, darkness, shape, how many), and each domain its own eosin and direction of fibres. So
+    domains can be seen, and expression can partly be read off the pixels around a spot.
+
+    Parameters
+    ----------
+    n_spots, n_genes, n_domains, seed
+        As in :func:`toy_section`. The image grows with the spots: 300 of them are about 2.5 x 2.5 mm.
+    mpp
+        Microns per pixel of the image, at most 4. At 0.5 the image has four times the pixels of that at 1.
+
+    Returns
+    -------
+    The section and the image, RGB uint8 ``(height, width, 3)``. The section holds what :func:`toy_section` writes, and:
+
+    `obsm["spatial"]` : float64 ``(x, y)`` in full-resolution pixels of the image
+    `uns["histoweave"]["coordinates"]` : ``unit`` pixel, ``mpp``, ``pitch_um`` 100
+    `uns["spatial"]["toy_slide"]` : ``images["lowres"]`` (uint8), ``scalefactors`` and ``metadata``, as squidpy reads them
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`toy_section`; ``mpp`` is not between 0 and 4.
+
+    Examples
+    --------
+    >>> adata, image = toy_slide(n_spots=100, mpp=4)
+    >>> image.dtype, image.shape[2], adata.uns["histoweave"]["coordinates"]["mpp"]
+    (dtype('uint8'), 3, 4.0)
+    """
+    check_sizes(n_spots, n_genes, n_domains, 1, seed)
+    check_positive(mpp, "mpp")
+    if mpp > 4:
+        raise ValueError(f"mpp is {mpp}, and nuclei of 3 to 4 microns do not show above 4. Pass mpp=1 or so.")
+    anatomy, genes = plan_tissue(n_spots, n_genes, n_domains, seed)
+    rng = np.random.default_rng([seed, 2])
+    points, outline = place_spots(anatomy, n_spots, rng, reshape=0.0)
+    cells = draw_cells(genes, anatomy.domain_at(points, 0.0), points, 0.0, rng)
+    counts = draw_counts(genes, cells, points, 0.0, np.zeros(n_genes), 0.0, rng)
+    image, corner = paint(anatomy, genes, cells, points, outline, mpp, rng)
+
+    adata = assemble(genes, [(cells, counts)])
+    adata.obsm[Keys.SPATIAL] = (points - corner) / mpp
+    provenance(adata)[Keys.COORDINATES] = {"unit": "pixel", "mpp": float(mpp), "pitch_um": PITCH_UM}
+    small, factor = _shrink(image)
+    adata.uns["spatial"] = {
+        LIBRARY: {
+            "images": {"lowres": small},
+            "scalefactors": {"tissue_lowres_scalef": 1 / factor, "spot_diameter_fullres": SPOT_UM / mpp},
+            "metadata": {"source": "histoweave.datasets.toy_slide"},
+        }
+    }
+    return adata, image
+
+
+def _shrink(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """Average blocks of pixels until the longest side fits; what is over at the right and bottom edge is glass."""
+    height, width, _ = image.shape
+    factor = -(-max(height, width) // LOWRES_PX)
+    rows, columns = height // factor, width // factor
+    blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+    return blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8), factor
