@@ -191,5 +191,5 @@ def test_errors_say_what_to_do():
         toy_section(n_sections=0)
     with pytest.raises(ValueError, match="seed must not be negative"):
         toy_section(seed=-1)
-    with pytest.raises(TypeError, match="n_spots must be a whole number, got 1500.0"):
+    with pytest.raises(TypeError, match=r"n_spots must be a whole number, got 1500\.0"):
         toy_section(1500.0)

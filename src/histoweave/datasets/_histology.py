@@ -1,7 +1,7 @@
 """An H&E-like picture of a toy section: stained glass, painted from the cells that also made the counts.
 
-Light is absorbed by two stains (Beer and Lambert): haematoxylin in nuclei, eosin in what lies between them. Every type of
-cell has nuclei of its own size, darkness and number, so a spot's mixture of cells shows in its pixels; every
+Light is absorbed by two stains (Beer and Lambert): haematoxylin in nuclei, eosin in what lies between them. Every
+type of cell has nuclei of its own size, darkness and number, so a spot's mixture of cells shows in its pixels; every
 domain has its own eosin and grain.
 """
 
@@ -113,8 +113,8 @@ def _noise(shape: tuple[int, int], sigma_px: tuple[float, float], rng: np.random
 
 
 def _paint_nuclei(
-    stain: Stain, genes: Genes, cells: Cells, points: np.ndarray, corner: np.ndarray, shape: tuple[int, int], mpp: float,
-    rng: np.random.Generator,
+    stain: Stain, genes: Genes, cells: Cells, points: np.ndarray, corner: np.ndarray, shape: tuple[int, int],
+    mpp: float, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """Return the absorption by nuclei, float32 ``(height, width)``. Each belongs to the cells of the nearest spot."""
     n_rows, n_columns = (np.array(shape) * mpp / NUCLEI_GRID_UM).astype(int)

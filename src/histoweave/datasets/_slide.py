@@ -38,7 +38,8 @@ def toy_slide(
 
     `obsm["spatial"]` : float64 ``(x, y)`` in full-resolution pixels of the image
     `uns["histoweave"]["coordinates"]` : ``unit`` pixel, ``mpp``, ``pitch_um`` 100
-    `uns["spatial"]["toy_slide"]` : ``images["lowres"]`` (uint8), ``scalefactors`` and ``metadata``, as squidpy reads them
+    `uns["spatial"]["toy_slide"]` : ``images["lowres"]`` (uint8), ``scalefactors`` and ``metadata``,
+    named as squidpy reads them
 
     Raises
     ------
