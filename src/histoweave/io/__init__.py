@@ -8,6 +8,9 @@ from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoweave.io._h5ad import read_h5ad, write_h5ad
 from histoweave.io._legacy_st import read_legacy_st
+from histoweave.io._platforms import read_platform
+from histoweave.io._section import read_section
+from histoweave.io._spatialdata import read_spatialdata
 from histoweave.io._tables import read_table
 from histoweave.io._visium import read_visium
 
@@ -18,6 +21,9 @@ __all__ = [
     "estimate_mpp",
     "read_h5ad",
     "read_legacy_st",
+    "read_platform",
+    "read_section",
+    "read_spatialdata",
     "read_table",
     "read_visium",
     "record_coordinates",

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from anndata.utils import make_index_unique
 
 from histoweave._checks import _listed
 from histoweave._keys import Keys
@@ -125,7 +126,6 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     symbols = _column(adata, gene_symbol, _SYMBOL_COLUMNS, argument="gene_symbol")
     names = _names_or_ids(list(adata.var_names), ids)
     found = detect_gene_ids(names)
-    adata.var_names = pd.Index(names, dtype=object)
 
     known_id = [_without_version(name) for name in names]
     if ids is not None:
@@ -135,11 +135,11 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
         display = [own if _is_unnamed(given) else str(given) for given, own in zip(symbols, display, strict=True)]
     adata.var[Keys.GENE_ID] = np.array(known_id, dtype=object)
     adata.var[Keys.GENE_SYMBOL] = np.array(display, dtype=object)
+    adata.var_names = make_index_unique(pd.Index(names, dtype=object))
     if found.duplicates:
-        adata.var_names_make_unique()
         warnings.warn(
-            f"{len(found.duplicates):,} gene names stand for several genes: {_listed(found.duplicates, 5)}. All are "
-            "kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was.",
+            f"Names that several genes share ({len(found.duplicates):,}): {_listed(found.duplicates, 5)}. All genes "
+            "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was.",
             UserWarning,
             stacklevel=2,
         )

@@ -1,21 +1,26 @@
 """Sections as ``.h5ad`` files."""
 
 import errno
+import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import anndata
+import h5py
 from anndata import AnnData
 
 from histoweave._atomic import atomic_file
 from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
-from histoweave._runtime import logger
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, existing_file, open_h5
 from histoweave.io._genes import annotate_genes
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R
+_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
+_LARGE_BYTES = 2 * 1024**3
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -85,11 +90,9 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
     path = Path(path).expanduser()
     try:
         with atomic_file(path) as beside:
-            # level 1: three quarters of what level 4 saves in a quarter of the time; lzf cannot be read from R
-            # convert_strings_to_categoricals would change the caller's obs and var
-            adata.write_h5ad(beside, compression="gzip", compression_opts=1, convert_strings_to_categoricals=False)
-    except (OSError, RuntimeError) as error:
-        number = _error_number(error)
+            _write(adata, beside)
+    except OSError as error:
+        number = error.errno
         if number in _DISK_FULL:
             raise OSError(
                 errno.ENOSPC,
@@ -107,6 +110,26 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
         raise
 
 
+def _write(adata: AnnData, path: Path) -> None:
+    """Write through memory where that is affordable, else straight to a disk with room enough.
+
+    A write that fails inside HDF5 leaves the library in a state in which it prints tracebacks and crashes later;
+    plain bytes fail cleanly. What is too large for a copy in memory is only begun where it fits uncompressed.
+    """
+    size = adata.__sizeof__()
+    if size <= _LARGE_BYTES:
+        image = io.BytesIO()
+        with h5py.File(image, "w") as file:
+            anndata.io.write_elem(file, "/", adata, dataset_kwargs=_COMPRESSION)
+        with path.open("wb") as stream:
+            stream.write(image.getbuffer())
+        return
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"needs up to {size / 1e9:.1f} GB")
+    adata.write_h5ad(path, convert_strings_to_categoricals=False, **_COMPRESSION)
+
+
 def _has_image_scale(adata: AnnData) -> bool:
     """Whether scanpy's factors from full-resolution pixels to an image are stored."""
     libraries = adata.uns.get("spatial", {})
@@ -118,24 +141,10 @@ def _has_image_scale(adata: AnnData) -> bool:
     )
 
 
-def _error_number(error: BaseException | None) -> int | None:
-    """Return the operating system's number behind an error; h5py may hide it in the error that came before."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            return error.errno
-        for number in _DISK_FULL:
-            if f"errno = {number}," in str(error):
-                return number
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def _free(path: Path) -> str:
     """Free space of the disk that a path is on, for a message."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    free = shutil.disk_usage(folder).free / 1e6
-    logger.debug("%s has %.1f MB left", folder, free)
-    return f"{free:,.1f} MB"
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
 
 
 def _first_line(error: BaseException) -> str:

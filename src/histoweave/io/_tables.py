@@ -162,9 +162,7 @@ def _check_orientation(
     rows, columns = table.index.isin(spots).sum(), table.columns.isin(spots).sum()
     here, there = (columns, rows) if transpose else (rows, columns)
     if there > here:
-        lies, remedy = (
-            ("spots x genes", "leave transpose=True out") if transpose else ("genes x spots", "pass transpose=True")
-        )
+        lies = "spots x genes; leave transpose=True out" if transpose else "genes x spots; pass transpose=True"
         raise ValueError(
             f"{counts_file.name} lies the other way round: {there:,} of its {'row' if transpose else 'column'} names "
             f"are spots of {places_file.name}, so it is {lies}."

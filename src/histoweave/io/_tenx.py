@@ -91,7 +91,8 @@ def _genes_only(adata: AnnData) -> AnnData:
             raise ValueError(f"The matrix holds no genes ('{_GENES}'), only {_listed(kinds.index)}.")
         if len(kinds) > 1:
             logger.info("Only genes are read; left out: %s", kinds.drop(_GENES).to_dict())
-            adata = adata[:, (adata.var["feature_types"] == _GENES).to_numpy()].copy()
+            with _quiet_duplicates():
+                adata = adata[:, (adata.var["feature_types"] == _GENES).to_numpy()].copy()
     check_adata(adata)
     if adata.X.dtype != np.float32 or not isinstance(adata.X, csr_matrix):
         adata.X = csr_matrix(adata.X, dtype=np.float32)
@@ -114,7 +115,7 @@ def _one_of(folder: Path, prefix: str, *names: str) -> Path:
 
 @contextmanager
 def _quiet_duplicates() -> Iterator[None]:
-    """Silence anndata on repeated gene names: ours are made unique, with our own warning, a moment later."""
+    """Silence anndata on repeated gene names: they are made unique, with our own warning, a moment later."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Variable names are not unique")
         yield

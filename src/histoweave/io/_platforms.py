@@ -1,0 +1,210 @@
+"""Platforms by name: which reader of spatialdata-io knows the folder, and what its numbers mean."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anndata import AnnData
+
+from histoweave._checks import _listed
+from histoweave._optional import require
+from histoweave._runtime import logger
+from histoweave._scale import declare_scale
+from histoweave.io._coordinates import record_coordinates
+from histoweave.io._files import PathLike, contents, existing_folder
+from histoweave.io._spatialdata import section_from_spatialdata
+from histoweave.io._visium import read_visium
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One entry of the registry: data only."""
+
+    label: str
+    markers: tuple[str, ...] = ()  # globs that are all met by an output folder, and together by no other platform's
+    reader: str | None = None  # function of spatialdata_io; None where histoweave reads the folder itself
+    table: str | None = None  # the table with one row a cell, where the reader makes several
+    counts: bool = False  # X is raw counts by the format's definition
+    # Images, transcripts and outlines take minutes and gigabytes and are not needed for a table with positions.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLATFORMS: dict[str, Platform] = {
+    "visium_hd": Platform("Visium HD", ("binned_outputs/square_*",), counts=True),
+    "visium": Platform("Visium", ("*filtered_feature_bc_matrix*", "spatial"), counts=True),
+    "xenium": Platform(
+        "Xenium",
+        ("experiment.xenium",),
+        reader="xenium",
+        counts=True,
+        options={
+            "cells_boundaries": False,
+            "nucleus_boundaries": False,
+            "cells_labels": False,
+            "nucleus_labels": False,
+            "transcripts": False,
+            "morphology_mip": False,
+            "morphology_focus": False,
+            "aligned_images": False,
+        },
+    ),
+    "merscope": Platform(
+        "MERSCOPE",
+        ("cell_by_gene.csv", "cell_metadata.csv"),
+        reader="merscope",
+        counts=True,
+        options={"transcripts": False, "cells_boundaries": False, "mosaic_images": False},
+    ),
+    "cosmx": Platform(
+        "CosMx", ("*_exprMat_file.csv", "*_metadata_file.csv"), "cosmx", counts=True, options={"transcripts": False}
+    ),
+    "stereoseq": Platform(
+        "Stereo-seq", ("041.cellcut", "051.cellcluster"), "stereoseq", "cells_table", options={"read_square_bin": False}
+    ),
+    "curio": Platform("Curio Seeker (Slide-seq)", ("*_anndata.h5ad", "*cluster_assignment.txt"), "curio"),
+    "seqfish": Platform(
+        "seqFISH",
+        ("*CellxGene*.csv", "*CellCoordinates*.csv"),
+        "seqfish",
+        counts=True,
+        options={"load_images": False, "load_labels": False, "load_points": False},
+    ),
+    "dbit": Platform("DBiT-seq", reader="dbit"),
+    "codex": Platform("CODEX", reader="codex"),
+    "mcmicro": Platform("MCMICRO", reader="mcmicro"),
+    "steinbock": Platform("steinbock (imaging mass cytometry)", reader="steinbock"),
+}
+_ALIASES = {
+    "curioseeker": "curio",
+    "slideseq": "curio",
+    "vizgen": "merscope",
+    "merfish": "merscope",
+    "nanostring": "cosmx",
+    "stereo": "stereoseq",
+    "spaceranger": "visium",
+}
+
+
+def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
+    """Read the output folder of a platform by its name.
+
+    Visium and Visium HD are read by histoweave itself, every other platform by the function of the same name in
+    spatialdata-io (extra ``spatial``). Only the table and the positions are read unless ``options`` ask for more.
+
+    Parameters
+    ----------
+    platform
+        ``"visium"``, ``"visium_hd"``, ``"xenium"``, ``"merscope"``, ``"cosmx"``, ``"stereoseq"``, ``"curio"``,
+        ``"seqfish"``, ``"dbit"``, ``"codex"``, ``"mcmicro"`` or ``"steinbock"``; case, spaces and dashes do not matter.
+    path
+        The folder that the instrument's software wrote.
+    **options
+        ``table`` and ``region`` choose among several (see :func:`read_spatialdata`); ``bin_size`` in microns is for
+        Visium HD (default 8); everything else goes to the reader of spatialdata-io.
+
+    Returns
+    -------
+    AnnData with ``obsm["spatial"]`` in the unit recorded in ``uns["histoweave"]["coordinates"]``: microns for Xenium
+    and MERSCOPE, pixels for Visium, Visium HD, CosMx (of the whole slide, not of a field) and Stereo-seq (DNB spots),
+    ``"unknown"`` where the format does not say.
+
+    Raises
+    ------
+    ImportError
+        spatialdata-io is not installed.
+    FileNotFoundError
+        The folder, or a file in it, is not there.
+    ValueError
+        The platform is unknown, or the folder could not be read as its output.
+
+    Examples
+    --------
+    >>> import histoweave as hw
+    >>> hw.io.read_platform("nanopore", "sample/")
+    Traceback (most recent call last):
+        ...
+    ValueError: Unknown platform 'nanopore'; known are visium_hd, visium, xenium, ...
+    """
+    name = _canonical(platform)
+    entry = PLATFORMS[name]
+    folder = existing_folder(path, f"the output folder of {entry.label}")
+    if name == "visium":
+        return read_visium(folder, **options)
+    if name == "visium_hd":
+        return _read_visium_hd(folder, **options)
+    readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
+    choice = {"table": options.pop("table", entry.table), "region": options.pop("region", None)}
+    sdata = _call(getattr(readers, str(entry.reader)), entry, folder, {**entry.options, **options})
+    adata = section_from_spatialdata(sdata, str(folder), **choice)
+    if entry.counts:
+        declare_scale(adata, "X", "counts")
+    if name == "steinbock":  # its reader keeps image order: row, column
+        adata.obsm["spatial"] = adata.obsm["spatial"][:, ::-1].copy()
+    if name == "stereoseq":
+        _record_dnb_size(adata)
+    return adata
+
+
+def recognise_platform(folder: Path) -> str | None:
+    """Name of the platform whose files are in a folder, or None."""
+    for name, entry in PLATFORMS.items():
+        if entry.markers and all(any(folder.glob(marker)) for marker in entry.markers):
+            return name
+    return None
+
+
+def _canonical(platform: str) -> str:
+    """Return the name in the registry for what somebody typed."""
+    plain = platform.lower().replace("-", "").replace("_", "").replace(" ", "")
+    by_plain = {name.replace("_", ""): name for name in PLATFORMS} | _ALIASES
+    if plain not in by_plain:
+        raise ValueError(f"Unknown platform {platform!r}; known are {', '.join(PLATFORMS)}.")
+    return by_plain[plain]
+
+
+def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, Any]) -> Any:
+    """Call a reader of spatialdata-io; what it raises on a strange folder is put into one sentence."""
+    # it logs every file that it was asked to leave out
+    noisy = logging.getLogger("spatialdata")
+    level = noisy.level
+    noisy.setLevel(logging.ERROR)
+    try:
+        return reader(folder, **options)
+    except (ImportError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name if error.filename else str(error)
+        raise FileNotFoundError(
+            f"{folder} is no complete {entry.label} output: {missing} is missing. It holds: {contents(folder)}."
+        ) from error
+    except Exception as error:  # assertions, index and key errors: there is no common type
+        raise ValueError(
+            f"{folder} could not be read as {entry.label} by spatialdata-io: {type(error).__name__}: {error}. "
+            f"It holds: {contents(folder)}."
+        ) from error
+    finally:
+        noisy.setLevel(level)
+
+
+def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnData:
+    """One bin size of a Visium HD folder; each has the layout of a Visium folder."""
+    bins = folder / "binned_outputs"
+    found = sorted(item.name for item in bins.glob("square_*um")) if bins.is_dir() else []
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} is no Visium HD output: it has no binned_outputs/square_*um. It holds: {contents(folder)}."
+        )
+    wanted = f"square_{bin_size:03d}um"
+    if wanted not in found:
+        raise FileNotFoundError(f"{bins} has no {wanted} (found: {_listed(found)}). Choose with bin_size=.")
+    logger.info("Visium HD: bins of %d um are read (there are %s)", bin_size, ", ".join(found))
+    return read_visium(bins / wanted, **{"library_id": folder.resolve().name, **options})
+
+
+def _record_dnb_size(adata: AnnData) -> None:
+    """Stereo-seq coordinates count DNB spots; the file says how many nanometres apart they are."""
+    resolution = adata.uns.get("cellBin_attrs", {}).get("resolution")
+    if resolution is not None:
+        record_coordinates(adata, "pixel", mpp=float(resolution) / 1000)

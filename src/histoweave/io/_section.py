@@ -1,0 +1,80 @@
+"""One section from whatever path the user has: what it is, is told from its files."""
+
+from pathlib import Path
+
+from anndata import AnnData
+
+from histoweave.io._files import PathLike, contents
+from histoweave.io._h5ad import read_h5ad
+from histoweave.io._legacy_st import read_legacy_st
+from histoweave.io._platforms import PLATFORMS, read_platform, recognise_platform
+from histoweave.io._spatialdata import read_spatialdata
+from histoweave.io._visium import read_visium
+
+_LOOKED_FOR = (
+    "an .h5ad file, a Space Ranger folder (filtered_feature_bc_matrix.h5 and spatial/), a SpatialData .zarr, a legacy "
+    "ST table (.tsv or .tsv.gz with <name>_selection.tsv beside it), or the output folder of "
+    + ", ".join(entry.label for entry in PLATFORMS.values() if entry.reader and entry.markers)
+)
+
+
+def read_section(path: PathLike) -> AnnData:
+    """Read a section in any format that can be told from its files.
+
+    Parameters
+    ----------
+    path
+        An ``.h5ad`` file; the folder of Space Ranger (or the one above its ``outs``), of Visium HD (8 um bins) or of
+        another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside it.
+
+    Returns
+    -------
+    The section, as the reader of its format returns it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at the path.
+    ValueError
+        It is none of these; the message says what was looked for.
+
+    See Also
+    --------
+    read_visium, read_legacy_st, read_spatialdata, read_platform, read_table : the same with their options.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        parent = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+        beside = f" {parent} holds: {contents(parent)}." if parent else ""
+        raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
+    return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def _read_file(path: Path) -> AnnData:
+    if path.suffix == ".h5ad":
+        return read_h5ad(path)
+    if path.name.removesuffix(".gz").endswith(".tsv"):
+        return read_legacy_st(path)
+    hint = ""
+    if path.suffix == ".h5":
+        hint = f" For a 10x count matrix give its folder, {path.absolute().parent}, which also has the positions."
+    elif path.suffix in {".csv", ".txt", ".gz"}:
+        hint = " Other tables have no positions in them: histoweave.io.read_table(counts, coordinates, unit=...)."
+    raise ValueError(f"{path} is no section that can be read; looked for {_LOOKED_FOR}.{hint}")
+
+
+def _read_folder(folder: Path) -> AnnData:
+    if folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup")):
+        return read_spatialdata(folder)
+    platform = recognise_platform(folder)
+    if platform is None and (folder / "outs").is_dir():
+        inner = recognise_platform(folder / "outs")
+        if inner is not None:
+            return read_platform(inner, folder / "outs")
+    if platform is not None:
+        return read_platform(platform, folder)
+    if (folder / "spatial").is_dir() or any(folder.glob("*_feature_bc_matrix*")):
+        return read_visium(folder)  # half a Space Ranger folder: its reader says which half is missing
+    raise ValueError(
+        f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
+    )
