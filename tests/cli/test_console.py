@@ -3,27 +3,32 @@
 import logging
 import warnings
 
+import pytest
+
 from histoweave._runtime import logger
 from histoweave.cli._console import told
 
 
 def test_warnings_are_one_line_each_and_told_once(capsys):
-    with told() as seen:
+    with told() as console:
+        console.speak()
         for _ in range(3):
             warnings.warn("5 of 10 spots\n have no counts", stacklevel=1)
         warnings.warn("nobody can act on this", FutureWarning, stacklevel=1)
         warnings.warn("nor on this", DeprecationWarning, stacklevel=1)
-    assert seen == ["5 of 10 spots have no counts"]
+    assert console.warnings == ["5 of 10 spots have no counts"]
     assert capsys.readouterr().err == "histoweave: warning: 5 of 10 spots have no counts\n"
 
 
 def test_the_log_is_shown_unless_quiet(capsys):
-    with told() as seen:
+    with told() as console:
+        console.speak()
         logger.info("Took %d genes", 300)
         logger.warning("Few genes")
     assert capsys.readouterr().err == "histoweave: Took 300 genes\nhistoweave: warning: Few genes\n"
-    assert seen == ["Few genes"]
-    with told(quiet=True) as seen:
+    assert console.warnings == ["Few genes"]
+    with told(quiet=True) as console:
+        console.speak()
         logger.info("Took 300 genes")
         logger.warning("Few genes")
     assert capsys.readouterr().err == "histoweave: warning: Few genes\n"
@@ -34,3 +39,19 @@ def test_the_logger_is_left_as_it_was():
     with told():
         pass
     assert before == (list(logger.handlers), logger.level, logging.getLogger().handlers[:], warnings.showwarning)
+
+
+def test_what_is_held_back_is_never_told_when_an_error_ends_the_block(capsys):
+    def refuse():
+        logger.info("Took 300 genes")
+        warnings.warn("5 spots have no counts", stacklevel=1)
+        raise ValueError("bad input")
+
+    with pytest.raises(ValueError, match="bad"), told():
+        refuse()
+    assert capsys.readouterr().err == ""
+    with told() as console:
+        logger.info("Took 300 genes")
+        console.speak()
+        logger.info("Trained")
+    assert capsys.readouterr().err == "histoweave: Took 300 genes\nhistoweave: Trained\n"

@@ -13,43 +13,67 @@ from histoweave._runtime import logger
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
 
 
-@contextmanager
-def told(*, quiet: bool = False) -> Iterator[list[str]]:
-    """Send warnings, and the library's log unless ``quiet``, to stderr; yield the list that collects the warnings.
+class Console(logging.Handler):
+    """Log lines and warnings, held back until the inputs have proved good.
 
-    The same warning is told once.
+    An error is then the only line on stderr: what was noticed about an input before it was refused helps nobody.
+
+    Attributes
+    ----------
+    warnings
+        Every warning so far, once each.
     """
-    seen: list[str] = []
 
-    def tell(text: str, *, prefix: str = "") -> None:
-        print(f"histoweave: {prefix}{' '.join(text.split())}", file=sys.stderr)
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(logging.WARNING if quiet else logging.INFO)
+        self.warnings: list[str] = []
+        self._held: list[str] | None = []
 
-    def warn(text: str) -> None:
+    def speak(self) -> None:
+        """Print what was held back, and everything from now on as it comes."""
+        for line in self._held or []:
+            print(line, file=sys.stderr)
+        self._held = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line of the library's log."""
+        if record.levelno >= logging.WARNING:
+            self.warn(record.getMessage())
+        else:
+            self._tell(record.getMessage())
+
+    def warn(self, text: str) -> None:
+        """Take a warning; the second of the same words is dropped."""
         flat = " ".join(text.split())
-        if flat not in seen:
-            seen.append(flat)
-            tell(flat, prefix="warning: ")
+        if flat not in self.warnings:
+            self.warnings.append(flat)
+            self._tell(f"warning: {flat}")
+
+    def _tell(self, text: str) -> None:
+        line = f"histoweave: {' '.join(text.split())}"
+        if self._held is None:
+            print(line, file=sys.stderr)
+        else:
+            self._held.append(line)
+
+
+@contextmanager
+def told(*, quiet: bool = False) -> Iterator[Console]:
+    """Gather warnings and the library's log while the block runs; ``quiet`` drops all but warnings."""
+    console = Console(quiet=quiet)
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if not issubclass(category, FOR_DEVELOPERS):
-            warn(str(message))
+            console.warn(str(message))
 
-    class ToStderr(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.WARNING:
-                warn(record.getMessage())
-            elif not quiet:
-                tell(record.getMessage())
-
-    handler = ToStderr(logging.INFO)
     level = logger.level
-    logger.addHandler(handler)
+    logger.addHandler(console)
     logger.setLevel(logging.INFO)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.showwarning = show  # restored by catch_warnings
-            yield seen
+            warnings.showwarning = show  # put back by catch_warnings
+            yield console
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(console)
         logger.setLevel(level)

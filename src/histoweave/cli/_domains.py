@@ -1,12 +1,12 @@
 """``histoweave domains``: sections in, domains out."""
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histoweave._runtime import logger
 from histoweave.cli._console import told
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._output import check_out, write_results
@@ -48,13 +48,7 @@ def find_domains(
         if not path.exists():
             raise CommandError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
     record = RunRecord("domains", arguments)
-    with told(quiet=quiet) as warnings:
-        if len(inputs) > 1 and not quiet:
-            print(
-                f"histoweave: {len(inputs)} sections, each segmented on its own: domain names do not correspond "
-                "between them. This release does not integrate sections.",
-                file=sys.stderr,
-            )
+    with told(quiet=quiet) as console:
         with record.stage("import"):
             from histoweave import models, tl
             from histoweave._runtime import resolve_device
@@ -69,6 +63,13 @@ def find_domains(
             for name, path in zip(names, inputs, strict=True):
                 sections[name] = read_checked(path, n_domains, use_rep, layer, spatial_key, section_key)
             digests = [{"section": n, "path": str(p), "sha256": sha256(p)} for n, p in zip(names, inputs, strict=True)]
+        console.speak()
+        if len(inputs) > 1:
+            logger.info(
+                "%d sections, each segmented on its own: domain names do not correspond between them. "
+                "This release does not integrate sections.",
+                len(inputs),
+            )
         for name, path in zip(names, inputs, strict=True):
             adata = sections[name]
             with about(path), record.stage("domains"):
@@ -91,16 +92,18 @@ def find_domains(
 
         def facts() -> dict[str, Any]:
             shared = {"seed": seed, "n_domains": n_domains, "device": device, "inputs": digests}
-            return record.finish(warnings=warnings, n_spots={n: a.n_obs for n, a in sections.items()}, **shared)
+            return record.finish(warnings=console.warnings, n_spots={n: a.n_obs for n, a in sections.items()}, **shared)
 
         with record.stage("write"):
             write_results(
                 out,
                 sections,
                 facts,
-                section_key=section_key,
-                overwrite=overwrite,
                 title=f"Domains of {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}",
+                overwrite=overwrite,
+                spatial_key=spatial_key,
+                section_key=section_key,
+                layer=layer,
             )
     if not quiet:
         for name, adata in sections.items():
@@ -163,9 +166,9 @@ def read_checked(
         check_spatial(adata, spatial_key)
         check_n_domains(n_domains, adata.n_obs)
         if section_key is not None:
-            check_obs_key(adata, section_key, argument="--section-key")
+            check_obs_key(adata, section_key, argument="section_key")
         if use_rep is not None:
-            check_obsm_key(adata, use_rep, argument="--use-rep")
+            check_obsm_key(adata, use_rep, argument="use_rep")
         else:
             pp.expression(adata, layer)  # raises unless there are counts, or a declared scale
     return adata

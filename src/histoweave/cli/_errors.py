@@ -3,12 +3,17 @@
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
 REPORT = "This may be a fault in histoweave: run again with --debug and report what it prints."
+
+# the library's errors speak of its arguments, "pass spatial_key="; here they are options
+ARGUMENT = re.compile(r"\b(layer|section_key|spatial_key|use_rep)=(?=$|[\s.,;)])")
 
 # h5py and others report a failed write as text, with the number inside
 ERRNO_IN_TEXT = re.compile(r"errno\s*=?\s*(\d+)", re.IGNORECASE)
@@ -39,7 +44,7 @@ def one_line(error: BaseException) -> str:
     # a KeyError's str() is the repr of its message
     message = str(error.args[0]) if error.args and isinstance(error, KeyError) else str(error)
     if _is_ours(error):
-        return _flat(message)
+        return _flat(ARGUMENT.sub(lambda found: "--" + found[1].replace("_", "-"), message))
     return _flat(f"unexpected {type(error).__name__}: {message}. {REPORT}")
 
 
@@ -64,11 +69,17 @@ def writing(folder: Path) -> Iterator[None]:
         number = _errno(error)
         if number is None:
             raise
+        # open HDF5 files report the failed write again, with a traceback for each object, whenever they are let go
+        sys.excepthook = sys.unraisablehook = _say_nothing
         hint = "Free some space" if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Check its permissions"
         raise CommandError(
             f"the results could not be written to {folder}: {os.strerror(number)}. {hint}, or choose another --out; "
             "nothing was left behind."
         ) from error
+
+
+def _say_nothing(*arguments: Any) -> None:
+    """Stand in for the hooks that print tracebacks."""
 
 
 def _errno(error: BaseException | None) -> int | None:

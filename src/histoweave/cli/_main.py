@@ -1,5 +1,6 @@
 """The entry point: runs one command and turns whatever happens into an exit code and at most one line."""
 
+import gc
 import os
 import signal
 import sys
@@ -24,7 +25,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     temporary folders are removed.
     """
     signal.signal(signal.SIGTERM, _unwind)
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    code = run(sys.argv[1:] if argv is None else argv)
+    if code:
+        # HDF5 files that could not be closed, as on a full disk, crash the interpreter on its way out, which would hide
+        # the exit code; everything that needed cleaning up has been
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -44,6 +52,16 @@ def run(argv: Sequence[str]) -> int:
     >>> run(["domains", "nowhere.h5ad", "--n-domains", "0", "--out", "results"])
     2
     """
+    hooks = sys.excepthook, sys.unraisablehook
+    try:
+        return _run(argv)
+    finally:
+        if (sys.excepthook, sys.unraisablehook) != hooks:  # a write failed: see writing()
+            gc.collect()
+            sys.excepthook, sys.unraisablehook = hooks
+
+
+def _run(argv: Sequence[str]) -> int:
     arguments = [argument for argument in argv if argument != "--debug"]
     debug = len(arguments) < len(argv) or os.environ.get("HISTOWEAVE_DEBUG", "") not in ("", "0")
     try:

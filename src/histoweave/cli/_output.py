@@ -64,9 +64,12 @@ def write_results(
     sections: Mapping[str, "AnnData"],
     facts: Callable[[], dict[str, Any]],
     *,
-    section_key: str | None = None,
-    overwrite: bool,
     title: str,
+    overwrite: bool = False,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    layer: str | None = None,
+    tables: Mapping[str, "pd.DataFrame"] | None = None,
 ) -> None:
     """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html`` and ``run.json``, all or nothing.
 
@@ -78,12 +81,14 @@ def write_results(
         Section name -> AnnData with domains.
     facts
         Called when the rest is written: it goes into the report and, called again at the very end, into ``run.json``.
-    section_key
-        Where ``obs`` tells the sections of one input apart.
-    overwrite
-        Replace an earlier run.
     title
         Headline of the report.
+    overwrite
+        Replace an earlier run.
+    spatial_key, section_key, layer
+        Where spot centres are, what tells the sections of one input apart, and where expression is.
+    tables
+        File name -> further tables.
     """
     from histoweave.io import write_h5ad
     from histoweave.report import write_report
@@ -92,8 +97,11 @@ def write_results(
         for name, adata in sections.items():
             write_h5ad(adata, folder / f"{name}.h5ad")
         domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
-        draw_domains(sections, folder / "domains.png", section_key)
-        write_report(sections, folder / "report.html", title=title, run=facts())
+        for name, table in (tables or {}).items():
+            table.to_csv(folder / name, index=False)
+        draw_domains(sections, folder / "domains.png", spatial_key, section_key)
+        keys = {"spatial_key": spatial_key, "section_key": section_key, "layer": layer}
+        write_report(sections, folder / "report.html", title=title, run=facts(), **keys)
         outputs = sorted(path.name for path in folder.iterdir())
         text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
         (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
@@ -116,7 +124,12 @@ def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = No
     return pd.concat(tables, ignore_index=True)
 
 
-def draw_domains(sections: Mapping[str, "AnnData"], path: Path, section_key: str | None = None) -> None:
+def draw_domains(
+    sections: Mapping[str, "AnnData"],
+    path: Path,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+) -> None:
     """Draw the domains of every section into one picture.
 
     Sections that were segmented together share their colours; those segmented on their own get a legend each, because
@@ -128,14 +141,14 @@ def draw_domains(sections: Mapping[str, "AnnData"], path: Path, section_key: str
 
     if section_key and len(sections) == 1:
         [adata] = sections.values()
-        figure = domains_grid(adata, section_key=section_key)[0].figure
+        figure = domains_grid(adata, section_key=section_key, spatial_key=spatial_key)[0].figure
     else:
         n_columns = min(3, len(sections))
         n_rows = -(-len(sections) // n_columns)
         size = (6 * n_columns, 5.4 * n_rows)
         figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
         for ax, (name, adata) in zip(axes.flat, sections.items(), strict=False):
-            domains(adata, ax=ax).set_title(name)
+            domains(adata, spatial_key=spatial_key, ax=ax).set_title(name)
         for ax in axes.flat[len(sections) :]:
             ax.axis("off")
     figure.savefig(path, dpi=150)

@@ -46,7 +46,7 @@ class RunRecord:
     def finish(self, *, warnings: Sequence[str], **facts: Any) -> dict[str, Any]:
         """Return what goes into ``run.json``: the facts given, and those that every run has."""
         return {
-            "histoweave": histoweave.__version__,
+            "version": histoweave.__version__,
             "command": self.command,
             "arguments": self.arguments,
             **facts,
