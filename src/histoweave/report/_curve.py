@@ -1,0 +1,82 @@
+"""Line charts as SVG text, coloured by the page's own style sheet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 420, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34  # margins, room for the numbers
+
+
+def curve_svg(lines: Sequence[tuple[np.ndarray, np.ndarray]], *, label: str, log: bool = False) -> Markup:
+    """Draw lines ``(x, y)`` over a common pair of axes.
+
+    Values that are not finite, or not positive on a logarithmic axis, leave a gap at the ends.
+
+    Parameters
+    ----------
+    lines
+        One pair of arrays a line, x being epochs.
+    label
+        What the chart shows, for screen readers.
+    log
+        Whether y runs logarithmically.
+
+    Returns
+    -------
+    An ``<svg>`` element.
+    """
+    kept = []
+    for x, y in lines:
+        good = np.isfinite(y) & ((y > 0) if log else True)
+        kept.append((x[good], np.log10(y[good]) if log else y[good]))
+    every_x, every_y = (np.concatenate([line[i] for line in kept]) for i in (0, 1))
+    if every_y.size == 0:
+        return Markup("")
+    x_ticks = _ticks(every_x.min(), every_x.max(), whole=True)
+    y_ticks = _log_ticks(every_y.min(), every_y.max()) if log else _ticks(every_y.min(), every_y.max())
+    x_low, x_high = every_x.min(), max(every_x.max(), every_x.min() + 1)
+    y_low, y_high = min(every_y.min(), y_ticks[0]), max(every_y.max(), y_ticks[-1])
+    y_high = y_high if y_high > y_low else y_low + 1
+
+    def across(x: Any) -> Any:
+        return _LEFT + (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def down(y: Any) -> Any:
+        return _TOP + (y_high - y) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">']
+    for tick in y_ticks:
+        level = down(tick)
+        text = f"{10**tick:.3g}" if log else f"{tick:.3g}"
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 7}" y="{level + 3.5:.1f}" text-anchor="end">{text}</text>')
+    for tick in x_ticks:
+        place = f'x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 15}"'
+        parts.append(f'<text {place} text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 3}" text-anchor="middle">epoch</text>')
+    for x, y in kept:
+        steps = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x), down(y), strict=True))
+        parts.append(f'<polyline points="{steps}"/>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def _ticks(low: float, high: float, *, whole: bool = False) -> np.ndarray:
+    """Return two to seven round numbers from low to high."""
+    span = (high - low) or abs(high) or 1.0
+    step = 10.0 ** np.floor(np.log10(span / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
+    step = max(step, 1.0) if whole else step
+    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step if high > low else np.array([low])
+
+
+def _log_ticks(low: float, high: float) -> np.ndarray:
+    """Return logarithms of 1, 2 and 5 times powers of ten, fewer where the range is wide."""
+    powers = np.arange(np.floor(low), np.ceil(high) + 1)
+    if high - low > 1.5:
+        return powers[:: max(1, len(powers) // 6)]
+    fine = (powers[:, None] + np.log10([1, 2, 5])).ravel()
+    inside = fine[(fine >= low - 0.05) & (fine <= high + 0.05)]
+    return inside if len(inside) > 1 else np.array([low, high])

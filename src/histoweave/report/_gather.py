@@ -1,0 +1,263 @@
+"""From AnnData to what the page shows: maps, domains, markers, genes, training."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoweave._checks import check_adata, check_obs_key
+from histoweave._keys import Keys
+from histoweave.pl._expression import denoised_expression, gene_rows, raw_expression
+from histoweave.pl._genes import color_top
+from histoweave.pl._markers import marker_table
+from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors, domain_palette
+from histoweave.pl._tissue import microns_per_unit, section_names, spot_pitch, spot_places, tissue_image
+from histoweave.pl._training import training_history
+from histoweave.report._curve import curve_svg
+from histoweave.report._encode import image_uri, packed, shades
+
+MAX_SPOTS = 100_000  # drawn on one page; a browser stays quick, the file below some 5 MB
+_GRID = 60_000  # the longer side of a map in the whole numbers that positions are stored as, uint16
+_N_GENES = 4  # shown as measured beside denoised
+_N_TOP = 5  # markers named beside a domain
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one AnnData contributes to the page."""
+
+    name: str
+    number: int
+    n_spots: int
+    n_genes: int
+    domains: list[dict[str, Any]]  # name, color, n, share, confidence, top markers
+    n_unlabelled: int
+    has_confidence: bool
+    markers: list[dict[str, Any]]
+    maps: list[dict[str, Any]]
+    genes: list[dict[str, Any]]
+    gene_note: str  # why measured values are missing, or nothing
+    curves: list[dict[str, Any]]
+    stopped: str
+    parameters: list[tuple[str, str]]
+
+    def payload(self) -> dict[str, Any]:
+        """Return what the script of the page reads."""
+        return {
+            "domains": [{key: domain[key] for key in ("name", "color", "top")} for domain in self.domains],
+            "unlabelled": UNLABELLED,
+            "maps": self.maps,
+            "genes": self.genes,
+        }
+
+
+def gather(
+    adata: AnnData,
+    name: str,
+    number: int,
+    budget: int,
+    *,
+    domain_key: str,
+    spatial_key: str,
+    section_key: str | None,
+    layer: str | None,
+) -> Group:
+    """Read everything that one AnnData has to show; ``budget`` spots are drawn at most."""
+    check_adata(adata)
+    check_obs_key(adata, domain_key, argument="domain_key")
+    points = spot_places(adata, spatial_key)
+    colors = domain_colors(adata, domain_key)
+    if not all(re.fullmatch(r"#[0-9a-fA-F]{6}", color) for color in colors.values()):
+        # names that matplotlib knows mean nothing to a browser
+        colors = dict(zip(colors, domain_palette(len(colors)), strict=True))
+    codes = as_categories(adata, domain_key).codes
+    markers = _markers(adata, list(colors))
+    confidence = _confidence(adata)
+    rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
+    drawn = {section: _sample(rows, budget // len(rows_of)) for section, rows in rows_of.items()}
+    measured = _genes(adata, markers, np.concatenate(list(drawn.values())), layer) if adata.n_vars else ([], "")
+    only = len(rows_of) == 1
+    maps = [
+        {
+            "name": (name or section) if only else section,
+            "n_spots": len(rows_of[section]),
+            **_map(adata if only else adata[rows_of[section]], points[rows_of[section]], points[rows], section_key),
+            "codes": packed(np.where(codes[rows] < 0, len(colors), codes[rows]), "u2"),
+            "confidence": None if confidence is None else packed(shades(confidence[rows], 1.0), "u1"),
+            "names": "\n".join(_one_line(spot) for spot in adata.obs_names[rows]),
+            "n_drawn": len(rows),
+        }
+        for section, rows in drawn.items()
+    ]
+    curves, stopped = _training(adata)
+    return Group(
+        name=name or (maps[0]["name"] if only else ""),
+        number=number,
+        n_spots=adata.n_obs,
+        n_genes=adata.n_vars,
+        domains=_domains(colors, codes, confidence, markers),
+        n_unlabelled=int((codes < 0).sum()),
+        has_confidence=confidence is not None,
+        markers=[] if markers is None else _records(markers),
+        maps=maps,
+        genes=measured[0],
+        gene_note=measured[1],
+        curves=curves,
+        stopped=stopped,
+        parameters=_parameters(adata),
+    )
+
+
+def _one_line(name: str) -> str:
+    return " ".join(str(name).split())
+
+
+def _sample(rows: np.ndarray, limit: int) -> np.ndarray:
+    """Draw an even sample, the same one every time, in the order of the section."""
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, limit, replace=False))
+
+
+def _confidence(adata: AnnData) -> np.ndarray | None:
+    if Keys.CONFIDENCE not in adata.obs:
+        return None
+    return pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
+
+
+def _map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
+    """Positions as whole numbers of a grid, and where the image and the scale bar lie in it.
+
+    adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
+    """
+    pitch = spot_pitch(everywhere)
+    low, high = everywhere.min(axis=0) - 1.5 * pitch, everywhere.max(axis=0) + 1.5 * pitch
+    unit = _GRID / float((high - low).max())
+    place = np.rint((points - low) * unit)
+    image = tissue_image(adata, library_key=section_key)
+    cut = image_uri(image, (*low, *high)) if image is not None else None
+    um_per_unit = microns_per_unit(adata)
+    return {
+        "x": packed(place[:, 0], "u2"),
+        "y": packed(place[:, 1], "u2"),
+        "size": [round(side) for side in (high - low) * unit],
+        "pitch": pitch * unit,
+        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
+        "um": None if um_per_unit is None else um_per_unit / unit,
+    }
+
+
+def _placed(box: list[float], low: np.ndarray, unit: float) -> list[float]:
+    left, top, width, height = box
+    return [round(float(v), 1) for v in ((left - low[0]) * unit, (top - low[1]) * unit, width * unit, height * unit)]
+
+
+def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame | None:
+    if not isinstance(adata.uns.get(Keys.MARKERS), pd.DataFrame):
+        return None
+    table = marker_table(adata)
+    table = table[table["domain"].isin(domains)]
+    order = table["domain"].map(domains.index).to_numpy().argsort(kind="stable")
+    columns = ["score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]
+    return table.iloc[order].reindex(columns=["domain", "gene", "symbol", *columns])
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+
+
+def _domains(
+    colors: dict[str, str], codes: np.ndarray, confidence: np.ndarray | None, markers: pd.DataFrame | None
+) -> list[dict[str, Any]]:
+    best = {} if markers is None else markers.groupby("domain", sort=False)["symbol"].apply(list).to_dict()
+    found = []
+    for code, (name, color) in enumerate(colors.items()):
+        inside = codes == code
+        sure = confidence[inside] if confidence is not None else np.array([])
+        sure = sure[np.isfinite(sure)]
+        found.append(
+            {
+                "name": name,
+                "color": color,
+                "n": int(inside.sum()),
+                "share": float(inside.mean()),
+                "confidence": float(sure.mean()) if sure.size else None,
+                "top": [str(symbol) for symbol in best.get(name, [])[:_N_TOP]],
+            }
+        )
+    return found
+
+
+def _genes(
+    adata: AnnData, markers: pd.DataFrame | None, rows: np.ndarray, layer: str | None
+) -> tuple[list[dict[str, Any]], str]:
+    """Choose the strongest markers of different domains that were denoised, and read both matrices for them."""
+    table = adata.obsm.get(Keys.DENOISED)
+    if markers is None or not isinstance(table, pd.DataFrame):
+        return [], ""
+    known = markers[markers["gene"].isin(table.columns) & markers["gene"].isin(adata.var_names)]
+    best = known.drop_duplicates("domain").drop_duplicates("gene")
+    best = best.sort_values("score", ascending=False, kind="stable").head(_N_GENES).sort_index()
+    if best.empty:
+        return [], ""
+    columns = gene_rows(adata, best["gene"].tolist())
+    smooth = denoised_expression(adata, columns)[rows]
+    note, raw = "", None
+    try:
+        raw = raw_expression(adata, columns, layer=layer)[rows]
+    except (KeyError, ValueError) as error:
+        note = f"Measured values are not shown: {error.args[0]}"
+    shown = []
+    for i, (symbol, domain) in enumerate(zip(best["symbol"], best["domain"], strict=True)):
+        panels = {"measured": None if raw is None else raw[:, i], "denoised": smooth[:, i]}
+        shown.append({"symbol": symbol, "domain": domain, **{key: _panel(v) for key, v in panels.items()}})
+    return shown, note
+
+
+def _panel(values: np.ndarray | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    top = color_top(values)
+    return {"top": round(top, 2), "values": packed(shades(values, top), "u1")}
+
+
+def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
+    try:
+        history = training_history(adata)
+    except KeyError:
+        return [], ""
+    recorded = adata.uns[Keys.UNS]["spamask"]
+    runs = [run for _, run in history.groupby("run", sort=False)]
+    loss = [(run["epoch"].to_numpy(float), run["loss"].to_numpy(float)) for run in runs]
+    change = [(run["epoch"].to_numpy(float), run["embedding_change"].to_numpy(float)) for run in runs]
+    curves = [{"title": "Loss", "svg": curve_svg(loss, label="loss per epoch")}]
+    if (history["embedding_change"] > 0).any():
+        svg = curve_svg(change, label="change of the embedding per epoch", log=True)
+        curves.append({"title": "Change of the embedding", "svg": svg})
+    n_epochs = recorded.get("n_epochs", history["epoch"].nunique())
+    reason = {
+        "converged": "Training stopped by itself when the embedding no longer changed",
+        "max_epochs": "Training ran to the upper limit of epochs without settling: raise max_epochs to be sure",
+    }.get(str(recorded.get("stopped")), "Training ended")
+    runs_text = f" in each of {len(runs)} runs" if len(runs) > 1 else ""
+    return curves, f"{reason}, after {n_epochs} epochs{runs_text}."
+
+
+def _parameters(adata: AnnData) -> list[tuple[str, str]]:
+    """Flatten the scalars of ``uns["histoweave"]`` into name and value."""
+    found: list[tuple[str, str]] = []
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in sorted(value.items()):  # a file does not keep the order
+                walk(f"{prefix}.{key}" if prefix else str(key), inner)
+        elif isinstance(value, str | bool | int | float | np.generic):
+            found.append((prefix, f"{value:g}" if isinstance(value, float) else str(value)))
+
+    recorded = adata.uns.get(Keys.UNS, {})
+    for key in ("domain", "spamask", "coordinates", "genes", "scale"):
+        walk(key, recorded.get(key, {}))
+    return found

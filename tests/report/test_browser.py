@@ -1,0 +1,235 @@
+"""The page in headless Chromium: it opens alone, without errors, and answers to mouse and keys."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from histoweave.report import write_report
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver: install Debian's chromium and chromium-driver"
+)
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
+    "--disable-background-networking", "--disable-sync", "--window-size=1300,1000",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install 'histoweave[test]'")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.get("about:blank")
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Write a report, open it, and wait until its maps are drawn."""
+
+    def open_report(sections, **arguments):
+        path = tmp_path / "report.html"
+        write_report(sections, path, **arguments)
+        browser.get("about:blank")
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)  # what came before
+        browser.get(path.as_uri())
+        until(lambda: painted(browser) > 100)
+        return browser
+
+    return open_report
+
+
+def until(condition):
+    """Wait for what the page does on its own time: drawing after layout, decoding the image."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "the page did not get there in 10 s"
+        time.sleep(0.05)
+
+
+def painted(browser) -> int:
+    """Count the pixels of the first map that are not empty."""
+    return browser.execute_script(
+        "const c = document.querySelector('.base'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n"
+    )
+
+
+def pixel(browser, x: float, y: float) -> list[int]:
+    """Colour of the first map at CSS pixels from its top left corner."""
+    return browser.execute_script(
+        "const c = document.querySelector('.base'), r = window.devicePixelRatio;"
+        "return [...c.getContext('2d').getImageData(arguments[0] * r, arguments[1] * r, 1, 1).data]", x, y,
+    )  # fmt: skip
+
+
+def requested(browser) -> list[str]:
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+def spot_place(browser, adata, spot: int) -> tuple[float, float]:
+    """Where a spot must be on the map, worked out from its coordinates: the frame is 1.5 pitches of 50 around all."""
+    points = adata.obsm["spatial"]
+    low, high = points.min(axis=0) - 75, points.max(axis=0) + 75
+    box = browser.execute_script("const r = document.querySelector('.over').getBoundingClientRect(); return [r.width]")
+    return tuple((points[spot] - low) * box[0] / (high - low)[0])
+
+
+def point_at(browser, place):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    over = browser.find_element("css selector", ".over")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", over)
+    size = over.size
+    x, y = round(place[0] - size["width"] / 2), round(place[1] - size["height"] / 2)
+    ActionChains(browser).move_to_element_with_offset(over, x, y).perform()
+
+
+def tooltip(browser) -> str:
+    return browser.find_element("css selector", ".tooltip").text
+
+
+def rgb(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def test_opens_without_errors_and_without_the_network(opened, written_section):
+    evil = "<script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
+    browser = opened({evil: written_section(), "B": written_section(name="B")}, run={"warnings": [evil]})
+    assert browser.title == "Tissue domains"
+    assert browser.get_log("browser") == []
+    urls = requested(browser)
+    assert urls, "the log must hold at least the page itself"
+    assert all(url.startswith(("file:///", "data:")) for url in urls)
+    assert sum(url.startswith("file:") for url in urls) == 1
+    assert len(browser.find_elements("css selector", ".map")) == 2
+
+
+@pytest.mark.parametrize("spot", [0, 30, 77, 143])
+def test_hover_tells_the_right_spot(opened, written_section, spot):
+    adata = written_section()
+    browser = opened(adata)
+    point_at(browser, spot_place(browser, adata, spot))
+    until(lambda: tooltip(browser))
+    first, second, *rest = tooltip(browser).split("\n")
+    assert first == adata.obs_names[spot]
+    domain = adata.obs["domain"].iloc[spot]
+    sure = f"{adata.obs['domain_confidence'].iloc[spot]:.2f}"
+    if isinstance(domain, str):
+        assert second.startswith(f"Domain {domain}, confidence ")
+        assert rest == [f"Markers: SYM{int(domain) - 1}, SYM4"]
+    else:
+        assert second.startswith("No domain, confidence ")
+        assert rest == []
+    assert abs(float(second.split()[-1]) - float(sure)) <= 0.011  # confidence is stored in 255 steps
+
+
+def test_spots_are_drawn_in_their_colours_and_the_legend_highlights_one_domain(opened, written_section):
+    from histoweave.pl import domain_palette
+
+    adata = written_section(image=False)
+    browser = opened(adata)
+    first, last = spot_place(browser, adata, 14), spot_place(browser, adata, 143)  # domains 1 and 4
+    assert pixel(browser, *first) == [*rgb(domain_palette(4)[0]), 255]
+    assert pixel(browser, *last) == [*rgb(domain_palette(4)[3]), 255]
+    button = browser.find_elements("css selector", ".legend")[3]
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert pixel(browser, *last) == [*rgb(domain_palette(4)[3]), 255]
+    np.testing.assert_allclose(pixel(browser, *first), [217, 217, 217, 128], atol=2)
+    rows = [row.text.split()[0] for row in browser.find_elements("css selector", ".markers tbody tr") if row.text]
+    assert rows == ["4", "4"]
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert pixel(browser, *first)[:3] == rgb(domain_palette(4)[0])
+
+
+def test_image_lies_under_the_spots_and_can_be_switched_off(opened, written_section):
+    adata = written_section()
+    adata.uns["spatial"]["S1"]["images"]["lowres"][:] = (10, 200, 10)
+    browser = opened(adata)
+    x, y = spot_place(browser, adata, 0)
+    step = spot_place(browser, adata, 1)[0] - x
+    gap = (x + step / 2, y + step / 2)  # in the middle of four spots
+    until(lambda: pixel(browser, *gap)[3] == 255)
+    np.testing.assert_allclose(pixel(browser, *gap)[:3], (10, 200, 10), atol=6)
+    browser.find_element("css selector", ".show-image").click()
+    assert pixel(browser, *gap)[3] == 0
+
+
+def test_colour_by_confidence(opened, written_section):
+    adata = written_section(image=False)
+    adata.obs["domain_confidence"] = 0.0
+    adata.obs.loc[adata.obs_names[143], "domain_confidence"] = 1.0
+    browser = opened(adata)
+    browser.find_element("css selector", ".color-by option[value=confidence]").click()
+    until(lambda: pixel(browser, *spot_place(browser, adata, 14))[:3] == [68, 1, 84])
+    assert pixel(browser, *spot_place(browser, adata, 143))[:3] == [253, 231, 37]
+    assert browser.find_element("css selector", ".ramp").is_displayed()
+
+
+def test_arrow_keys_go_from_spot_to_spot_and_are_read_aloud(opened, written_section):
+    adata = written_section()
+    browser = opened(adata)
+    over = browser.find_element("css selector", ".over")
+    over.send_keys("\ue014")  # right arrow: starts in the middle
+    start = list(adata.obs_names).index(tooltip(browser).split("\n")[0])
+    over.send_keys("\ue014")
+    assert tooltip(browser).split("\n")[0] == adata.obs_names[start + 1]
+    over.send_keys("\ue015")  # down
+    assert tooltip(browser).split("\n")[0] == adata.obs_names[start + 1 + 12]
+    said = browser.find_element("css selector", ".said").get_attribute("textContent")
+    assert said.startswith(adata.obs_names[start + 1 + 12])
+    over.send_keys("\ue00c")  # Escape
+    assert not browser.find_element("css selector", ".tooltip").is_displayed()
+
+
+def test_zoomed_map_still_knows_where_spots_are(opened, written_section):
+    adata = written_section()
+    browser = opened(adata)
+    over = browser.find_element("css selector", ".over")
+    middle = np.array([over.size["width"], over.size["height"]]) / 2
+    place = np.array(spot_place(browser, adata, 66))
+    browser.find_element("css selector", "[data-zoom=in]").click()
+    point_at(browser, middle + 1.5 * (place - middle))
+    until(lambda: tooltip(browser))
+    assert tooltip(browser).split("\n")[0] == adata.obs_names[66]
+
+
+def test_tables_sort(opened, written_section):
+    browser = opened(written_section())
+    head = browser.find_elements("css selector", ".markers .sort")
+    column = "return [...document.querySelectorAll('.markers tbody tr')].map(r => r.cells[arguments[0]].textContent)"
+    head[2].click()
+    scores = [float(value) for value in browser.execute_script(column, 2)]
+    assert scores == sorted(scores, reverse=True)
+    head[1].click()
+    names = browser.execute_script(column, 1)
+    assert names == sorted(names)
+    head[0].click()
+    assert browser.execute_script(column, 0) == ["1", "1", "2", "2", "3", "3", "4", "4"]
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_narrow_screens_do_not_scroll_sideways(opened, written_section, width):
+    browser = opened({"A section with quite a long name": written_section(), "B": written_section()})
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.refresh()
+        until(lambda: painted(browser) > 100)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
