@@ -28,6 +28,7 @@ types: $(DEV)  ## static types
 	$(BIN)/mypy
 
 docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
+	@rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 picture: $(DEV)  ## the picture in the README

@@ -1,0 +1,31 @@
+"""The demo is the whole way, and its model beats the baselines beside it."""
+
+import json
+import time
+
+import pandas as pd
+import pytest
+
+from histoweave.cli import run
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path, capsys):
+    out = tmp_path / "demo"
+    start = time.perf_counter()
+    assert run(["demo", "--out", str(out)]) == 0
+    assert time.perf_counter() - start < 90  # under 30 s on a quiet machine
+    assert sorted(path.name for path in out.iterdir()) == [
+        "domains.csv", "domains.png", "report.html", "run.json", "scores.csv", "toy_slide.h5ad",
+    ]  # fmt: skip
+    scores = pd.read_csv(out / "scores.csv").set_index("method")
+    ours = scores.loc["histoweave (SpaMask)", "ari"]
+    assert ours > scores.loc["PCA + k-means", "ari"]
+    assert ours > 0.6
+    assert 0.2 < scores.loc["PCA + k-means", "ari"] < 0.7, "the toy tissue became trivial"
+    printed = capsys.readouterr().out
+    assert f"{ours:.3f}" in printed
+    assert str(out / "report.html") in printed
+    assert json.loads((out / "run.json").read_text())["command"] == "demo"
+    assert run(["demo", "--out", str(out)]) == 2
+    assert "already holds results" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""A run that is stopped in the middle leaves nothing behind."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# the program as it is, except that it says when training has begun
+PROGRAM = """
+import sys
+import histoweave.models as models
+from histoweave.cli import main
+fit = models.SpaMask.fit
+def announced(self, *arguments, **more):
+    print("training", flush=True)
+    return fit(self, *arguments, **more)
+models.SpaMask.fit = announced
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"])
+def test_stopped_in_mid_training(section_file, tmp_path, stop, code):
+    endless = tmp_path / "endless.json"
+    endless.write_text('{"max_epochs": 1000000, "tolerance": 0.0}')
+    command = [sys.executable, "-c", PROGRAM, "domains", section_file, "-k", 3, "-o", tmp_path / "out"]
+    process = subprocess.Popen(
+        [*map(str, command), "--config", str(endless)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "training\n", process.stderr.read()
+        time.sleep(1)  # into the epochs
+        assert process.poll() is None
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["endless.json", "toy.h5ad"]
+    if stop == signal.SIGINT:
+        assert errors.splitlines()[-1] == "histoweave: interrupted; nothing was written."
+
+
+def test_stopped_while_writing(monkeypatch, section, tmp_path):
+    from histoweave import report
+    from histoweave.cli import _output
+
+    def interrupt(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "write_report", interrupt)
+    section.obs["domain"] = section.obs["domain_true"]
+    with pytest.raises(KeyboardInterrupt):
+        _output.write_results(tmp_path / "out", {"toy": section}, dict, title="t")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,61 @@
+"""The documentation promises nothing that does not run."""
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+README = DOCS.parent / "README.md"
+
+
+def blocks(path: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path, monkeypatch):
+    pytest.importorskip("igraph")
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "tutorial.md"):
+        exec(block, names)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "toy.h5ad").exists()
+    hw, adata = names["hw"], names["adata"]
+    assert hw.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
+
+
+@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "install"])
+def test_every_command_and_option_in_the_text_exists(name, capsys):
+    from histoweave.cli import run
+
+    text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    shell = "\n".join(re.findall(r"^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE))
+    commands = set(re.findall(r"^histoweave ([a-z]+)\b", shell, flags=re.MULTILINE))
+    commands |= set(re.findall(r"`histoweave ([a-z]+)\b", text))
+    assert commands
+    known = ""
+    for command in commands:
+        assert run([command, "--help"]) == 0, command
+        known += capsys.readouterr().out
+    used = {option for line in re.findall(r"^histoweave .*|`-[^`]*`", text, flags=re.MULTILINE)
+            for option in re.findall(r"--[a-z-]+", line)}  # fmt: skip
+    known += "--debug --version"
+    assert [option for option in sorted(used) if option not in known] == []
+
+
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.stem)
+def test_every_public_name_in_the_text_exists(page):
+    import histoweave
+
+    text = page.read_text(encoding="utf-8")
+    if "_build" in page.parts or "generated" in page.parts:
+        pytest.skip("made by sphinx")
+    for name in re.findall(r"\{(?:func|class)\}`histoweave\.([\w.]+)`", text) + re.findall(r"\bhw\.([\w.]+)\(", text):
+        found = histoweave
+        for part in name.split("."):
+            assert hasattr(found, part), name
+            found = getattr(found, part)
