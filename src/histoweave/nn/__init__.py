@@ -1,1 +1,17 @@
-"""TODO."""
+"""Torch building blocks: tensors in, tensors out; nothing here knows AnnData."""
+
+from histoweave.nn._gcn import GCNEncoder, GCNLayer
+from histoweave.nn._graph import UndirectedGraph
+from histoweave.nn._losses import edge_contrast, scaled_cosine_error
+from histoweave.nn._masks import draw_mask
+from histoweave.nn._sparse import Propagation
+
+__all__ = [
+    "GCNEncoder",
+    "GCNLayer",
+    "Propagation",
+    "UndirectedGraph",
+    "draw_mask",
+    "edge_contrast",
+    "scaled_cosine_error",
+]

@@ -1,1 +1,8 @@
-"""TODO."""
+"""Counts to features: which matrix holds the counts, variable genes, normalised and reduced features, spatial factors."""
+
+from histoweave.pp._factors import SpatialFactors
+from histoweave.pp._features import GeneFeatures
+from histoweave.pp._genes import variable_genes
+from histoweave.pp._source import Expression, expression
+
+__all__ = ["Expression", "GeneFeatures", "SpatialFactors", "expression", "variable_genes"]

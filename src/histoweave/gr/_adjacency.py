@@ -1,0 +1,114 @@
+"""From coordinates to a symmetric sparse distance matrix; no AnnData, no n x n array."""
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.spatial import cKDTree
+
+
+def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
+    """Link every spot to its nearest spots, in either direction.
+
+    The relation "is among my k nearest" is one-sided at borders; a link is kept when either side holds it, so a spot
+    has at least ``n_neighbors`` links (fewer only where there are not that many other spots).
+
+    Parameters
+    ----------
+    coordinates
+        ``(n_spots, 2 or 3)``, any unit.
+    n_neighbors
+        Links asked for from each spot; at least 1.
+
+    Returns
+    -------
+    Distances, ``(n_spots, n_spots)`` CSR float64 with int32 indices, symmetric, no self loops. Spots that share their
+    coordinates are linked at distance 0, stored explicitly.
+
+    Raises
+    ------
+    ValueError
+        ``n_neighbors`` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> knn_adjacency(np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]), 1).toarray()
+    array([[0., 1., 0.],
+           [1., 0., 2.],
+           [0., 2., 0.]])
+    """
+    if n_neighbors < 1:
+        raise ValueError(f"n_neighbors must be at least 1, got {n_neighbors}.")
+    n_spots = len(coordinates)
+    k = min(n_neighbors, n_spots - 1)
+    if k == 0:
+        return csr_matrix((n_spots, n_spots))
+    # one more than asked for: a spot finds itself, but not always first where coordinates repeat
+    distances, indices = cKDTree(coordinates).query(coordinates, k=k + 1, workers=-1)
+    others = indices != np.arange(n_spots)[:, None]
+    others[others.all(axis=1), -1] = False  # crowded out by its own doubles: drop the farthest
+    rows = np.repeat(np.arange(n_spots), k)
+    return _symmetric(rows, indices[others], distances[others], n_spots)
+
+
+def radius_adjacency(coordinates: np.ndarray, radius: float) -> csr_matrix:
+    """Link all pairs of spots that are at most ``radius`` apart.
+
+    Parameters
+    ----------
+    coordinates
+        ``(n_spots, 2 or 3)``.
+    radius
+        In the unit of ``coordinates``.
+
+    Returns
+    -------
+    Distances, as :func:`knn_adjacency` returns them. A spot without neighbours has an empty row.
+
+    Raises
+    ------
+    ValueError
+        ``radius`` is not positive.
+    """
+    if not np.isfinite(radius) or radius <= 0:
+        raise ValueError(f"radius must be positive, got {radius}.")
+    pairs = cKDTree(coordinates).query_pairs(radius, output_type="ndarray")
+    distances = np.linalg.norm(coordinates[pairs[:, 0]] - coordinates[pairs[:, 1]], axis=1)
+    return _symmetric(pairs[:, 0], pairs[:, 1], distances, len(coordinates))
+
+
+def grid_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
+    """Link the spots of a regular lattice to their direct neighbours: 6 on Visium's hexagons, 4 on legacy ST's squares.
+
+    A k-NN graph reaches farther at borders and holes, to make up the number; here a link is never longer than 1.3 times
+    the pitch (the second ring lies at 1.41 on squares, 1.73 on hexagons), and a spot at the border simply has fewer.
+
+    Parameters
+    ----------
+    coordinates
+        ``(n_spots, 2)``.
+    n_neighbors
+        Direct neighbours on the lattice: 6 or 4.
+
+    Returns
+    -------
+    Distances, as :func:`knn_adjacency` returns them.
+    """
+    if len(coordinates) < 2:
+        return csr_matrix((len(coordinates), len(coordinates)))
+    graph = knn_adjacency(coordinates, n_neighbors)
+    nearest, _ = cKDTree(coordinates).query(coordinates, k=2)
+    pitch = np.median(nearest[:, 1])
+    coo = graph.tocoo()
+    near = coo.data <= 1.3 * pitch
+    return _symmetric(coo.row[near], coo.col[near], coo.data[near], len(coordinates))
+
+
+def _symmetric(rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, n_spots: int) -> csr_matrix:
+    """Store every pair once in each direction, including pairs at distance 0."""
+    both = np.concatenate([rows, columns]), np.concatenate([columns, rows])
+    keys = both[0].astype(np.int64) * n_spots + both[1]
+    _, first = np.unique(keys, return_index=True)
+    values = np.concatenate([distances, distances])[first]
+    graph = coo_matrix((values, (both[0][first], both[1][first])), shape=(n_spots, n_spots)).tocsr()
+    graph.indices, graph.indptr = graph.indices.astype(np.int32), graph.indptr.astype(np.int32)
+    return graph

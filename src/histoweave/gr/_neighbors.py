@@ -1,0 +1,158 @@
+"""Spatial graphs of an AnnData, described as squidpy describes them, so that squidpy and scanpy run on them."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from scipy.sparse import block_diag, csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from histoweave._checks import check_adata, check_obs_key, check_spatial
+from histoweave._keys import Keys
+from histoweave._runtime import logger
+from histoweave.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
+
+
+def knn_graph(
+    adata: AnnData,
+    n_neighbors: int = 12,
+    *,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    key_added: str = "spatial",
+) -> None:
+    """Link every spot to its nearest spots, within its own section.
+
+    Parameters
+    ----------
+    adata
+        ``(n_spots, n_genes)``; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in any unit.
+    n_neighbors
+        Links asked for from each spot. 6 is the first ring of Visium's hexagons, 12 the first two by symmetry.
+    spatial_key
+        Where the spot centres are.
+    section_key
+        Column of ``obs`` that tells sections apart; spots of two sections are never linked.
+    key_added
+        Prefix of what is written.
+
+    Returns
+    -------
+    None. Adds to ``adata``:
+
+    ``obsp[f"{key_added}_connectivities"]`` : CSR float32, symmetric, 1 for neighbours, no self loops
+    ``obsp[f"{key_added}_distances"]`` : CSR float64, in the unit of the coordinates
+    ``uns[f"{key_added}_neighbors"]`` : keys and parameters, as squidpy writes them
+
+    Raises
+    ------
+    KeyError
+        ``spatial_key`` or ``section_key`` is missing.
+    ValueError
+        Coordinates are not finite or all equal, or ``n_neighbors`` is less than 1.
+
+    Warns
+    -----
+    UserWarning
+        Spots share coordinates, have no neighbour, or the tissue falls into several pieces.
+
+    Examples
+    --------
+    >>> import histoweave as hw
+    >>> adata = hw.datasets.toy_section(n_spots=300, seed=0)
+    >>> hw.gr.knn_graph(adata, 6)
+    >>> adata.obsp["spatial_connectivities"].shape
+    (300, 300)
+    """
+    params = {"n_neighbors": int(n_neighbors), "coord_type": "generic"}
+    _write_graph(adata, lambda xy: knn_adjacency(xy, n_neighbors), params, spatial_key, section_key, key_added)
+
+
+def radius_graph(
+    adata: AnnData,
+    radius: float,
+    *,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    key_added: str = "spatial",
+) -> None:
+    """Link all pairs of spots of a section that are at most ``radius`` apart.
+
+    ``radius`` is in the unit of ``obsm[spatial_key]``. The other parameters, what is written, errors and warnings are
+    those of :func:`knn_graph`; a radius that finds no neighbour for a spot leaves it isolated and warns.
+    """
+    params = {"radius": float(radius), "coord_type": "generic"}
+    _write_graph(adata, lambda xy: radius_adjacency(xy, radius), params, spatial_key, section_key, key_added)
+
+
+def grid_graph(
+    adata: AnnData,
+    n_neighbors: int = 6,
+    *,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    key_added: str = "spatial",
+) -> None:
+    """Link spots of a regular lattice to their direct neighbours: 6 on Visium's hexagons, 4 on legacy ST's squares.
+
+    Unlike :func:`knn_graph` no link is longer than 1.3 times the pitch, so spots at borders and holes have fewer. The
+    other parameters, what is written, errors and warnings are those of :func:`knn_graph`.
+    """
+    params = {"n_neighbors": int(n_neighbors), "coord_type": "grid"}
+    _write_graph(adata, lambda xy: grid_adjacency(xy, n_neighbors), params, spatial_key, section_key, key_added)
+
+
+def _write_graph(
+    adata: AnnData,
+    link: Callable[[np.ndarray], csr_matrix],
+    params: dict[str, Any],
+    spatial_key: str,
+    section_key: str | None,
+    key_added: str,
+) -> None:
+    check_adata(adata)
+    spatial = check_spatial(adata, spatial_key)
+    if section_key is None:
+        distances = link(spatial)
+    else:
+        check_obs_key(adata, section_key, argument="section_key")
+        distances = _by_section(spatial, adata.obs[section_key].to_numpy(), link)
+        params = {**params, "section_key": section_key}
+    _warn_of_gaps(spatial, distances)
+    connectivities = distances.astype(np.float32)
+    connectivities.data[:] = 1.0
+    adata.obsp[f"{key_added}_connectivities"] = connectivities
+    adata.obsp[f"{key_added}_distances"] = distances
+    adata.uns[f"{key_added}_neighbors"] = {
+        "connectivities_key": f"{key_added}_connectivities",
+        "distances_key": f"{key_added}_distances",
+        "params": {**params, "spatial_key": spatial_key, "transform": "none"},
+    }
+
+
+def _by_section(spatial: np.ndarray, section: np.ndarray, link: Callable[[np.ndarray], csr_matrix]) -> csr_matrix:
+    """One graph a section, put back into the order of the spots."""
+    rows = [np.flatnonzero(section == name) for name in dict.fromkeys(section)]
+    blocks = block_diag([link(spatial[of_section]) for of_section in rows], format="csr")
+    order = np.argsort(np.concatenate(rows))
+    return blocks[order][:, order]
+
+
+def _warn_of_gaps(spatial: np.ndarray, distances: csr_matrix) -> None:
+    """Name what a graph method cannot see, and carry on: no spot is dropped."""
+    n_spots = len(spatial)
+    n_doubled = n_spots - len(np.unique(spatial, axis=0))
+    if n_doubled:
+        warnings.warn(f"{n_doubled:,} of {n_spots:,} spots repeat the coordinates of another spot.", stacklevel=4)
+    n_isolated = int((np.diff(distances.indptr) == 0).sum())
+    if n_isolated:
+        warnings.warn(
+            f"{n_isolated:,} of {n_spots:,} spots have no neighbour; they are described by their own expression alone.",
+            stacklevel=4,
+        )
+    n_pieces = connected_components(distances != 0, directed=False)[0] - n_isolated if n_doubled == 0 else 1
+    if n_pieces > 1:
+        logger.info("The spatial graph falls into %d pieces (sections, or torn tissue).", n_pieces)
+    logger.info("Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", distances.nnz / n_spots)

@@ -1,0 +1,37 @@
+"""Graph convolution layers."""
+
+import torch
+from torch import Tensor, nn
+
+from histoweave.nn._sparse import Propagation
+
+
+class GCNLayer(nn.Module):
+    """Graph convolution ``P X W + b`` (Kipf & Welling 2017), in the cheaper order of the two products."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out, bias=False)
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: Tensor, propagation: Propagation) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_out)."""
+        if self.linear.in_features <= self.linear.out_features:
+            return self.linear(propagation(x)) + self.bias
+        return propagation(self.linear(x)) + self.bias
+
+
+class GCNEncoder(nn.Module):
+    """Two GCN layers, each followed by BatchNorm and one PReLU that both share."""
+
+    def __init__(self, n_in: int, n_hidden: int, n_latent: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([GCNLayer(n_in, n_hidden), GCNLayer(n_hidden, n_latent)])
+        self.norms = nn.ModuleList([nn.BatchNorm1d(n_hidden), nn.BatchNorm1d(n_latent)])
+        self.activation = nn.PReLU()
+
+    def forward(self, x: Tensor, propagation: Propagation) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_latent)."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = self.activation(norm(layer(x, propagation)))
+        return x

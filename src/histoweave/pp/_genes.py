@@ -1,0 +1,72 @@
+"""Which genes a model looks at."""
+
+import warnings
+
+import numpy as np
+from anndata import AnnData
+
+from histoweave.pp._source import Expression
+
+
+def variable_genes(
+    source: Expression, n_genes: int = 3000, *, min_spots: int = 50, min_counts: float = 10
+) -> np.ndarray:
+    """Choose the genes whose counts vary more than their mean explains.
+
+    Genes in too few spots or with too few counts go first. Of the rest the most variable are chosen with scanpy: by
+    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where only log-normalised values are at hand.
+
+    Parameters
+    ----------
+    source
+        ``(n_spots, n_genes)``, see :func:`histoweave.pp.expression`.
+    n_genes
+        How many to choose; all that remain where there are fewer.
+    min_spots
+        A gene must be found in this many spots, or in a tenth of them in a section of fewer than ``10 * min_spots``.
+    min_counts
+        A gene must have this many counts in all. Not applied to log-normalised values.
+
+    Returns
+    -------
+    Column numbers, ascending.
+
+    Raises
+    ------
+    ValueError
+        No gene passes the filters.
+    """
+    matrix = source.matrix
+    n_spots_with = matrix.getnnz(axis=0)
+    keep = n_spots_with >= max(1, min(min_spots, matrix.shape[0] // 10))
+    if source.scale == "counts":
+        keep &= np.asarray(matrix.sum(axis=0)).ravel() >= min_counts
+    kept = np.flatnonzero(keep)
+    if len(kept) == 0:
+        raise ValueError(
+            f"No gene is found in at least {min(min_spots, matrix.shape[0] // 10)} spots with at least {min_counts:g} "
+            f"counts (of {matrix.shape[1]:,} genes). Lower min_spots or min_counts in the config, or check the matrix."
+        )
+    if len(kept) <= n_genes:
+        return kept
+    return kept[_most_variable(matrix[:, kept], n_genes, source)]
+
+
+def _most_variable(matrix, n_genes: int, source: Expression) -> np.ndarray:
+    from scanpy.preprocessing import highly_variable_genes
+
+    if source.scale == "counts":
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
+                table = highly_variable_genes(AnnData(matrix), n_top_genes=n_genes, flavor="seurat_v3", inplace=False)
+            return np.flatnonzero(table["highly_variable"].to_numpy())
+        except ValueError as error:  # the loess fit is singular where many genes share one mean, as in tiny sections
+            warnings.warn(
+                f"The mean-variance fit failed ({error}); variable genes are chosen by dispersion.", stacklevel=4
+            )
+            matrix = Expression(matrix, [], "counts", source.name).normalised()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = highly_variable_genes(AnnData(matrix), n_top_genes=n_genes, flavor="seurat", inplace=False)
+    return np.flatnonzero(table["highly_variable"].to_numpy())

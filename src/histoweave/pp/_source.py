@@ -1,0 +1,126 @@
+"""Which matrix of an AnnData holds the expression, and on which scale."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from anndata import AnnData
+from scipy.sparse import csr_matrix, diags
+
+from histoweave._checks import check_counts
+from histoweave._keys import Keys
+from histoweave._scale import Scale, declared_scale
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Expression of one or more sections, whose scale is known.
+
+    Attributes
+    ----------
+    matrix
+        ``(n_spots, n_genes)`` CSR float32.
+    genes
+        Names, in the order of the columns.
+    scale
+        ``counts`` or ``log1p_cp10k``.
+    name
+        Where it came from: ``X`` or the layer.
+    """
+
+    matrix: csr_matrix
+    genes: list[str]
+    scale: Scale
+    name: str
+
+    def normalised(self, target_sum: float = 1e4, *, log: bool = True) -> csr_matrix:
+        """Return counts per ``target_sum``, log1p of them by default. A spot without a count stays all zero.
+
+        Raises
+        ------
+        ValueError
+            The matrix is declared ``log1p_cp10k`` and something else than that is asked for.
+        """
+        if self.scale == "log1p_cp10k":
+            if not log or target_sum != 1e4:
+                raise ValueError(
+                    f"{self.name} is declared log1p_cp10k; it cannot be brought to another normalisation "
+                    f"(target_sum={target_sum:g}, log={log}). Give raw counts, or leave the defaults."
+                )
+            return self.matrix
+        depth = np.asarray(self.matrix.sum(axis=1)).ravel()
+        scaled = diags(np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)) @ self.matrix
+        return csr_matrix(scaled.log1p() if log else scaled, dtype=np.float32)
+
+
+def expression(adata: AnnData, layer: str | None = None) -> Expression:
+    """Find the expression of a section and make sure of its scale.
+
+    ``layer`` is taken at its word; without it ``layers["counts"]`` is preferred to ``X``. A scale declared in
+    ``uns["histoweave"]["scale"]`` is honoured; an undeclared matrix must hold raw counts.
+
+    Parameters
+    ----------
+    adata
+        ``(n_spots, n_genes)``.
+    layer
+        Layer that holds the expression, or ``"X"``.
+
+    Raises
+    ------
+    KeyError
+        ``layer`` is missing.
+    ValueError
+        There are no genes, gene names are missing or repeated, or an undeclared matrix does not hold raw counts
+        (negative, fractional, log-transformed, NaN, all zero).
+
+    Warns
+    -----
+    UserWarning
+        Some spots or genes have no count at all; they are kept.
+    """
+    name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
+    if name != "X" and name not in adata.layers:
+        found = ", ".join(map(repr, adata.layers)) or "nothing"
+        raise KeyError(f"{name!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
+    values = adata.X if name == "X" else adata.layers[name]
+    if values is None or adata.n_vars == 0:
+        embeddings = ", ".join(map(repr, adata.obsm)) or "nothing"
+        raise ValueError(
+            f"The section has no expression ({name} is empty). Pass use_rep= to start from an embedding in adata.obsm "
+            f"(found: {embeddings})."
+        )
+    _check_gene_names(adata)
+    matrix = csr_matrix(values, dtype=np.float32)
+    scale = declared_scale(adata, name)
+    if scale is None:
+        check_counts(matrix, name)
+        scale = "counts"
+    elif not np.isfinite(matrix.data).all() or (matrix.nnz and matrix.data.min() < 0):
+        raise ValueError(f"{name} is declared {scale}, but holds NaN, infinite or negative values.")
+    _warn_of_zeros(matrix)
+    return Expression(matrix, [str(gene) for gene in adata.var_names], scale, name)
+
+
+def _check_gene_names(adata: AnnData) -> None:
+    names = adata.var_names
+    empty = names.isna() | (names.astype(str).str.strip() == "")
+    if empty.any():
+        raise ValueError(
+            f"{int(empty.sum()):,} of {len(names):,} genes have no name. Set adata.var_names, or drop these columns."
+        )
+    if not names.is_unique:
+        repeated = ", ".join(map(repr, names[names.duplicated()].unique()[:3]))
+        raise ValueError(
+            f"Gene names must be unique; repeated: {repeated}. Call adata.var_names_make_unique(), or name genes by their "
+            "Ensembl identifiers."
+        )
+
+
+def _warn_of_zeros(matrix: csr_matrix) -> None:
+    n_spots = int((np.diff(matrix.indptr) == 0).sum())
+    if n_spots:
+        warnings.warn(f"{n_spots:,} of {matrix.shape[0]:,} spots have no counts; they are kept.", stacklevel=3)
+    n_genes = int((matrix.getnnz(axis=0) == 0).sum())
+    if n_genes:
+        warnings.warn(f"{n_genes:,} of {matrix.shape[1]:,} genes have no counts; they are left out.", stacklevel=3)
