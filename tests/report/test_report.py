@@ -202,6 +202,24 @@ def test_large_sections_are_sampled_and_the_page_says_so(written_section, tmp_pa
     assert page == page_of(tmp_path, written_section())
 
 
+def test_sample_covers_the_tissue_evenly(written_section, tmp_path, monkeypatch):
+    monkeypatch.setattr("histoweave.report._page.MAX_SPOTS", 256)
+    adata = written_section(n_side=32, image=False)  # 1,024 spots: one in four
+    shuffled = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    (drawn,) = data_of(page_of(tmp_path, shuffled))[0]["maps"]
+    x, y = (unpack(drawn[axis], "<u2") for axis in "xy")
+    in_quarter = np.histogram2d(x, y, bins=4)[0]
+    assert in_quarter.min() >= 12  # 16 on average
+    assert in_quarter.max() <= 20
+
+
+def test_large_sections_leave_room_for_small_ones(written_section, tmp_path, monkeypatch):
+    monkeypatch.setattr("histoweave.report._page.MAX_SPOTS", 200)
+    sections = {"small": written_section(n_side=5), "large": written_section(n_side=20)}
+    groups = data_of(page_of(tmp_path, sections))
+    assert [group["maps"][0]["n_drawn"] for group in groups] == [25, 175]
+
+
 def test_only_itself_is_loaded(written_section, tmp_path):
     page = page_of(tmp_path, written_section())
     assert not re.findall(r"https?://|@import|url\(|<link(?! rel=\"icon\" href=\"data:,\")", page)
@@ -213,6 +231,8 @@ def test_missing_domains_and_no_sections(written_section, tmp_path):
         write_report(adata, tmp_path / "r.html", domain_key="leiden")
     with pytest.raises(KeyError, match="spatial_key="):
         write_report(adata, tmp_path / "r.html", spatial_key="xy")
+    with pytest.raises(TypeError, match="Expected an AnnData, got str"):
+        write_report({"a": "section.h5ad"}, tmp_path / "r.html")
     with pytest.raises(ValueError, match="no section to report on"):
         write_report({}, tmp_path / "r.html")
     assert not list(tmp_path.iterdir())

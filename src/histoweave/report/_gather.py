@@ -1,6 +1,7 @@
 """From AnnData to what the page shows: maps, domains, markers, genes, training."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoweave._checks import check_adata, check_obs_key
+from histoweave._checks import check_obs_key
 from histoweave._keys import Keys
 from histoweave.pl._expression import denoised_expression, gene_rows, raw_expression
 from histoweave.pl._genes import color_top
@@ -66,7 +67,6 @@ def gather(
     layer: str | None,
 ) -> Group:
     """Read everything that one AnnData has to show; ``budget`` spots are drawn at most."""
-    check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
     points = spot_places(adata, spatial_key)
     colors = domain_colors(adata, domain_key)
@@ -77,7 +77,11 @@ def gather(
     markers = _markers(adata, list(colors))
     confidence = _confidence(adata)
     rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
-    drawn = {section: _sample(rows, budget // len(rows_of)) for section, rows in rows_of.items()}
+    limits = fair_shares([len(rows) for rows in rows_of.values()], budget)
+    drawn = {
+        section: _sample(rows, points[rows], limit)
+        for (section, rows), limit in zip(rows_of.items(), limits, strict=True)
+    }
     measured = _genes(adata, markers, np.concatenate(list(drawn.values())), layer) if adata.n_vars else ([], "")
     only = len(rows_of) == 1
     maps = [
@@ -111,15 +115,41 @@ def gather(
     )
 
 
+def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
+    """Share a total out among sections: small ones get all they have, large ones the same number each.
+
+    Examples
+    --------
+    >>> fair_shares([500, 10, 90], 300)
+    [200, 10, 90]
+    """
+    shares = [0] * len(sizes)
+    smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for done, i in enumerate(smallest_first):
+        shares[i] = min(sizes[i], max(total // (len(sizes) - done), 1))
+        total -= shares[i]
+    return shares
+
+
 def _one_line(name: str) -> str:
     return " ".join(str(name).split())
 
 
-def _sample(rows: np.ndarray, limit: int) -> np.ndarray:
-    """Draw an even sample, the same one every time, in the order of the section."""
+def _sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
+    """Choose rows that cover the tissue evenly, always the same: equal steps along a Z-shaped (Morton) walk.
+
+    points: ``(n_rows, 2)`` their places.
+    """
     if len(rows) <= limit:
         return rows
-    return np.sort(np.random.default_rng(0).choice(rows, limit, replace=False))
+    low, span = points.min(axis=0), np.ptp(points, axis=0).max()
+    cell = ((points - low) * (2**16 - 1) / span).astype(np.uint64)
+    walk = np.zeros(len(rows), dtype=np.uint64)
+    for bit in range(16):
+        for axis in (0, 1):
+            walk |= ((cell[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(2 * bit + axis)
+    every = np.linspace(0, len(rows) - 1, limit).round().astype(int)
+    return np.sort(rows[np.argsort(walk, kind="stable")[every]])
 
 
 def _confidence(adata: AnnData) -> np.ndarray | None:
@@ -134,6 +164,9 @@ def _map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key
     adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
     """
     pitch = spot_pitch(everywhere)
+    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
+    sampled = len(everywhere) / len(points)
+    drawn_pitch = pitch * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
     low, high = everywhere.min(axis=0) - 1.5 * pitch, everywhere.max(axis=0) + 1.5 * pitch
     unit = _GRID / float((high - low).max())
     place = np.rint((points - low) * unit)
@@ -144,7 +177,7 @@ def _map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key
         "x": packed(place[:, 0], "u2"),
         "y": packed(place[:, 1], "u2"),
         "size": [round(side) for side in (high - low) * unit],
-        "pitch": pitch * unit,
+        "pitch": round(drawn_pitch * unit, 2),
         "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
         "um": None if um_per_unit is None else um_per_unit / unit,
     }

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from histoweave._atomic import atomic_file
+from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave.report._facts import run_facts
-from histoweave.report._gather import MAX_SPOTS, gather
+from histoweave.report._gather import MAX_SPOTS, fair_shares, gather
 
 
 def write_report(
@@ -54,6 +55,8 @@ def write_report(
 
     Raises
     ------
+    TypeError
+        A section is no AnnData.
     KeyError
         A section has no domains or no coordinates.
     ValueError
@@ -67,14 +70,11 @@ def write_report(
     named = {"": sections} if isinstance(sections, AnnData) else {str(name): adata for name, adata in sections.items()}
     if not named:
         raise ValueError("There is no section to report on. Pass an AnnData, or a dict from name to AnnData.")
-    budget = MAX_SPOTS // len(named)
-    groups = [
-        gather(
-            adata, name, number, budget, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key,
-            layer=layer,
-        )
-        for number, (name, adata) in enumerate(named.items())
-    ]  # fmt: skip
+    for adata in named.values():
+        check_adata(adata)
+    budgets = fair_shares([adata.n_obs for adata in named.values()], MAX_SPOTS)
+    read = partial(gather, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key, layer=layer)
+    groups = [read(adata, name, number, budgets[number]) for number, (name, adata) in enumerate(named.items())]
     page = _template().render(
         title=title,
         groups=groups,
