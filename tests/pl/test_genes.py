@@ -25,6 +25,7 @@ def test_gene_by_identifier_has_its_symbol_as_title(written_section):
 def test_declared_log_values_are_taken_as_they_are(written_section):
     adata = written_section()
     adata.layers["mine"] = adata.X.copy() * 0.5
+    # nothing is declared for the layer yet
     with pytest.raises(ValueError, match="log1p_cp10k"):
         hw.pl.gene(adata, "SYM1", layer="mine")
     adata.uns["histoweave"]["scale"]["mine"] = "log1p_cp10k"
@@ -37,6 +38,7 @@ def test_counts_layer_comes_before_x(written_section):
     expected = colored(hw.pl.gene(adata, "SYM1")).get_array()
     adata.layers["counts"] = adata.X.copy()
     adata.X = adata.X * 0.1
+    adata.uns["histoweave"]["scale"] = {}
     np.testing.assert_allclose(colored(hw.pl.gene(adata, "SYM1")).get_array(), expected)
 
 

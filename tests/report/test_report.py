@@ -177,6 +177,7 @@ def test_bare_section_renders(written_section, tmp_path):
 def test_measured_values_that_are_no_counts_are_left_out_with_the_reason(written_section, tmp_path):
     adata = written_section()
     adata.X = adata.X * 0.5
+    del adata.uns["histoweave"]["scale"]["X"]
     page = page_of(tmp_path, adata)
     assert "Measured values are not shown: X looks log-transformed" in page
     assert data_of(page)[0]["genes"][0]["measured"] is None

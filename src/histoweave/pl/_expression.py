@@ -1,4 +1,8 @@
-"""One gene of a section as log1p of counts per 10,000, raw or denoised. ``report`` reads it from here too."""
+"""Genes of a section as log1p of counts per 10,000, measured or denoised. ``report`` reads it from here too.
+
+Which matrix is read follows the same rule as in ``pp``; ``pp`` itself is not imported, because it loads scikit-learn,
+which takes longer than the whole report.
+"""
 
 from collections.abc import Sequence
 
@@ -70,11 +74,13 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
         raise KeyError("adata.X is empty, so there is no expression to show. Pass layer=.")
     picked = matrix[:, list(columns)]
     values = np.asarray(picked.todense() if issparse(picked) else picked, dtype=np.float32)
-    if declared_scale(adata, name) == "log1p_cp10k":
+    scale = declared_scale(adata, name)
+    if scale == "log1p_cp10k":
         return values
-    check_counts(matrix, name)
+    if scale is None:
+        check_counts(matrix, name)
     depth = np.asarray(matrix.sum(axis=1), dtype=np.float32).reshape(-1, 1)
-    return np.log1p(values * (1e4 / np.maximum(depth, 1)))  # an empty spot stays at zero
+    return np.log1p(values * (1e4 / np.where(depth > 0, depth, 1)))  # an empty spot stays at zero
 
 
 def _matrix_name(adata: AnnData) -> str:

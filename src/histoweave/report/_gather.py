@@ -1,7 +1,6 @@
 """From AnnData to what the page shows: maps, domains, markers, genes, training."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,13 @@ from histoweave.pl._expression import denoised_expression, gene_rows, raw_expres
 from histoweave.pl._genes import color_top
 from histoweave.pl._markers import marker_table
 from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors, domain_palette
-from histoweave.pl._tissue import microns_per_unit, section_names, spot_pitch, spot_places, tissue_image
+from histoweave.pl._tissue import section_names, spot_places
 from histoweave.pl._training import training_history
 from histoweave.report._curve import curve_svg
-from histoweave.report._encode import image_uri, packed, shades
+from histoweave.report._encode import packed, shades
+from histoweave.report._map import even_sample, fair_shares, one_line, section_map
 
 MAX_SPOTS = 100_000  # drawn on one page; a browser stays quick, the file below some 5 MB
-_GRID = 60_000  # the longer side of a map in the whole numbers that positions are stored as, uint16
 _N_GENES = 4  # shown as measured beside denoised
 _N_TOP = 5  # markers named beside a domain
 
@@ -79,7 +78,7 @@ def gather(
     rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
     limits = fair_shares([len(rows) for rows in rows_of.values()], budget)
     drawn = {
-        section: _sample(rows, points[rows], limit)
+        section: even_sample(rows, points[rows], limit)
         for (section, rows), limit in zip(rows_of.items(), limits, strict=True)
     }
     measured = _genes(adata, markers, np.concatenate(list(drawn.values())), layer) if adata.n_vars else ([], "")
@@ -88,10 +87,12 @@ def gather(
         {
             "name": (name or section) if only else section,
             "n_spots": len(rows_of[section]),
-            **_map(adata if only else adata[rows_of[section]], points[rows_of[section]], points[rows], section_key),
+            **section_map(
+                adata if only else adata[rows_of[section]], points[rows_of[section]], points[rows], section_key
+            ),
             "codes": packed(np.where(codes[rows] < 0, len(colors), codes[rows]), "u2"),
             "confidence": None if confidence is None else packed(shades(confidence[rows], 1.0), "u1"),
-            "names": "\n".join(_one_line(spot) for spot in adata.obs_names[rows]),
+            "names": "\n".join(one_line(spot) for spot in adata.obs_names[rows]),
             "n_drawn": len(rows),
         }
         for section, rows in drawn.items()
@@ -115,77 +116,10 @@ def gather(
     )
 
 
-def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
-    """Share a total out among sections: small ones get all they have, large ones the same number each.
-
-    Examples
-    --------
-    >>> fair_shares([500, 10, 90], 300)
-    [200, 10, 90]
-    """
-    shares = [0] * len(sizes)
-    smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
-    for done, i in enumerate(smallest_first):
-        shares[i] = min(sizes[i], max(total // (len(sizes) - done), 1))
-        total -= shares[i]
-    return shares
-
-
-def _one_line(name: str) -> str:
-    return " ".join(str(name).split())
-
-
-def _sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
-    """Choose rows that cover the tissue evenly, always the same: equal steps along a Z-shaped (Morton) walk.
-
-    points: ``(n_rows, 2)`` their places.
-    """
-    if len(rows) <= limit:
-        return rows
-    low, span = points.min(axis=0), np.ptp(points, axis=0).max()
-    cell = ((points - low) * (2**16 - 1) / span).astype(np.uint64)
-    walk = np.zeros(len(rows), dtype=np.uint64)
-    for bit in range(16):
-        for axis in (0, 1):
-            walk |= ((cell[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(2 * bit + axis)
-    every = np.linspace(0, len(rows) - 1, limit).round().astype(int)
-    return np.sort(rows[np.argsort(walk, kind="stable")[every]])
-
-
 def _confidence(adata: AnnData) -> np.ndarray | None:
     if Keys.CONFIDENCE not in adata.obs:
         return None
     return pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
-
-
-def _map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
-    """Positions as whole numbers of a grid, and where the image and the scale bar lie in it.
-
-    adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
-    """
-    pitch = spot_pitch(everywhere)
-    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
-    sampled = len(everywhere) / len(points)
-    drawn_pitch = pitch * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
-    low, high = everywhere.min(axis=0) - 1.5 * pitch, everywhere.max(axis=0) + 1.5 * pitch
-    unit = _GRID / float((high - low).max())
-    place = np.rint((points - low) * unit)
-    image = tissue_image(adata, library_key=section_key)
-    cut = image_uri(image, (*low, *high)) if image is not None else None
-    um_per_unit = microns_per_unit(adata)
-    return {
-        "x": packed(place[:, 0], "u2"),
-        "y": packed(place[:, 1], "u2"),
-        "size": [round(side) for side in (high - low) * unit],
-        "pitch": round(drawn_pitch * unit, 2),
-        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
-        "um": None if um_per_unit is None else um_per_unit / unit,
-    }
-
-
-def _placed(box: list[float], low: np.ndarray, unit: float) -> list[float]:
-    left, top, width, height = box
-    return [round(float(v), 1) for v in ((left - low[0]) * unit, (top - low[1]) * unit, width * unit, height * unit)]
 
 
 def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame | None:

@@ -16,7 +16,8 @@ from histoweave._atomic import atomic_file
 from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave.report._facts import run_facts
-from histoweave.report._gather import MAX_SPOTS, fair_shares, gather
+from histoweave.report._gather import MAX_SPOTS, gather
+from histoweave.report._map import fair_shares
 
 
 def write_report(

@@ -1,0 +1,80 @@
+"""The map of one section as the page draws it: which spots, where, over which image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from histoweave.pl._tissue import microns_per_unit, spot_pitch, tissue_image
+from histoweave.report._encode import image_uri, packed
+
+_GRID = 60_000  # the longer side of a map in the whole numbers that positions are stored as, uint16
+
+
+def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
+    """Share a total out among sections: small ones get all they have, large ones the same number each.
+
+    Examples
+    --------
+    >>> fair_shares([500, 10, 90], 300)
+    [200, 10, 90]
+    """
+    shares = [0] * len(sizes)
+    smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for done, i in enumerate(smallest_first):
+        shares[i] = min(sizes[i], max(total // (len(sizes) - done), 1))
+        total -= shares[i]
+    return shares
+
+
+def one_line(name: str) -> str:
+    """Return a name without line breaks: names are stored one a line."""
+    return " ".join(str(name).split())
+
+
+def even_sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
+    """Choose rows that cover the tissue evenly, always the same: equal steps along a Z-shaped (Morton) walk.
+
+    points: ``(n_rows, 2)`` their places.
+    """
+    if len(rows) <= limit:
+        return rows
+    low, span = points.min(axis=0), np.ptp(points, axis=0).max()
+    cell = ((points - low) * (2**16 - 1) / span).astype(np.uint64)
+    walk = np.zeros(len(rows), dtype=np.uint64)
+    for bit in range(16):
+        for axis in (0, 1):
+            walk |= ((cell[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(2 * bit + axis)
+    every = np.linspace(0, len(rows) - 1, limit).round().astype(int)
+    return np.sort(rows[np.argsort(walk, kind="stable")[every]])
+
+
+def section_map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
+    """Positions as whole numbers of a grid, and where the image and the scale bar lie in it.
+
+    adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
+    """
+    pitch = spot_pitch(everywhere)
+    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
+    sampled = len(everywhere) / len(points)
+    drawn_pitch = pitch * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
+    low, high = everywhere.min(axis=0) - 1.5 * pitch, everywhere.max(axis=0) + 1.5 * pitch
+    unit = _GRID / float((high - low).max())
+    place = np.rint((points - low) * unit)
+    image = tissue_image(adata, library_key=section_key)
+    cut = image_uri(image, (*low, *high)) if image is not None else None
+    um_per_unit = microns_per_unit(adata)
+    return {
+        "x": packed(place[:, 0], "u2"),
+        "y": packed(place[:, 1], "u2"),
+        "size": [round(side) for side in (high - low) * unit],
+        "pitch": round(drawn_pitch * unit, 2),
+        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
+        "um": None if um_per_unit is None else um_per_unit / unit,
+    }
+
+
+def _placed(box: list[float], low: np.ndarray, unit: float) -> list[float]:
+    left, top, width, height = box
+    return [round(float(v), 1) for v in ((left - low[0]) * unit, (top - low[1]) * unit, width * unit, height * unit)]
