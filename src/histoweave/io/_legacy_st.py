@@ -67,7 +67,9 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
             UserWarning,
             stacklevel=2,
         )
-    logger.info("%d selected spots have no counts", len(places.index.difference(table.index)))
+    bare = places.index.difference(table.index)
+    if len(bare):
+        logger.info("%d selected spots have no counts", len(bare))
     adata = counts_to_adata(table[inside], counts_file)
     places = places.loc[adata.obs_names]
     adata.obs["array_x"] = places["x"].astype(int).to_numpy()

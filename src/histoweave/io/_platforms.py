@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from histoweave._checks import _listed
@@ -13,7 +15,8 @@ from histoweave._optional import require
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale
 from histoweave.io._coordinates import record_coordinates
-from histoweave.io._files import PathLike, contents, existing_folder
+from histoweave.io._files import PathLike, contents, existing_folder, read_delimited
+from histoweave.io._h5ad import read_h5ad
 from histoweave.io._spatialdata import section_from_spatialdata
 from histoweave.io._visium import read_visium
 
@@ -63,7 +66,7 @@ PLATFORMS: dict[str, Platform] = {
     "stereoseq": Platform(
         "Stereo-seq", ("041.cellcut", "051.cellcluster"), "stereoseq", "cells_table", options={"read_square_bin": False}
     ),
-    "curio": Platform("Curio Seeker (Slide-seq)", ("*_anndata.h5ad", "*cluster_assignment.txt"), "curio"),
+    "curio": Platform("Curio Seeker (Slide-seq)", ("*_anndata.h5ad", "*_cluster_assignment.txt")),
     "seqfish": Platform(
         "seqFISH",
         ("*CellxGene*.csv", "*CellCoordinates*.csv"),
@@ -90,8 +93,8 @@ _ALIASES = {
 def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
     """Read the output folder of a platform by its name.
 
-    Visium and Visium HD are read by histoweave itself, every other platform by the function of the same name in
-    spatialdata-io (extra ``spatial``). Only the table and the positions are read unless ``options`` ask for more.
+    Visium, Visium HD and Curio are read by histoweave itself, every other platform by the function of the same name
+    in spatialdata-io (extra ``spatial``). Only the table and the positions are read unless ``options`` ask for more.
 
     Parameters
     ----------
@@ -134,6 +137,8 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         return read_visium(folder, **options)
     if name == "visium_hd":
         return _read_visium_hd(folder, **options)
+    if name == "curio":
+        return _read_curio(folder, **options)
     readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
     choice = {"table": options.pop("table", entry.table), "region": options.pop("region", None)}
     sdata = _call(getattr(readers, str(entry.reader)), entry, folder, {**entry.options, **options})
@@ -203,8 +208,27 @@ def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnDa
     return read_visium(bins / wanted, **{"library_id": folder.resolve().name, **options})
 
 
+def _read_curio(folder: Path) -> AnnData:
+    """Read the AnnData that Curio Seeker writes, with its clusters.
+
+    spatialdata-io 0.7 cannot: it still calls SpatialData with an argument that spatialdata 0.7 has dropped.
+    """
+    found = sorted(folder.glob("*_anndata.h5ad"))
+    if len(found) != 1:
+        raise FileNotFoundError(
+            f"{folder} is no Curio Seeker output: it has {len(found) or 'no'} files *_anndata.h5ad, expected one. "
+            f"It holds: {contents(folder)}."
+        )
+    adata = read_h5ad(found[0])
+    assignment = found[0].with_name(found[0].name.replace("_anndata.h5ad", "_cluster_assignment.txt"))
+    if assignment.is_file():
+        clusters = read_delimited(assignment, header=None, dtype=str).set_index(0)[1]
+        adata.obs["cluster"] = pd.Categorical(clusters.reindex(adata.obs_names))
+    return adata
+
+
 def _record_dnb_size(adata: AnnData) -> None:
     """Stereo-seq coordinates count DNB spots; the file says how many nanometres apart they are."""
     resolution = adata.uns.get("cellBin_attrs", {}).get("resolution")
     if resolution is not None:
-        record_coordinates(adata, "pixel", mpp=float(resolution) / 1000)
+        record_coordinates(adata, "pixel", mpp=float(np.ravel(resolution)[0]) / 1000)

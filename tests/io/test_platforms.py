@@ -1,0 +1,286 @@
+"""Small folders in the true format of each platform, written here; spatialdata-io does the reading."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from PIL import Image
+from scipy.sparse import csr_matrix
+
+import histoweave as hw
+from histoweave.io._platforms import PLATFORMS, recognise_platform
+
+from .conftest import write_10x_h5, write_spatial
+
+needs_spatial = pytest.mark.usefixtures("spatialdata_io")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the readers called
+
+
+@pytest.fixture
+def spatialdata_io():
+    return pytest.importorskip("spatialdata_io", reason="the extra 'spatial' is not installed")
+
+
+@pytest.fixture
+def cells() -> AnnData:
+    """20 cells, 8 genes, centroids in obsm."""
+    rng = np.random.default_rng(0)
+    var = pd.DataFrame({"gene_ids": [f"ENSG{i:011d}" for i in range(8)]}, index=[f"GENE{i}" for i in range(8)])
+    adata = AnnData(csr_matrix(rng.poisson(3.0, (20, 8)).astype(np.float32)), var=var)
+    adata.obsm["spatial"] = rng.random((20, 2)) * [400, 300]
+    return adata
+
+
+def check_cells(adata, cells, unit, names=None):
+    if names is not None:
+        assert list(adata.obs_names) == list(names)
+    np.testing.assert_array_equal(adata.X.toarray(), cells.X.toarray())
+    np.testing.assert_allclose(adata.obsm["spatial"], cells.obsm["spatial"], rtol=1e-5)
+    assert adata.uns["histoweave"]["coordinates"]["unit"] == unit
+    assert {"gene_id", "gene_symbol"} <= set(adata.var)
+    hw.io.write_h5ad(adata, "written.h5ad")  # nothing in it that a file cannot hold
+
+
+def xenium_id(number: int) -> str:
+    """A cell's name as Xenium spells a 32-bit number: hexadecimal, with a to p for 0 to f, and the set's number."""
+    return "".join("abcdefghijklmnop"[int(digit, 16)] for digit in f"{number:08x}") + "-1"
+
+
+def write_xenium(cells: AnnData, folder):
+    """The output of Xenium Onboard Analysis 3."""
+    import zarr
+
+    numbers = np.arange(1000, 1000 + cells.n_obs, dtype=np.uint32)
+    cells.obs_names = [xenium_id(number) for number in numbers]
+    folder.mkdir()
+    specs = {"analysis_sw_version": "xenium-3.0.0.15", "pixel_size": 0.2125, "run_name": "test", "panel_name": "test"}
+    (folder / "experiment.xenium").write_text(json.dumps(specs))
+    write_10x_h5(cells, folder / "cell_feature_matrix.h5", library_id=None)
+    table = pd.DataFrame(
+        {
+            "cell_id": cells.obs_names.to_numpy(),
+            "x_centroid": cells.obsm["spatial"][:, 0],
+            "y_centroid": cells.obsm["spatial"][:, 1],
+            "transcript_counts": np.asarray(cells.X.sum(axis=1)).ravel().astype(int),
+            "cell_area": 50.0,
+            "nucleus_area": 20.0,
+        }
+    )
+    table.to_parquet(folder / "cells.parquet", index=False)
+    store = zarr.storage.ZipStore(folder / "cells.zarr.zip", mode="w")
+    root = zarr.open_group(store, mode="w", zarr_format=2)
+    root.create_array("cell_id", data=np.column_stack([numbers, np.ones_like(numbers)]))
+    summary = root.create_array("cell_summary", data=np.ones((cells.n_obs, 8)))
+    summary.attrs["column_names"] = [
+        "cell_centroid_x", "cell_centroid_y", "cell_area", "nucleus_centroid_x", "nucleus_centroid_y", "nucleus_area",
+        "z_level", "nucleus_count",
+    ]  # fmt: skip
+    for mask in (0, 1):
+        root.create_array(f"polygon_sets/{mask}/cell_index", data=np.arange(cells.n_obs, dtype=np.uint32))
+    store.close()
+    return folder
+
+
+@needs_spatial
+def test_xenium(tmp_path, cells, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_xenium(cells, tmp_path / "run")
+    adata = hw.io.read_platform("Xenium", folder)
+    check_cells(adata, cells, "micron", cells.obs_names)
+    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert list(adata.var["gene_id"]) == list(cells.var["gene_ids"])
+    assert list(hw.io.read_section(folder).obs_names) == list(cells.obs_names)
+    with pytest.raises(ValueError, match=r"declared in micron units"):
+        hw.io.estimate_mpp(adata)
+
+
+@needs_spatial
+def test_incomplete_xenium(tmp_path, cells):
+    folder = write_xenium(cells, tmp_path / "run")
+    (folder / "cells.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"is no complete Xenium output: .*cells.parquet is missing. It holds:"):
+        hw.io.read_platform("xenium", folder)
+    (folder / "experiment.xenium").write_text("{")
+    with pytest.raises(ValueError, match=r"could not be read as Xenium by spatialdata-io: JSONDecodeError"):
+        hw.io.read_platform("xenium", folder)
+
+
+def write_merscope(cells: AnnData, folder):
+    (folder / "images").mkdir(parents=True)
+    np.savetxt(folder / "images" / "micron_to_mosaic_pixel_transform.csv", np.diag([9.26, 9.26, 1.0]))
+    cells.obs_names = [str(10**18 + i) for i in range(cells.n_obs)]
+    counts = cells.to_df().astype(int).assign(**{"Blank-1": 1})
+    counts.rename_axis("cell").to_csv(folder / "cell_by_gene.csv")
+    metadata = pd.DataFrame(cells.obsm["spatial"], index=cells.obs_names, columns=["center_x", "center_y"])
+    metadata.assign(fov=0, volume=500.0).rename_axis("EntityID").to_csv(folder / "cell_metadata.csv")
+    return folder
+
+
+@needs_spatial
+def test_merscope(tmp_path, cells, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_merscope(cells, tmp_path / "run" / "region_0")
+    check_cells(hw.io.read_section(folder), cells, "micron", cells.obs_names)
+    assert hw.io.read_platform("vizgen", folder).uns["histoweave"]["scale"] == {"X": "counts"}
+
+
+def write_cosmx(cells: AnnData, folder):
+    """Two fields of view of 10 cells, the second 1000 px to the right of the first."""
+    folder.mkdir()
+    fov, cell = np.repeat([1, 2], 10), np.tile(np.arange(1, 11), 2)
+    local = cells.obsm["spatial"].copy()
+    cells.obsm["spatial"] = local + np.column_stack([(fov - 1) * 1000.0 + 5000, np.full(20, 7000.0)])
+    counts = cells.to_df().astype(int).reset_index(drop=True)
+    counts.insert(0, "cell_ID", cell)
+    counts.insert(0, "fov", fov)
+    counts.to_csv(folder / "S1_exprMat_file.csv", index=False)
+    columns = {"fov": fov, "cell_ID": cell, "Area": 100}
+    columns |= {"CenterX_local_px": local[:, 0], "CenterY_local_px": local[:, 1]}
+    columns |= {"CenterX_global_px": cells.obsm["spatial"][:, 0], "CenterY_global_px": cells.obsm["spatial"][:, 1]}
+    pd.DataFrame(columns).to_csv(folder / "S1_metadata_file.csv", index=False)
+    places = pd.DataFrame({"fov": [1, 2], "x_global_px": [5000, 6000], "y_global_px": 7000})
+    places.to_csv(folder / "S1_fov_positions_file.csv", index=False)
+    for name, ending in (("CellComposite", "jpg"), ("CellLabels", "tif")):
+        (folder / name).mkdir()
+        for number in (1, 2):
+            pixels = np.zeros((300, 400, 3) if ending == "jpg" else (300, 400), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{name}_F{number:03d}.{ending}")
+    return folder
+
+
+@needs_spatial
+def test_cosmx_positions_are_those_on_the_slide(tmp_path, cells, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_cosmx(cells, tmp_path / "run")
+    check_cells(hw.io.read_section(folder), cells, "pixel", [f"{i}_{fov}" for fov in (1, 2) for i in range(1, 11)])
+
+
+def test_curio(tmp_path, cells, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cells.obs_names = [f"BEAD{i}" for i in range(cells.n_obs)]
+    cells.write_h5ad(folder / "S1_anndata.h5ad")
+    clusters = pd.DataFrame({"bead": cells.obs_names, "cluster": np.arange(cells.n_obs) % 3})
+    clusters[::-1].to_csv(folder / "S1_cluster_assignment.txt", sep="\t", header=False, index=False)
+    adata = hw.io.read_section(folder)
+    check_cells(adata, cells, "unknown", cells.obs_names)
+    assert list(adata.obs["cluster"]) == list(clusters["cluster"].astype(str))
+    assert "scale" not in adata.uns["histoweave"]  # the format does not promise raw counts
+    (folder / "S1_anndata.h5ad").unlink()
+    with pytest.raises(FileNotFoundError, match=r"is no Curio Seeker output: it has no files \*_anndata.h5ad"):
+        hw.io.read_platform("Slide-seq", folder)
+
+
+def write_stereoseq(cells: AnnData, folder):
+    """The SAW folders, with the cell-bin file's fields as it has them."""
+    for name in ("02.count", "03.register", "04.tissuecut", "041.cellcut", "051.cellcluster"):
+        (folder / name).mkdir(parents=True)
+    (folder / "02.count" / "CHIP1.raw.gef").touch()
+    n_obs, n_vars = cells.shape
+    cells.obs_names = [str(i) for i in range(n_obs)]
+    cells.obsm["spatial"] = np.rint(cells.obsm["spatial"])
+    plain = AnnData(cells.X, obs=pd.DataFrame(index=cells.obs_names), var=pd.DataFrame(index=cells.var_names))
+    plain.write_h5ad(folder / "051.cellcluster" / "CHIP1.cell.cluster.h5ad")
+    cell = np.zeros(n_obs, dtype=[
+        ("id", "u4"), ("x", "i4"), ("y", "i4"), ("offset", "u4"), ("geneCount", "u2"), ("expCount", "u2"),
+        ("dnbCount", "u2"), ("area", "u2"), ("cellTypeID", "u2"), ("clusterID", "u2"),
+    ])  # fmt: skip
+    cell["id"], cell["area"] = np.arange(n_obs), 100
+    cell["x"], cell["y"] = cells.obsm["spatial"].T
+    gene = np.zeros(n_vars, dtype=[
+        ("geneName", "S32"), ("offset", "u4"), ("cellCount", "u4"), ("expCount", "u4"), ("maxMIDcount", "u2"),
+    ])  # fmt: skip
+    gene["geneName"] = [name.encode() for name in cells.var_names]
+    with h5py.File(folder / "041.cellcut" / "CHIP1.cellbin.gef", "w") as file:
+        file.attrs["resolution"] = np.array([500], dtype=np.uint32)
+        group = file.create_group("cellBin")
+        group["cell"], group["gene"] = cell, gene
+        group["cellExon"], group["geneExon"] = np.zeros(n_obs, dtype="u2"), np.zeros(n_vars, dtype="u4")
+        expressed = cells.X.nnz
+        group["cellExp"] = np.zeros(expressed, dtype=[("geneID", "u4"), ("count", "u2")])
+        group["geneExp"] = np.zeros(expressed, dtype=[("cellID", "u4"), ("count", "u2")])
+        group["cellExpExon"] = group["geneExpExon"] = np.zeros(expressed, dtype="u2")
+        border = np.full((n_obs, 32, 2), 32767, dtype="i2")  # offsets from the centre, then padding
+        border[:, :4] = [[-5, -5], [5, -5], [5, 5], [-5, 5]]
+        group["cellBorder"] = border
+        group["blockIndex"], group["blockSize"] = np.zeros(2, dtype="u4"), np.full(4, 256, dtype="u4")
+        group["cellTypeList"] = np.array([b"default"])
+    return folder
+
+
+@needs_spatial
+def test_stereoseq(tmp_path, cells, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_stereoseq(cells, tmp_path / "run")
+    adata = hw.io.read_section(folder)
+    check_cells(adata, cells, "pixel", cells.obs_names)
+    assert adata.uns["histoweave"]["coordinates"]["mpp"] == 0.5
+
+
+@pytest.fixture
+def visium_hd(tmp_path, counts, visium_spots):
+    pytest.importorskip("pyarrow", reason="the extra 'spatial' is not installed")
+    counts = counts[:, :59].copy()
+    for size in (2, 8, 16):
+        folder = tmp_path / "hd" / "binned_outputs" / f"square_{size:03d}um"
+        folder.mkdir(parents=True)
+        write_10x_h5(counts, folder / "filtered_feature_bc_matrix.h5", library_id=None)
+        write_spatial(visium_spots, folder / "spatial", form="tissue_positions.parquet")
+        factors = {"microns_per_pixel": 0.274, "bin_size_um": float(size), "tissue_hires_scalef": 0.1}
+        (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    return tmp_path / "hd"
+
+
+def test_visium_hd(visium_hd):
+    expected = {"unit": "pixel", "mpp": 0.274, "pitch_um": 8.0}
+    adata = hw.io.read_section(visium_hd)
+    assert adata.shape == (100, 59)
+    assert adata.uns["histoweave"]["coordinates"] == expected
+    assert list(adata.uns["spatial"]["hd"]["images"]) == ["hires"]
+    assert hw.io.read_platform("Visium HD", visium_hd, bin_size=16).uns["histoweave"]["coordinates"]["pitch_um"] == 16
+    with pytest.raises(
+        FileNotFoundError, match=r"has no square_004um \(found: 'square_002um', .*Choose with bin_size="
+    ):
+        hw.io.read_platform("visium_hd", visium_hd, bin_size=4)
+    shutil.rmtree(visium_hd / "binned_outputs")
+    with pytest.raises(FileNotFoundError, match=r"is no Visium HD output: it has no binned_outputs"):
+        hw.io.read_platform("visium_hd", visium_hd)
+
+
+@pytest.mark.filterwarnings("ignore:Names that several genes share")
+def test_visium_by_name(visium_folder):
+    assert hw.io.read_platform("visium", visium_folder, load_images=False).n_obs == 100
+
+
+def test_unknown_names_and_missing_folders(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"Unknown platform 'nanopore'; known are visium_hd, visium, xenium, .*steinbock"
+    ):
+        hw.io.read_platform("nanopore", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"does not exist; expected the output folder of CosMx"):
+        hw.io.read_platform("cosmx", tmp_path / "absent")
+
+
+@needs_spatial
+def test_every_reader_named_is_in_spatialdata_io(spatialdata_io):
+    """And each takes the options that we set."""
+    import inspect
+
+    for entry in PLATFORMS.values():
+        if entry.reader:
+            parameters = inspect.signature(getattr(spatialdata_io, entry.reader)).parameters
+            assert set(entry.options) <= set(parameters), entry.label
+
+
+@needs_spatial
+def test_a_strange_folder_is_reported_in_one_sentence(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    for name, entry in PLATFORMS.items():
+        with pytest.raises((FileNotFoundError, ValueError), match=entry.label.split(" (")[0] + "|Space Ranger"):
+            hw.io.read_platform(name, tmp_path)
+    assert recognise_platform(tmp_path) is None

@@ -1,0 +1,56 @@
+import pytest
+
+import histoweave as hw
+
+pytestmark = pytest.mark.filterwarnings("ignore:Names that several genes share")
+
+
+def test_a_space_ranger_folder_and_the_one_above(visium_folder):
+    assert hw.io.read_section(visium_folder).n_obs == 100
+    assert hw.io.read_section(visium_folder.parent).n_obs == 100
+    assert hw.io.read_section(str(visium_folder)).n_obs == 100
+
+
+def test_an_h5ad_file(tmp_path, counts):
+    hw.io.write_h5ad(counts[:, :59].copy(), tmp_path / "a.h5ad")
+    assert hw.io.read_section(tmp_path / "a.h5ad").shape == (100, 59)
+
+
+def test_half_a_space_ranger_folder_is_told_which_half_is_missing(visium_folder):
+    (visium_folder / "filtered_feature_bc_matrix.h5").unlink()
+    with pytest.raises(FileNotFoundError, match=r"looked for filtered_feature_bc_matrix.h5"):
+        hw.io.read_section(visium_folder)
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / "near.h5ad").touch()
+    with pytest.raises(FileNotFoundError, match=r"a.h5ad does not exist; expected an .h5ad file, .*holds: 'near.h5ad'"):
+        hw.io.read_section(tmp_path / "a.h5ad")
+
+
+def test_a_folder_that_is_nothing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match=r"looked for an .h5ad file, a Space Ranger .*Xenium.*It holds: 'photos/'"):
+        hw.io.read_section(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.rds", r"a.rds is no section that can be read; looked for"),
+        ("filtered_feature_bc_matrix.h5", r"For a 10x count matrix give its folder"),
+        ("counts.csv", r"histoweave.io.read_table\(counts, coordinates, unit=...\)"),
+    ],
+)
+def test_files_of_other_kinds(tmp_path, name, words):
+    (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match=words):
+        hw.io.read_section(tmp_path / name)
+
+
+@pytest.mark.real_data
+def test_real_files(data_dir):
+    assert hw.io.read_section(data_dir / "her2st" / "raw" / "A1.tsv.gz").n_obs == 346
+    assert hw.io.read_section(data_dir / "dlpfc" / "151673.h5ad").n_obs == 3639
+    with pytest.raises(FileNotFoundError, match=r"151673_spatial is no Space Ranger output|no section"):
+        hw.io.read_visium(data_dir / "dlpfc" / "151673_spatial")
