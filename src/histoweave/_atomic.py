@@ -31,7 +31,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` to fill; put it in place on success, remove it on any failure.
 
-    With ``overwrite`` an earlier folder is moved aside first and deleted only after the new one is in place.
+    With ``overwrite`` an earlier folder is moved aside first and deleted only after the new one is in place. A folder
+    that cannot be renamed (a mount point, as in containers, or the one that the caller stands in) stays, and what it
+    holds is exchanged.
 
     Raises
     ------
@@ -40,20 +42,33 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     """
     final = Path(path)
     refuse_existing(final, overwrite=overwrite)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+    workplace = folder_written_to(final)
+    workplace.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=workplace))
     try:
         yield beside
         beside.chmod(0o777 & ~_umask())
-        if final.exists():
-            aside = Path(tempfile.mkdtemp(prefix=f".{final.name}-old-", dir=final.parent))
+        if not final.exists():
+            beside.replace(final)
+            return
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}-old-", dir=workplace))
+        if workplace == final:
+            for entry in set(final.iterdir()) - {aside, beside}:
+                entry.replace(aside / entry.name)
+            for entry in list(beside.iterdir()):
+                entry.replace(final / entry.name)
+        else:
             final.replace(aside / "previous")
             beside.replace(final)
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            beside.replace(final)
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def folder_written_to(final: Path) -> Path:
+    """Return the folder in which :func:`atomic_folder` works: the parent, or a folder itself that has to stay."""
+    stays = final.is_dir() and (final.is_mount() or final.samefile(Path.cwd()))
+    return final if stays else final.absolute().parent
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

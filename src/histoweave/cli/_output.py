@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoweave._atomic import atomic_folder, refuse_existing
+from histoweave._atomic import atomic_folder, folder_written_to, refuse_existing
 from histoweave._keys import Keys
 from histoweave.cli._errors import CommandError, writing
 
@@ -35,7 +35,8 @@ def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> Non
         inside = [path for path in inputs if out.resolve() in [path.resolve(), *path.resolve().parents]]
         if inside:
             raise CommandError(f"{inside[0]} lies in {out}, which --overwrite would replace. Choose another --out.")
-    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    workplace = folder_written_to(out)
+    parent = next(folder for folder in (workplace, *workplace.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".histoweave-", dir=parent):
             pass
