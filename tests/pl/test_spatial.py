@@ -6,6 +6,7 @@ from matplotlib.colors import to_hex
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 import histoweave as hw
+from histoweave.pl._tissue import spot_pitch
 
 
 def spots_of(ax):
@@ -66,6 +67,16 @@ def test_pitch_survives_repeated_places(written_section):
     adata = written_section(image=False)
     adata.obsm["spatial"][:40] = adata.obsm["spatial"][40]
     np.testing.assert_allclose(spots_of(hw.pl.domains(adata)).get_widths(), 48)
+
+
+def test_pitch_of_scattered_cells_is_that_of_a_grid_as_dense():
+    points = np.random.default_rng(0).uniform(0, 100, (2500, 2))  # one cell on 4 square units
+    assert 1.7 < spot_pitch(points) < 2.1
+
+
+@pytest.mark.parametrize(("points", "pitch"), [([[5, 5]], 1), ([[0, 0], [3, 4]], 5), ([[0, 0], [2, 0], [0, 2]], 2)])
+def test_pitch_of_a_few_spots(points, pitch):
+    assert spot_pitch(np.array(points, dtype=float)) == pitch
 
 
 def test_scale_bar_has_a_round_length_in_data_units(written_section):
