@@ -91,7 +91,7 @@ def write_10x_mtx(adata: AnnData, folder: Path, *, version: int = 3, compressed:
     pd.Series(adata.obs_names).to_csv(folder / "barcodes.tsv", header=False, index=False)
     if compressed:
         for file in list(folder.iterdir()):
-            file.with_name(file.name + ".gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.with_name(file.name + ".gz").write_bytes(gzip.compress(file.read_bytes(), compresslevel=1))
             file.unlink()
 
 

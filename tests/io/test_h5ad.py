@@ -44,6 +44,15 @@ def test_what_is_written_is_read(tmp_path, section):
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "one.h5ad"]
 
 
+def test_text_with_gaps_is_written_and_the_section_stays_as_it_was(tmp_path, section):
+    section.obs["label"] = np.array(["tumour", np.nan, None] * 10, dtype=object)
+    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
+    back = hw.io.read_h5ad(tmp_path / "a.h5ad")
+    assert list(back.obs["label"].isna()) == [False, True, True] * 10
+    assert back.obs["label"].iloc[0] == "tumour"
+    assert section.obs["label"].dtype == object
+
+
 def test_the_unit_is_declared_only_where_the_file_tells(tmp_path, section):
     section.write_h5ad(tmp_path / "a.h5ad")
     assert hw.io.read_h5ad(tmp_path / "a.h5ad").uns["histoweave"]["coordinates"] == {"unit": "unknown"}

@@ -86,7 +86,7 @@ def write_xenium(cells: AnnData, folder):
 
 
 @needs_spatial
-def test_xenium(tmp_path, cells, monkeypatch):
+def test_xenium(tmp_path, cells, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = write_xenium(cells, tmp_path / "run")
     adata = hw.io.read_platform("Xenium", folder)
@@ -94,6 +94,7 @@ def test_xenium(tmp_path, cells, monkeypatch):
     assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
     assert list(adata.var["gene_id"]) == list(cells.var["gene_ids"])
     assert list(hw.io.read_section(folder).obs_names) == list(cells.obs_names)
+    assert capsys.readouterr().out == ""  # stdout belongs to the command line
     with pytest.raises(ValueError, match=r"declared in micron units"):
         hw.io.estimate_mpp(adata)
 
@@ -220,6 +221,43 @@ def test_stereoseq(tmp_path, cells, monkeypatch):
     adata = hw.io.read_section(folder)
     check_cells(adata, cells, "pixel", cells.obs_names)
     assert adata.uns["histoweave"]["coordinates"]["mpp"] == 0.5
+
+
+@needs_spatial
+def test_seqfish(tmp_path, cells, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cells.obs_names = [str(i + 1) for i in range(cells.n_obs)]
+    cells.to_df().astype(int).to_csv(folder / "Roi1_CellxGene.csv")
+    places = pd.DataFrame(cells.obsm["spatial"], columns=["center_x", "center_y"]).assign(area=80)
+    places.insert(0, "label", cells.obs_names)
+    places.to_csv(folder / "Roi1_CellCoordinates.csv", index=False)
+    tifffile = pytest.importorskip("tifffile")
+    pixel = {"PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.1, "PhysicalSizeYUnit": "µm"}
+    image = np.zeros((1, 60, 60), dtype=np.uint16)
+    tifffile.imwrite(folder / "Roi1_DAPI.tiff", image, ome=True, metadata={"axes": "CYX", **pixel})
+    adata = hw.io.read_section(folder)
+    check_cells(adata, cells, "micron")
+    assert list(adata.obs["instance_id"].astype(str)) == list(cells.obs_names)
+
+
+@needs_spatial
+def test_dbit(tmp_path, monkeypatch):
+    """Spots are named by two barcodes, that of channel B first; 4 x 4 channels here."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    barcodes = ["AAAACCCC", "ACGTACGT", "GGGGTTTT", "TGCATGCA"]
+    lines = [f"{letter}{i + 1}\t{barcode}" for letter in "AB" for i, barcode in enumerate(barcodes)]
+    (folder / "barcode_list.txt").write_text("\n".join(lines) + "\n")
+    a, b = np.divmod(np.arange(16), 4)
+    names = [barcodes[j] + barcodes[i] for i, j in zip(a, b, strict=True)]
+    spots = AnnData(csr_matrix(np.arange(48, dtype=np.float32).reshape(16, 3)), obs=pd.DataFrame(index=names))
+    spots.var_names = ["A1", "B2", "C3"]
+    spots[::-1].copy().write_h5ad(folder / "embryo.h5ad")
+    spots.obsm["spatial"] = np.column_stack([a, b]) + 1.0
+    check_cells(hw.io.read_platform("DBiT", folder), spots, "array", names)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -198,6 +199,22 @@ def test_truncated_image(visium_folder, truncated):
     truncated(visium_folder / "spatial" / "tissue_hires_image.png")
     with pytest.raises(OSError, match=r"tissue_hires_image.png could not be read as an image.*load_images=False"):
         hw.io.read_visium(visium_folder)
+
+
+def test_parquet_positions(visium_folder, visium_spots, truncated, monkeypatch):
+    pytest.importorskip("pyarrow")
+    visium_spots.to_parquet(visium_folder / "spatial" / "tissue_positions.parquet")
+    truncated(visium_folder / "spatial" / "tissue_positions.parquet")
+    with pytest.raises(ValueError, match=r"could not be read as a parquet table \(truncated\?\)"):
+        hw.io.read_visium(visium_folder)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"Reading tissue_positions.parquet needs pyarrow.*histoweave\[spatial\]"):
+        hw.io.read_visium(visium_folder)
+
+
+def test_a_file_where_the_folder_should_be(visium_folder):
+    with pytest.raises(NotADirectoryError, match=r"is a file; expected a Space Ranger output folder"):
+        hw.io.read_visium(visium_folder / "filtered_feature_bc_matrix.h5")
 
 
 @pytest.mark.parametrize(

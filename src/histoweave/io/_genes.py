@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -155,6 +156,14 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
         "n_duplicated": len(found.duplicates),
     }
     logger.info("%s genes named by %s; species %s (from %s)", f"{len(names):,}", found.kind, species, species_from)
+
+
+@contextmanager
+def quiet_duplicates() -> Iterator[None]:
+    """Silence anndata on repeated gene names: they are made unique, with our own warning, a moment later."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Variable names are not unique")
+        yield
 
 
 def _is_unnamed(name: object) -> bool:

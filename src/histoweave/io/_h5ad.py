@@ -15,7 +15,7 @@ from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, existing_file, open_h5
-from histoweave.io._genes import annotate_genes
+from histoweave.io._genes import annotate_genes, quiet_duplicates
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R
@@ -57,7 +57,8 @@ def read_h5ad(path: PathLike) -> AnnData:
                 " A count matrix by Space Ranger is read with its folder: histoweave.io.read_visium."
             )
     try:
-        adata = anndata.read_h5ad(path)
+        with quiet_duplicates():
+            adata = anndata.read_h5ad(path)
     except OSError as error:
         raise OSError(f"{path} is damaged: {_first_line(error)}. Copy or download it again.") from error
     except Exception as error:  # anndata reports unknown encodings and half-written groups under many types
@@ -88,6 +89,7 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
         The disk is full (``errno`` ``ENOSPC``), or the folder cannot be written to (``PermissionError``).
     """
     path = Path(path).expanduser()
+    adata = _writable(adata)
     try:
         with atomic_file(path) as beside:
             _write(adata, beside)
@@ -108,6 +110,26 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
                 errno.ENOTDIR, f"{path.parent} is not a folder: {path.name} cannot be written into it"
             ) from error
         raise
+
+
+def _writable(adata: AnnData) -> AnnData:
+    """Return the section itself, or a copy where text columns have gaps, which h5ad only knows as categories."""
+    gaps = {
+        kind: [
+            name
+            for name, column in frame.items()
+            if column.dtype == object and column.isna().any() and column.dropna().map(type).eq(str).all()
+        ]
+        for kind, frame in (("obs", adata.obs), ("var", adata.var))
+    }
+    if not any(gaps.values()):
+        return adata
+    adata = adata.copy()
+    for kind, names in gaps.items():
+        frame = getattr(adata, kind)
+        for name in names:
+            frame[name] = frame[name].astype("category")
+    return adata
 
 
 def _write(adata: AnnData, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Platforms by name: which reader of spatialdata-io knows the folder, and what its numbers mean."""
 
-import logging
+import io
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ PLATFORMS: dict[str, Platform] = {
         ("*CellxGene*.csv", "*CellCoordinates*.csv"),
         "seqfish",
         counts=True,
-        options={"load_images": False, "load_labels": False, "load_points": False},
+        options={"load_images": False, "load_labels": False, "load_points": False, "load_shapes": False},
     ),
     "dbit": Platform("DBiT-seq", reader="dbit"),
     "codex": Platform("CODEX", reader="codex"),
@@ -87,6 +88,7 @@ _ALIASES = {
     "nanostring": "cosmx",
     "stereo": "stereoseq",
     "spaceranger": "visium",
+    "dbitseq": "dbit",
 }
 
 
@@ -109,9 +111,9 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
 
     Returns
     -------
-    AnnData with ``obsm["spatial"]`` in the unit recorded in ``uns["histoweave"]["coordinates"]``: microns for Xenium
-    and MERSCOPE, pixels for Visium, Visium HD, CosMx (of the whole slide, not of a field) and Stereo-seq (DNB spots),
-    ``"unknown"`` where the format does not say.
+    AnnData with ``obsm["spatial"]`` in the unit recorded in ``uns["histoweave"]["coordinates"]``: microns for Xenium,
+    MERSCOPE and seqFISH, pixels for Visium, Visium HD, CosMx (of the whole slide, not of a field) and Stereo-seq (DNB
+    spots), array positions for DBiT-seq, ``"unknown"`` where the format does not say.
 
     Raises
     ------
@@ -171,12 +173,9 @@ def _canonical(platform: str) -> str:
 
 def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, Any]) -> Any:
     """Call a reader of spatialdata-io; what it raises on a strange folder is put into one sentence."""
-    # it logs every file that it was asked to leave out
-    noisy = logging.getLogger("spatialdata")
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)
     try:
-        return reader(folder, **options)
+        with redirect_stdout(io.StringIO()):  # it prints, and logs to stdout, every file that it was asked to leave out
+            return reader(folder, **options)
     except (ImportError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -189,8 +188,6 @@ def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, An
             f"{folder} could not be read as {entry.label} by spatialdata-io: {type(error).__name__}: {error}. "
             f"It holds: {contents(folder)}."
         ) from error
-    finally:
-        noisy.setLevel(level)
 
 
 def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnData:

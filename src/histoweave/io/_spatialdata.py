@@ -29,6 +29,7 @@ READER_UNITS: dict[str, Unit] = {
     "dbit": "array",
     "mcmicro": "pixel",
     "merscope": "micron",
+    "seqfish": "micron",
     "stereoseq": "pixel",
     "visium": "pixel",
     "visium_hd": "pixel",

@@ -13,7 +13,7 @@ from histoweave._runtime import logger
 from histoweave._scale import declare_scale
 from histoweave.io._coordinates import Unit, record_coordinates
 from histoweave.io._files import PathLike, existing_file, read_delimited
-from histoweave.io._genes import annotate_genes
+from histoweave.io._genes import annotate_genes, quiet_duplicates
 
 
 def read_table(
@@ -135,7 +135,8 @@ def counts_to_adata(table: pd.DataFrame, path: Path) -> AnnData:
     """Turn counts, spots x genes, into CSR float32 with named genes and declared scale."""
     values = csr_matrix(table.to_numpy(dtype=np.float32))
     adata = AnnData(values, obs=pd.DataFrame(index=table.index))
-    adata.var_names = pd.Index(table.columns, dtype=object)
+    with quiet_duplicates():
+        adata.var_names = pd.Index(table.columns, dtype=object)
     check_adata(adata)
     check_counts(adata.X, path.name)
     annotate_genes(adata)

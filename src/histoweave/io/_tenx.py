@@ -1,9 +1,6 @@
 """The count matrices of Cell Ranger and Space Ranger: one ``.h5`` file, or a folder with ``matrix.mtx``."""
 
 import csv
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale
 from histoweave.io._files import CUT_OFF, contents, open_h5, read_delimited
-from histoweave.io._genes import annotate_genes
+from histoweave.io._genes import annotate_genes, quiet_duplicates
 
 _GENES = "Gene Expression"
 
@@ -43,7 +40,7 @@ def read_10x_h5(path: Path) -> AnnData:
             if name in opened.attrs
         }
     try:
-        with _quiet_duplicates():
+        with quiet_duplicates():
             adata = scanpy.read_10x_h5(path, gex_only=False)
     except Exception as error:  # scanpy raises a bare Exception for a missing dataset
         raise ValueError(f"{path} could not be read as a 10x feature-barcode matrix: {error}") from error
@@ -77,7 +74,7 @@ def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
     var = pd.DataFrame({"gene_ids": genes[0].to_numpy()}, index=genes[1 if 1 in genes else 0].to_numpy())
     if 2 in genes:
         var["feature_types"] = genes[2].to_numpy()
-    with _quiet_duplicates():
+    with quiet_duplicates():
         adata = AnnData(counts, obs=pd.DataFrame(index=barcodes[0].to_numpy()), var=var)
     adata.uns["10x"] = {"library_ids": [], "metadata": {}}
     return _genes_only(adata)
@@ -91,7 +88,7 @@ def _genes_only(adata: AnnData) -> AnnData:
             raise ValueError(f"The matrix holds no genes ('{_GENES}'), only {_listed(kinds.index)}.")
         if len(kinds) > 1:
             logger.info("Only genes are read; left out: %s", kinds.drop(_GENES).to_dict())
-            with _quiet_duplicates():
+            with quiet_duplicates():
                 adata = adata[:, (adata.var["feature_types"] == _GENES).to_numpy()].copy()
     check_adata(adata)
     if adata.X.dtype != np.float32 or not isinstance(adata.X, csr_matrix):
@@ -111,14 +108,6 @@ def _one_of(folder: Path, prefix: str, *names: str) -> Path:
                 return folder / f"{prefix}{name}{suffix}"
     wanted = " or ".join(f"{prefix}{name}[.gz]" for name in names)
     raise FileNotFoundError(f"{folder} has no {wanted}. It holds: {contents(folder)}.")
-
-
-@contextmanager
-def _quiet_duplicates() -> Iterator[None]:
-    """Silence anndata on repeated gene names: they are made unique, with our own warning, a moment later."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Variable names are not unique")
-        yield
 
 
 def _text(value: object) -> str:
