@@ -3,12 +3,15 @@
 from histoweave.nn._gcn import GCNEncoder, GCNLayer
 from histoweave.nn._graph import UndirectedGraph
 from histoweave.nn._losses import edge_contrast, scaled_cosine_error
+from histoweave.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
 from histoweave.nn._masks import draw_mask
 from histoweave.nn._sparse import Propagation
 
 __all__ = [
     "GCNEncoder",
     "GCNLayer",
+    "MaskedGraphAutoencoder",
+    "MaskedLosses",
     "Propagation",
     "UndirectedGraph",
     "draw_mask",

@@ -48,6 +48,11 @@ class UndirectedGraph:
         self._edge_of_entry = torch.from_numpy(edge_of_entry.astype(np.int64)).to(device)
         self.propagation = self.without(torch.zeros(self.n_edges, dtype=torch.bool, device=device))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pairs of spots are edges, so that there is no true negative."""
+        return self.n_edges == self.n_spots * (self.n_spots - 1) // 2
+
     def without(self, hidden: Tensor) -> Propagation:
         """Return the GCN propagation ``D^-1/2 (A + I) D^-1/2`` of the graph less the hidden edges.
 
@@ -73,8 +78,7 @@ class UndirectedGraph:
         ValueError
             The graph is complete: there is no such pair.
         """
-        n_free = self.n_spots * (self.n_spots - 1) // 2 - self.n_edges
-        if n_free == 0 and n_pairs > 0:
+        if self.is_complete and n_pairs > 0:
             raise ValueError(f"All {self.n_spots} spots are neighbours of each other, so no pair is a true negative.")
         found: list[Tensor] = []
         missing = n_pairs

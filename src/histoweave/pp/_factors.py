@@ -67,12 +67,13 @@ class SpatialFactors:
             For the shuffles.
         """
         n_spots = len(features)
-        features = np.asarray(features, dtype=np.float64)[:, : max(10, n_spots // 10)]
+        features = np.asarray(features, dtype=np.float64)
         center = np.median(features, axis=0)
         spread = 1.4826 * np.median(np.abs(features - center), axis=0)
         limit = np.where(spread > 0, outlier_sd * spread, np.inf)
         x = np.clip(features - center, -limit, limit)
         x -= x.mean(axis=0)
+        everything, x = x, x[:, : max(10, n_spots // 10)]
         covariance = x.T @ x / n_spots
         covariance += 1e-8 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         moran, axes = eigh(_neighbour_covariance(x, adjacency), covariance)
@@ -85,12 +86,18 @@ class SpatialFactors:
             ]
         )
         n_factors = int(np.clip((moran > chance).sum(), min(2, len(moran)), max_factors))
-        kept = axes[:, :n_factors]
-        return cls(center, limit, kept, kept.T @ covariance, moran[:n_factors])
+        projection = np.zeros((features.shape[1], n_factors))
+        projection[: x.shape[1]] = axes[:, :n_factors]
+        loadings = (everything @ projection).T @ everything / n_spots  # least squares, since factors are uncorrelated
+        return cls(center, limit, projection, loadings, moran[:n_factors])
+
+    def inverse(self, factors: np.ndarray) -> np.ndarray:
+        """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32."""
+        return (factors @ self.loadings + self.center).astype(np.float32)
 
     def transform(self, features: np.ndarray) -> np.ndarray:
         """Return factor scores, ``(n_spots, n_factors)`` float64."""
-        features = np.asarray(features, dtype=np.float64)[:, : len(self.center)]
+        features = np.asarray(features, dtype=np.float64)
         return np.clip(features - self.center, -self.limit, self.limit) @ self.projection
 
 

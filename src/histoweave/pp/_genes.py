@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from histoweave.pp._source import Expression
 
@@ -14,7 +15,7 @@ def variable_genes(
     """Choose the genes whose counts vary more than their mean explains.
 
     Genes in too few spots or with too few counts go first. Of the rest the most variable are chosen with scanpy: by
-    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where only log-normalised values are at hand.
+    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where there are only log-normalised values.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def variable_genes(
     return kept[_most_variable(matrix[:, kept], n_genes, source)]
 
 
-def _most_variable(matrix, n_genes: int, source: Expression) -> np.ndarray:
+def _most_variable(matrix: csr_matrix, n_genes: int, source: Expression) -> np.ndarray:
     from scanpy.preprocessing import highly_variable_genes
 
     if source.scale == "counts":

@@ -1,0 +1,104 @@
+"""A model as a folder: weights, settings, arrays and provenance; no pickle is written or read."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import histoweave
+from histoweave._atomic import atomic_folder
+
+_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = (
+    "weights.safetensors",
+    "config.json",
+    "arrays.npz",
+    "genes.txt",
+    "provenance.json",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model folder holds.
+
+    Attributes
+    ----------
+    model
+        Name of the class.
+    weights
+        State of the network.
+    config
+        Settings, ready for JSON.
+    arrays
+        Fitted arrays that are no network weights.
+    genes
+        Modelled genes, in order; empty where the model was fitted on an embedding.
+    provenance
+        Version, seed, training sections and digests.
+    """
+
+    model: str
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    genes: list[str]
+    provenance: dict[str, Any]
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a model folder beside its place and rename it.
+
+    Raises
+    ------
+    FileExistsError
+        The folder holds something and ``overwrite`` is false.
+    """
+    with atomic_folder(folder, overwrite=overwrite) as beside:
+        weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
+        save_file(weights, beside / _WEIGHTS)
+        (beside / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
+        np.savez(beside / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
+        (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes))
+        facts = {"histoweave": histoweave.__version__, **checkpoint.provenance}
+        (beside / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
+    """Read a model folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder or one of its files is missing.
+    ValueError
+        A file is corrupted.
+    """
+    folder = Path(folder)
+    missing = [n for n in (_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE) if not (folder / n).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} is no complete histoweave model: {', '.join(missing)} missing. Save it again with .save()."
+        )
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+        with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return Checkpoint(
+            model=config.pop("model"),
+            weights=load_file(folder / _WEIGHTS),
+            config=config,
+            arrays=arrays,
+            genes=(folder / _GENES).read_text().splitlines(),
+            provenance=json.loads((folder / _PROVENANCE).read_text()),
+        )
+    except (KeyError, SafetensorError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"The model folder {folder} is corrupted ({error}). Save the model again with .save()."
+        ) from error

@@ -1,0 +1,27 @@
+"""Load a saved model of whichever class."""
+
+from os import PathLike
+
+from histoweave.models._checkpoint import read_checkpoint
+from histoweave.models._spamask import SpaMask
+
+_CLASSES = {"SpaMask": SpaMask}
+
+
+def load(folder: str | PathLike[str]) -> SpaMask:
+    """Load a model folder written by ``.save()``; the class is found in it.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder or one of its files is missing.
+    ValueError
+        A file is corrupted, or the model's class is unknown.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.model not in _CLASSES:
+        raise ValueError(
+            f"{folder} holds a {checkpoint.model!r}, which this version of histoweave does not know "
+            f"(known: {', '.join(_CLASSES)}). Update histoweave."
+        )
+    return _CLASSES[checkpoint.model].from_checkpoint(checkpoint)

@@ -1,0 +1,139 @@
+"""Settings of SpaMask."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class SpaMaskConfig:
+    """Settings of :class:`histoweave.models.SpaMask`.
+
+    The defaults were chosen without labels (``benchmarks/select_defaults.py``); :meth:`published` gives the paper's.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    # features
+    features: Literal["pca", "hvg"] = "pca"  # principal components of the variable genes, or these genes themselves
+    n_genes: int = 3000  # variable genes
+    min_spots: int = 50  # a gene is found in at least this many spots (a tenth of them in small sections)
+    min_counts: float = 10  # ... with at least this many counts
+    target_sum: float = 1e4  # counts per spot after normalisation
+    log: bool = True  # log1p after normalisation; the published pca path has none
+    clip: float = 10.0  # z-scores are cut here
+    n_pcs: int = 200
+    spatial_factors: bool = True  # train on the directions in which neighbours agree, not on all PCs
+    outlier_sd: float = 3.0  # features are cut at this many robust standard deviations
+    max_factors: int = 30
+
+    # graph
+    n_neighbors: int = 12  # k of the k-NN graph, symmetrised
+    radius: float | None = None  # instead of k: all spots within this distance, in the unit of the coordinates
+
+    # network
+    n_hidden: int = 512
+    n_latent: int = 256
+    scorer_dropout: float = 0.5
+    embedding: Literal["latent", "reconstruction"] = (
+        "reconstruction"  # what embed() returns: encoder's or decoder's output
+    )
+
+    # training
+    mask_rate: float = 0.3  # share of spots whose features are replaced by the token
+    edge_mask_rate: float = 0.4  # share of edges hidden for the contrastive branch
+    alpha: float = 2.0  # exponent of the scaled cosine error
+    edge_weight: float = 2.0  # lambda of L = L_feature + lambda L_edge
+    learning_rate: float = 1e-3
+    weight_decay: float = 2e-4
+    max_grad_norm: float = 5.0
+    max_epochs: int = 100
+    check_every: int = 5  # epochs between two looks at the embedding
+    tolerance: float = 0.02  # largest change (1 - linear CKA) that counts as none; 0 never stops early
+
+    def __post_init__(self) -> None:
+        if self.features not in ("pca", "hvg"):
+            raise ValueError(f"features must be 'pca' or 'hvg', got {self.features!r}.")
+        if self.embedding not in ("latent", "reconstruction"):
+            raise ValueError(f"embedding must be 'latent' or 'reconstruction', got {self.embedding!r}.")
+        for name in (
+            "n_genes",
+            "n_pcs",
+            "max_factors",
+            "n_neighbors",
+            "n_hidden",
+            "n_latent",
+            "max_epochs",
+            "check_every",
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        for name in ("mask_rate", "edge_mask_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)!r}.")
+        for name in ("target_sum", "clip", "outlier_sd", "alpha", "learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        if self.radius is not None and not self.radius > 0:
+            raise ValueError(f"radius must be positive (or null, for a k-NN graph), got {self.radius!r}.")
+
+    @classmethod
+    def published(cls) -> "SpaMaskConfig":
+        """Return the settings of the paper's text for one Visium section, the faults of the released code repaired."""
+        return cls(
+            target_sum=1e6,
+            log=False,
+            spatial_factors=False,
+            embedding="latent",
+            max_epochs=500,
+            tolerance=0.0,
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "SpaMaskConfig":
+        """Build from names and values; what is not named keeps its default.
+
+        Raises
+        ------
+        ValueError
+            A name is unknown; the message lists the known ones.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"SpaMaskConfig has no {', '.join(map(repr, unknown))}. Known settings: {', '.join(known)}."
+            )
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> "SpaMaskConfig":
+        """Read a JSON object of settings; what is not named keeps its default.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            It is not a JSON object, or names an unknown setting.
+        """
+        text = Path(path).read_text()
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"{path} must hold a JSON object of SpaMaskConfig settings, got a {type(values).__name__}."
+            )
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return names and values, ready for JSON."""
+        return asdict(self)

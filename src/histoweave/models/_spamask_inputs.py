@@ -1,0 +1,150 @@
+"""From a section to what SpaMask's network sees, and back to genes."""
+
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoweave._checks import check_obsm_key
+from histoweave.models._spamask_config import SpaMaskConfig
+from histoweave.pp import GeneFeatures, SpatialFactors, expression
+
+
+@dataclass(frozen=True)
+class SpaMaskInputs:
+    """Fitted steps before the network, kept so that they can be undone and used on other sections.
+
+    Attributes
+    ----------
+    genes
+        Expression to features, or ``None`` where features are an embedding of the user's (``use_rep``).
+    use_rep
+        Key of that embedding in ``obsm``, or ``None``.
+    factors
+        Features to spatial factors, or ``None`` where the network sees the features themselves.
+    """
+
+    genes: GeneFeatures | None
+    use_rep: str | None
+    factors: SpatialFactors | None
+
+    @classmethod
+    def fit(
+        cls,
+        adata: AnnData,
+        adjacency: csr_matrix,
+        config: SpaMaskConfig,
+        *,
+        layer: str | None,
+        use_rep: str | None,
+        seed: int,
+    ) -> tuple["SpaMaskInputs", np.ndarray]:
+        """Fit on a section; returns the fitted steps and the network's input, ``(n_spots, n_inputs)`` float32."""
+        genes = None
+        if use_rep is not None:
+            features = _embedding(adata, use_rep)
+        else:
+            genes, features = GeneFeatures.fit(
+                expression(adata, layer),
+                kind=config.features,
+                n_genes=config.n_genes,
+                n_pcs=config.n_pcs,
+                target_sum=config.target_sum,
+                log=config.log,
+                clip=config.clip,
+                min_spots=config.min_spots,
+                min_counts=config.min_counts,
+                seed=seed,
+            )
+        factors = None
+        if config.spatial_factors:
+            factors = SpatialFactors.fit(
+                features, adjacency, outlier_sd=config.outlier_sd, max_factors=config.max_factors, seed=seed
+            )
+        fitted = cls(genes, use_rep, factors)
+        return fitted, fitted._to_input(features)
+
+    def transform(self, adata: AnnData, layer: str | None = None) -> np.ndarray:
+        """Return the network's input for a section, ``(n_spots, n_inputs)`` float32."""
+        if self.genes is None:
+            assert self.use_rep is not None
+            features = _embedding(adata, self.use_rep)
+        else:
+            features = self.genes.transform(expression(adata, layer))
+        return self._to_input(features)
+
+    def _to_input(self, features: np.ndarray) -> np.ndarray:
+        if self.factors is None:
+            return np.ascontiguousarray(features, dtype=np.float32)
+        return self.factors.transform(features).astype(np.float32)
+
+    def inverse(self, inputs: np.ndarray, genes: list[str] | None = None) -> np.ndarray:
+        """Bring network inputs back to genes, log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
+
+        Raises
+        ------
+        ValueError
+            Features were not made from genes.
+        KeyError
+            A gene was not modelled.
+        """
+        if self.genes is None:
+            raise ValueError(
+                f"The model was fitted on obsm[{self.use_rep!r}], not on genes, so it cannot denoise expression. "
+                "Fit it on counts (use_rep=None)."
+            )
+        features = inputs if self.factors is None else self.factors.inverse(inputs)
+        return self.genes.inverse(features, genes)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is no array, ready for JSON."""
+        settings: dict[str, Any] = {"use_rep": self.use_rep}
+        if self.genes is not None:
+            # JSON has no infinity
+            clip = self.genes.clip if np.isfinite(self.genes.clip) else None
+            settings |= {"target_sum": self.genes.target_sum, "log": self.genes.log, "clip": clip}
+        return settings
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the fitted arrays by name."""
+        parts = {"genes": self.genes, "factors": self.factors}
+        return {
+            f"{part}.{name}": value
+            for part, steps in parts.items()
+            for name, value in vars(steps or SimpleNamespace()).items()
+            if isinstance(value, np.ndarray)
+        }
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray], genes: list[str]) -> "SpaMaskInputs":
+        """Rebuild from :meth:`settings`, :meth:`arrays` and the modelled genes."""
+        steps = None
+        if genes:
+            clip = np.inf if settings["clip"] is None else settings["clip"]
+            steps = GeneFeatures(
+                genes=genes,
+                target_sum=settings["target_sum"],
+                log=settings["log"],
+                mean=arrays["genes.mean"],
+                std=arrays["genes.std"],
+                clip=clip,
+                components=arrays.get("genes.components"),
+            )
+        factors = None
+        if "factors.center" in arrays:
+            factors = SpatialFactors(**{f.name: arrays[f"factors.{f.name}"] for f in fields(SpatialFactors)})
+        return cls(steps, settings["use_rep"], factors)
+
+
+def _embedding(adata: AnnData, use_rep: str) -> np.ndarray:
+    check_obsm_key(adata, use_rep, argument="use_rep")
+    values = np.asarray(adata.obsm[use_rep], dtype=np.float32)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ValueError(
+            f"adata.obsm[{use_rep!r}] must be a finite matrix (n_spots, n_features), got shape {values.shape}"
+            f"{'' if np.isfinite(values).all() else ' with NaN or infinite values'}."
+        )
+    return values

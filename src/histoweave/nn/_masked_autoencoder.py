@@ -1,0 +1,87 @@
+"""SpaMask's network: a masked graph autoencoder and a masked edge contrast that share one encoder."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from histoweave.nn._gcn import GCNEncoder, GCNLayer
+from histoweave.nn._graph import UndirectedGraph
+from histoweave.nn._losses import edge_contrast, scaled_cosine_error
+from histoweave.nn._masks import draw_mask
+from histoweave.nn._sparse import Propagation
+
+
+@dataclass
+class MaskedLosses:
+    """The two losses of one step, scalars."""
+
+    feature: Tensor  # L_feature: scaled cosine error on the masked spots
+    edge: Tensor  # L_edge: binary cross-entropy of hidden edges against pairs that are no edges
+
+
+class MaskedGraphAutoencoder(nn.Module):
+    """The network of SpaMask (Min et al. 2025).
+
+    Parameters
+    ----------
+    n_features, n_hidden, n_latent
+        Widths: the features, the first GCN layer, the embedding.
+    mask_rate, edge_mask_rate
+        Share of spots masked, share of edges hidden, in each step.
+    alpha
+        Exponent of the scaled cosine error.
+    scorer_dropout
+        Dropout of the edge scorer.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_hidden: int = 512,
+        n_latent: int = 256,
+        *,
+        mask_rate: float = 0.3,
+        edge_mask_rate: float = 0.4,
+        alpha: float = 2.0,
+        scorer_dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.mask_rate, self.edge_mask_rate, self.alpha = mask_rate, edge_mask_rate, alpha
+        self.encoder = GCNEncoder(n_features, n_hidden, n_latent)
+        self.bridge = nn.Linear(n_latent, n_latent, bias=False)
+        self.decoder = GCNLayer(n_latent, n_features)
+        self.token = nn.Parameter(torch.zeros(n_features))
+        self.scorer = nn.Sequential(
+            nn.Linear(n_latent, 2 * n_latent), nn.ReLU(), nn.Dropout(scorer_dropout), nn.Linear(2 * n_latent, 1)
+        )
+
+    def forward(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> MaskedLosses:
+        """One masked pass. x: (n_spots, n_features)."""
+        return MaskedLosses(self.feature_loss(x, graph, generator), self.edge_loss(x, graph, generator))
+
+    def feature_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
+        """Mask spots, reconstruct them from what their neighbours know (MGAE)."""
+        masked = draw_mask(x.shape[0], self.mask_rate, generator).to(x.device)  # (n_spots,)
+        x_in = torch.where(masked[:, None], self.token, x)  # replaces, never adds
+        z = self.bridge(self.encoder(x_in, graph.propagation))  # (n_spots, n_latent)
+        z = z.masked_fill(masked[:, None], 0.0)  # masked again, so that the decoder reads neighbours alone
+        x_hat = self.decoder(z, graph.propagation)
+        return scaled_cosine_error(x[masked], x_hat[masked], self.alpha)
+
+    def edge_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
+        """Hide edges, tell them from pairs that are none (MGCL). Zero where the graph has no edge to hide."""
+        hidden = draw_mask(graph.n_edges, self.edge_mask_rate, generator).to(x.device)  # (n_edges,)
+        positive = graph.edges[hidden]
+        if len(positive) == 0 or graph.is_complete:
+            return x.new_zeros(())
+        z = self.encoder(x, graph.without(hidden))
+        negative = graph.sample_non_edges(len(positive), generator)
+        return edge_contrast(self._score(z, positive), self._score(z, negative))
+
+    def reconstruct(self, x: Tensor, propagation: Propagation) -> Tensor:
+        """Return the decoder's output for unmasked features, (n_spots, n_features)."""
+        return self.decoder(self.bridge(self.encoder(x, propagation)), propagation)
+
+    def _score(self, z: Tensor, pairs: Tensor) -> Tensor:
+        return self.scorer(z[pairs[:, 0]] * z[pairs[:, 1]]).squeeze(1)

@@ -1,0 +1,178 @@
+"""Domains from a finished embedding, k given: mixture, k-means, Leiden."""
+
+from collections.abc import Callable
+
+import numpy as np
+from anndata import AnnData
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+
+from histoweave._checks import check_adata, check_n_domains, check_obsm_key
+from histoweave._keys import Keys
+from histoweave._optional import require
+from histoweave._scale import provenance
+from histoweave.tl._labels import write_domains
+from histoweave.tl._mixture import fit_mixture
+
+
+def cluster_mixture(
+    adata: AnnData,
+    n_domains: int,
+    *,
+    use_rep: str = Keys.EMBEDDING,
+    n_components: int = 15,
+    n_starts: int = 12,
+    key_added: str = Keys.DOMAIN,
+    seed: int = 0,
+) -> None:
+    """Cluster an embedding with Gaussians that share one full covariance (mclust's "EEE").
+
+    Parameters
+    ----------
+    adata
+        ``(n_spots, n_genes)``; ``obsm[use_rep]`` holds the embedding.
+    n_domains
+        Number of domains, exactly.
+    use_rep
+        Embedding to cluster.
+    n_components
+        Principal components of the embedding to cluster in; fewer where it is narrower.
+    n_starts
+        Starts of EM, half from Ward trees, half from k-means; the most likely fit is kept.
+    key_added
+        Where the domains go.
+    seed
+        For the samples that EM starts from.
+
+    Returns
+    -------
+    None. Adds to ``adata``:
+
+    ``obs[key_added]`` : categorical, "1" to "k" from the top of the tissue to the bottom
+    ``obs[f"{key_added}_confidence"]`` : float, posterior probability of the domain in the mixture, 0 to 1
+    ``uns["histoweave"][key_added]`` : method and parameters
+
+    Raises
+    ------
+    KeyError
+        ``use_rep`` is missing.
+    ValueError
+        ``n_domains`` is less than 1, more than there are spots, or more than can be told apart.
+
+    References
+    ----------
+    Scrucca, Fop, Murphy, Raftery. The R Journal 8(1): 289-317, 2016 (mclust; model EEE).
+    """
+    embedding = _checked_embedding(adata, n_domains, use_rep)
+    fit = fit_mixture(embedding, n_domains, n_components=n_components, n_starts=n_starts, seed=seed)
+    write_domains(adata, fit.labels, key_added, n_domains)
+    adata.obs[f"{key_added}_confidence"] = fit.probabilities.max(axis=1)
+    _record(adata, key_added, "mixture EEE", n_domains, use_rep, seed, n_components=n_components, n_starts=n_starts)
+
+
+def cluster_kmeans(
+    adata: AnnData,
+    n_domains: int,
+    *,
+    use_rep: str = Keys.EMBEDDING,
+    n_components: int = 30,
+    n_starts: int = 50,
+    key_added: str = Keys.DOMAIN,
+    seed: int = 0,
+) -> None:
+    """Cluster an embedding with k-means, the best of many starts.
+
+    Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence.
+    """
+    embedding = _checked_embedding(adata, n_domains, use_rep)
+    k = min(n_components, *embedding.shape)
+    scores = PCA(k, svd_solver="full").fit_transform(embedding)
+    labels = KMeans(n_domains, n_init=n_starts, random_state=seed).fit_predict(scores)
+    write_domains(adata, labels, key_added, n_domains)
+    _record(adata, key_added, "k-means", n_domains, use_rep, seed, n_components=n_components, n_starts=n_starts)
+
+
+def cluster_leiden(
+    adata: AnnData,
+    n_domains: int,
+    *,
+    use_rep: str = Keys.EMBEDDING,
+    n_neighbors: int = 15,
+    key_added: str = Keys.DOMAIN,
+    seed: int = 0,
+) -> None:
+    """Cluster an embedding with Leiden, at a resolution searched for exactly ``n_domains`` domains.
+
+    Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence; ``n_neighbors`` is
+    the number of neighbours of the graph in the embedding. Needs the ``cluster`` extra.
+
+    Raises
+    ------
+    ImportError
+        igraph or leidenalg is missing.
+    ValueError
+        No resolution gives that number of domains; the message tells which numbers were found.
+    """
+    embedding = _checked_embedding(adata, n_domains, use_rep)
+    require("igraph", extra="cluster", purpose="Leiden clustering")
+    require("leidenalg", extra="cluster", purpose="Leiden clustering")
+    import scanpy as sc
+
+    scratch = AnnData(obs=adata.obs[[]].copy(), obsm={"X": embedding})
+    sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+
+    def cluster(resolution: float) -> np.ndarray:
+        sc.tl.leiden(scratch, resolution=resolution, flavor="igraph", n_iterations=2, random_state=seed)
+        return scratch.obs["leiden"].cat.codes.to_numpy()
+
+    resolution, labels = _search_resolution(cluster, n_domains)
+    write_domains(adata, labels, key_added, n_domains)
+    _record(adata, key_added, "leiden", n_domains, use_rep, seed, n_neighbors=n_neighbors, resolution=resolution)
+
+
+def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -> tuple[float, np.ndarray]:
+    """Bisect for the resolution that gives ``n_domains`` clusters."""
+    low, high = 0.0, 1.0
+    seen: dict[int, float] = {}
+    for _ in range(12):  # an upper bound, doubled until there are enough clusters
+        labels = cluster(high)
+        n_found = labels.max() + 1
+        seen[n_found] = high
+        if n_found >= n_domains:
+            break
+        low, high = high, 2 * high
+    for _ in range(30):
+        if n_found == n_domains:
+            return seen[n_domains], labels
+        middle = (low + high) / 2
+        labels = cluster(middle)
+        n_found = labels.max() + 1
+        seen[n_found] = middle
+        low, high = (middle, high) if n_found < n_domains else (low, middle)
+    raise ValueError(
+        f"No Leiden resolution gives exactly {n_domains} domains (found: {', '.join(map(str, sorted(seen)))}). "
+        "Ask for one of these, change n_neighbors, or use cluster_mixture, which takes any number."
+    )
+
+
+def _checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarray:
+    check_adata(adata)
+    check_n_domains(n_domains, adata.n_obs)
+    check_obsm_key(adata, use_rep, argument="use_rep")
+    embedding = np.asarray(adata.obsm[use_rep], dtype=np.float64)
+    if not np.isfinite(embedding).all():
+        raise ValueError(f"adata.obsm[{use_rep!r}] holds NaN or infinite values; it cannot be clustered.")
+    return embedding
+
+
+def _record(
+    adata: AnnData, key: str, method: str, n_domains: int, use_rep: str, seed: int, **parameters: float
+) -> None:
+    provenance(adata)[key] = {
+        "method": method,
+        "n_domains": int(n_domains),
+        "use_rep": use_rep,
+        "seed": int(seed),
+        "refined": False,
+        **parameters,
+    }

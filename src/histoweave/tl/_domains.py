@@ -1,0 +1,143 @@
+"""Domains of a section in one call."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from anndata import AnnData
+
+import histoweave
+from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_spatial
+from histoweave._keys import Keys
+from histoweave._scale import declare_scale, provenance
+from histoweave.models import SpaMask, SpaMaskConfig
+from histoweave.models._spamask import build_graph
+from histoweave.tl._cluster import cluster_mixture
+from histoweave.tl._refine import refine_domains
+
+if TYPE_CHECKING:
+    import torch
+
+
+def spatial_domains(
+    adata: AnnData,
+    n_domains: int,
+    *,
+    config: SpaMaskConfig | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    refine: bool = True,
+    denoise: bool | Sequence[str] = True,
+    key_added: str = Keys.DOMAIN,
+    embedding_key: str = Keys.EMBEDDING,
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    progress: bool = True,
+    copy: bool = False,
+) -> AnnData | None:
+    """Find the regions of a tissue: features, spatial graph, SpaMask, mixture clustering, refinement.
+
+    Parameters
+    ----------
+    adata
+        One section, ``(n_spots, n_genes)``; raw counts in ``layers["counts"]`` or ``X``, or a matrix declared
+        ``log1p_cp10k`` in ``uns["histoweave"]["scale"]``; ``obsm[spatial_key]`` holds spot centres. ``X`` is not changed.
+    n_domains
+        Number of domains, exactly.
+    config
+        Settings of SpaMask; by default those found without labels.
+    layer
+        Layer with the expression.
+    use_rep
+        Embedding in ``obsm`` that replaces the features made from genes, e.g. ``"X_pca"``. A *finished* embedding goes to
+        :func:`cluster_mixture` directly.
+    spatial_key
+        Where the spot centres are.
+    section_key
+        Column of ``obs`` that tells sections apart; spots of two sections are never neighbours.
+    refine
+        Let single spots take the label of their surroundings (:func:`refine_domains`).
+    denoise
+        Write denoised expression of the modelled genes, of those named, or none.
+    key_added, embedding_key
+        Where domains and embedding go.
+    seed
+        Same seed, same machine, same result.
+    device
+        ``"auto"`` takes a GPU when there is one.
+    progress
+        Show a progress bar on stderr.
+    copy
+        Return a changed copy and leave ``adata`` alone.
+
+    Returns
+    -------
+    ``None``, or the copy. Adds to ``adata``:
+
+    ``obs[key_added]`` : categorical, "1" to "k" from the top of the tissue to the bottom
+    ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability in the mixture
+    ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
+    ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
+    ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
+    ``uns["histoweave"]["spamask"]`` : config, seed, version, history of training
+    ``uns["histoweave"][key_added]`` : how the domains were made
+
+    Raises
+    ------
+    KeyError
+        A key is missing.
+    ValueError
+        ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the expression
+        is neither raw counts nor declared; fewer domains can be told apart than asked for.
+
+    See Also
+    --------
+    histoweave.models.SpaMask : the model itself, to save, load and denoise with.
+
+    Examples
+    --------
+    >>> import histoweave as hw
+    >>> adata = hw.datasets.toy_section(n_spots=400, n_genes=200, n_domains=4, seed=0)
+    >>> hw.tl.spatial_domains(adata, n_domains=4, progress=False)
+    >>> adata.obs["domain"].cat.categories.tolist()
+    ['1', '2', '3', '4']
+    """
+    check_adata(adata)
+    check_n_domains(n_domains, adata.n_obs)
+    check_spatial(adata, spatial_key)
+    if section_key is not None:
+        check_obs_key(adata, section_key, argument="section_key")
+    adata = adata.copy() if copy else adata
+    model = SpaMask(config)
+    model.fit(
+        adata,
+        layer=layer,
+        use_rep=use_rep,
+        spatial_key=spatial_key,
+        section_key=section_key,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
+    adata.obsm[embedding_key] = model.embed(adata)
+    cluster_mixture(adata, n_domains, use_rep=embedding_key, key_added=key_added, seed=seed)
+    if refine:
+        refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
+    if denoise is not False and use_rep is None:
+        genes = None if denoise is True else list(denoise)
+        adata.obsm[Keys.DENOISED] = model.denoise(adata, genes)
+        declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
+    _record_model(adata, model)
+    return adata if copy else None
+
+
+def _record_model(adata: AnnData, model: SpaMask) -> None:
+    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
+    provenance(adata)["spamask"] = {
+        "version": histoweave.__version__,
+        "config": config,
+        "n_genes": len(model.genes),
+        **model.training_facts,
+    }

@@ -1,0 +1,49 @@
+"""From cluster numbers to domains: named 1 to k in a stable order."""
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoweave._keys import Keys
+
+
+def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> pd.Categorical:
+    """Name clusters "1" to "k" from the top of the tissue to the bottom, then left to right.
+
+    Cluster numbers differ between runs; positions do not, so a domain keeps its name and colour. Without coordinates the
+    larger domain comes first.
+
+    Parameters
+    ----------
+    labels
+        ``(n_spots,)`` int.
+    spatial
+        ``(n_spots, >= 2)`` (x, y), or ``None``.
+    """
+    found, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if spatial is None:
+        order = np.argsort(-counts, kind="stable")
+    else:
+        mean_x, mean_y = (np.bincount(codes, weights=spatial[:, axis]) / counts for axis in (0, 1))
+        order = np.lexsort((mean_x, mean_y))
+    rank = np.empty(len(found), int)
+    rank[order] = np.arange(len(found))
+    return pd.Categorical.from_codes(rank[codes], pd.Index([str(number + 1) for number in range(len(found))]))
+
+
+def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) -> None:
+    """Write cluster numbers as ``obs[key]``, named by position.
+
+    Raises
+    ------
+    ValueError
+        Another number of domains was found than asked for.
+    """
+    n_found = len(np.unique(labels))
+    if n_found != n_domains:
+        raise ValueError(
+            f"{n_domains} domains were asked for, but only {n_found} could be told apart: the embedding has too few "
+            "distinct rows. Ask for fewer domains, or check the expression."
+        )
+    spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
+    adata.obs[key] = name_by_position(labels, spatial)
