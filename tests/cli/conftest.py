@@ -12,7 +12,7 @@ from anndata import AnnData
 from histoweave.cli import run
 from histoweave.datasets import toy_section
 
-QUICK = {"max_epochs": 3}
+QUICK = {"max_epochs": 3, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ def test_warnings_are_one_line_each_and_told_once(capsys):
             warnings.warn("5 of 10 spots\n have no counts", stacklevel=1)
         warnings.warn("nobody can act on this", FutureWarning, stacklevel=1)
         warnings.warn("nor on this", DeprecationWarning, stacklevel=1)
+        warnings.warn("Sparse CSR tensor support is in beta state. And so on.", UserWarning, stacklevel=1)
     assert console.warnings == ["5 of 10 spots have no counts"]
     assert capsys.readouterr().err == "histoweave: warning: 5 of 10 spots have no counts\n"
 
@@ -23,6 +24,7 @@ def test_warnings_are_one_line_each_and_told_once(capsys):
 def test_the_log_is_shown_unless_quiet(capsys):
     with told() as console:
         console.speak()
+        logger.info("Took %d genes", 300)
         logger.info("Took %d genes", 300)
         logger.warning("Few genes")
     assert capsys.readouterr().err == "histoweave: Took 300 genes\nhistoweave: warning: Few genes\n"

@@ -11,10 +11,12 @@ from histoweave._runtime import logger
 
 # written for developers of the packages that raise them; a user can do nothing about them
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
+# torch says so in every process that uses what it calls beta; we test what we use of it
+NO_NEWS = ("Sparse CSR tensor support is in beta state",)
 
 
 class Console(logging.Handler):
-    """Log lines and warnings, held back until the inputs have proved good.
+    """Log lines and warnings, each told once, and held back until the inputs have proved good.
 
     An error is then the only line on stderr: what was noticed about an input before it was refused helps nobody.
 
@@ -28,6 +30,7 @@ class Console(logging.Handler):
         super().__init__(logging.WARNING if quiet else logging.INFO)
         self.warnings: list[str] = []
         self._held: list[str] | None = []
+        self._told: set[str] = set()
 
     def speak(self) -> None:
         """Print what was held back, and everything from now on as it comes."""
@@ -43,14 +46,17 @@ class Console(logging.Handler):
             self._tell(record.getMessage())
 
     def warn(self, text: str) -> None:
-        """Take a warning; the second of the same words is dropped."""
+        """Take a warning."""
         flat = " ".join(text.split())
-        if flat not in self.warnings:
+        if flat not in self.warnings and not flat.startswith(NO_NEWS):
             self.warnings.append(flat)
             self._tell(f"warning: {flat}")
 
     def _tell(self, text: str) -> None:
         line = f"histoweave: {' '.join(text.split())}"
+        if line in self._told:
+            return
+        self._told.add(line)
         if self._held is None:
             print(line, file=sys.stderr)
         else:

@@ -70,18 +70,22 @@ def score(adata: "AnnData", *, seed: int) -> "pd.DataFrame":
     """
     import numpy as np
     import pandas as pd
+    from anndata import AnnData
 
     from histoweave import metrics, pp, tl
 
     _, pcs = pp.GeneFeatures.fit(pp.expression(adata), n_pcs=N_PCS, seed=seed)
     graph = adata.obsp[Keys.CONNECTIVITIES]
     n_neighbors = np.asarray(graph.sum(axis=1)).reshape(-1, 1)
-    averaged = (pcs + graph @ pcs) / (1 + n_neighbors)
+    baselines = AnnData(obs=adata.obs[[TRUTH]], obsm={"X_pca": pcs, Keys.SPATIAL: adata.obsm[Keys.SPATIAL]})
+    baselines.obsm["X_averaged"] = (pcs + graph @ pcs) / (1 + n_neighbors)
+    for use_rep in ("X_pca", "X_averaged"):
+        tl.cluster_kmeans(baselines, N_DOMAINS, use_rep=use_rep, key_added=use_rep, seed=seed)
     found = {
-        "histoweave (SpaMask)": adata.obs[Keys.DOMAIN].to_numpy(),
-        "PCA + k-means": tl.kmeans(pcs, N_DOMAINS, seed=seed),
-        "PCA averaged over neighbours + k-means": tl.kmeans(averaged, N_DOMAINS, seed=seed),
+        "histoweave (SpaMask)": adata.obs[Keys.DOMAIN],
+        "PCA + k-means": baselines.obs["X_pca"],
+        "PCA averaged over neighbours + k-means": baselines.obs["X_averaged"],
     }
-    truth = adata.obs[TRUTH].to_numpy()
+    truth = adata.obs[TRUTH]
     rows = [(name, metrics.ari(truth, labels), metrics.nmi(truth, labels)) for name, labels in found.items()]
     return pd.DataFrame(rows, columns=["method", "ari", "nmi"])

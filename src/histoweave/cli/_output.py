@@ -101,8 +101,15 @@ def write_results(
         for name, table in (tables or {}).items():
             table.to_csv(folder / name, index=False)
         draw_domains(sections, folder / "domains.png", spatial_key, section_key)
-        keys = {"spatial_key": spatial_key, "section_key": section_key, "layer": layer}
-        write_report(sections, folder / "report.html", title=title, run=facts(), **keys)
+        write_report(
+            sections,
+            folder / "report.html",
+            title=title,
+            run=facts(),
+            spatial_key=spatial_key,
+            section_key=section_key,
+            layer=layer,
+        )
         outputs = sorted(path.name for path in folder.iterdir())
         text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
         (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")

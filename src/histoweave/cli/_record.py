@@ -31,20 +31,26 @@ class RunRecord:
     command: str
     arguments: dict[str, Any]
     started: str = field(default_factory=_now)
-    timings: dict[str, float] = field(default_factory=dict)  # stage -> seconds
+    timings: dict[str, float] = field(default_factory=dict)  # finished stage -> seconds
+    _running: dict[str, float] = field(default_factory=dict)  # stage -> when it began
     _start: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time that the block takes to a stage."""
-        start = time.perf_counter()
+        self._running[name] = time.perf_counter()
         try:
             yield
         finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - self._running.pop(name)
 
     def finish(self, *, warnings: Sequence[str], **facts: Any) -> dict[str, Any]:
-        """Return what goes into ``run.json``: the facts given, and those that every run has."""
+        """Return what goes into ``run.json``: the facts given, and those that every run has.
+
+        A stage that still runs, as writing does while this is written, counts up to now.
+        """
+        now = time.perf_counter()
+        timings = self.timings | {stage: now - start for stage, start in self._running.items()}
         return {
             "version": histoweave.__version__,
             "command": self.command,
@@ -52,9 +58,9 @@ class RunRecord:
             **facts,
             "started": self.started,
             "finished": _now(),
-            "wall_s": round(time.perf_counter() - self._start, 3),
+            "wall_s": round(now - self._start, 3),
             "peak_rss_mb": peak_rss_mb(),
-            "timings": {stage: round(seconds, 3) for stage, seconds in self.timings.items()},
+            "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
             "warnings": list(warnings),
             "python": platform.python_version(),
             "platform": platform.platform(),
