@@ -20,7 +20,7 @@ def main() -> None:
     markers = adata.uns["domain_markers"]
     gene = markers.loc[markers["score"].idxmax(), "gene"]
 
-    figure, axes = plt.subplots(1, 4, figsize=(16, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(16, 4.4), layout="constrained")
     axes[0].imshow(image)
     axes[0].set_title("stained section (toy)")
     axes[0].axis("off")
@@ -29,7 +29,7 @@ def main() -> None:
     hw.pl.gene(adata, gene, denoised=True, ax=axes[3]).set_title(f"{gene}, denoised")
     path = HERE / "_static" / "domains.png"
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=90, bbox_inches="tight")
     print(path.relative_to(HERE.parent))
 
 

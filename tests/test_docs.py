@@ -10,8 +10,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
 
 
-def blocks(path: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a page that are in one language; ``""`` is the shell."""
+    fenced = re.findall(r"^```(\S*)\n(.*?)^```$", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [text for found, text in fenced if found == language]
 
 
 @pytest.mark.slow
@@ -20,7 +22,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for block in blocks(DOCS / "tutorial.md"):
+    for block in blocks(DOCS / "tutorial.md", "python"):
         exec(block, names)
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert (tmp_path / "toy.h5ad").exists()
@@ -33,7 +35,7 @@ def test_every_command_and_option_in_the_text_exists(name, capsys):
     from histoweave.cli import run
 
     text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    shell = "\n".join(re.findall(r"^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE))
+    shell = "".join(blocks(DOCS / f"{name}.md", ""))
     commands = set(re.findall(r"^histoweave ([a-z]+)\b", shell, flags=re.MULTILINE))
     commands |= set(re.findall(r"`histoweave ([a-z]+)\b", text))
     assert commands
