@@ -1,7 +1,6 @@
 """The demo is the whole way, and its model beats the baselines beside it."""
 
 import json
-import time
 
 import pandas as pd
 import pytest
@@ -12,9 +11,7 @@ from histoweave.cli import run
 @pytest.mark.slow
 def test_the_demo(tmp_path, capsys):
     out = tmp_path / "demo"
-    start = time.perf_counter()
     assert run(["demo", "--out", str(out)]) == 0
-    assert time.perf_counter() - start < 90  # under 30 s on a quiet machine
     assert sorted(path.name for path in out.iterdir()) == [
         "domains.csv", "domains.png", "report.html", "run.json", "scores.csv", "toy_slide.h5ad",
     ]  # fmt: skip
