@@ -9,7 +9,7 @@ from histoweave.nn._gcn import GCNEncoder, GCNLayer
 from histoweave.nn._graph import UndirectedGraph
 from histoweave.nn._losses import edge_contrast, scaled_cosine_error
 from histoweave.nn._masks import draw_mask
-from histoweave.nn._sparse import Propagation
+from histoweave.nn._smoothing import smooth_by_hops
 
 
 @dataclass
@@ -33,6 +33,9 @@ class MaskedGraphAutoencoder(nn.Module):
         Exponent of the scaled cosine error.
     scorer_dropout
         Dropout of the edge scorer.
+    hops
+        (n_features,) int. Where given, the decoder adds to every feature averaged that many times over the graph, so that
+        the network starts at linear smoothing and learns what that misses. ``None``: the decoder alone, as published.
     """
 
     def __init__(
@@ -45,16 +48,19 @@ class MaskedGraphAutoencoder(nn.Module):
         edge_mask_rate: float = 0.4,
         alpha: float = 2.0,
         scorer_dropout: float = 0.5,
+        hops: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("hops", hops)
         self.mask_rate, self.edge_mask_rate, self.alpha = mask_rate, edge_mask_rate, alpha
         self.encoder = GCNEncoder(n_features, n_hidden, n_latent)
         self.bridge = nn.Linear(n_latent, n_latent, bias=False)
         self.decoder = GCNLayer(n_latent, n_features)
+        if hops is not None:
+            nn.init.zeros_(self.decoder.linear.weight)
         self.token = nn.Parameter(torch.zeros(n_features))
-        self.scorer = nn.Sequential(
-            nn.Linear(n_latent, 2 * n_latent), nn.ReLU(), nn.Dropout(scorer_dropout), nn.Linear(2 * n_latent, 1)
-        )
+        self.scorer_dropout = scorer_dropout
+        self.scorer = nn.ModuleList([nn.Linear(n_latent, 2 * n_latent), nn.Linear(2 * n_latent, 1)])
 
     def forward(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> MaskedLosses:
         """One masked pass. x: (n_spots, n_features)."""
@@ -66,7 +72,7 @@ class MaskedGraphAutoencoder(nn.Module):
         x_in = torch.where(masked[:, None], self.token, x)  # replaces, never adds
         z = self.bridge(self.encoder(x_in, graph.propagation))  # (n_spots, n_latent)
         z = z.masked_fill(masked[:, None], 0.0)  # masked again, so that the decoder reads neighbours alone
-        x_hat = self.decoder(z, graph.propagation)
+        x_hat = self._decode(z, x, graph, masked)
         return scaled_cosine_error(x[masked], x_hat[masked], self.alpha)
 
     def edge_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
@@ -77,11 +83,22 @@ class MaskedGraphAutoencoder(nn.Module):
             return x.new_zeros(())
         z = self.encoder(x, graph.without(hidden))
         negative = graph.sample_non_edges(len(positive), generator)
-        return edge_contrast(self._score(z, positive), self._score(z, negative))
+        return edge_contrast(self._score(z, positive, generator), self._score(z, negative, generator))
 
-    def reconstruct(self, x: Tensor, propagation: Propagation) -> Tensor:
+    def reconstruct(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
         """Return the decoder's output for unmasked features, (n_spots, n_features)."""
-        return self.decoder(self.bridge(self.encoder(x, propagation)), propagation)
+        return self._decode(self.bridge(self.encoder(x, graph.propagation)), x, graph, None)
 
-    def _score(self, z: Tensor, pairs: Tensor) -> Tensor:
-        return self.scorer(z[pairs[:, 0]] * z[pairs[:, 1]]).squeeze(1)
+    def _decode(self, z: Tensor, x: Tensor, graph: UndirectedGraph, masked: Tensor | None) -> Tensor:
+        x_hat = self.decoder(z, graph.propagation)
+        return x_hat if self.hops is None else x_hat + smooth_by_hops(x, graph.averaging, self.hops, masked)
+
+    def _score(self, z: Tensor, pairs: Tensor, generator: torch.Generator) -> Tensor:
+        """Logit that a pair is an edge, (n_pairs,)."""
+        widen, score = self.scorer
+        hidden = torch.relu(widen(z[pairs[:, 0]] * z[pairs[:, 1]]))  # (n_pairs, 2 * n_latent)
+        if self.training and self.scorer_dropout > 0:
+            # nn.Dropout draws from the global random state; a seed would then not fix the result
+            kept = torch.rand(hidden.shape, generator=generator) >= self.scorer_dropout
+            hidden = hidden * kept.to(hidden.device) / (1 - self.scorer_dropout)
+        return score(hidden).squeeze(1)
