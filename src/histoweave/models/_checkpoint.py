@@ -65,7 +65,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, ove
         save_file(weights, beside / _WEIGHTS)
         (beside / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
         np.savez(beside / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
-        (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes))
+        (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
         facts = {"histoweave": histoweave.__version__, **checkpoint.provenance}
         (beside / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -87,7 +87,7 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
             f"{folder} is no complete histoweave model: {', '.join(missing)} missing. Save it again with .save()."
         )
     try:
-        config = json.loads((folder / _CONFIG).read_text())
+        config = dict(json.loads((folder / _CONFIG).read_text()))
         with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return Checkpoint(
@@ -95,10 +95,10 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
             weights=load_file(folder / _WEIGHTS),
             config=config,
             arrays=arrays,
-            genes=(folder / _GENES).read_text().splitlines(),
+            genes=(folder / _GENES).read_text(encoding="utf-8").split("\n")[:-1],
             provenance=json.loads((folder / _PROVENANCE).read_text()),
         )
-    except (KeyError, SafetensorError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, SafetensorError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"The model folder {folder} is corrupted ({error}). Save the model again with .save()."
         ) from error

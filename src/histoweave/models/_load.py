@@ -24,4 +24,10 @@ def load(folder: str | PathLike[str]) -> SpaMask:
             f"{folder} holds a {checkpoint.model!r}, which this version of histoweave does not know "
             f"(known: {', '.join(_CLASSES)}). Update histoweave."
         )
-    return _CLASSES[checkpoint.model].from_checkpoint(checkpoint)
+    try:
+        return _CLASSES[checkpoint.model].from_checkpoint(checkpoint)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # files that do not belong together
+        raise ValueError(
+            f"The model folder {folder} is corrupted: its files do not fit together ({error}). "
+            "Save the model again with .save()."
+        ) from error

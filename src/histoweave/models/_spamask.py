@@ -123,7 +123,7 @@ class SpaMask:
         inputs, values = SpaMaskInputs.fit(adata, adjacency, self.config, layer=layer, use_rep=use_rep, seed=seed)
         x = torch.from_numpy(values).to(torch_device)
         graph = UndirectedGraph(adjacency, device=torch_device)
-        network = _build_network(self.config, values.shape[1], seed).to(torch_device)
+        network = _build_network(self.config, inputs, seed).to(torch_device)
         with progress_bar("SpaMask", self.config.max_epochs, enabled=progress) as advance:
             history = fit_until_stable(
                 _training_step(network, x, graph, self.config, seed),
@@ -184,7 +184,8 @@ class SpaMask:
             A gene was not modelled.
         """
         fitted = self._trained()
-        values = fitted.inputs.inverse(self._run(adata, "reconstruction") * fitted.slope + fitted.intercept, genes)
+        inputs = self._run(adata, "reconstruction") * fitted.slope + fitted.intercept
+        values = fitted.inputs.inverse(inputs, fitted.inputs.row_scale(adata, fitted.layer), genes)
         return pd.DataFrame(values, index=adata.obs_names, columns=genes or self.genes)
 
     @property
@@ -221,9 +222,9 @@ class SpaMask:
         """Rebuild a trained model; called by :func:`histoweave.models.load`."""
         model = cls(SpaMaskConfig.from_dict(checkpoint.config["settings"]))
         arrays = checkpoint.arrays
-        network = _build_network(model.config, len(arrays["slope"]), seed=0)
-        network.load_state_dict(checkpoint.weights)
         inputs = SpaMaskInputs.restore(checkpoint.config["inputs"], arrays, checkpoint.genes)
+        network = _build_network(model.config, inputs, seed=0)
+        network.load_state_dict(checkpoint.weights)
         model._fitted = _Fitted(network, inputs, arrays["slope"], arrays["intercept"], **checkpoint.config["keys"])
         model.training_facts = checkpoint.provenance
         return model
@@ -280,18 +281,19 @@ class _Fitted:
     section_key: str | None
 
 
-def _build_network(config: SpaMaskConfig, n_inputs: int, seed: int) -> MaskedGraphAutoencoder:
+def _build_network(config: SpaMaskConfig, inputs: SpaMaskInputs, seed: int) -> MaskedGraphAutoencoder:
     """Initialise under the seed, and leave the global random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MaskedGraphAutoencoder(
-            n_inputs,
+            inputs.n_inputs,
             config.n_hidden,
             config.n_latent,
             mask_rate=config.mask_rate,
             edge_mask_rate=config.edge_mask_rate,
             alpha=config.alpha,
             scorer_dropout=config.scorer_dropout,
+            hops=None if inputs.factors is None else torch.from_numpy(inputs.factors.hops),
         )
 
 
@@ -321,7 +323,7 @@ def _outputs(network: MaskedGraphAutoencoder, x: torch.Tensor, graph: Undirected
     network.eval()
     if output == "latent":
         return network.encoder(x, graph.propagation)
-    return network.reconstruct(x, graph.propagation)
+    return network.reconstruct(x, graph)
 
 
 def _calibrate(reconstruction: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

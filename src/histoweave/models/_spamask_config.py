@@ -29,11 +29,12 @@ class SpaMaskConfig:
     clip: float = 10.0  # z-scores are cut here
     n_pcs: int = 200
     spatial_factors: bool = True  # train on the directions in which neighbours agree, not on all PCs
-    outlier_sd: float = 3.0  # features are cut at this many robust standard deviations
+    outlier_sd: float = 2.0  # features are cut at this many robust standard deviations
+    equal_length: bool = True  # bring every spot's features to one length before the factors are sought
     max_factors: int = 30
 
     # graph
-    n_neighbors: int = 12  # k of the k-NN graph, symmetrised
+    n_neighbors: int = 6  # k of the k-NN graph, symmetrised
     radius: float | None = None  # instead of k: all spots within this distance, in the unit of the coordinates
 
     # network
@@ -57,6 +58,8 @@ class SpaMaskConfig:
     tolerance: float = 0.02  # largest change (1 - linear CKA) that counts as none; 0 never stops early
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            self._check_type(field.name, type(field.default))
         if self.features not in ("pca", "hvg"):
             raise ValueError(f"features must be 'pca' or 'hvg', got {self.features!r}.")
         if self.embedding not in ("latent", "reconstruction"):
@@ -71,17 +74,33 @@ class SpaMaskConfig:
             "max_epochs",
             "check_every",
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}.")
         for name in ("mask_rate", "edge_mask_rate"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)!r}.")
         for name in ("target_sum", "clip", "outlier_sd", "alpha", "learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        for name in ("min_spots", "min_counts", "edge_weight", "weight_decay", "tolerance"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}.")
+        if not 0 <= self.scorer_dropout < 1:
+            raise ValueError(f"scorer_dropout must be at least 0 and less than 1, got {self.scorer_dropout!r}.")
         if self.radius is not None and not self.radius > 0:
             raise ValueError(f"radius must be positive (or null, for a k-NN graph), got {self.radius!r}.")
+
+    def _check_type(self, name: str, kind: type) -> None:
+        """Settings come from JSON too, where a number may arrive as text and ``true`` is no number."""
+        value = getattr(self, name)
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, got {value!r}.")
+        if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ValueError(f"{name} must be a whole number, got {value!r}.")
+        optional = kind is type(None) and value is None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind in (float, type(None)) and not optional and not is_number:
+            raise ValueError(f"{name} must be a number, got {value!r}.")
 
     @classmethod
     def published(cls) -> "SpaMaskConfig":
@@ -91,6 +110,7 @@ class SpaMaskConfig:
             log=False,
             spatial_factors=False,
             embedding="latent",
+            n_neighbors=12,
             max_epochs=500,
             tolerance=0.0,
         )
@@ -123,7 +143,7 @@ class SpaMaskConfig:
         ValueError
             It is not a JSON object, or names an unknown setting.
         """
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:

@@ -25,11 +25,14 @@ class SpaMaskInputs:
         Key of that embedding in ``obsm``, or ``None``.
     factors
         Features to spatial factors, or ``None`` where the network sees the features themselves.
+    n_features
+        Width of the features.
     """
 
     genes: GeneFeatures | None
     use_rep: str | None
     factors: SpatialFactors | None
+    n_features: int
 
     @classmethod
     def fit(
@@ -62,26 +65,36 @@ class SpaMaskInputs:
         factors = None
         if config.spatial_factors:
             factors = SpatialFactors.fit(
-                features, adjacency, outlier_sd=config.outlier_sd, max_factors=config.max_factors, seed=seed
+                features,
+                adjacency,
+                outlier_sd=config.outlier_sd,
+                equal_length=config.equal_length,
+                max_factors=config.max_factors,
+                seed=seed,
             )
-        fitted = cls(genes, use_rep, factors)
+        fitted = cls(genes, use_rep, factors, features.shape[1])
         return fitted, fitted._to_input(features)
 
     def transform(self, adata: AnnData, layer: str | None = None) -> np.ndarray:
         """Return the network's input for a section, ``(n_spots, n_inputs)`` float32."""
+        return self._to_input(self._features(adata, layer))
+
+    def row_scale(self, adata: AnnData, layer: str | None = None) -> np.ndarray:
+        """Return what :meth:`inverse` needs to give every spot its own length back, ``(n_spots,)``."""
+        return np.ones(adata.n_obs) if self.factors is None else self.factors.row_scale(self._features(adata, layer))
+
+    def _features(self, adata: AnnData, layer: str | None) -> np.ndarray:
         if self.genes is None:
             assert self.use_rep is not None
-            features = _embedding(adata, self.use_rep)
-        else:
-            features = self.genes.transform(expression(adata, layer))
-        return self._to_input(features)
+            return _embedding(adata, self.use_rep)
+        return self.genes.transform(expression(adata, layer))
 
     def _to_input(self, features: np.ndarray) -> np.ndarray:
         if self.factors is None:
             return np.ascontiguousarray(features, dtype=np.float32)
         return self.factors.transform(features).astype(np.float32)
 
-    def inverse(self, inputs: np.ndarray, genes: list[str] | None = None) -> np.ndarray:
+    def inverse(self, inputs: np.ndarray, row_scale: np.ndarray, genes: list[str] | None = None) -> np.ndarray:
         """Bring network inputs back to genes, log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
 
         Raises
@@ -96,12 +109,21 @@ class SpaMaskInputs:
                 f"The model was fitted on obsm[{self.use_rep!r}], not on genes, so it cannot denoise expression. "
                 "Fit it on counts (use_rep=None)."
             )
-        features = inputs if self.factors is None else self.factors.inverse(inputs)
+        features = inputs if self.factors is None else self.factors.inverse(inputs, row_scale)
         return self.genes.inverse(features, genes)
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of the network's input."""
+        if self.factors is not None:
+            return self.factors.projection.shape[1]
+        return self.n_features
 
     def settings(self) -> dict[str, Any]:
         """Return what is no array, ready for JSON."""
-        settings: dict[str, Any] = {"use_rep": self.use_rep}
+        settings: dict[str, Any] = {"use_rep": self.use_rep, "n_features": self.n_features}
+        if self.factors is not None:
+            settings["length"] = self.factors.length
         if self.genes is not None:
             # JSON has no infinity
             clip = self.genes.clip if np.isfinite(self.genes.clip) else None
@@ -135,8 +157,9 @@ class SpaMaskInputs:
             )
         factors = None
         if "factors.center" in arrays:
-            factors = SpatialFactors(**{f.name: arrays[f"factors.{f.name}"] for f in fields(SpatialFactors)})
-        return cls(steps, settings["use_rep"], factors)
+            stored = {f.name: arrays[f"factors.{f.name}"] for f in fields(SpatialFactors) if f.name != "length"}
+            factors = SpatialFactors(length=settings["length"], **stored)
+        return cls(steps, settings["use_rep"], factors, settings["n_features"])
 
 
 def _embedding(adata: AnnData, use_rep: str) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The undirected graph that a GCN runs on, whose edges can be hidden for one training step."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
@@ -69,6 +71,16 @@ class UndirectedGraph:
         indptr[1:] = torch.cumsum(degree, 0)
         matrix = csr_tensor(indptr, columns, scale[rows] * scale[columns.long()], (self.n_spots, self.n_spots))
         return Propagation(matrix, matrix)
+
+    @cached_property
+    def averaging(self) -> Propagation:
+        """The mean over a spot and its neighbours, ``D^-1 (A + I)``; not symmetric, so the transpose is stored too."""
+        symmetric = self.propagation.matrix
+        degree = symmetric.crow_indices().diff().to(torch.float32)
+        shape = (self.n_spots, self.n_spots)
+        of_row, of_column = (1 / degree[index] for index in (self._rows, self._columns.long()))
+        parts = symmetric.crow_indices(), symmetric.col_indices()
+        return Propagation(csr_tensor(*parts, of_row, shape), csr_tensor(*parts, of_column, shape))
 
     def sample_non_edges(self, n_pairs: int, generator: torch.Generator) -> Tensor:
         """Draw pairs of different spots that are no edge of the whole graph, ``(n_pairs, 2)`` int64.

@@ -1,6 +1,8 @@
 """Message passing over a sparse graph: one CSR product with its own backward pass."""
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -36,7 +38,10 @@ class Propagation:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Propagation":
-        """Take over a scipy matrix. ``symmetric`` is the caller's word that it equals its transpose.
+        """Copy a scipy matrix. ``symmetric`` is the caller's word that it equals its transpose.
+
+        The word is not checked, since that costs as much as a product; where it is wrong, results are right and
+        gradients are those of the transpose.
 
         Raises
         ------
@@ -75,15 +80,29 @@ def _multiply(matrix: Tensor, dense: Tensor) -> Tensor:
 
 
 def _to_torch(matrix: csr_matrix, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    matrix.sort_indices()
+    matrix = matrix.copy()  # neither sorted under the caller's hands nor changed by them later
+    matrix.sum_duplicates()  # sorts, too
     return csr_tensor(
         torch.from_numpy(matrix.indptr.astype(np.int32)),
         torch.from_numpy(matrix.indices.astype(np.int32)),
-        torch.from_numpy(np.ascontiguousarray(matrix.data)).to(dtype),
+        torch.from_numpy(matrix.data).to(dtype),
         matrix.shape,
     ).to(device)
 
 
 def csr_tensor(indptr: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     """Build a CSR tensor from trusted parts, without the invariant checks that cost as much as a product."""
+    _hear_beta_warning()
     return torch.sparse_csr_tensor(indptr, indices, values, size=shape, check_invariants=False)
+
+
+@cache
+def _hear_beta_warning() -> None:
+    """Take the warning that torch gives at the first CSR tensor of a process; users can do nothing about it.
+
+    Once, beforehand: entering ``catch_warnings`` at every product would make Python forget which warnings it has shown.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        start, nothing = torch.zeros(2, dtype=torch.int32), torch.zeros(0, dtype=torch.int32)
+        torch.sparse_csr_tensor(start, nothing, torch.zeros(0), size=(1, 1), check_invariants=False)

@@ -1,4 +1,4 @@
-"""Counts to features: which matrix holds the counts, variable genes, normalised and reduced features, spatial factors."""
+"""Counts to features: which matrix holds the counts, variable genes, normalised features, spatial factors."""
 
 from histoweave.pp._factors import SpatialFactors
 from histoweave.pp._features import GeneFeatures

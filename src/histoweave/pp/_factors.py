@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags, eye
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,30 @@ class SpatialFactors:
     ----------
     center
         ``(n_features,)`` median of every feature.
+    length
+        Median length of a spot's centred features; 0 where rows keep their own length.
     limit
         ``(n_features,)`` largest distance from the median that is believed; what lies beyond is cut.
+    offset
+        ``(n_features,)`` mean of what is left.
     projection
         ``(n_features, n_factors)`` from centred features to factors.
     loadings
         ``(n_factors, n_features)`` from factors back to centred features.
     autocorrelation
         ``(n_factors,)`` Moran's I of every factor, falling.
+    hops
+        ``(n_factors,)`` int: averagings over the graph after which a factor is closest to its signal.
     """
 
     center: np.ndarray
+    length: float
     limit: np.ndarray
+    offset: np.ndarray
     projection: np.ndarray
     loadings: np.ndarray
     autocorrelation: np.ndarray
+    hops: np.ndarray
 
     @classmethod
     def fit(
@@ -44,7 +53,8 @@ class SpatialFactors:
         features: np.ndarray,
         adjacency: csr_matrix,
         *,
-        outlier_sd: float = 3.0,
+        outlier_sd: float = 2.0,
+        equal_length: bool = True,
         max_factors: int = 30,
         seed: int = 0,
     ) -> "SpatialFactors":
@@ -61,6 +71,9 @@ class SpatialFactors:
         outlier_sd
             Features are cut at this many robust standard deviations (1.4826 MAD) from their median: a few spots with
             one rare gene otherwise own whole components.
+        equal_length
+            Bring the features of every spot to the same length first, so that direction alone counts: spots with few
+            counts or one rare gene are many times longer than others in some embeddings.
         max_factors
             Upper bound on the number of factors.
         seed
@@ -69,11 +82,14 @@ class SpatialFactors:
         n_spots = len(features)
         features = np.asarray(features, dtype=np.float64)
         center = np.median(features, axis=0)
-        spread = 1.4826 * np.median(np.abs(features - center), axis=0)
+        length = float(np.median(np.linalg.norm(features - center, axis=1))) if equal_length else 0.0
+        x = _of_length(features - center, length)
+        spread = 1.4826 * np.median(np.abs(x), axis=0)
         limit = np.where(spread > 0, outlier_sd * spread, np.inf)
-        x = np.clip(features - center, -limit, limit)
-        x -= x.mean(axis=0)
-        everything, x = x, x[:, : max(10, n_spots // 10)]
+        x = np.clip(x, -limit, limit)
+        offset = x.mean(axis=0)
+        everything = x - offset
+        x = everything[:, : max(10, n_spots // 10)]
         covariance = x.T @ x / n_spots
         covariance += 1e-8 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         moran, axes = eigh(_neighbour_covariance(x, adjacency), covariance)
@@ -88,20 +104,96 @@ class SpatialFactors:
         n_factors = int(np.clip((moran > chance).sum(), min(2, len(moran)), max_factors))
         projection = np.zeros((features.shape[1], n_factors))
         projection[: x.shape[1]] = axes[:, :n_factors]
-        loadings = (everything @ projection).T @ everything / n_spots  # least squares, since factors are uncorrelated
-        return cls(center, limit, projection, loadings, moran[:n_factors])
+        factors = everything @ projection
+        loadings = factors.T @ everything / n_spots  # least squares, since factors are uncorrelated
+        hops = choose_hops(factors, adjacency, seed=seed)
+        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], hops)
 
-    def inverse(self, factors: np.ndarray) -> np.ndarray:
-        """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32."""
-        return (factors @ self.loadings + self.center).astype(np.float32)
+    def inverse(self, factors: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
+        """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32.
+
+        ``row_scale`` comes from :meth:`row_scale`; it gives every spot its own length back.
+        """
+        return ((factors @ self.loadings + self.offset) * row_scale[:, None] + self.center).astype(np.float32)
+
+    def row_scale(self, features: np.ndarray) -> np.ndarray:
+        """Return by how much a spot's features are longer than the common length, ``(n_spots,)``."""
+        if self.length == 0:
+            return np.ones(len(features))
+        return np.linalg.norm(features - self.center, axis=1) / self.length
 
     def transform(self, features: np.ndarray) -> np.ndarray:
         """Return factor scores, ``(n_spots, n_factors)`` float64."""
         features = np.asarray(features, dtype=np.float64)
-        return np.clip(features - self.center, -self.limit, self.limit) @ self.projection
+        x = _of_length(features - self.center, self.length)
+        return (np.clip(x, -self.limit, self.limit) - self.offset) @ self.projection
+
+
+def _of_length(x: np.ndarray, length: float) -> np.ndarray:
+    """Rows of a common length; 0 leaves them as they are. A row of zeros stays one."""
+    if length == 0:
+        return x
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return x * np.divide(length, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
 def _neighbour_covariance(x: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
     """Mean product of neighbours' values, symmetric: the signal's covariance, for noise is not shared."""
     shared = x.T @ (adjacency @ x) / max(adjacency.sum(), 1)
     return (shared + shared.T) / 2
+
+
+def choose_hops(factors: np.ndarray, adjacency: csr_matrix, *, max_hops: int = 12, seed: int = 0) -> np.ndarray:
+    """Choose for every factor how often to average it over the graph, without labels.
+
+    Signal changes smoothly over the tissue and noise does not, so the covariance of spots one and two hops apart, drawn
+    out to distance zero, is the variance of the signal; the rest of the variance is noise (the nugget of the variogram).
+    For each number ``t`` of averagings with ``S = D^-1 (A + I)`` the squared error against the signal is estimated
+    without bias by ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant); the smallest wins. Thin
+    structure loses signal with the first averaging and gets none; broad structure under much noise gets several.
+
+    Parameters
+    ----------
+    factors
+        ``(n_spots, n_factors)``, centred, unit variance.
+    adjacency
+        ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
+    max_hops
+        Upper bound.
+    seed
+        For the probes that estimate the trace.
+
+    Returns
+    -------
+    ``(n_factors,)`` int32.
+    """
+    n_spots = factors.shape[0]
+    links = csr_matrix((np.ones(adjacency.nnz), adjacency.indices, adjacency.indptr), adjacency.shape)
+    one_hop = _shell_covariance(factors, links)
+    two_hop = _shell_covariance(factors, _second_shell(links))
+    signal = np.clip(2 * one_hop - two_hop, one_hop, 1.0)  # a straight line through distances 1 and 2, at distance 0
+    noise = 1 - signal
+    averaging = diags(1 / (1 + np.diff(links.indptr))) @ (links + eye(n_spots, format="csr"))
+    probes = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_spots, 30))  # Hutchinson's trace estimator
+    smoothed, spread = factors, probes
+    risks = [2 * noise]
+    for _ in range(max_hops):
+        smoothed, spread = averaging @ smoothed, averaging @ spread
+        trace_share = (probes * spread).mean()
+        risks.append(((smoothed - factors) ** 2).mean(axis=0) + 2 * noise * trace_share)
+    return np.argmin(risks, axis=0).astype(np.int32)
+
+
+def _second_shell(links: csr_matrix) -> csr_matrix:
+    """Pairs of spots that are two steps apart and not one."""
+    reached = links @ links
+    reached.setdiag(0)
+    reached = (reached > 0).astype(float)
+    shell = reached - reached.multiply(links)
+    shell.eliminate_zeros()
+    return csr_matrix(shell)
+
+
+def _shell_covariance(factors: np.ndarray, pairs: csr_matrix) -> np.ndarray:
+    """Mean product over pairs of spots, factor by factor."""
+    return np.einsum("ij,ij->j", factors, pairs @ factors) / max(pairs.sum(), 1)

@@ -56,7 +56,7 @@ class GeneFeatures:
         Returns
         -------
         The fitted steps, and features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components
-        (``pca``), or the variable genes themselves on the scale log1p CP10K (``hvg``).
+        (``pca``), or the variable genes themselves as normalised (``hvg``).
 
         Raises
         ------
@@ -74,7 +74,7 @@ class GeneFeatures:
         mean, std = values.mean(axis=0), values.std(axis=0)
         std[std == 0] = 1.0
         scaled = _z_score(values, mean, std, clip)
-        k = max(1, min(n_pcs, min(scaled.shape) - 1))
+        k = max(1, min(n_pcs, len(scaled) - 1, len(genes)))  # centring takes one rank of the spots
         # a seeded randomised SVD takes a tenth of the exact one's time here; its axes are those of the leading PCs
         _, _, components = randomized_svd(scaled, k, n_iter=4, random_state=seed)
         fitted = cls(genes, target_sum, log, mean, std, clip, components.astype(np.float32))
@@ -93,8 +93,8 @@ class GeneFeatures:
         if missing:
             first = ", ".join(map(repr, missing[:5]))
             raise ValueError(
-                f"The model knows {len(self.genes):,} genes; this section lacks {len(missing):,} of them, first: {first}. "
-                "Fit on the genes your sections share, or load a model fitted on this panel."
+                f"The model knows {len(self.genes):,} genes; this section lacks {len(missing):,} of them, first: "
+                f"{first}. Fit on the genes your sections share, or load a model fitted on this panel."
             )
         columns = [position[gene] for gene in self.genes]
         values = source.normalised(self.target_sum, log=self.log)[:, columns].toarray()

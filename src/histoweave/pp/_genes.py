@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 from anndata import AnnData
-from scipy.sparse import csr_matrix
 
+from histoweave._runtime import warn_user
 from histoweave.pp._source import Expression
 
 
@@ -15,7 +15,8 @@ def variable_genes(
     """Choose the genes whose counts vary more than their mean explains.
 
     Genes in too few spots or with too few counts go first. Of the rest the most variable are chosen with scanpy: by
-    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where there are only log-normalised values.
+    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where there are log-normalised values only
+    or the section is too small for that.
 
     Parameters
     ----------
@@ -39,35 +40,37 @@ def variable_genes(
     """
     matrix = source.matrix
     n_spots_with = matrix.getnnz(axis=0)
-    keep = n_spots_with >= max(1, min(min_spots, matrix.shape[0] // 10))
+    needed = max(1, min(min_spots, matrix.shape[0] // 10))
+    keep = n_spots_with >= needed
     if source.scale == "counts":
         keep &= np.asarray(matrix.sum(axis=0)).ravel() >= min_counts
     kept = np.flatnonzero(keep)
     if len(kept) == 0:
+        counts = f" with at least {min_counts:g} counts" if source.scale == "counts" else ""
         raise ValueError(
-            f"No gene is found in at least {min(min_spots, matrix.shape[0] // 10)} spots with at least {min_counts:g} "
-            f"counts (of {matrix.shape[1]:,} genes). Lower min_spots or min_counts in the config, or check the matrix."
+            f"No gene is found in at least {needed} spots{counts} (of {matrix.shape[1]:,} genes). Lower min_spots or "
+            "min_counts in the config, or check the matrix."
         )
     if len(kept) <= n_genes:
         return kept
-    return kept[_most_variable(matrix[:, kept], n_genes, source)]
+    return kept[_most_variable(source, kept, n_genes)]
 
 
-def _most_variable(matrix: csr_matrix, n_genes: int, source: Expression) -> np.ndarray:
+def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.ndarray:
     from scanpy.preprocessing import highly_variable_genes
 
     if source.scale == "counts":
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
-                table = highly_variable_genes(AnnData(matrix), n_top_genes=n_genes, flavor="seurat_v3", inplace=False)
+                counts = AnnData(source.matrix[:, kept])
+                table = highly_variable_genes(counts, n_top_genes=n_genes, flavor="seurat_v3", inplace=False)
             return np.flatnonzero(table["highly_variable"].to_numpy())
         except ValueError as error:  # the loess fit is singular where many genes share one mean, as in tiny sections
-            warnings.warn(
-                f"The mean-variance fit failed ({error}); variable genes are chosen by dispersion.", stacklevel=4
-            )
-            matrix = Expression(matrix, [], "counts", source.name).normalised()
+            reason = str(error).strip().splitlines()[0].removeprefix("b'").rstrip("'")  # R's loess says it in bytes
+            warn_user(f"The mean-variance fit failed ({reason}); variable genes are chosen by dispersion.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = highly_variable_genes(AnnData(matrix), n_top_genes=n_genes, flavor="seurat", inplace=False)
+        logged = AnnData(source.normalised()[:, kept])
+        table = highly_variable_genes(logged, n_top_genes=n_genes, flavor="seurat", inplace=False)
     return np.flatnonzero(table["highly_variable"].to_numpy())

@@ -1,7 +1,7 @@
 """Which matrix of an AnnData holds the expression, and on which scale."""
 
-import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, diags
 
 from histoweave._checks import check_counts
 from histoweave._keys import Keys
+from histoweave._runtime import warn_user
 from histoweave._scale import Scale, declared_scale
 
 
@@ -57,7 +58,7 @@ def expression(adata: AnnData, layer: str | None = None) -> Expression:
     """Find the expression of a section and make sure of its scale.
 
     ``layer`` is taken at its word; without it ``layers["counts"]`` is preferred to ``X``. A scale declared in
-    ``uns["histoweave"]["scale"]`` is honoured; an undeclared matrix must hold raw counts.
+    ``uns["histoweave"]["scale"]`` is honoured unless the values belie it; an undeclared matrix must hold raw counts.
 
     Parameters
     ----------
@@ -72,12 +73,12 @@ def expression(adata: AnnData, layer: str | None = None) -> Expression:
         ``layer`` is missing.
     ValueError
         There are no genes, gene names are missing or repeated, or an undeclared matrix does not hold raw counts
-        (negative, fractional, log-transformed, NaN, all zero).
+        (negative, fractional, log-transformed, NaN, all zero), or a declared one cannot be on its scale.
 
     Warns
     -----
     UserWarning
-        Some spots or genes have no count at all; they are kept.
+        Some spots or genes have no count at all (they stay in ``adata``), or declared counts hold fractions.
     """
     name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
     if name != "X" and name not in adata.layers:
@@ -91,15 +92,51 @@ def expression(adata: AnnData, layer: str | None = None) -> Expression:
             f"(found: {embeddings})."
         )
     _check_gene_names(adata)
-    matrix = csr_matrix(values, dtype=np.float32)
+    matrix = _clean_csr(values)
     scale = declared_scale(adata, name)
     if scale is None:
         check_counts(matrix, name)
         scale = "counts"
-    elif not np.isfinite(matrix.data).all() or (matrix.nnz and matrix.data.min() < 0):
-        raise ValueError(f"{name} is declared {scale}, but holds NaN, infinite or negative values.")
+    else:
+        _check_declared(matrix, name, scale)
     _warn_of_zeros(matrix)
     return Expression(matrix, [str(gene) for gene in adata.var_names], scale, name)
+
+
+def _clean_csr(values: Any) -> csr_matrix:
+    """As CSR float32 that stores every non-zero value once and no zeros, without a change to the user's matrix."""
+    matrix = csr_matrix(values, dtype=np.float32)
+    if not matrix.has_canonical_format or not matrix.data.all():
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    return matrix
+
+
+def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> None:
+    """Raise where the values belie the declaration: most often X was normalised after it was read."""
+    values = matrix.data
+    if values.size == 0:
+        raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ValueError(f"{name} is declared {scale}, but holds NaN, infinite or negative values.")
+    if scale == "log1p_cp10k":
+        # a spot's counts per 10,000 sum to 10,000, or less over some of the genes; twice that is no rounding error
+        with np.errstate(over="ignore"):
+            totals = matrix.astype(np.float64).expm1().sum(axis=1)
+        if totals.max() > 2e4:
+            raise ValueError(
+                f"{name} is declared log1p_cp10k, but cannot be log1p of counts per 10,000: undone, a spot sums to "
+                f"{totals.max():.3g}. Correct adata.uns['histoweave']['scale'][{name!r}], or give raw counts."
+            )
+    elif (values != np.rint(values)).any():
+        if values.max() < 30:
+            raise ValueError(
+                f"{name} is declared counts, but looks log-transformed (largest value {values.max():g}, not whole "
+                f"numbers): it was changed after it was declared. Put the raw counts into adata.layers['counts'], or "
+                f"declare it: adata.uns['histoweave']['scale'][{name!r}] = 'log1p_cp10k'."
+            )
+        warn_user(f"{name} is declared counts, but holds fractions (largest value {values.max():g}).")
 
 
 def _check_gene_names(adata: AnnData) -> None:
@@ -112,15 +149,15 @@ def _check_gene_names(adata: AnnData) -> None:
     if not names.is_unique:
         repeated = ", ".join(map(repr, names[names.duplicated()].unique()[:3]))
         raise ValueError(
-            f"Gene names must be unique; repeated: {repeated}. Call adata.var_names_make_unique(), or name genes by their "
-            "Ensembl identifiers."
+            f"Gene names must be unique; repeated: {repeated}. Call adata.var_names_make_unique(), or name genes by "
+            "their Ensembl identifiers."
         )
 
 
 def _warn_of_zeros(matrix: csr_matrix) -> None:
     n_spots = int((np.diff(matrix.indptr) == 0).sum())
     if n_spots:
-        warnings.warn(f"{n_spots:,} of {matrix.shape[0]:,} spots have no counts; they are kept.", stacklevel=3)
+        warn_user(f"{n_spots:,} of {matrix.shape[0]:,} spots have no counts; they are kept.")
     n_genes = int((matrix.getnnz(axis=0) == 0).sum())
     if n_genes:
-        warnings.warn(f"{n_genes:,} of {matrix.shape[1]:,} genes have no counts; they are left out.", stacklevel=3)
+        warn_user(f"{n_genes:,} of {matrix.shape[1]:,} genes have no counts; they are left out.")

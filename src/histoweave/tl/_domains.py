@@ -42,7 +42,8 @@ def spatial_domains(
     ----------
     adata
         One section, ``(n_spots, n_genes)``; raw counts in ``layers["counts"]`` or ``X``, or a matrix declared
-        ``log1p_cp10k`` in ``uns["histoweave"]["scale"]``; ``obsm[spatial_key]`` holds spot centres. ``X`` is not changed.
+        ``log1p_cp10k`` in ``uns["histoweave"]["scale"]``; ``obsm[spatial_key]`` holds spot centres.
+        ``X`` is not changed.
     n_domains
         Number of domains, exactly.
     config

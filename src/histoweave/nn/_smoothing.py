@@ -1,0 +1,35 @@
+"""Averaging over a graph, as often as each feature bears."""
+
+import torch
+from torch import Tensor
+
+from histoweave.nn._sparse import Propagation
+
+
+@torch.no_grad()
+def smooth_by_hops(x: Tensor, averaging: Propagation, hops: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Average every feature ``hops`` times over spots and their neighbours; hidden spots do not contribute.
+
+    Parameters
+    ----------
+    x
+        (n_spots, n_features).
+    averaging
+        ``D^-1 (A + I)``, (n_spots, n_spots).
+    hops
+        (n_features,) int, 0 for as it is.
+    hidden
+        (n_spots,) bool. A hidden spot is predicted from spots that are not; where none is within reach, and for
+        features that are not averaged, it gets zero.
+
+    Returns
+    -------
+    (n_spots, n_features).
+    """
+    weight = x.new_ones(x.shape[0], 1) if hidden is None else (~hidden).to(x.dtype)[:, None]
+    reached = x * weight
+    smooth = torch.where(hops == 0, reached, 0.0)
+    for hop in range(1, int(hops.max()) + 1):
+        reached, weight = averaging(reached), averaging(weight)
+        smooth = torch.where(hops == hop, reached / weight.clamp_min(1e-12), smooth)
+    return smooth
