@@ -116,7 +116,7 @@ class SpaMask:
         """
         check_adata(adata)
         if adata.n_obs < 3:
-            raise ValueError(f"The section has {adata.n_obs} spots; domains need at least 3.")
+            raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
         started = time.perf_counter()
         torch_device = resolve_device(device)
         adjacency = self._adjacency(adata, spatial_key, section_key)
@@ -186,7 +186,7 @@ class SpaMask:
         fitted = self._trained()
         inputs = self._run(adata, "reconstruction") * fitted.slope + fitted.intercept
         values = fitted.inputs.inverse(inputs, fitted.inputs.row_scale(adata, fitted.layer), genes)
-        return pd.DataFrame(values, index=adata.obs_names, columns=genes or self.genes)
+        return pd.DataFrame(values, index=adata.obs_names, columns=self.genes if genes is None else list(genes))
 
     @property
     def genes(self) -> list[str]:

@@ -38,12 +38,15 @@ class SpaMaskConfig:
     radius: float | None = None  # instead of k: all spots within this distance, in the unit of the coordinates
 
     # network
-    n_hidden: int = 512
-    n_latent: int = 256
+    n_hidden: int = 128
+    n_latent: int = 64
     scorer_dropout: float = 0.5
     embedding: Literal["latent", "reconstruction"] = (
         "reconstruction"  # what embed() returns: encoder's or decoder's output
     )
+
+    # clustering of the embedding
+    n_components: int = 10  # principal components of the embedding that the mixture sees
 
     # training
     mask_rate: float = 0.3  # share of spots whose features are replaced by the token
@@ -71,6 +74,7 @@ class SpaMaskConfig:
             "n_neighbors",
             "n_hidden",
             "n_latent",
+            "n_components",
             "max_epochs",
             "check_every",
         ):
@@ -91,7 +95,7 @@ class SpaMaskConfig:
             raise ValueError(f"radius must be positive (or null, for a k-NN graph), got {self.radius!r}.")
 
     def _check_type(self, name: str, kind: type) -> None:
-        """Settings come from JSON too, where a number may arrive as text and ``true`` is no number."""
+        """Refuse a value of another type: in JSON a number may arrive as text, and ``true`` is no number."""
         value = getattr(self, name)
         if kind is bool and not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, got {value!r}.")
@@ -109,8 +113,11 @@ class SpaMaskConfig:
             target_sum=1e6,
             log=False,
             spatial_factors=False,
+            n_hidden=512,
+            n_latent=256,
             embedding="latent",
             n_neighbors=12,
+            n_components=30,
             max_epochs=500,
             tolerance=0.0,
         )

@@ -86,7 +86,13 @@ class SpaMaskInputs:
     def _features(self, adata: AnnData, layer: str | None) -> np.ndarray:
         if self.genes is None:
             assert self.use_rep is not None
-            return _embedding(adata, self.use_rep)
+            features = _embedding(adata, self.use_rep)
+            if features.shape[1] != self.n_features:
+                raise ValueError(
+                    f"The model was fitted on {self.n_features} columns of obsm[{self.use_rep!r}], this section has "
+                    f"{features.shape[1]}. Compute the embedding of both sections together."
+                )
+            return features
         return self.genes.transform(expression(adata, layer))
 
     def _to_input(self, features: np.ndarray) -> np.ndarray:
@@ -144,7 +150,9 @@ class SpaMaskInputs:
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray], genes: list[str]) -> "SpaMaskInputs":
         """Rebuild from :meth:`settings`, :meth:`arrays` and the modelled genes."""
         steps = None
-        if genes:
+        if settings["use_rep"] is None:
+            if len(genes) != len(arrays["genes.mean"]):
+                raise ValueError(f"{len(genes)} genes are named, {len(arrays['genes.mean'])} were modelled")
             clip = np.inf if settings["clip"] is None else settings["clip"]
             steps = GeneFeatures(
                 genes=genes,

@@ -123,7 +123,14 @@ def spatial_domains(
     )
     build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
     adata.obsm[embedding_key] = model.embed(adata)
-    cluster_mixture(adata, n_domains, use_rep=embedding_key, key_added=key_added, seed=seed)
+    cluster_mixture(
+        adata,
+        n_domains,
+        use_rep=embedding_key,
+        n_components=model.config.n_components,
+        key_added=key_added,
+        seed=seed,
+    )
     if refine:
         refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
     if denoise is not False and use_rep is None:
