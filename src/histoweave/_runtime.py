@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -38,6 +39,17 @@ def resolve_device(device: "str | torch.device" = "auto") -> "torch.device":
             "device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'."
         )
     return found
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line of the user's code that called into histoweave, however deep in it the cause was noticed.
+
+    So the warning names a line that the user can change, and Python's default filter shows it once for each such line.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "histoweave":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def torch_generator(seed: int, device: "str | torch.device" = "cpu") -> "torch.Generator":

@@ -9,7 +9,9 @@ def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     """Link every spot to its nearest spots, in either direction.
 
     The relation "is among my k nearest" is one-sided at borders; a link is kept when either side holds it, so a spot
-    has at least ``n_neighbors`` links (fewer only where there are not that many other spots).
+    has at least ``n_neighbors`` links (fewer only where there are not that many other spots). Where several spots are
+    equally far, as at the borders of a perfect lattice, it is arbitrary which of them is taken,
+    though the same every time.
 
     Parameters
     ----------
@@ -36,11 +38,10 @@ def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
            [1., 0., 2.],
            [0., 2., 0.]])
     """
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1, got {n_neighbors}.")
+    _check_n_neighbors(n_neighbors)
     n_spots = len(coordinates)
     k = min(n_neighbors, n_spots - 1)
-    if k == 0:
+    if k < 1:
         return csr_matrix((n_spots, n_spots))
     # one more than asked for: a spot finds itself, but not always first where coordinates repeat
     distances, indices = cKDTree(coordinates).query(coordinates, k=k + 1, workers=-1)
@@ -92,15 +93,27 @@ def grid_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     Returns
     -------
     Distances, as :func:`knn_adjacency` returns them.
+
+    Raises
+    ------
+    ValueError
+        ``n_neighbors`` is less than 1.
     """
-    if len(coordinates) < 2:
-        return csr_matrix((len(coordinates), len(coordinates)))
+    _check_n_neighbors(n_neighbors)
+    places = np.unique(coordinates, axis=0)  # spots that share their place say nothing about the pitch
+    if len(places) < 2:
+        return knn_adjacency(coordinates, n_neighbors)
     graph = knn_adjacency(coordinates, n_neighbors)
-    nearest, _ = cKDTree(coordinates).query(coordinates, k=2)
+    nearest, _ = cKDTree(places).query(places, k=2)
     pitch = np.median(nearest[:, 1])
     coo = graph.tocoo()
     near = coo.data <= 1.3 * pitch
     return _symmetric(coo.row[near], coo.col[near], coo.data[near], len(coordinates))
+
+
+def _check_n_neighbors(n_neighbors: int) -> None:
+    if n_neighbors < 1 or n_neighbors != int(n_neighbors):
+        raise ValueError(f"n_neighbors must be a whole number of at least 1, got {n_neighbors}.")
 
 
 def _symmetric(rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, n_spots: int) -> csr_matrix:

@@ -7,22 +7,26 @@ from scipy.spatial import cKDTree
 def lattice_neighbors(coordinates: np.ndarray) -> int | None:
     """Return 6 for a hexagonal lattice (Visium), 4 for a square one (legacy ST), ``None`` for anything else.
 
-    A spot of a lattice has 6 (or exactly 4) others within 1.25 times its nearest distance; most spots must agree, since
-    those at the border have fewer. Legacy ST spots that were measured rather than counted off jitter by some percent.
+    On a lattice the nearest spot is equally far from nearly every spot; cells that lie anyhow differ in that. The number
+    of spots within 1.25 pitches then tells the two lattices apart: on squares it is never above 4, on hexagons it is,
+    also in small and ragged sections where most spots lie at a border. Legacy ST spots that were measured rather than
+    counted off jitter by some percent.
 
     Parameters
     ----------
     coordinates
-        ``(n_spots, 2)``, any unit.
+        ``(n_spots, 2)``, pixels or microns. Visium's array coordinates are squeezed (a row is 1.73 columns high) and
+        are not taken for hexagons.
     """
+    coordinates = np.unique(coordinates, axis=0)  # a spot is no neighbour of its own double
     if len(coordinates) < 10:
         return None
     distances, _ = cKDTree(coordinates).query(coordinates, k=7)
-    nearest = np.median(distances[:, 1])
-    if nearest == 0:
+    pitch = np.median(distances[:, 1])
+    if np.mean(np.abs(distances[:, 1] / pitch - 1) < 0.15) < 0.8:
         return None
-    n_near = (distances[:, 1:] <= 1.25 * nearest).sum(axis=1)
-    for n_neighbors in (6, 4):
-        if np.mean(n_near == n_neighbors) > 0.5:
+    n_near = (distances[:, 1:] <= 1.25 * pitch).sum(axis=1)
+    for n_neighbors, is_inner in ((6, n_near > 4), (4, n_near == 4)):
+        if np.mean(is_inner) > 0.2:
             return n_neighbors
     return None

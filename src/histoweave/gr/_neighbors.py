@@ -1,17 +1,17 @@
 """Spatial graphs of an AnnData, described as squidpy describes them, so that squidpy and scanpy run on them."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy.sparse import block_diag, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
-from histoweave._runtime import logger
+from histoweave._runtime import logger, warn_user
 from histoweave.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 
 
@@ -51,12 +51,12 @@ def knn_graph(
     KeyError
         ``spatial_key`` or ``section_key`` is missing.
     ValueError
-        Coordinates are not finite or all equal, or ``n_neighbors`` is less than 1.
+        Coordinates are not finite or all equal, a spot has no section, or ``n_neighbors`` is less than 1.
 
     Warns
     -----
     UserWarning
-        Spots share coordinates, have no neighbour, or the tissue falls into several pieces.
+        Spots share coordinates, have no neighbour, or a section falls into several pieces. No spot is dropped.
 
     Examples
     --------
@@ -114,15 +114,14 @@ def _write_graph(
 ) -> None:
     check_adata(adata)
     spatial = check_spatial(adata, spatial_key)
-    if section_key is None:
-        distances = link(spatial)
-    else:
-        check_obs_key(adata, section_key, argument="section_key")
-        distances = _by_section(spatial, adata.obs[section_key].to_numpy(), link)
+    section = np.zeros(adata.n_obs, dtype=int)
+    if section_key is not None:
+        section = _section_numbers(adata, section_key)
         params = {**params, "section_key": section_key}
-    _warn_of_gaps(spatial, distances)
+    distances = _by_section(spatial, section, link)
     connectivities = distances.astype(np.float32)
     connectivities.data[:] = 1.0
+    _warn_of_gaps(spatial, section, connectivities)
     adata.obsp[f"{key_added}_connectivities"] = connectivities
     adata.obsp[f"{key_added}_distances"] = distances
     adata.uns[f"{key_added}_neighbors"] = {
@@ -132,27 +131,52 @@ def _write_graph(
     }
 
 
+def _section_numbers(adata: AnnData, section_key: str) -> np.ndarray:
+    """Give every spot the number of its section, from 0; ``(n_spots,)``."""
+    check_obs_key(adata, section_key, argument="section_key")
+    numbers = pd.factorize(adata.obs[section_key])[0]
+    n_without = int((numbers < 0).sum())
+    if n_without:
+        raise ValueError(
+            f"{n_without:,} of {adata.n_obs:,} spots have no section: adata.obs[{section_key!r}] is empty (NaN) there. "
+            "Name their section, or drop them."
+        )
+    return numbers
+
+
 def _by_section(spatial: np.ndarray, section: np.ndarray, link: Callable[[np.ndarray], csr_matrix]) -> csr_matrix:
     """One graph a section, put back into the order of the spots."""
-    rows = [np.flatnonzero(section == name) for name in dict.fromkeys(section)]
+    rows = [np.flatnonzero(section == number) for number in range(section.max() + 1)]
+    if len(rows) == 1:
+        return link(spatial)
     blocks = block_diag([link(spatial[of_section]) for of_section in rows], format="csr")
     order = np.argsort(np.concatenate(rows))
-    return blocks[order][:, order]
+    graph = blocks[order][:, order]
+    graph.sort_indices()
+    graph.indices, graph.indptr = graph.indices.astype(np.int32), graph.indptr.astype(np.int32)
+    return graph
 
 
-def _warn_of_gaps(spatial: np.ndarray, distances: csr_matrix) -> None:
+def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_matrix) -> None:
     """Name what a graph method cannot see, and carry on: no spot is dropped."""
     n_spots = len(spatial)
-    n_doubled = n_spots - len(np.unique(spatial, axis=0))
+    n_doubled = n_spots - len(np.unique(np.column_stack([section, spatial]), axis=0))
     if n_doubled:
-        warnings.warn(f"{n_doubled:,} of {n_spots:,} spots repeat the coordinates of another spot.", stacklevel=4)
-    n_isolated = int((np.diff(distances.indptr) == 0).sum())
+        warn_user(f"{n_doubled:,} of {n_spots:,} spots repeat the coordinates of another spot of their section.")
+    linked = np.diff(connectivities.indptr) > 0
+    n_isolated = n_spots - int(linked.sum())
     if n_isolated:
-        warnings.warn(
-            f"{n_isolated:,} of {n_spots:,} spots have no neighbour; they are described by their own expression alone.",
-            stacklevel=4,
+        warn_user(
+            f"{n_isolated:,} of {n_spots:,} spots have no neighbour; they are described by their own expression alone."
         )
-    n_pieces = connected_components(distances != 0, directed=False)[0] - n_isolated if n_doubled == 0 else 1
-    if n_pieces > 1:
-        logger.info("The spatial graph falls into %d pieces (sections, or torn tissue).", n_pieces)
-    logger.info("Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", distances.nnz / n_spots)
+    n_pieces = connected_components(connectivities, directed=False)[0] - n_isolated
+    n_sections = len(np.unique(section[linked]))
+    if n_pieces > n_sections:
+        where = "The tissue falls" if section.max() == 0 else f"The tissue of {n_sections} sections falls"
+        warn_user(
+            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them. "
+            "Where these are sections laid side by side, pass section_key=."
+        )
+    logger.info(
+        "Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", connectivities.nnz / n_spots
+    )
