@@ -92,9 +92,8 @@ def test_sections_never_share_an_edge_whatever_their_order():
         alone = adata[names == name].copy()
         knn_graph(alone, 6)
         of_section = np.flatnonzero(names == name)
-        np.testing.assert_array_equal(
-            graph[of_section][:, of_section].toarray(), alone.obsp["spatial_distances"].toarray()
-        )
+        inside = graph[of_section][:, of_section]
+        np.testing.assert_array_equal(inside.toarray(), alone.obsp["spatial_distances"].toarray())
     assert adata.uns["spatial_neighbors"]["params"]["section_key"] == "section"
 
 
@@ -142,9 +141,8 @@ def test_disconnected_tissue_is_told():
 
 def test_disconnected_tissue_is_told_also_where_spots_are_doubled():
     adata = section(np.vstack([square_grid(5), square_grid(5, origin=100), [[0, 0]]]))
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="falls into 2 pieces"), pytest.warns(UserWarning, match="repeat"):
         knn_graph(adata, 4)
-    assert {"repeat the coordinates" in str(w.message) for w in caught} == {True, False}
 
 
 def test_sections_are_pieces_by_intent_but_a_torn_one_is_told():
@@ -194,9 +192,9 @@ def test_missing_section_names(scattered):
 
 
 def test_missing_keys(scattered):
-    with pytest.raises(KeyError, match="'slice' is not in adata.obs .*section_key="):
+    with pytest.raises(KeyError, match=r"'slice' is not in adata.obs .*section_key="):
         knn_graph(scattered, section_key="slice")
-    with pytest.raises(KeyError, match="'xy' is not in adata.obsm"):
+    with pytest.raises(KeyError, match=r"'xy' is not in adata\.obsm"):
         knn_graph(scattered, spatial_key="xy")
     with pytest.raises(ValueError, match="radius must be positive"):
         radius_graph(scattered, -3)
@@ -206,15 +204,14 @@ def test_missing_keys(scattered):
 
 def test_squidpy_and_scanpy_read_the_graph():
     adata = hw.datasets.toy_section(n_spots=300, n_genes=60, n_domains=3, seed=0)
-    adata.obs["half"] = pd.Categorical(
-        np.where(adata.obsm["spatial"][:, 0] < np.median(adata.obsm["spatial"][:, 0]), "l", "r")
-    )
+    x = adata.obsm["spatial"][:, 0]
+    adata.obs["half"] = pd.Categorical(np.where(x < np.median(x), "left", "right"))
     grid_graph(adata, 6)
     sq.gr.nhood_enrichment(adata, cluster_key="half", n_perms=50, seed=0, show_progress_bar=False)
     zscore = adata.uns["half_nhood_enrichment"]["zscore"]
     assert zscore[0, 0] > 3 > -3 > zscore[0, 1], "halves of a tissue are their own neighbours"
     sc.tl.leiden(adata, neighbors_key="spatial_neighbors", flavor="igraph", n_iterations=2, random_state=0)
-    assert adata.obs["leiden"].nunique() > 1
+    assert len(adata.obs["leiden"].cat.categories) > 1
 
 
 @pytest.mark.real_data

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 def lattice_neighbors(coordinates: np.ndarray) -> int | None:
     """Return 6 for a hexagonal lattice (Visium), 4 for a square one (legacy ST), ``None`` for anything else.
 
-    On a lattice the nearest spot is equally far from nearly every spot; cells that lie anyhow differ in that. The number
+    On a lattice the nearest spot is equally far from nearly every spot; scattered cells differ in that. The number
     of spots within 1.25 pitches then tells the two lattices apart: on squares it is never above 4, on hexagons it is,
     also in small and ragged sections where most spots lie at a border. Legacy ST spots that were measured rather than
     counted off jitter by some percent.

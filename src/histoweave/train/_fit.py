@@ -1,5 +1,6 @@
 """The fit loop: steps until the embedding no longer changes, with a history of what happened."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,7 +54,7 @@ def fit_until_stable(
     Parameters
     ----------
     step
-        One epoch; returns its losses by name.
+        One epoch; returns its losses by name, ``loss`` among them.
     embed
         The embedding as it stands, ``(n_spots, n_latent)``, without dropout.
     max_epochs, check_every
@@ -62,12 +63,26 @@ def fit_until_stable(
         Largest change between two checks that counts as none.
     advance
         Moves a progress bar.
+
+    Returns
+    -------
+    The history, a row an epoch.
+
+    Raises
+    ------
+    RuntimeError
+        The loss is NaN or infinite: training has diverged, and what it would leave behind is worthless.
     """
     history = History()
     before: Tensor | None = None
     for epoch in range(1, max_epochs + 1):
         row = {"epoch": float(epoch), **step(), "embedding_change": float("nan")}
         history.rows.append(row)
+        if not math.isfinite(row["loss"]):
+            raise RuntimeError(
+                f"Training diverged: the loss is {row['loss']} in epoch {epoch}. Lower learning_rate in the config, "
+                "and check the features for extreme values."
+            )
         advance(note=f"loss {row['loss']:.3f}")
         if tolerance <= 0 or epoch % check_every:
             continue
