@@ -1,11 +1,13 @@
 """Domains from a finished embedding, k given: mixture, k-means, Leiden."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from anndata import AnnData
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 
 from histoweave._checks import check_adata, check_n_domains, check_obsm_key
 from histoweave._keys import Keys
@@ -82,12 +84,16 @@ def cluster_kmeans(
 ) -> None:
     """Cluster an embedding with k-means, the best of many starts.
 
-    Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence.
+    Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence. ``n_starts`` is
+    the number of random starts; the tightest clustering is kept.
     """
     embedding = _checked_embedding(adata, n_domains, use_rep)
-    k = min(n_components, *embedding.shape)
-    scores = PCA(k, svd_solver="full").fit_transform(embedding)
-    labels = KMeans(n_domains, n_init=n_starts, random_state=seed).fit_predict(scores)
+    scores = embedding
+    if embedding.shape[1] > n_components:
+        scores = PCA(min(n_components, len(embedding)), svd_solver="full").fit_transform(embedding)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # too few distinct rows: write_domains says so
+        labels = KMeans(n_domains, n_init=n_starts, random_state=seed).fit_predict(scores)
     write_domains(adata, labels, key_added, n_domains)
     _record(adata, key_added, "k-means", n_domains, use_rep, seed, n_components=n_components, n_starts=n_starts)
 
@@ -103,19 +109,18 @@ def cluster_leiden(
 ) -> None:
     """Cluster an embedding with Leiden, at a resolution searched for exactly ``n_domains`` domains.
 
-    Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence; ``n_neighbors`` is
-    the number of neighbours of the graph in the embedding. Needs the ``cluster`` extra.
+    Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence; ``n_neighbors``
+    is the number of neighbours of the graph in the embedding. Needs the ``cluster`` extra.
 
     Raises
     ------
     ImportError
-        igraph or leidenalg is missing.
+        igraph is missing.
     ValueError
         No resolution gives that number of domains; the message tells which numbers were found.
     """
     embedding = _checked_embedding(adata, n_domains, use_rep)
     require("igraph", extra="cluster", purpose="Leiden clustering")
-    require("leidenalg", extra="cluster", purpose="Leiden clustering")
     import scanpy as sc
 
     scratch = AnnData(obs=adata.obs[[]].copy(), obsm={"X": embedding})
@@ -134,14 +139,14 @@ def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -
     """Bisect for the resolution that gives ``n_domains`` clusters."""
     low, high = 0.0, 1.0
     seen: dict[int, float] = {}
-    for _ in range(12):  # an upper bound, doubled until there are enough clusters
+    for _ in range(16):  # an upper bound, doubled until there are enough clusters
         labels = cluster(high)
         n_found = labels.max() + 1
         seen[n_found] = high
         if n_found >= n_domains:
             break
         low, high = high, 2 * high
-    for _ in range(30):
+    for _ in range(30 if n_found >= n_domains else 0):
         if n_found == n_domains:
             return seen[n_domains], labels
         middle = (low + high) / 2
@@ -160,8 +165,13 @@ def _checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarr
     check_n_domains(n_domains, adata.n_obs)
     check_obsm_key(adata, use_rep, argument="use_rep")
     embedding = np.asarray(adata.obsm[use_rep], dtype=np.float64)
+    if embedding.ndim != 2 or embedding.shape[1] == 0:
+        raise ValueError(f"adata.obsm[{use_rep!r}] must have shape (n_spots, n_features), got {embedding.shape}.")
     if not np.isfinite(embedding).all():
-        raise ValueError(f"adata.obsm[{use_rep!r}] holds NaN or infinite values; it cannot be clustered.")
+        raise ValueError(
+            f"adata.obsm[{use_rep!r}] holds NaN or infinite values; it cannot be clustered. Compute it again, or drop "
+            "these spots."
+        )
     return embedding
 
 

@@ -21,9 +21,9 @@ def domain_markers(
 ) -> None:
     """Rank the genes that a domain expresses more than the rest of the tissue.
 
-    Welch's t-test on log1p of counts per 10,000, domain against all other spots (:func:`scanpy.tl.rank_genes_groups`,
-    variance overestimated as scanpy recommends). The domains were found in the same expression, so p-values order genes;
-    they are not evidence that a domain exists.
+    Welch's t-test on log1p of counts per 10,000, domain against all other spots, unlabelled ones included
+    (:func:`scanpy.tl.rank_genes_groups`, variance overestimated as scanpy recommends). The domains were found in the
+    same expression, so p-values order genes; they are not evidence that a domain exists.
 
     Parameters
     ----------
@@ -41,21 +41,32 @@ def domain_markers(
     Returns
     -------
     None. Adds ``uns[key_added]``: DataFrame, best first within each domain, with columns ``domain``, ``gene`` (name in
-    ``var_names``), ``symbol``, ``score`` (t), ``log2_fold_change``, ``p_adjusted`` (Benjamini-Hochberg), ``share_in`` and
-    ``share_out`` (share of spots with a count, 0 to 1). Domains of a single spot are left out.
+    ``var_names``), ``symbol``, ``score`` (t), ``log2_fold_change``, ``p_adjusted`` (Benjamini-Hochberg), ``share_in``
+    and ``share_out`` (share of spots with a count, 0 to 1). Domains of a single spot are left out.
 
     Raises
     ------
     KeyError
         ``domain_key`` or ``layer`` is missing.
     ValueError
-        The expression is neither raw counts nor declared, or there are fewer than two domains.
+        The expression is neither raw counts nor declared, there are fewer than two domains, or none has two spots.
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
     domains = adata.obs[domain_key].astype("category").cat.remove_unused_categories()
+    domains = domains.cat.rename_categories(str)  # scanpy looks groups up by text
     if len(domains.cat.categories) < 2:
-        raise ValueError(f"Markers compare domains, and obs[{domain_key!r}] holds {len(domains.cat.categories)}.")
+        raise ValueError(
+            f"Markers compare domains, and obs[{domain_key!r}] holds {len(domains.cat.categories)}. "
+            "Ask for at least 2 domains, or pass domain_key=."
+        )
+    sizes = domains.value_counts()
+    groups = [name for name in domains.cat.categories if sizes[name] > 1]
+    if not groups:
+        raise ValueError(
+            f"Every domain in obs[{domain_key!r}] is a single spot, which a t-test cannot compare. "
+            "Ask for fewer domains."
+        )
     import scanpy as sc
 
     with warnings.catch_warnings():
@@ -63,8 +74,6 @@ def domain_markers(
         source = expression(adata, layer)
     scratch = AnnData(source.normalised(), obs=pd.DataFrame({"domain": domains}), var=pd.DataFrame(index=source.genes))
     scratch.uns["log1p"] = {"base": None}
-    sizes = domains.value_counts()
-    groups = [name for name in domains.cat.categories if sizes[name] > 1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sc.tl.rank_genes_groups(
@@ -73,15 +82,14 @@ def domain_markers(
         table = sc.get.rank_genes_groups_df(scratch, group=groups)
     if "group" not in table:  # scanpy leaves the column out for a single group
         table.insert(0, "group", groups[0])
-    if Keys.GENE_SYMBOL in adata.var:
-        symbol = adata.var[Keys.GENE_SYMBOL].astype(str).reindex(table["names"]).to_numpy()
-    else:
-        symbol = table["names"].to_numpy()
+    symbol = table["names"].astype(str)
+    if Keys.GENE_SYMBOL in adata.var:  # a gene without a symbol shows its name
+        symbol = symbol.map(adata.var[Keys.GENE_SYMBOL].dropna().astype(str)).fillna(symbol)
     adata.uns[key_added] = pd.DataFrame(
         {
             "domain": table["group"].astype(str).to_numpy(),
             "gene": table["names"].astype(str).to_numpy(),
-            "symbol": symbol,
+            "symbol": symbol.to_numpy(),
             "score": table["scores"].to_numpy(np.float64),
             "log2_fold_change": table["logfoldchanges"].to_numpy(np.float64),
             "p_adjusted": table["pvals_adj"].to_numpy(np.float64),

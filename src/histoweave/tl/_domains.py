@@ -1,8 +1,10 @@
 """Domains of a section in one call."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from anndata import AnnData
 
 import histoweave
@@ -12,6 +14,7 @@ from histoweave._scale import declare_scale, provenance
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
 from histoweave.tl._cluster import cluster_mixture
+from histoweave.tl._labels import name_by_position
 from histoweave.tl._refine import refine_domains
 
 if TYPE_CHECKING:
@@ -51,8 +54,8 @@ def spatial_domains(
     layer
         Layer with the expression.
     use_rep
-        Embedding in ``obsm`` that replaces the features made from genes, e.g. ``"X_pca"``. A *finished* embedding goes to
-        :func:`cluster_mixture` directly.
+        Embedding in ``obsm`` that replaces the features made from genes, e.g. ``"X_pca"``; nothing can be denoised
+        then. A *finished* embedding goes to :func:`cluster_mixture` directly.
     spatial_key
         Where the spot centres are.
     section_key
@@ -87,10 +90,11 @@ def spatial_domains(
     Raises
     ------
     KeyError
-        A key is missing.
+        A key is missing, or a gene named in ``denoise`` is not there or was not modelled.
     ValueError
-        ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the expression
-        is neither raw counts nor declared; fewer domains can be told apart than asked for.
+        ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the
+        expression is neither raw counts nor declared; genes are named in ``denoise`` together with ``use_rep``; fewer
+        domains can be told apart than asked for.
 
     See Also
     --------
@@ -106,7 +110,8 @@ def spatial_domains(
     """
     check_adata(adata)
     check_n_domains(n_domains, adata.n_obs)
-    check_spatial(adata, spatial_key)
+    spatial = check_spatial(adata, spatial_key)
+    genes = _genes_to_denoise(adata, denoise, use_rep)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
     adata = adata.copy() if copy else adata
@@ -121,8 +126,12 @@ def spatial_domains(
         device=device,
         progress=progress,
     )
-    build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
-    adata.obsm[embedding_key] = model.embed(adata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
+        embedding = model.embed(adata)
+        denoised = None if genes is None else model.denoise(adata, genes or None)
+        build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
+    adata.obsm[embedding_key] = embedding
     cluster_mixture(
         adata,
         n_domains,
@@ -133,12 +142,36 @@ def spatial_domains(
     )
     if refine:
         refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
-    if denoise is not False and use_rep is None:
-        genes = None if denoise is True else list(denoise)
-        adata.obsm[Keys.DENOISED] = model.denoise(adata, genes)
+    # once more: refinement moves spots, and the clustering knows no other spatial_key than the usual one
+    adata.obs[key_added] = name_by_position(adata.obs[key_added].cat.codes.to_numpy(), spatial)
+    if denoised is not None:
+        adata.obsm[Keys.DENOISED] = denoised
         declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
     _record_model(adata, model)
     return adata if copy else None
+
+
+def _genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None) -> list[str] | None:
+    """Return the genes to denoise, an empty list for all that are modelled, ``None`` for no denoising.
+
+    Wrong names are told before training, not after it.
+    """
+    if isinstance(denoise, str):
+        raise TypeError(f"denoise must be True, False or a list of genes, got the text {denoise!r}: [{denoise!r}]?")
+    if isinstance(denoise, bool | np.bool_):
+        return [] if denoise and use_rep is None else None
+    if use_rep is not None:
+        raise ValueError(
+            f"Genes are named in denoise=, but use_rep={use_rep!r} replaces the genes, so nothing can be denoised. "
+            "Leave one of the two out."
+        )
+    missing = [gene for gene in denoise if gene not in adata.var_names]
+    if missing:
+        raise KeyError(
+            f"{', '.join(map(repr, missing[:5]))} of denoise= is not in adata.var_names (e.g. "
+            f"{', '.join(map(repr, adata.var_names[:3]))}). Name genes as var_names does."
+        )
+    return list(denoise) or None
 
 
 def _record_model(adata: AnnData, model: SpaMask) -> None:

@@ -7,11 +7,11 @@ from anndata import AnnData
 from histoweave._keys import Keys
 
 
-def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> pd.Categorical:
+def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Categorical[str]":
     """Name clusters "1" to "k" from the top of the tissue to the bottom, then left to right.
 
-    Cluster numbers differ between runs; positions do not, so a domain keeps its name and colour. Without coordinates the
-    larger domain comes first.
+    Cluster numbers differ between runs; positions do not, so a domain keeps its name and colour. Without coordinates
+    the larger domain comes first.
 
     Parameters
     ----------
@@ -28,7 +28,8 @@ def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> pd.Categ
         order = np.lexsort((mean_x, mean_y))
     rank = np.empty(len(found), int)
     rank[order] = np.arange(len(found))
-    return pd.Categorical.from_codes(rank[codes], pd.Index([str(number + 1) for number in range(len(found))]))
+    names = pd.Index([str(number + 1) for number in range(len(found))])
+    return pd.Categorical.from_codes(rank[codes], names)
 
 
 def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) -> None:
@@ -42,8 +43,8 @@ def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) 
     n_found = len(np.unique(labels))
     if n_found != n_domains:
         raise ValueError(
-            f"{n_domains} domains were asked for, but only {n_found} could be told apart: the embedding has too few "
-            "distinct rows. Ask for fewer domains, or check the expression."
+            f"{n_domains} domains were asked for, but only {n_found} could be told apart in the embedding. "
+            "Ask for fewer domains, or check the expression."
         )
     spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
     adata.obs[key] = name_by_position(labels, spatial)

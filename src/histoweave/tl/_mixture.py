@@ -38,9 +38,10 @@ def fit_mixture(
 ) -> MixtureFit:
     """Fit Gaussians that share one full covariance, and keep the most likely of several starts.
 
-    The embedding is brought to ``n_components`` principal components of unit variance (the model itself does not depend
-    on the scale). Half of the starts are Ward trees on a seeded sample, half are k-means; each runs a few EM iterations,
-    the three most likely go on until EM converges.
+    The embedding is brought to ``n_components`` principal components of unit variance (the model itself does not
+    depend on the scale). Half of the starts are Ward trees on a seeded sample, half are k-means; each runs a few EM
+    iterations, the three most likely go on until EM converges. The most likely fit that gives every domain a spot is
+    kept; where no start does, or rows are too few that differ, ``labels`` hold fewer than ``n_domains`` numbers.
 
     Parameters
     ----------
@@ -56,20 +57,32 @@ def fit_mixture(
         For the samples.
     """
     scores = _whitened_scores(embedding, n_components)
-    if n_domains == 1:
-        return MixtureFit(np.zeros(len(scores), int), np.ones((len(scores), 1)), float("nan"))
+    distinct, which = np.unique(scores, axis=0, return_inverse=True)
+    if n_domains == 1 or len(distinct) < n_domains:
+        labels = np.zeros(len(scores), int) if n_domains == 1 else which.reshape(-1)
+        return MixtureFit(labels, np.eye(max(len(distinct), n_domains))[labels], float("nan"))
     ridge = 1e-6
+    pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
     rng = np.random.default_rng(seed)
     runs = []
     for start in range(n_starts):
-        sample = rng.choice(len(scores), min(_WARD_SPOTS, max(n_domains, int(0.8 * len(scores)))), replace=False)
-        labels = _start_labels(scores[sample], n_domains, start, rng)
-        runs.append(_run_em(scores, *_moments(scores[sample], labels, n_domains, ridge), _SHORT_RUN, ridge))
+        sample = rng.choice(len(pool), min(_WARD_SPOTS, max(n_domains, int(0.8 * len(pool)))), replace=False)
+        labels = _start_labels(pool[sample], n_domains, start, rng)
+        runs.append(_run_em(scores, *_moments(pool[sample], labels, n_domains, ridge), _SHORT_RUN, ridge))
     runs.sort(key=lambda run: -run.lower_bound_)
-    finals = [_run_em(scores, r.weights_, r.means_, r.precisions_, 500, ridge) for r in runs[:_FINALISTS]]
-    best = max(finals, key=lambda run: run.lower_bound_)
-    probabilities = best.predict_proba(scores)
-    return MixtureFit(probabilities.argmax(axis=1), probabilities, float(best.lower_bound_))
+    fits: list[MixtureFit] = []
+    for number, run in enumerate(runs):
+        if number >= _FINALISTS and any(_has_all(fit, n_domains) for fit in fits):
+            break
+        final = _run_em(scores, run.weights_, run.means_, run.precisions_, 500, ridge)
+        probabilities = final.predict_proba(scores)
+        fits.append(MixtureFit(probabilities.argmax(axis=1), probabilities, float(final.lower_bound_)))
+    return max(fits, key=lambda fit: (_has_all(fit, n_domains), fit.log_likelihood))
+
+
+def _has_all(fit: MixtureFit, n_domains: int) -> bool:
+    """Whether every domain holds a spot; EM can starve one."""
+    return len(np.unique(fit.labels)) == n_domains
 
 
 def _whitened_scores(embedding: np.ndarray, n_components: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Single spots that disagree with their surroundings take the label of the majority."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -22,8 +24,9 @@ def refine_domains(
 ) -> None:
     """Give a spot the label of its surroundings where these agree against it.
 
-    Among a spot and its direct neighbours, where its own label is held by fewer than half and another by more than half,
-    it takes that one. All spots are judged at once. A domain that would vanish keeps its spots.
+    Among a spot and its direct neighbours, where its own label is held by fewer than half and another by more than
+    half, it takes that one. All spots are judged at once. A domain that would vanish keeps its spots; unlabelled spots
+    neither vote nor change.
 
     Parameters
     ----------
@@ -32,7 +35,8 @@ def refine_domains(
     domain_key
         Domains to refine.
     n_neighbors
-        Direct neighbours; by default 6 on hexagonal lattices and for scattered cells, 4 on square lattices.
+        Direct neighbours; by default 6 on hexagonal lattices and for scattered cells, 4 on square lattices. Of several
+        sections the largest tells which lattice it is.
     spatial_key, section_key
         Where the spot centres are; spots of two sections are never neighbours.
     key_added
@@ -46,6 +50,8 @@ def refine_domains(
     ------
     KeyError
         ``domain_key``, ``spatial_key`` or ``section_key`` is missing.
+    ValueError
+        Coordinates are not finite or all equal, or ``n_neighbors`` is less than 1.
 
     References
     ----------
@@ -54,16 +60,28 @@ def refine_domains(
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
     spatial = check_spatial(adata, spatial_key)
-    lattice = lattice_neighbors(spatial[:, :2])
-    n_neighbors = n_neighbors or lattice or 6
+    lattice = lattice_neighbors(_largest_section(adata, spatial, section_key)[:, :2])
+    if n_neighbors is None:
+        n_neighbors = lattice or 6
     bare = AnnData(obs=adata.obs, obsm={spatial_key: spatial})
     link = grid_graph if lattice == n_neighbors else knn_graph
-    link(bare, n_neighbors, spatial_key=spatial_key, section_key=section_key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # isolated spots keep their label, which needs no warning
+        link(bare, n_neighbors, spatial_key=spatial_key, section_key=section_key)
     domains = adata.obs[domain_key].astype("category")
     codes = majority_codes(domains.cat.codes.to_numpy(), bare.obsp[Keys.CONNECTIVITIES], len(domains.cat.categories))
     adata.obs[key_added or domain_key] = pd.Categorical.from_codes(codes, domains.cat.categories)
     record = provenance(adata).setdefault(key_added or domain_key, {})
     record.update(refined=True, refine_neighbors=int(n_neighbors))
+
+
+def _largest_section(adata: AnnData, spatial: np.ndarray, section_key: str | None) -> np.ndarray:
+    """Coordinates of the section with the most spots: overlaid sections together are no lattice."""
+    if section_key is None:
+        return spatial
+    check_obs_key(adata, section_key, argument="section_key")
+    section = adata.obs[section_key]
+    return spatial[(section == section.value_counts().idxmax()).to_numpy()]
 
 
 def majority_codes(codes: np.ndarray, adjacency: csr_matrix, n_domains: int) -> np.ndarray:
@@ -86,5 +104,7 @@ def majority_codes(codes: np.ndarray, adjacency: csr_matrix, n_domains: int) -> 
     own = votes[np.arange(len(codes)), np.maximum(codes, 0)]
     changed = labelled & (own < half) & (votes.max(axis=1) > half)
     refined = np.where(changed, votes.argmax(axis=1), codes)
-    vanished = np.setdiff1d(np.unique(codes[rows]), refined[rows])
-    return np.where(np.isin(codes, vanished), codes, refined)
+    # giving one domain its spots back can take another's last ones, so look again
+    while len(vanished := np.setdiff1d(codes[rows], refined[rows])):
+        refined = np.where(np.isin(codes, vanished), codes, refined)
+    return refined
