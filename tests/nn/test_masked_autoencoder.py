@@ -147,7 +147,7 @@ def test_training_lowers_both_losses(graph, adjacency):
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(0)
     history = []
-    for _ in range(60):
+    for _ in range(40):
         optimiser.zero_grad()
         losses = network(smooth, graph, generator)
         (losses.feature + losses.edge).backward()
