@@ -1,0 +1,54 @@
+"""One small section and the models fitted on it, shared by the room's tests; tests copy before they change anything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from anndata import AnnData
+
+from histoweave.datasets import toy_section
+from histoweave.models import SpaMask, SpaMaskConfig
+
+SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5)
+CONFIGS = {
+    "pca": SMALL,
+    "pca, no factors": replace(SMALL, spatial_factors=False),
+    "hvg": replace(SMALL, features="hvg", n_genes=60),
+    "hvg, no factors": replace(SMALL, features="hvg", n_genes=60, spatial_factors=False),
+    "latent": replace(SMALL, embedding="latent"),
+    "published normalisation": replace(SMALL, target_sum=1e6, log=False, spatial_factors=False, embedding="latent"),
+    "use_rep": SMALL,
+    "use_rep, no factors": replace(SMALL, spatial_factors=False),
+    "radius": replace(SMALL, radius=180.0),
+}
+
+
+def make_section() -> AnnData:
+    """300 spots without ties among their distances, 120 genes, 8 columns of a made-up embedding."""
+    adata = toy_section(n_spots=300, n_genes=120, n_domains=4, seed=1)
+    rng = np.random.default_rng(0)
+    adata.obsm["spatial"] = adata.obsm["spatial"] + rng.uniform(-3, 3, (adata.n_obs, 2))
+    adata.obsm["X_own"] = rng.normal(size=(adata.n_obs, 8)) + adata.obs["domain_true"].cat.codes.to_numpy()[:, None]
+    return adata
+
+
+@pytest.fixture(scope="module")
+def section() -> AnnData:
+    return make_section()
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def fitted(request: pytest.FixtureRequest, section: AnnData) -> SpaMask:
+    """A trained model of every kind."""
+    use_rep = "X_own" if request.param.startswith("use_rep") else None
+    return SpaMask(CONFIGS[request.param]).fit(section, use_rep=use_rep, seed=3, progress=False)
+
+
+@pytest.fixture(scope="module")
+def pca_model(section: AnnData) -> SpaMask:
+    return SpaMask(SMALL).fit(section, seed=3, progress=False)
+
+
+@pytest.fixture(scope="module")
+def rep_model(section: AnnData) -> SpaMask:
+    return SpaMask(SMALL).fit(section, use_rep="X_own", seed=3, progress=False)
