@@ -54,7 +54,7 @@ def test_the_folder_holds_no_pickle(fitted, tmp_path):
 
 def test_an_existing_folder_is_refused_without_overwrite(pca_model, rep_model, tmp_path):
     pca_model.save(tmp_path / "model")
-    with pytest.raises(FileExistsError, match="already holds results.*overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"already holds results.*overwrite=True"):
         rep_model.save(tmp_path / "model")
     assert load(tmp_path / "model").genes == pca_model.genes
     rep_model.save(tmp_path / "model", overwrite=True)
@@ -106,7 +106,7 @@ def test_weights_of_another_model_do_not_fit(pca_model, rep_model, tmp_path):
 def test_a_pickle_in_the_arrays_is_refused(pca_model, tmp_path):
     pca_model.save(tmp_path / "model")
     np.savez(tmp_path / "model" / "arrays.npz", slope=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="is corrupted.*allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"is corrupted.*allow_pickle=False"):
         load(tmp_path / "model")
 
 

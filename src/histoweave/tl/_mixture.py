@@ -57,10 +57,12 @@ def fit_mixture(
         For the samples.
     """
     scores = _whitened_scores(embedding, n_components)
-    distinct, which = np.unique(scores, axis=0, return_inverse=True)
+    # rows that repeat differ by rounding once they are projected
+    _, first, which = np.unique(np.round(scores, 8), axis=0, return_index=True, return_inverse=True)
+    distinct = scores[first]
     if n_domains == 1 or len(distinct) < n_domains:
         labels = np.zeros(len(scores), int) if n_domains == 1 else which.reshape(-1)
-        return MixtureFit(labels, np.eye(max(len(distinct), n_domains))[labels], float("nan"))
+        return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"))
     ridge = 1e-6
     pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
     rng = np.random.default_rng(seed)
@@ -87,12 +89,13 @@ def _has_all(fit: MixtureFit, n_domains: int) -> bool:
 
 def _whitened_scores(embedding: np.ndarray, n_components: int) -> np.ndarray:
     """Principal components of unit variance; directions without variance are left out."""
-    k = min(n_components, embedding.shape[1], len(embedding) - 1)
-    scores = PCA(k, svd_solver="full").fit_transform(np.asarray(embedding, dtype=np.float64))
-    spread = scores.std(axis=0)
-    kept = spread > 1e-6 * spread.max(initial=0)
-    if not kept.any():
+    embedding = np.asarray(embedding, dtype=np.float64)
+    if (np.ptp(embedding, axis=0) <= 1e-7 * np.abs(embedding).max(axis=0)).all():  # constant but for rounding
         return np.zeros((len(embedding), 1))
+    k = min(n_components, embedding.shape[1], len(embedding) - 1)
+    scores = PCA(k, svd_solver="full").fit_transform(embedding)
+    spread = scores.std(axis=0)
+    kept = spread > 1e-6 * spread.max()
     return scores[:, kept] / spread[kept]
 
 

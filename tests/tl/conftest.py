@@ -1,0 +1,60 @@
+"""Embeddings with known clusters, and one section that went through the whole pipeline."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from histoweave.datasets import toy_section
+from histoweave.models import SpaMaskConfig
+from histoweave.tl import spatial_domains
+
+SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=50, max_epochs=10)
+
+
+@pytest.fixture(scope="session")
+def small_config() -> SpaMaskConfig:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def _result() -> AnnData:
+    adata = toy_section(n_spots=900, n_genes=300, n_domains=5, seed=0)
+    spatial_domains(adata, 5, config=SMALL, progress=False)
+    return adata
+
+
+@pytest.fixture
+def result(_result: AnnData) -> AnnData:
+    """A fresh copy of 900 toy spots with five domains found."""
+    return _result.copy()
+
+
+@pytest.fixture
+def shared_covariance() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Draw Gaussians that share one full covariance: ``(n, 3)`` points and their labels."""
+    return draw_shared_covariance
+
+
+def draw_shared_covariance(n: int = 600, apart: float = 8.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    covariance = np.array([[4.0, 1.8, 0.0], [1.8, 1.0, 0.0], [0.0, 0.0, 0.3]])
+    means = apart * np.array([[0, 0, 0], [0.2, 0.6, 0], [0, 0, 0.5], [-0.8, 0.6, 0.2]])
+    labels = rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])
+    return means[labels] + rng.multivariate_normal(np.zeros(3), covariance, n), labels
+
+
+@pytest.fixture
+def embedded() -> Callable[..., AnnData]:
+    """Put an embedding, and coordinates if given, into an AnnData."""
+
+    def make(embedding: np.ndarray, spatial: np.ndarray | None = None) -> AnnData:
+        adata = AnnData(obs=pd.DataFrame(index=[f"s{i}" for i in range(len(embedding))]))
+        adata.obsm["X_spamask"] = embedding
+        if spatial is not None:
+            adata.obsm["spatial"] = np.asarray(spatial, float)
+        return adata
+
+    return make
