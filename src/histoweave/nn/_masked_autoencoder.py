@@ -35,7 +35,8 @@ class MaskedGraphAutoencoder(nn.Module):
         Dropout of the edge scorer.
     hops
         (n_features,) int. Where given, the decoder adds to every feature averaged that many times over the graph, so
-        that the network starts at linear smoothing and learns what that misses. ``None``: the decoder alone, as published.
+        that the network starts at linear smoothing and learns what that misses. ``None``: the decoder alone, as
+        published.
     """
 
     hops: Tensor | None

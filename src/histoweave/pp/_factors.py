@@ -78,14 +78,25 @@ class SpatialFactors:
             Upper bound on the number of factors.
         seed
             For the shuffles.
+
+        Raises
+        ------
+        ValueError
+            The features are the same in all spots.
         """
         n_spots = len(features)
         features = np.asarray(features, dtype=np.float64)
+        if (features == features[0]).all():
+            raise ValueError(
+                f"The features are the same in all {n_spots:,} spots, so there is no pattern to find. Check what they "
+                "were made from."
+            )
         center = np.median(features, axis=0)
         length = float(np.median(np.linalg.norm(features - center, axis=1))) if equal_length else 0.0
         x = _of_length(features - center, length)
         spread = 1.4826 * np.median(np.abs(x), axis=0)
-        limit = np.where(spread > 0, outlier_sd * spread, np.inf)
+        limit = np.full(len(center), np.inf)
+        limit[spread > 0] = outlier_sd * spread[spread > 0]
         x = np.clip(x, -limit, limit)
         offset = x.mean(axis=0)
         everything = x - offset
@@ -147,7 +158,7 @@ def choose_hops(factors: np.ndarray, adjacency: csr_matrix, *, max_hops: int = 1
     """Choose for every factor how often to average it over the graph, without labels.
 
     Signal changes smoothly over the tissue and noise does not, so the covariance of spots one and two hops apart, drawn
-    out to distance zero, is the variance of the signal; the rest of the variance is noise (the nugget of the variogram).
+    out to distance zero, is the variance of the signal; the rest of it is noise (the nugget of the variogram).
     For each number ``t`` of averagings with ``S = D^-1 (A + I)`` the squared error against the signal is estimated
     without bias by ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant); the smallest wins. Thin
     structure loses signal with the first averaging and gets none; broad structure under much noise gets several.
