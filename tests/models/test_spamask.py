@@ -222,6 +222,8 @@ def test_training_stops_by_itself_and_is_bounded(section):
     assert facts["n_epochs"] < 400
     last = facts["history"]["embedding_change"].iloc[-1]
     assert last < 0.02
+    by_default = replace(SMALL, max_epochs=2000, tolerance=SpaMaskConfig().tolerance)
+    assert SpaMask(by_default).fit(section, progress=False).training_facts["stopped"] == "converged"
     bounded = SpaMask(replace(config, tolerance=0.0, max_epochs=7)).fit(section, progress=False).training_facts
     assert (bounded["stopped"], bounded["n_epochs"]) == ("max_epochs", 7)
     assert list(bounded["history"]["epoch"]) == [1, 2, 3, 4, 5, 6, 7]

@@ -114,7 +114,7 @@ def test_bad_input(embedded, cluster):
         cluster(adata, 0)
     with pytest.raises(ValueError, match="n_domains is 9, but there are only 8 spots"):
         cluster(adata, 9)
-    with pytest.raises(TypeError, match="n_domains must be a whole number, got 2.5"):
+    with pytest.raises(TypeError, match=r"n_domains must be a whole number, got 2\.5"):
         cluster(adata, 2.5)
     with pytest.raises(KeyError, match=r"'X_no' is not in adata.obsm \(found: 'X_spamask'\).*use_rep="):
         cluster(adata, 2, use_rep="X_no")

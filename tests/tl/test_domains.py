@@ -1,0 +1,231 @@
+"""Domains in one call: what is written, that it finds the toy tissue's domains, and that others can work with it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy.sparse import csr_matrix
+from sklearn.metrics import adjusted_rand_score
+
+from histoweave.datasets import toy_section
+from histoweave.io import read_h5ad, write_h5ad
+from histoweave.models import SpaMask
+from histoweave.tl import cluster_kmeans, spatial_domains
+
+
+@pytest.fixture
+def small():
+    return toy_section(n_spots=200, n_genes=80, n_domains=3, seed=2)
+
+
+def log1p_cp10k(adata):
+    counts = adata.X.toarray().astype(float)
+    return csr_matrix(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+# what is found
+
+
+def test_domains_of_the_toy_tissue_are_found(result):
+    """Well above what expression alone gives: principal components and k-means."""
+    alone = result.copy()
+    sc.pp.normalize_total(alone)
+    sc.pp.log1p(alone)
+    sc.pp.pca(alone, n_comps=30)
+    cluster_kmeans(alone, 5, use_rep="X_pca")
+    truth = result.obs["domain_true"]
+    found, baseline = (adjusted_rand_score(truth, adata.obs["domain"]) for adata in (result, alone))
+    assert found > 0.6
+    assert found > baseline + 0.12
+
+
+def test_denoised_expression_tells_domains_apart_better(result):
+    """Marker genes: share of the variance that lies between the true domains."""
+    raw = pd.DataFrame(log1p_cp10k(result).toarray(), result.obs_names, result.var_names)
+    denoised = result.obsm["denoised"]
+    truth = result.obs["domain_true"]
+    markers = [gene for gene in denoised.columns if result.var.loc[gene, "marker_of"]]
+
+    def between(table):
+        means = table[markers].groupby(truth, observed=True).transform("mean")
+        return (means.var() / table[markers].var()).median()
+
+    assert between(denoised) > 2 * between(raw)
+
+
+# what is written
+
+
+def test_what_is_written(result, small_config):
+    domains = result.obs["domain"]
+    assert list(domains.cat.categories) == ["1", "2", "3", "4", "5"]
+    assert domains.notna().all()
+    assert domains.nunique() == 5
+    assert result.obs["domain_confidence"].between(0, 1).all()
+    assert result.obsm["X_spamask"].dtype == np.float32
+    denoised = result.obsm["denoised"]
+    assert denoised.index.equals(result.obs_names)
+    assert set(denoised.columns) <= set(result.var_names)
+    for key in ("spatial_connectivities", "spatial_distances"):
+        assert (result.obsp[key] != result.obsp[key].T).nnz == 0
+        assert result.obsp[key].diagonal().sum() == 0
+    ours = result.uns["histoweave"]
+    assert ours["scale"] == {"X": "counts", "denoised": "log1p_cp10k"}
+    assert ours["domain"]["n_domains"] == 5
+    assert ours["domain"]["refined"] is True
+    facts = ours["spamask"]
+    assert facts["seed"] == 0
+    assert facts["config"]["n_hidden"] == small_config.n_hidden
+    assert facts["n_epochs"] == len(facts["history"])
+    assert facts["stopped"] in ("converged", "max_epochs")
+    assert {"epoch", "loss", "feature_loss", "edge_loss", "embedding_change"} <= set(facts["history"])
+
+
+def test_domains_are_named_from_top_to_bottom(result):
+    height = pd.Series(result.obsm["spatial"][:, 1]).groupby(result.obs["domain"].to_numpy()).mean()
+    assert height.sort_values().index.tolist() == ["1", "2", "3", "4", "5"]
+
+
+def test_names_follow_the_spatial_key(small, small_config):
+    small.obsm["xy"] = small.obsm.pop("spatial")[:, ::-1].copy()
+    spatial_domains(small, 3, spatial_key="xy", config=small_config, denoise=False, progress=False)
+    height = pd.Series(small.obsm["xy"][:, 1]).groupby(small.obs["domain"].to_numpy()).mean()
+    assert height.is_monotonic_increasing
+    assert small.uns["spatial_neighbors"]["params"]["spatial_key"] == "xy"
+
+
+def test_input_stays_as_it_was(small, small_config):
+    before = small.copy()
+    spatial_domains(small, 3, config=small_config, progress=False)
+    assert (small.X != before.X).nnz == 0
+    assert small.obs_names.equals(before.obs_names)
+    assert small.var_names.equals(before.var_names)
+    pd.testing.assert_frame_equal(small.obs[before.obs.columns], before.obs)
+    assert (small.obsm["spatial"] == before.obsm["spatial"]).all()
+
+
+def test_copy_leaves_the_section_alone(small, small_config):
+    copied = spatial_domains(small, 3, config=small_config, progress=False, copy=True)
+    assert "domain" in copied.obs
+    assert list(small.obs) == ["domain_true"]
+    assert set(small.obsm) == {"spatial"}
+    assert not small.obsp
+    assert set(small.uns["histoweave"]) == {"scale", "coordinates"}
+    assert small.uns["histoweave"]["scale"] == {"X": "counts"}
+
+
+def test_same_seed_identical(small, small_config):
+    first, second = (spatial_domains(small, 3, config=small_config, progress=False, seed=5, copy=True) for _ in "ab")
+    assert (first.obsm["X_spamask"] == second.obsm["X_spamask"]).all()
+    pd.testing.assert_frame_equal(first.obs, second.obs, check_exact=True)
+    pd.testing.assert_frame_equal(first.obsm["denoised"], second.obsm["denoised"], check_exact=True)
+
+
+def test_keys_can_be_chosen(small, small_config):
+    spatial_domains(small, 3, config=small_config, key_added="region", embedding_key="X_mine", progress=False)
+    assert {"region", "region_confidence"} <= set(small.obs)
+    assert "X_mine" in small.obsm
+    assert "X_spamask" not in small.obsm
+    assert small.uns["histoweave"]["region"]["use_rep"] == "X_mine"
+
+
+def test_without_refinement(small, small_config):
+    plain = spatial_domains(small, 3, config=small_config, refine=False, progress=False, copy=True)
+    assert plain.uns["histoweave"]["domain"]["refined"] is False
+    model = SpaMask(small_config).fit(small, progress=False)
+    assert (model.embed(small) == plain.obsm["X_spamask"]).all()
+
+
+def test_some_genes_or_none_are_denoised(small, small_config):
+    everything = spatial_domains(small, 3, config=small_config, progress=False, copy=True).obsm["denoised"]
+    chosen = list(everything.columns[[7, 2]])
+    some = spatial_domains(small, 3, config=small_config, denoise=chosen, progress=False, copy=True).obsm["denoised"]
+    assert list(some.columns) == chosen
+    pd.testing.assert_frame_equal(some, everything[chosen], rtol=1e-5)
+    none = spatial_domains(small, 3, config=small_config, denoise=False, progress=False, copy=True)
+    assert "denoised" not in none.obsm
+    assert none.uns["histoweave"]["scale"] == {"X": "counts"}
+
+
+def test_names_of_genes_are_checked_before_training(small, small_config):
+    with pytest.raises(KeyError, match=r"'GHOST' of denoise= is not in adata\.var_names"):
+        spatial_domains(small, 3, config=small_config, denoise=["GHOST"], progress=False)
+    with pytest.raises(TypeError, match="denoise must be True, False or a list of genes, got the text 'CD3'"):
+        spatial_domains(small, 3, config=small_config, denoise="CD3", progress=False)
+    small.obsm["X_own"] = np.zeros((small.n_obs, 3))
+    with pytest.raises(ValueError, match="use_rep='X_own' replaces the genes, so nothing can be denoised"):
+        spatial_domains(small, 3, use_rep="X_own", denoise=[small.var_names[0]], progress=False)
+    assert set(small.obsm) == {"spatial", "X_own"}
+
+
+def test_an_embedding_replaces_the_genes(small, small_config):
+    rng = np.random.default_rng(0)
+    truth = small.obs["domain_true"].cat.codes.to_numpy()
+    small.obsm["X_own"] = rng.normal(size=(small.n_obs, 6)) + 3 * np.eye(6)[truth]
+    small.X = None
+    spatial_domains(small, 3, use_rep="X_own", config=small_config, progress=False)
+    assert adjusted_rand_score(truth, small.obs["domain"]) > 0.5
+    assert "denoised" not in small.obsm
+    assert small.uns["histoweave"]["spamask"]["n_genes"] == 0
+
+
+def test_declared_log_expression_and_layers(small, small_config):
+    from_counts = spatial_domains(small, 3, config=small_config, progress=False, copy=True)
+    logged = small.copy()
+    logged.X = log1p_cp10k(small)
+    logged.uns["histoweave"]["scale"] = {"X": "log1p_cp10k"}
+    spatial_domains(logged, 3, config=small_config, progress=False)
+    assert adjusted_rand_score(from_counts.obs["domain"], logged.obs["domain"]) > 0.8
+    layered = small.copy()
+    layered.layers["mine"] = small.X.copy()
+    layered.X = log1p_cp10k(small)
+    spatial_domains(layered, 3, layer="mine", config=small_config, progress=False)
+    assert (layered.obs["domain"] == from_counts.obs["domain"]).all()
+    counted = small.copy()
+    counted.layers["counts"] = small.X.copy()
+    counted.X = log1p_cp10k(small)
+    spatial_domains(counted, 3, config=small_config, progress=False)  # layers["counts"] goes before X
+    assert (counted.obs["domain"] == from_counts.obs["domain"]).all()
+
+
+def test_several_sections_have_their_own_graph(small_config):
+    two = toy_section(n_spots=150, n_genes=80, n_domains=3, n_sections=2, seed=0)
+    spatial_domains(two, 3, section_key="section", config=small_config, progress=False)
+    section = two.obs["section"].to_numpy()
+    rows, columns = two.obsp["spatial_connectivities"].nonzero()
+    assert (section[rows] == section[columns]).all()
+    assert two.obs["domain"].nunique() == 3
+
+
+# what others do with it
+
+
+def test_it_survives_h5ad(result, tmp_path):
+    write_h5ad(result, tmp_path / "result.h5ad")
+    read = read_h5ad(tmp_path / "result.h5ad")
+    pd.testing.assert_frame_equal(read.obs[list(result.obs)], result.obs)
+    assert (read.obsm["X_spamask"] == result.obsm["X_spamask"]).all()
+    pd.testing.assert_frame_equal(read.obsm["denoised"], result.obsm["denoised"])
+    assert (read.obsp["spatial_connectivities"] != result.obsp["spatial_connectivities"]).nnz == 0
+    ours, theirs = result.uns["histoweave"], read.uns["histoweave"]
+    history = theirs["spamask"]["history"].reset_index(drop=True)
+    expected = ours["spamask"]["history"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(history, expected, check_dtype=False, check_index_type=False)
+    assert theirs["spamask"]["config"] == ours["spamask"]["config"]
+    assert theirs["domain"] == ours["domain"]
+    assert theirs["scale"] == ours["scale"]
+
+
+def test_scanpy_runs_leiden_on_the_graph(result):
+    pytest.importorskip("igraph")
+    sc.tl.leiden(result, neighbors_key="spatial_neighbors", flavor="igraph", n_iterations=2)
+    assert result.obs["leiden"].nunique() > 1
+
+
+def test_squidpy_runs_neighbourhood_enrichment(result):
+    """Spots of a domain lie together, which squidpy sees in the graph that we wrote."""
+    squidpy = pytest.importorskip("squidpy")
+    squidpy.gr.nhood_enrichment(result, cluster_key="domain", n_perms=20, seed=0, show_progress_bar=False)
+    z = result.uns["domain_nhood_enrichment"]["zscore"]
+    assert z.shape == (5, 5)
+    assert (np.diag(z) > 3).all()
