@@ -19,8 +19,8 @@ def planted() -> AnnData:
     domain = np.repeat(["1", "2", "3"], 30)
     counts[:, 4] = np.where(domain == "2", rng.poisson(15, 90) + 1, 0)
     counts[:3, 4] = 2  # three spots of domain 1 hold a little
-    adata = AnnData(csr_matrix(counts.astype(np.float32)), obs=pd.DataFrame({"domain": pd.Categorical(domain)}))
-    adata.obs_names = [f"s{i}" for i in range(90)]
+    obs = pd.DataFrame({"domain": pd.Categorical(domain)}, index=[f"s{i}" for i in range(90)])
+    adata = AnnData(csr_matrix(counts.astype(np.float32)), obs=obs)
     adata.var_names = [f"ENSG{i}" for i in range(11)]
     adata.var["gene_symbol"] = [f"SYM{i}" for i in range(10)] + [np.nan]
     return adata

@@ -219,7 +219,7 @@ def test_it_survives_h5ad(result, tmp_path):
 def test_scanpy_runs_leiden_on_the_graph(result):
     pytest.importorskip("igraph")
     sc.tl.leiden(result, neighbors_key="spatial_neighbors", flavor="igraph", n_iterations=2)
-    assert result.obs["leiden"].nunique() > 1
+    assert len(result.obs["leiden"].cat.categories) > 1
 
 
 def test_squidpy_runs_neighbourhood_enrichment(result):

@@ -43,7 +43,6 @@ class SpaMaskInputs:
         *,
         layer: str | None,
         use_rep: str | None,
-        seed: int,
     ) -> tuple["SpaMaskInputs", np.ndarray]:
         """Fit on a section; returns the fitted steps and the network's input, ``(n_spots, n_inputs)`` float32."""
         genes = None
@@ -60,7 +59,12 @@ class SpaMaskInputs:
                 clip=config.clip,
                 min_spots=config.min_spots,
                 min_counts=config.min_counts,
-                seed=seed,
+            )
+        if np.ptp(features, axis=0).max() <= 1e-6 * np.abs(features).max():  # equal but for rounding
+            where = "expression" if use_rep is None else f"values in obsm[{use_rep!r}]"
+            raise ValueError(
+                f"All {len(features):,} spots have the same {where}, so no domain can be told from another. "
+                "Check which matrix was read."
             )
         factors = None
         if config.spatial_factors:
@@ -70,7 +74,6 @@ class SpaMaskInputs:
                 outlier_sd=config.outlier_sd,
                 equal_length=config.equal_length,
                 max_factors=config.max_factors,
-                seed=seed,
             )
         fitted = cls(genes, use_rep, factors, features.shape[1])
         return fitted, fitted._to_input(features)
