@@ -96,7 +96,7 @@ class SpaMask:
         section_key
             Column of ``obs`` that tells sections apart; spots of two sections are never neighbours.
         seed
-            Of the initial weights, the masks and the negatives.
+            Of the initial weights, the masks and the negatives; features do not depend on it.
         device
             ``"auto"`` takes a GPU when there is one.
         progress
@@ -120,7 +120,7 @@ class SpaMask:
         started = time.perf_counter()
         torch_device = resolve_device(device)
         adjacency = self._adjacency(adata, spatial_key, section_key)
-        inputs, values = SpaMaskInputs.fit(adata, adjacency, self.config, layer=layer, use_rep=use_rep, seed=seed)
+        inputs, values = SpaMaskInputs.fit(adata, adjacency, self.config, layer=layer, use_rep=use_rep)
         x = torch.from_numpy(values).to(torch_device)
         graph = UndirectedGraph(adjacency, device=torch_device)
         network = _build_network(self.config, inputs, seed).to(torch_device)

@@ -102,6 +102,7 @@ class MaskedGraphAutoencoder(nn.Module):
         hidden = torch.relu(widen(z[pairs[:, 0]] * z[pairs[:, 1]]))  # (n_pairs, 2 * n_latent)
         if self.training and self.scorer_dropout > 0:
             # nn.Dropout draws from the global random state; a seed would then not fix the result
-            kept = torch.rand(hidden.shape, generator=generator) >= self.scorer_dropout
-            hidden = hidden * kept.to(hidden.device) / (1 - self.scorer_dropout)
+            share = 1 - self.scorer_dropout
+            kept = torch.empty(hidden.shape).bernoulli_(share, generator=generator)
+            hidden = hidden * kept.div_(share).to(hidden)
         return score(hidden).squeeze(1)

@@ -60,7 +60,7 @@ class SpatialFactors:
     ) -> "SpatialFactors":
         """Find the factors that agree between neighbours more than chance allows.
 
-        Chance is the largest Moran's I of any direction after the spots were shuffled (mean of three shuffles).
+        Chance is the largest Moran's I of any direction after the spots were shuffled (mean of ten shuffles).
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class SpatialFactors:
         chance = np.mean(
             [
                 eigh(_neighbour_covariance(x[rng.permutation(n_spots)], adjacency), covariance, eigvals_only=True)[-1]
-                for _ in range(3)
+                for _ in range(10)
             ]
         )
         n_factors = int(np.clip((moran > chance).sum(), min(2, len(moran)), max_factors))

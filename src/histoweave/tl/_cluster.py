@@ -23,7 +23,7 @@ def cluster_mixture(
     *,
     use_rep: str = Keys.EMBEDDING,
     n_components: int = 15,
-    n_starts: int = 12,
+    n_starts: int = 30,
     key_added: str = Keys.DOMAIN,
     seed: int = 0,
 ) -> None:

@@ -34,7 +34,7 @@ class MixtureFit:
 
 
 def fit_mixture(
-    embedding: np.ndarray, n_domains: int, *, n_components: int = 15, n_starts: int = 12, seed: int = 0
+    embedding: np.ndarray, n_domains: int, *, n_components: int = 15, n_starts: int = 30, seed: int = 0
 ) -> MixtureFit:
     """Fit Gaussians that share one full covariance, and keep the most likely of several starts.
 

@@ -1,0 +1,146 @@
+"""One training step of SpaMask at its published sizes: our CSR message passing beside PyTorch Geometric.
+
+    pip install torch_geometric
+    HISTOWEAVE_DATA=... python benchmarks/step_time.py
+
+The same network and losses (200 features, 512, 256; both branches, backward pass, clipping, Adam) on the 12-nearest-
+neighbour graph of 151673, same threads, interleaved; the median of each and their ratio are printed. PyG runs
+``GCNConv`` on ``edge_index``: normalisation cached for the full graph, computed anew for the graph with hidden edges,
+as any implementation has to. A second row gives PyG a torch CSR adjacency with the normalised weights.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GCNConv
+
+from histoweave.gr import knn_adjacency
+from histoweave.nn import (
+    MaskedGraphAutoencoder,
+    UndirectedGraph,
+    draw_mask,
+    edge_contrast,
+    scaled_cosine_error,
+)
+
+N_FEATURES, N_HIDDEN, N_LATENT = 200, 512, 256
+EDGE_WEIGHT = 2.0
+
+
+class CachedGCNConv(GCNConv):
+    """GCNConv that takes weights where they are given (the cached full graph) and normalises where they are not."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        self.normalize = edge_weight is None
+        return super().forward(x, edge_index, edge_weight)
+
+
+class PygSpaMask(nn.Module):
+    """The same network written with PyTorch Geometric.
+
+    ``as_csr``: hand every layer a torch CSR adjacency with normalised weights in place of ``edge_index``.
+    """
+
+    def __init__(self, *, as_csr: bool) -> None:
+        super().__init__()
+        self.as_csr = as_csr
+        plain = {"normalize": False, "add_self_loops": False} if as_csr else {}
+        layer = GCNConv if as_csr else CachedGCNConv
+        self.first, self.second = layer(N_FEATURES, N_HIDDEN, **plain), layer(N_HIDDEN, N_LATENT, **plain)
+        self.decoder = layer(N_LATENT, N_FEATURES, **plain)
+        self.norms = nn.ModuleList([nn.BatchNorm1d(N_HIDDEN), nn.BatchNorm1d(N_LATENT)])
+        self.activation = nn.PReLU()
+        self.bridge = nn.Linear(N_LATENT, N_LATENT, bias=False)
+        self.token = nn.Parameter(torch.zeros(N_FEATURES))
+        self.scorer = nn.Sequential(nn.Linear(N_LATENT, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 1))
+
+    def encode(self, x: Tensor, graph: tuple) -> Tensor:
+        for layer, norm in zip((self.first, self.second), self.norms, strict=True):
+            x = self.activation(norm(layer(x, *graph)))
+        return x
+
+    def forward(self, x: Tensor, graph: UndirectedGraph, full: tuple, generator: torch.Generator) -> Tensor:
+        masked = draw_mask(len(x), 0.3, generator)
+        z = self.bridge(self.encode(torch.where(masked[:, None], self.token, x), full))
+        x_hat = self.decoder(z.masked_fill(masked[:, None], 0.0), *full)
+        hidden = draw_mask(graph.n_edges, 0.4, generator)
+        shown = (graph.without(hidden).matrix,) if self.as_csr else (both_ways(graph.edges[~hidden]),)
+        z = self.encode(x, shown)
+        positive = graph.edges[hidden]
+        negative = graph.sample_non_edges(len(positive), generator)
+        scores = [self.scorer(z[pairs[:, 0]] * z[pairs[:, 1]]).squeeze(1) for pairs in (positive, negative)]
+        return scaled_cosine_error(x[masked], x_hat[masked]) + EDGE_WEIGHT * edge_contrast(*scores)
+
+
+def both_ways(edges: Tensor) -> Tensor:
+    return torch.cat([edges, edges.flip(1)]).T.contiguous()
+
+
+def cached_normalisation(graph: UndirectedGraph) -> tuple[Tensor, Tensor]:
+    """Edge index and GCN weights of the full graph, self loops included: what GCNConv would cache."""
+    coo = graph.propagation.matrix.to_sparse_coo().coalesce()
+    return coo.indices(), coo.values()
+
+
+def stepper(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=2e-4)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    section = ad.read_h5ad(Path(os.environ["HISTOWEAVE_DATA"]) / "dlpfc/151673.h5ad", backed="r")
+    graph = UndirectedGraph(knn_adjacency(section.obsm["spatial"].astype(float), 12))
+    x = torch.randn(graph.n_spots, N_FEATURES, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+
+    ours = MaskedGraphAutoencoder(N_FEATURES, N_HIDDEN, N_LATENT)
+
+    def our_loss() -> Tensor:
+        losses = ours(x, graph, generator)
+        return losses.feature + EDGE_WEIGHT * losses.edge
+
+    on_edges = PygSpaMask(as_csr=False)
+    full = cached_normalisation(graph)
+    on_csr = PygSpaMask(as_csr=True)
+    steps = {
+        "histoweave": stepper(ours, our_loss),
+        "PyG edge_index": stepper(on_edges, lambda: on_edges(x, graph, full, generator)),
+        "PyG torch CSR": stepper(on_csr, lambda: on_csr(x, graph, (graph.propagation.matrix,), generator)),
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(arguments.steps + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if repeat:  # the first of each warms up
+                times[name].append(time.perf_counter() - start)
+    base = statistics.median(times["histoweave"])
+    print(
+        f"{graph.n_spots:,} spots, {graph.n_edges:,} edges, {arguments.threads} threads, {arguments.steps} steps each"
+    )
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"{name:16s} {1e3 * median:8.1f} ms   ours takes {base / median:.2f} of it")
+
+
+if __name__ == "__main__":
+    main()
