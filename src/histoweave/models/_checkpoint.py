@@ -1,5 +1,6 @@
 """A model as a folder: weights, settings, arrays and provenance; no pickle is written or read."""
 
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from anndata import AnnData
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -102,3 +104,14 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         raise ValueError(
             f"The model folder {folder} is corrupted ({error}). Save the model again with .save()."
         ) from error
+
+
+def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
+    """Return the SHA-256 of what a network was trained on: names of spots and genes, coordinates, inputs.
+
+    It tells whether two models saw the same data; it does not reveal the data.
+    """
+    hashed = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
+    for values in (np.asarray(adata.obsm[spatial_key], dtype=np.float64), inputs):
+        hashed.update(np.ascontiguousarray(values).tobytes())
+    return hashed.hexdigest()

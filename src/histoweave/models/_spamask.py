@@ -35,7 +35,7 @@ from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave._runtime import logger, progress_bar, resolve_device, torch_generator
 from histoweave.gr import knn_graph, radius_graph
-from histoweave.models._checkpoint import Checkpoint, write_checkpoint
+from histoweave.models._checkpoint import Checkpoint, digest, write_checkpoint
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_inputs import SpaMaskInputs
 from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph
@@ -138,6 +138,8 @@ class SpaMask:
         self._fitted = _Fitted(network, inputs, slope, intercept, layer, spatial_key, section_key)
         self.training_facts = {
             "seed": seed,
+            "sections": sorted(adata.obs[section_key].astype(str).unique()) if section_key else [],
+            "digest": digest(adata, values, spatial_key),
             "n_spots": adata.n_obs,
             "n_inputs": values.shape[1],
             "n_epochs": history.n_epochs,
@@ -162,7 +164,7 @@ class SpaMask:
         ValueError
             Modelled genes are missing.
         """
-        return self._run(adata, self.config.embedding)
+        return self._run(adata, self.config.embedding)[0]
 
     def denoise(self, adata: AnnData, genes: list[str] | None = None) -> pd.DataFrame:
         """Return denoised expression, log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
@@ -184,8 +186,9 @@ class SpaMask:
             A gene was not modelled.
         """
         fitted = self._trained()
-        inputs = self._run(adata, "reconstruction") * fitted.slope + fitted.intercept
-        values = fitted.inputs.inverse(inputs, fitted.inputs.row_scale(adata, fitted.layer), genes)
+        reconstruction, row_scale = self._run(adata, "reconstruction")
+        inputs = reconstruction * fitted.slope + fitted.intercept
+        values = fitted.inputs.inverse(inputs, row_scale, genes)
         return pd.DataFrame(values, index=adata.obs_names, columns=self.genes if genes is None else list(genes))
 
     @property
@@ -243,13 +246,16 @@ class SpaMask:
             raise RuntimeError("This SpaMask is not trained. Call .fit(adata), or histoweave.models.load(folder).")
         return self._fitted
 
-    def _run(self, adata: AnnData, output: str) -> np.ndarray:
+    def _run(self, adata: AnnData, output: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return an output of the network for a section, and the length of its rows of features."""
         check_adata(adata)
         fitted = self._trained()
         device = next(fitted.network.parameters()).device
         adjacency = self._adjacency(adata, fitted.spatial_key, fitted.section_key)
-        x = torch.from_numpy(fitted.inputs.transform(adata, fitted.layer)).to(device)
-        return _outputs(fitted.network, x, UndirectedGraph(adjacency, device=device), output).cpu().numpy()
+        values, row_scale = fitted.inputs.transform(adata, fitted.layer)
+        x = torch.from_numpy(values).to(device)
+        output_values = _outputs(fitted.network, x, UndirectedGraph(adjacency, device=device), output)
+        return output_values.cpu().numpy(), row_scale
 
     def _adjacency(self, adata: AnnData, spatial_key: str, section_key: str | None) -> csr_matrix:
         """Return the graph the config asks for, built beside ``adata``, which stays as it is."""

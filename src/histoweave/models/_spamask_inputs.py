@@ -78,13 +78,14 @@ class SpaMaskInputs:
         fitted = cls(genes, use_rep, factors, features.shape[1])
         return fitted, fitted._to_input(features)
 
-    def transform(self, adata: AnnData, layer: str | None = None) -> np.ndarray:
-        """Return the network's input for a section, ``(n_spots, n_inputs)`` float32."""
-        return self._to_input(self._features(adata, layer))
+    def transform(self, adata: AnnData, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the network's input for a section, ``(n_spots, n_inputs)`` float32, and the length of its rows.
 
-    def row_scale(self, adata: AnnData, layer: str | None = None) -> np.ndarray:
-        """Return what :meth:`inverse` needs to give every spot its own length back, ``(n_spots,)``."""
-        return np.ones(adata.n_obs) if self.factors is None else self.factors.row_scale(self._features(adata, layer))
+        The lengths, ``(n_spots,)``, are what :meth:`inverse` needs to give every spot its own back.
+        """
+        features = self._features(adata, layer)
+        lengths = np.ones(adata.n_obs) if self.factors is None else self.factors.row_scale(features)
+        return self._to_input(features), lengths
 
     def _features(self, adata: AnnData, layer: str | None) -> np.ndarray:
         if self.genes is None:
