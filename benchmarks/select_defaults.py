@@ -12,6 +12,7 @@ of domains is the one used in the benchmark. The mean over sections and two draw
 """
 
 import argparse
+import json
 import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -140,8 +141,16 @@ def main() -> None:
     table["section"] = table["section"].map(lambda file: Path(file).stem)
     wide = table.pivot_table(index="setting", columns="section", values="score").assign(mean=lambda t: t.mean(axis=1))
     wide = wide.sort_values("mean", ascending=False)
-    wide.round(5).to_csv(arguments.out)
     print(wide.round(4).to_string())
+    write_table(wide, arguments.out)
+
+
+def write_table(scores: pd.DataFrame, path: Path) -> None:
+    """Write the scores, each row with the whole configuration it stands for."""
+    from histoweave.models import SpaMaskConfig
+
+    configs = [json.dumps(replace(SpaMaskConfig(), **settings()[name]).to_dict()) for name in scores.index]
+    scores.round(5).assign(config=configs).to_csv(path)
 
 
 if __name__ == "__main__":
