@@ -16,7 +16,7 @@ import json
 import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import anndata as ad
@@ -41,41 +41,18 @@ SECTIONS = {  # file: number of domains
     "her2st/F1.h5ad": 3,
 }
 LABELS = ["layer_guess", "layer", "label", "cell_type"]
-NETWORK = {  # what the published settings change after the features
-    "spatial_factors",
-    "n_neighbors",
-    "n_hidden",
-    "n_latent",
-    "embedding",
-    "n_components",
-    "max_epochs",
-    "tolerance",
-}
 
 
 def settings() -> dict[str, dict]:
-    """One change at a time around the defaults; the published network on the same log-normalised features; none."""
-    from histoweave.models import SpaMaskConfig
-
+    """One change at a time around the defaults."""
     return {
         "default": {},
-        "published": {name: value for name, value in asdict(SpaMaskConfig.published()).items() if name in NETWORK},
         "no network": {"max_epochs": 1, "edge_weight": 0.0},
-        "no edge contrast": {"edge_weight": 0.0},
-        "latent embedding": {"embedding": "latent"},
         "12 neighbours": {"n_neighbors": 12},
         "own length": {"equal_length": False},
         "outliers at 3 sd": {"outlier_sd": 3.0},
-        "own length, outliers at 3 sd": {"equal_length": False, "outlier_sd": 3.0},
-        "512-256": {"n_hidden": 512, "n_latent": 256},
-        "256-128": {"n_hidden": 256, "n_latent": 128},
-        "8 components": {"n_components": 8},
-        "15 components": {"n_components": 15},
-        "tolerance .02": {"tolerance": 0.02},
+        "tolerance .0001": {"tolerance": 0.0001},
         "tolerance .002": {"tolerance": 0.002},
-        "half the spots masked": {"mask_rate": 0.5},
-        "alpha 1": {"alpha": 1.0},
-        "learning rate .003": {"learning_rate": 0.003},
     }
 
 
