@@ -58,7 +58,7 @@ class SpaMaskConfig:
     max_grad_norm: float = 5.0
     max_epochs: int = 100
     check_every: int = 5  # epochs between two looks at the embedding
-    tolerance: float = 0.0005  # largest change (1 - linear CKA) that counts as none; 0 never stops early
+    tolerance: float = 0.0001  # largest change (1 - linear CKA) that counts as none; 0 never stops early
 
     def __post_init__(self) -> None:
         for field in fields(self):
