@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from histoweave.nn._gcn import GCNEncoder, GCNLayer
 from histoweave.nn._graph import UndirectedGraph
@@ -99,7 +100,9 @@ class MaskedGraphAutoencoder(nn.Module):
     def _score(self, z: Tensor, pairs: Tensor, generator: torch.Generator) -> Tensor:
         """Logit that a pair is an edge, (n_pairs,)."""
         widen, score = self.scorer
-        hidden = torch.relu(widen(z[pairs[:, 0]] * z[pairs[:, 1]]))  # (n_pairs, 2 * n_latent)
+        # not z[pairs]: its backward pass adds up in whichever order threads arrive, and a seed would not fix the result
+        ends = functional.embedding(pairs, z)  # (n_pairs, 2, n_latent)
+        hidden = torch.relu(widen(ends[:, 0] * ends[:, 1]))  # (n_pairs, 2 * n_latent)
         if self.training and self.scorer_dropout > 0:
             # nn.Dropout draws from the global random state; a seed would then not fix the result
             share = 1 - self.scorer_dropout
