@@ -310,7 +310,7 @@ def test_an_embedding_with_nan(section):
 
 def test_same_seed_is_the_same_bit_for_bit_with_many_pairs_and_threads():
     # 2,000 spots: enough pairs that a gather whose backward pass is not ordered differs from run to run
-    section = hw.datasets.toy_section(n_spots=2000, n_genes=100, seed=0)
+    section = toy_section(n_spots=2000, n_genes=100, seed=0)
     config = SpaMaskConfig(n_hidden=64, n_latent=64, max_epochs=8, tolerance=0.0)
     embeddings = [SpaMask(config).fit(section, seed=3, progress=False).embed(section) for _ in range(3)]
     for other in embeddings[1:]:
