@@ -7,7 +7,6 @@ class Keys:
     # read
     SPATIAL = "spatial"  # obsm: spot centres (x, y)
     SECTION = "section"  # obs: which tissue slice
-    PATIENT = "patient"  # obs: donor
     LIBRARY = "library_id"  # obs: squidpy's word for section
     COUNTS = "counts"  # layers: raw counts, where X holds something else
 
