@@ -1,8 +1,9 @@
-"""Sparse spatial graphs: which spots are neighbours. Always CSR, symmetric, without self loops."""
+"""Sparse graphs: which spots are neighbours, in a section and across sections. Always CSR, symmetric, without self loops."""
 
 from histoweave.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoweave.gr._lattice import lattice_neighbors
 from histoweave.gr._neighbors import grid_graph, knn_graph, radius_graph
+from histoweave.gr._sections import mutual_nearest_links, stack_links, union_links
 
 __all__ = [
     "grid_adjacency",
@@ -10,6 +11,9 @@ __all__ = [
     "knn_adjacency",
     "knn_graph",
     "lattice_neighbors",
+    "mutual_nearest_links",
     "radius_adjacency",
     "radius_graph",
+    "stack_links",
+    "union_links",
 ]
