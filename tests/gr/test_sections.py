@@ -112,9 +112,7 @@ def test_a_spot_without_direction_gets_no_link():
     assert (np.diff(graph.indptr)[5:] > 0).all()
 
 
-@pytest.mark.parametrize(
-    "link", [lambda x, s: stack_links(x, s, ["s0", "s1", "s2"], 2), lambda x, s: mutual_nearest_links(x, s, 2)]
-)
+@pytest.mark.parametrize("link", [in_stack, mutual_nearest_links])
 def test_reordering_spots_reorders_links(link):
     points, section = scattered(200, 3)
     order = np.random.default_rng(5).permutation(200)
@@ -146,9 +144,7 @@ def test_an_order_that_is_none(order):
         stack_links(points, section, order, 3)
 
 
-@pytest.mark.parametrize(
-    "link", [lambda x, s, n=2: stack_links(x, s, sorted({*s}), n), lambda x, s, n=2: mutual_nearest_links(x, s, n)]
-)
+@pytest.mark.parametrize("link", [in_stack, mutual_nearest_links])
 def test_bad_input_is_told(link):
     points, section = scattered(20)
     with pytest.raises(ValueError, match="n_links must be a whole number of at least 1, got 0"):

@@ -1,4 +1,4 @@
-"""Sparse graphs: which spots are neighbours, in a section and across sections. Always CSR, symmetric, without self loops."""
+"""Sparse graphs: which spots are neighbours, in and across sections. Always CSR, symmetric, without self loops."""
 
 from histoweave.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoweave.gr._lattice import lattice_neighbors
