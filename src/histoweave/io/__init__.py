@@ -1,31 +1,42 @@
 """Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back, whole or not.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
-``uns["histoweave"]["coordinates"]`` and gene names in ``var``; nothing is guessed without being said.
+``uns["histoweave"]["coordinates"]`` and gene names in ``var``; nothing is guessed without being said. Several
+sections are a dict from name to AnnData, read from a ``samples.csv`` and joined and taken apart here.
 """
 
+from histoweave.io._concat import concat_sections
 from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoweave.io._h5ad import read_h5ad, write_h5ad
 from histoweave.io._legacy_st import read_legacy_st
 from histoweave.io._platforms import read_platform
+from histoweave.io._samples import Samples, read_samples
 from histoweave.io._section import read_section
 from histoweave.io._spatialdata import read_spatialdata
+from histoweave.io._split import name_sections, split_sections
+from histoweave.io._study import check_study
 from histoweave.io._tables import read_table
 from histoweave.io._visium import read_visium
 
 __all__ = [
     "GeneIds",
+    "Samples",
     "annotate_genes",
+    "check_study",
+    "concat_sections",
     "detect_gene_ids",
     "estimate_mpp",
+    "name_sections",
     "read_h5ad",
     "read_legacy_st",
     "read_platform",
+    "read_samples",
     "read_section",
     "read_spatialdata",
     "read_table",
     "read_visium",
     "record_coordinates",
+    "split_sections",
     "write_h5ad",
 ]
