@@ -95,6 +95,8 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
             continue
         try:
             sections[name] = _read_row(name, row)
+        except MemoryError:
+            raise
         except Exception as error:  # third-party readers raise every type; each is this section's problem
             bad[name] = _reason(error)
     _stop(bad, rows, path, skip_bad)
@@ -142,7 +144,7 @@ def _read_row(name: str, row: Row) -> AnnData:
         if column in _NOT_FOR_OBS:
             continue
         value = row.text["image"] if column == "image" else value
-        if column in adata.obs and (adata.obs[column].astype(str) != str(value)).any():
+        if column in adata.obs and not _says(adata.obs[column], value):
             warn_user(f"Section {name!r}: obs[{column!r}] of its file is replaced by {value!r} from the table.")
         adata.obs[column] = value if isinstance(value, int | float) else pd.Categorical([value] * adata.n_obs)
     ours = provenance(adata)
@@ -150,6 +152,13 @@ def _read_row(name: str, row: Row) -> AnnData:
     if "image_scale" in row.parsed:
         ours["image_scale"] = row.parsed["image_scale"]
     return adata
+
+
+def _says(column: pd.Series, value: int | float | str) -> bool:
+    """Whether a column of a section holds nothing but a value of the table."""
+    if isinstance(value, str):
+        return bool((column.astype(str) == value).all())
+    return bool((pd.to_numeric(column.astype(object), errors="coerce") == value).all())
 
 
 def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
@@ -177,6 +186,7 @@ def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the words of an error on one line; an empty one is named by its type."""
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(message.split()) or type(error).__name__
+    """Return the words of an error on one line, behind its type where that is none that our readers raise."""
+    message = " ".join((str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)).split())
+    known = isinstance(error, OSError | ValueError | KeyError | TypeError | ImportError) and message
+    return message if known else f"{type(error).__name__}: {message}"

@@ -56,12 +56,7 @@ def read_rows(path: Path) -> dict[str, Row]:
     as_numbers = {
         column
         for column in header
-        if column in (*PLACE, *POSITIVE)
-        or (
-            column not in (*REQUIRED, *TEXT)
-            and (body[column] != "").any()
-            and body[column][body[column] != ""].map(_NUMBER.fullmatch).all()
-        )
+        if column in (*PLACE, *POSITIVE) or (column not in (*REQUIRED, *TEXT) and _all_numbers(body[column].tolist()))
     }
     unnamed = body.index[body["section"] == ""]
     if len(unnamed):
@@ -76,6 +71,11 @@ def read_rows(path: Path) -> dict[str, Row]:
         str(name): _parsed(int(line) + 1, dict(zip(header, texts, strict=True)), as_numbers, path.parent)
         for line, name, texts in zip(body.index, names, body.to_numpy().tolist(), strict=True)
     }
+
+
+def _all_numbers(cells: list[str]) -> bool:
+    """Whether a column, as far as it is filled, holds numbers only."""
+    return any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
 
 
 def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path) -> Row:
