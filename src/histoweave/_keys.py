@@ -8,7 +8,12 @@ class Keys:
     SPATIAL = "spatial"  # obsm: spot centres (x, y)
     SECTION = "section"  # obs: which tissue slice
     LIBRARY = "library_id"  # obs: squidpy's word for section
+    PLACE = ("z_um", "x_um", "y_um")  # obs: where the section lies in the study, one number in each section
     COUNTS = "counts"  # layers: raw counts, where X holds something else
+
+    # several sections in one AnnData
+    OBS_NAME = "obs_name"  # obs: the spot's name in its own section
+    SECTIONS = "sections"  # uns["histoweave"]["sections"]: section -> coordinates, source, libraries
 
     # genes
     GENE_ID = "gene_id"  # var: Ensembl identifier without version
@@ -23,6 +28,7 @@ class Keys:
     # results
     EMBEDDING = "X_spamask"  # obsm
     DENOISED = "denoised"  # obsm: DataFrame, log1p_cp10k
+    ALIGNED = "spatial_aligned"  # obsm: spot centres of all sections in one frame, microns
     DOMAIN = "domain"  # obs: categorical
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame

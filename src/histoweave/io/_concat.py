@@ -17,9 +17,6 @@ from histoweave._scale import declare_scale, declared_scale, provenance
 from histoweave.io._obs import concat_obs
 from histoweave.io._study import check_study
 
-OBS_NAME = "obs_name"  # obs: the spot's name in its own section
-SECTIONS = "sections"  # uns["histoweave"]["sections"]: section -> coordinates, source, libraries
-
 
 def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.SECTION) -> AnnData:
     """Join sections into one AnnData, on the genes that all of them have.
@@ -76,7 +73,7 @@ def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.
     obs[section_key] = pd.Categorical(
         np.repeat(list(sections), [part.n_obs for part in parts]), categories=list(sections)
     )
-    obs[OBS_NAME] = np.concatenate([part.obs_names.to_numpy(dtype=object) for part in parts])
+    obs[Keys.OBS_NAME] = np.concatenate([part.obs_names.to_numpy(dtype=object) for part in parts])
     joint = AnnData(
         X=_stack([part.X for part in parts], parts, shared) if has_x else None,
         obs=obs,
@@ -91,6 +88,7 @@ def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.
         if scale is not None:
             declare_scale(joint, name, scale)
     _join_uns(joint, sections)
+    logger.info("%d sections joined: %s spots, %s shared genes", len(parts), f"{joint.n_obs:,}", f"{joint.n_vars:,}")
     return joint
 
 
@@ -189,7 +187,7 @@ def _join_uns(joint: AnnData, sections: Mapping[str, AnnData]) -> None:
     if images:
         joint.uns[Keys.SPATIAL] = images
     ours = provenance(joint)
-    ours[SECTIONS] = records
+    ours[Keys.SECTIONS] = records
     coordinates = [record.get(Keys.COORDINATES, {"unit": "unknown"}) for record in records.values()]
     first = coordinates[0]
     agreed = {key: value for key, value in first.items() if all(one.get(key) == value for one in coordinates)}

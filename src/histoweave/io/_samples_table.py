@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from histoweave._checks import _listed
+from histoweave._keys import Keys
 from histoweave.io._files import read_delimited
-from histoweave.io._study import PLACE, check_all_or_none, check_names
+from histoweave.io._study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale")
@@ -56,7 +57,8 @@ def read_rows(path: Path) -> dict[str, Row]:
     as_numbers = {
         column
         for column in header
-        if column in (*PLACE, *POSITIVE) or (column not in (*REQUIRED, *TEXT) and _all_numbers(body[column].tolist()))
+        if column in (*Keys.PLACE, *POSITIVE)
+        or (column not in (*REQUIRED, *TEXT) and _all_numbers(body[column].tolist()))
     }
     unnamed = body.index[body["section"] == ""]
     if len(unnamed):
@@ -84,7 +86,7 @@ def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path
     parsed: dict[str, Any] = {}
     for column, cell in text.items():
         if column in as_numbers:
-            parsed[column] = _number(cell, whole=column not in (*PLACE, *POSITIVE))
+            parsed[column] = _number(cell, whole=column not in (*Keys.PLACE, *POSITIVE))
         elif column in ("counts", "image"):
             parsed[column] = str(folder / Path(cell).expanduser())
         elif column != "section":
@@ -105,7 +107,7 @@ def _number(cell: str, *, whole: bool) -> int | float | str:
 def check_table(rows: Mapping[str, Row], path: Path) -> None:
     """Raise for what no single row is to blame for."""
     try:
-        for column in PLACE:
+        for column in Keys.PLACE:
             check_all_or_none(column, {name: column in row.text for name, row in rows.items()})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -128,7 +130,7 @@ def row_problem(row: Row) -> str | None:
     """Say what is wrong with a row, without reading its files."""
     if "counts" not in row.text:
         return "the cell 'counts' is empty"
-    for column in (*PLACE, *POSITIVE):
+    for column in (*Keys.PLACE, *POSITIVE):
         if column not in row.text:
             continue
         value = row.parsed[column]

@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
-from histoweave.io._concat import OBS_NAME, SECTIONS, image_keys
+from histoweave.io._concat import image_keys
 
 
 def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str, AnnData]:
@@ -109,8 +109,8 @@ def _own_name(adata: AnnData, section_key: str) -> str | None:
 def _one_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:
     obs = joint.obs.iloc[rows]
     obs = obs.drop(columns=[column for column in obs if obs[column].isna().all()])
-    if OBS_NAME in obs and obs[OBS_NAME].is_unique:
-        obs = obs.set_index(pd.Index(obs[OBS_NAME].astype(str).to_numpy(dtype=object))).drop(columns=OBS_NAME)
+    if Keys.OBS_NAME in obs and obs[Keys.OBS_NAME].is_unique:
+        obs = obs.set_index(pd.Index(obs[Keys.OBS_NAME].astype(str).to_numpy(dtype=object))).drop(columns=Keys.OBS_NAME)
     obsm = {}
     for key, value in joint.obsm.items():
         is_table = isinstance(value, pd.DataFrame)
@@ -133,7 +133,7 @@ def _own_uns(joint: AnnData, name: str) -> dict[str, Any]:
     uns = {key: copy.deepcopy(value) for key, value in joint.uns.items() if key != Keys.SPATIAL}
     images = joint.uns.get(Keys.SPATIAL, {})
     ours = uns.get(Keys.UNS, {})
-    record = ours.pop(SECTIONS, {}).get(name)
+    record = ours.pop(Keys.SECTIONS, {}).get(name)
     if record is None:  # not joined by us: what belongs to whom is not known, unless the names say it
         if images:
             uns[Keys.SPATIAL] = {name: images[name]} if name in images else images

@@ -18,8 +18,6 @@ from histoweave.io._genes import detect_gene_ids
 _LEAST_SHARED = 0.1
 _FEW_SHARED = 0.5
 
-PLACE = ("z_um", "x_um", "y_um")  # where a section lies in the study
-
 
 def check_study(sections: Mapping[str, AnnData], *, spatial_key: str = Keys.SPATIAL) -> list[str]:
     """Make sure that sections can be analysed together, before any long work.
@@ -74,7 +72,7 @@ def check_study(sections: Mapping[str, AnnData], *, spatial_key: str = Keys.SPAT
             _check_place(adata)
     if spatial_key == Keys.SPATIAL:
         _check_units(sections)
-    for column in PLACE:
+    for column in Keys.PLACE:
         check_all_or_none(column, {name: column in adata.obs for name, adata in sections.items()})
     return _shared_genes(sections)
 
@@ -115,7 +113,7 @@ def about_section(name: str) -> Iterator[None]:
 
 def _check_place(adata: AnnData) -> None:
     """Raise unless the place of a section is one number each, and x and y come together."""
-    for column in PLACE:
+    for column in Keys.PLACE:
         if column not in adata.obs:
             continue
         values = pd.to_numeric(adata.obs[column].astype(object), errors="coerce").to_numpy(dtype=np.float64)
@@ -177,7 +175,6 @@ def _shared_genes(sections: Mapping[str, AnnData]) -> list[str]:
             f"The sections share {len(shared):,} genes, {len(shared) / smallest:.0%} of the smallest (they have: "
             f"{sizes}). {_why_few(genes, len(shared))}"
         )
-    logger.info("%s genes are shared by all %d sections", f"{len(shared):,}", len(genes))
     return [str(gene) for gene in shared]
 
 
