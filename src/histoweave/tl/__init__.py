@@ -1,16 +1,26 @@
 """After the model: domains from an embedding, their refinement, markers, and all of it in one call."""
 
+from histoweave.tl._align import align_sections
+from histoweave.tl._align_side import place_sections, stitch_sections
+from histoweave.tl._choose import choose_n_domains
 from histoweave.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
+from histoweave.tl._confidence import align_labels, ensemble_confidence
 from histoweave.tl._describe import domain_markers, umap
 from histoweave.tl._domains import spatial_domains
 from histoweave.tl._refine import refine_domains
 
 __all__ = [
+    "align_labels",
+    "align_sections",
+    "choose_n_domains",
     "cluster_kmeans",
     "cluster_leiden",
     "cluster_mixture",
     "domain_markers",
+    "ensemble_confidence",
+    "place_sections",
     "refine_domains",
     "spatial_domains",
+    "stitch_sections",
     "umap",
 ]
