@@ -7,7 +7,10 @@ from histoweave.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixtu
 from histoweave.tl._confidence import align_labels, ensemble_confidence
 from histoweave.tl._describe import domain_markers, umap
 from histoweave.tl._domains import spatial_domains
+from histoweave.tl._meta_genes import meta_genes
 from histoweave.tl._refine import refine_domains
+from histoweave.tl._trajectory import paga
+from histoweave.tl._variable import compare_denoised, spatially_variable_genes
 
 __all__ = [
     "align_labels",
@@ -16,11 +19,15 @@ __all__ = [
     "cluster_kmeans",
     "cluster_leiden",
     "cluster_mixture",
+    "compare_denoised",
     "domain_markers",
     "ensemble_confidence",
+    "meta_genes",
+    "paga",
     "place_sections",
     "refine_domains",
     "spatial_domains",
+    "spatially_variable_genes",
     "stitch_sections",
     "umap",
 ]
