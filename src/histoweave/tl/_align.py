@@ -16,7 +16,7 @@ from histoweave.tl._align_transform import Similarity
 Method = Literal["outline", "paste"]
 
 POOR_PITCHES = 2.0  # outlines that stay farther apart than this on average are called a poor fit
-POOR_AGREEMENT = 0.2  # correlation of expression; 0.6-0.95 in serial sections, about 0 in wrong positions
+POOR_AGREEMENT = 0.4  # correlation of expression; 0.65-0.95 in real serial sections, mostly below 0.3 elsewhere
 ALIKE_PITCHES = 1.0  # ways to lay an outline whose residuals differ by less cannot be told apart by them
 MOST_COMPARED = 12  # of these ways
 QUICK_SPOTS = 500  # compared to choose among them

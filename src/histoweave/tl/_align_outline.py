@@ -16,6 +16,7 @@ from histoweave.tl._align_transform import Similarity, procrustes
 MARGIN_PITCHES = 1.5  # the outline runs this far outside the outermost spots; gaps below twice that are closed
 LEAST_PIECE = 0.03  # pieces of a smaller share of the tissue are no part of the outline
 MOST_CELLS = 400  # of the raster along the longer side: bounds work for millions of spots
+THINNED = 5  # every so many points look for the closest of all points of the other outline, once a pitch
 TRIM = 0.8  # share of closest matches that count; the rest may be torn off or folded
 MAX_STEPS = 200
 
@@ -24,7 +25,7 @@ MAX_STEPS = 200
 class Outline:
     """The border of a tissue and its middle."""
 
-    points: np.ndarray  # (n, 2) microns, about one pitch apart
+    points: np.ndarray  # (n, 2) microns, evenly along it, a fifth of a pitch apart
     centre: np.ndarray  # (2,) of the filled area
 
 
@@ -63,7 +64,7 @@ def find_outline(points: np.ndarray, pitch: float) -> Outline:
     level = np.where(inside & (distance >= margin), 0.0, distance)  # a hole counts as tissue
     level[inside & ~large] = margin + step  # and a crumb does not
     contours = find_contours(level, margin)
-    border = np.concatenate([_evenly(start + step * contour, pitch) for contour in contours])
+    border = np.concatenate([_evenly(start + step * contour, pitch / THINNED) for contour in contours])
     return Outline(border, grid[large].mean(axis=0))
 
 
@@ -86,13 +87,13 @@ def fit_outlines(moving: Outline, fixed: Outline, *, n_angles: int, mirror: bool
     pitch
         Two ways that nowhere differ by more than this are one.
     """
-    tree = cKDTree(fixed.points)
+    trees = cKDTree(moving.points), cKDTree(fixed.points)
     fits = []
     for mirrored in (False, True) if mirror else (False,):
         for angle in np.arange(n_angles) * 2 * np.pi / n_angles:
             turn = Similarity.turn(angle, mirrored=mirrored)
-            start = Similarity(turn.matrix, fixed.centre - turn(moving.centre[None])[0])
-            fits.append(_closest_points(moving.points, fixed.points, tree, start, tolerance=1e-3 * pitch))
+            start = Similarity(turn.matrix, fixed.centre - turn(moving.centre))
+            fits.append(_closest_points(moving, fixed, trees, start, tolerance=1e-3 * pitch))
     different: list[OutlineFit] = []
     for fit in sorted(fits, key=lambda fit: fit.residual):
         moved = fit.move(moving.points)
@@ -102,32 +103,31 @@ def fit_outlines(moving: Outline, fixed: Outline, *, n_angles: int, mirror: bool
 
 
 def outline_residual(move: Similarity, moving: Outline, fixed: Outline) -> float:
-    """Return the mean distance between the outlines after a move, both ways, of the closest TRIM of points."""
-    return _matches(move(moving.points), moving.points, fixed.points, cKDTree(fixed.points))[2]
+    """Return the mean distance between the outlines after a rigid move, both ways, of the closest TRIM of points."""
+    return _matches(move, moving, fixed, (cKDTree(moving.points), cKDTree(fixed.points)))[2]
 
 
 def _closest_points(
-    moving: np.ndarray, fixed: np.ndarray, tree: cKDTree, move: Similarity, *, tolerance: float
+    moving: Outline, fixed: Outline, trees: tuple[cKDTree, cKDTree], move: Similarity, *, tolerance: float
 ) -> OutlineFit:
-    """Iterate: match every point to the closest of the other outline, both ways, and move by the best matches."""
-    mirrored = move.mirrored
+    """Iterate: match points to the closest of the other outline, both ways, and move by the best matches."""
     for _ in range(MAX_STEPS):
-        moved = move(moving)
-        source, target, residual = _matches(moved, moving, fixed, tree)
-        move = procrustes(source, target, mirrored=mirrored)
-        if np.abs(move(moving) - moved).max() < tolerance:
+        source, target, residual = _matches(move, moving, fixed, trees)
+        before, move = move, procrustes(source, target, mirrored=move.mirrored)
+        if np.abs(move(moving.points) - before(moving.points)).max() < tolerance:
             break
     return OutlineFit(move, residual)
 
 
 def _matches(
-    moved: np.ndarray, moving: np.ndarray, fixed: np.ndarray, tree: cKDTree
+    move: Similarity, moving: Outline, fixed: Outline, trees: tuple[cKDTree, cKDTree]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the closest TRIM of matches, as points of ``moving`` and of ``fixed``, and their mean distance."""
-    to_fixed, nearest_fixed = tree.query(moved)
-    to_moving, nearest_moving = cKDTree(moved).query(fixed)
+    from_moving, from_fixed = moving.points[::THINNED], fixed.points[::THINNED]
+    to_fixed, nearest_fixed = trees[1].query(move(from_moving))
+    to_moving, nearest_moving = trees[0].query((from_fixed - move.shift) @ move.matrix)  # moved back
     distance = np.concatenate([to_fixed, to_moving])
     best = np.argsort(distance, kind="stable")[: max(3, int(TRIM * len(distance)))]
-    source = np.concatenate([moving, moving[nearest_moving]])[best]
-    target = np.concatenate([fixed[nearest_fixed], fixed])[best]
+    source = np.concatenate([from_moving, moving.points[nearest_moving]])[best]
+    target = np.concatenate([fixed.points[nearest_fixed], from_fixed])[best]
     return source, target, float(distance[best].mean())
