@@ -6,7 +6,9 @@
 The same network and losses (200 features, 512, 256; both branches, backward pass, clipping, Adam) on the 12-nearest-
 neighbour graph of 151673, same threads, interleaved; the median of each and their ratio are printed. PyG runs
 ``GCNConv`` on ``edge_index``: normalisation cached for the full graph, computed anew for the graph with hidden edges,
-as any implementation has to. A second row gives PyG a torch CSR adjacency with the normalised weights.
+as any implementation has to. A second row gives PyG a torch CSR adjacency with the normalised weights. PyG computes in
+float32; ours trains as ``SpaMaskConfig.published()`` does on the machine at hand, in bfloat16 products where it has
+instructions for them, and a last row shows what it takes without.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from histoweave.nn import (
     UndirectedGraph,
     draw_mask,
     edge_contrast,
+    product_dtype,
     scaled_cosine_error,
 )
 
@@ -112,20 +115,26 @@ def main() -> None:
     x = torch.randn(graph.n_spots, N_FEATURES, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
 
-    ours = MaskedGraphAutoencoder(N_FEATURES, N_HIDDEN, N_LATENT)
+    def our_stepper(dtype: torch.dtype) -> Callable[[], None]:
+        network = MaskedGraphAutoencoder(N_FEATURES, N_HIDDEN, N_LATENT, dtype=dtype)
 
-    def our_loss() -> Tensor:
-        losses = ours(x, graph, generator)
-        return losses.feature + EDGE_WEIGHT * losses.edge
+        def loss() -> Tensor:
+            losses = network(x, graph, generator)
+            return losses.feature + EDGE_WEIGHT * losses.edge
 
+        return stepper(network, loss)
+
+    dtype = product_dtype("auto", x.device, N_LATENT)  # what SpaMask trains this network in on this machine
     on_edges = PygSpaMask(as_csr=False)
     full = cached_normalisation(graph)
     on_csr = PygSpaMask(as_csr=True)
     steps = {
-        "histoweave": stepper(ours, our_loss),
+        "histoweave": our_stepper(dtype),
         "PyG edge_index": stepper(on_edges, lambda: on_edges(x, graph, full, generator)),
         "PyG torch CSR": stepper(on_csr, lambda: on_csr(x, graph, (graph.propagation.matrix,), generator)),
     }
+    if dtype != torch.float32:
+        steps["ours in float32"] = our_stepper(torch.float32)
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(arguments.steps + 1):
         for name, step in steps.items():
@@ -135,7 +144,8 @@ def main() -> None:
                 times[name].append(time.perf_counter() - start)
     base = statistics.median(times["histoweave"])
     print(
-        f"{graph.n_spots:,} spots, {graph.n_edges:,} edges, {arguments.threads} threads, {arguments.steps} steps each"
+        f"{graph.n_spots:,} spots, {graph.n_edges:,} edges, {arguments.threads} threads, {arguments.steps} steps each,"
+        f" ours in {dtype}"
     )
     for name, values in times.items():
         median = statistics.median(values)

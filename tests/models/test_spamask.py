@@ -246,6 +246,7 @@ def test_training_facts(pca_model, section):
     assert facts["seed"] == 3
     assert facts["n_spots"] == section.n_obs
     assert facts["wall_s"] > 0
+    assert facts["precision"] == "float32"  # a narrow network, on any processor
     assert {"epoch", "loss", "feature_loss", "edge_loss", "embedding_change"} <= set(facts["history"].columns)
     assert len(facts["history"]) == facts["n_epochs"] == 5
 

@@ -68,6 +68,7 @@ def test_a_missing_json_is_named(tmp_path):
     [
         ({"features": "umap"}, "features must be 'pca' or 'hvg', got 'umap'"),
         ({"embedding": "both"}, "embedding must be 'latent' or 'reconstruction'"),
+        ({"precision": "float16"}, "precision must be 'auto' or 'float32'"),
         ({"n_hidden": 0}, "n_hidden must be a whole number of at least 1, got 0"),
         ({"n_hidden": 2.5}, "n_hidden must be a whole number, got 2.5"),
         ({"max_epochs": True}, "max_epochs must be a whole number, got True"),

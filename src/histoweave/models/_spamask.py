@@ -38,7 +38,7 @@ from histoweave.gr import knn_graph, radius_graph
 from histoweave.models._checkpoint import Checkpoint, digest, write_checkpoint
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_inputs import SpaMaskInputs
-from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph
+from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, product_dtype
 from histoweave.train import fit_until_stable
 
 
@@ -145,6 +145,7 @@ class SpaMask:
             "n_epochs": history.n_epochs,
             "stopped": history.stopped,
             "device": str(torch_device),
+            "precision": str(network.dtype).removeprefix("torch."),
             "wall_s": time.perf_counter() - started,
             "history": history.frame(),
         }
@@ -307,6 +308,7 @@ def _training_step(
     network: MaskedGraphAutoencoder, x: torch.Tensor, graph: UndirectedGraph, config: SpaMaskConfig, seed: int
 ) -> Callable[[], dict[str, float]]:
     """Return a function that makes one optimiser step on the whole section."""
+    network.dtype = product_dtype(config.precision, x.device, config.n_latent)
     generator = torch_generator(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 

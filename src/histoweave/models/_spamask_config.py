@@ -59,6 +59,7 @@ class SpaMaskConfig:
     max_epochs: int = 100
     check_every: int = 5  # epochs between two looks at the embedding
     tolerance: float = 0.0001  # largest change (1 - linear CKA) that counts as none; 0 never stops early
+    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 for n_latent >= 256, on CPUs that have it
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -67,6 +68,8 @@ class SpaMaskConfig:
             raise ValueError(f"features must be 'pca' or 'hvg', got {self.features!r}.")
         if self.embedding not in ("latent", "reconstruction"):
             raise ValueError(f"embedding must be 'latent' or 'reconstruction', got {self.embedding!r}.")
+        if self.precision not in ("auto", "float32"):
+            raise ValueError(f"precision must be 'auto' or 'float32', got {self.precision!r}.")
         for name in (
             "n_genes",
             "n_pcs",

@@ -5,6 +5,7 @@ from histoweave.nn._graph import UndirectedGraph
 from histoweave.nn._losses import edge_contrast, scaled_cosine_error
 from histoweave.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
 from histoweave.nn._masks import draw_mask
+from histoweave.nn._precision import product_dtype
 from histoweave.nn._smoothing import smooth_by_hops
 from histoweave.nn._sparse import Propagation
 
@@ -17,6 +18,7 @@ __all__ = [
     "UndirectedGraph",
     "draw_mask",
     "edge_contrast",
+    "product_dtype",
     "scaled_cosine_error",
     "smooth_by_hops",
 ]

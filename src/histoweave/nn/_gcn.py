@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from histoweave.nn._precision import linear
+from histoweave.nn._prelu import SharedPReLU
 from histoweave.nn._sparse import Propagation
 
 
@@ -14,11 +16,11 @@ class GCNLayer(nn.Module):
         self.linear = nn.Linear(n_in, n_out, bias=False)
         self.bias = nn.Parameter(torch.zeros(n_out))
 
-    def forward(self, x: Tensor, propagation: Propagation) -> Tensor:
-        """x: (n_spots, n_in) -> (n_spots, n_out)."""
+    def forward(self, x: Tensor, propagation: Propagation, *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_out); dtype: of the dense product."""
         if self.linear.in_features <= self.linear.out_features:
-            return self.linear(propagation(x)) + self.bias
-        return propagation(self.linear(x)) + self.bias
+            return linear(propagation(x), self.linear.weight, dtype).add_(self.bias)
+        return propagation(linear(x, self.linear.weight, dtype)).add_(self.bias)
 
 
 class GCNEncoder(nn.Module):
@@ -28,10 +30,10 @@ class GCNEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList([GCNLayer(n_in, n_hidden), GCNLayer(n_hidden, n_latent)])
         self.norms = nn.ModuleList([nn.BatchNorm1d(n_hidden), nn.BatchNorm1d(n_latent)])
-        self.activation = nn.PReLU()
+        self.activation = SharedPReLU()
 
-    def forward(self, x: Tensor, propagation: Propagation) -> Tensor:
+    def forward(self, x: Tensor, propagation: Propagation, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """x: (n_spots, n_in) -> (n_spots, n_latent)."""
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = self.activation(norm(layer(x, propagation)))
+            x = self.activation(norm(layer(x, propagation, dtype=dtype)))
         return x

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from histoweave.nn._edge_scorer import EdgeScorer
 from histoweave.nn._gcn import GCNEncoder, GCNLayer
 from histoweave.nn._graph import UndirectedGraph
-from histoweave.nn._losses import edge_contrast, scaled_cosine_error
+from histoweave.nn._losses import scaled_cosine_error
 from histoweave.nn._masks import draw_mask
+from histoweave.nn._precision import linear
 from histoweave.nn._smoothing import smooth_by_hops
 
 
@@ -38,6 +39,9 @@ class MaskedGraphAutoencoder(nn.Module):
         (n_features,) int. Where given, the decoder adds to every feature averaged that many times over the graph, so
         that the network starts at linear smoothing and learns what that misses. ``None``: the decoder alone, as
         published.
+    dtype
+        Of the dense products in training (:func:`product_dtype`); weights, sums over the graph, normalisation and
+        losses are float32, and so is all of a network in ``eval`` mode.
     """
 
     hops: Tensor | None
@@ -53,9 +57,11 @@ class MaskedGraphAutoencoder(nn.Module):
         alpha: float = 2.0,
         scorer_dropout: float = 0.5,
         hops: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.register_buffer("hops", hops)
+        self.dtype = dtype
         self.mask_rate, self.edge_mask_rate, self.alpha = mask_rate, edge_mask_rate, alpha
         self.encoder = GCNEncoder(n_features, n_hidden, n_latent)
         self.bridge = nn.Linear(n_latent, n_latent, bias=False)
@@ -63,8 +69,7 @@ class MaskedGraphAutoencoder(nn.Module):
         if hops is not None:
             nn.init.zeros_(self.decoder.linear.weight)
         self.token = nn.Parameter(torch.zeros(n_features))
-        self.scorer_dropout = scorer_dropout
-        self.scorer = nn.ModuleList([nn.Linear(n_latent, 2 * n_latent), nn.Linear(2 * n_latent, 1)])
+        self.scorer = EdgeScorer(n_latent, scorer_dropout)
 
     def forward(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> MaskedLosses:
         """One masked pass. x: (n_spots, n_features)."""
@@ -74,7 +79,7 @@ class MaskedGraphAutoencoder(nn.Module):
         """Mask spots, reconstruct them from what their neighbours know (MGAE)."""
         masked = draw_mask(x.shape[0], self.mask_rate, generator).to(x.device)  # (n_spots,)
         x_in = torch.where(masked[:, None], self.token, x)  # replaces, never adds
-        z = self.bridge(self.encoder(x_in, graph.propagation))  # (n_spots, n_latent)
+        z = self._bridged(x_in, graph)  # (n_spots, n_latent)
         z = z.masked_fill(masked[:, None], 0.0)  # masked again, so that the decoder reads neighbours alone
         x_hat = self._decode(z, x, graph, masked)
         return scaled_cosine_error(x[masked], x_hat[masked], self.alpha)
@@ -85,27 +90,22 @@ class MaskedGraphAutoencoder(nn.Module):
         positive = graph.edges[hidden]
         if len(positive) == 0 or graph.is_complete:
             return x.new_zeros(())
-        z = self.encoder(x, graph.without(hidden))
+        z = self.encoder(x, graph.without(hidden), dtype=self._dtype)
         negative = graph.sample_non_edges(len(positive), generator)
-        return edge_contrast(self._score(z, positive, generator), self._score(z, negative, generator))
+        return self.scorer.loss(z, positive, negative, generator, dtype=self._dtype)
 
     def reconstruct(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
         """Return the decoder's output for unmasked features, (n_spots, n_features)."""
-        return self._decode(self.bridge(self.encoder(x, graph.propagation)), x, graph, None)
+        return self._decode(self._bridged(x, graph), x, graph, None)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the dense products; what a trained network returns does not depend on what the processor is good at."""
+        return self.dtype if self.training else torch.float32
+
+    def _bridged(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
+        return linear(self.encoder(x, graph.propagation, dtype=self._dtype), self.bridge.weight, self._dtype)
 
     def _decode(self, z: Tensor, x: Tensor, graph: UndirectedGraph, masked: Tensor | None) -> Tensor:
-        x_hat = self.decoder(z, graph.propagation)
+        x_hat = self.decoder(z, graph.propagation, dtype=self._dtype)
         return x_hat if self.hops is None else x_hat + smooth_by_hops(x, graph.averaging, self.hops, masked)
-
-    def _score(self, z: Tensor, pairs: Tensor, generator: torch.Generator) -> Tensor:
-        """Logit that a pair is an edge, (n_pairs,)."""
-        widen, score = self.scorer
-        # not z[pairs]: its backward pass adds up in whichever order threads arrive, and a seed would not fix the result
-        ends = functional.embedding(pairs, z)  # (n_pairs, 2, n_latent)
-        hidden = torch.relu(widen(ends[:, 0] * ends[:, 1]))  # (n_pairs, 2 * n_latent)
-        if self.training and self.scorer_dropout > 0:
-            # nn.Dropout draws from the global random state; a seed would then not fix the result
-            share = 1 - self.scorer_dropout
-            kept = torch.empty(hidden.shape).bernoulli_(share, generator=generator)
-            hidden = hidden * kept.div_(share).to(hidden)
-        return score(hidden).squeeze(1)
