@@ -33,20 +33,6 @@ def result(_result: AnnData) -> AnnData:
 
 
 @pytest.fixture
-def shared_covariance() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Draw Gaussians that share one full covariance: ``(n, 3)`` points and their labels."""
-    return draw_shared_covariance
-
-
-def draw_shared_covariance(n: int = 600, apart: float = 8.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    covariance = np.array([[4.0, 1.8, 0.0], [1.8, 1.0, 0.0], [0.0, 0.0, 0.3]])
-    means = apart * np.array([[0, 0, 0], [0.2, 0.6, 0], [0, 0, 0.5], [-0.8, 0.6, 0.2]])
-    labels = rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])
-    return means[labels] + rng.multivariate_normal(np.zeros(3), covariance, n), labels
-
-
-@pytest.fixture
 def embedded() -> Callable[..., AnnData]:
     """Put an embedding, and coordinates if given, into an AnnData."""
 

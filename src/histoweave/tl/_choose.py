@@ -12,9 +12,9 @@ from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import provenance
+from histoweave.models._mixture import start_moments, whitening
+from histoweave.models._shared_covariance import fit_shared_covariance
 from histoweave.tl._cluster import _checked_embedding
-from histoweave.tl._mixture import _moments, _whitened_scores
-from histoweave.tl._shared_covariance import fit_shared_covariance
 
 _MOST_SPOTS = 3750  # looked at: with ever more spots any number of domains would come back
 _START_SPOTS = 600  # a start is made from so many
@@ -183,16 +183,17 @@ def _fit_each(scores: np.ndarray, numbers: list[int], rng: np.random.Generator) 
         runs = []
         for sample, start in starts:
             if len(np.unique(start)) == k:  # fewer where rows repeat
-                weights, means, precision = _moments(sample, start, k, 1e-6)
-                covariance = np.linalg.inv(precision)
-                runs.append(
-                    fit_shared_covariance(scores, weights, means, covariance=covariance, n_iterations=_SHORT_RUN)
-                )
+                runs.append(fit_shared_covariance(scores, *start_moments(sample, start, k), n_iterations=_SHORT_RUN))
         runs.sort(key=lambda run: -run.log_likelihood)
         finals = [fit_shared_covariance(scores, run.weights, run.means) for run in runs[:_FINALISTS]]
         if finals:
             labels[place] = max(finals, key=lambda final: final.log_likelihood).responsibilities.argmax(axis=1)
     return labels
+
+
+def _whitened_scores(embedding: np.ndarray, n_components: int) -> np.ndarray:
+    center, axes = whitening(embedding, n_components)
+    return (embedding - center) @ axes
 
 
 def _kmeans(sample: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,8 +13,8 @@ from histoweave._checks import check_adata, check_n_domains, check_obsm_key
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._scale import provenance
+from histoweave.models._mixture import fit_mixture
 from histoweave.tl._labels import write_domains
-from histoweave.tl._mixture import fit_mixture
 
 
 def cluster_mixture(

@@ -1,17 +1,45 @@
 """Mixture clustering with one shared covariance: mclust's "EEE", without R."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+
+from histoweave.models._shared_covariance import fit_shared_covariance, log_joint_density
 
 _WARD_SPOTS = 1000  # Ward needs all distances of what it is given, so it starts EM on a sample
 _SHORT_RUN = 15  # EM iterations after which a start shows what it is worth
 _FINALISTS = 3
+_RIDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A fitted mixture, kept so that spots it has not seen can be given a domain.
+
+    Attributes
+    ----------
+    center, axes
+        ``(n_features,)`` and ``(n_features, n_components)``: an embedding less the center, times the axes, is what the
+        mixture sees, components of unit variance.
+    weights, means, precision
+        ``(k,)``, ``(k, n_components)`` and ``(n_components, n_components)``, the one precision that all share.
+    """
+
+    center: np.ndarray
+    axes: np.ndarray
+    weights: np.ndarray
+    means: np.ndarray
+    precision: np.ndarray
+
+    def probabilities(self, embedding: np.ndarray) -> np.ndarray:
+        """Return the posterior of each domain, ``(n_spots, k)``, for ``(n_spots, n_features)``."""
+        scores = (np.asarray(embedding, dtype=np.float64) - self.center) @ self.axes
+        joint = log_joint_density(scores.T, self.weights, self.means, self.precision)
+        joint -= joint.max(axis=0)
+        density = np.exp(joint)
+        return (density / density.sum(axis=0)).T
 
 
 @dataclass(frozen=True)
@@ -26,11 +54,14 @@ class MixtureFit:
         ``(n_spots, k)`` posterior of each domain.
     log_likelihood
         Mean over spots.
+    mixture
+        For further spots; ``None`` where rows are too few that differ, so that nothing was fitted.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     log_likelihood: float
+    mixture: Mixture | None = None
 
 
 def fit_mixture(
@@ -56,29 +87,30 @@ def fit_mixture(
     seed
         For the samples.
     """
-    scores = _whitened_scores(embedding, n_components)
+    center, axes = whitening(embedding, n_components)
+    scores = (np.asarray(embedding, dtype=np.float64) - center) @ axes
     # rows that repeat differ by rounding once they are projected
     _, first, which = np.unique(np.round(scores, 8), axis=0, return_index=True, return_inverse=True)
     distinct = scores[first]
-    if n_domains == 1 or len(distinct) < n_domains:
-        labels = np.zeros(len(scores), int) if n_domains == 1 else which.reshape(-1)
+    if n_domains > 1 and len(distinct) < n_domains:
+        labels = which.reshape(-1)
         return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"))
-    ridge = 1e-6
     pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
     rng = np.random.default_rng(seed)
     runs = []
-    for start in range(n_starts):
-        sample = rng.choice(len(pool), min(_WARD_SPOTS, max(n_domains, int(0.8 * len(pool)))), replace=False)
-        labels = _start_labels(pool[sample], n_domains, start, rng)
-        runs.append(_run_em(scores, *_moments(pool[sample], labels, n_domains, ridge), _SHORT_RUN, ridge))
-    runs.sort(key=lambda run: -run.lower_bound_)
+    for start in range(n_starts if n_domains > 1 else 1):
+        sample = pool[rng.choice(len(pool), min(_WARD_SPOTS, max(n_domains, int(0.8 * len(pool)))), replace=False)]
+        moments = start_moments(sample, _start_labels(sample, n_domains, start, rng), n_domains)
+        runs.append(fit_shared_covariance(scores, *moments, n_iterations=_SHORT_RUN))
+    runs.sort(key=lambda run: -run.log_likelihood)
     fits: list[MixtureFit] = []
     for number, run in enumerate(runs):
         if number >= _FINALISTS and any(_has_all(fit, n_domains) for fit in fits):
             break
-        final = _run_em(scores, run.weights_, run.means_, run.precisions_, 500, ridge)
-        probabilities = final.predict_proba(scores)
-        fits.append(MixtureFit(probabilities.argmax(axis=1), probabilities, float(final.lower_bound_)))
+        final = fit_shared_covariance(scores, run.weights, run.means)
+        mixture = Mixture(center, axes, final.weights, final.means, np.linalg.inv(final.covariance(scores)))
+        probabilities = mixture.probabilities(embedding)
+        fits.append(MixtureFit(probabilities.argmax(axis=1), probabilities, final.log_likelihood, mixture))
     return max(fits, key=lambda fit: (_has_all(fit, n_domains), fit.log_likelihood))
 
 
@@ -87,48 +119,33 @@ def _has_all(fit: MixtureFit, n_domains: int) -> bool:
     return len(np.unique(fit.labels)) == n_domains
 
 
-def _whitened_scores(embedding: np.ndarray, n_components: int) -> np.ndarray:
-    """Principal components of unit variance; directions without variance are left out."""
+def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return center and axes to principal components of unit variance; flat directions are left out.
+
+    Of a constant embedding a single axis of zeros is left.
+    """
     embedding = np.asarray(embedding, dtype=np.float64)
+    n_features = embedding.shape[1]
     if (np.ptp(embedding, axis=0) <= 1e-7 * np.abs(embedding).max(axis=0)).all():  # constant but for rounding
-        return np.zeros((len(embedding), 1))
-    k = min(n_components, embedding.shape[1], len(embedding) - 1)
-    scores = PCA(k, svd_solver="full").fit_transform(embedding)
-    spread = scores.std(axis=0)
+        return embedding.mean(axis=0), np.zeros((n_features, 1))
+    pca = PCA(min(n_components, n_features, len(embedding) - 1), svd_solver="full").fit(embedding)
+    spread = np.sqrt(pca.explained_variance_ * (len(embedding) - 1) / len(embedding))
     kept = spread > 1e-6 * spread.max()
-    return scores[:, kept] / spread[kept]
+    return pca.mean_, (pca.components_[kept] / spread[kept, None]).T
 
 
 def _start_labels(sample: np.ndarray, n_domains: int, start: int, rng: np.random.Generator) -> np.ndarray:
+    if n_domains == 1:
+        return np.zeros(len(sample), int)
     if start % 2 == 0:
         return AgglomerativeClustering(n_domains).fit_predict(sample)
     return KMeans(n_domains, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(sample)
 
 
-def _moments(
-    sample: np.ndarray, labels: np.ndarray, n_domains: int, ridge: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, means and shared precision of labelled spots."""
+def start_moments(sample: np.ndarray, labels: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, means and shared covariance of labelled spots, for EM to start from."""
     counts = np.bincount(labels, minlength=n_domains)
     means = np.stack([sample[labels == domain].mean(axis=0) for domain in range(n_domains)])
     residuals = sample - means[labels]
-    covariance = residuals.T @ residuals / len(sample) + ridge * np.eye(sample.shape[1])
-    return counts / counts.sum(), means, np.linalg.inv(covariance)
-
-
-def _run_em(
-    scores: np.ndarray, weights: np.ndarray, means: np.ndarray, precision: np.ndarray, n_iterations: int, ridge: float
-) -> GaussianMixture:
-    mixture = GaussianMixture(
-        len(weights),
-        covariance_type="tied",
-        weights_init=weights,
-        means_init=means,
-        precisions_init=(precision + precision.T) / 2,
-        max_iter=n_iterations,
-        tol=1e-4,
-        reg_covar=ridge,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # short runs are cut on purpose
-        return mixture.fit(scores)
+    covariance = residuals.T @ residuals / len(sample) + _RIDGE * np.eye(sample.shape[1])
+    return counts / counts.sum(), means, covariance

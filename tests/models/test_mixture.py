@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from histoweave.tl._mixture import fit_mixture
+from histoweave.models._mixture import fit_mixture
 
 
 def whiten(x):

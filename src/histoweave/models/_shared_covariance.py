@@ -28,13 +28,17 @@ class SharedCovarianceFit:
     log_likelihood: float
     responsibilities: np.ndarray
 
+    def covariance(self, scores: np.ndarray) -> np.ndarray:
+        """Return the covariance that all share, ``(n_components, n_components)``; ``scores`` are those of the fit."""
+        return _within(scores.T @ scores / len(scores), self.weights, self.means)
+
 
 def fit_shared_covariance(
     scores: np.ndarray,
     weights: np.ndarray,
     means: np.ndarray,
-    *,
     covariance: np.ndarray | None = None,
+    *,
     n_iterations: int = 500,
     tolerance: float = 1e-4,
 ) -> SharedCovarianceFit:
@@ -67,9 +71,7 @@ def fit_shared_covariance(
         if covariance is None:
             covariance = _within(scatter, weights, means)
         precision = np.linalg.inv(covariance)
-        slopes = means @ precision  # (k, n_components)
-        joint = slopes @ columns  # (k, n_spots), log density but for what all Gaussians share
-        joint += (np.log(weights) - (slopes * means).sum(axis=1) / 2)[:, None]
+        joint = log_joint_density(columns, weights, means, precision)
         largest = joint.max(axis=0)
         joint -= largest
         np.exp(joint, out=joint)
@@ -84,6 +86,17 @@ def fit_shared_covariance(
             break
         before = log_likelihood
     return SharedCovarianceFit(weights, means, log_likelihood, joint.T)
+
+
+def log_joint_density(columns: np.ndarray, weights: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Return log weight times density of each Gaussian, ``(k, n_spots)``, but for what all of them share.
+
+    ``columns`` are scores with spots along the second axis.
+    """
+    slopes = means @ precision  # (k, n_components)
+    joint = slopes @ columns
+    joint += (np.log(weights) - (slopes * means).sum(axis=1) / 2)[:, None]
+    return joint
 
 
 def _within(total: np.ndarray, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
