@@ -57,8 +57,8 @@ def test_halves_find_each_other(whole, angle, scale, mirrored):
     found = second.uns["histoweave"]["alignment"]["second"]
     assert found["scale"] == pytest.approx(1 / scale, rel=0.03)
     assert found["mirrored"] is mirrored
-    assert found["agreement"] > 0.7
-    assert found["evidence"] > 5
+    assert found["agreement"] > 0.6
+    assert found["evidence"] > 2
     np.testing.assert_allclose(
         second.obsm["spatial_aligned"], second.obsm["spatial"] @ found["matrix"].T + found["shift"]
     )
@@ -98,7 +98,7 @@ def test_three_pieces_in_a_row_are_joined_through_the_middle_one(whole):
     assert facts["c"]["neighbor"] == "a"
     assert {fact["reference"] for fact in facts.values()} == {"a"}
     for piece, place in zip(pieces, truth, strict=True):
-        assert error_in_pitches(piece, place) < 0.6
+        assert error_in_pitches(piece, place) < 1  # half a pitch for each step
 
 
 def test_pieces_that_do_not_overlap_are_refused(whole):

@@ -169,8 +169,13 @@ class Agreement:
         norm = np.linalg.norm(here) * np.linalg.norm(there)
         return float((here * there).sum() / norm) if norm > 0 else 0.0, float(on.mean())
 
-    def climb(self, move: Similarity, *, allow_scale: bool = False) -> Similarity:
-        """Return the move near ``move`` with the best score: turned and shifted, and scaled if that is allowed."""
+    def climb(self, move: Similarity, *, allow_scale: bool = False, by_share: bool = True) -> Similarity:
+        """Return the move near ``move`` with the best score: turned and shifted, and scaled if that is allowed.
+
+        Without ``by_share`` it is the move with the best correlation: where the spots were chosen because they lie on
+        the other section, their share is no evidence.
+        """
+        goal = self.score if by_share else self
         centre = move(self.points).mean(axis=0)
 
         def moved(change: np.ndarray) -> Similarity:
@@ -182,6 +187,4 @@ class Agreement:
         n = 4 if allow_scale else 3
         corners = np.concatenate([np.zeros((1, n)), np.eye(n)]) * 1.5 - 1.5 / (n + 1)  # around the start
         options = {"initial_simplex": corners, "xatol": 0.01, "fatol": 1e-5, "maxfev": 200}
-        return moved(
-            minimize(lambda change: -self.score(moved(change)), corners[0], method="Nelder-Mead", options=options).x
-        )
+        return moved(minimize(lambda change: -goal(moved(change)), corners[0], method="Nelder-Mead", options=options).x)

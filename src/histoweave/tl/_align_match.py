@@ -9,7 +9,7 @@ from histoweave.tl._align_expression import Agreement
 from histoweave.tl._align_transform import Similarity, procrustes
 
 MOST_MATCHED = 5000  # spots of each section that are matched
-N_CANDIDATES = 3  # nearest spots in expression that may be mutual
+N_CANDIDATES = 6  # nearest spots in expression that may be mutual
 N_TRIALS = 4000
 N_ROUNDS = 3  # of matching; after each, batch is measured where the pieces overlap and taken away
 NEAR_PITCHES = 3.0  # matches that come to lie closer than this agree with a move
@@ -27,6 +27,11 @@ class Fit:
     n_chance: int  # most that agree with any move when partners are dealt out at random
     agreement: float  # correlation of expression where the pieces overlap
     n_overlap: int  # spots of the moving piece that come to lie on the other
+
+    @property
+    def evidence(self) -> float:
+        """How many times as many matches agree as by chance, less where expression agrees badly in the overlap."""
+        return self.n_agree / max(self.n_chance, 1) * max(self.agreement, 0.0)
 
 
 def fit_overlap(
@@ -64,8 +69,10 @@ def fit_overlap(
         if not on.any():
             return Fit(move, 0, n_chance, -1.0, 0)
         offset = fixed[1][nearest[on]].mean(axis=0) - moving[1][on].mean(axis=0)  # batch: the tissue is the same there
-    compare = Agreement((moving[0][on], moving[1][on]), fixed, pitch=pitch, least_share=0.5, seed=seed)
-    move = compare.climb(move, allow_scale=allow_scale)
+    for _ in range(2):  # the second time with the spots that really overlap
+        on = tree.query(move(moving[0]))[0] < pitch
+        compare = Agreement((moving[0][on], moving[1][on]), fixed, pitch=pitch, least_share=0.75, seed=seed)
+        move = compare.climb(move, allow_scale=allow_scale, by_share=False)
     n_overlap = int((tree.query(move(moving[0]))[0] < pitch).sum())
     return Fit(move, n_agree, n_chance, compare(move), n_overlap)
 

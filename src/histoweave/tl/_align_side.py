@@ -12,8 +12,8 @@ from histoweave.tl._align_input import Piece, Sections, read_pieces, write_moves
 from histoweave.tl._align_match import Fit, fit_overlap
 from histoweave.tl._align_transform import Similarity
 
-CLEARLY_ABOVE_CHANCE = 5.0  # on cut Visium and toy sections: 8-30 where pieces overlap, at most 3.7 where they do not
-LEAST_AGREEMENT = 0.3
+LEAST_EVIDENCE = 2.0  # on cut Visium and toy sections: 2.4-19 where pieces overlap, at most 1.5 where they do not
+N_SMOOTH = 3  # times that spots are averaged with their neighbours before they are matched
 
 
 def place_sections(
@@ -122,7 +122,8 @@ def stitch_sections(
     None. Adds ``obsm[key_added]`` and ``uns["histoweave"]["alignment"]`` as :func:`align_sections` does. There
     ``method`` is ``"stitched"``, ``residual_um`` is NaN, ``agreement`` is that of expression where the pieces overlap,
     and there are also ``scale``, ``n_overlap`` (spots that come to lie on the neighbor) and ``evidence`` (matches that
-    agree with the move, over those that agree with the best move when partners are dealt out at random).
+    agree with the move, over those that agree with the best move when partners are dealt out at random, times
+    ``agreement``; 2 is needed).
 
     Raises
     ------
@@ -163,14 +164,15 @@ def stitch_sections(
                     if (i, j) not in fits:
                         fits[i, j] = fit_pair(pieces[i], pieces[j])
             waiting = {pair: fit for pair, fit in fits.items() if pair[0] not in moves}
-            (i, j), best = max(waiting.items(), key=lambda item: (_evidence(item[1]), -item[0][0]))
-            if _evidence(best) < CLEARLY_ABOVE_CHANCE or best.agreement < LEAST_AGREEMENT:
+            (i, j), best = max(waiting.items(), key=lambda item: (item[1].evidence, -item[0][0]))
+            if best.evidence < LEAST_EVIDENCE:
                 left = [name for k, name in enumerate(names) if k not in moves]
                 raise ValueError(
-                    f"{', '.join(map(repr, left))} could not be stitched: of the spots that match in expression only "
-                    f"{_evidence(best):.1f} times as many agree on a place as by chance (at least "
-                    f"{CLEARLY_ABOVE_CHANCE:g} times are needed), so the pieces do not overlap, or too little. Where "
-                    "their places are known, give x_um and y_um to histoweave.tl.place_sections."
+                    f"{', '.join(map(repr, left))} could not be stitched: of the spots that match in expression "
+                    f"{best.n_agree:,} agree on a place, against {best.n_chance:,} by chance, and there expression "
+                    f"correlates by {best.agreement:.2f} (evidence {best.evidence:.1f}, at least {LEAST_EVIDENCE:g} is "
+                    "needed). So the pieces do not overlap, or too little. Where their places are known, give x_um and "
+                    "y_um to histoweave.tl.place_sections."
                 )
             moves[i] = best.move.then(moves[j])
             facts[i] = _fact(names[start], names[j], best)
@@ -203,6 +205,7 @@ def _fit(
             [moving.microns, fixed.microns],
             use_rep=use_rep,
             layer=layer,
+            n_smooth=N_SMOOTH,
             by_section=by_section,
             seed=seed,
         )
@@ -216,13 +219,9 @@ def _fit(
                 seed=seed,
             )
         )
-        if _evidence(tried[-1]) >= CLEARLY_ABOVE_CHANCE or use_rep is not None:
+        if tried[-1].evidence >= LEAST_EVIDENCE or use_rep is not None:
             break
-    return max(tried, key=_evidence)
-
-
-def _evidence(fit: Fit) -> float:
-    return fit.n_agree / max(fit.n_chance, 1)
+    return max(tried, key=lambda fit: fit.evidence)
 
 
 def _fact(reference: str, neighbor: str, fit: Fit | None) -> dict[str, Any]:
@@ -236,5 +235,5 @@ def _fact(reference: str, neighbor: str, fit: Fit | None) -> dict[str, Any]:
         "agreement": fit.agreement if fit else nan,
         "scale": fit.move.scale if fit else 1.0,
         "n_overlap": fit.n_overlap if fit else 0,
-        "evidence": _evidence(fit) if fit else nan,
+        "evidence": fit.evidence if fit else nan,
     }
