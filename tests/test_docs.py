@@ -30,6 +30,14 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
     assert hw.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
 
 
+def test_the_alignment_page_runs():
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "alignment.md", "python"):
+        exec(block, names)
+    assert names["adata"].uns["histoweave"]["alignment"]["s2"]["mirrored"]
+    assert names["right"].uns["histoweave"]["alignment"]["right"]["scale"] == pytest.approx(1 / 1.5, rel=0.03)
+
+
 @pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "install"])
 def test_every_command_and_option_in_the_text_exists(name, capsys):
     from histoweave.cli import run

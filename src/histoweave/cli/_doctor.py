@@ -22,6 +22,7 @@ FORMATS = {
 # extra -> what it is for, and the import names that it brings
 EXTRAS = {
     "spatial": ("further platforms, SpatialData, squidpy", ("spatialdata", "spatialdata_io", "squidpy", "pyarrow")),
+    "align": ("alignment by PASTE", ("ot",)),
     "cluster": ("Leiden clustering", ("igraph", "leidenalg")),
 }
 
