@@ -20,7 +20,7 @@ Where we differ from the published code, and why
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -31,15 +31,18 @@ import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+import histoweave
 from histoweave._checks import check_adata
 from histoweave._keys import Keys
-from histoweave._runtime import logger, progress_bar, resolve_device, torch_generator
-from histoweave.gr import knn_graph, radius_graph
+from histoweave._runtime import logger, progress_bar, resolve_device
+from histoweave._scale import provenance
+from histoweave.gr import knn_graph, radius_graph, union_links
 from histoweave.models._checkpoint import Checkpoint, digest, write_checkpoint
+from histoweave.models._mixture import Mixture
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.models._spamask_inputs import SpaMaskInputs
-from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, product_dtype
-from histoweave.train import fit_until_stable
+from histoweave.models._spamask_inputs import SpaMaskInputs, WayBack
+from histoweave.models._spamask_training import TrainedNetwork, build_network, train_network
+from histoweave.nn import UndirectedGraph
 
 
 class SpaMask:
@@ -49,6 +52,14 @@ class SpaMask:
     ----------
     config
         Settings; by default those found without labels. See :class:`SpaMaskConfig`.
+
+    Attributes
+    ----------
+    training_facts
+        Seed, epochs, why training stopped, seconds, history.
+    domains
+        The fitted mixture with the names of its domains, left by :func:`histoweave.tl.spatial_domains` and
+        :func:`histoweave.tl.integrate_sections` (``model=``); ``None`` before.
 
     References
     ----------
@@ -66,6 +77,7 @@ class SpaMask:
     def __init__(self, config: SpaMaskConfig | None = None) -> None:
         self.config = config or SpaMaskConfig()
         self.training_facts: dict[str, Any] = {}
+        self.domains: NamedMixture | None = None
         self._fitted: _Fitted | None = None
 
     def fit(
@@ -76,11 +88,12 @@ class SpaMask:
         use_rep: str | None = None,
         spatial_key: str = Keys.SPATIAL,
         section_key: str | None = None,
+        links: csr_matrix | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
         progress: bool = True,
     ) -> "SpaMask":
-        """Train on a section; ``adata`` is not changed.
+        """Train on one or several sections; ``adata`` is not changed.
 
         Parameters
         ----------
@@ -94,7 +107,11 @@ class SpaMask:
         spatial_key
             Where the spot centres are.
         section_key
-            Column of ``obs`` that tells sections apart; spots of two sections are never neighbours.
+            Column of ``obs`` that tells sections apart; spots of two sections are neighbours by ``links`` only, and
+            each section's genes are scaled on their own.
+        links
+            ``(n_spots, n_spots)`` CSR, symmetric: further neighbours, as :func:`histoweave.gr.stack_links` and
+            :func:`histoweave.gr.mutual_nearest_links` find them.
         seed
             Of the initial weights, the masks and the negatives; features do not depend on it.
         device
@@ -119,61 +136,75 @@ class SpaMask:
             raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
         started = time.perf_counter()
         torch_device = resolve_device(device)
-        adjacency = self._adjacency(adata, spatial_key, section_key)
-        inputs, values = SpaMaskInputs.fit(adata, adjacency, self.config, layer=layer, use_rep=use_rep)
+        adjacency = self._adjacency(adata, spatial_key, section_key, links)
+        sections = self._sections_to_scale(adata, section_key)
+        inputs, values = SpaMaskInputs.fit(
+            adata, adjacency, self.config, layer=layer, use_rep=use_rep, sections=sections
+        )
         x = torch.from_numpy(values).to(torch_device)
         graph = UndirectedGraph(adjacency, device=torch_device)
-        network = _build_network(self.config, inputs, seed).to(torch_device)
-        with progress_bar("SpaMask", self.config.max_epochs, enabled=progress) as advance:
-            history = fit_until_stable(
-                _training_step(network, x, graph, self.config, seed),
-                lambda: _outputs(network, x, graph, self.config.embedding),
-                max_epochs=self.config.max_epochs,
-                check_every=self.config.check_every,
-                tolerance=self.config.tolerance,
-                advance=advance,
-            )
-        reconstruction = _outputs(network, x, graph, "reconstruction").cpu().numpy()
-        slope, intercept = _calibrate(reconstruction, values)
-        self._fitted = _Fitted(network, inputs, slope, intercept, layer, spatial_key, section_key)
+        trained = []
+        with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:
+            for network_seed in _network_seeds(seed, self.config.n_networks):
+                hops = None if inputs.factors is None else inputs.factors.hops
+                trained.append(train_network(x, graph, self.config, hops=hops, seed=network_seed, advance=advance))
+        networks, histories = zip(*trained, strict=True)
+        self.domains = None
+        self._fitted = _Fitted(list(networks), inputs, layer, spatial_key, section_key)
+        all_converged = all(history.stopped == "converged" for history in histories)
         self.training_facts = {
             "seed": seed,
             "sections": sorted(adata.obs[section_key].astype(str).unique()) if section_key else [],
             "digest": digest(adata, values, spatial_key),
             "n_spots": adata.n_obs,
             "n_inputs": values.shape[1],
-            "n_epochs": history.n_epochs,
-            "stopped": history.stopped,
+            "n_epochs": max(history.n_epochs for history in histories),
+            "stopped": "converged" if all_converged else "max_epochs",
             "device": str(torch_device),
-            "precision": str(network.dtype).removeprefix("torch."),
+            "precision": str(networks[0].network.dtype).removeprefix("torch."),
             "wall_s": time.perf_counter() - started,
-            "history": history.frame(),
+            "history": pd.concat([history.frame().assign(run=run) for run, history in enumerate(histories)]),
         }
-        logger.info("SpaMask: %d epochs, %s.", history.n_epochs, history.stopped)
+        logger.info("SpaMask: %d epochs, %s.", self.training_facts["n_epochs"], self.training_facts["stopped"])
         return self
 
-    def embed(self, adata: AnnData) -> np.ndarray:
-        """Return the embedding of a section, ``(n_spots, n_latent)`` float32.
+    def embed(self, adata: AnnData, *, links: csr_matrix | None = None) -> np.ndarray:
+        """Return the embedding of one or several sections, trained on or not, ``(n_spots, n_latent)`` float32.
 
-        With ``config.embedding="latent"`` this is the encoder's output, as published; with ``"reconstruction"``
-        (default) the decoder's: the spatial factors as the network sees them after noise is taken out.
+        With ``config.embedding="reconstruction"`` (default) this is the decoder's output, the spatial factors as the
+        network sees them after noise is taken out, in the mean over the networks; with ``"latent"`` the encoder's, as
+        published, of several networks side by side. Genes that the model knows and the section lacks count as average.
+
+        Parameters
+        ----------
+        adata
+            As for :meth:`fit`; sections are told apart by the column that ``fit`` was given, where it is there.
+        links
+            As for :meth:`fit`.
 
         Raises
         ------
         RuntimeError
             The model is not trained.
         ValueError
-            Modelled genes are missing.
-        """
-        return self._run(adata, self.config.embedding)[0]
+            Fewer than half of the modelled genes are there.
 
-    def denoise(self, adata: AnnData, genes: list[str] | None = None) -> pd.DataFrame:
+        Warns
+        -----
+        UserWarning
+            Some of them are missing.
+        """
+        return self._run(adata, links).embedding
+
+    def denoise(
+        self, adata: AnnData, genes: Sequence[str] | None = None, *, links: csr_matrix | None = None
+    ) -> pd.DataFrame:
         """Return denoised expression, log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
 
         Parameters
         ----------
-        adata
-            A section with all modelled genes.
+        adata, links
+            As for :meth:`embed`.
         genes
             Which of the modelled genes; all by default.
 
@@ -182,15 +213,82 @@ class SpaMask:
         RuntimeError
             The model is not trained.
         ValueError
-            The model was fitted on an embedding (``use_rep``), or modelled genes are missing.
+            The model was fitted on an embedding (``use_rep``), or too few modelled genes are there.
         KeyError
             A gene was not modelled.
         """
-        fitted = self._trained()
-        reconstruction, row_scale = self._run(adata, "reconstruction")
-        inputs = reconstruction * fitted.slope + fitted.intercept
-        values = fitted.inputs.inverse(inputs, row_scale, genes)
-        return pd.DataFrame(values, index=adata.obs_names, columns=self.genes if genes is None else list(genes))
+        return self._denoised(adata, self._run(adata, links), genes)
+
+    def assign_domains(
+        self,
+        adata: AnnData,
+        *,
+        links: csr_matrix | None = None,
+        key_added: str = Keys.DOMAIN,
+        embedding_key: str = Keys.EMBEDDING,
+    ) -> None:
+        """Give the spots of sections that the model has not seen the domains that it knows.
+
+        Nothing is fitted: the trained networks embed the spots, the fitted mixture names them.
+        :func:`histoweave.tl.refine_domains` smooths the result where that is wanted.
+
+        Parameters
+        ----------
+        adata, links
+            As for :meth:`embed`.
+        key_added, embedding_key
+            Where domains and embedding go.
+
+        Returns
+        -------
+        None. Adds to ``adata``:
+
+        ``obs[key_added]`` : categorical with all domains of the model, also those that no spot gets
+        ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability of the domain
+        ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
+        ``uns["histoweave"][key_added]`` : how, with the counts of genes ``shared``, ``missing`` and ``filled``
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained, or has no domains yet.
+        ValueError
+            Fewer than half of the modelled genes are there.
+        """
+        self._trained()
+        if self.domains is None:
+            raise RuntimeError(
+                "This SpaMask has no domains to assign. Find them where it is trained: "
+                "histoweave.tl.spatial_domains(adata, n_domains, model=model)."
+            )
+        embedding = self.embed(adata, links=links)
+        probabilities = self.domains.mixture.probabilities(embedding)
+        names = np.array(self.domains.names)[probabilities.argmax(axis=1)]
+        adata.obsm[embedding_key] = embedding
+        adata.obs[key_added] = pd.Categorical(names, categories=sorted(self.domains.names, key=int))
+        adata.obs[f"{key_added}_confidence"] = probabilities.max(axis=1)
+        provenance(adata)[key_added] = {
+            "method": "assigned by a trained model",
+            "model_digest": self.training_facts["digest"],
+            "trained_on": ", ".join(self.training_facts["sections"]),
+            "version": histoweave.__version__,
+            "n_domains": len(self.domains.names),
+            "use_rep": embedding_key,
+            "refined": False,
+            "genes": {name: len(genes) for name, genes in self.compare_genes(adata).items()},
+        }
+
+    def compare_genes(self, adata: AnnData) -> dict[str, list[str]]:
+        """Return which modelled genes a section shares, which it is missing, and which are filled with the average.
+
+        Missing and filled are the same genes; where fewer than half are shared, none is filled, since :meth:`embed`
+        refuses. All are empty where the model was fitted on an embedding.
+        """
+        steps = self._trained().inputs.genes
+        missing = [] if steps is None else steps.missing_genes([str(gene) for gene in adata.var_names])
+        absent = set(missing)
+        shared = [gene for gene in self.genes if gene not in absent]
+        return {"shared": shared, "missing": missing, "filled": missing if 2 * len(shared) >= len(self.genes) else []}
 
     @property
     def genes(self) -> list[str]:
@@ -211,11 +309,28 @@ class SpaMask:
         fitted = self._trained()
         facts = {name: value for name, value in self.training_facts.items() if name != "history"}
         keys = {"layer": fitted.layer, "spatial_key": fitted.spatial_key, "section_key": fitted.section_key}
+        arrays = {
+            "slope": np.stack([one.slope for one in fitted.networks]),
+            "intercept": np.stack([one.intercept for one in fitted.networks]),
+            **fitted.inputs.arrays(),
+        }
+        if self.domains is not None:
+            arrays |= {f"domains.{name}": value for name, value in vars(self.domains.mixture).items()}
+        weights = {
+            f"{number}.{name}": value
+            for number, one in enumerate(fitted.networks)
+            for name, value in one.network.state_dict().items()
+        }
         checkpoint = Checkpoint(
             model="SpaMask",
-            weights=fitted.network.state_dict(),
-            config={"settings": self.config.to_dict(), "keys": keys, "inputs": fitted.inputs.settings()},
-            arrays={"slope": fitted.slope, "intercept": fitted.intercept, **fitted.inputs.arrays()},
+            weights=weights,
+            config={
+                "settings": self.config.to_dict(),
+                "keys": keys,
+                "inputs": fitted.inputs.settings(),
+                "domains": None if self.domains is None else self.domains.names,
+            },
+            arrays=arrays,
             genes=self.genes,
             provenance=facts,
         )
@@ -227,42 +342,72 @@ class SpaMask:
         model = cls(SpaMaskConfig.from_dict(checkpoint.config["settings"]))
         arrays = checkpoint.arrays
         inputs = SpaMaskInputs.restore(checkpoint.config["inputs"], arrays, checkpoint.genes)
-        network = _build_network(model.config, inputs, seed=0)
-        network.load_state_dict(checkpoint.weights)
-        model._fitted = _Fitted(network, inputs, arrays["slope"], arrays["intercept"], **checkpoint.config["keys"])
+        networks = []
+        for number in range(model.config.n_networks):
+            hops = None if inputs.factors is None else inputs.factors.hops
+            network = build_network(model.config, inputs.n_inputs, hops, seed=0)
+            prefix = f"{number}."
+            network.load_state_dict(
+                {n.removeprefix(prefix): value for n, value in checkpoint.weights.items() if n.startswith(prefix)}
+            )
+            networks.append(TrainedNetwork(network, arrays["slope"][number], arrays["intercept"][number]))
+        model._fitted = _Fitted(networks, inputs, **checkpoint.config["keys"])
+        if checkpoint.config["domains"] is not None:
+            prefix = "domains."
+            parts = {n.removeprefix(prefix): value for n, value in arrays.items() if n.startswith(prefix)}
+            model.domains = NamedMixture(Mixture(**parts), list(checkpoint.config["domains"]))
         model.training_facts = checkpoint.provenance
         return model
 
     def __repr__(self) -> str:
         if self._fitted is None:
             return f"SpaMask(not trained, {self.config.n_hidden}-{self.config.n_latent})"
-        network = self._fitted.network
-        n_weights = sum(weight.numel() for weight in network.parameters())
+        networks = self._fitted.networks
+        n_weights = sum(weight.numel() for one in networks for weight in one.network.parameters())
         source = f"{len(self.genes):,} genes" if self.genes else f"obsm[{self._fitted.inputs.use_rep!r}]"
-        device = next(network.parameters()).device
-        return f"SpaMask(trained on {source}, {n_weights:,} weights, {device})"
+        domains = "" if self.domains is None else f", {len(self.domains.names)} domains"
+        return f"SpaMask(trained on {source}, {n_weights:,} weights{domains}, {networks[0].device})"
 
     def _trained(self) -> "_Fitted":
         if self._fitted is None:
             raise RuntimeError("This SpaMask is not trained. Call .fit(adata), or histoweave.models.load(folder).")
         return self._fitted
 
-    def _run(self, adata: AnnData, output: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return an output of the network for a section, and the length of its rows of features."""
+    def _run(self, adata: AnnData, links: csr_matrix | None = None) -> "Outputs":
+        """Pass sections through all networks."""
         check_adata(adata)
         fitted = self._trained()
-        device = next(fitted.network.parameters()).device
-        adjacency = self._adjacency(adata, fitted.spatial_key, fitted.section_key)
-        values, row_scale = fitted.inputs.transform(adata, fitted.layer)
-        x = torch.from_numpy(values).to(device)
-        output_values = _outputs(fitted.network, x, UndirectedGraph(adjacency, device=device), output)
-        return output_values.cpu().numpy(), row_scale
+        device = fitted.networks[0].device
+        section_key = fitted.section_key if fitted.section_key in adata.obs else None
+        adjacency = self._adjacency(adata, fitted.spatial_key, section_key, links)
+        values, way_back = fitted.inputs.transform(adata, fitted.layer, self._sections_to_scale(adata, section_key))
+        x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
+        reconstructions = [one.reconstruction(x, graph) for one in fitted.networks]
+        reconstruction = np.mean(reconstructions, axis=0)
+        if self.config.embedding == "reconstruction":
+            return Outputs(reconstruction, reconstructions, reconstruction, way_back)
+        latents = [one.latent(x, graph) for one in fitted.networks]
+        return Outputs(np.concatenate(latents, axis=1), latents, reconstruction, way_back)
 
-    def _adjacency(self, adata: AnnData, spatial_key: str, section_key: str | None) -> csr_matrix:
-        """Return the graph the config asks for, built beside ``adata``, which stays as it is."""
+    def _denoised(self, adata: AnnData, outputs: "Outputs", genes: Sequence[str] | None) -> pd.DataFrame:
+        named = None if genes is None else list(genes)
+        values = self._trained().inputs.inverse(outputs.reconstruction, outputs.way_back, named)
+        return pd.DataFrame(values, index=adata.obs_names, columns=self.genes if named is None else named)
+
+    def _sections_to_scale(self, adata: AnnData, section_key: str | None) -> np.ndarray | None:
+        """Return the section of every spot where genes are scaled section by section, else ``None``."""
+        if section_key is None or not self.config.scale_by_section:
+            return None
+        return adata.obs[section_key].astype(str).to_numpy()
+
+    def _adjacency(
+        self, adata: AnnData, spatial_key: str, section_key: str | None, links: csr_matrix | None
+    ) -> csr_matrix:
+        """Return the graph the config asks for, with the links, built beside ``adata``, which stays as it is."""
         bare = AnnData(obs=adata.obs, obsm={key: adata.obsm[key] for key in [spatial_key] if key in adata.obsm})
         build_graph(bare, self.config, spatial_key=spatial_key, section_key=section_key)
-        return bare.obsp[Keys.CONNECTIVITIES]
+        graph = bare.obsp[Keys.CONNECTIVITIES]
+        return graph if links is None else union_links(graph, links)
 
 
 def build_graph(
@@ -276,68 +421,55 @@ def build_graph(
 
 
 @dataclass(frozen=True)
+class NamedMixture:
+    """A fitted mixture whose domains have names.
+
+    Attributes
+    ----------
+    mixture
+        In the space of the model's embedding.
+    names
+        Of its Gaussians, in their order.
+    """
+
+    mixture: Mixture
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a trained model says about sections.
+
+    Attributes
+    ----------
+    embedding
+        ``(n_spots, n_latent)`` float32, of all networks together.
+    of_networks
+        The embedding that each network makes.
+    reconstruction
+        ``(n_spots, n_inputs)``, mean over networks, on the scale of the inputs.
+    way_back
+        From there to expression.
+    """
+
+    embedding: np.ndarray
+    of_networks: list[np.ndarray]
+    reconstruction: np.ndarray
+    way_back: WayBack
+
+
+@dataclass(frozen=True)
 class _Fitted:
     """What training leaves behind."""
 
-    network: MaskedGraphAutoencoder
+    networks: list[TrainedNetwork]
     inputs: SpaMaskInputs
-    slope: np.ndarray  # (n_inputs,) brings reconstructions to the scale of the inputs
-    intercept: np.ndarray
     layer: str | None
     spatial_key: str
     section_key: str | None
 
 
-def _build_network(config: SpaMaskConfig, inputs: SpaMaskInputs, seed: int) -> MaskedGraphAutoencoder:
-    """Initialise under the seed, and leave the global random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MaskedGraphAutoencoder(
-            inputs.n_inputs,
-            config.n_hidden,
-            config.n_latent,
-            mask_rate=config.mask_rate,
-            edge_mask_rate=config.edge_mask_rate,
-            alpha=config.alpha,
-            scorer_dropout=config.scorer_dropout,
-            hops=None if inputs.factors is None else torch.from_numpy(inputs.factors.hops),
-        )
-
-
-def _training_step(
-    network: MaskedGraphAutoencoder, x: torch.Tensor, graph: UndirectedGraph, config: SpaMaskConfig, seed: int
-) -> Callable[[], dict[str, float]]:
-    """Return a function that makes one optimiser step on the whole section."""
-    network.dtype = product_dtype(config.precision, x.device, config.n_latent)
-    generator = torch_generator(seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-
-    def step() -> dict[str, float]:
-        network.train()
-        optimiser.zero_grad(set_to_none=True)
-        losses = network(x, graph, generator)
-        loss = losses.feature + config.edge_weight * losses.edge
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
-        optimiser.step()
-        return {"loss": loss.item(), "feature_loss": losses.feature.item(), "edge_loss": losses.edge.item()}
-
-    return step
-
-
-@torch.no_grad()
-def _outputs(network: MaskedGraphAutoencoder, x: torch.Tensor, graph: UndirectedGraph, output: str) -> torch.Tensor:
-    """Unmasked pass over the full graph: the encoder's (``latent``) or the decoder's output (``reconstruction``)."""
-    network.eval()
-    if output == "latent":
-        return network.encoder(x, graph.propagation)
-    return network.reconstruct(x, graph)
-
-
-def _calibrate(reconstruction: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares line from each reconstructed input to the input; the cosine error leaves the scale open."""
-    centred = reconstruction - reconstruction.mean(axis=0)
-    variance = (centred**2).sum(axis=0)
-    shared = (centred * (values - values.mean(axis=0))).sum(axis=0)
-    slope = np.divide(shared, variance, out=np.zeros_like(shared), where=variance > 0)
-    return slope, values.mean(axis=0) - slope * reconstruction.mean(axis=0)
+def _network_seeds(seed: int, n_networks: int) -> list[int]:
+    """Return one seed a network; the first is the one given: one network is the same alone and among several."""
+    more = np.random.default_rng(seed).integers(2**31, size=n_networks - 1)
+    return [seed, *map(int, more)]

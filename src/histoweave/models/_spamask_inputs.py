@@ -10,7 +10,23 @@ from scipy.sparse import csr_matrix
 
 from histoweave._checks import check_obsm_key
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.pp import GeneFeatures, SpatialFactors, expression
+from histoweave.pp import GeneFeatures, Scaling, SpatialFactors, expression
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """What a section lost on its way to the network's input, and needs back to become expression.
+
+    Attributes
+    ----------
+    row_scale
+        ``(n_spots,)``, how much longer a spot's features are than the common length.
+    scaling
+        Of its genes; ``None`` where features were not made from genes.
+    """
+
+    row_scale: np.ndarray
+    scaling: Scaling | None
 
 
 @dataclass(frozen=True)
@@ -43,8 +59,12 @@ class SpaMaskInputs:
         *,
         layer: str | None,
         use_rep: str | None,
+        sections: np.ndarray | None = None,
     ) -> tuple["SpaMaskInputs", np.ndarray]:
-        """Fit on a section; returns the fitted steps and the network's input, ``(n_spots, n_inputs)`` float32."""
+        """Fit on one or several sections; returns the fitted steps and the network's input, ``(n_spots, n_inputs)``.
+
+        ``sections``, ``(n_spots,)``: scale the genes of each on its own.
+        """
         genes = None
         if use_rep is not None:
             features = _embedding(adata, use_rep)
@@ -59,6 +79,7 @@ class SpaMaskInputs:
                 clip=config.clip,
                 min_spots=config.min_spots,
                 min_counts=config.min_counts,
+                sections=sections,
             )
         if np.ptp(features, axis=0).max() <= 1e-6 * np.abs(features).max():  # equal but for rounding
             where = "expression" if use_rep is None else f"values in obsm[{use_rep!r}]"
@@ -78,17 +99,14 @@ class SpaMaskInputs:
         fitted = cls(genes, use_rep, factors, features.shape[1])
         return fitted, fitted._to_input(features)
 
-    def transform(self, adata: AnnData, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the network's input for a section, ``(n_spots, n_inputs)`` float32, and the length of its rows.
-
-        The lengths, ``(n_spots,)``, are what :meth:`inverse` needs to give every spot its own back.
-        """
-        features = self._features(adata, layer)
-        lengths = np.ones(adata.n_obs) if self.factors is None else self.factors.row_scale(features)
-        return self._to_input(features), lengths
-
-    def _features(self, adata: AnnData, layer: str | None) -> np.ndarray:
-        if self.genes is None:
+    def transform(
+        self, adata: AnnData, layer: str | None = None, sections: np.ndarray | None = None
+    ) -> tuple[np.ndarray, WayBack]:
+        """Return the network's input for one or several sections, ``(n_spots, n_inputs)`` float32, and the way back."""
+        scaling = None
+        if self.genes is not None:
+            features, scaling = self.genes.transform(expression(adata, layer), sections)
+        else:
             assert self.use_rep is not None
             features = _embedding(adata, self.use_rep)
             if features.shape[1] != self.n_features:
@@ -96,15 +114,15 @@ class SpaMaskInputs:
                     f"The model was fitted on {self.n_features} columns of obsm[{self.use_rep!r}], this section has "
                     f"{features.shape[1]}. Compute the embedding of both sections together."
                 )
-            return features
-        return self.genes.transform(expression(adata, layer))
+        row_scale = np.ones(adata.n_obs) if self.factors is None else self.factors.row_scale(features)
+        return self._to_input(features), WayBack(row_scale, scaling)
 
     def _to_input(self, features: np.ndarray) -> np.ndarray:
         if self.factors is None:
             return np.ascontiguousarray(features, dtype=np.float32)
         return self.factors.transform(features).astype(np.float32)
 
-    def inverse(self, inputs: np.ndarray, row_scale: np.ndarray, genes: list[str] | None = None) -> np.ndarray:
+    def inverse(self, inputs: np.ndarray, way_back: WayBack, genes: list[str] | None = None) -> np.ndarray:
         """Bring network inputs back to genes, log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
 
         Raises
@@ -119,8 +137,9 @@ class SpaMaskInputs:
                 f"The model was fitted on obsm[{self.use_rep!r}], not on genes, so it cannot denoise expression. "
                 "Fit it on counts (use_rep=None)."
             )
-        features = inputs if self.factors is None else self.factors.inverse(inputs, row_scale)
-        return self.genes.inverse(features, genes)
+        assert way_back.scaling is not None
+        features = inputs if self.factors is None else self.factors.inverse(inputs, way_back.row_scale)
+        return self.genes.inverse(features, way_back.scaling, genes)
 
     @property
     def n_inputs(self) -> int:
@@ -137,7 +156,12 @@ class SpaMaskInputs:
         if self.genes is not None:
             # JSON has no infinity
             clip = self.genes.clip if np.isfinite(self.genes.clip) else None
-            settings |= {"target_sum": self.genes.target_sum, "log": self.genes.log, "clip": clip}
+            settings |= {
+                "target_sum": self.genes.target_sum,
+                "log": self.genes.log,
+                "clip": clip,
+                "by_section": self.genes.by_section,
+            }
         return settings
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -166,6 +190,7 @@ class SpaMaskInputs:
                 std=arrays["genes.std"],
                 clip=clip,
                 components=arrays.get("genes.components"),
+                by_section=settings["by_section"],
             )
         factors = None
         if "factors.center" in arrays:

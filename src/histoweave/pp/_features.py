@@ -6,8 +6,41 @@ from typing import Literal
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
-from histoweave.pp._genes import variable_genes
+from histoweave._runtime import warn_user
+from histoweave.pp._genes import shared_variable_genes, variable_genes
 from histoweave.pp._source import Expression
+
+_LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Which mean and standard deviation each spot was z-scored with.
+
+    Attributes
+    ----------
+    codes
+        ``(n_spots,)`` int, the section of every spot; zeros where all spots share one scaling.
+    mean, std
+        ``(n_sections, n_genes)``.
+    """
+
+    codes: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    def z_score(self, values: np.ndarray, clip: float) -> np.ndarray:
+        """Return z-scores of ``(n_spots, n_genes)``, cut at ``clip``."""
+        scaled = values - self._of_spots(self.mean)
+        scaled /= self._of_spots(self.std)
+        return np.clip(scaled, -clip, clip, out=scaled)
+
+    def undo(self, scaled: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Bring z-scores of some genes back, ``(n_spots, n_columns)``."""
+        return scaled * self._of_spots(self.std[:, columns]) + self._of_spots(self.mean[:, columns])
+
+    def _of_spots(self, of_sections: np.ndarray) -> np.ndarray:
+        return of_sections if len(of_sections) == 1 else of_sections[self.codes]  # one row serves all without a copy
 
 
 @dataclass(frozen=True)
@@ -21,11 +54,14 @@ class GeneFeatures:
     target_sum, log
         Normalisation: counts per ``target_sum`` over all genes measured, then log1p or not.
     mean, std
-        ``(n_genes,)`` of the normalised genes. Zeros and ones where nothing is scaled (``hvg`` features).
+        ``(n_genes,)`` of the normalised genes; of several sections, the mean over them.
     clip
         z-scores are cut at plus and minus this; infinity for no limit.
     components
-        ``(n_pcs, n_genes)`` principal axes, or ``None`` where the genes themselves are the features.
+        ``(n_pcs, n_genes)`` principal axes, or ``None`` where the genes themselves, not scaled, are the features.
+    by_section
+        Every section is z-scored with its own mean and standard deviation, as also a section that is seen later; else
+        all with ``mean`` and ``std``.
     """
 
     genes: list[str]
@@ -35,6 +71,7 @@ class GeneFeatures:
     std: np.ndarray
     clip: float
     components: np.ndarray | None
+    by_section: bool = False
 
     @classmethod
     def fit(
@@ -49,9 +86,14 @@ class GeneFeatures:
         clip: float = 10.0,
         min_spots: int = 50,
         min_counts: float = 10,
+        sections: np.ndarray | None = None,
         seed: int = 0,
     ) -> tuple["GeneFeatures", np.ndarray]:
-        """Fit on one section and return the fitted steps and its features.
+        """Fit on one or several sections and return the fitted steps and the features.
+
+        With ``sections``, ``(n_spots,)`` names or numbers, variable genes are chosen in every section and those of most
+        sections kept, and every section is z-scored on its own, so that differences between sections as a whole drop
+        out; the principal components are common to all.
 
         Returns
         -------
@@ -65,46 +107,79 @@ class GeneFeatures:
         """
         if source.scale == "log1p_cp10k":
             target_sum, log = 1e4, True
-        chosen = variable_genes(source, n_genes, min_spots=min_spots, min_counts=min_counts)
+        choose = {"min_spots": min_spots, "min_counts": min_counts}
+        if sections is None:
+            chosen = variable_genes(source, n_genes, **choose)  # type: ignore[arg-type]
+        else:
+            chosen = shared_variable_genes(source, sections, n_genes, **choose)  # type: ignore[arg-type]
         genes = [source.genes[column] for column in chosen]
         values = source.normalised(target_sum, log=log)[:, chosen].toarray()
+        scaling = _moments(values, sections)
+        mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
         if kind == "hvg":
-            nothing = np.zeros(len(genes), np.float32)
-            return cls(genes, target_sum, log, nothing, nothing + 1, np.inf, None), values
-        mean, std = values.mean(axis=0), values.std(axis=0)
-        std[std == 0] = 1.0
-        scaled = _z_score(values, mean, std, clip)
+            return cls(genes, target_sum, log, mean, std, np.inf, None), values
+        scaled = scaling.z_score(values, clip)
         k = max(1, min(n_pcs, len(scaled) - 1, len(genes)))  # centring takes one rank of the spots
         # a seeded randomised SVD takes a tenth of the exact one's time here; its axes are those of the leading PCs
         _, _, components = randomized_svd(scaled, k, n_iter=4, random_state=seed)
-        fitted = cls(genes, target_sum, log, mean, std, clip, components.astype(np.float32))
+        fitted = cls(
+            genes, target_sum, log, mean, std, clip, components.astype(np.float32), by_section=sections is not None
+        )
         return fitted, scaled @ fitted.components.T  # type: ignore[union-attr]
 
-    def transform(self, source: Expression) -> np.ndarray:
-        """Return the features of a section that has all modelled genes, ``(n_spots, n_features)`` float32.
+    def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
+        """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
+
+        Modelled genes that the section lacks count as average; ``sections`` as in :meth:`fit`.
 
         Raises
         ------
         ValueError
-            Modelled genes are missing from the section.
+            Fewer than half of the modelled genes are there.
+
+        Warns
+        -----
+        UserWarning
+            Some of them are missing.
         """
         position = {gene: column for column, gene in enumerate(source.genes)}
-        missing = [gene for gene in self.genes if gene not in position]
+        missing = self.missing_genes(source.genes)
         if missing:
-            first = ", ".join(map(repr, missing[:5]))
-            raise ValueError(
-                f"The model knows {len(self.genes):,} genes; this section lacks {len(missing):,} of them, first: "
-                f"{first}. Fit on the genes your sections share, or load a model fitted on this panel."
-            )
-        columns = [position[gene] for gene in self.genes]
-        values = source.normalised(self.target_sum, log=self.log)[:, columns].toarray()
+            self._judge_missing(missing)
+        here = np.array([place for place, gene in enumerate(self.genes) if gene in position], int)
+        measured = source.normalised(self.target_sum, log=self.log)
+        values = np.tile(self.mean, (measured.shape[0], 1))
+        values[:, here] = measured[:, [position[self.genes[place]] for place in here]].toarray()
+        scaling = Scaling(np.zeros(len(values), int), self.mean[None], self.std[None])
+        if self.by_section:
+            scaling = _moments(values, sections)
         if self.components is None:
-            return values
-        return _z_score(values, self.mean, self.std, self.clip) @ self.components.T
+            return values, scaling
+        return scaling.z_score(values, self.clip) @ self.components.T, scaling
 
-    def inverse(self, features: np.ndarray, genes: list[str] | None = None) -> np.ndarray:
+    def missing_genes(self, genes: list[str]) -> list[str]:
+        """Return the modelled genes that are not among ``genes``."""
+        known = set(genes)
+        return [gene for gene in self.genes if gene not in known]
+
+    def _judge_missing(self, missing: list[str]) -> None:
+        first = ", ".join(map(repr, missing[:5]))
+        shared = len(self.genes) - len(missing)
+        found = (
+            f"The model knows {len(self.genes):,} genes; this section has {shared:,} of them and lacks "
+            f"{len(missing):,}, first: {first}."
+        )
+        if shared < _LEAST_SHARED * len(self.genes):
+            raise ValueError(
+                f"{found} At least {_LEAST_SHARED:.0%} are needed. Check that genes are named alike (symbols or "
+                "Ensembl identifiers), fit on the genes your sections share, or load a model fitted on this panel."
+            )
+        warn_user(f"{found} They are filled with the average.")
+
+    def inverse(self, features: np.ndarray, scaling: Scaling, genes: list[str] | None = None) -> np.ndarray:
         """Bring features back to genes, on the scale log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
 
+        ``scaling`` comes from :meth:`transform`: every section gets its own mean and spread back.
         The modelled genes are a part of the transcriptome; counts keep the share of the depth that they had.
 
         Raises
@@ -123,7 +198,7 @@ class GeneFeatures:
         if self.components is None:
             values = features[:, columns]
         else:
-            values = features @ self.components[:, columns] * self.std[columns] + self.mean[columns]
+            values = scaling.undo(features @ self.components[:, columns], columns)
         values = np.maximum(values, 0)
         if not self.log:
             values = np.log1p(values * np.float32(1e4 / self.target_sum))
@@ -132,5 +207,10 @@ class GeneFeatures:
         return values.astype(np.float32)
 
 
-def _z_score(values: np.ndarray, mean: np.ndarray, std: np.ndarray, clip: float) -> np.ndarray:
-    return np.clip((values - mean) / std, -clip, clip)
+def _moments(values: np.ndarray, sections: np.ndarray | None) -> Scaling:
+    """Mean and standard deviation of every gene in every section; 1 where a gene does not vary."""
+    codes = np.zeros(len(values), int) if sections is None else np.unique(sections, return_inverse=True)[1].reshape(-1)
+    parts = [values[codes == code] for code in range(codes.max(initial=0) + 1)]
+    mean, std = np.stack([part.mean(axis=0) for part in parts]), np.stack([part.std(axis=0) for part in parts])
+    std[std == 0] = 1.0
+    return Scaling(codes, mean, std)

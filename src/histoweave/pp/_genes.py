@@ -1,6 +1,7 @@
 """Which genes a model looks at."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from anndata import AnnData
@@ -54,6 +55,46 @@ def variable_genes(
     if len(kept) <= n_genes:
         return kept
     return kept[_most_variable(source, kept, n_genes)]
+
+
+def shared_variable_genes(
+    source: Expression, sections: np.ndarray, n_genes: int = 3000, *, min_spots: int = 50, min_counts: float = 10
+) -> np.ndarray:
+    """Choose genes section by section (:func:`variable_genes`), and keep those of most sections.
+
+    Kept are the genes chosen in more than half of the sections. Where these are fewer than a tenth of ``n_genes``, as
+    among tissues that have little in common, the genes chosen in most sections fill up to that number.
+
+    Parameters
+    ----------
+    source
+        Expression of all sections.
+    sections
+        ``(n_spots,)`` name or number of the section of every spot.
+    n_genes, min_spots, min_counts
+        As for one section.
+
+    Returns
+    -------
+    Column numbers, ascending.
+
+    Raises
+    ------
+    ValueError
+        In a section no gene passes the filters; the message names it.
+    """
+    votes = np.zeros(source.matrix.shape[1], int)
+    names = np.unique(sections)
+    for name in names:
+        one = replace(source, matrix=source.matrix[np.flatnonzero(sections == name)])
+        try:
+            votes[variable_genes(one, n_genes, min_spots=min_spots, min_counts=min_counts)] += 1
+        except ValueError as error:
+            raise ValueError(f"Section {name!r}: {error}") from error
+    needed = min(n_genes // 10, int((votes > 0).sum()))
+    by_votes = np.argsort(-votes, kind="stable")
+    n_kept = max(int((2 * votes > len(names)).sum()), needed)
+    return np.sort(by_votes[:n_kept])
 
 
 def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.ndarray:

@@ -102,6 +102,29 @@ def ensemble_confidence(runs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     return consensus, (aligned == consensus).mean(axis=0)
 
 
+def ensemble_probability(codes: np.ndarray, probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how probable several mixtures find the domain that a spot was given, in the mean.
+
+    Parameters
+    ----------
+    codes
+        ``(n_spots,)`` int, 0 to k-1: the domains given.
+    probabilities
+        Posteriors, ``(n_spots, k)`` each; their columns are matched to the domains one to one.
+
+    Returns
+    -------
+    ``(n_spots,)``, 0 to 1.
+    """
+    n_spots = len(codes)
+    total = np.zeros(n_spots)
+    for one in probabilities:
+        overlap = np.stack([one[codes == code].sum(axis=0) for code in range(one.shape[1])])
+        of_domain = linear_sum_assignment(overlap, maximize=True)[1]
+        total += one[np.arange(n_spots), of_domain[codes]]
+    return total / len(probabilities)
+
+
 def _codes(labels: Any) -> np.ndarray:
     """Codes of labels in the order of their categories, or sorted; -1 where missing. ``(n_spots,)`` int."""
     return pd.Series(labels).astype("category").cat.codes.to_numpy(dtype=int)

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-import histoweave
-from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_spatial
+from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
-from histoweave._scale import declare_scale, provenance
+from histoweave._scale import declare_scale
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
-from histoweave.tl._cluster import cluster_mixture
-from histoweave.tl._labels import name_by_position
-from histoweave.tl._refine import refine_domains
+from histoweave.tl._domains_of_model import NumberOfDomains, check_number, domains_of_model
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +20,10 @@ if TYPE_CHECKING:
 
 def spatial_domains(
     adata: AnnData,
-    n_domains: int,
+    n_domains: NumberOfDomains = None,
     *,
     config: SpaMaskConfig | None = None,
+    model: SpaMask | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
     spatial_key: str = Keys.SPATIAL,
@@ -48,9 +46,13 @@ def spatial_domains(
         ``log1p_cp10k`` in ``uns["histoweave"]["scale"]``; ``obsm[spatial_key]`` holds spot centres.
         ``X`` is not changed.
     n_domains
-        Number of domains, exactly.
+        Number of domains, exactly; a range to search, ``(5, 12)``; or ``None`` to search from 2 to 15
+        (:func:`choose_n_domains`).
     config
         Settings of SpaMask; by default those found without labels.
+    model
+        An untrained model to use, in place of ``config``. It is left trained, with its domains, so that it can be saved
+        and applied to other sections (:meth:`histoweave.models.SpaMask.assign_domains`).
     layer
         Layer with the expression.
     use_rep
@@ -80,7 +82,8 @@ def spatial_domains(
     ``None``, or the copy. Adds to ``adata``:
 
     ``obs[key_added]`` : categorical, "1" to "k" from the top of the tissue to the bottom
-    ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability in the mixture
+    ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability of the domain; in the mean over
+    networks where the config asks for several
     ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
     ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
     ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
@@ -109,13 +112,13 @@ def spatial_domains(
     ['1', '2', '3', '4']
     """
     check_adata(adata)
-    check_n_domains(n_domains, adata.n_obs)
-    spatial = check_spatial(adata, spatial_key)
+    check_number(n_domains, adata.n_obs)
+    check_spatial(adata, spatial_key)
     genes = _genes_to_denoise(adata, denoise, use_rep)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
     adata = adata.copy() if copy else adata
-    model = SpaMask(config)
+    model = _fresh_model(model, config)
     model.fit(
         adata,
         layer=layer,
@@ -128,27 +131,34 @@ def spatial_domains(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        embedding = model.embed(adata)
-        denoised = None if genes is None else model.denoise(adata, genes or None)
+        outputs = model._run(adata)
+        denoised = None if genes is None else model._denoised(adata, outputs, genes or None)
         build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
-    adata.obsm[embedding_key] = embedding
-    cluster_mixture(
+    domains_of_model(
         adata,
+        model,
+        outputs,
         n_domains,
-        use_rep=embedding_key,
-        n_components=model.config.n_components,
         key_added=key_added,
+        embedding_key=embedding_key,
+        spatial_key=spatial_key,
+        section_key=section_key,
+        refine=refine,
         seed=seed,
     )
-    if refine:
-        refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
-    # once more: refinement moves spots, and the clustering knows no other spatial_key than the usual one
-    adata.obs[key_added] = name_by_position(adata.obs[key_added].cat.codes.to_numpy(), spatial)
+    adata.obsm.pop(Keys.DENOISED, None)  # that of an earlier run would not belong to these domains
     if denoised is not None:
         adata.obsm[Keys.DENOISED] = denoised
         declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
-    _record_model(adata, model)
     return adata if copy else None
+
+
+def _fresh_model(model: SpaMask | None, config: SpaMaskConfig | None) -> SpaMask:
+    if model is None:
+        return SpaMask(config)
+    if config is not None and config != model.config:
+        raise ValueError("Both config= and model= are given, and they differ. The model has its config: pass one.")
+    return model
 
 
 def _genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None) -> list[str] | None:
@@ -172,13 +182,3 @@ def _genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: st
             f"{', '.join(map(repr, adata.var_names[:3]))}). Name genes as var_names does."
         )
     return list(denoise) or None
-
-
-def _record_model(adata: AnnData, model: SpaMask) -> None:
-    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
-    provenance(adata)["spamask"] = {
-        "version": histoweave.__version__,
-        "config": config,
-        "n_genes": len(model.genes),
-        **model.training_facts,
-    }

@@ -1,0 +1,105 @@
+"""From a trained model to named domains: the steps that one section and a study share."""
+
+import numpy as np
+from anndata import AnnData
+
+import histoweave
+from histoweave._checks import check_n_domains
+from histoweave._runtime import logger
+from histoweave._scale import provenance
+from histoweave.models import SpaMask
+from histoweave.models._mixture import fit_mixture
+from histoweave.models._spamask import NamedMixture, Outputs
+from histoweave.tl._choose import choose_n_domains
+from histoweave.tl._confidence import ensemble_probability
+from histoweave.tl._labels import name_by_position, write_domains
+from histoweave.tl._refine import refine_domains
+
+NumberOfDomains = int | tuple[int, int] | None
+
+_SEARCHED = (2, 15)
+_STARTS_OF_ONE_NETWORK = 10  # its mixture only says how sure the common one is
+
+
+def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
+    """Raise unless ``n_domains`` is a number of domains, a range to search, or ``None``."""
+    if isinstance(n_domains, tuple):
+        low, high = n_domains if len(n_domains) == 2 else (0, 0)
+        if not (isinstance(low, int) and isinstance(high, int) and 2 <= low <= high):
+            raise ValueError(f"A range of n_domains is two whole numbers from 2 up, e.g. (5, 12), got {n_domains!r}.")
+        check_n_domains(high, n_spots)
+    elif n_domains is not None:
+        check_n_domains(n_domains, n_spots)
+
+
+def domains_of_model(
+    adata: AnnData,
+    model: SpaMask,
+    outputs: Outputs,
+    n_domains: NumberOfDomains,
+    *,
+    key_added: str,
+    embedding_key: str,
+    spatial_key: str,
+    section_key: str | None,
+    refine: bool,
+    seed: int,
+) -> None:
+    """Cluster what a model says of the spots it was trained on; leaves the named mixture in ``model.domains``.
+
+    Writes ``obs[key_added]``, ``obs[f"{key_added}_confidence"]``, ``obsm[embedding_key]`` and the records of model and
+    domains in ``uns["histoweave"]``. Confidence is the posterior probability of the domain; with several networks, in
+    the mean over mixtures fitted to the embedding of each.
+    """
+    adata.obsm[embedding_key] = outputs.embedding
+    n_components = model.config.n_components
+    k = n_domains if isinstance(n_domains, int) else _choose(adata, n_domains, embedding_key, n_components, seed)
+    fit = fit_mixture(outputs.embedding, k, n_components=n_components, seed=seed)
+    write_domains(adata, fit.labels, key_added, k)
+    provenance(adata)[key_added] = {
+        "method": "mixture EEE",
+        "n_domains": int(k),
+        "chosen": not isinstance(n_domains, int),
+        "use_rep": embedding_key,
+        "seed": int(seed),
+        "refined": False,
+        "n_components": n_components,
+        "n_networks": len(outputs.of_networks),
+    }
+    before = adata.obs[key_added].astype(str).to_numpy()
+    if refine:
+        refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
+    # once more: refinement moves spots, and the clustering knows no other spatial_key than the usual one
+    spatial = np.asarray(adata.obsm[spatial_key], dtype=float)
+    kept = adata.obs[key_added].astype(str).to_numpy()
+    adata.obs[key_added] = name_by_position(adata.obs[key_added].cat.codes.to_numpy(), spatial)
+    renamed = dict(zip(kept, adata.obs[key_added].astype(str), strict=True))
+    codes = adata.obs[key_added].cat.codes.to_numpy()
+    if fit.mixture is not None:
+        names = [renamed[before[np.flatnonzero(fit.labels == gaussian)[0]]] for gaussian in range(k)]
+        model.domains = NamedMixture(fit.mixture, names)
+    probabilities = [fit.probabilities]
+    if len(outputs.of_networks) > 1:
+        own = {"n_components": n_components, "n_starts": _STARTS_OF_ONE_NETWORK, "seed": seed}
+        probabilities = [fit_mixture(one, k, **own).probabilities for one in outputs.of_networks]
+    adata.obs[f"{key_added}_confidence"] = ensemble_probability(codes, probabilities)
+    _record_model(adata, model)
+
+
+def _choose(adata: AnnData, searched: tuple[int, int] | None, embedding_key: str, n_components: int, seed: int) -> int:
+    low, high = searched or _SEARCHED
+    if searched is None:
+        high = max(low, min(high, adata.n_obs // 8))  # a sub-sample of a small section bears no more
+    chosen = choose_n_domains(adata, use_rep=embedding_key, n_domains=(low, high), n_components=n_components, seed=seed)
+    logger.info("n_domains was not given; %d of %d to %d chosen by stability.", chosen, low, high)
+    return chosen
+
+
+def _record_model(adata: AnnData, model: SpaMask) -> None:
+    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
+    provenance(adata)["spamask"] = {
+        "version": histoweave.__version__,
+        "config": config,
+        "n_genes": len(model.genes),
+        **model.training_facts,
+    }
