@@ -29,6 +29,10 @@ class Keys:
     EMBEDDING = "X_spamask"  # obsm
     DENOISED = "denoised"  # obsm: DataFrame, log1p_cp10k
     ALIGNED = "spatial_aligned"  # obsm: spot centres of all sections in one frame, microns
+    JOINT = "X_joint"  # obsm: the network's input of a study, smoothed within sections
+    BEFORE = "X_before"  # obsm: plain principal components of a study
+    HARMONY = "X_harmony"  # obsm: the same after Harmony
+    SECTION_LINKS = "section_links"  # obsp: links between spots of different sections
     DOMAIN = "domain"  # obs: categorical
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame

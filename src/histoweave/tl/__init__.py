@@ -7,6 +7,7 @@ from histoweave.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixtu
 from histoweave.tl._confidence import align_labels, ensemble_confidence
 from histoweave.tl._describe import domain_markers, umap
 from histoweave.tl._domains import spatial_domains
+from histoweave.tl._integrate import integrate_sections
 from histoweave.tl._meta_genes import meta_genes
 from histoweave.tl._refine import refine_domains
 from histoweave.tl._trajectory import paga
@@ -22,6 +23,7 @@ __all__ = [
     "compare_denoised",
     "domain_markers",
     "ensemble_confidence",
+    "integrate_sections",
     "meta_genes",
     "paga",
     "place_sections",

@@ -114,11 +114,11 @@ def spatial_domains(
     check_adata(adata)
     check_number(n_domains, adata.n_obs)
     check_spatial(adata, spatial_key)
-    genes = _genes_to_denoise(adata, denoise, use_rep)
+    genes = genes_to_denoise(adata, denoise, use_rep)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
     adata = adata.copy() if copy else adata
-    model = _fresh_model(model, config)
+    model = fresh_model(model, config)
     model.fit(
         adata,
         layer=layer,
@@ -153,7 +153,8 @@ def spatial_domains(
     return adata if copy else None
 
 
-def _fresh_model(model: SpaMask | None, config: SpaMaskConfig | None) -> SpaMask:
+def fresh_model(model: SpaMask | None, config: SpaMaskConfig | None) -> SpaMask:
+    """Return the model given, or a new one; both must not disagree."""
     if model is None:
         return SpaMask(config)
     if config is not None and config != model.config:
@@ -161,7 +162,7 @@ def _fresh_model(model: SpaMask | None, config: SpaMaskConfig | None) -> SpaMask
     return model
 
 
-def _genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None) -> list[str] | None:
+def genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None) -> list[str] | None:
     """Return the genes to denoise, an empty list for all that are modelled, ``None`` for no denoising.
 
     Wrong names are told before training, not after it.

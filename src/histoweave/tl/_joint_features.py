@@ -1,0 +1,31 @@
+"""What sections look like to the network before it is trained: spatial factors, smoothed within each section."""
+
+import warnings
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from histoweave._keys import Keys
+from histoweave.models import SpaMaskConfig
+from histoweave.models._spamask_inputs import SpaMaskInputs
+from histoweave.nn import UndirectedGraph, smooth_by_hops
+
+
+def smooth_factors(
+    adata: AnnData, config: SpaMaskConfig, *, layer: str | None, use_rep: str | None, section_key: str | None
+) -> np.ndarray:
+    """Return the network's input averaged over the graph in ``obsp``, ``(n_spots, n_inputs)`` float32.
+
+    Each spatial factor is averaged as often as it bears; where the config asks for none, features are averaged once.
+    """
+    sections = None
+    if section_key is not None and config.scale_by_section:
+        sections = adata.obs[section_key].astype(str).to_numpy()
+    adjacency = adata.obsp[Keys.CONNECTIVITIES]
+    inputs, values = SpaMaskInputs.fit(adata, adjacency, config, layer=layer, use_rep=use_rep, sections=sections)
+    hops = np.ones(values.shape[1], np.int32) if inputs.factors is None else inputs.factors.hops
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = UndirectedGraph(adjacency)
+    return smooth_by_hops(torch.from_numpy(values), graph.averaging, torch.from_numpy(hops)).numpy()
