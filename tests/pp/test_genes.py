@@ -8,7 +8,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 import histoweave as hw
-from histoweave.pp import Expression, expression, variable_genes
+from histoweave.pp import Expression, expression, shared_variable_genes, variable_genes
 
 
 def test_finds_the_genes_that_differ(source):
@@ -82,6 +82,58 @@ def test_toy_tissue():
     chosen = variable_genes(expression(toy), 100)
     assert len(chosen) == 100
     assert (np.diff(chosen) > 0).all()
+
+
+# several sections
+
+
+def three_sections() -> tuple[Expression, np.ndarray]:
+    """Four spots each. Gene 0 is found in all sections, 1 in the first two, 2 in the first alone, 3 in none."""
+    found = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], np.float32)
+    return Expression(csr_matrix(20 * found.repeat(4, axis=0)), list("abcd"), "counts", "X"), np.repeat(list("xyz"), 4)
+
+
+def test_genes_of_most_sections_are_kept():
+    source, sections = three_sections()
+    assert shared_variable_genes(source, sections, 10).tolist() == [0, 1]  # in 3 and 2 of 3 sections
+    two = dataclasses.replace(source, matrix=source.matrix[4:])
+    assert shared_variable_genes(two, sections[4:], 10).tolist() == [0]  # more than half of two is both
+
+
+def test_tissues_with_little_in_common_fill_up():
+    """A tenth of the number asked for is kept at least, where so many were chosen anywhere."""
+    source, sections = three_sections()
+    assert shared_variable_genes(source, sections, 30).tolist() == [0, 1, 2]
+    assert shared_variable_genes(source, sections, 3000).tolist() == [0, 1, 2]
+    disjoint = Expression(csr_matrix(20 * np.eye(2, dtype=np.float32).repeat(4, axis=0)), ["a", "b"], "counts", "X")
+    assert shared_variable_genes(disjoint, np.repeat([0, 1], 4), 5).tolist() == [0]  # never none at all
+
+
+def test_one_section_votes_alone(source):
+    counts = source(300)
+    everywhere = np.zeros(300, int)
+    np.testing.assert_array_equal(shared_variable_genes(counts, everywhere, 10), variable_genes(counts, 10))
+
+
+def test_each_section_chooses_for_itself(source):
+    """A gene that differs between sections but not within one is no variable gene; together it would be one."""
+    counts = source(400)
+    matrix = counts.matrix.toarray()
+    matrix[::2, 40:50] *= 6
+    counts = dataclasses.replace(counts, matrix=csr_matrix(matrix))
+    mixed = np.tile(np.repeat(["a", "b"], 100), 2)  # each section has its share of every kind of spot
+    stained = np.tile(["a", "b"], 200)
+    assert len(set(shared_variable_genes(counts, mixed, 20)) & set(range(40, 50))) >= 8
+    assert len(set(shared_variable_genes(counts, stained, 20)) & set(range(40, 50))) <= 3  # of 10 that chance fills
+    assert len(set(shared_variable_genes(counts, stained, 20)) & set(range(10))) >= 8
+
+
+@pytest.mark.parametrize("as_type", [str, object])
+def test_a_section_without_genes_is_named(as_type):
+    source, sections = three_sections()
+    empty = dataclasses.replace(source, matrix=csr_matrix(np.vstack([source.matrix[:8].toarray(), np.zeros((4, 4))])))
+    with pytest.raises(ValueError, match=r"^Section 'z': No gene is found in at least 1 spots"):
+        shared_variable_genes(empty, sections.astype(as_type), 10)
 
 
 @pytest.mark.real_data

@@ -11,6 +11,7 @@ from histoweave.pp._genes import shared_variable_genes, variable_genes
 from histoweave.pp._source import Expression
 
 _LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
+_FLAT = 1e-3  # standard deviation over mean: a constant's is that far from zero, its mean being a rounded float32 sum
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class GeneFeatures:
     components
         ``(n_pcs, n_genes)`` principal axes, or ``None`` where the genes themselves, not scaled, are the features.
     by_section
-        Every section is z-scored with its own mean and standard deviation, as also a section that is seen later; else
-        all with ``mean`` and ``std``.
+        Every section, also one that is seen later, is z-scored with its own mean and standard deviation; else all are
+        with ``mean`` and ``std``.
     """
 
     genes: list[str]
@@ -92,8 +93,9 @@ class GeneFeatures:
         """Fit on one or several sections and return the fitted steps and the features.
 
         With ``sections``, ``(n_spots,)`` names or numbers, variable genes are chosen in every section and those of most
-        sections kept, and every section is z-scored on its own, so that differences between sections as a whole drop
-        out; the principal components are common to all.
+        sections kept (:func:`shared_variable_genes`), and every section is z-scored on its own before the principal
+        components common to all, so that differences between sections as a whole drop out. Of the kind ``hvg``,
+        features are not scaled.
 
         Returns
         -------
@@ -130,7 +132,8 @@ class GeneFeatures:
     def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
         """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
 
-        Modelled genes that the section lacks count as average; ``sections`` as in :meth:`fit`.
+        Modelled genes that the section lacks count as average: their z-score is 0. ``sections`` as in :meth:`fit`;
+        without them, all spots are one section.
 
         Raises
         ------
@@ -142,17 +145,18 @@ class GeneFeatures:
         UserWarning
             Some of them are missing.
         """
-        position = {gene: column for column, gene in enumerate(source.genes)}
         missing = self.missing_genes(source.genes)
         if missing:
             self._judge_missing(missing)
-        here = np.array([place for place, gene in enumerate(self.genes) if gene in position], int)
+        position = {gene: column for column, gene in enumerate(source.genes)}
+        here = np.array([gene in position for gene in self.genes])
         measured = source.normalised(self.target_sum, log=self.log)
         values = np.tile(self.mean, (measured.shape[0], 1))
-        values[:, here] = measured[:, [position[self.genes[place]] for place in here]].toarray()
+        values[:, here] = measured[:, [position[gene] for gene in self.genes if gene in position]].toarray()
         scaling = Scaling(np.zeros(len(values), int), self.mean[None], self.std[None])
         if self.by_section:
             scaling = _moments(values, sections)
+            scaling.mean[:, ~here], scaling.std[:, ~here] = self.mean[~here], self.std[~here]
         if self.components is None:
             return values, scaling
         return scaling.z_score(values, self.clip) @ self.components.T, scaling
@@ -162,6 +166,10 @@ class GeneFeatures:
         known = set(genes)
         return [gene for gene in self.genes if gene not in known]
 
+    def shares_enough(self, missing: list[str]) -> bool:
+        """Whether a section that lacks these modelled genes still holds at least half of them."""
+        return len(self.genes) - len(missing) >= _LEAST_SHARED * len(self.genes)
+
     def _judge_missing(self, missing: list[str]) -> None:
         first = ", ".join(map(repr, missing[:5]))
         shared = len(self.genes) - len(missing)
@@ -169,7 +177,7 @@ class GeneFeatures:
             f"The model knows {len(self.genes):,} genes; this section has {shared:,} of them and lacks "
             f"{len(missing):,}, first: {first}."
         )
-        if shared < _LEAST_SHARED * len(self.genes):
+        if not self.shares_enough(missing):
             raise ValueError(
                 f"{found} At least {_LEAST_SHARED:.0%} are needed. Check that genes are named alike (symbols or "
                 "Ensembl identifiers), fit on the genes your sections share, or load a model fitted on this panel."
@@ -212,5 +220,5 @@ def _moments(values: np.ndarray, sections: np.ndarray | None) -> Scaling:
     codes = np.zeros(len(values), int) if sections is None else np.unique(sections, return_inverse=True)[1].reshape(-1)
     parts = [values[codes == code] for code in range(codes.max(initial=0) + 1)]
     mean, std = np.stack([part.mean(axis=0) for part in parts]), np.stack([part.std(axis=0) for part in parts])
-    std[std == 0] = 1.0
+    std[std <= _FLAT * np.abs(mean)] = 1.0
     return Scaling(codes, mean, std)

@@ -1,5 +1,6 @@
 """Which genes a model looks at."""
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -62,8 +63,9 @@ def shared_variable_genes(
 ) -> np.ndarray:
     """Choose genes section by section (:func:`variable_genes`), and keep those of most sections.
 
-    Kept are the genes chosen in more than half of the sections. Where these are fewer than a tenth of ``n_genes``, as
-    among tissues that have little in common, the genes chosen in most sections fill up to that number.
+    Kept are the genes chosen in more than half of the sections: both of two. Where these are fewer than a tenth of
+    ``n_genes``, as among tissues that have little in common, the genes chosen in most sections fill up to that number;
+    of genes chosen equally often the first.
 
     Parameters
     ----------
@@ -90,8 +92,8 @@ def shared_variable_genes(
         try:
             votes[variable_genes(one, n_genes, min_spots=min_spots, min_counts=min_counts)] += 1
         except ValueError as error:
-            raise ValueError(f"Section {name!r}: {error}") from error
-    needed = min(n_genes // 10, int((votes > 0).sum()))
+            raise ValueError(f"Section {str(name)!r}: {error}") from error
+    needed = min(math.ceil(n_genes / 10), int((votes > 0).sum()))
     by_votes = np.argsort(-votes, kind="stable")
     n_kept = max(int((2 * votes > len(names)).sum()), needed)
     return np.sort(by_votes[:n_kept])
