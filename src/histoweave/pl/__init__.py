@@ -1,4 +1,4 @@
-"""Plots of what was written into AnnData: domains on the tissue, embeddings, genes raw and denoised, markers, training.
+"""Plots of what was written into AnnData: domains on the tissue, embeddings, genes, markers, training, whole studies.
 
 Every function takes and returns matplotlib ``Axes``, shows nothing and changes no global setting. Nothing here needs a
 live model or torch, so a saved ``.h5ad`` can be plotted on a laptop; matplotlib itself is imported on the first plot.
@@ -7,13 +7,19 @@ live model or torch, so a saved ``.h5ad`` can be plotted on a laptop; matplotlib
 from histoweave.pl._embedding import embedding
 from histoweave.pl._genes import denoised, gene
 from histoweave.pl._markers import marker_dotplot
+from histoweave.pl._mixing import mixing, mixing_umap
+from histoweave.pl._n_domains import n_domains_curve
 from histoweave.pl._palette import UNLABELLED, domain_colors, domain_palette
-from histoweave.pl._spatial import confidence, domains, domains_grid
+from histoweave.pl._sections import confidence_grid, domains_grid
+from histoweave.pl._spatial import confidence, domains
+from histoweave.pl._stack import aligned_stack
 from histoweave.pl._training import training
 
 __all__ = [
     "UNLABELLED",
+    "aligned_stack",
     "confidence",
+    "confidence_grid",
     "denoised",
     "domain_colors",
     "domain_palette",
@@ -22,5 +28,8 @@ __all__ = [
     "embedding",
     "gene",
     "marker_dotplot",
+    "mixing",
+    "mixing_umap",
+    "n_domains_curve",
     "training",
 ]

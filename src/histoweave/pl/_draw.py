@@ -1,10 +1,12 @@
 """Spots at their true size on the tissue: the drawing that all spatial plots share."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
 
+from histoweave._keys import Keys
 from histoweave.pl._palette import UNLABELLED
 from histoweave.pl._tissue import microns_per_unit, spot_pitch, spot_places, tissue_image
 
@@ -38,7 +40,8 @@ def draw_tissue(
     if ax is None:
         ax = plt.subplots(figsize=(5.2, 4.6), layout="constrained")[1]
     pitch = spot_pitch(points)
-    under = tissue_image(adata, library_key=library_key) if image else None
+    # the image lies where the spots were measured, not where they were moved to
+    under = tissue_image(adata, library_key=library_key) if image and spatial_key != Keys.ALIGNED else None
     if under is not None:
         ax.imshow(under.pixels, extent=under.extent, interpolation="bilinear", zorder=0)
     # over an image the gaps show the tissue; without one, nearly touching circles read as areas
@@ -49,7 +52,7 @@ def draw_tissue(
     )  # fmt: skip
     ax.add_collection(spots)
     _frame(ax, points, pitch)
-    _scale_bar(ax, points, microns_per_unit(adata))
+    _scale_bar(ax, points, 1.0 if spatial_key == Keys.ALIGNED else microns_per_unit(adata, library_key=library_key))
     return ax, spots
 
 
@@ -94,9 +97,9 @@ def color_by(spots: Any, values: np.ndarray, cmap: str, vmin: float, vmax: float
     spots.set_clim(vmin, vmax)
 
 
-def add_colorbar(ax: "Axes", mappable: Any, label: str) -> None:
-    """Put a slim colour bar beside the Axes."""
-    bar = ax.figure.colorbar(mappable, ax=ax, shrink=0.6, aspect=18, pad=0.02)
+def add_colorbar(axes: "Axes | Sequence[Axes]", mappable: Any, label: str) -> None:
+    """Put one slim colour bar beside the Axes, or beside all of several."""
+    bar = mappable.figure.colorbar(mappable, ax=axes, shrink=0.6, aspect=18, pad=0.02)
     bar.set_label(label)
     bar.outline.set_visible(False)
 

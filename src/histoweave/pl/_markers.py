@@ -9,7 +9,7 @@ from anndata import AnnData
 from histoweave._checks import check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave.pl._draw import add_colorbar
-from histoweave.pl._expression import gene_rows, raw_expression
+from histoweave.pl._expression import gene_rows, gene_symbols, raw_expression
 from histoweave.pl._palette import as_categories
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def marker_table(adata: AnnData, markers_key: str = Keys.MARKERS) -> pd.DataFram
             "Compute one with histoweave.tl.domain_markers(adata)."
         )
     table = table.assign(domain=table["domain"].astype(str), gene=table["gene"].astype(str))
-    symbol = table["symbol"] if "symbol" in table else table["gene"]
+    known = dict(zip(adata.var_names, gene_symbols(adata), strict=True))
+    symbol = table["symbol"] if "symbol" in table else table["gene"].map(known)
     return table.assign(symbol=symbol.astype(object).where(symbol.notna(), table["gene"]).astype(str))
 
 

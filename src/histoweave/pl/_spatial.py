@@ -1,7 +1,7 @@
 """Domains and their confidence drawn on the tissue."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from anndata import AnnData
@@ -10,7 +10,7 @@ from histoweave._checks import check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave.pl._draw import add_colorbar, add_legend, color_by, draw_tissue
 from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors
-from histoweave.pl._tissue import section_names, warn_overlapping_sections
+from histoweave.pl._tissue import warn_overlapping_sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,100 +96,6 @@ def domains(
     return ax
 
 
-def domains_grid(
-    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
-    *,
-    section_key: str | None = None,
-    domain_key: str = Keys.DOMAIN,
-    n_columns: int = 4,
-    **arguments: Any,
-) -> "np.ndarray":
-    """Draw the domains of several sections side by side, in the same colours, with one legend.
-
-    Parameters
-    ----------
-    sections
-        One AnnData whose sections ``obs[section_key]`` names, a list of AnnData, or a dict from name to AnnData.
-    section_key
-        Column of ``obs``; by default ``section`` or ``library_id``.
-    domain_key
-        A categorical column that all sections have; equal names get equal colours.
-    n_columns
-        Sections in one row.
-    **arguments
-        For :func:`domains`: ``image``, ``size``, ``alpha``, ``palette``, ``spatial_key``.
-
-    Returns
-    -------
-    One Axes per section, in a one-dimensional array; their figure is ``axes[0].figure``.
-
-    Raises
-    ------
-    KeyError
-        A key is missing.
-    ValueError
-        There is no section.
-    """
-    import matplotlib.pyplot as plt
-
-    named = _split(sections, section_key)
-    for adata in named.values():
-        check_obs_key(adata, domain_key, argument="domain_key")
-    colors = _shared_colors(list(named.values()), domain_key, arguments.pop("palette", None))
-    columns = min(n_columns, len(named))
-    rows = -(-len(named) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(3.4 * columns + 1, 3.5 * rows), layout="constrained", squeeze=False
-    )
-    axes = grid.ravel()
-    some_unlabelled = False
-    for ax, (name, adata) in zip(axes, named.items(), strict=False):
-        domains(adata, domain_key=domain_key, palette=colors, legend=False, ax=ax, **arguments)
-        ax.set_title(name, fontsize="medium")
-        some_unlabelled |= bool((as_categories(adata, domain_key).codes < 0).any())
-    for ax in axes[len(named) :]:
-        figure.delaxes(ax)
-    # beside the last section of the first row, where the constrained layout keeps room for it
-    add_legend(axes[columns - 1], colors, domain_key, unlabelled=UNLABELLED if some_unlabelled else None)
-    return axes[: len(named)]
-
-
-def _split(
-    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData], section_key: str | None
-) -> dict[str, AnnData]:
-    """Return name -> AnnData of one section each."""
-    if isinstance(sections, Mapping):
-        named: dict[str, AnnData] = {}
-        for name, adata in sections.items():
-            parts = _split(adata, section_key)
-            named |= {f"{name}, {part}" if len(parts) > 1 else str(name): alone for part, alone in parts.items()}
-    elif isinstance(sections, AnnData):
-        rows = section_names(sections, section_key)
-        named = {name: sections[index] for name, index in rows.items()} or {"section": sections}
-    else:
-        named = {}
-        for number, adata in enumerate(sections, start=1):
-            own = section_names(adata, section_key)
-            name = next(iter(own)) if len(own) == 1 else f"section {number}"
-            named[name if name not in named else f"{name} ({number})"] = adata
-    if not named:
-        raise ValueError("There is no section to draw. Pass an AnnData, or a list or dict of them.")
-    return named
-
-
-def _shared_colors(
-    sections: list[AnnData], key: str, palette: Sequence[str] | Mapping[str, str] | None
-) -> dict[str, str]:
-    """Colours over the categories of all sections, in the order in which the sections list them."""
-    names = list(dict.fromkeys(name for adata in sections for name in as_categories(adata, key).categories))
-    if all(name.isdigit() for name in names):
-        names.sort(key=int)
-    # the union as one column, so that a palette is read and checked by the same rules as for a single section
-    union = AnnData(obs={key: names}, uns={f"{key}_colors": sections[0].uns.get(f"{key}_colors", [])})
-    union.obs[key] = union.obs[key].astype("category").cat.set_categories(names)
-    return domain_colors(union, key, palette)
-
-
 def confidence(
     adata: AnnData,
     *,
@@ -199,6 +105,7 @@ def confidence(
     image: bool = False,
     size: float | None = None,
     cmap: str = "cividis",
+    legend: bool = True,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw how sure the domain of each spot is, on a fixed scale from 0 to 1.
@@ -213,6 +120,8 @@ def confidence(
         As in :func:`domains`.
     cmap
         Name of a matplotlib colour map.
+    legend
+        Put a colour bar beside the tissue.
 
     Returns
     -------
@@ -222,11 +131,16 @@ def confidence(
     ------
     KeyError
         A key is missing.
+
+    See Also
+    --------
+    confidence_grid : several sections.
     """
     check_adata(adata)
     check_obs_key(adata, confidence_key, argument="confidence_key")
     warn_overlapping_sections(adata, spatial_key, library_key)
     ax, spots = draw_tissue(adata, ax, spatial_key=spatial_key, library_key=library_key, image=image, size=size)
     color_by(spots, adata.obs[confidence_key].to_numpy(dtype=float), cmap, 0.0, 1.0)
-    add_colorbar(ax, spots, "domain confidence")
+    if legend:
+        add_colorbar(ax, spots, "domain confidence")
     return ax

@@ -103,9 +103,15 @@ def spot_pitch(points: np.ndarray) -> float:
     return float(np.median(distance))
 
 
-def microns_per_unit(adata: AnnData) -> float | None:
-    """Return microns per coordinate unit where the reader recorded it, else ``None``."""
-    recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
+    """Return microns per coordinate unit where the reader recorded it, else ``None``.
+
+    Of one section cut out of a study, its own record counts: sections of a study may differ in their pixels.
+    """
+    ours = adata.uns.get(Keys.UNS, {})
+    names = section_names(adata, library_key)
+    own = ours.get(Keys.SECTIONS, {}).get(next(iter(names)), {}) if len(names) == 1 else {}
+    recorded = own.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {})
     if recorded.get("unit") == "micron":
         return 1.0
     mpp = recorded.get("mpp")
