@@ -49,17 +49,33 @@ def domains(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="Sections: .h5ad, a Space Ranger output folder, a SpatialData .zarr, ... "
-            "A section is named by its file or folder name without extension.",
+            help="Sections: .h5ad, a Space Ranger output folder, a SpatialData .zarr, ...; or one samples.csv. "
+            "A section is named by its file or folder name without extension, or by its row.",
         ),
-    ],
-    n_domains: Annotated[
-        int, typer.Option("--n-domains", "-k", show_default=False, help="How many domains to find in each section.")
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", show_default=False, help="Folder for the results; made here.")
     ],
+    n_domains: Annotated[
+        str,
+        typer.Option(
+            "--n-domains", "-k", metavar="K", help="How many domains: 7; 5-12 or auto (2-15) choose by stability."
+        ),
+    ] = "auto",
     seed: Seed = 0,
+    links: Annotated[
+        str,
+        typer.Option(
+            help="How sections are linked: stack (serial; by z_um, else in the order given), expression, stitched "
+            "(overlapping pieces) or none; auto is stack where z_um is given, else expression."
+        ),
+    ] = "auto",
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Do not integrate: find the domains of each section on its own.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on without sections that cannot be read; run.json names them.")
+    ] = False,
     use_rep: Annotated[str | None, typer.Option(metavar="KEY", help="Start from obsm[KEY] instead of counts.")] = None,
     layer: Annotated[str | None, typer.Option(metavar="KEY", help="Take expression from layers[KEY], not X.")] = None,
     spatial_key: Annotated[str, typer.Option(metavar="KEY", help="Spot centres are in obsm[KEY].")] = "spatial",
@@ -71,14 +87,16 @@ def domains(
         Path | None, typer.Option(metavar="FILE", help="JSON of SpaMaskConfig; what it leaves out keeps its default.")
     ] = None,
     refine: Annotated[bool, typer.Option(help="Let spots follow the clear majority of their neighbours.")] = True,
+    save_model: Annotated[
+        bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
+    ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the domains of tissue sections.
+    """Find the domains of tissue sections, of several together.
 
     Writes <section>.h5ad, domains.csv, domains.png, report.html and run.json into DIR.
-    Each input is segmented on its own.
     """
     from histoweave.cli._domains import find_domains
 
@@ -87,12 +105,16 @@ def domains(
         out,
         n_domains=n_domains,
         seed=seed,
+        links=links,
+        separate=separate,
+        skip_bad=skip_bad,
         use_rep=use_rep,
         layer=layer,
         spatial_key=spatial_key,
         section_key=section_key,
         config=config,
         refine=refine,
+        save_model=save_model,
         device=device,
         overwrite=overwrite,
         quiet=quiet,

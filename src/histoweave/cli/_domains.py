@@ -1,7 +1,6 @@
 """``histoweave domains``: sections in, domains out."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,48 +8,57 @@ from typing import TYPE_CHECKING, Any
 from histoweave._runtime import logger
 from histoweave.cli._console import told
 from histoweave.cli._errors import CommandError, about
+from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs, section_names
 from histoweave.cli._output import check_out, write_results
-from histoweave.cli._record import RunRecord, sha256
+from histoweave.cli._record import RunRecord
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
+    from histoweave.models import SpaMask
+
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+RANGE = re.compile(r"\s*(\d+)\s*[-,:]\s*(\d+)\s*")
 
 
 def find_domains(
     inputs: Sequence[Path],
     out: Path,
     *,
-    n_domains: int,
+    n_domains: str = "auto",
     seed: int = 0,
+    links: str = "auto",
+    separate: bool = False,
+    skip_bad: bool = False,
     use_rep: str | None = None,
     layer: str | None = None,
     spatial_key: str = "spatial",
     section_key: str | None = None,
     config: Path | None = None,
     refine: bool = True,
+    save_model: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Read and check every input, find the domains of each, write the results folder.
+    """Read and check every input, find the domains, write the results folder.
 
-    What is cheap to check comes first: the arguments and the output folder before any input is read, every input before
-    any work.
+    Several inputs, and a samples table, are a study: integrated, unless ``separate`` asks for each on its own. What is
+    cheap to check comes first: the arguments and the output folder before any input is read, every input before any
+    work.
     """
     arguments = {name: _plain(value) for name, value in locals().items()}
-    check_arguments(n_domains, device)
-    names = section_names(inputs)
+    asked = parse_n_domains(n_domains)
+    check_arguments(asked, device)
     check_out(out, overwrite=overwrite, inputs=inputs)
-    for path in inputs:
-        if not path.exists():
-            raise CommandError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
+    check_paths(inputs)
+    if not (len(inputs) == 1 and is_samples_table(inputs[0])):
+        section_names(inputs)  # raises where two are the same
     record = RunRecord("domains", arguments)
+    keys = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     with told(quiet=quiet) as console:
         with record.stage("import"):
-            from histoweave import models, tl
+            from histoweave import models
             from histoweave._runtime import resolve_device
 
             device = str(resolve_device(device))
@@ -58,43 +66,31 @@ def find_domains(
         if config is not None:
             with about(config):
                 settings = models.SpaMaskConfig.from_json(config)
-        sections = {}
         with record.stage("read"):
-            for name, path in zip(names, inputs, strict=True):
-                sections[name] = read_checked(path, n_domains, use_rep, layer, spatial_key, section_key)
-            digests = [{"section": n, "path": str(p), "sha256": sha256(p)} for n, p in zip(names, inputs, strict=True)]
+            largest = max(asked) if isinstance(asked, tuple) else asked or 1
+            found = read_inputs(inputs, n_domains=largest, section_key=section_key, skip_bad=skip_bad, **keys)
         console.speak()
-        if len(inputs) > 1:
-            logger.info(
-                "%d sections, each segmented on its own: domain names do not correspond between them. "
-                "This release does not integrate sections.",
-                len(inputs),
-            )
-        for name, path in zip(names, inputs, strict=True):
-            adata = sections[name]
-            with about(path), record.stage("domains"):
-                tl.spatial_domains(
-                    adata,
-                    n_domains,
-                    config=settings,
-                    layer=layer,
-                    use_rep=use_rep,
-                    spatial_key=spatial_key,
-                    section_key=section_key,
-                    refine=refine,
-                    seed=seed,
-                    device=device,
-                    progress=not quiet,
-                )
-            if adata.n_vars:
-                with about(path), record.stage("markers"):
-                    tl.domain_markers(adata, layer=layer)
+        options = {"refine": refine, "seed": seed, "device": device, "progress": not quiet, **keys}
+        sections, study, model = found.sections, None, models.SpaMask(settings)
+        if len(sections) > 1 and not separate:
+            sections, study = _integrate(sections, asked, links, section_key, model, record, options)
+        else:
+            if save_model and len(sections) > 1:
+                raise CommandError("--save-model needs one model, and --separate trains one for each section.")
+            for name, adata in sections.items():
+                model = models.SpaMask(settings)
+                _segment(adata, found.paths[name], asked, section_key, model, record, options)
+        numbers = {name: int(adata.obs["domain"].cat.categories.size) for name, adata in sections.items()}
 
         def facts() -> dict[str, Any]:
-            shared = {"seed": seed, "n_domains": n_domains, "device": device, "inputs": digests}
-            return record.finish(warnings=console.warnings, n_spots={n: a.n_obs for n, a in sections.items()}, **shared)
+            k = sorted(set(numbers.values()))
+            shared = {"seed": seed, "n_domains": k[0] if len(k) == 1 else numbers, "device": device}
+            shared |= {"n_domains_asked": n_domains, "integrated": study is not None, "skipped": found.skipped}
+            n_spots = {name: adata.n_obs for name, adata in sections.items()}
+            return record.finish(warnings=console.warnings, n_spots=n_spots, inputs=found.digests, **shared)
 
         with record.stage("write"):
+            names = list(sections)
             write_results(
                 out,
                 sections,
@@ -102,76 +98,109 @@ def find_domains(
                 title=f"Domains of {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}",
                 overwrite=overwrite,
                 spatial_key=spatial_key,
-                section_key=section_key,
+                section_key=section_key if study is None else None,
                 layer=layer,
+                study=study,
+                model=model if save_model else None,
             )
     if not quiet:
         for name, adata in sections.items():
-            print(f"{name}: {adata.n_obs:,} spots, {n_domains} domains")
+            print(f"{name}: {adata.n_obs:,} spots, {adata.obs['domain'].nunique()} domains")
+        for name in found.skipped:
+            print(f"{name}: left out")
         print(f"Report: {out / 'report.html'}")
 
 
-def check_arguments(n_domains: int, device: str) -> None:
-    """Raise for what can be seen to be wrong before anything is imported."""
-    if n_domains < 1:
-        raise CommandError(f"--n-domains must be at least 1, got {n_domains}.")
-    if not DEVICE.fullmatch(device):
-        raise CommandError(f"unknown --device {device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ...")
+def _segment(
+    adata: "AnnData",
+    path: Path,
+    n_domains: int | tuple[int, int] | None,
+    section_key: str | None,
+    model: "SpaMask",
+    record: RunRecord,
+    options: dict[str, Any],
+) -> None:
+    """Find the domains of one input on its own."""
+    from histoweave import tl
+
+    with about(path), record.stage("domains"):
+        tl.spatial_domains(adata, n_domains, model=model, section_key=section_key, **options)
+    if adata.n_vars:
+        with about(path), record.stage("markers"):
+            tl.domain_markers(adata, layer=options["layer"])
 
 
-def section_names(inputs: Sequence[Path]) -> list[str]:
-    """Name sections by file or folder name without extension.
+def _integrate(
+    sections: dict[str, "AnnData"],
+    n_domains: int | tuple[int, int] | None,
+    links: str,
+    section_key: str | None,
+    model: "SpaMask",
+    record: RunRecord,
+    options: dict[str, Any],
+) -> tuple[dict[str, "AnnData"], "AnnData"]:
+    """Integrate a study; returns its sections with what was found, and the joint AnnData."""
+    from histoweave import io, tl
 
-    Raises
-    ------
-    CommandError
-        Two inputs have the same name: their results would overwrite each other.
+    if section_key is not None:
+        sections = _all_sections(sections, section_key)
+    logger.info("%d sections are integrated; --separate finds the domains of each on its own.", len(sections))
+    try:
+        with record.stage("domains"):
+            joint = tl.integrate_sections(sections, n_domains, links=links, model=model, **options)  # type: ignore[arg-type]
+    except ValueError as error:
+        if "genes" in str(error) and "share" in str(error):
+            raise CommandError(f"{error} Sections that do not belong together: --separate.") from error
+        raise
+    if joint.n_vars:
+        with record.stage("markers"):
+            tl.domain_markers(joint, layer=options["layer"])
+    return io.split_sections(joint), joint
+
+
+def _all_sections(inputs: dict[str, "AnnData"], section_key: str) -> dict[str, "AnnData"]:
+    """Take every input apart into its sections."""
+    from histoweave import io
+
+    found: dict[str, AnnData] = {}
+    for source, adata in inputs.items():
+        for name, section in io.split_sections(adata, section_key).items():
+            if name in found:
+                raise CommandError(
+                    f"section {name!r} (obs[{section_key!r}]) is in {source!r} and in another input. Sections need "
+                    "names of their own: rename one."
+                )
+            found[name] = section
+    return found
+
+
+def parse_n_domains(text: str) -> int | tuple[int, int] | None:
+    """Read ``--n-domains``: a number, a range, or ``auto``.
 
     Examples
     --------
-    >>> section_names([Path("a/151673.h5ad"), Path("b/A1.tsv.gz"), Path("b/brain.zarr")])
-    ['151673', 'A1', 'brain']
+    >>> parse_n_domains("7"), parse_n_domains("5-12"), parse_n_domains("auto")
+    (7, (5, 12), None)
     """
-    names = []
-    for path in inputs:
-        name = path.resolve()  # "." and ".." have names too
-        if name.suffix in COMPRESSED:
-            name = name.with_suffix("")
-        names.append(name.name if name.is_dir() and name.suffix != ".zarr" else name.stem)
-    repeated = [name for name, n in Counter(names).items() if n > 1]
-    if repeated:
-        paths = ", ".join(str(path) for path, name in zip(inputs, names, strict=True) if name == repeated[0])
-        raise CommandError(
-            f"two inputs are both named {repeated[0]!r} ({paths}). A section is named by its file or folder name: "
-            "rename one, or run them separately."
-        )
-    return names
+    text = text.strip()
+    if text.lower() == "auto":
+        return None
+    if between := RANGE.fullmatch(text):
+        return int(between[1]), int(between[2])
+    try:
+        return int(text)
+    except ValueError:
+        raise CommandError(f"--n-domains is a number (7), a range (5-12) or auto, got {text!r}.") from None
 
 
-def read_checked(
-    path: Path,
-    n_domains: int,
-    use_rep: str | None,
-    layer: str | None,
-    spatial_key: str,
-    section_key: str | None,
-) -> "AnnData":
-    """Read one section and check what the work will need, so that a bad last input stops the run at once."""
-    from histoweave import io, pp
-    from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_obsm_key, check_spatial
-
-    with about(path):
-        adata = io.read_section(path)
-        check_adata(adata)
-        check_spatial(adata, spatial_key)
-        check_n_domains(n_domains, adata.n_obs)
-        if section_key is not None:
-            check_obs_key(adata, section_key, argument="section_key")
-        if use_rep is not None:
-            check_obsm_key(adata, use_rep, argument="use_rep")
-        else:
-            pp.expression(adata, layer)  # raises unless there are counts, or a declared scale
-    return adata
+def check_arguments(n_domains: int | tuple[int, int] | None, device: str) -> None:
+    """Raise for what can be seen to be wrong before anything is imported."""
+    if isinstance(n_domains, tuple) and not 2 <= n_domains[0] <= n_domains[1]:
+        raise CommandError(f"a range of --n-domains goes from 2 up, e.g. 5-12, got {n_domains[0]}-{n_domains[1]}.")
+    if isinstance(n_domains, int) and n_domains < 1:
+        raise CommandError(f"--n-domains must be at least 1, got {n_domains}.")
+    if not DEVICE.fullmatch(device):
+        raise CommandError(f"unknown --device {device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ...")
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 REPORT = "This may be a fault in histoweave: run again with --debug and report what it prints."
 
 # the library's errors speak of its arguments, "pass spatial_key="; here they are options
-ARGUMENT = re.compile(r"\b(layer|section_key|spatial_key|use_rep)=(?=$|[\s.,;)])")
+ARGUMENT = re.compile(r"\b(layer|links|section_key|skip_bad|spatial_key|use_rep)=(True\b|(?=$|[\s.,;)]))")
 
 # h5py and others report a failed write as text, with the number inside
 ERRNO_IN_TEXT = re.compile(r"errno\s*=?\s*(\d+)", re.IGNORECASE)

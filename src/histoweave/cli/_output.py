@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from histoweave.models import SpaMask
+
 RUN_FILE = "run.json"
 
 
@@ -71,6 +73,8 @@ def write_results(
     section_key: str | None = None,
     layer: str | None = None,
     tables: Mapping[str, "pd.DataFrame"] | None = None,
+    study: "AnnData | None" = None,
+    model: "SpaMask | None" = None,
 ) -> None:
     """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html`` and ``run.json``, all or nothing.
 
@@ -90,6 +94,10 @@ def write_results(
         Where spot centres are, what tells the sections of one input apart, and where expression is.
     tables
         File name -> further tables.
+    study
+        All sections in one AnnData, where they were integrated.
+    model
+        Written as the folder ``model``, where given.
     """
     from histoweave.io import write_h5ad
     from histoweave.report import write_report
@@ -100,7 +108,12 @@ def write_results(
         domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
         for name, table in (tables or {}).items():
             table.to_csv(folder / name, index=False)
-        draw_domains(sections, folder / "domains.png", spatial_key, section_key)
+        if study is None:
+            draw_domains(sections, folder / "domains.png", spatial_key, section_key)
+        else:
+            draw_domains({"": study}, folder / "domains.png", spatial_key, Keys.SECTION)
+        if model is not None:
+            model.save(folder / "model")
         write_report(
             sections,
             folder / "report.html",
@@ -109,6 +122,7 @@ def write_results(
             spatial_key=spatial_key,
             section_key=section_key,
             layer=layer,
+            study=study,
         )
         outputs = sorted(path.name for path in folder.iterdir())
         text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
