@@ -43,6 +43,22 @@ class Mixture:
 
 
 @dataclass(frozen=True)
+class NamedMixture:
+    """A fitted mixture whose domains have names.
+
+    Attributes
+    ----------
+    mixture
+        In the space of the model's embedding.
+    names
+        Of its Gaussians, in their order.
+    """
+
+    mixture: Mixture
+    names: list[str]
+
+
+@dataclass(frozen=True)
 class MixtureFit:
     """The most likely mixture of several starts.
 

@@ -21,7 +21,6 @@ Where we differ from the published code, and why
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -38,10 +37,12 @@ from histoweave._runtime import logger, progress_bar, resolve_device
 from histoweave._scale import provenance
 from histoweave.gr import knn_graph, radius_graph, union_links
 from histoweave.models._checkpoint import Checkpoint, digest, write_checkpoint
-from histoweave.models._mixture import Mixture
+from histoweave.models._mixture import NamedMixture
+from histoweave.models._spamask_checkpoint import from_checkpoint, to_checkpoint
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.models._spamask_inputs import SpaMaskInputs, WayBack
-from histoweave.models._spamask_training import TrainedNetwork, build_network, train_network
+from histoweave.models._spamask_fitted import FittedSpaMask, Outputs
+from histoweave.models._spamask_inputs import SpaMaskInputs
+from histoweave.models._spamask_training import network_seeds, train_network
 from histoweave.nn import UndirectedGraph
 
 
@@ -78,7 +79,7 @@ class SpaMask:
         self.config = config or SpaMaskConfig()
         self.training_facts: dict[str, Any] = {}
         self.domains: NamedMixture | None = None
-        self._fitted: _Fitted | None = None
+        self._fitted: FittedSpaMask | None = None
 
     def fit(
         self,
@@ -145,12 +146,13 @@ class SpaMask:
         graph = UndirectedGraph(adjacency, device=torch_device)
         trained = []
         with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:
-            for network_seed in _network_seeds(seed, self.config.n_networks):
-                hops = None if inputs.factors is None else inputs.factors.hops
-                trained.append(train_network(x, graph, self.config, hops=hops, seed=network_seed, advance=advance))
+            for network_seed in network_seeds(seed, self.config.n_networks):
+                trained.append(
+                    train_network(x, graph, self.config, hops=inputs.hops, seed=network_seed, advance=advance)
+                )
         networks, histories = zip(*trained, strict=True)
         self.domains = None
-        self._fitted = _Fitted(list(networks), inputs, layer, spatial_key, section_key)
+        self._fitted = FittedSpaMask(list(networks), inputs, layer, spatial_key, section_key)
         all_converged = all(history.stopped == "converged" for history in histories)
         self.training_facts = {
             "seed": seed,
@@ -163,7 +165,9 @@ class SpaMask:
             "device": str(torch_device),
             "precision": str(networks[0].network.dtype).removeprefix("torch."),
             "wall_s": time.perf_counter() - started,
-            "history": pd.concat([history.frame().assign(run=run) for run, history in enumerate(histories)]),
+            "history": pd.concat(
+                [history.frame().assign(run=run) for run, history in enumerate(histories)], ignore_index=True
+            ),
         }
         logger.info("SpaMask: %d epochs, %s.", self.training_facts["n_epochs"], self.training_facts["stopped"])
         return self
@@ -255,6 +259,7 @@ class SpaMask:
         ValueError
             Fewer than half of the modelled genes are there.
         """
+        check_adata(adata)
         self._trained()
         if self.domains is None:
             raise RuntimeError(
@@ -288,7 +293,8 @@ class SpaMask:
         missing = [] if steps is None else steps.missing_genes([str(gene) for gene in adata.var_names])
         absent = set(missing)
         shared = [gene for gene in self.genes if gene not in absent]
-        return {"shared": shared, "missing": missing, "filled": missing if 2 * len(shared) >= len(self.genes) else []}
+        fills = steps is not None and steps.shares_enough(missing)
+        return {"shared": shared, "missing": missing, "filled": list(missing) if fills else []}
 
     @property
     def genes(self) -> list[str]:
@@ -306,57 +312,15 @@ class SpaMask:
         FileExistsError
             The folder holds something and ``overwrite`` is false.
         """
-        fitted = self._trained()
-        facts = {name: value for name, value in self.training_facts.items() if name != "history"}
-        keys = {"layer": fitted.layer, "spatial_key": fitted.spatial_key, "section_key": fitted.section_key}
-        arrays = {
-            "slope": np.stack([one.slope for one in fitted.networks]),
-            "intercept": np.stack([one.intercept for one in fitted.networks]),
-            **fitted.inputs.arrays(),
-        }
-        if self.domains is not None:
-            arrays |= {f"domains.{name}": value for name, value in vars(self.domains.mixture).items()}
-        weights = {
-            f"{number}.{name}": value
-            for number, one in enumerate(fitted.networks)
-            for name, value in one.network.state_dict().items()
-        }
-        checkpoint = Checkpoint(
-            model="SpaMask",
-            weights=weights,
-            config={
-                "settings": self.config.to_dict(),
-                "keys": keys,
-                "inputs": fitted.inputs.settings(),
-                "domains": None if self.domains is None else self.domains.names,
-            },
-            arrays=arrays,
-            genes=self.genes,
-            provenance=facts,
-        )
+        checkpoint = to_checkpoint(self.config, self._trained(), self.domains, self.training_facts)
         write_checkpoint(checkpoint, folder, overwrite=overwrite)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> "SpaMask":
         """Rebuild a trained model; called by :func:`histoweave.models.load`."""
-        model = cls(SpaMaskConfig.from_dict(checkpoint.config["settings"]))
-        arrays = checkpoint.arrays
-        inputs = SpaMaskInputs.restore(checkpoint.config["inputs"], arrays, checkpoint.genes)
-        networks = []
-        for number in range(model.config.n_networks):
-            hops = None if inputs.factors is None else inputs.factors.hops
-            network = build_network(model.config, inputs.n_inputs, hops, seed=0)
-            prefix = f"{number}."
-            network.load_state_dict(
-                {n.removeprefix(prefix): value for n, value in checkpoint.weights.items() if n.startswith(prefix)}
-            )
-            networks.append(TrainedNetwork(network, arrays["slope"][number], arrays["intercept"][number]))
-        model._fitted = _Fitted(networks, inputs, **checkpoint.config["keys"])
-        if checkpoint.config["domains"] is not None:
-            prefix = "domains."
-            parts = {n.removeprefix(prefix): value for n, value in arrays.items() if n.startswith(prefix)}
-            model.domains = NamedMixture(Mixture(**parts), list(checkpoint.config["domains"]))
-        model.training_facts = checkpoint.provenance
+        config, fitted, domains = from_checkpoint(checkpoint)
+        model = cls(config)
+        model._fitted, model.domains, model.training_facts = fitted, domains, checkpoint.provenance
         return model
 
     def __repr__(self) -> str:
@@ -368,28 +332,20 @@ class SpaMask:
         domains = "" if self.domains is None else f", {len(self.domains.names)} domains"
         return f"SpaMask(trained on {source}, {n_weights:,} weights{domains}, {networks[0].device})"
 
-    def _trained(self) -> "_Fitted":
+    def _trained(self) -> FittedSpaMask:
         if self._fitted is None:
             raise RuntimeError("This SpaMask is not trained. Call .fit(adata), or histoweave.models.load(folder).")
         return self._fitted
 
-    def _run(self, adata: AnnData, links: csr_matrix | None = None) -> "Outputs":
+    def _run(self, adata: AnnData, links: csr_matrix | None = None) -> Outputs:
         """Pass sections through all networks."""
         check_adata(adata)
         fitted = self._trained()
-        device = fitted.networks[0].device
         section_key = fitted.section_key if fitted.section_key in adata.obs else None
         adjacency = self._adjacency(adata, fitted.spatial_key, section_key, links)
-        values, way_back = fitted.inputs.transform(adata, fitted.layer, self._sections_to_scale(adata, section_key))
-        x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
-        reconstructions = [one.reconstruction(x, graph) for one in fitted.networks]
-        reconstruction = np.mean(reconstructions, axis=0)
-        if self.config.embedding == "reconstruction":
-            return Outputs(reconstruction, reconstructions, reconstruction, way_back)
-        latents = [one.latent(x, graph) for one in fitted.networks]
-        return Outputs(np.concatenate(latents, axis=1), latents, reconstruction, way_back)
+        return fitted.run(adata, adjacency, self._sections_to_scale(adata, section_key), self.config.embedding)
 
-    def _denoised(self, adata: AnnData, outputs: "Outputs", genes: Sequence[str] | None) -> pd.DataFrame:
+    def _denoised(self, adata: AnnData, outputs: Outputs, genes: Sequence[str] | None) -> pd.DataFrame:
         named = None if genes is None else list(genes)
         values = self._trained().inputs.inverse(outputs.reconstruction, outputs.way_back, named)
         return pd.DataFrame(values, index=adata.obs_names, columns=self.genes if named is None else named)
@@ -418,58 +374,3 @@ def build_graph(
         radius_graph(adata, config.radius, spatial_key=spatial_key, section_key=section_key)
     else:
         knn_graph(adata, config.n_neighbors, spatial_key=spatial_key, section_key=section_key)
-
-
-@dataclass(frozen=True)
-class NamedMixture:
-    """A fitted mixture whose domains have names.
-
-    Attributes
-    ----------
-    mixture
-        In the space of the model's embedding.
-    names
-        Of its Gaussians, in their order.
-    """
-
-    mixture: Mixture
-    names: list[str]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a trained model says about sections.
-
-    Attributes
-    ----------
-    embedding
-        ``(n_spots, n_latent)`` float32, of all networks together.
-    of_networks
-        The embedding that each network makes.
-    reconstruction
-        ``(n_spots, n_inputs)``, mean over networks, on the scale of the inputs.
-    way_back
-        From there to expression.
-    """
-
-    embedding: np.ndarray
-    of_networks: list[np.ndarray]
-    reconstruction: np.ndarray
-    way_back: WayBack
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What training leaves behind."""
-
-    networks: list[TrainedNetwork]
-    inputs: SpaMaskInputs
-    layer: str | None
-    spatial_key: str
-    section_key: str | None
-
-
-def _network_seeds(seed: int, n_networks: int) -> list[int]:
-    """Return one seed a network; the first is the one given: one network is the same alone and among several."""
-    more = np.random.default_rng(seed).integers(2**31, size=n_networks - 1)
-    return [seed, *map(int, more)]

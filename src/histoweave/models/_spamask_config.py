@@ -27,7 +27,7 @@ class SpaMaskConfig:
     target_sum: float = 1e4  # counts per spot after normalisation
     log: bool = True  # log1p after normalisation; the published pca path has none
     clip: float = 10.0  # z-scores are cut here
-    scale_by_section: bool = True  # of several sections, z-score each with its own mean and standard deviation
+    scale_by_section: bool = True  # of several sections, choose genes in each, z-score each with its own mean and sd
     n_pcs: int = 200
     spatial_factors: bool = True  # train on the directions in which neighbours agree, not on all PCs
     outlier_sd: float = 2.0  # features are cut at this many robust standard deviations
@@ -45,7 +45,6 @@ class SpaMaskConfig:
     embedding: Literal["latent", "reconstruction"] = (
         "reconstruction"  # what embed() returns: encoder's or decoder's output
     )
-
     n_networks: int = 1  # trained from different seeds; their reconstructions are averaged
 
     # clustering of the embedding

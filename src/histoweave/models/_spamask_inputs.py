@@ -148,6 +148,11 @@ class SpaMaskInputs:
             return self.factors.projection.shape[1]
         return self.n_features
 
+    @property
+    def hops(self) -> np.ndarray | None:
+        """Averagings over the graph of every input, ``(n_inputs,)``, or ``None`` where there are no factors."""
+        return None if self.factors is None else self.factors.hops
+
     def settings(self) -> dict[str, Any]:
         """Return what is no array, ready for JSON."""
         settings: dict[str, Any] = {"use_rep": self.use_rep, "n_features": self.n_features}

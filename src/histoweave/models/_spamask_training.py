@@ -43,6 +43,12 @@ class TrainedNetwork:
         return (values * self.slope + self.intercept).astype(np.float32)
 
 
+def network_seeds(seed: int, n_networks: int) -> list[int]:
+    """Return one seed a network; the first is the one given: one network is the same alone and among several."""
+    more = np.random.default_rng(seed).integers(2**31, size=n_networks - 1)
+    return [seed, *map(int, more)]
+
+
 def build_network(config: SpaMaskConfig, n_inputs: int, hops: np.ndarray | None, seed: int) -> MaskedGraphAutoencoder:
     """Initialise under the seed, and leave the global random state as it was."""
     with torch.random.fork_rng(devices=[]):

@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
-from histoweave._scale import declare_scale
+from histoweave._scale import declare_scale, provenance
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
 from histoweave.tl._domains_of_model import NumberOfDomains, check_number, domains_of_model
@@ -147,6 +147,7 @@ def spatial_domains(
         seed=seed,
     )
     adata.obsm.pop(Keys.DENOISED, None)  # that of an earlier run would not belong to these domains
+    provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
     if denoised is not None:
         adata.obsm[Keys.DENOISED] = denoised
         declare_scale(adata, Keys.DENOISED, "log1p_cp10k")

@@ -1,6 +1,7 @@
 """From a trained model to named domains: the steps that one section and a study share."""
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 import histoweave
@@ -8,11 +9,11 @@ from histoweave._checks import check_n_domains
 from histoweave._runtime import logger
 from histoweave._scale import provenance
 from histoweave.models import SpaMask
-from histoweave.models._mixture import fit_mixture
-from histoweave.models._spamask import NamedMixture, Outputs
+from histoweave.models._mixture import NamedMixture, fit_mixture
+from histoweave.models._spamask_fitted import Outputs
 from histoweave.tl._choose import choose_n_domains
 from histoweave.tl._confidence import ensemble_probability
-from histoweave.tl._labels import name_by_position, write_domains
+from histoweave.tl._labels import check_all_found, name_by_position
 from histoweave.tl._refine import refine_domains
 
 NumberOfDomains = int | tuple[int, int] | None
@@ -24,10 +25,10 @@ _STARTS_OF_ONE_NETWORK = 10  # its mixture only says how sure the common one is
 def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
     """Raise unless ``n_domains`` is a number of domains, a range to search, or ``None``."""
     if isinstance(n_domains, tuple):
-        low, high = n_domains if len(n_domains) == 2 else (0, 0)
-        if not (isinstance(low, int) and isinstance(high, int) and 2 <= low <= high):
+        whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in n_domains)
+        if not (whole and len(n_domains) == 2 and 2 <= n_domains[0] <= n_domains[1]):
             raise ValueError(f"A range of n_domains is two whole numbers from 2 up, e.g. (5, 12), got {n_domains!r}.")
-        check_n_domains(high, n_spots)
+        check_n_domains(n_domains[1], n_spots)
     elif n_domains is not None:
         check_n_domains(n_domains, n_spots)
 
@@ -53,36 +54,38 @@ def domains_of_model(
     """
     adata.obsm[embedding_key] = outputs.embedding
     n_components = model.config.n_components
-    k = n_domains if isinstance(n_domains, int) else _choose(adata, n_domains, embedding_key, n_components, seed)
+    searched = not isinstance(n_domains, int | np.integer)
+    if n_domains is None or isinstance(n_domains, tuple):
+        k = _choose(adata, n_domains, embedding_key, n_components, seed)
+    else:
+        k = int(n_domains)
     fit = fit_mixture(outputs.embedding, k, n_components=n_components, seed=seed)
-    write_domains(adata, fit.labels, key_added, k)
+    check_all_found(fit.labels, k)
+    assert fit.mixture is not None
+    # named last: refinement moves spots, and names tell the order of the domains on the tissue
+    adata.obs[key_added] = pd.Categorical.from_codes(fit.labels, [str(gaussian) for gaussian in range(k)])
     provenance(adata)[key_added] = {
         "method": "mixture EEE",
-        "n_domains": int(k),
-        "chosen": not isinstance(n_domains, int),
+        "n_domains": k,
+        "chosen": searched,
         "use_rep": embedding_key,
         "seed": int(seed),
         "refined": False,
         "n_components": n_components,
         "n_networks": len(outputs.of_networks),
     }
-    before = adata.obs[key_added].astype(str).to_numpy()
     if refine:
         refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
-    # once more: refinement moves spots, and the clustering knows no other spatial_key than the usual one
-    spatial = np.asarray(adata.obsm[spatial_key], dtype=float)
-    kept = adata.obs[key_added].astype(str).to_numpy()
-    adata.obs[key_added] = name_by_position(adata.obs[key_added].cat.codes.to_numpy(), spatial)
-    renamed = dict(zip(kept, adata.obs[key_added].astype(str), strict=True))
-    codes = adata.obs[key_added].cat.codes.to_numpy()
-    if fit.mixture is not None:
-        names = [renamed[before[np.flatnonzero(fit.labels == gaussian)[0]]] for gaussian in range(k)]
-        model.domains = NamedMixture(fit.mixture, names)
+    gaussians = adata.obs[key_added].cat.codes.to_numpy()
+    named = name_by_position(gaussians, np.asarray(adata.obsm[spatial_key], dtype=float))
+    adata.obs[key_added] = named
+    names = [str(named[np.flatnonzero(gaussians == gaussian)[0]]) for gaussian in range(k)]
+    model.domains = NamedMixture(fit.mixture, names)
     probabilities = [fit.probabilities]
     if len(outputs.of_networks) > 1:
         own = {"n_components": n_components, "n_starts": _STARTS_OF_ONE_NETWORK, "seed": seed}
         probabilities = [fit_mixture(one, k, **own).probabilities for one in outputs.of_networks]
-    adata.obs[f"{key_added}_confidence"] = ensemble_probability(codes, probabilities)
+    adata.obs[f"{key_added}_confidence"] = ensemble_probability(gaussians, probabilities)
     _record_model(adata, model)
 
 

@@ -32,6 +32,16 @@ def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Cate
     return pd.Categorical.from_codes(rank[codes], names)
 
 
+def check_all_found(labels: np.ndarray, n_domains: int) -> None:
+    """Raise ``ValueError`` where there are fewer domains than were asked for."""
+    n_found = len(np.unique(labels))
+    if n_found != n_domains:
+        raise ValueError(
+            f"{n_domains} domains were asked for, but only {n_found} could be told apart in the embedding. "
+            "Ask for fewer domains, or check the expression."
+        )
+
+
 def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) -> None:
     """Write cluster numbers as ``obs[key]``, named by position.
 
@@ -40,11 +50,6 @@ def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) 
     ValueError
         Another number of domains was found than asked for.
     """
-    n_found = len(np.unique(labels))
-    if n_found != n_domains:
-        raise ValueError(
-            f"{n_domains} domains were asked for, but only {n_found} could be told apart in the embedding. "
-            "Ask for fewer domains, or check the expression."
-        )
+    check_all_found(labels, n_domains)
     spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
     adata.obs[key] = name_by_position(labels, spatial)
