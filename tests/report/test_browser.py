@@ -58,12 +58,13 @@ def until(condition):
         time.sleep(0.05)
 
 
-def painted(browser) -> int:
+def painted(browser, canvas=".base") -> int:
     """Count the pixels of the first map that are not empty."""
     return browser.execute_script(
-        "const c = document.querySelector('.base'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-        "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n"
-    )
+        "const c = document.querySelector(arguments[0]);"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n", canvas,
+    )  # fmt: skip
 
 
 def pixel(browser, x: float, y: float) -> list[int]:
@@ -226,6 +227,98 @@ def test_tables_sort(opened, written_section):
 def test_narrow_screens_do_not_scroll_sideways(opened, written_section, width):
     browser = opened({"A section with quite a long name": written_section(), "B": written_section()})
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.refresh()
+        until(lambda: painted(browser) > 100)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def colors_in(browser, canvas: str) -> dict[str, int]:
+    """Count the opaque pixels of a canvas by their colour."""
+    counts = browser.execute_script(
+        "const c = document.querySelector(arguments[0]);"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "const n = {}; for (let i = 0; i < d.length; i += 4) if (d[i + 3] === 255) {"
+        " const k = '#' + [d[i], d[i + 1], d[i + 2]].map((v) => v.toString(16).padStart(2, '0')).join('');"
+        " n[k] = (n[k] || 0) + 1; } return n", canvas,
+    )  # fmt: skip
+    return counts
+
+
+def thumb(view: str, number: int) -> str:
+    return f"#study canvas[data-view={view}][data-map='{number}']"
+
+
+def until_drawn(browser, canvas: str):
+    until(lambda: painted(browser, canvas) > 100)
+
+
+def test_study_opens_and_draws_every_section_in_the_same_colours(opened, toy_study):
+    from histoweave.pl import domain_palette
+
+    joint = toy_study()
+    browser = opened(joint, study=joint)
+    assert browser.get_log("browser") == []
+    assert sum(url.startswith("file:") for url in requested(browser)) == 1
+    assert len(browser.find_elements("css selector", ".map")) == 3
+    for view in ("overview", "aligned"):
+        for number, name in enumerate(["s1", "s2", "s3"]):
+            until_drawn(browser, thumb(view, number))
+            counts = colors_in(browser, thumb(view, number))
+            drawn = np.array([counts.get(color, 0) for color in domain_palette(5)])
+            spots = joint.obs["domain"][joint.obs["section"] == name].value_counts(sort=False)
+            # the area of a colour follows its spots; rims of circles blend with the paper
+            np.testing.assert_allclose(drawn / drawn.sum(), spots / spots.sum(), atol=0.03)
+
+
+def test_outline_of_the_first_section_lies_over_the_others(opened, toy_study):
+    joint = toy_study()
+    joint.obsm["spatial_aligned"][(joint.obs["section"] == "s2").to_numpy()] += [600, 0]
+    browser = opened(joint, study=joint)
+    for number in range(3):
+        until_drawn(browser, thumb("aligned", number))
+        assert colors_in(browser, thumb("aligned", number)).get("#222222", 0) > 100
+        assert "#222222" not in colors_in(browser, thumb("overview", number))
+
+
+def test_legend_of_a_study_highlights_and_lists_one_domain(opened, toy_study):
+    from histoweave.pl import UNLABELLED, domain_palette
+
+    joint = toy_study()
+    browser = opened(joint, study=joint)
+    until_drawn(browser, thumb("overview", 2))
+    browser.find_elements("css selector", "#study .legend")[1].click()
+    assert UNLABELLED in colors_in(browser, thumb("overview", 2))
+    seen = set(colors_in(browser, thumb("overview", 2)))
+    assert seen & set(domain_palette(5)) == {domain_palette(5)[1]}
+    listed = browser.find_elements("css selector", "#study .markers tbody tr")
+    rows = [row.text.split()[0] for row in listed if row.text]
+    assert rows
+    assert set(rows) == {"2"}
+    assert set(domain_palette(5)) <= set(colors_in(browser, ".base"))  # the sections have legends of their own
+
+
+def test_study_coloured_by_confidence(opened, toy_study):
+    joint = toy_study()
+    joint.obs["domain_confidence"] = np.where(joint.obs["section"] == "s2", 1.0, 0.0)
+    browser = opened(joint, study=joint)
+    until_drawn(browser, thumb("aligned", 1))
+    browser.find_element("css selector", "#study .color-by option[value=confidence]").click()
+    for view in ("overview", "aligned"):
+        assert "#fde725" in colors_in(browser, thumb(view, 1))
+        assert "#440154" in colors_in(browser, thumb(view, 0))
+        assert "#fde725" not in colors_in(browser, thumb(view, 0))
+    assert browser.find_element("css selector", "#study .ramp").is_displayed()
+
+
+@pytest.mark.parametrize("width", [360, 1300])
+def test_a_study_does_not_scroll_sideways(opened, toy_study, width):
+    joint = toy_study()
+    browser = opened(joint, study=joint)
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         browser.refresh()

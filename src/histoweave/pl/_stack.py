@@ -105,13 +105,13 @@ def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray
             f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: "
             f"{', '.join(map(repr, adata.obs)) or 'nothing'}), so nothing tells sections apart. Pass section_key=."
         )
-    z_of = {name: _height(adata, rows) for name, rows in rows_of.items()}
+    z_of = {name: section_height(adata, rows) for name, rows in rows_of.items()}
     if any(z is None for z in z_of.values()):
         return rows_of
     return dict(sorted(rows_of.items(), key=lambda item: z_of[item[0]] or 0.0))
 
 
-def _height(adata: AnnData, rows: np.ndarray) -> float | None:
+def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
     """Where a section lies in the stack, microns."""
     if Keys.PLACE[0] not in adata.obs:
         return None
@@ -120,7 +120,7 @@ def _height(adata: AnnData, rows: np.ndarray) -> float | None:
 
 
 def _title(adata: AnnData, name: str, rows: np.ndarray) -> str:
-    z = _height(adata, rows)
+    z = section_height(adata, rows)
     return name if z is None else f"{name}, z {z:,.6g} µm"
 
 

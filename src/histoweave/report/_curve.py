@@ -10,7 +10,15 @@ _WIDTH, _HEIGHT = 420, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34  # margins, room for the numbers
 
 
-def curve_svg(lines: Sequence[tuple[np.ndarray, np.ndarray]], *, label: str, log: bool = False) -> Markup:
+def curve_svg(
+    lines: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    label: str,
+    log: bool = False,
+    x_label: str = "epoch",
+    level: float | None = None,
+    mark: float | None = None,
+) -> Markup:
     """Draw lines ``(x, y)`` over a common pair of axes.
 
     Values that are not finite, or not positive on a logarithmic axis, leave a gap at the ends.
@@ -18,11 +26,17 @@ def curve_svg(lines: Sequence[tuple[np.ndarray, np.ndarray]], *, label: str, log
     Parameters
     ----------
     lines
-        One pair of arrays a line, x being epochs.
+        One pair of arrays a line, x being whole numbers.
     label
         What the chart shows, for screen readers.
     log
         Whether y runs logarithmically.
+    x_label
+        What x is.
+    level
+        A height to draw a dotted line at; of a linear axis.
+    mark
+        A place on x to draw an upright line at. With it, every point of the lines has a dot.
 
     Returns
     -------
@@ -36,6 +50,7 @@ def curve_svg(lines: Sequence[tuple[np.ndarray, np.ndarray]], *, label: str, log
     if every_y.size == 0:
         return Markup("")
     x_ticks = _ticks(every_x.min(), every_x.max(), whole=True)
+    every_y = every_y if level is None else np.append(every_y, level)
     y_ticks = _log_ticks(every_y.min(), every_y.max()) if log else _ticks(every_y.min(), every_y.max())
     x_low, x_high = every_x.min(), max(every_x.max(), every_x.min() + 1)
     y_low, y_high = min(every_y.min(), y_ticks[0]), max(every_y.max(), y_ticks[-1])
@@ -56,10 +71,22 @@ def curve_svg(lines: Sequence[tuple[np.ndarray, np.ndarray]], *, label: str, log
     for tick in x_ticks:
         place = f'x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 15}"'
         parts.append(f'<text {place} text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 3}" text-anchor="middle">epoch</text>')
-    for x, y in kept:
-        steps = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x), down(y), strict=True))
-        parts.append(f'<polyline points="{steps}"/>')
+    parts.append(
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 3}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    if level is not None:
+        place = f'y1="{down(level):.1f}" y2="{down(level):.1f}"'
+        parts.append(f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" {place}/>')
+    if mark is not None:
+        place = f'x1="{across(mark):.1f}" x2="{across(mark):.1f}"'
+        parts.append(f'<line class="mark" {place} y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
+    for number, (x, y) in enumerate(kept):
+        places = [(f"{a:.1f}", f"{b:.1f}") for a, b in zip(across(x), down(y), strict=True)]
+        # lines of a common kind, such as several runs, look alike; where points count, so do the kinds
+        kind = "" if mark is None else f' class="line-{number}"'
+        parts.append(f'<polyline{kind} points="{" ".join(",".join(place) for place in places)}"/>')
+        if mark is not None:
+            parts += [f'<circle{kind} cx="{a}" cy="{b}" r="3"/>' for a, b in places]
     return Markup("".join([*parts, "</svg>"]))
 
 

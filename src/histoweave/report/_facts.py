@@ -1,7 +1,7 @@
 """What was run, on what, with what: the head and the foot of the page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anndata import AnnData
@@ -56,6 +56,12 @@ def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> Facts:
         timings=[(str(stage), f"{float(seconds):.2f} s") for stage, seconds in _pairs(run.get("timings"))],
         others=others,
     )
+
+
+def study_facts(study: AnnData, n_sections: int, run: Mapping[str, Any]) -> Facts:
+    """Put the facts of a study into words: those of its joint analysis, which its sections only repeat."""
+    facts = run_facts([study], run)
+    return replace(facts, cards=[("Sections", f"{n_sections:,}"), *facts.cards])
 
 
 def duration(seconds: float) -> str:

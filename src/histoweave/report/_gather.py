@@ -13,6 +13,7 @@ from histoweave._keys import Keys
 from histoweave.pl._expression import denoised_expression, gene_rows, raw_expression
 from histoweave.pl._genes import color_top
 from histoweave.pl._markers import marker_table
+from histoweave.pl._n_domains import STABLE, marked_number, stability_curve
 from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoweave.pl._tissue import section_names, spot_places
 from histoweave.pl._training import training_history
@@ -23,6 +24,14 @@ from histoweave.report._map import even_sample, fair_shares, one_line, section_m
 MAX_SPOTS = 100_000  # drawn on one page; a browser stays quick, the file below some 5 MB
 _N_GENES = 4  # shown as measured beside denoised
 _N_TOP = 5  # markers named beside a domain
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the sections of a study take from it."""
+
+    colors: dict[str, str]  # domain -> colour
+    markers: pd.DataFrame | None
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,10 @@ class Group:
     maps: list[dict[str, Any]]
     genes: list[dict[str, Any]]
     gene_note: str  # why measured values are missing, or nothing
+    stability: dict[str, Any] | None  # how the number of domains was chosen
     curves: list[dict[str, Any]]
     stopped: str
+    is_of_study: bool
     parameters: list[tuple[str, str]]
 
     def payload(self) -> dict[str, Any]:
@@ -64,17 +75,18 @@ def gather(
     spatial_key: str,
     section_key: str | None,
     layer: str | None,
+    shared: Shared | None = None,
 ) -> Group:
-    """Read everything that one AnnData has to show; ``budget`` spots are drawn at most."""
+    """Read everything that one AnnData has to show; ``budget`` spots are drawn at most.
+
+    With ``shared`` it is a section of a study, which shows the markers, the training and the parameters itself.
+    """
     check_obs_key(adata, domain_key, argument="domain_key")
     points = spot_places(adata, spatial_key)
-    colors = domain_colors(adata, domain_key)
-    if not all(re.fullmatch(r"#[0-9a-fA-F]{6}", color) for color in colors.values()):
-        # names that matplotlib knows mean nothing to a browser
-        colors = dict(zip(colors, domain_palette(len(colors)), strict=True))
+    colors = browser_colors(adata, domain_key, shared)
     codes = as_categories(adata, domain_key).codes
-    markers = _markers(adata, list(colors))
-    confidence = _confidence(adata)
+    markers = markers_of(adata, list(colors)) if shared is None else shared.markers
+    confidence = confidence_of(adata)
     rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
     limits = fair_shares([len(rows) for rows in rows_of.values()], budget)
     drawn = {
@@ -97,32 +109,70 @@ def gather(
         }
         for section, rows in drawn.items()
     ]
-    curves, stopped = _training(adata)
+    curves, stopped = training_curves(adata) if shared is None else ([], "")
     return Group(
         name=name or (maps[0]["name"] if only else ""),
         number=number,
         n_spots=adata.n_obs,
         n_genes=adata.n_vars,
-        domains=_domains(colors, codes, confidence, markers),
+        domains=domain_rows(colors, codes, confidence, markers),
         n_unlabelled=int((codes < 0).sum()),
         has_confidence=confidence is not None,
-        markers=[] if markers is None else _records(markers),
+        markers=[] if markers is None or shared is not None else records(markers),
         maps=maps,
         genes=measured[0],
         gene_note=measured[1],
+        stability=number_curve(adata, domain_key) if shared is None else None,
         curves=curves,
         stopped=stopped,
-        parameters=_parameters(adata),
+        is_of_study=shared is not None,
+        parameters=parameters_of(adata) if shared is None else [],
     )
 
 
-def _confidence(adata: AnnData) -> np.ndarray | None:
+def browser_colors(adata: AnnData, domain_key: str, shared: Shared | None = None) -> dict[str, str]:
+    """Return domain -> colour in hexadecimal: names that matplotlib knows mean nothing to a browser.
+
+    Raises
+    ------
+    ValueError
+        A section has domains that its study does not.
+    """
+    if shared is not None:
+        unknown = [str(n) for n in as_categories(adata, domain_key).categories if str(n) not in shared.colors]
+        if unknown:
+            raise ValueError(
+                f"A section has domains that study= does not have: {', '.join(map(repr, unknown[:8]))} (the study has "
+                f"{', '.join(map(repr, list(shared.colors)[:8]))}). Pass the sections that the study was made of, e.g. "
+                "histoweave.io.split_sections(study), or leave study= out."
+            )
+    colors = domain_colors(adata, domain_key, None if shared is None else shared.colors)
+    if all(re.fullmatch(r"#[0-9a-fA-F]{6}", color) for color in colors.values()):
+        return colors
+    return dict(zip(colors, domain_palette(len(colors)), strict=True))
+
+
+def number_curve(adata: AnnData, domain_key: str) -> dict[str, Any] | None:
+    """Return the curve by which the number of domains was chosen, as a picture and in words, where there is one."""
+    try:
+        curve = stability_curve(adata)
+    except KeyError:
+        return None
+    number, how = marked_number(adata, curve, domain_key)
+    k = curve["n_domains"].to_numpy(float)
+    lines = [(k, curve[name].to_numpy(float)) for name in ("stability", "weakest") if name in curve]
+    label = "how surely domains are found again, by number of domains"
+    svg = curve_svg(lines, label=label, x_label="number of domains", level=STABLE, mark=number)
+    return {"svg": svg, "number": number, "how": how, "has_weakest": "weakest" in curve, "threshold": STABLE}
+
+
+def confidence_of(adata: AnnData) -> np.ndarray | None:
     if Keys.CONFIDENCE not in adata.obs:
         return None
     return pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
 
 
-def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame | None:
+def markers_of(adata: AnnData, domains: list[str]) -> pd.DataFrame | None:
     if not isinstance(adata.uns.get(Keys.MARKERS), pd.DataFrame):
         return None
     table = marker_table(adata)
@@ -132,11 +182,11 @@ def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame | None:
     return table.iloc[order].reindex(columns=["domain", "gene", "symbol", *columns])
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
-def _domains(
+def domain_rows(
     colors: dict[str, str], codes: np.ndarray, confidence: np.ndarray | None, markers: pd.DataFrame | None
 ) -> list[dict[str, Any]]:
     best = {} if markers is None else markers.groupby("domain", sort=False)["symbol"].apply(list).to_dict()
@@ -191,7 +241,7 @@ def _panel(values: np.ndarray | None) -> dict[str, Any] | None:
     return {"top": round(top, 2), "values": packed(shades(values, top), "u1")}
 
 
-def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
+def training_curves(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
     try:
         history = training_history(adata)
     except KeyError:
@@ -213,8 +263,15 @@ def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
     return curves, f"{reason}, after {n_epochs} epochs{runs_text}."
 
 
-def _parameters(adata: AnnData) -> list[tuple[str, str]]:
+def parameters_of(adata: AnnData) -> list[tuple[str, str]]:
     """Flatten the scalars of ``uns["histoweave"]`` into name and value."""
+    recorded = adata.uns.get(Keys.UNS, {})
+    kinds = ("domain", "spamask", "coordinates", "genes", "scale")
+    return [pair for key in kinds for pair in scalars(recorded.get(key, {}), key)]
+
+
+def scalars(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Return every text and number inside nested dicts, with the way to it as its name."""
     found: list[tuple[str, str]] = []
 
     def walk(prefix: str, value: Any) -> None:
@@ -224,7 +281,5 @@ def _parameters(adata: AnnData) -> list[tuple[str, str]]:
         elif isinstance(value, str | bool | int | float | np.generic):
             found.append((prefix, f"{value:g}" if isinstance(value, float) else str(value)))
 
-    recorded = adata.uns.get(Keys.UNS, {})
-    for key in ("domain", "spamask", "coordinates", "genes", "scale"):
-        walk(key, recorded.get(key, {}))
+    walk(name, value)
     return found

@@ -55,24 +55,44 @@ def section_map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, sect
 
     adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
     """
-    pitch = spot_pitch(everywhere)
-    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
-    sampled = len(everywhere) / len(points)
-    drawn_pitch = pitch * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
-    low, high = everywhere.min(axis=0) - 1.5 * pitch, everywhere.max(axis=0) + 1.5 * pitch
-    unit = _GRID / float((high - low).max())
-    place = np.rint((points - low) * unit)
+    low, high = map_frame(everywhere)
+    unit = _unit(low, high)
     image = tissue_image(adata, library_key=section_key)
     cut = image_uri(image, (*low, *high)) if image is not None else None
-    um_per_unit = microns_per_unit(adata)
+    um_per_unit = microns_per_unit(adata, library_key=section_key)
+    return {
+        **spot_map(everywhere, points, low, high),
+        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
+        "um": None if um_per_unit is None else um_per_unit / unit,
+    }
+
+
+def spot_map(everywhere: np.ndarray, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+    """Positions of the drawn ``points`` in the frame from ``low`` to ``high``, and how large to draw them."""
+    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
+    sampled = len(everywhere) / len(points)
+    drawn_pitch = spot_pitch(everywhere) * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
+    unit = _unit(low, high)
+    place = np.rint((points - low) * unit)
     return {
         "x": packed(place[:, 0], "u2"),
         "y": packed(place[:, 1], "u2"),
         "size": [round(side) for side in (high - low) * unit],
         "pitch": round(drawn_pitch * unit, 2),
-        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
-        "um": None if um_per_unit is None else um_per_unit / unit,
     }
+
+
+def map_frame(*sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest ``(x, y)`` of a map of one or several sections, with a margin."""
+    margin = 1.5 * max(spot_pitch(points) for points in sections)
+    low = np.min([points.min(axis=0) for points in sections], axis=0)
+    high = np.max([points.max(axis=0) for points in sections], axis=0)
+    return low - margin, high + margin
+
+
+def _unit(low: np.ndarray, high: np.ndarray) -> float:
+    """Whole numbers of the grid per coordinate unit."""
+    return _GRID / float((high - low).max())
 
 
 def _placed(box: list[float], low: np.ndarray, unit: float) -> list[float]:

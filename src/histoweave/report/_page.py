@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from anndata import AnnData
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from histoweave._atomic import atomic_file
 from histoweave._checks import check_adata
 from histoweave._keys import Keys
-from histoweave.report._facts import run_facts
+from histoweave.pl._tissue import library_column
+from histoweave.report._facts import run_facts, study_facts
 from histoweave.report._gather import MAX_SPOTS, gather
 from histoweave.report._map import fair_shares
+from histoweave.report._study import gather_study
 
 
 def write_report(
     sections: AnnData | Mapping[str, AnnData],
     path: str | os.PathLike[str],
     *,
+    study: AnnData | None = None,
     title: str = "Tissue domains",
     run: Mapping[str, Any] | None = None,
     domain_key: str = Keys.DOMAIN,
@@ -38,10 +41,16 @@ def write_report(
     sections
         One AnnData, or a dict from name to AnnData; only read. ``obs[domain_key]`` and ``obsm[spatial_key]`` are
         needed. Shown where present: the image in ``uns["spatial"]``, ``obs["domain_confidence"]``,
-        ``uns["domain_markers"]``, ``obsm["denoised"]``, and the training history and parameters in
-        ``uns["histoweave"]``.
+        ``uns["domain_markers"]``, ``obsm["denoised"]``, and the training history, the curve of the number of domains
+        and the parameters in ``uns["histoweave"]``.
     path
         The file to write, complete or not at all. An earlier one is replaced.
+    study
+        All sections in one AnnData, as :func:`histoweave.tl.integrate_sections` returns it; only read. The page then
+        begins with what they have in common: an overview in shared colours (with ``obsm["spatial_aligned"]`` in one
+        frame, too), one table of markers, how sections mix before and after integration
+        (``uns["histoweave"]["mixing"]``), which links were used (``uns["histoweave"]["integration"]``), and training.
+        ``sections`` may then be the same AnnData: it is taken apart by ``section_key``.
     title
         Headline of the page.
     run
@@ -61,25 +70,39 @@ def write_report(
     KeyError
         A section has no domains or no coordinates.
     ValueError
-        There is no section, or coordinates are unusable.
+        There is no section, coordinates are unusable, or a section has domains that ``study`` does not have.
 
     Notes
     -----
     All sections together draw at most 100,000 spots; of larger ones an evenly drawn sample is shown, and the page says
     so. Tables always count every spot. For the same input and ``run`` the page is the same to the byte.
     """
-    named = {"": sections} if isinstance(sections, AnnData) else {str(name): adata for name, adata in sections.items()}
+    if isinstance(sections, AnnData) and study is not None:
+        named = _taken_apart(sections, section_key)
+    elif isinstance(sections, AnnData):
+        named = {"": sections}
+    else:
+        named = {str(name): adata for name, adata in sections.items()}
     if not named:
         raise ValueError("There is no section to report on. Pass an AnnData, or a dict from name to AnnData.")
     for adata in named.values():
         check_adata(adata)
     budgets = fair_shares([adata.n_obs for adata in named.values()], MAX_SPOTS)
     read = partial(gather, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key, layer=layer)
+    told = run or {}
+    joint = None
+    if study is not None:
+        joint = gather_study(study, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key)
+        read = partial(read, shared=joint.shared)
     groups = [read(adata, name, number, budgets[number]) for number, (name, adata) in enumerate(named.items())]
     page = _template().render(
         title=title,
         groups=groups,
-        facts=run_facts(list(named.values()), run or {}),
+        study=joint,
+        group_of={group.name: group.number for group in groups},
+        chosen=any(one.stability and one.stability["how"] == "chosen" for one in ([joint] if joint else groups)),
+        study_data="" if joint is None else _json(joint.payload()),
+        facts=run_facts(list(named.values()), told) if study is None else study_facts(study, len(named), told),
         n_spots=sum(group.n_spots for group in groups),
         n_sections=sum(len(group.maps) for group in groups),
         style=Markup(_part("_style.css")),
@@ -90,17 +113,27 @@ def write_report(
         Path(beside).write_text(page, encoding="utf-8")
 
 
+def _taken_apart(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
+    """Return the sections of a study by name, each with its own image, spot names and coordinates."""
+    from histoweave.io import split_sections
+
+    check_adata(study)
+    return split_sections(study, section_key or library_column(study) or Keys.SECTION)
+
+
 def _part(name: str) -> str:
     return files("histoweave.report").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
 def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["thousands"] = "{:,}".format
     environment.filters["percent"] = lambda share: f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
     environment.filters["p_value"] = lambda p: "< 1e-300" if p < 1e-300 else f"{p:.1e}" if p < 1e-3 else f"{p:.3f}"
-    return environment.from_string(_part("_template.html"))
+    return environment.get_template("_template.html")
 
 
 def _json(payload: Any) -> Markup:

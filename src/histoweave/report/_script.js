@@ -72,7 +72,7 @@
   function unpack(map) {
     const x = shorts(map.x);
     return {
-      n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names.split("\n"),
+      n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names ? map.names.split("\n") : [],
       confidence: map.confidence === null ? null : bytes(map.confidence),
     };
   }
@@ -301,10 +301,51 @@
     });
   }
 
-  for (const article of document.querySelectorAll("article")) {
-    const group = groups[article.dataset.group], state = { domain: -1 }, all = group.maps.map(unpack);
-    const redraw = [...article.querySelectorAll(".map")].map((figure, m) => makeMap(figure, group.maps[m], all[m], group, state));
-    drawGenes(article, group, all);
+  /* The overview of a study: thumbnails of all sections, and the same in their common frame. */
+  function drawStudy(article, study, state) {
+    const colors = [...study.domains.map((d) => d.color), study.unlabelled];
+    const overview = study.overview.map(unpack), colorBy = article.querySelector(".color-by"), ramp = article.querySelector(".ramp");
+    const spotsOf = {
+      overview, aligned: study.aligned.map((map, m) => ({ ...overview[m], x: shorts(map.x), y: shorts(map.y) })),
+    };
+    let outline = null; // of the first section, drawn once for each width
+    function outlineAt(width, height, k) {
+      if (outline && outline.dataset.width === String(width)) return outline;
+      outline = document.createElement("canvas");
+      outline.dataset.width = width;
+      const ctx = fit(outline, width, height), spots = spotsOf.aligned[0], tissue = new Uint8Array(spots.n);
+      const wide = study.aligned[0].pitch * 1.5; // neighbours run into each other
+      paint(ctx, spots, tissue, ["#222"], k, 0, 0, wide + 3 / k);
+      ctx.globalCompositeOperation = "destination-out"; // what is left is the rim
+      paint(ctx, spots, tissue, ["#000"], k, 0, 0, wide);
+      return outline;
+    }
+    function draw(canvas) {
+      const view = canvas.dataset.view, m = canvas.dataset.map, map = study[view][m], spots = spotsOf[view][m];
+      const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
+      if (!width) return;
+      canvas.style.height = height + "px";
+      const ctx = fit(canvas, width, height), sure = colorBy !== null && colorBy.value === "confidence";
+      const faint = (color, code) => state.domain < 0 || code === state.domain ? color : study.unlabelled;
+      if (sure) paint(ctx, spots, spots.confidence, [...RAMP, study.unlabelled], k, 0, 0, map.pitch);
+      else paint(ctx, spots, spots.codes, colors.map(faint), k, 0, 0, map.pitch);
+      if (view === "aligned") ctx.drawImage(outlineAt(width, height, k), 0, 0, width, height);
+      ramp.hidden = !sure;
+    }
+    const canvases = [...article.querySelectorAll(".thumbs canvas")];
+    for (const canvas of canvases) {
+      new ResizeObserver(() => {
+        if (canvas.dataset.drawn === String(canvas.clientWidth)) return;
+        canvas.dataset.drawn = canvas.clientWidth;
+        draw(canvas);
+      }).observe(canvas);
+    }
+    if (colorBy) colorBy.addEventListener("change", () => canvases.forEach(draw));
+    return () => canvases.forEach(draw);
+  }
+
+  /* Sortable tables, and a legend that highlights one domain and lists its markers only. */
+  function wire(article, domains, state, redraw) {
     for (const table of article.querySelectorAll(".sortable")) makeSortable(table);
     const legend = [...article.querySelectorAll(".legend")], rows = [...article.querySelectorAll(".markers tbody tr")];
     for (const button of legend) {
@@ -312,12 +353,24 @@
         const code = Number(button.dataset.domain);
         state.domain = state.domain === code ? -1 : code;
         for (const other of legend) other.setAttribute("aria-pressed", String(Number(other.dataset.domain) === state.domain));
-        const name = state.domain < 0 ? null : group.domains[state.domain].name;
+        const name = state.domain < 0 ? null : domains[state.domain].name;
         for (const row of rows) row.hidden = name !== null && row.dataset.domain !== name;
         const note = article.querySelector(".filter-note");
         if (note) note.textContent = name === null ? "" : "of domain " + name;
         for (const again of redraw) again();
       });
     }
+  }
+
+  const common = document.getElementById("study");
+  if (common) {
+    const study = JSON.parse(document.getElementById("study-data").textContent), state = { domain: -1 };
+    wire(common, study.domains, state, [drawStudy(common, study, state)]);
+  }
+  for (const article of document.querySelectorAll("article[data-group]")) {
+    const group = groups[article.dataset.group], state = { domain: -1 }, all = group.maps.map(unpack);
+    const redraw = [...article.querySelectorAll(".map")].map((figure, m) => makeMap(figure, group.maps[m], all[m], group, state));
+    drawGenes(article, group, all);
+    wire(article, group.domains, state, redraw);
   }
 })();

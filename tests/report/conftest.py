@@ -1,0 +1,40 @@
+"""A study as the joint analysis leaves it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+
+@pytest.fixture(scope="session")
+def _toy_study() -> AnnData:
+    import histoweave as hw
+
+    joint = hw.datasets.toy_section(n_spots=400, n_genes=120, n_domains=5, n_sections=3, seed=0)
+    hw.tl.spatial_domains(joint, 5, section_key="section", denoise=False, progress=False)
+    hw.tl.domain_markers(joint)
+    joint.obsm["spatial_aligned"] = joint.obsm["spatial"] - 1000
+    before = np.log1p(joint.X.toarray())
+    before += 3 * joint.obs["section"].cat.codes.to_numpy()[:, None]  # sections apart
+    embeddings = {"before": before, "histoweave": joint.obsm["X_spamask"]}
+    ours = joint.uns["histoweave"]
+    ours["mixing"] = hw.metrics.mixing_table(embeddings, joint.obs["section"], joint.obs["domain_true"])
+    ours["integration"] = {"links": "stack", "n_links": 3, "sections": "s1, s2, s3", "n_shared_genes": 120}
+    stable = [True, True, True, True, False]
+    weakest = [0.95, 0.9, 0.9, 0.85, 0.4]
+    curve = {"n_domains": range(2, 7), "stability": 0.9, "sd": 0.02, "weakest": weakest, "weakest_sd": 0.1}
+    ours["n_domains_curve"] = pd.DataFrame({**curve, "stable": stable})
+    ours["domain"]["chosen"] = True
+    ours["alignment"] = {
+        name: {"reference": "s1", "residual_um": 12.0 * place, "agreement": 0.5 + place / 10}
+        for place, name in enumerate(["s1", "s2", "s3"])
+    }
+    return joint
+
+
+@pytest.fixture
+def toy_study(_toy_study) -> Callable[[], AnnData]:
+    """Make a study of three toy sections, 400 spots each, with 5 domains found, in its own copy."""
+    return _toy_study.copy
