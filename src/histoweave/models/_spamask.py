@@ -20,6 +20,7 @@ Where we differ from the published code, and why
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -153,6 +154,12 @@ class SpaMask:
         networks, histories = zip(*trained, strict=True)
         self.domains = None
         self._fitted = FittedSpaMask(list(networks), inputs, layer, spatial_key, section_key)
+        if section_key is not None and self.config.match_sections and adata.obs[section_key].nunique() > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # said when the features were made
+                outputs = self._run(adata, links)
+            names = adata.obs[section_key].astype(str).to_numpy()
+            self._fitted = self._fitted.with_offsets(outputs, names, seed=seed)
         all_converged = all(history.stopped == "converged" for history in histories)
         self.training_facts = {
             "seed": seed,
@@ -343,7 +350,8 @@ class SpaMask:
         fitted = self._trained()
         section_key = fitted.section_key if fitted.section_key in adata.obs else None
         adjacency = self._adjacency(adata, fitted.spatial_key, section_key, links)
-        return fitted.run(adata, adjacency, self._sections_to_scale(adata, section_key), self.config.embedding)
+        sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+        return fitted.run(adata, adjacency, sections, self.config.embedding)
 
     def _denoised(self, adata: AnnData, outputs: Outputs, genes: Sequence[str] | None) -> pd.DataFrame:
         named = None if genes is None else list(genes)

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from histoweave.models._checkpoint import Checkpoint
 from histoweave.models._mixture import Mixture, NamedMixture
+from histoweave.models._section_offsets import SectionOffsets
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_fitted import FittedSpaMask
 from histoweave.models._spamask_inputs import SpaMaskInputs
 from histoweave.models._spamask_training import TrainedNetwork, build_network
 
 _DOMAINS = "domains"
+_OFFSETS = "offsets"
 
 
 def to_checkpoint(
@@ -26,6 +28,8 @@ def to_checkpoint(
     }
     if domains is not None:
         arrays |= {f"{_DOMAINS}.{name}": value for name, value in vars(domains.mixture).items()}
+    if fitted.offsets is not None:
+        arrays |= {f"{_OFFSETS}.{name}": value for name, value in vars(fitted.offsets).items()}
     weights: dict[str, Tensor] = {}
     for number, one in enumerate(fitted.networks):
         weights |= {f"{number}.{name}": value for name, value in one.network.state_dict().items()}
@@ -62,7 +66,8 @@ def from_checkpoint(checkpoint: Checkpoint) -> tuple[SpaMaskConfig, FittedSpaMas
         networks.append(TrainedNetwork(network, arrays["slope"][number], arrays["intercept"][number]))
     names = checkpoint.config[_DOMAINS]
     domains = None if names is None else NamedMixture(Mixture(**_under(arrays, _DOMAINS)), list(names))
-    return config, FittedSpaMask(networks, inputs, **checkpoint.config["keys"]), domains
+    offsets = SectionOffsets(**parts) if (parts := _under(arrays, _OFFSETS)) else None
+    return config, FittedSpaMask(networks, inputs, **checkpoint.config["keys"], offsets=offsets), domains
 
 
 def _under(parts: dict[str, Any], name: str) -> dict[str, Any]:

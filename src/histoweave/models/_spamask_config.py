@@ -34,6 +34,8 @@ class SpaMaskConfig:
     equal_length: bool = True  # bring every spot's features to one length before the factors are sought
     max_factors: int = 30
 
+    match_sections: bool = True  # of several sections, take out of the embedding what distinguishes alike spots
+
     # graph
     n_neighbors: int = 6  # k of the k-NN graph, symmetrised
     radius: float | None = None  # instead of k: all spots within this distance, in the unit of the coordinates

@@ -1,6 +1,6 @@
 """What training of SpaMask leaves behind, and what it says about sections."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from histoweave.models._section_offsets import SectionOffsets
 from histoweave.models._spamask_inputs import SpaMaskInputs, WayBack
 from histoweave.models._spamask_training import TrainedNetwork
 from histoweave.nn import UndirectedGraph
@@ -47,6 +48,8 @@ class FittedSpaMask:
         From a section to what they see.
     layer, spatial_key, section_key
         Where the training sections had expression, spot centres and section.
+    offsets
+        What distinguishes sections in the embedding; ``None`` where there was one section, or none is taken out.
     """
 
     networks: list[TrainedNetwork]
@@ -54,6 +57,11 @@ class FittedSpaMask:
     layer: str | None
     spatial_key: str
     section_key: str | None
+    offsets: SectionOffsets | None = None
+
+    def with_offsets(self, outputs: Outputs, sections: np.ndarray, *, seed: int) -> "FittedSpaMask":
+        """Return the same with offsets fitted between the sections it was trained on; ``outputs`` are theirs."""
+        return replace(self, offsets=SectionOffsets.fit(outputs.embedding, sections, seed=seed)[0])
 
     def run(
         self,
@@ -71,7 +79,7 @@ class FittedSpaMask:
         adjacency
             ``(n_spots, n_spots)`` CSR, the graph of their spots.
         sections
-            ``(n_spots,)`` section of every spot where genes are scaled section by section, else ``None``.
+            ``(n_spots,)`` section of every spot; ``None`` for a single one.
         embedding
             Which output is the embedding. Latent spaces of two networks have nothing in common, so latents go side by
             side; reconstructions are of the same features, so their mean is taken.
@@ -81,7 +89,13 @@ class FittedSpaMask:
         x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
         reconstructions = [one.reconstruction(x, graph) for one in self.networks]
         reconstruction = np.mean(reconstructions, axis=0)
-        if embedding == "reconstruction":
-            return Outputs(reconstruction, reconstructions, reconstruction, way_back)
-        latents = [one.latent(x, graph) for one in self.networks]
-        return Outputs(np.concatenate(latents, axis=1), latents, reconstruction, way_back)
+        of_networks, together = reconstructions, reconstruction
+        if embedding == "latent":
+            of_networks = [one.latent(x, graph) for one in self.networks]
+            together = np.concatenate(of_networks, axis=1)
+        if self.offsets is not None:
+            named = np.zeros(adata.n_obs, int) if sections is None else sections
+            together = self.offsets.transform(together, named)
+            if len(of_networks) > 1 and embedding == "reconstruction":  # they lie close to their mean
+                of_networks = [self.offsets.transform(one, named) for one in of_networks]
+        return Outputs(together, of_networks, reconstruction, way_back)

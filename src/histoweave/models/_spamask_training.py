@@ -61,7 +61,7 @@ def build_network(config: SpaMaskConfig, n_inputs: int, hops: np.ndarray | None,
             edge_mask_rate=config.edge_mask_rate,
             alpha=config.alpha,
             scorer_dropout=config.scorer_dropout,
-            hops=None if hops is None else torch.from_numpy(hops),
+            hops=None if hops is None else torch.tensor(hops),  # a copy: networks share nothing
         )
 
 

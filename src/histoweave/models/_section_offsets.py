@@ -1,0 +1,103 @@
+"""What is left of the difference between sections, taken out place by place in an embedding.
+
+Scaling each section's genes takes out what distinguishes sections as a whole. What is left differs from tissue to
+tissue: white matter of one section may be shifted one way, its cortex another. So the embedding is divided into many
+small groups of alike spots, and in each the mean of every section is moved to the mean of all, as Harmony does in
+principal components (Korsunsky et al., Nature Methods 16: 1289-1296, 2019). A group that one section alone fills is
+left where it is. No label enters.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+
+_SPOTS_PER_GROUP = 30  # as in Harmony
+_MOST_GROUPS = 500
+_PSEUDO_SPOTS = 5.0  # an offset seen in few spots is not believed in full
+_ROUNDS = 5
+_CHUNK = 50_000  # spots whose memberships are held at once
+
+
+@dataclass(frozen=True)
+class SectionOffsets:
+    """Fitted groups of alike spots, round by round, kept so that a section seen later can be moved to them.
+
+    Attributes
+    ----------
+    centers, means
+        ``(n_rounds, n_groups, n_features)``: where groups lie, and the mean of all training spots in them.
+    widths
+        ``(n_rounds,)``, squared distance at which membership falls to 1/e.
+    """
+
+    centers: np.ndarray
+    means: np.ndarray
+    widths: np.ndarray
+
+    @classmethod
+    def fit(cls, embedding: np.ndarray, sections: np.ndarray, *, seed: int = 0) -> tuple["SectionOffsets", np.ndarray]:
+        """Find groups and offsets; returns them and the embedding without the offsets, ``(n_spots, n_features)``.
+
+        Parameters
+        ----------
+        embedding
+            ``(n_spots, n_features)``.
+        sections
+            ``(n_spots,)`` name of the section of every spot.
+        seed
+            Of the k-means that makes the groups.
+        """
+        values = np.asarray(embedding, dtype=np.float64)
+        n_groups = int(np.clip(len(values) // _SPOTS_PER_GROUP, 1, _MOST_GROUPS))
+        centers, means, widths = [], [], []
+        for _ in range(_ROUNDS):
+            groups = MiniBatchKMeans(n_groups, random_state=seed, n_init=3).fit(values)
+            nearest = groups.transform(values).min(axis=1) ** 2
+            centers.append(groups.cluster_centers_)
+            widths.append(max(float(np.median(nearest)), np.finfo(float).tiny))
+            sums, sizes = _sums(values, centers[-1], widths[-1])
+            means.append(sums / np.maximum(sizes, np.finfo(float).tiny)[:, None])
+            values = _without_offsets(values, sections, centers[-1], means[-1], widths[-1])
+        return cls(np.stack(centers), np.stack(means), np.array(widths)), values.astype(np.float32)
+
+    def transform(self, embedding: np.ndarray, sections: np.ndarray) -> np.ndarray:
+        """Move every section to the groups, ``(n_spots, n_features)`` float32; training sections come out as fitted."""
+        values = np.asarray(embedding, dtype=np.float64)
+        for center, mean, width in zip(self.centers, self.means, self.widths, strict=True):
+            values = _without_offsets(values, sections, center, mean, float(width))
+        return values.astype(np.float32)
+
+
+def _without_offsets(
+    values: np.ndarray, sections: np.ndarray, centers: np.ndarray, means: np.ndarray, width: float
+) -> np.ndarray:
+    """Move the mean that each section has in a group to the group's."""
+    moved = values.copy()
+    for name in np.unique(sections):
+        rows = np.flatnonzero(sections == name)
+        sums, sizes = _sums(values[rows], centers, width)
+        own = sums / np.maximum(sizes, np.finfo(float).tiny)[:, None]
+        offsets = (own - means) * (sizes / (sizes + _PSEUDO_SPOTS))[:, None]
+        for start in range(0, len(rows), _CHUNK):
+            some = rows[start : start + _CHUNK]
+            moved[some] -= _memberships(values[some], centers, width) @ offsets
+    return moved
+
+
+def _sums(values: np.ndarray, centers: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the spots in every group and their number, each spot divided over groups by its memberships."""
+    sums, sizes = np.zeros(centers.shape), np.zeros(len(centers))
+    for start in range(0, len(values), _CHUNK):
+        part = values[start : start + _CHUNK]
+        memberships = _memberships(part, centers, width)
+        sums += memberships.T @ part
+        sizes += memberships.sum(axis=0)
+    return sums, sizes
+
+
+def _memberships(values: np.ndarray, centers: np.ndarray, width: float) -> np.ndarray:
+    """Share of every spot in every group, ``(n_spots, n_groups)``, falling with the squared distance."""
+    squared = (values**2).sum(axis=1)[:, None] - 2 * values @ centers.T + (centers**2).sum(axis=1)
+    shares = np.exp(-(squared - squared.min(axis=1, keepdims=True)) / width)
+    return shares / shares.sum(axis=1, keepdims=True)
