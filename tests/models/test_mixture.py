@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from histoweave.models._mixture import fit_mixture
+from histoweave.models._mixture import Mixture, fit_mixture
 
 
 def whiten(x):
@@ -128,6 +128,53 @@ def test_a_fit_that_keeps_all_domains_is_preferred():
     for n_domains in (6, 8, 10):
         fit = fit_mixture(rng.normal(size=(60, 2)), n_domains)
         assert len(np.unique(fit.labels)) == n_domains
+
+
+# spots that were not fitted
+
+
+@pytest.mark.parametrize("as_type", [np.float32, np.float64])
+def test_posteriors_of_the_fitted_spots_are_those_of_the_fit(shared_covariance, as_type):
+    x, _ = shared_covariance(apart=4.0)
+    x = x.astype(as_type)
+    fit = fit_mixture(x, 4)
+    np.testing.assert_array_equal(fit.mixture.probabilities(x), fit.probabilities)
+    half = fit.mixture.probabilities(x[::2])  # each spot by itself, whatever else is asked about
+    np.testing.assert_allclose(half, fit.probabilities[::2], atol=1e-12)
+
+
+def test_a_kept_mixture_is_the_textbooks(shared_covariance):
+    """Posteriors and likelihood from the full normal densities, written out."""
+    x, _ = shared_covariance(apart=4.0)
+    fit = fit_mixture(x, 4)
+    mixture = fit.mixture
+    scores = (x - mixture.center) @ mixture.axes
+    np.testing.assert_allclose(np.cov(scores.T, bias=True), np.eye(3), atol=1e-6)
+    covariance = np.linalg.inv(mixture.precision)
+    joint = log_densities(scores, mixture.weights, mixture.means, covariance)
+    expected = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    np.testing.assert_allclose(fit.probabilities, expected, atol=1e-8)
+    assert logsumexp(joint, axis=1).mean() == pytest.approx(fit.log_likelihood, abs=1e-3)
+
+
+def test_a_mixture_by_hand():
+    """Two Gaussians at -1 and 1, unit variance, weights 3 to 1: log odds are log 3 - 2 x."""
+    mixture = Mixture(
+        center=np.array([10.0, 0.0]),
+        axes=np.array([[0.5], [0.0]]),  # the second feature is not looked at
+        weights=np.array([0.75, 0.25]),
+        means=np.array([[-1.0], [1.0]]),
+        precision=np.eye(1),
+    )
+    found = mixture.probabilities(np.array([[10.0, 7.0], [12.0, -7.0], [10 + np.log(3), 0.0], [1e6, 0.0]]))
+    first = 1 / (1 + np.exp(-(np.log(3) - 2 * np.array([0, 1, np.log(3) / 2]))))
+    np.testing.assert_allclose(found[:3, 0], first)
+    assert found[2].tolist() == pytest.approx([0.5, 0.5])
+    assert found[3].tolist() == [0, 1]  # nothing overflows far away
+
+
+def test_nothing_is_kept_where_nothing_was_fitted():
+    assert fit_mixture(np.eye(3)[[0] * 5 + [1] * 5], 3).mixture is None
 
 
 def _has_mclust() -> bool:

@@ -269,11 +269,26 @@ def test_not_trained(job, section, tmp_path):
 
 
 def test_a_section_that_lacks_genes(pca_model, section):
+    """A few are filled, and told; of the filled ones the average comes back."""
     lacking = section[:, [gene for gene in section.var_names if gene not in pca_model.genes[:2]]].copy()
-    with pytest.raises(ValueError, match=r"lacks 2 of them, first: .*Fit on the genes your sections share"):
-        pca_model.embed(lacking)
-    with pytest.raises(ValueError, match="lacks 2 of them"):
-        pca_model.denoise(lacking)
+    with pytest.warns(UserWarning, match=r"lacks 2, first: .*filled with the average"):
+        embedding = pca_model.embed(lacking)
+    whole = pca_model.embed(section)
+    assert np.corrcoef(embedding.ravel(), whole.ravel())[0, 1] > 0.9
+    assert (embedding != whole).any()
+    with pytest.warns(UserWarning, match="lacks 2, first"):
+        denoised = pca_model.denoise(lacking)
+    assert list(denoised.columns) == pca_model.genes
+    assert np.isfinite(denoised.to_numpy()).all()
+
+
+@pytest.mark.parametrize("job", ["embed", "denoise"])
+def test_a_section_that_lacks_most_genes(pca_model, section, job):
+    foreign = section[:, pca_model.genes[:50]].copy()
+    with pytest.raises(
+        ValueError, match=r"has 50 of them and lacks 58, .*At least 50% .*the genes your sections share"
+    ):
+        getattr(pca_model, job)(foreign)
 
 
 def test_more_genes_in_another_order_are_no_hindrance(pca_model, section):

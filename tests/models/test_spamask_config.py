@@ -15,7 +15,7 @@ def test_published_settings_are_those_of_the_paper():
         "n_pcs": 200, "n_neighbors": 12, "radius": None, "n_hidden": 512, "n_latent": 256, "mask_rate": 0.3,
         "edge_mask_rate": 0.4, "alpha": 2.0, "edge_weight": 2.0, "scorer_dropout": 0.5, "learning_rate": 1e-3,
         "weight_decay": 2e-4, "max_grad_norm": 5.0, "max_epochs": 500, "spatial_factors": False, "embedding": "latent",
-        "tolerance": 0.0,
+        "tolerance": 0.0, "n_networks": 1,
     }  # fmt: skip
     assert {name: getattr(config, name) for name in paper} == paper
 
@@ -70,6 +70,9 @@ def test_a_missing_json_is_named(tmp_path):
         ({"embedding": "both"}, "embedding must be 'latent' or 'reconstruction'"),
         ({"precision": "float16"}, "precision must be 'auto' or 'float32'"),
         ({"n_hidden": 0}, "n_hidden must be a whole number of at least 1, got 0"),
+        ({"n_networks": 0}, "n_networks must be a whole number of at least 1, got 0"),
+        ({"n_networks": True}, "n_networks must be a whole number, got True"),
+        ({"scale_by_section": 1}, "scale_by_section must be true or false, got 1"),
         ({"n_hidden": 2.5}, "n_hidden must be a whole number, got 2.5"),
         ({"max_epochs": True}, "max_epochs must be a whole number, got True"),
         ({"mask_rate": 1.0}, "mask_rate must lie between 0 and 1, got 1.0"),

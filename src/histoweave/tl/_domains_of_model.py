@@ -63,7 +63,7 @@ def domains_of_model(
     check_all_found(fit.labels, k)
     assert fit.mixture is not None
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
-    adata.obs[key_added] = pd.Categorical.from_codes(fit.labels, [str(gaussian) for gaussian in range(k)])
+    adata.obs[key_added] = pd.Categorical.from_codes(fit.labels, pd.Index([str(gaussian) for gaussian in range(k)]))
     provenance(adata)[key_added] = {
         "method": "mixture EEE",
         "n_domains": k,
