@@ -97,6 +97,13 @@ def test_refused(section, small_config, spoil, error, words):
         (151, ValueError, "n_domains is 151, but there are only 150 spots. Ask for fewer domains"),
         (2.5, TypeError, "n_domains must be a whole number, got 2.5"),
         ("three", TypeError, "n_domains must be a whole number, got 'three'"),
+        (True, TypeError, "n_domains must be a whole number, got True"),
+        ([2, 5], TypeError, r"n_domains must be a whole number, got \[2, 5\]"),
+        ((5, 3), ValueError, r"range of n_domains is two whole numbers from 2 up, e\.g\. \(5, 12\), got \(5, 3\)"),
+        ((1, 3), ValueError, r"two whole numbers from 2 up, .* got \(1, 3\)"),
+        ((3,), ValueError, r"two whole numbers from 2 up, .* got \(3,\)"),
+        ((2, 4.5), ValueError, r"two whole numbers from 2 up, .* got \(2, 4\.5\)"),
+        ((2, 151), ValueError, "n_domains is 151, but there are only 150 spots"),
     ],
 )
 def test_numbers_of_domains(section, n_domains, error, words):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from histoweave.tl import align_labels, ensemble_confidence
+from histoweave.tl._confidence import ensemble_probability
 
 
 def test_renamed_clusters_get_the_names_back():
@@ -93,6 +94,22 @@ def test_names_and_order_of_the_runs_do_not_matter(seed):
     assert (align_labels(consensus, true) == true).mean() > 0.95
     moved = np.mean([run != true for run in runs], axis=0)  # share of runs that moved a spot
     assert np.corrcoef(confidence, -moved)[0, 1] > 0.9
+
+
+def test_probability_of_the_domain_given_by_hand():
+    """Two mixtures; the second one's columns are the other way round, and spot 3 was moved to domain 0."""
+    codes = np.array([0, 0, 1, 0])
+    one = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
+    other = np.array([[0.1, 0.9], [0.4, 0.6], [1.0, 0.0], [0.6, 0.4]])
+    assert ensemble_probability(codes, [one]).tolist() == [0.9, 0.8, 0.7, 0.4]
+    np.testing.assert_allclose(ensemble_probability(codes, [one, other]), [0.9, 0.7, 0.85, 0.4])
+
+
+def test_columns_are_matched_one_to_one():
+    """Both domains put most weight on the first column; only one of them can have it."""
+    codes = np.array([0, 0, 0, 1])
+    one = np.array([[0.9, 0.1]] * 3 + [[0.6, 0.4]])
+    assert ensemble_probability(codes, [one]).tolist() == [0.9, 0.9, 0.9, 0.4]
 
 
 def test_bad_input():

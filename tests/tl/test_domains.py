@@ -1,5 +1,7 @@
 """Domains in one call: what is written, that it finds the toy tissue's domains, and that others can work with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from histoweave.datasets import toy_section
 from histoweave.io import read_h5ad, write_h5ad
 from histoweave.models import SpaMask
-from histoweave.tl import cluster_kmeans, spatial_domains
+from histoweave.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
 
 
 @pytest.fixture
@@ -195,6 +197,92 @@ def test_several_sections_have_their_own_graph(small_config):
     rows, columns = two.obsp["spatial_connectivities"].nonzero()
     assert (section[rows] == section[columns]).all()
     assert two.obs["domain"].nunique() == 3
+
+
+# how many, how sure, with which model
+
+
+def test_the_number_of_domains_is_searched_in_a_range(small, small_config):
+    spatial_domains(small, (2, 4), config=small_config, denoise=False, progress=False)
+    ours = small.uns["histoweave"]
+    assert ours["n_domains_curve"]["n_domains"].tolist() == [2, 3, 4]
+    k = ours["domain"]["n_domains"]
+    assert k in (2, 3, 4)
+    assert ours["domain"]["chosen"] is True
+    assert small.obs["domain"].cat.categories.tolist() == [str(number + 1) for number in range(k)]
+    by_hand = small.copy()
+    assert k == choose_n_domains(by_hand, n_domains=(2, 4), n_components=small_config.n_components)
+
+
+@pytest.mark.filterwarnings("ignore:No number of domains")
+def test_without_a_number_a_small_section_is_searched_as_far_as_it_bears(small, small_config):
+    few = small[:64].copy()
+    spatial_domains(few, config=small_config, denoise=False, progress=False)
+    assert few.uns["histoweave"]["n_domains_curve"]["n_domains"].tolist() == list(range(2, 9))  # 64 / 8
+    assert few.obs["domain"].nunique() == few.uns["histoweave"]["domain"]["n_domains"]
+
+
+def test_a_number_of_numpys_is_a_number(small, small_config):
+    spatial_domains(small, np.int64(3), config=small_config, denoise=False, progress=False)
+    record = small.uns["histoweave"]["domain"]
+    assert (record["n_domains"], record["chosen"]) == (3, False)
+    assert "n_domains_curve" not in small.uns["histoweave"]
+
+
+def test_a_model_of_ones_own_is_left_trained(small, small_config):
+    model = SpaMask(small_config)
+    spatial_domains(small, 3, model=model, refine=False, progress=False)
+    assert (model.embed(small) == small.obsm["X_spamask"]).all()
+    assert sorted(model.domains.names) == ["1", "2", "3"]
+    posteriors = model.domains.mixture.probabilities(small.obsm["X_spamask"])
+    named = np.array(model.domains.names)[posteriors.argmax(axis=1)]
+    assert named.tolist() == small.obs["domain"].tolist()
+    np.testing.assert_allclose(small.obs["domain_confidence"], posteriors.max(axis=1))
+    plain = small.copy()
+    spatial_domains(plain, 3, config=small_config, refine=False, progress=False)
+    assert plain.obs["domain"].equals(small.obs["domain"])
+    with pytest.raises(ValueError, match="Both config= and model= are given, and they differ"):
+        spatial_domains(small, 3, model=model, config=replace(small_config, n_hidden=8), progress=False)
+
+
+def test_confidence_of_refined_spots_is_that_of_the_domain_they_got(small, small_config):
+    model = SpaMask(small_config)
+    spatial_domains(small, 3, model=model, denoise=False, progress=False)
+    posteriors = model.domains.mixture.probabilities(small.obsm["X_spamask"])
+    column = [model.domains.names.index(name) for name in small.obs["domain"]]
+    np.testing.assert_allclose(small.obs["domain_confidence"], posteriors[np.arange(200), column])
+    assert (posteriors.argmax(axis=1) != column).any()  # refinement did move some
+
+
+def test_confidence_of_several_networks(small, small_config):
+    """The mean over the posteriors of mixtures fitted to each network's own embedding."""
+    config = replace(small_config, n_networks=2)
+    model = SpaMask(config)
+    spatial_domains(small, 3, model=model, denoise=False, progress=False)
+    assert small.uns["histoweave"]["domain"]["n_networks"] == 2
+    assert small.uns["histoweave"]["spamask"]["history"]["run"].unique().tolist() == [0, 1]
+    codes = small.obs["domain"].cat.codes.to_numpy()
+    of_each = []
+    for own in model._run(small).of_networks:
+        alone = small.copy()
+        alone.obsm["X_own"] = own
+        cluster_mixture(alone, 3, use_rep="X_own", n_components=config.n_components, n_starts=10)
+        same = align_labels(alone.obs["domain"], small.obs["domain"]) == codes
+        sure = alone.obs["domain_confidence"].to_numpy()
+        of_each.append(np.where(same, sure, 1 - sure))  # at most what is left, where it says another domain
+    found = small.obs["domain_confidence"].to_numpy()
+    assert (found <= np.mean(of_each, axis=0) + 1e-9).all()
+    agreed = (np.array(of_each) > 0.5).all(axis=0)
+    np.testing.assert_allclose(found[agreed], np.mean(of_each, axis=0)[agreed])
+    assert agreed.mean() > 0.5
+
+
+def test_denoised_expression_of_an_earlier_run_goes(small, small_config):
+    spatial_domains(small, 3, config=small_config, progress=False)
+    assert "denoised" in small.obsm
+    spatial_domains(small, 3, config=small_config, denoise=False, progress=False)
+    assert "denoised" not in small.obsm
+    assert small.uns["histoweave"]["scale"] == {"X": "counts"}
 
 
 # what others do with it
