@@ -30,6 +30,36 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
     assert hw.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
 
 
+@pytest.mark.slow
+def test_the_page_on_several_sections_runs(tmp_path, monkeypatch):
+    """With its own samples.csv, and what its text claims of the results."""
+    pytest.importorskip("igraph")
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "sections.md"
+    [table] = blocks(page, "text")
+    (tmp_path / "samples.csv").write_text(table, encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(block, names)
+    hw, joint, unlinked, curve = (names[name] for name in ("hw", "joint", "unlinked", "curve"))
+
+    def agreement(adata):
+        return hw.metrics.ari(adata.obs["domain_true"], adata.obs["domain"])
+
+    assert list(samples := names["samples"].sections) == ["s1", "s2", "s3"], samples
+    linked, alone = (hw.io.split_sections(study) for study in (joint, unlinked))
+    assert all(agreement(linked[name]) > agreement(alone[name]) for name in linked)
+    assert joint.uns["histoweave"]["integration"]["links"] == "stack"
+    assert names["chosen"] >= 5
+    assert curve.set_index("n_domains")["weakest"].loc[5] > 0.9
+    assert names["genes"]["missing"] == []
+    assert agreement(names["unseen"]) > 0.5
+    assert 0 < names["unsure"].mean() < 0.3
+    assert (tmp_path / "study.html").stat().st_size > 10_000
+    assert (tmp_path / "study.h5ad").exists()
+
+
 def test_the_alignment_page_runs():
     names: dict[str, object] = {}
     for block in blocks(DOCS / "alignment.md", "python"):
@@ -38,7 +68,7 @@ def test_the_alignment_page_runs():
     assert names["right"].uns["histoweave"]["alignment"]["right"]["scale"] == pytest.approx(1 / 1.5, rel=0.03)
 
 
-@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "install"])
+@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "install"])
 def test_every_command_and_option_in_the_text_exists(name, capsys):
     from histoweave.cli import run
 
@@ -69,3 +99,25 @@ def test_every_public_name_in_the_text_exists(page):
         for part in name.split("."):
             assert hasattr(found, part), name
             found = getattr(found, part)
+
+
+def test_the_api_pages_list_every_public_name():
+    """Every room is on the API page, and what a room lists is documented and is not left to a guess."""
+    import importlib
+    import pkgutil
+
+    import histoweave
+
+    rooms = [name for _, name, package in pkgutil.iter_modules(histoweave.__path__) if package and name != "cli"]
+    listed = re.findall(r"^   histoweave\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(rooms)
+    for room in rooms:
+        module = importlib.import_module(f"histoweave.{room}")
+        assert module.__doc__, room
+        public = {name for name in vars(module) if not name.startswith("_") and name != "annotations"}
+        shown = {name for name in public if callable(getattr(module, name))}
+        assert shown <= set(module.__all__), room  # autosummary shows these, and nothing that is not in __all__
+        for name in module.__all__:
+            found = getattr(module, name)
+            if callable(found):
+                assert (found.__doc__ or "").strip(), f"{room}.{name}"

@@ -47,8 +47,8 @@ def paga(
     -------
     None. Adds to ``adata``:
 
-    ``uns["paga"]`` : as scanpy writes it, ``connectivities`` and ``connectivities_tree`` CSR ``(n_domains,
-    n_domains)`` in the order of the categories, ``groups``; so that ``scanpy.pl.paga`` draws it
+    ``uns["paga"]`` : as scanpy writes it, so that ``scanpy.pl.paga`` draws it: ``connectivities`` and
+    ``connectivities_tree``, CSR ``(n_domains, n_domains)`` in the order of the categories, and ``groups``
     ``obs[key_added]`` : float, 0 at the root to 1; NaN for unlabelled spots and those that no path reaches
 
     Raises
