@@ -92,8 +92,9 @@ def fit_mixture(
 
     The embedding is brought to ``n_components`` principal components of unit variance (the model itself does not
     depend on the scale). Half of the starts are Ward trees on a seeded sample, half are k-means; each runs a few EM
-    iterations, the five most likely are improved by :func:`split_and_merge`. The most likely fit that gives every domain a spot is
-    kept; where no start does, or rows are too few that differ, ``labels`` hold fewer than ``n_domains`` numbers.
+    iterations, the five most likely are improved by :func:`split_and_merge`. The most likely fit that gives every
+    domain a spot is kept; where no start does, or rows are too few that differ, ``labels`` hold fewer than
+    ``n_domains`` numbers.
 
     Parameters
     ----------

@@ -152,14 +152,13 @@ class SpaMask:
         graph = UndirectedGraph(adjacency, device=torch_device)
         trained = []
         with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:
+            smoothing = {"hops": inputs.hops, "noise": inputs.noise}
             for network_seed in network_seeds(seed, self.config.n_networks):
-                trained.append(
-                    train_network(x, graph, self.config, hops=inputs.hops, seed=network_seed, advance=advance)
-                )
+                trained.append(train_network(x, graph, self.config, **smoothing, seed=network_seed, advance=advance))
         networks, histories = zip(*trained, strict=True)
         self.domains = None
         self._fitted = FittedSpaMask(list(networks), inputs, layer, spatial_key, section_key)
-        if section_key is not None and self.config.match_sections and adata.obs[section_key].nunique() > 1:
+        if section_key is not None and self.config.match_sections and len(adata.obs[section_key].unique()) > 1:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # said when the features were made
                 outputs = self._run(adata, links)

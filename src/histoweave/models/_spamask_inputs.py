@@ -153,6 +153,11 @@ class SpaMaskInputs:
         """Averagings over the graph of every input, ``(n_inputs,)``, or ``None`` where there are no factors."""
         return None if self.factors is None else self.factors.hops
 
+    @property
+    def noise(self) -> np.ndarray | None:
+        """Variance of the noise in every input, ``(n_inputs,)``; ``None`` without factors."""
+        return None if self.factors is None else self.factors.noise
+
     def settings(self) -> dict[str, Any]:
         """Return what is no array, ready for JSON."""
         settings: dict[str, Any] = {"use_rep": self.use_rep, "n_features": self.n_features}

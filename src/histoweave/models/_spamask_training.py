@@ -8,7 +8,7 @@ import torch
 
 from histoweave._runtime import Advance, torch_generator
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, product_dtype
+from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, product_dtype, weigh_decoder
 from histoweave.train import History, fit_until_stable
 
 
@@ -71,6 +71,7 @@ def train_network(
     config: SpaMaskConfig,
     *,
     hops: np.ndarray | None,
+    noise: np.ndarray | None,
     seed: int,
     advance: Advance,
 ) -> tuple[TrainedNetwork, History]:
@@ -86,6 +87,9 @@ def train_network(
         Settings.
     hops
         (n_inputs,) averagings over the graph, or ``None``.
+    noise
+        (n_inputs,) variance of the noise in the inputs, given with ``hops``: how much the decoder may add to the
+        averages (:func:`histoweave.nn.weigh_decoder`).
     seed
         Of the initial weights, the masks and the negatives.
     advance
@@ -100,6 +104,9 @@ def train_network(
         tolerance=config.tolerance,
         advance=advance,
     )
+    if noise is not None:
+        variance = torch.from_numpy(noise).to(x)
+        weigh_decoder(network, x, graph, variance, torch_generator(seed))
     reconstruction = _outputs(network, x, graph, "reconstruction").cpu().numpy()
     return TrainedNetwork(network, *_calibrate(reconstruction, x.cpu().numpy())), history
 

@@ -1,5 +1,6 @@
 """Torch building blocks: tensors in, tensors out; nothing here knows AnnData."""
 
+from histoweave.nn._decoder_weight import weigh_decoder
 from histoweave.nn._gcn import GCNEncoder, GCNLayer
 from histoweave.nn._graph import UndirectedGraph
 from histoweave.nn._losses import edge_contrast, scaled_cosine_error
@@ -21,4 +22,5 @@ __all__ = [
     "product_dtype",
     "scaled_cosine_error",
     "smooth_by_hops",
+    "weigh_decoder",
 ]

@@ -45,6 +45,7 @@ class MaskedGraphAutoencoder(nn.Module):
     """
 
     hops: Tensor | None
+    gain: Tensor | None  # (n_features,) how much of the decoder's output counts; ones until weigh_decoder sets it
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class MaskedGraphAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("hops", hops)
+        self.register_buffer("gain", None if hops is None else torch.ones(n_features))
         self.dtype = dtype
         self.mask_rate, self.edge_mask_rate, self.alpha = mask_rate, edge_mask_rate, alpha
         self.encoder = GCNEncoder(n_features, n_hidden, n_latent)
@@ -108,4 +110,7 @@ class MaskedGraphAutoencoder(nn.Module):
 
     def _decode(self, z: Tensor, x: Tensor, graph: UndirectedGraph, masked: Tensor | None) -> Tensor:
         x_hat = self.decoder(z, graph.propagation, dtype=self._dtype)
-        return x_hat if self.hops is None else x_hat + smooth_by_hops(x, graph.averaging, self.hops, masked)
+        if self.hops is None:
+            return x_hat
+        assert self.gain is not None
+        return x_hat * self.gain + smooth_by_hops(x, graph.averaging, self.hops, masked)

@@ -36,6 +36,8 @@ class SpatialFactors:
         ``(n_factors,)`` Moran's I of every factor, falling.
     hops
         ``(n_factors,)`` int: averagings over the graph after which a factor is closest to its signal.
+    noise
+        ``(n_factors,)`` variance that neighbours do not share, 0 to 1 (:func:`estimate_noise`).
     """
 
     center: np.ndarray
@@ -46,6 +48,7 @@ class SpatialFactors:
     loadings: np.ndarray
     autocorrelation: np.ndarray
     hops: np.ndarray
+    noise: np.ndarray
 
     @classmethod
     def fit(
@@ -117,8 +120,9 @@ class SpatialFactors:
         projection[: x.shape[1]] = axes[:, :n_factors]
         factors = everything @ projection
         loadings = factors.T @ everything / n_spots  # least squares, since factors are uncorrelated
-        hops = choose_hops(factors, adjacency, seed=seed)
-        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], hops)
+        noise = estimate_noise(factors, adjacency)
+        hops = choose_hops(factors, adjacency, noise, seed=seed)
+        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], hops, noise)
 
     def inverse(self, factors: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32.
@@ -154,11 +158,34 @@ def _neighbour_covariance(x: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
     return (shared + shared.T) / 2
 
 
-def choose_hops(factors: np.ndarray, adjacency: csr_matrix, *, max_hops: int = 12, seed: int = 0) -> np.ndarray:
-    """Choose for every factor how often to average it over the graph, without labels.
+def estimate_noise(factors: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
+    """Return the part of every factor's variance that neighbours do not share, the nugget of its variogram.
 
     Signal changes smoothly over the tissue and noise does not, so the covariance of spots one and two hops apart, drawn
-    out to distance zero, is the variance of the signal; the rest of it is noise (the nugget of the variogram).
+    out to distance zero, is the variance of the signal; the rest of it is noise.
+
+    Parameters
+    ----------
+    factors
+        ``(n_spots, n_factors)``, centred, unit variance.
+    adjacency
+        ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
+
+    Returns
+    -------
+    ``(n_factors,)``, 0 to 1.
+    """
+    links = _pattern(adjacency)
+    one_hop = _shell_covariance(factors, links)
+    two_hop = _shell_covariance(factors, _second_shell(links))
+    return 1 - np.clip(2 * one_hop - two_hop, one_hop, 1.0)  # a straight line through distances 1 and 2, at distance 0
+
+
+def choose_hops(
+    factors: np.ndarray, adjacency: csr_matrix, noise: np.ndarray, *, max_hops: int = 12, seed: int = 0
+) -> np.ndarray:
+    """Choose for every factor how often to average it over the graph, without labels.
+
     For each number ``t`` of averagings with ``S = D^-1 (A + I)`` the squared error against the signal is estimated
     without bias by ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant); the smallest wins. Thin
     structure loses signal with the first averaging and gets none; broad structure under much noise gets several.
@@ -169,6 +196,8 @@ def choose_hops(factors: np.ndarray, adjacency: csr_matrix, *, max_hops: int = 1
         ``(n_spots, n_factors)``, centred, unit variance.
     adjacency
         ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
+    noise
+        ``(n_factors,)``, see :func:`estimate_noise`.
     max_hops
         Upper bound.
     seed
@@ -179,11 +208,7 @@ def choose_hops(factors: np.ndarray, adjacency: csr_matrix, *, max_hops: int = 1
     ``(n_factors,)`` int32.
     """
     n_spots = factors.shape[0]
-    links = csr_matrix((np.ones(adjacency.nnz), adjacency.indices, adjacency.indptr), adjacency.shape)
-    one_hop = _shell_covariance(factors, links)
-    two_hop = _shell_covariance(factors, _second_shell(links))
-    signal = np.clip(2 * one_hop - two_hop, one_hop, 1.0)  # a straight line through distances 1 and 2, at distance 0
-    noise = 1 - signal
+    links = _pattern(adjacency)
     averaging = diags(1 / (1 + np.diff(links.indptr))) @ (links + eye(n_spots, format="csr"))
     probes = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_spots, 30))  # Hutchinson's trace estimator
     smoothed, spread = factors, probes
@@ -193,6 +218,11 @@ def choose_hops(factors: np.ndarray, adjacency: csr_matrix, *, max_hops: int = 1
         trace_share = (probes * spread).mean()
         risks.append(((smoothed - factors) ** 2).mean(axis=0) + 2 * noise * trace_share)
     return np.argmin(risks, axis=0).astype(np.int32)
+
+
+def _pattern(adjacency: csr_matrix) -> csr_matrix:
+    """Every stored entry as a one."""
+    return csr_matrix((np.ones(adjacency.nnz), adjacency.indices, adjacency.indptr), adjacency.shape)
 
 
 def _second_shell(links: csr_matrix) -> csr_matrix:
