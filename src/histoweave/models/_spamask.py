@@ -17,6 +17,7 @@ Where we differ from the published code, and why
   least squares, feature by feature.
 - By default the network sees spatial factors (:class:`histoweave.pp.SpatialFactors`) in place of 200 principal
   components, most of which are noise on which neighbours do not agree. ``SpaMaskConfig.published()`` turns this off.
+- The trained decoder is weighed beside linear smoothing by an unbiased estimate of its error, factor by factor.
 - Sections of a stack are linked to the adjacent ones by a k of their own, however far in z; the published k-NN graph in
   three dimensions falls apart at the true distances, so that false ones (10 um each) had to be given.
 - Offsets that sections keep after scaling are taken out of the embedding, group of alike spots by group; the released
