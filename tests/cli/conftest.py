@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from histoweave.cli import run
 from histoweave.datasets import toy_section
+from histoweave.io import split_sections
 
 QUICK = {"max_epochs": 3, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}
 
@@ -31,6 +32,42 @@ def section_file(section: AnnData, tmp_path: Path) -> Path:
     path = tmp_path / "toy.h5ad"
     section.write_h5ad(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def _three() -> dict[str, AnnData]:
+    serial = toy_section(n_spots=150, n_genes=100, n_domains=3, n_sections=3, seed=0)
+    sections = split_sections(serial)
+    for adata in sections.values():
+        del adata.obs["section"], adata.obs["z_um"]
+        adata.obs_names = [f"bc{i}" for i in range(adata.n_obs)]  # barcodes repeat between real sections
+    return sections
+
+
+@pytest.fixture
+def three(_three: dict[str, AnnData]) -> dict[str, AnnData]:
+    """Three serial sections, s1, s2 and s3, of 150 spots with the same names; no z. Fresh copies."""
+    return {name: adata.copy() for name, adata in _three.items()}
+
+
+@pytest.fixture
+def three_files(three: dict[str, AnnData], tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{name}.h5ad" for name in three]
+    for path, adata in zip(paths, three.values(), strict=True):
+        adata.write_h5ad(path)
+    return paths
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Callable[..., Path]:
+    """Write ``samples.csv`` from lines of text; return its path."""
+
+    def write(*lines: str) -> Path:
+        path = tmp_path / "samples.csv"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
 
 
 @pytest.fixture

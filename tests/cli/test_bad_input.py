@@ -7,14 +7,14 @@ from histoweave import tl
 
 
 @pytest.fixture(autouse=True)
-def no_work(monkeypatch, request):
+def no_work(monkeypatch):
     """A test here fails if the work is started."""
 
     def work(*arguments, **more):
         pytest.fail("the work was started on a bad input")
 
-    if hasattr(tl, "spatial_domains"):
-        monkeypatch.setattr(tl, "spatial_domains", work)
+    monkeypatch.setattr(tl, "spatial_domains", work)
+    monkeypatch.setattr(tl, "integrate_sections", work)
 
 
 @pytest.fixture
@@ -161,3 +161,139 @@ def test_bad_config(refused, section_file, quick, tmp_path, text, words):
 def test_missing_config(refused, section_file, tmp_path):
     line = refused("domains", section_file, "-k", 3, "-o", tmp_path / "out", "--config", tmp_path / "none.json")
     assert "none.json" in line
+
+
+# studies
+
+
+def test_one_of_ten_in_a_table_cannot_be_read(refused, three, samples, tmp_path):
+    for i in range(10):
+        three["s1"].write_h5ad(tmp_path / f"{i}.h5ad")
+    whole = (tmp_path / "6.h5ad").read_bytes()
+    (tmp_path / "6.h5ad").write_bytes(whole[: len(whole) // 3])
+    table = samples("section,counts", *(f"S{i},{i}.h5ad" for i in range(10)))
+    line = refused("domains", table, "-k", 3, "-o", tmp_path / "out")
+    assert "1 of 10 sections cannot be used: 'S6' (line 8)" in line
+    assert "6.h5ad is truncated" in line
+    assert "go on without them: --skip-bad" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_files_that_cannot_be_read_are_named(refused, three_files, tmp_path):
+    for path in three_files[1:]:
+        path.write_bytes(path.read_bytes()[:4000])
+    line = refused("domains", *three_files, "-k", 3, "-o", tmp_path / "out")
+    assert "2 of 3 sections cannot be used" in line
+    assert "s2.h5ad is truncated" in line
+    assert "s3.h5ad is truncated" in line
+    assert "--skip-bad" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("as_table", [False, True], ids=["files", "table"])
+def test_nothing_is_left_to_go_on_with(refused, three_files, samples, tmp_path, as_table):
+    for path in three_files:
+        path.write_bytes(b"")
+    table = samples("section,counts", "a,s1.h5ad", "b,s2.h5ad", "c,s3.h5ad")
+    line = refused("domains", *([table] if as_table else three_files), "-k", 3, "-o", tmp_path / "out", "--skip-bad")
+    assert "3 of 3 sections cannot be used" in line
+    assert "Nothing is left to work on" in line
+
+
+def disjoint_genes(three):
+    three["s2"].var_names = [f"GENE{i}" for i in range(three["s2"].n_vars)]
+
+
+def pixels(three):
+    three["s2"].obsm["spatial"] = 4 * three["s2"].obsm["spatial"]
+    three["s2"].uns["histoweave"]["coordinates"] = {"unit": "pixel", "mpp": 0.25, "pitch_um": 100.0}
+
+
+def one_z(three):
+    three["s2"].obs["z_um"] = 10.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (disjoint_genes, "3 sections together share 0 genes"),
+        (pixels, "different units (micron: 's1', 's3'; pixel: 's2')"),
+        (one_z, "z_um is given for 1 of 3 sections, and missing for 's1', 's3'"),
+    ],
+)
+@pytest.mark.parametrize("as_table", [False, True], ids=["files", "table"])
+def test_sections_that_do_not_belong_together(refused, three, samples, tmp_path, spoil, words, as_table):
+    spoil(three)
+    for name, adata in three.items():
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    files = [tmp_path / f"{name}.h5ad" for name in three]
+    table = samples("section,counts", *(f"{name},{name}.h5ad" for name in three))
+    line = refused("domains", *([table] if as_table else files), "-k", 3, "-o", tmp_path / "out")
+    assert words in line
+    assert as_table or "--separate" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["section,counts", "a,s1.h5ad", "a,s2.h5ad"], "Section names must be unique; repeated: 'a'"),
+        (
+            ["section,counts,z_um", "a,s1.h5ad,0", "b,s2.h5ad,"],
+            "z_um is given for 1 of 2 sections, and missing for 'b'",
+        ),
+        (["section;counts", "a;s1.h5ad"], "separated by semicolons"),
+        (["sample,path", "a,s1.h5ad"], "required column(s) missing: 'section', 'counts' (found: 'sample', 'path')"),
+        (["section,counts"], "holds no section"),
+        (["section,counts", "a,s1.h5ad", "b,s9.h5ad"], "s9.h5ad does not exist"),
+        (["section,counts", "a,s1.h5ad", "b,./s1.h5ad"], "have the same counts, s1.h5ad"),
+    ],
+)
+def test_bad_tables(refused, three_files, samples, tmp_path, lines, words):
+    line = refused("domains", samples(*lines), "-k", 3, "-o", tmp_path / "out")
+    assert "samples.csv" in line
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_is_the_whole_study(refused, three_files, samples, tmp_path):
+    table = samples("section,counts", "a,s1.h5ad")
+    assert "Give it alone" in refused("domains", table, three_files[1], "-k", 3, "-o", tmp_path / "out")
+    line = refused("domains", table, "-k", 3, "-o", tmp_path / "out", "--section-key", "slice")
+    assert "Leave --section-key out" in line
+
+
+def test_keys_are_looked_for_in_every_section_of_a_table(refused, three_files, samples, tmp_path):
+    table = samples("section,counts", "a,s1.h5ad", "b,s2.h5ad")
+    line = refused("domains", table, "-k", 3, "-o", tmp_path / "out", "--layer", "raw")
+    assert "2 of 2 sections cannot be used: section 'a' of samples.csv: 'raw' is not in adata.layers" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--links", "stak"],
+            "Use auto, stack, expression, stitched or none. Did you mean stack?",
+        ),
+        (["--links", "stack", "--separate"], "Leave one of them out"),
+        (["--save-model", "--separate"], "--save-model needs one model"),
+        (["-k", "12-5"], "a range of --n-domains goes from 2 up, e.g. 5-12, got 12-5"),
+        (["-k", "1-5"], "goes from 2 up"),
+        (["-k", "5..12"], "a number (7), a range (5-12) or auto, got '5..12'"),
+        (["-k", "2-500"], "there are only 150 spots"),
+    ],
+)
+def test_bad_options_of_a_study(refused, three_files, tmp_path, options, words):
+    assert words in refused("domains", *three_files, "-o", tmp_path / "out", *options)
+
+
+def test_a_section_in_two_files(refused, three, tmp_path):
+    for name in ("s1", "s2"):
+        three[name].obs["slice"] = "left"
+        three[name].write_h5ad(tmp_path / f"{name}.h5ad")
+    files = [tmp_path / "s1.h5ad", tmp_path / "s2.h5ad"]
+    line = refused("domains", *files, "-k", 3, "-o", tmp_path / "out", "--section-key", "slice")
+    assert "section 'left' (obs['slice']) is in 's2' and in another input" in line
+    line = refused("domains", files[0], "-k", 3, "-o", tmp_path / "out", "--section-key", "slice", "--links", "stack")
+    assert "obs['slice'] names one section, left" in line

@@ -8,8 +8,6 @@ import pytest
 
 import histoweave
 from histoweave.cli import run
-from histoweave.cli._domains import section_names
-from histoweave.cli._errors import CommandError
 from histoweave.cli._record import sha256
 
 
@@ -89,15 +87,30 @@ def test_quiet_says_nothing(section_file, quick, tmp_path, capsys):
     assert all(line.startswith("histoweave: warning: ") for line in printed.err.splitlines())
 
 
-def test_several_sections_are_segmented_one_by_one(section, section_file, quick, tmp_path, capsys):
+def test_sections_kept_separate(section, section_file, quick, tmp_path, capsys):
     section[::2].copy().write_h5ad(tmp_path / "half.h5ad")
+    command = ["domains", section_file, tmp_path / "half.h5ad", "-k", 2, "--config", quick]
+    assert run(list(map(str, [*command, "-o", tmp_path / "out", "--separate"]))) == 0
+    assert "integrated" not in capsys.readouterr().err
     out = tmp_path / "out"
-    command = ["domains", section_file, tmp_path / "half.h5ad", "-k", 2, "-o", out, "--config", quick]
-    assert run(list(map(str, command))) == 0
-    assert "2 sections, each segmented on its own" in capsys.readouterr().err
     assert files(out) == ["domains.csv", "domains.png", "half.h5ad", "report.html", "run.json", "toy.h5ad"]
-    counts = pd.read_csv(out / "domains.csv")["section"].value_counts()
-    assert counts.to_dict() == {"toy": 240, "half": 120}
+    table = pd.read_csv(out / "domains.csv", dtype=str)
+    assert table["section"].value_counts().to_dict() == {"toy": 240, "half": 120}
+    assert json.loads((out / "run.json").read_text())["integrated"] is False
+    # as if the other were not there
+    assert run(list(map(str, ["domains", section_file, "-k", 2, "--config", quick, "-o", tmp_path / "alone"]))) == 0
+    alone = pd.read_csv(tmp_path / "alone" / "domains.csv", dtype=str)
+    assert alone.equals(table[table["section"] == "toy"].reset_index(drop=True))
+
+
+def test_the_number_of_domains_may_be_left_out(section_file, quick, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(list(map(str, ["domains", section_file, "-o", out, "--config", quick]))) == 0
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["n_domains_asked"] == "auto"
+    assert 2 <= facts["n_domains"] <= 15
+    assert facts["n_domains"] == pd.read_csv(out / "domains.csv")["domain"].nunique()
+    assert f"{facts['n_domains']} of 2 to 15 chosen by stability" in capsys.readouterr().err
 
 
 def test_sections_within_a_file(section, quick, tmp_path):
@@ -136,14 +149,6 @@ def test_warnings_reach_stderr_and_the_record(section, quick, tmp_path, capsys):
     assert line.startswith("histoweave: warning: 1 of 240 spots")
     assert any("1 of 240 spots" in text for text in json.loads((out / "run.json").read_text())["warnings"])
     assert len(pd.read_csv(out / "domains.csv")) == 240
-
-
-def test_names_of_folders_keep_their_dots(tmp_path):
-    (tmp_path / "patient.7").mkdir()
-    (tmp_path / "brain.zarr").mkdir()
-    assert section_names([tmp_path / "patient.7", tmp_path / "brain.zarr"]) == ["patient.7", "brain"]
-    with pytest.raises(CommandError, match=r"both named 'brain'.*rename one"):
-        section_names([tmp_path / "brain.zarr", tmp_path / "brain.h5ad"])
 
 
 @pytest.mark.real_data

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoweave._runtime import logger
+from histoweave._keys import Keys
+from histoweave._runtime import logger, warn_user
 from histoweave.cli._console import told
 from histoweave.cli._errors import CommandError, about
-from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs, section_names
+from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs
 from histoweave.cli._output import check_out, write_results
 from histoweave.cli._record import RunRecord
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from histoweave.models import SpaMask
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+LINKS = ("auto", "stack", "expression", "stitched", "none")
 RANGE = re.compile(r"\s*(\d+)\s*[-,:]\s*(\d+)\s*")
 
 
@@ -50,10 +53,12 @@ def find_domains(
     arguments = {name: _plain(value) for name, value in locals().items()}
     asked = parse_n_domains(n_domains)
     check_arguments(asked, device)
+    check_links(links, separate=separate)
+    several = len(inputs) > 1 or is_samples_table(inputs[0])
+    if save_model and separate and several:
+        raise CommandError("--save-model needs one model, and --separate trains one for each section.")
     check_out(out, overwrite=overwrite, inputs=inputs)
-    check_paths(inputs)
-    if not (len(inputs) == 1 and is_samples_table(inputs[0])):
-        section_names(inputs)  # raises where two are the same
+    check_paths(inputs, section_key=section_key, skip_bad=skip_bad)
     record = RunRecord("domains", arguments)
     keys = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     with told(quiet=quiet) as console:
@@ -69,14 +74,17 @@ def find_domains(
         with record.stage("read"):
             largest = max(asked) if isinstance(asked, tuple) else asked or 1
             found = read_inputs(inputs, n_domains=largest, section_key=section_key, skip_bad=skip_bad, **keys)
+            sections, study, model = found.sections, None, models.SpaMask(settings)
+            integrated = not separate and (len(sections) > 1 or (section_key is not None and links != "auto"))
+            if integrated:
+                sections = _study(sections, section_key, spatial_key)
+            elif links != "auto" and len(sections) == 1:
+                warn_user(f"There is one section, so --links {links} has nothing to link.")
         console.speak()
         options = {"refine": refine, "seed": seed, "device": device, "progress": not quiet, **keys}
-        sections, study, model = found.sections, None, models.SpaMask(settings)
-        if len(sections) > 1 and not separate:
-            sections, study = _integrate(sections, asked, links, section_key, model, record, options)
+        if integrated:
+            sections, study = _integrate(sections, asked, links, model, record, options)
         else:
-            if save_model and len(sections) > 1:
-                raise CommandError("--save-model needs one model, and --separate trains one for each section.")
             for name, adata in sections.items():
                 model = models.SpaMask(settings)
                 _segment(adata, found.paths[name], asked, section_key, model, record, options)
@@ -86,6 +94,8 @@ def find_domains(
             k = sorted(set(numbers.values()))
             shared = {"seed": seed, "n_domains": k[0] if len(k) == 1 else numbers, "device": device}
             shared |= {"n_domains_asked": n_domains, "integrated": study is not None, "skipped": found.skipped}
+            if study is not None:
+                shared["links"] = study.uns[Keys.UNS]["integration"]["links"]
             n_spots = {name: adata.n_obs for name, adata in sections.items()}
             return record.finish(warnings=console.warnings, n_spots=n_spots, inputs=found.digests, **shared)
 
@@ -134,7 +144,6 @@ def _integrate(
     sections: dict[str, "AnnData"],
     n_domains: int | tuple[int, int] | None,
     links: str,
-    section_key: str | None,
     model: "SpaMask",
     record: RunRecord,
     options: dict[str, Any],
@@ -142,20 +151,29 @@ def _integrate(
     """Integrate a study; returns its sections with what was found, and the joint AnnData."""
     from histoweave import io, tl
 
-    if section_key is not None:
-        sections = _all_sections(sections, section_key)
     logger.info("%d sections are integrated; --separate finds the domains of each on its own.", len(sections))
-    try:
-        with record.stage("domains"):
-            joint = tl.integrate_sections(sections, n_domains, links=links, model=model, **options)  # type: ignore[arg-type]
-    except ValueError as error:
-        if "genes" in str(error) and "share" in str(error):
-            raise CommandError(f"{error} Sections that do not belong together: --separate.") from error
-        raise
+    with record.stage("domains"):
+        joint = tl.integrate_sections(sections, n_domains, links=links, model=model, **options)  # type: ignore[arg-type]
     if joint.n_vars:
         with record.stage("markers"):
             tl.domain_markers(joint, layer=options["layer"])
     return io.split_sections(joint), joint
+
+
+def _study(inputs: dict[str, "AnnData"], section_key: str | None, spatial_key: str) -> dict[str, "AnnData"]:
+    """Return the sections of a study, every input taken apart; raises unless they belong together."""
+    from histoweave import io
+
+    sections = inputs if section_key is None else _all_sections(inputs, section_key)
+    if len(sections) < 2:
+        raise CommandError(
+            f"obs[{section_key!r}] names one section, {', '.join(sections)}: --links has nothing to link."
+        )
+    try:
+        io.check_study(sections, spatial_key=spatial_key)
+    except ValueError as error:
+        raise CommandError(f"{error} Sections that do not belong together: --separate.") from error
+    return sections
 
 
 def _all_sections(inputs: dict[str, "AnnData"], section_key: str) -> dict[str, "AnnData"]:
@@ -201,6 +219,16 @@ def check_arguments(n_domains: int | tuple[int, int] | None, device: str) -> Non
         raise CommandError(f"--n-domains must be at least 1, got {n_domains}.")
     if not DEVICE.fullmatch(device):
         raise CommandError(f"unknown --device {device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ...")
+
+
+def check_links(links: str, *, separate: bool) -> None:
+    """Raise for a name of links that there is none of, or that ``separate`` contradicts."""
+    if links not in LINKS:
+        close = get_close_matches(links, LINKS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise CommandError(f"unknown --links {links!r}. Use {', '.join(LINKS[:-1])} or {LINKS[-1]}.{hint}")
+    if separate and links != "auto":
+        raise CommandError(f"--links {links} joins sections, and --separate keeps them apart. Leave one of them out.")
 
 
 def _plain(value: Any) -> Any:

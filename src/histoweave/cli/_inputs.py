@@ -1,6 +1,5 @@
 """What ``histoweave domains`` was given: files, folders, or a table of samples; read and checked before any work."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,26 +38,28 @@ class Inputs:
 
 
 def is_samples_table(path: Path) -> bool:
-    """Whether a file is a ``samples.csv``: a table with the columns ``section`` and ``counts``."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
-        return False
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as handle:
-        header = next(csv.reader(handle), [])
-    return bool({"section", "counts"} & {cell.strip() for cell in header})
+    """Whether an input is a ``samples.csv``; a section is never read from a table separated by commas."""
+    return path.suffix.lower() == ".csv" and not path.is_dir()
 
 
-def check_paths(inputs: Sequence[Path]) -> None:
+def check_paths(inputs: Sequence[Path], *, section_key: str | None = None, skip_bad: bool = False) -> None:
     """Raise for what can be seen to be wrong before anything heavy is imported."""
-    for path in inputs:
-        if not path.exists():
-            raise CommandError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
-    if len(inputs) > 1:
-        tables = [path for path in inputs if is_samples_table(path)]
-        if tables:
-            raise CommandError(
-                f"{tables[0]} is a table of samples, and a table is the whole study. Give it alone, and name the other "
-                "sections in it."
-            )
+    tables = [path for path in inputs if is_samples_table(path)]
+    if tables and len(inputs) > 1:
+        raise CommandError(
+            f"{tables[0]} is a table of samples, and a table is the whole study. Give it alone, and name the other "
+            "sections in it."
+        )
+    if tables and section_key is not None:
+        raise CommandError(
+            f"{tables[0]} names the sections, one in each row, and --section-key asks for other names. "
+            "Leave --section-key out."
+        )
+    if not tables:
+        section_names(inputs)  # raises where two are the same
+    if len(inputs) == 1 or not skip_bad:
+        for path in inputs:
+            _check_exists(path)
 
 
 def read_inputs(
@@ -74,27 +75,21 @@ def read_inputs(
     """Read every section and check what the work will need, so that a bad last one stops the run at once.
 
     ``n_domains`` is the largest number that may be asked of a section.
+
+    Raises
+    ------
+    CommandError
+        Sections cannot be used: all of them are named. With ``skip_bad`` only where none is left.
     """
     needs = {"n_domains": n_domains, "use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     if len(inputs) == 1 and is_samples_table(inputs[0]):
-        return _read_table(inputs[0], skip_bad=skip_bad, **needs)
-    found = Inputs({}, {})
-    problems: dict[str, str] = {}
-    for name, path in zip(section_names(inputs), inputs, strict=True):
-        try:
-            found.sections[name] = _read_checked(path, section_key=section_key, **needs)
-        except CommandError as error:
-            if not skip_bad:
-                raise
-            problems[name] = str(error)
-        else:
-            found.paths[name] = path
-    if not found.sections:
-        raise CommandError(f"no section can be used: {'; '.join(problems.values())}")
+        found, problems = _read_table(inputs[0], skip_bad=skip_bad, **needs)
+    else:
+        found, problems = _read_files(inputs, section_key=section_key, **needs)
+    _stop(problems, len(found.sections) + len(problems), skip_bad=skip_bad)
     for problem in problems.values():
         _warn(f"left out: {problem}")
-    found.skipped = problems
-    found.digests = _digests(found.paths)
+    found.skipped |= problems
     return found
 
 
@@ -127,25 +122,61 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read_table(path: Path, *, skip_bad: bool, **needs: Any) -> Inputs:
+def _read_table(path: Path, *, skip_bad: bool, **needs: Any) -> tuple[Inputs, dict[str, str]]:
     from histoweave import io
 
     with about(path):
         samples = io.read_samples(path, skip_bad=skip_bad)
+    problems: dict[str, str] = {}
     for name, adata in samples.sections.items():
-        with about(f"section {name!r} of {path.name}"):
-            _check(adata, section_key=None, **needs)
-    paths = {name: Path(samples.table.loc[name, "counts"]) for name in samples.sections}
-    return Inputs(samples.sections, paths, _digests({path.name: path, **paths}), dict(samples.skipped))
+        try:
+            with about(f"section {name!r} of {path.name}"):
+                _check(adata, section_key=None, **needs)
+        except CommandError as error:
+            problems[name] = str(error)
+    sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
+    paths = {name: Path(samples.table.loc[name, "counts"]) for name in sections}
+    return Inputs(sections, paths, _digests({path.name: path, **paths}), dict(samples.skipped)), problems
+
+
+def _read_files(inputs: Sequence[Path], **needs: Any) -> tuple[Inputs, dict[str, str]]:
+    found = Inputs({}, {})
+    problems: dict[str, str] = {}
+    for name, path in zip(section_names(inputs), inputs, strict=True):
+        try:
+            found.sections[name] = _read_checked(path, **needs)
+        except CommandError as error:
+            problems[name] = str(error)
+        else:
+            found.paths[name] = path
+    found.digests = _digests(found.paths)
+    return found, problems
 
 
 def _read_checked(path: Path, **needs: Any) -> "AnnData":
     from histoweave import io
 
+    _check_exists(path)
     with about(path):
         adata = io.read_section(path)
         _check(adata, **needs)
     return adata
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise CommandError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
+
+
+def _stop(problems: dict[str, str], n_inputs: int, *, skip_bad: bool) -> None:
+    """Raise for what cannot be used, all of it in one message."""
+    if not problems or (skip_bad and len(problems) < n_inputs):
+        return
+    if n_inputs == 1:
+        raise CommandError(*problems.values())
+    listed = "; ".join(problem.rstrip(". ") for problem in problems.values())
+    remedy = "Nothing is left to work on." if skip_bad else "Correct them, or go on without them: --skip-bad."
+    raise CommandError(f"{len(problems)} of {n_inputs} sections cannot be used: {listed}. {remedy}")
 
 
 def _check(

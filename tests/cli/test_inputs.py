@@ -1,0 +1,71 @@
+"""What the command was given: tables, files and folders, told apart and named."""
+
+from pathlib import Path
+
+import pytest
+
+from histoweave.cli._errors import CommandError
+from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs, section_names
+from histoweave.cli._record import sha256
+
+NEEDS = {"n_domains": 3, "use_rep": None, "layer": None, "spatial_key": "spatial", "section_key": None}
+
+
+def test_a_table_is_known_by_its_extension(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    assert is_samples_table(Path("study.csv"))
+    assert is_samples_table(Path("STUDY.CSV"))
+    assert not is_samples_table(Path("counts.csv.gz"))
+    assert not is_samples_table(tmp_path / "folder.csv")
+
+
+def test_names_of_folders_keep_their_dots(tmp_path):
+    (tmp_path / "patient.7").mkdir()
+    (tmp_path / "brain.zarr").mkdir()
+    assert section_names([tmp_path / "patient.7", tmp_path / "brain.zarr"]) == ["patient.7", "brain"]
+    with pytest.raises(CommandError, match=r"both named 'brain'.*rename one"):
+        section_names([tmp_path / "brain.zarr", tmp_path / "brain.h5ad"])
+
+
+def test_missing_paths_stop_the_run_unless_they_may_be_skipped(three_files, tmp_path):
+    paths = [*three_files, tmp_path / "gone.h5ad"]
+    with pytest.raises(CommandError, match=r"gone.h5ad does not exist"):
+        check_paths(paths)
+    check_paths(paths, skip_bad=True)
+    with pytest.raises(CommandError, match=r"gone.h5ad does not exist"):
+        check_paths(paths[-1:], skip_bad=True)  # nothing would be left
+
+
+def test_sections_in_the_order_given(three_files):
+    found = read_inputs(three_files[::-1], skip_bad=False, **NEEDS)
+    assert list(found.sections) == ["s3", "s2", "s1"]
+    assert found.paths["s3"] == three_files[2]
+    assert found.digests[0] == {"section": "s3", "path": str(three_files[2]), "sha256": sha256(three_files[2])}
+    assert found.skipped == {}
+
+
+def test_files_that_are_skipped(three_files, tmp_path):
+    three_files[1].write_bytes(b"")
+    paths = [*three_files, tmp_path / "gone.h5ad"]
+    with pytest.warns(UserWarning, match=r"left out: .*(s2|gone)\.h5ad"):
+        found = read_inputs(paths, skip_bad=True, **NEEDS)
+    assert list(found.sections) == ["s1", "s3"]
+    assert list(found.paths) == ["s1", "s3"]
+    assert [one["section"] for one in found.digests] == ["s1", "s3"]
+    assert list(found.skipped) == ["s2", "gone"]
+    assert "does not exist" in found.skipped["gone"]
+
+
+def test_rows_of_a_table_that_are_skipped(three_files, samples, three):
+    """One that cannot be read, and one that can, but lacks what was asked for."""
+    for path, name in zip(three_files[1:], ("s2", "s3"), strict=True):
+        three[name].layers["raw"] = three[name].X
+        three[name].write_h5ad(path)
+    three_files[2].write_bytes(b"")
+    table = samples("section,counts", "a,s1.h5ad", "b,s2.h5ad", "c,s3.h5ad")
+    with pytest.warns(UserWarning, match="left out"):
+        found = read_inputs([table], skip_bad=True, **{**NEEDS, "layer": "raw"})
+    assert list(found.sections) == ["b"]
+    assert sorted(found.skipped) == ["a", "c"]
+    assert "'raw' is not in adata.layers" in found.skipped["a"]
+    assert [one["section"] for one in found.digests] == ["samples.csv", "b"]
