@@ -60,7 +60,7 @@ def find_domains(
     check_out(out, overwrite=overwrite, inputs=inputs)
     check_paths(inputs, section_key=section_key, skip_bad=skip_bad)
     record = RunRecord("domains", arguments)
-    keys = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
+    keys: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     with told(quiet=quiet) as console:
         with record.stage("import"):
             from histoweave import models
@@ -92,7 +92,7 @@ def find_domains(
 
         def facts() -> dict[str, Any]:
             k = sorted(set(numbers.values()))
-            shared = {"seed": seed, "n_domains": k[0] if len(k) == 1 else numbers, "device": device}
+            shared: dict[str, Any] = {"seed": seed, "n_domains": k[0] if len(k) == 1 else numbers, "device": device}
             shared |= {"n_domains_asked": n_domains, "integrated": study is not None, "skipped": found.skipped}
             if study is not None:
                 shared["links"] = study.uns[Keys.UNS]["integration"]["links"]

@@ -81,7 +81,7 @@ def read_inputs(
     CommandError
         Sections cannot be used: all of them are named. With ``skip_bad`` only where none is left.
     """
-    needs = {"n_domains": n_domains, "use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
+    needs: dict[str, Any] = {"n_domains": n_domains, "use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     if len(inputs) == 1 and is_samples_table(inputs[0]):
         found, problems = _read_table(inputs[0], skip_bad=skip_bad, **needs)
     else:
@@ -135,7 +135,7 @@ def _read_table(path: Path, *, skip_bad: bool, **needs: Any) -> tuple[Inputs, di
         except CommandError as error:
             problems[name] = str(error)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
-    paths = {name: Path(samples.table.loc[name, "counts"]) for name in sections}
+    paths = {name: Path(str(samples.table.loc[name, "counts"])) for name in sections}
     return Inputs(sections, paths, _digests({path.name: path, **paths}), dict(samples.skipped)), problems
 
 

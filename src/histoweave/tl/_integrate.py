@@ -144,7 +144,7 @@ def integrate_sections(
     model = fresh_model(model, config)
     graph_key, graph_sections = (Keys.ALIGNED, None) if links == "stitched" else (spatial_key, section_key)
     order = _stack_order(joint, section_key)
-    settings = {"section_key": section_key, "spatial_key": spatial_key}
+    settings: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
         if links == "stack":
             align_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
