@@ -8,8 +8,8 @@ majority domain of the six nearest spots, and the score is the share of the vari
 principal components, each rank-transformed, so that no setting's own scaling is favoured) that the mean of that domain
 explains. Too little smoothing scores low because domains are noise, too much because thin domains are lost. The number
 of domains is the one used in the benchmark. The mean over sections, and over two draws (eight in small sections),
-decides; the table goes to ``defaults.csv`` (the
-network left out, which is no candidate, to ``ablation.csv``), and a test holds its best row against ``SpaMaskConfig()``.
+decides; the table goes to ``defaults.csv``, and a test holds its best row against ``SpaMaskConfig()``. The network
+left out is no candidate; its score goes to ``ablation.csv``.
 """
 
 import argparse
