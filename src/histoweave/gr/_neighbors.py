@@ -172,10 +172,11 @@ def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_
     n_pieces = connected_components(connectivities, directed=False)[0] - n_isolated
     n_sections = len(np.unique(section[linked]))
     if n_pieces > n_sections:
-        where = "The tissue falls" if section.max() == 0 else f"The tissue of {n_sections} sections falls"
+        alone = section.max() == 0
+        where = "The tissue falls" if alone else f"The tissue of {n_sections} sections falls"
+        hint = " Where these are sections laid side by side, pass section_key=." if alone else ""
         warn_user(
-            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them. "
-            "Where these are sections laid side by side, pass section_key=."
+            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them.{hint}"
         )
     logger.info(
         "Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", connectivities.nnz / n_spots
