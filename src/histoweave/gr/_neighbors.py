@@ -176,7 +176,8 @@ def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_
         where = "The tissue falls" if alone else f"The tissue of {n_sections} sections falls"
         hint = " Where these are sections laid side by side, pass section_key=." if alone else ""
         warn_user(
-            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them.{hint}"
+            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them."
+            + hint
         )
     logger.info(
         "Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", connectivities.nnz / n_spots
