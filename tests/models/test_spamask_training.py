@@ -54,7 +54,9 @@ def test_a_trained_network_is_calibrated_and_counted():
     graph = UndirectedGraph(knn_adjacency(spatial, 6))
     x = torch.from_numpy(np.column_stack([5 * spatial, rng.normal(size=80)]).astype(np.float32))
     with progress_bar("", None, enabled=False) as advance:
-        trained, history = train_network(x, graph, SMALL, hops=np.array([2, 2, 1]), seed=0, advance=advance)
+        trained, history = train_network(
+            x, graph, SMALL, hops=np.array([2, 2, 1]), noise=np.array([0.1, 0.1, 0.9]), seed=0, advance=advance
+        )
     assert history.n_epochs == 4
     found = trained.reconstruction(x, graph)
     assert found.dtype == np.float32
