@@ -78,10 +78,10 @@ def test_features_of_masked_spots_reach_nothing_but_the_target(graph, x, hops):
 
     def reconstruction(features: torch.Tensor) -> torch.Tensor:
         outputs = []
-        original = network._decode
-        network._decode = lambda *args: outputs.append(original(*args)) or outputs[-1]
+        original = network._beside_smoothing
+        network._beside_smoothing = lambda *args: outputs.append(original(*args)) or outputs[-1]
         network.feature_loss(features, graph, torch.Generator().manual_seed(7))
-        del network._decode
+        del network._beside_smoothing
         return outputs[0].detach()
 
     changed = torch.where(masked[:, None], 100 * torch.randn(80, N_FEATURES), x)

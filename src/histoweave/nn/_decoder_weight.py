@@ -42,14 +42,12 @@ def weigh_decoder(
     assert network.hops is not None
     assert network.gain is not None
     network.eval()
-    network.gain.fill_(1.0)
     smooth = smooth_by_hops(x, graph.averaging, network.hops)
-    decoded = network.reconstruct(x, graph) - smooth
+    decoded = network.decode(x, graph)
     divergence = torch.zeros_like(noise)  # per spot
     for _ in range(_N_PROBES):
         probe = torch.empty(x.shape).bernoulli_(0.5, generator=generator).mul_(2).sub_(1).to(x)
-        moved = x + _STEP * probe
-        change = network.reconstruct(moved, graph) - smooth_by_hops(moved, graph.averaging, network.hops) - decoded
+        change = network.decode(x + _STEP * probe, graph) - decoded
         divergence += (probe * change).mean(dim=0) / (_STEP * _N_PROBES)
     gain = -(((smooth - x) * decoded).mean(dim=0) + noise * divergence)
     network.gain.copy_((gain / (decoded**2).mean(dim=0).clamp_min(1e-12)).clamp_(0, 1))

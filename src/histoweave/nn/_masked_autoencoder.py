@@ -83,7 +83,7 @@ class MaskedGraphAutoencoder(nn.Module):
         x_in = torch.where(masked[:, None], self.token, x)  # replaces, never adds
         z = self._bridged(x_in, graph)  # (n_spots, n_latent)
         z = z.masked_fill(masked[:, None], 0.0)  # masked again, so that the decoder reads neighbours alone
-        x_hat = self._decode(z, x, graph, masked)
+        x_hat = self._beside_smoothing(self._decoded(z, graph), x, graph, masked)
         return scaled_cosine_error(x[masked], x_hat[masked], self.alpha)
 
     def edge_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
@@ -98,7 +98,11 @@ class MaskedGraphAutoencoder(nn.Module):
 
     def reconstruct(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
         """Return the decoder's output for unmasked features, (n_spots, n_features)."""
-        return self._decode(self._bridged(x, graph), x, graph, None)
+        return self._beside_smoothing(self.decode(x, graph), x, graph, None)
+
+    def decode(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
+        """Return what the decoder alone says of unmasked features, without smoothing and weight."""
+        return self._decoded(self._bridged(x, graph), graph)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -108,9 +112,11 @@ class MaskedGraphAutoencoder(nn.Module):
     def _bridged(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
         return linear(self.encoder(x, graph.propagation, dtype=self._dtype), self.bridge.weight, self._dtype)
 
-    def _decode(self, z: Tensor, x: Tensor, graph: UndirectedGraph, masked: Tensor | None) -> Tensor:
-        x_hat = self.decoder(z, graph.propagation, dtype=self._dtype)
+    def _decoded(self, z: Tensor, graph: UndirectedGraph) -> Tensor:
+        return self.decoder(z, graph.propagation, dtype=self._dtype)
+
+    def _beside_smoothing(self, decoded: Tensor, x: Tensor, graph: UndirectedGraph, masked: Tensor | None) -> Tensor:
         if self.hops is None:
-            return x_hat
+            return decoded
         assert self.gain is not None
-        return x_hat * self.gain + smooth_by_hops(x, graph.averaging, self.hops, masked)
+        return decoded * self.gain + smooth_by_hops(x, graph.averaging, self.hops, masked)

@@ -1,7 +1,5 @@
 """What sections look like to the network before it is trained: spatial factors, smoothed within each section."""
 
-import warnings
-
 import numpy as np
 import torch
 from anndata import AnnData
@@ -24,8 +22,6 @@ def smooth_factors(
         sections = adata.obs[section_key].astype(str).to_numpy()
     adjacency = adata.obsp[Keys.CONNECTIVITIES]
     inputs, values = SpaMaskInputs.fit(adata, adjacency, config, layer=layer, use_rep=use_rep, sections=sections)
-    hops = np.ones(values.shape[1], np.int32) if inputs.factors is None else inputs.factors.hops
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = UndirectedGraph(adjacency)
-    return smooth_by_hops(torch.from_numpy(values), graph.averaging, torch.from_numpy(hops)).numpy()
+    hops = np.ones(values.shape[1], np.int32) if inputs.hops is None else inputs.hops
+    averaging = UndirectedGraph(adjacency).averaging
+    return smooth_by_hops(torch.from_numpy(values), averaging, torch.from_numpy(hops)).numpy()
