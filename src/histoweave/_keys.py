@@ -15,6 +15,14 @@ class Keys:
     OBS_NAME = "obs_name"  # obs: the spot's name in its own section
     SECTIONS = "sections"  # uns["histoweave"]["sections"]: section -> coordinates, source, libraries
 
+    # image
+    PATIENT = "patient"  # obs: donor; sections of one stay on one side of a split
+    SLIDE = "slide"  # obs: the glass slide or capture slide that sections share
+    IMAGE = "image"  # uns["histoweave"]["image"]: path, mpp, image_scale of the H&E image of a section
+    OUT_OF_DISTRIBUTION = "out_of_distribution"  # obs: unlike the tissue a model was trained on
+    IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels, beside the same in microns
+    IN_MICRONS = "spatial_um"
+
     # genes
     GENE_ID = "gene_id"  # var: Ensembl identifier without version
     GENE_SYMBOL = "gene_symbol"  # var: display name
