@@ -1,6 +1,16 @@
-"""Training: the fit loop with its history and stopping rule."""
+"""Training: who is held out, and the fit loop with its history and stopping rule."""
 
 from histoweave.train._fit import History, fit_until_stable
 from histoweave.train._similarity import linear_cka
+from histoweave.train._splits import Split, check_split, inner_folds, leave_one_out, section_groups
 
-__all__ = ["History", "fit_until_stable", "linear_cka"]
+__all__ = [
+    "History",
+    "Split",
+    "check_split",
+    "fit_until_stable",
+    "inner_folds",
+    "leave_one_out",
+    "linear_cka",
+    "section_groups",
+]
