@@ -1,4 +1,4 @@
-"""How good are these domains: agreement with an annotation, continuity in space, mixing of sections, genes in space.
+"""How good are these domains, and how near is this prediction: agreement, continuity, mixing, genes in space.
 
 Arrays in, numbers out: nothing here knows AnnData or torch, so the metrics serve the output of any tool. Labels may
 be strings, numbers or a pandas categorical; a spot whose label is ``NaN``, ``None``, ``pd.NA`` or an empty string is
@@ -18,9 +18,12 @@ from histoweave.metrics._agreement import (
 )
 from histoweave.metrics._autocorrelation import gearys_c, morans_i
 from histoweave.metrics._continuity import chaos, dis, pas
+from histoweave.metrics._expression import score_genes, score_sections, summarise_genes
+from histoweave.metrics._gene_sets import gene_sets_of_training, training_moments
 from histoweave.metrics._lisi import clisi, ilisi
 from histoweave.metrics._mixing import batch_entropy, batch_silhouette
 from histoweave.metrics._mixing_table import mixing_table
+from histoweave.metrics._oracle import depth_oracle, neighbour_oracle
 from histoweave.metrics._silhouette import spatial_silhouette
 
 __all__ = [
@@ -32,15 +35,22 @@ __all__ = [
     "chaos",
     "clisi",
     "completeness",
+    "depth_oracle",
     "dis",
     "fowlkes_mallows",
     "gearys_c",
+    "gene_sets_of_training",
     "homogeneity",
     "ilisi",
     "mixing_table",
     "morans_i",
+    "neighbour_oracle",
     "nmi",
     "pas",
+    "score_genes",
+    "score_sections",
     "spatial_silhouette",
+    "summarise_genes",
+    "training_moments",
     "v_measure",
 ]
