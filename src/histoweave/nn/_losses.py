@@ -18,3 +18,24 @@ def edge_contrast(positive: Tensor, negative: Tensor) -> Tensor:
     logits = torch.cat([positive, negative])
     target = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)])
     return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def cosine_loss(a: Tensor, b: Tensor) -> Tensor:
+    """Return the mean over rows of ``2 - 2 cos(a, b)``, a scalar between 0 and 4. a, b: ``(n_rows, n_features)``."""
+    return (2 - 2 * F.cosine_similarity(a, b, dim=1)).mean()
+
+
+def gene_correlation_loss(predicted: Tensor, measured: Tensor) -> Tensor:
+    """Return 1 less the mean over genes of the Pearson correlation across spots, a scalar between 0 and 2.
+
+    A gene that is constant, measured or predicted, counts as correlation 0 and has no gradient: how it should begin to
+    vary is for the squared error to say. predicted, measured: ``(n_spots, n_genes)``.
+    """
+    return 1 - F.cosine_similarity(_centred(predicted), _centred(measured), dim=0, eps=1e-12).mean()
+
+
+def _centred(values: Tensor) -> Tensor:
+    centred = values - values.mean(dim=0)
+    # what rounding leaves of a constant is no variation, and its direction no direction
+    varies = centred.detach().norm(dim=0) > 1e-6 * values.detach().norm(dim=0)
+    return torch.where(varies, centred, 0.0)

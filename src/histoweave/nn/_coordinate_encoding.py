@@ -1,0 +1,48 @@
+"""Where a spot lies in its section, as features that exist for every position."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+WAVELENGTHS_UM = (400.0, 800.0, 1600.0, 3200.0, 6400.0, 12800.0)  # from a few spots to the width of a capture area
+
+
+class CoordinateEncoding(nn.Module):
+    """Sines and cosines of x and y in several wavelengths, through one linear layer.
+
+    mclSTExp looks positions up in two tables, whose rows for positions that training did not see stay random. This is
+    defined everywhere, and nearby spots get similar codes.
+
+    Parameters
+    ----------
+    n_out
+        Width of the code.
+    wavelengths_um
+        In microns.
+
+    Raises
+    ------
+    ValueError
+        No wavelength is given, or one is not positive.
+    """
+
+    wavelengths_um: Tensor
+
+    def __init__(self, n_out: int, wavelengths_um: Sequence[float] = WAVELENGTHS_UM) -> None:
+        super().__init__()
+        if not wavelengths_um or min(wavelengths_um) <= 0:
+            raise ValueError(f"Wavelengths must be positive numbers of microns, got {tuple(wavelengths_um)}.")
+        self.register_buffer("wavelengths_um", torch.tensor(wavelengths_um, dtype=torch.get_default_dtype()))
+        self.linear = nn.Linear(4 * len(wavelengths_um), n_out)
+
+    def forward(self, xy_um: Tensor, centre_um: Tensor) -> Tensor:
+        """Return (n_spots, n_out).
+
+        xy_um: (n_spots, 2) microns; centre_um: (2,), the middle of the whole section, also where only some of its
+        spots are asked for.
+        """
+        # far from the origin float32 microns would lose the phase, so centre before anything else
+        phase = (xy_um - centre_um)[:, :, None] * (2 * torch.pi) / self.wavelengths_um  # (n_spots, 2, n_wavelengths)
+        phase = phase.to(self.linear.weight.dtype)
+        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=2).flatten(1))

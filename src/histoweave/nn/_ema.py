@@ -1,0 +1,42 @@
+"""A network that follows another one slowly."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def momentum_update(online: nn.Module, follower: nn.Module, decay: float) -> None:
+    """Move the follower's parameters towards those of the online network: ``decay * follower + (1 - decay) * online``.
+
+    Buffers are copied. Call it once after every step of the optimiser; the follower learns in no other way, so its
+    parameters should not require a gradient.
+
+    Parameters
+    ----------
+    online, follower
+        Two networks of one build.
+    decay
+        From 0 (a copy) to 1 (stands still).
+
+    Raises
+    ------
+    ValueError
+        The decay is not in [0, 1], or the networks differ in the names or shapes of their parameters.
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay must lie between 0 and 1, got {decay}.")
+    for kind, ours, theirs in (
+        ("parameter", dict(online.named_parameters()), dict(follower.named_parameters())),
+        ("buffer", dict(online.named_buffers()), dict(follower.named_buffers())),
+    ):
+        for name in sorted(ours.keys() | theirs.keys()):
+            shapes = [tuple(side[name].shape) if name in side else None for side in (ours, theirs)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"The follower is no copy of the online network: {kind} {name!r} has shape {shapes[0]} in the "
+                    f"online network and {shapes[1]} in the follower. Make it with copy.deepcopy."
+                )
+    for name, parameter in follower.named_parameters():
+        parameter.lerp_(online.get_parameter(name).to(parameter), 1 - decay)
+    for name, buffer in follower.named_buffers():
+        buffer.copy_(online.get_buffer(name))
