@@ -1,7 +1,23 @@
 """The published methods, one file each: frozen config, network, user class with fit, embed or predict, save, load."""
 
+from histoweave.models._expression import ExpressionModel
+from histoweave.models._expression_config import ExpressionConfig
+from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._load import load
+from histoweave.models._mean import MeanConfig, MeanExpression
+from histoweave.models._ridge import RidgeConfig, RidgeOnEmbedding
 from histoweave.models._spamask import SpaMask
 from histoweave.models._spamask_config import SpaMaskConfig
 
-__all__ = ["SpaMask", "SpaMaskConfig", "load"]
+__all__ = [
+    "ExpressionConfig",
+    "ExpressionModel",
+    "ImageSection",
+    "MeanConfig",
+    "MeanExpression",
+    "RidgeConfig",
+    "RidgeOnEmbedding",
+    "SpaMask",
+    "SpaMaskConfig",
+    "load",
+]

@@ -1,14 +1,20 @@
 """Load a saved model of whichever class."""
 
 from os import PathLike
+from typing import Any
 
 from histoweave.models._checkpoint import read_checkpoint
+from histoweave.models._expression import ExpressionModel
+from histoweave.models._mean import MeanExpression
+from histoweave.models._ridge import RidgeOnEmbedding
 from histoweave.models._spamask import SpaMask
 
-_CLASSES = {"SpaMask": SpaMask}
+_CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
+    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding)
+}
 
 
-def load(folder: str | PathLike[str]) -> SpaMask:
+def load(folder: str | PathLike[str]) -> Any:
     """Load a model folder written by ``.save()``; the class is found in it.
 
     Raises

@@ -1,0 +1,339 @@
+"""What all models share that read gene expression off an H&E image: a method is its hooks on arrays.
+
+A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel._fit_arrays`,
+``_predict_arrays``, ``_state`` and ``_restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
+to the training tissue, slides, checkpoint and provenance are here, and alike for all of them.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from anndata import AnnData
+
+from histoweave._keys import Keys
+from histoweave._runtime import Advance, logger, progress_bar
+from histoweave._types import PatchEncoder, SlideImage
+from histoweave.models._checkpoint import Checkpoint, write_checkpoint
+from histoweave.models._expression_checkpoint import FittedExpression, MethodState, under
+from histoweave.models._expression_config import ExpressionConfig
+from histoweave.models._expression_inputs import ImageSection, fit_inputs, pitch
+from histoweave.models._expression_prediction import as_image_section, embed_slide, write_prediction
+from histoweave.models._expression_study import Study, read_study
+from histoweave.models._inner_validation import Fold, inner_folds, reliability
+from histoweave.models._out_of_distribution import TrainingDistribution
+
+
+class ExpressionModel(ABC):
+    """Base class of the models that predict expression from image embeddings.
+
+    Attributes
+    ----------
+    config
+        Settings.
+    training_facts
+        Seed, sections with their digests, encoders, seconds, and what the method chose.
+    """
+
+    method: ClassVar[str]
+    config_class: ClassVar[type[ExpressionConfig]] = ExpressionConfig
+    keeps_expression: ClassVar[bool] = False  # whether the model holds measured expression of its training sections
+
+    def __init__(self, config: ExpressionConfig | None = None) -> None:
+        self.config = config or self.config_class()
+        if not isinstance(self.config, self.config_class):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(self.config).__name__}."
+            )
+        self.training_facts: dict[str, Any] = {}
+        self._fitted: FittedExpression | None = None
+
+    # hooks of a method
+
+    @abstractmethod
+    def _fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> list[np.ndarray] | None:
+        """Learn from training sections, each with ``y``.
+
+        Every choice is made on ``folds``. ``self.columns(...)`` tells which columns of ``x`` are which. A method that
+        is fitted again draws everything from ``seed``.
+
+        Returns
+        -------
+        For every training section the prediction ``(n_spots, n_genes)`` of the model that was fitted on the other side
+        of its fold, which gives the reliability of each gene; ``None`` where a method has none.
+        """
+
+    @abstractmethod
+    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+        """Return log1p of counts per 10,000, ``(n_spots, n_genes)`` float32, of a section without ``y``."""
+
+    @abstractmethod
+    def _state(self) -> MethodState:
+        """Return what was learnt."""
+
+    @abstractmethod
+    def _restore(self, state: MethodState) -> None:
+        """Take back what :meth:`_state` gave."""
+
+    # what a user calls
+
+    def fit(
+        self,
+        sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+        *,
+        use_rep: str | Sequence[str] | None = None,
+        patient_key: str | None = None,
+        section_key: str = Keys.SECTION,
+        spatial_key: str = Keys.SPATIAL,
+        genes: Sequence[str] | None = None,
+        n_genes: int | None = None,
+        layer: str | None = None,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> Self:
+        """Learn from sections that have both an image embedding and measured expression; they are not changed.
+
+        Expression is brought to log1p of counts per 10,000 over all genes of each section before any is left out;
+        a matrix declared ``log1p_cp10k`` is taken as it is. Everything that is chosen (genes, scaling, settings) is
+        chosen on these sections.
+
+        Parameters
+        ----------
+        sections
+            At least two. A dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``. Where genes
+            differ between sections prefer a dict: one AnnData has only the shared ones, and counts per 10,000 are
+            over what is there.
+        use_rep
+            Key or keys in ``obsm`` with embeddings, one per patch size. By default those that
+            :func:`histoweave.im.embed_patches` wrote into all sections.
+        patient_key
+            Column of ``obs``, one value per section. Where training holds several patients, sections of one stay on
+            one side of every inner split. By default ``"patient"`` where all sections have it.
+        section_key, spatial_key
+            Where section names and spot centres are.
+        genes
+            The panel. By default the genes of highest mean and of highest variance, out of those all sections share.
+        n_genes
+            How many of each kind, in place of ``config.n_genes``.
+        layer
+            Layer with the expression; by default ``layers["counts"]``, else ``X``.
+        seed
+            Of everything random.
+        progress
+            Show a progress bar on stderr.
+
+        Returns
+        -------
+        The model itself, trained.
+
+        Raises
+        ------
+        KeyError
+            An embedding, a layer or a column is missing.
+        ValueError
+            There is one section only; embeddings differ in width or encoder; expression is neither counts nor declared;
+            sections share no gene, or lack a gene that was asked for.
+        """
+        started = time.perf_counter()
+        study = read_study(
+            sections,
+            use_rep=use_rep,
+            fields=self.config.fields,
+            patient_key=patient_key,
+            section_key=section_key,
+            spatial_key=spatial_key,
+            genes=genes,
+            n_genes=self.config.n_genes if n_genes is None else n_genes,
+            layer=layer,
+        )
+        inputs = fit_inputs(
+            study.reps,
+            study.records,
+            study.embeddings,
+            study.adjacencies,
+            neighbours=self.config.neighbours is not False,
+        )
+        train = [
+            ImageSection(name, group, reps, inputs.standardise(reps, near), centres, near, y, depth)
+            for name, group, reps, near, centres, y, depth in zip(
+                study.names, study.groups, study.embeddings, study.adjacencies, study.centres_um, study.y, study.depth,
+                strict=True,
+            )
+        ]  # fmt: skip
+        folds = inner_folds(study.groups)
+        distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
+        self._inputs, self._fitted = inputs, None
+        with progress_bar(type(self).__name__, None, enabled=progress) as advance:
+            held_out = self._fit_arrays(train, folds, seed, advance)
+        self._fitted = FittedExpression(
+            genes=study.genes,
+            symbols=study.symbols,
+            inputs=inputs,
+            distribution=distribution,
+            reliability=reliability(study.y, held_out, folds),
+            pitch_um=float(np.median([pitch(one) for one in study.centres_um])),
+            spatial_key=spatial_key,
+            section_key=section_key,
+            layer=layer,
+        )
+        self.training_facts = self._facts(study, seed, time.perf_counter() - started)
+        logger.info(
+            "%s: %d genes of %d sections in %.1f s.", type(self).__name__, len(study.genes), len(train),
+            self.training_facts["wall_s"],
+        )  # fmt: skip
+        return self
+
+    def predict(
+        self,
+        section: AnnData | SlideImage | np.ndarray | str | PathLike[str],
+        *,
+        mpp: float | None = None,
+        pitch_um: float | None = None,
+        encoder: str | PatchEncoder | None = None,
+        progress: bool = False,
+    ) -> AnnData:
+        """Predict the expression of a section with spots, or of a bare slide.
+
+        Measured expression of the section is never looked at; where it is there, it is set beside the prediction.
+
+        Parameters
+        ----------
+        section
+            A section with the embeddings that the model was trained on and spot centres; or a slide: a path, an opened
+            slide, or RGB uint8 ``(height, width, 3)``, on which spots are laid over the tissue and embedded.
+        mpp
+            Slide only: microns per pixel, where its file does not say.
+        pitch_um
+            Slide only: distance of the spots; by default that of the training sections.
+        encoder
+            Slide only: the encoder of training, where it cannot be found by its name. It must have the same digest.
+        progress
+            Show a progress bar on stderr.
+
+        Returns
+        -------
+        A new AnnData with the panel in ``var``:
+
+        ``layers["predicted_<method>"]`` : float32, log1p of counts per 10,000, declared; for a slide ``X`` too
+        ``layers["measured_log1p_cp10k"]`` : where the section measured the whole panel
+        ``var["reliability"]`` : mean correlation over held-out training sections
+        ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
+        ``obs["out_of_distribution"]`` : bool, the spot's image is unlike the training tissue
+        ``obs["out_of_distribution_score"]`` : distance to the training tissue; above 1 is outside
+        ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
+        ``uns["histoweave"]["prediction"]`` : method, model digest, share of spots outside
+
+        ``obs`` and ``obsm`` of the section are kept.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        KeyError
+            Embeddings or coordinates are missing.
+        ValueError
+            Embeddings have another width, another encoder or another field than in training; several sections are in
+            one AnnData; a slide has no mpp or no tissue.
+
+        Warns
+        -----
+        UserWarning
+            More than 10 % of the spots are unlike the training tissue; measured expression could not be set beside.
+        """
+        fitted = self._trained()
+        bare = not isinstance(section, AnnData)
+        adata = embed_slide(section, fitted, mpp, pitch_um, encoder, progress=progress) if bare else section
+        arrays, mpp_px = as_image_section(adata, fitted)
+        # the scale cannot go below no counts, and readers of log1p_cp10k refuse what does
+        values = np.maximum(self._predict_arrays(arrays), 0).astype(np.float32, copy=False)
+        return write_prediction(
+            adata, arrays, values, fitted, method=self.method, facts=self.training_facts, mpp=mpp_px, bare=bare
+        )
+
+    @property
+    def genes(self) -> list[str]:
+        """The genes that are predicted, in order."""
+        return list(self._trained().genes)
+
+    @property
+    def n_genes(self) -> int:
+        """How many."""
+        return len(self._trained().genes)
+
+    def columns(self, fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
+        """Return the numbers of the columns of ``x`` with one or all embeddings, with or without neighbours' means."""
+        return self._inputs.columns(fields, neighbours)
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the trained model as a folder without pickle; :func:`histoweave.models.load` reads it.
+
+        A retrieval model contains the measured expression of its training sections; this is logged, and
+        ``provenance.json`` names them.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        FileExistsError
+            The folder holds something and ``overwrite`` is false.
+        """
+        fitted, state = self._trained(), self._state()
+        checkpoint = Checkpoint(
+            model=type(self).__name__,
+            weights=state.weights,
+            config={"settings": self.config.to_dict(), "fitted": fitted.settings(), "method": state.settings},
+            arrays={**fitted.arrays(), **{f"method.{name}": value for name, value in state.arrays.items()}},
+            genes=fitted.genes,
+            provenance=self.training_facts,
+        )
+        write_checkpoint(checkpoint, folder, overwrite=overwrite)
+        if self.keeps_expression:
+            logger.warning(
+                "%s contains the measured expression of its training sections (%s): whoever gets it gets these data.",
+                folder,
+                ", ".join(one["name"] for one in self.training_facts["sections"]),
+            )
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Rebuild a trained model; called by :func:`histoweave.models.load`."""
+        model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
+        fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
+        model._fitted, model._inputs = fitted, fitted.inputs
+        model.training_facts = checkpoint.provenance
+        model._restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        return model
+
+    def __repr__(self) -> str:
+        if self._fitted is None:
+            return f"{type(self).__name__}(not trained)"
+        reps = ", ".join(map(repr, self._fitted.inputs.reps))
+        n_sections = len(self.training_facts["sections"])
+        return f"{type(self).__name__}(trained on {n_sections} sections, {self.n_genes:,} genes, {reps})"
+
+    def _trained(self) -> FittedExpression:
+        if self._fitted is None:
+            name = type(self).__name__
+            raise RuntimeError(f"This {name} is not trained. Call .fit(sections), or histoweave.models.load(folder).")
+        return self._fitted
+
+    def _facts(self, study: Study, seed: int, seconds: float) -> dict[str, Any]:
+        """Return what provenance will say."""
+        sections = zip(study.names, study.groups, study.y, study.digests, strict=True)
+        return {
+            "method": self.method,
+            "seed": seed,
+            "sections": [
+                {"name": name, "group": group, "n_spots": len(y), "digest": digest}
+                for name, group, y, digest in sections
+            ],
+            "contains_measured_expression": self.keeps_expression,
+            "encoders": dict(zip(study.reps, study.records, strict=True)),
+            "chosen": self._state().settings,
+            "wall_s": seconds,
+        }

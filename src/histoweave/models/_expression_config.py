@@ -1,0 +1,52 @@
+"""Settings that all expression models share."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+
+@dataclass(frozen=True)
+class ExpressionConfig:
+    """Settings of every model that reads expression off embeddings; each method adds its own.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    n_genes: int = 200  # the panel: so many genes of highest training mean, joined with as many of highest variance
+    fields: Literal["one", "several", "validate"] = "several"  # inputs: the first of the embeddings, or all of them
+    neighbours: bool | Literal["validate"] = True  # append the mean embedding of a spot's neighbours
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n_genes, bool) or not isinstance(self.n_genes, int) or self.n_genes < 1:
+            raise ValueError(f"n_genes must be a whole number of at least 1, got {self.n_genes!r}.")
+        if self.fields not in ("one", "several", "validate"):
+            raise ValueError(f"fields must be 'one', 'several' or 'validate', got {self.fields!r}.")
+        if self.neighbours not in (True, False, "validate"):
+            raise ValueError(f"neighbours must be true, false or 'validate', got {self.neighbours!r}.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from names and values; what is not named keeps its default.
+
+        Raises
+        ------
+        ValueError
+            A name is unknown; the message lists the known ones.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no {', '.join(map(repr, unknown))}. Known settings: {', '.join(known)}."
+            )
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value  # JSON knows lists only
+            for name, value in values.items()
+        }
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return names and values, ready for JSON."""
+        return asdict(self)

@@ -1,0 +1,193 @@
+"""From a section or a slide to the arrays a method predicts from, and from its prediction to an AnnData."""
+
+import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+import histoweave
+from histoweave._checks import _listed, check_adata, check_positive
+from histoweave._keys import Keys
+from histoweave._runtime import logger, warn_user
+from histoweave._scale import declare_scale, provenance
+from histoweave._types import PatchEncoder, SlideImage
+from histoweave.models._expression_checkpoint import FittedExpression
+from histoweave.models._expression_inputs import (
+    ImageSection,
+    check_same_encoder,
+    encoder_record,
+    microns,
+    near_spots,
+    read_embeddings,
+)
+from histoweave.models._targets import measure
+
+MEASURED = "measured_log1p_cp10k"
+MANY_OUTSIDE = 0.1  # share of spots unlike training above which a section is warned about
+
+
+def as_image_section(adata: AnnData, fitted: FittedExpression) -> tuple[ImageSection, float | None]:
+    """Return what a method may see of a section that is predicted, and microns per pixel where there are pixels."""
+    check_adata(adata)
+    name = section_name(adata, fitted.section_key)
+    inputs = fitted.inputs
+    reps = read_embeddings(adata, inputs.reps, name)
+    for rep, values, width, record in zip(inputs.reps, reps, inputs.widths, inputs.records, strict=True):
+        check_same_encoder(encoder_record(adata, rep), record, rep, name, "the model's training sections")
+        if values.shape[1] != width:
+            raise ValueError(
+                f"obsm[{rep!r}] of section {name!r} has {values.shape[1]:,} columns, the model was trained on "
+                f"{width:,}. Embed the section with the model's encoder ({record.get('encoder', 'not recorded')})."
+            )
+    centres, mpp = microns(adata, name, fitted.spatial_key)
+    adjacency = near_spots(centres)
+    # a section to predict is a group of its own: no training section may be withheld from it here
+    return ImageSection(name, name, reps, inputs.standardise(reps, adjacency), centres, adjacency), mpp
+
+
+def section_name(adata: AnnData, section_key: str) -> str:
+    """Return the name of the one section that an AnnData holds."""
+    if section_key not in adata.obs:
+        return "section"
+    names = adata.obs[section_key].astype(str).unique()
+    if len(names) > 1:
+        raise ValueError(
+            f"predict takes one section, obs[{section_key!r}] names {len(names)}: {_listed(names)}. Take them apart "
+            "with histoweave.io.split_sections and predict each."
+        )
+    return str(names[0])
+
+
+def embed_slide(
+    slide: Any,
+    fitted: FittedExpression,
+    mpp: float | None,
+    pitch_um: float | None,
+    encoder: str | PatchEncoder | None,
+    *,
+    progress: bool,
+) -> AnnData:
+    """Lay spots over the tissue of a bare slide and embed them as the training sections were embedded."""
+    from histoweave import im, io
+
+    if isinstance(slide, str | PathLike):
+        with io.open_slide(Path(slide)) as opened:
+            return embed_slide(opened, fitted, mpp, pitch_um, encoder, progress=progress)
+    if not isinstance(slide, np.ndarray | SlideImage):
+        raise TypeError(
+            f"Expected an AnnData, the path of a slide, an opened slide or an RGB array, got {type(slide).__name__}."
+        )
+    name = getattr(slide, "name", "slide")
+    unknown = [rep for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True) if not record]
+    if unknown:
+        raise ValueError(
+            f"The model was trained on embeddings whose encoder is not recorded ({_listed(unknown)}), so a bare slide "
+            "cannot be embedded. Lay spots with histoweave.im.grid_spots, embed them yourself into these keys, and "
+            "predict that AnnData; or train on embeddings that histoweave.im.embed_patches made."
+        )
+    if mpp is None:
+        mpp = getattr(slide, "mpp", None)
+    if mpp is None:
+        raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass mpp=.")
+    check_positive(mpp, "mpp")
+    spots = im.grid_spots(slide, mpp=mpp, pitch_um=fitted.pitch_um if pitch_um is None else pitch_um)
+    for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
+        im.embed_patches(
+            spots,
+            slide,
+            mpp=mpp,
+            encoder=encoder or record["encoder"],
+            field_um=record["field_um"],
+            key_added=rep,
+            progress=progress,
+        )
+    spots.obs[fitted.section_key] = pd.Categorical([name] * spots.n_obs)
+    return spots
+
+
+def write_prediction(
+    adata: AnnData,
+    section: ImageSection,
+    values: np.ndarray,
+    fitted: FittedExpression,
+    *,
+    method: str,
+    facts: dict[str, Any],
+    mpp: float | None,
+    bare: bool,
+) -> AnnData:
+    """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
+    score = fitted.distribution.score(np.hstack(section.reps))
+    outside = score > 1
+    key = f"predicted_{method}"
+    predicted = AnnData(
+        X=values.copy() if bare else None,
+        obs=adata.obs.copy(),
+        var=_gene_table(fitted),
+        obsm={name: value.copy() for name, value in adata.obsm.items()},
+        uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
+        layers={key: values},
+    )
+    predicted.obs[Keys.OUT_OF_DISTRIBUTION] = outside
+    predicted.obs[f"{Keys.OUT_OF_DISTRIBUTION}_score"] = score
+    predicted.obsm[Keys.IN_MICRONS] = section.centres_um
+    if mpp is not None:
+        predicted.obsm[Keys.IN_PIXELS] = section.centres_um / mpp
+    ours = provenance(predicted)
+    # scales of matrices that stay behind, denoised ones apart
+    ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
+    for name in [key] + (["X"] if bare else []):
+        declare_scale(predicted, name, "log1p_cp10k")
+    _set_measured_beside(adata, predicted, section.name, fitted.layer)
+    ours["prediction"] = {
+        "method": method,
+        "layer": key,
+        "section": section.name,
+        "bare_slide": bare,
+        "trained_on": ", ".join(one["name"] for one in facts["sections"]),
+        "seed": facts["seed"],
+        "share_out_of_distribution": float(outside.mean()),
+        "version": histoweave.__version__,
+    }
+    if outside.mean() > MANY_OUTSIDE:
+        warn_user(
+            f"{section.name}: {outside.mean():.0%} of the {len(outside):,} spots look unlike the tissue that the model "
+            "was trained on (obs['out_of_distribution']): another organ, stain, scanner or focus. Do not trust the "
+            "prediction there."
+        )
+    return predicted
+
+
+def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
+    table = pd.DataFrame(index=pd.Index(fitted.genes, dtype=object))
+    if fitted.symbols is not None:
+        table[Keys.GENE_SYMBOL] = fitted.symbols
+    table["reliability"] = fitted.reliability.correlation
+    table["beats_mean"] = fitted.reliability.beats_mean
+    table["n_folds"] = fitted.reliability.n_folds
+    return table
+
+
+def _set_measured_beside(adata: AnnData, predicted: AnnData, name: str, layer: str | None) -> None:
+    """Keep what was measured of the panel, all of it or nothing: half a truth would be scored as a whole one."""
+    if adata.n_vars == 0:
+        return
+    panel = list(predicted.var_names)
+    missing = [gene for gene in panel if gene not in adata.var_names]
+    if missing:
+        warn_user(
+            f"{name} measured {len(panel) - len(missing):,} of the {len(panel):,} predicted genes, so its measured "
+            f"expression is not set beside the prediction. Missing, first five: {_listed(missing, 5)}."
+        )
+        return
+    try:
+        measured = measure(adata, layer)
+    except (KeyError, ValueError) as error:
+        logger.info("%s: measured expression is not set beside the prediction. %s", name, error)
+        return
+    predicted.layers[MEASURED] = measured.of(panel)
+    declare_scale(predicted, MEASURED, "log1p_cp10k")
