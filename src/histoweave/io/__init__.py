@@ -13,6 +13,9 @@ from histoweave.io._legacy_st import read_legacy_st
 from histoweave.io._platforms import read_platform
 from histoweave.io._samples import Samples, read_samples
 from histoweave.io._section import read_section
+from histoweave.io._slide import Level, Slide
+from histoweave.io._slide_mpp import check_slide_mpp
+from histoweave.io._slide_open import open_slide
 from histoweave.io._spatialdata import read_spatialdata
 from histoweave.io._split import name_sections, split_sections
 from histoweave.io._study import check_study
@@ -21,13 +24,17 @@ from histoweave.io._visium import read_visium
 
 __all__ = [
     "GeneIds",
+    "Level",
     "Samples",
+    "Slide",
     "annotate_genes",
+    "check_slide_mpp",
     "check_study",
     "concat_sections",
     "detect_gene_ids",
     "estimate_mpp",
     "name_sections",
+    "open_slide",
     "read_h5ad",
     "read_legacy_st",
     "read_platform",

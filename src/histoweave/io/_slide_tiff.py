@@ -1,0 +1,169 @@
+"""TIFF and OME-TIFF, tiled or in strips, with or without a pyramid: only what is needed is decoded."""
+
+import struct
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from histoweave.io._slide import WHITE, Slide
+from histoweave.io._slide_mpp import from_aperio, from_ome, from_resolution
+from histoweave.io._slide_tiff_layout import check_colours, check_compression, check_segments, main_series, planes_of
+
+CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share theirs
+_DAMAGED = (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error, OSError)
+
+
+class TiffSlide(Slide):
+    """A TIFF read by tifffile, tile by tile."""
+
+    def __init__(self, path: Path, mpp: float | None) -> None:
+        try:
+            self._file: Any = tifffile.TiffFile(path)
+        except _DAMAGED as error:
+            raise OSError(f"{path} could not be opened as TIFF (truncated?): {error}. Copy it again.") from error
+        try:
+            self._planes, sizes = self._find_levels(path)
+            mpp = mpp if mpp is not None else self._metadata_mpp(path)
+        except BaseException:
+            self._file.close()
+            raise
+        super().__init__(path, sizes, mpp)
+        self._lock = Lock()
+        self._cache: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+        self._cached_bytes = 0
+
+    def _find_levels(self, path: Path) -> tuple[list[list[Any]], list[tuple[int, int]]]:
+        """Return, for each level, its pages (one, or one for each colour), and its size."""
+        try:
+            series = main_series(self._file)
+            levels = list(series.levels)
+            planes = [planes_of(level, self._file, path) for level in levels]
+        except _DAMAGED as error:
+            if isinstance(error, ValueError) and str(path) in str(error):
+                raise
+            raise OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.") from error
+        for pages in planes:
+            check_colours(pages, path)
+            check_compression(pages[0].keyframe, path)
+            check_segments(pages, path)
+        return planes, [(pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength) for pages in planes]
+
+    def _metadata_mpp(self, path: Path) -> float | None:
+        if self._file.is_ome and (found := from_ome(self._file.ome_metadata, path.name)):
+            return found
+        page = self._planes[0][0].keyframe
+        if found := from_aperio(page.description, path.name):
+            return found
+        x, y, unit = (page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit"))
+        if x is None or y is None:
+            return None
+        x, y = (tag.value[0] / tag.value[1] if tag.value[1] else 0.0 for tag in (x, y))
+        return from_resolution(x, y, unit.value if unit is not None else 2, path.name)
+
+    def check(self) -> None:
+        """Compare where the tiles lie with the length of the file."""
+        size = self.path.stat().st_size
+        for pages in self._planes:
+            for page in pages:
+                end = max((a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+                if end > size:
+                    raise OSError(
+                        f"{self.path} is truncated ({size:,} bytes; its tiles go to byte {end:,}). "
+                        "Copy or download it again."
+                    )
+
+    def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        pages = self._planes[level]
+        if len(pages) == 1:
+            return _to_rgb(self._read_page(level, 0, x, y, width, height), pages[0].keyframe)
+        return np.concatenate([self._read_page(level, i, x, y, width, height) for i in range(len(pages))], axis=2)
+
+    def _read_page(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Return a rectangle of one page, ``(height, width, n_samples)``."""
+        page = self._planes[level][plane]
+        shape = page.keyframe
+        if page.is_contiguous and shape.compression == 1:
+            return self._mapped(page)[y : y + height, x : x + width]
+        tall, wide = (shape.tilelength, shape.tilewidth) if shape.is_tiled else (shape.rowsperstrip, shape.imagewidth)
+        down, across = -(-shape.imagelength // tall), -(-shape.imagewidth // wide)
+        separate = shape.samplesperpixel if shape.planarconfig == 2 else 1
+        result = np.empty((height, width, shape.samplesperpixel), dtype=np.uint8)
+        for row in range(y // tall, (y + height - 1) // tall + 1):
+            for column in range(x // wide, (x + width - 1) // wide + 1):
+                y0, y1 = max(y, row * tall), min(y + height, (row + 1) * tall)
+                x0, x1 = max(x, column * wide), min(x + width, (column + 1) * wide)
+                for sample in range(separate):
+                    index = (sample * down + row) * across + column
+                    part = self._segment(level, plane, index)
+                    target = result[y0 - y : y1 - y, x0 - x : x1 - x]
+                    if separate > 1:
+                        target = target[..., sample : sample + 1]
+                    if part is None:  # never written: scanners leave out tiles without tissue
+                        target[...] = WHITE
+                    else:
+                        target[...] = part[y0 - row * tall : y1 - row * tall, x0 - column * wide : x1 - column * wide]
+        return result
+
+    def _mapped(self, page: Any) -> np.ndarray:
+        """Pixels that lie in the file as they are, seen in place."""
+        shape = page.keyframe
+        size = (shape.imagelength, shape.imagewidth, shape.samplesperpixel)
+        offset = page.dataoffsets[0]
+        if shape.planarconfig == 2 and shape.samplesperpixel > 1:
+            planar = np.memmap(self.path, np.uint8, "r", offset, (size[2], *size[:2]))
+            return planar.transpose(1, 2, 0)
+        return np.memmap(self.path, np.uint8, "r", offset, size)
+
+    def _segment(self, level: int, plane: int, index: int) -> np.ndarray | None:
+        """Return one decoded tile or strip ``(rows, columns, samples)``, or ``None`` where the file holds none."""
+        key = (level, plane, index)
+        page = self._planes[level][plane]
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+            count = page.databytecounts[index] if index < len(page.databytecounts) else 0
+            if count == 0:
+                return None
+            handle = self._file.filehandle
+            handle.seek(page.dataoffsets[index])
+            data = handle.read(count)
+        try:
+            decoded = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.keyframe.jpegheader)[0]
+        except Exception as error:  # every codec raises its own type
+            raise OSError(
+                f"{self.path} is truncated or damaged: tile {index} of level {level} cannot be decoded ({error}). "
+                "Copy or download it again."
+            ) from error
+        if decoded is None:
+            return None
+        part = np.ascontiguousarray(decoded[0])
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = part
+                self._cached_bytes += part.nbytes
+            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return part
+
+    def close(self) -> None:
+        """Close the file and forget its tiles."""
+        super().close()
+        self._cache.clear()
+        self._cached_bytes = 0
+        self._file.close()
+
+
+def _to_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
+    """Drop the alpha channel, where there is one; what is transparent is empty glass."""
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:4].astype(np.uint16)
+    colour = pixels[..., :3].astype(np.uint16)
+    if int(page.extrasamples[0]) != 1:  # 1: the colours were multiplied by alpha already
+        colour = (colour * alpha + 127) // 255
+    return np.minimum(colour + (255 - alpha), 255).astype(np.uint8)
