@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from histoweave.models import _section_offsets
-from histoweave.models._section_offsets import SectionOffsets, _memberships, _without_offsets
+from histoweave.models._section_offsets import SectionOffsets, _memberships, _shared, _without_offsets
 
 N_FEATURES = 20  # an embedding has tens; in two, groups of 30 spots are too narrow to see a shift
 LEFT, RIGHT, UP = np.zeros(N_FEATURES), 100 * np.eye(N_FEATURES)[0], np.eye(N_FEATURES)[1]
@@ -48,15 +48,40 @@ def test_memberships_by_hand():
     np.testing.assert_allclose(shares, [[nearer, 1 - nearer], [1 / (1 + np.exp(-3)), 1 - 1 / (1 + np.exp(-3))]])
 
 
-def test_different_offsets_in_two_clusters_come_out_matched(shifted):
+def test_different_offsets_in_two_clusters_come_out_as_far_as_believed(shifted):
     values, section, cluster = shifted
     assert gap(values, section, cluster, "left") == pytest.approx(2)
     assert gap(values, section, cluster, "right") == pytest.approx(3)
     _, matched = SectionOffsets.fit(values, section)
-    assert gap(matched, section, cluster, "left") < 0.1
-    assert gap(matched, section, cluster, "right") < 0.1
+    assert gap(matched, section, cluster, "left") < 0.3 * 2
+    assert 0.5 * 3 < gap(matched, section, cluster, "right") < 0.7 * 3  # the larger shift is believed less
     for name, center in (("left", LEFT + UP), ("right", RIGHT - 1.5 * UP)):  # they meet half way
         np.testing.assert_allclose(matched[cluster == name].mean(axis=0), center, atol=0.1)
+
+
+def test_sections_that_share_no_group_stay():
+    """Two sections 6 apart, each group filled by one: this may be two kinds of tissue."""
+    values = np.concatenate([blob(LEFT, 200, 0), blob(LEFT + 6 * UP, 200, 1)])
+    section = np.repeat(["a", "b"], 200)
+    offsets, matched = SectionOffsets.fit(values, section)
+    assert offsets.shared.max() < 0.2
+    assert gap(matched, section, np.full(400, "all"), "all") > 5.5
+
+
+def test_shared_by_hand():
+    """Of six spots three in each section, 9 of 15 pairs lie in two: 2 of 3 in the first group, none in the others."""
+    groups, sections = np.array([0, 0, 0, 1, 1, 2]), np.array(["a", "a", "b", "b", "b", "a"])
+    np.testing.assert_allclose(_shared(groups, sections, 3), [1, 0, 0])  # 2/3 over 9/15 is more than chance: 1
+    groups = np.array([0, 0, 0, 0, 1, 1])
+    sections = np.array(["a", "a", "a", "b", "b", "b"])
+    np.testing.assert_allclose(_shared(groups, sections, 2), [3 / 6 / (9 / 15), 0])
+    assert _shared(groups, np.full(6, "a"), 2).tolist() == [0, 0]
+
+
+def test_alike_sections_are_believed_nearly_in_full():
+    values, section = blob(LEFT, 600, 0), np.tile(["a", "b"], 300)
+    offsets, _ = SectionOffsets.fit(values, section)
+    assert np.average(offsets.shared) > 0.9
 
 
 def test_tissue_of_one_section_alone_stays(shifted):
@@ -87,7 +112,7 @@ def test_a_section_seen_later_moves_to_the_groups(shifted):
     seen_later = values[(section == "a") & (cluster == "left")] - UP
     moved = offsets.transform(seen_later, np.full(200, "new"))
     assert np.linalg.norm(seen_later.mean(axis=0) - reference) == pytest.approx(2, abs=0.1)
-    assert np.linalg.norm(moved.mean(axis=0) - reference) < 0.1
+    assert np.linalg.norm(moved.mean(axis=0) - reference) < 0.3 * 2
 
 
 def test_chunks_change_nothing(shifted, monkeypatch):

@@ -18,7 +18,9 @@ from histoweave.io._obs import concat_obs
 from histoweave.io._study import check_study
 
 
-def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.SECTION) -> AnnData:
+def concat_sections(
+    sections: Mapping[str, AnnData], *, section_key: str = Keys.SECTION, spatial_key: str = Keys.SPATIAL
+) -> AnnData:
     """Join sections into one AnnData, on the genes that all of them have.
 
     Parameters
@@ -27,6 +29,8 @@ def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.
         Section name -> AnnData, in the order in which they are joined. They are not changed.
     section_key
         Column of ``obs`` that will name the section of every spot; replaced where it is there.
+    spatial_key
+        Where the spot centres are, without which no section is taken.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.
     ((240, 20), 'spot001-a', 'spot001')
     """
     sections = {str(name): adata for name, adata in sections.items()} if isinstance(sections, Mapping) else sections
-    shared = check_study(sections)
+    shared = check_study(sections, spatial_key=spatial_key)
     parts = list(sections.values())
     layers = [name for name in parts[0].layers if all(name in part.layers for part in parts)]
     has_x = bool(shared) and all(part.X is not None for part in parts)
@@ -79,7 +83,7 @@ def concat_sections(sections: Mapping[str, AnnData], *, section_key: str = Keys.
         obs=obs,
         var=_joint_var(parts, shared),
         layers={name: _stack([part.layers[name] for part in parts], parts, shared) for name in layers},
-        obsm=_joint_obsm(parts, names),
+        obsm=_joint_obsm(parts, names, spatial_key),
     )
     for name in joint.obsm:
         if isinstance(joint.obsm[name], pd.DataFrame):
@@ -123,7 +127,7 @@ def _joint_var(parts: list[AnnData], genes: list[str]) -> pd.DataFrame:
     return var
 
 
-def _joint_obsm(parts: list[AnnData], names: pd.Index) -> dict[str, Any]:
+def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict[str, Any]:
     """Matrices that all sections have in one width, and tables in their shared columns."""
     joined: dict[str, Any] = {}
     for key in parts[0].obsm:
@@ -134,7 +138,7 @@ def _joint_obsm(parts: list[AnnData], names: pd.Index) -> dict[str, Any]:
             joined[key] = pd.concat(values, join="inner").set_index(names)
         elif len({value.shape[1:] for value in values}) == 1:
             joined[key] = vstack(values, format="csr") if any(map(issparse, values)) else np.concatenate(values)
-        elif key == Keys.SPATIAL:
+        elif key == spatial_key:
             joined[key] = np.concatenate([np.asarray(value)[:, :2] for value in values])
             logger.info("Some sections have a third coordinate; it is left out of the joined ones.")
         else:

@@ -4,7 +4,13 @@ Scaling each section's genes takes out what distinguishes sections as a whole. W
 tissue: white matter of one section may be shifted one way, its cortex another. So the embedding is divided into many
 small groups of alike spots, and in each the mean of every section is moved to the mean of all, as Harmony does in
 principal components (Korsunsky et al., Nature Methods 16: 1289-1296, 2019). A group that one section alone fills is
-left where it is. No label enters.
+left where it is.
+
+How much of that is a batch effect, and how much a true difference between tissues, cannot be told from an offset
+itself. But tissue that two sections have in common lies together already, in part, before anything is moved; what only
+meets after several rounds may be two kinds of tissue. So every spot keeps of its displacement the share by which
+sections mixed around it at first, over the mixing of sections dealt out at random. It is near 1 in serial sections, and
+small where each patient has a tumour of their own. No label enters.
 """
 
 from dataclasses import dataclass
@@ -29,11 +35,14 @@ class SectionOffsets:
         ``(n_rounds, n_groups, n_features)``: where groups lie, and the mean of all training spots in them.
     widths
         ``(n_rounds,)``, squared distance at which membership falls to 1/e.
+    shared
+        ``(n_groups,)``, 0 to 1: how well sections shared each group of the first round.
     """
 
     centers: np.ndarray
     means: np.ndarray
     widths: np.ndarray
+    shared: np.ndarray
 
     @classmethod
     def fit(cls, embedding: np.ndarray, sections: np.ndarray, *, seed: int = 0) -> tuple["SectionOffsets", np.ndarray]:
@@ -51,22 +60,55 @@ class SectionOffsets:
         values = np.asarray(embedding, dtype=np.float64)
         n_groups = int(np.clip(len(values) // _SPOTS_PER_GROUP, 1, _MOST_GROUPS))
         centers, means, widths = [], [], []
-        for _ in range(_ROUNDS):
+        shared = np.ones(n_groups)
+        for number in range(_ROUNDS):
             groups = MiniBatchKMeans(n_groups, random_state=seed, n_init=3).fit(values)
+            if number == 0:
+                shared = _shared(groups.labels_, sections, n_groups)
             nearest = groups.transform(values).min(axis=1) ** 2
             centers.append(groups.cluster_centers_)
             widths.append(max(float(np.median(nearest)), np.finfo(float).tiny))
             sums, sizes = _sums(values, centers[-1], widths[-1])
             means.append(sums / np.maximum(sizes, np.finfo(float).tiny)[:, None])
             values = _without_offsets(values, sections, centers[-1], means[-1], widths[-1])
-        return cls(np.stack(centers), np.stack(means), np.array(widths)), values.astype(np.float32)
+        fitted = cls(np.stack(centers), np.stack(means), np.array(widths), shared)
+        return fitted, fitted._believed(embedding, values)
 
     def transform(self, embedding: np.ndarray, sections: np.ndarray) -> np.ndarray:
         """Move every section to the groups, ``(n_spots, n_features)`` float32; training sections come out as fitted."""
         values = np.asarray(embedding, dtype=np.float64)
         for center, mean, width in zip(self.centers, self.means, self.widths, strict=True):
             values = _without_offsets(values, sections, center, mean, float(width))
+        return self._believed(embedding, values)
+
+    def _believed(self, embedding: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        """Keep of every spot's displacement the share that sections shared where it lay, as float32."""
+        values = np.array(embedding, dtype=np.float64)
+        for start in range(0, len(values), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            belief = _memberships(values[some], self.centers[0], float(self.widths[0])) @ self.shared
+            values[some] += belief[:, None] * (moved[some] - values[some])
         return values.astype(np.float32)
+
+
+def _shared(groups: np.ndarray, sections: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return how well sections share each group, 0 to 1, ``(n_groups,)``.
+
+    Of the pairs of spots in a group, the share that comes from two sections, over the same share among all spots. Pairs
+    of different spots do not depend on the size of a group, as the squares of shares would.
+    """
+    names, codes = np.unique(sections, return_inverse=True)
+    counts = np.bincount(groups * len(names) + codes, minlength=n_groups * len(names)).reshape(n_groups, len(names))
+    expected = _apart(counts.sum(axis=0)[None])[0]
+    return np.minimum(1.0, _apart(counts) / expected) if expected > 0 else np.zeros(n_groups)
+
+
+def _apart(counts: np.ndarray) -> np.ndarray:
+    """Share of the pairs of spots that lie in two sections, for each row of counts per section."""
+    total = counts.sum(axis=1)
+    pairs = total * (total - 1.0)
+    within = (counts * (counts - 1.0)).sum(axis=1)
+    return np.divide(pairs - within, pairs, out=np.zeros(len(counts)), where=pairs > 0)
 
 
 def _without_offsets(

@@ -69,7 +69,7 @@ def read_pieces(sections: Sections, *, section_key: str, spatial_key: str) -> li
     pieces = []
     for name, section, owner, rows in parts:
         microns = _microns(section, name, spatial_key)
-        pieces.append(Piece(name, section, owner, rows, microns, _pitch(microns)))
+        pieces.append(Piece(name, section, owner, rows, microns, typical_pitch(microns)))
     return pieces
 
 
@@ -144,7 +144,7 @@ def _microns(section: AnnData, name: str, spatial_key: str) -> np.ndarray:
         raise ValueError(f"The microns of section {name!r} cannot be told. {error}") from error
 
 
-def _pitch(microns: np.ndarray) -> float:
+def typical_pitch(microns: np.ndarray) -> float:
     """Return the median distance to the fourth nearest spot: the pitch on both lattices, and near it for cells."""
     places = np.unique(microns, axis=0)
     k = min(4, len(places) - 1)

@@ -9,10 +9,9 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
-from histoweave._scale import declare_scale, provenance
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
-from histoweave.tl._domains_of_model import NumberOfDomains, check_number, domains_of_model
+from histoweave.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
 
 if TYPE_CHECKING:
     import torch
@@ -119,38 +118,25 @@ def spatial_domains(
         check_obs_key(adata, section_key, argument="section_key")
     adata = adata.copy() if copy else adata
     model = fresh_model(model, config)
-    model.fit(
+    train_and_name(
         adata,
+        model,
+        n_domains,
+        genes=genes,
         layer=layer,
         use_rep=use_rep,
         spatial_key=spatial_key,
         section_key=section_key,
+        refine=refine,
+        key_added=key_added,
+        embedding_key=embedding_key,
         seed=seed,
         device=device,
         progress=progress,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        outputs = model._run(adata)
-        denoised = None if genes is None else model._denoised(adata, outputs, genes or None)
         build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
-    domains_of_model(
-        adata,
-        model,
-        outputs,
-        n_domains,
-        key_added=key_added,
-        embedding_key=embedding_key,
-        spatial_key=spatial_key,
-        section_key=section_key,
-        refine=refine,
-        seed=seed,
-    )
-    adata.obsm.pop(Keys.DENOISED, None)  # that of an earlier run would not belong to these domains
-    provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
-    if denoised is not None:
-        adata.obsm[Keys.DENOISED] = denoised
-        declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
     return adata if copy else None
 
 

@@ -1,13 +1,19 @@
-"""From a trained model to named domains: the steps that one section and a study share."""
+"""From sections to named domains: the steps that one section and a study share."""
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 import histoweave
 from histoweave._checks import check_n_domains
+from histoweave._keys import Keys
 from histoweave._runtime import logger
-from histoweave._scale import provenance
+from histoweave._scale import declare_scale, provenance
 from histoweave.models import SpaMask
 from histoweave.models._mixture import NamedMixture, fit_mixture
 from histoweave.models._spamask_fitted import Outputs
@@ -15,6 +21,9 @@ from histoweave.tl._choose import choose_n_domains
 from histoweave.tl._confidence import ensemble_probability
 from histoweave.tl._labels import check_all_found, name_by_position
 from histoweave.tl._refine import refine_domains
+
+if TYPE_CHECKING:
+    import torch
 
 NumberOfDomains = int | tuple[int, int] | None
 
@@ -33,7 +42,54 @@ def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
         check_n_domains(n_domains, n_spots)
 
 
-def domains_of_model(
+def train_and_name(
+    adata: AnnData,
+    model: SpaMask,
+    n_domains: NumberOfDomains,
+    *,
+    genes: Sequence[str] | None,
+    layer: str | None,
+    use_rep: str | None,
+    spatial_key: str,
+    section_key: str | None,
+    links: csr_matrix | None = None,
+    refine: bool,
+    key_added: str,
+    embedding_key: str,
+    seed: int,
+    device: "str | torch.device",
+    progress: bool,
+) -> None:
+    """Train a model, and write what it says of the spots: embedding, domains, denoised expression.
+
+    ``genes`` to denoise: an empty list for all that are modelled, ``None`` for none. The denoised expression of an
+    earlier run is taken away, since it would not belong to these domains.
+    """
+    keys = {"spatial_key": spatial_key, "section_key": section_key}
+    model.fit(adata, layer=layer, use_rep=use_rep, **keys, links=links, seed=seed, device=device, progress=progress)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
+        outputs = model._run(adata, links)
+        denoised = None if genes is None else model._denoised(adata, outputs, genes or None)
+    _name(
+        adata,
+        model,
+        outputs,
+        n_domains,
+        **keys,
+        refine=refine,
+        key_added=key_added,
+        embedding_key=embedding_key,
+        seed=seed,
+    )
+    adata.obsm.pop(Keys.DENOISED, None)
+    provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
+    if denoised is not None:
+        adata.obsm[Keys.DENOISED] = denoised
+        declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
+
+
+def _name(
     adata: AnnData,
     model: SpaMask,
     outputs: Outputs,

@@ -12,15 +12,16 @@ from scipy.sparse import csr_matrix
 from histoweave._checks import check_obsm_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._runtime import logger
-from histoweave._scale import declare_scale, provenance
+from histoweave._scale import provenance
 from histoweave.gr import mutual_nearest_links, stack_links
-from histoweave.io import check_study, concat_sections, name_sections
+from histoweave.io import concat_sections, name_sections
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
 from histoweave.tl._align import align_sections
 from histoweave.tl._align_side import stitch_sections
 from histoweave.tl._domains import fresh_model, genes_to_denoise
-from histoweave.tl._domains_of_model import NumberOfDomains, check_number, domains_of_model
+from histoweave.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
+from histoweave.tl._doubled import stand_ins
 from histoweave.tl._joint_features import smooth_factors
 from histoweave.tl._mixing import write_mixing
 
@@ -77,6 +78,8 @@ def integrate_sections(
 
         ``"stitched"`` : pieces of one section, side by side and overlapping. All spots make one tissue in the plane of
         ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` where it is absent); genes are scaled together.
+        A spot of a later piece that lies within half a pitch of one of an earlier piece is the same spot measured
+        again: nothing is fitted to it, and it takes what is found for the other.
 
         ``"none"`` : no links; sections share features, network and domains only.
 
@@ -132,8 +135,7 @@ def integrate_sections(
             f"Integration needs at least two sections, got {', '.join(named) or 'none'}. "
             "One section: histoweave.tl.spatial_domains."
         )
-    check_study(named, spatial_key=spatial_key)
-    joint = concat_sections(named, section_key=section_key)
+    joint = concat_sections(named, section_key=section_key, spatial_key=spatial_key)
     check_number(n_domains, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
@@ -150,41 +152,38 @@ def integrate_sections(
             align_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
         else:
             stitch_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
-    build_graph(joint, model.config, spatial_key=graph_key, section_key=graph_sections)
-    joint.obsm[Keys.JOINT] = smooth_factors(
-        joint, model.config, layer=layer, use_rep=use_rep, section_key=graph_sections
-    )
-    between = _links_between(joint, links, n_links, section_key, order)
+    source = np.arange(joint.n_obs)
+    if links == "stitched":
+        source = stand_ins(joint.obsm[Keys.ALIGNED], joint.obs[section_key].astype(str).to_numpy())
+    once = np.unique(source)
+    whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said when the graph and the joint features were made
-        model.fit(
-            joint,
-            layer=layer,
-            use_rep=use_rep,
-            spatial_key=graph_key,
-            section_key=graph_sections,
-            links=between,
-            seed=seed,
-            device=device,
-            progress=progress,
+        warnings.simplefilter("ignore", UserWarning)  # said again while the model is fitted
+        build_graph(whole, model.config, spatial_key=graph_key, section_key=graph_sections)
+        whole.obsm[Keys.JOINT] = smooth_factors(
+            whole, model.config, layer=layer, use_rep=use_rep, section_key=graph_sections
         )
-        outputs = model._run(joint, between)
-        denoised = None if genes is None else model._denoised(joint, outputs, genes or None)
-    domains_of_model(
-        joint,
+    between = _links_between(whole, links, n_links, section_key, order)
+    train_and_name(
+        whole,
         model,
-        outputs,
         n_domains,
-        key_added=key_added,
-        embedding_key=embedding_key,
+        genes=genes,
+        layer=layer,
+        use_rep=use_rep,
         spatial_key=graph_key,
         section_key=graph_sections,
+        links=between,
         refine=refine,
+        key_added=key_added,
+        embedding_key=embedding_key,
         seed=seed,
+        device=device,
+        progress=progress,
     )
-    if denoised is not None:
-        joint.obsm[Keys.DENOISED] = denoised
-        declare_scale(joint, Keys.DENOISED, "log1p_cp10k")
+    if whole is not joint:
+        _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)
+        build_graph(joint, model.config, spatial_key=graph_key, section_key=graph_sections)
     facts: dict[str, Any] = {
         "links": links,
         "n_links": n_links if between is not None else 0,
@@ -192,6 +191,7 @@ def integrate_sections(
         "z_given": "z_um" in joint.obs,
         "sections": ", ".join(order),
         "n_shared_genes": joint.n_vars,
+        "n_measured_twice": joint.n_obs - len(once),
         "seed": seed,
     }
     if between is not None:
@@ -204,6 +204,18 @@ def integrate_sections(
             joint, section_key=section_key, layer=layer, use_rep=use_rep, embedding_key=embedding_key, seed=seed
         )
     return joint
+
+
+def _spread(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
+    """Give every spot what was found for the spot in ``rows`` of the tissue in which each place is there once."""
+    for column in (key_added, f"{key_added}_confidence"):
+        joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)
+    joint.obsm.pop(Keys.DENOISED, None)
+    for key in (embedding_key, Keys.JOINT):
+        joint.obsm[key] = whole.obsm[key][rows]
+    if Keys.DENOISED in whole.obsm:
+        joint.obsm[Keys.DENOISED] = whole.obsm[Keys.DENOISED].iloc[rows].set_axis(joint.obs_names)
+    joint.uns[Keys.UNS] = whole.uns[Keys.UNS]
 
 
 def _links_for(joint: AnnData) -> Links:
