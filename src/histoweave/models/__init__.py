@@ -5,6 +5,7 @@ from histoweave.models._expression_config import ExpressionConfig
 from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._load import load
 from histoweave.models._mean import MeanConfig, MeanExpression
+from histoweave.models._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
 from histoweave.models._ridge import RidgeConfig, RidgeOnEmbedding
 from histoweave.models._spamask import SpaMask
 from histoweave.models._spamask_config import SpaMaskConfig
@@ -15,6 +16,8 @@ __all__ = [
     "ImageSection",
     "MeanConfig",
     "MeanExpression",
+    "NearestNeighbours",
+    "NearestNeighboursConfig",
     "RidgeConfig",
     "RidgeOnEmbedding",
     "SpaMask",

@@ -44,9 +44,14 @@ class BaselineConfig(ExpressionConfig):
 
     def inputs_to_try(self, n_reps: int) -> Iterator[Inputs]:
         """Yield the inputs among which inner validation chooses, simplest first."""
-        for fields in ("one", "several") if self.fields == "validate" and n_reps > 1 else ("several",):
+        fields: tuple[Literal["one", "several"], ...]
+        if self.fields == "validate":
+            fields = ("one", "several") if n_reps > 1 else ("several",)
+        else:
+            fields = (self.fields,)
+        for field in fields:
             for neighbours in (False, True) if self.neighbours == "validate" else (self.neighbours,):
-                yield Inputs(fields, neighbours)
+                yield Inputs(field, neighbours)
 
     @property
     def smoothing_to_try(self) -> tuple[int, ...]:

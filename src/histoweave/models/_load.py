@@ -6,11 +6,12 @@ from typing import Any
 from histoweave.models._checkpoint import read_checkpoint
 from histoweave.models._expression import ExpressionModel
 from histoweave.models._mean import MeanExpression
+from histoweave.models._nearest_neighbours import NearestNeighbours
 from histoweave.models._ridge import RidgeOnEmbedding
 from histoweave.models._spamask import SpaMask
 
 _CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
-    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding)
+    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours)
 }
 
 
