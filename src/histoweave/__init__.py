@@ -4,6 +4,7 @@ The rooms load on first use, so that ``import histoweave`` stays fast and loads 
 
 - ``io`` read sections; ``datasets`` tissue with known truth
 - ``pp`` counts to features; ``gr`` sparse spatial graphs
+- ``im`` H&E images: patches, encoders, tissue
 - ``models`` the published methods; ``tl`` domains and what follows from them
 - ``metrics`` agreement, spatial continuity; ``pl`` plots; ``report`` the HTML report
 """
@@ -12,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-__all__ = ["datasets", "gr", "io", "metrics", "models", "nn", "pl", "pp", "report", "tl", "train"]
+__all__ = ["datasets", "gr", "im", "io", "metrics", "models", "nn", "pl", "pp", "report", "tl", "train"]
 
 try:
     __version__ = version("histoweave")

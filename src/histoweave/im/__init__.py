@@ -1,0 +1,29 @@
+"""H&E images: patches by physical size, encoders that describe them, tissue, stain and quality.
+
+A slide is known only by the protocol in ``histoweave._types``; an RGB array is taken wherever a slide is.
+"""
+
+from histoweave.im._embed import embed_patches, embed_views
+from histoweave.im._grid import grid_spots
+from histoweave.im._on_tissue import OnTissue, check_on_tissue
+from histoweave.im._patches import extract_patches, iter_patches
+from histoweave.im._quality import slide_quality
+from histoweave.im._stain import StainColours, fit_stain, normalise_stain, stain_statistics
+from histoweave.im._tissue import TissueMask, tissue_mask
+
+__all__ = [
+    "OnTissue",
+    "StainColours",
+    "TissueMask",
+    "check_on_tissue",
+    "embed_patches",
+    "embed_views",
+    "extract_patches",
+    "fit_stain",
+    "grid_spots",
+    "iter_patches",
+    "normalise_stain",
+    "slide_quality",
+    "stain_statistics",
+    "tissue_mask",
+]

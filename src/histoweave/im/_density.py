@@ -1,0 +1,48 @@
+"""Optical density: how much light the stain takes away, which adds up over stains as grey values do not."""
+
+from functools import lru_cache
+
+import numpy as np
+
+BRIGHTEST_GLASS = 215.0  # glass is never taken to be darker than this: a picture may show tissue only
+GLASS_PERCENTILE = 95.0  # on the whole slide; above it lie reflections
+
+
+def optical_density(pixels: np.ndarray, glass: np.ndarray | float = 255.0) -> np.ndarray:
+    """Return ``-ln((I + 1) / (I0 + 1))``, float32, not below 0, of uint8 ``(..., 3)``.
+
+    Parameters
+    ----------
+    pixels
+        RGB uint8.
+    glass
+        Light that passes through empty glass, one number or ``(3,)``.
+    """
+    white = np.broadcast_to(np.asarray(glass, dtype=np.float32), (3,))
+    density = np.maximum(np.log1p(white) - _log_of_grey()[pixels], np.float32(0))
+    return np.asarray(density, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _log_of_grey() -> np.ndarray:
+    """Logarithms of the 256 grey values: a look-up is several times faster than a logarithm."""
+    return np.log1p(np.arange(256, dtype=np.float32))
+
+
+def glass_colour(pixels: np.ndarray) -> np.ndarray:
+    """Return the colour of empty glass on a whole slide, float ``(3,)``."""
+    bright = np.percentile(pixels.reshape(-1, 3), GLASS_PERCENTILE, axis=0)
+    return np.maximum(bright, BRIGHTEST_GLASS)
+
+
+def is_ink(density: np.ndarray) -> np.ndarray:
+    """Return which pixels are coloured as pens are and as haematoxylin and eosin never are, bool ``(...)``.
+
+    Both stains take away green light most. Blue and green ink take away red: on four real slides no tissue pixel
+    exceeded 0.32 in ``(red - green) / mean``, ink has 0.5 and more. Black ink takes away all three alike.
+    """
+    mean = density.mean(axis=-1)
+    red, green = density[..., 0], density[..., 1]
+    cold = (red - green > 0.45 * mean) & (mean > 0.2)
+    black = (mean > 1.2) & (density.max(axis=-1) - density.min(axis=-1) < 0.25 * mean)
+    return np.asarray(cold | black)
