@@ -187,6 +187,16 @@ def test_a_third_coordinate_of_some_sections_is_left_out(sections):
     assert hw.io.concat_sections(sections).obsm["spatial"].shape == (61, 2)
 
 
+def test_spot_centres_under_another_key(sections):
+    for one in sections.values():
+        one.obsm["places"] = one.obsm.pop("spatial")
+    sections["second"].obsm["places"] = np.c_[sections["second"].obsm["places"], np.zeros(sections["second"].n_obs)]
+    joint = hw.io.concat_sections(sections, spatial_key="places")
+    assert joint.obsm["places"].shape == (joint.n_obs, 2)
+    with pytest.raises(KeyError, match=r"'spatial' is not in adata\.obsm .*'places'"):
+        hw.io.concat_sections(sections)
+
+
 def test_splitting_needs_a_section_for_every_spot(sections):
     joint = hw.io.concat_sections(sections)
     with pytest.raises(KeyError, match=r"'slice' is not in adata.obs"):

@@ -196,7 +196,7 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     joint = integrate_sections({"left": left, "right": right}, 4, links="stitched", mixing=False, **settings)
     uncut = hw.tl.spatial_domains(whole, 4, copy=True, **settings)
     of_uncut = uncut.obs["domain"].loc[joint.obs["obs_name"]].to_numpy()
-    assert hw.metrics.ari(of_uncut, joint.obs["domain"]) > 0.7
+    assert hw.metrics.ari(of_uncut, joint.obs["domain"]) > 0.9
     truth = whole.obs["domain_true"].loc[joint.obs["obs_name"]].to_numpy()
     as_good = hw.metrics.ari(whole.obs["domain_true"], uncut.obs["domain"])
     assert hw.metrics.ari(truth, joint.obs["domain"]) > as_good - 0.05
@@ -205,6 +205,26 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     twice = joint.obs["obs_name"].duplicated(keep=False).to_numpy()
     places = joint[twice].obs.assign(x=joint.obsm["spatial_aligned"][twice, 0]).groupby("obs_name")["x"]
     assert (places.max() - places.min()).mean() < 50  # half a pitch
+    # every spot of the overlap is there twice, and counted once
+    n_twice = int(joint.obs["obs_name"].duplicated().sum())
+    assert joint.uns["histoweave"]["integration"]["n_measured_twice"] == n_twice
+    assert joint.uns["histoweave"]["spamask"]["n_spots"] == whole.n_obs
+    for column in ("domain", "domain_confidence"):
+        assert joint.obs.groupby("obs_name")[column].nunique().max() == 1
+    assert len(np.unique(joint.obsm["X_spamask"], axis=0)) == whole.n_obs
+
+
+def test_denoised_expression_of_stitched_pieces():
+    whole = hw.datasets.toy_section(n_spots=400, n_genes=100, n_domains=3, seed=0)
+    microns = whole.obsm["spatial"]
+    left, right = whole[microns[:, 0] <= 1100].copy(), whole[microns[:, 0] >= 800].copy()
+    for piece in (left, right):
+        piece.obsm["spatial_aligned"] = piece.obsm["spatial"]
+    joint = integrate_sections([left, right], 3, links="stitched", denoise=True, **FAST)
+    assert list(joint.obsm["denoised"].index) == list(joint.obs_names)
+    of_place = joint.obsm["denoised"].assign(name=joint.obs["obs_name"].to_numpy()).groupby("name")
+    assert of_place.ngroups == whole.n_obs < joint.n_obs
+    assert of_place.nunique().max().max() == 1
 
 
 # number of domains, embeddings, models
@@ -240,6 +260,22 @@ def test_denoised_expression(three):
     joint = integrate_sections(three, 3, denoise=list(three.var_names[:2]), links="none", **FAST)
     assert list(joint.obsm["denoised"]) == list(three.var_names[:2])
     assert joint.uns["histoweave"]["scale"]["denoised"] == "log1p_cp10k"
+
+
+def test_denoised_expression_of_an_earlier_run_is_not_kept(three):
+    sections = hw.io.split_sections(three)
+    for section in sections.values():
+        hw.tl.spatial_domains(section, 3, config=QUICK, progress=False)
+    joint = integrate_sections(sections, 3, links="none", **FAST)
+    assert "denoised" not in joint.obsm
+    assert "denoised" not in joint.uns["histoweave"].get("scale", {})
+    assert all("denoised" in section.obsm for section in sections.values())
+
+
+def test_spot_centres_under_another_key(three, stacked):
+    three.obsm["places"] = three.obsm.pop("spatial")
+    joint = integrate_sections(three, 3, spatial_key="places", **FAST)
+    np.testing.assert_array_equal(joint.obsm["X_spamask"], stacked.obsm["X_spamask"])
 
 
 # what it refuses

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,7 @@ def train_and_name(
     ``genes`` to denoise: an empty list for all that are modelled, ``None`` for none. The denoised expression of an
     earlier run is taken away, since it would not belong to these domains.
     """
-    keys = {"spatial_key": spatial_key, "section_key": section_key}
+    keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
     model.fit(adata, layer=layer, use_rep=use_rep, **keys, links=links, seed=seed, device=device, progress=progress)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
