@@ -14,12 +14,12 @@ def test_halves_of_a_lattice_laid_together_nearly_right():
     """Columns 0-5 and 4-9 of ten, the second half 30 of 100 microns off: the columns 4 and 5 are there twice."""
     whole = lattice(10, 8)
     left, right = whole[whole[:, 0] <= 500], whole[whole[:, 0] >= 400]
-    microns, piece = np.concatenate([left, right + [30, 0]]), np.repeat(["l", "r"], [len(left), len(right)])
+    microns, piece = np.concatenate([left, right + np.array([30, 0])]), np.repeat(["l", "r"], [len(left), len(right)])
     source = stand_ins(microns, piece)
     assert (source[: len(left)] == np.arange(len(left))).all()
     twice = np.flatnonzero(source != np.arange(len(source)))
     assert len(twice) == 2 * 8
-    np.testing.assert_array_equal(microns[twice] - [30, 0], microns[source[twice]])
+    np.testing.assert_array_equal(microns[twice] - np.array([30, 0]), microns[source[twice]])
     assert len(np.unique(source)) == len(whole)
 
 
