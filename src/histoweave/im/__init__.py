@@ -4,6 +4,7 @@ A slide is known only by the protocol in ``histoweave._types``; an RGB array is 
 """
 
 from histoweave.im._embed import embed_patches, embed_views
+from histoweave.im._encoders import get_encoder, list_encoders
 from histoweave.im._grid import grid_spots
 from histoweave.im._on_tissue import OnTissue, check_on_tissue
 from histoweave.im._patches import extract_patches, iter_patches
@@ -20,8 +21,10 @@ __all__ = [
     "embed_views",
     "extract_patches",
     "fit_stain",
+    "get_encoder",
     "grid_spots",
     "iter_patches",
+    "list_encoders",
     "normalise_stain",
     "slide_quality",
     "stain_statistics",
