@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csc_matrix, issparse
 
 from histoweave.metrics._expression import checked_names
 
@@ -36,9 +36,7 @@ def training_moments(sections: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
     moments = []
     for matrix in sections:
         if issparse(matrix):
-            mean = np.asarray(matrix.mean(axis=0, dtype=np.float64)).ravel()
-            square = np.asarray(matrix.multiply(matrix).mean(axis=0, dtype=np.float64)).ravel()
-            moments.append((mean, np.maximum(square - mean**2, 0.0)))
+            moments.append(_sparse_moments(csc_matrix(matrix, dtype=np.float64)))
         else:
             dense = np.asarray(matrix, dtype=np.float64)
             moments.append((dense.mean(axis=0), dense.var(axis=0)))
@@ -104,3 +102,13 @@ def gene_sets_of_training(
             )
         sets[f"top{n_top}_{kind}"] = [names[i] for i in np.argsort(-found, kind="stable")[:n_top]]
     return sets
+
+
+def _sparse_moments(matrix: csc_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of columns; differences to the mean are squared, so that nothing cancels."""
+    n_spots, n_genes = matrix.shape
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    n_stored = np.diff(matrix.indptr)
+    gene = np.repeat(np.arange(n_genes), n_stored)
+    squares = np.bincount(gene, (matrix.data - mean[gene]) ** 2, minlength=n_genes)
+    return mean, (squares + (n_spots - n_stored) * mean**2) / n_spots

@@ -57,10 +57,10 @@ def gene_significance(
     usual test, for comparison only; ``q_value``, the false discovery rate over all genes (Benjamini-Hochberg). A gene
     without a correlation has ``p_value`` 1.
 
-    On independent random fields 4 to 7 % of the genes fall below 0.05, where the usual test calls 7 to 80 % of them.
+    On independent random fields 4 to 8 % of the genes fall below 0.05, where the usual test calls 7 to 80 % of them.
     Only where a pattern is as wide as the section, so that fewer than about 6 spots' worth of evidence is left, is the
-    test too lenient (up to 12 %). The test asks about one section: it does not say whether
-    the gene would be predicted in another.
+    test too lenient (up to 12 %). It asks about one section and does not say whether the gene would be predicted in
+    another.
 
     Raises
     ------
