@@ -96,6 +96,10 @@ class Choices:
         """The setting of highest mean score; of equal ones the first that was tried."""
         return max(self._scores, key=lambda setting: float(np.mean(self._scores[setting])))
 
+    def leading(self, n: int) -> list[Any]:
+        """Return the ``n`` settings of highest mean score, best first; of equal ones the first that was tried."""
+        return sorted(self._scores, key=lambda setting: -float(np.mean(self._scores[setting])))[:n]
+
     @property
     def best_score(self) -> float:
         """Its mean score."""
