@@ -19,12 +19,25 @@ FORMATS = {
     "SpatialData (.zarr)": ("spatialdata", "spatial"),
     "Visium HD, Xenium, Stereo-seq, CosMx, MERSCOPE, Slide-seq": ("spatialdata_io", "spatial"),
 }
+IMAGES = {
+    "JPEG, PNG, and TIFF or OME-TIFF without compression, deflate or packbits": None,
+    "TIFF and OME-TIFF with JPEG, JPEG 2000, LZW, zstd": ("imagecodecs", "wsi"),
+    "SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, CZI": ("openslide", "wsi"),
+    "other images, through libvips": ("pyvips", "wsi"),
+}
 # extra -> what it is for, and the import names that it brings
 EXTRAS = {
     "spatial": ("further platforms, SpatialData, squidpy", ("spatialdata", "spatialdata_io", "squidpy", "pyarrow")),
     "align": ("alignment by PASTE", ("ot",)),
+    "wsi": ("whole-slide images", ("openslide", "pyvips", "imagecodecs")),
+    "onnx": ("image encoders onnx:PATH", ("onnxruntime",)),
+    "openvino": ("the same encoders, faster on Intel and AMD", ("openvino",)),
+    "timm": ("image encoders timm:NAME and hf-hub:NAME", ("timm", "torchvision")),
     "cluster": ("Leiden clustering", ("igraph", "leidenalg")),
 }
+
+
+_DISTRIBUTIONS = {"openslide": "openslide-python", "ot": "POT"}  # where import and package names differ
 
 
 def examine() -> Iterator[str]:
@@ -39,13 +52,14 @@ def examine() -> Iterator[str]:
     yield "Compute"
     yield from (f"  {line}" for line in _compute())
     yield ""
-    yield "Readable formats"
-    for name, need in FORMATS.items():
-        if need is None or is_installed(need[0]):
-            yield f"  yes  {name}"
-        else:
-            yield f"  no   {name}: {_remedy(need[1])}"
-    yield ""
+    for title, formats in (("Readable formats", FORMATS), ("Readable slides", IMAGES)):
+        yield title
+        for name, need in formats.items():
+            if need is None or is_installed(need[0]):
+                yield f"  yes  {name}"
+            else:
+                yield f"  no   {name}: {_remedy(need[1])}"
+        yield ""
     yield "Extras"
     for extra, (purpose, modules) in EXTRAS.items():
         missing = [module for module in modules if not is_installed(module)]
@@ -77,6 +91,6 @@ def _remedy(extra: str) -> str:
 
 def _version(module: str) -> str:
     try:
-        return version(module.replace("_", "-"))
+        return version(_DISTRIBUTIONS.get(module, module.replace("_", "-")))
     except PackageNotFoundError:
         return "(version unknown)"

@@ -1,14 +1,17 @@
-"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back, whole or not.
+"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
 ``uns["histoweave"]["coordinates"]`` and gene names in ``var``; nothing is guessed without being said. Several
 sections are a dict from name to AnnData, read from a ``samples.csv`` and joined and taken apart here.
 """
 
+from histoweave.io._alignment import apply_alignment, place_on_image, read_alignment_matrix
+from histoweave.io._alignment_loupe import place_by_loupe, read_loupe_alignment
 from histoweave.io._concat import concat_sections
 from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoweave.io._h5ad import read_h5ad, write_h5ad
+from histoweave.io._image import attach_image, open_image
 from histoweave.io._legacy_st import read_legacy_st
 from histoweave.io._platforms import read_platform
 from histoweave.io._samples import Samples, read_samples
@@ -28,15 +31,22 @@ __all__ = [
     "Samples",
     "Slide",
     "annotate_genes",
+    "apply_alignment",
+    "attach_image",
     "check_slide_mpp",
     "check_study",
     "concat_sections",
     "detect_gene_ids",
     "estimate_mpp",
     "name_sections",
+    "open_image",
     "open_slide",
+    "place_by_loupe",
+    "place_on_image",
+    "read_alignment_matrix",
     "read_h5ad",
     "read_legacy_st",
+    "read_loupe_alignment",
     "read_platform",
     "read_samples",
     "read_section",

@@ -13,6 +13,7 @@ from histoweave._runtime import logger, warn_user
 from histoweave._scale import provenance
 from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._files import PathLike, existing_file
+from histoweave.io._image import record_of_table
 from histoweave.io._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
 from histoweave.io._section import read_section
 from histoweave.io._study import check_study
@@ -47,7 +48,8 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
         ``image`` : its H&E image
         ``patient``, ``slide``, ``species`` : text
         ``mpp`` : microns per full-resolution pixel
-        ``image_scale`` : coordinate pixels per pixel of ``image``, 1 for the full-resolution one
+        ``image_scale`` : coordinate pixels per pixel of ``image``, 1 for the full-resolution one (for Space Ranger's
+        own images it is known)
         ``x_um``, ``y_um``, ``z_um`` : where the section lies in the study; for all sections or none
 
         and any others.
@@ -63,6 +65,8 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
     ``obs["section"]`` : categorical
     ``obs`` : every other column of the table that has a value, but ``counts``, ``mpp`` and ``image_scale``
     ``uns["histoweave"]["coordinates"]`` : with ``mpp`` of the table, where given
+    ``uns["histoweave"]["image"]`` : ``path``, ``image_scale``, ``mpp`` and ``name`` (as written in the table) of the
+    image, where given; the image itself is opened by :func:`open_image`
     ``uns["histoweave"]["source"]`` : ``counts`` as written in the table; ``["image_scale"]`` where given
 
     Raises
@@ -151,6 +155,9 @@ def _read_row(name: str, row: Row) -> AnnData:
     ours["source"] = row.text["counts"]
     if "image_scale" in row.parsed:
         ours["image_scale"] = row.parsed["image_scale"]
+    if "image" in row.parsed:
+        record = record_of_table(adata, row.parsed["image"], row.parsed.get("image_scale"))
+        ours[Keys.IMAGE] = {**record, "name": row.text["image"]}
     return adata
 
 

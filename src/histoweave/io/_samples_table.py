@@ -11,6 +11,7 @@ import numpy as np
 from histoweave._checks import _listed
 from histoweave._keys import Keys
 from histoweave.io._files import read_delimited
+from histoweave.io._slide_mpp import check_mpp
 from histoweave.io._study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
@@ -138,6 +139,11 @@ def row_problem(row: Row) -> str | None:
             return f"{column} must be a number, got {row.text[column]!r}"
         if column in POSITIVE and value <= 0:
             return f"{column} must be positive, got {row.text[column]}"
+        if column == "mpp":
+            try:
+                check_mpp(value)
+            except ValueError as error:
+                return str(error)
     if not Path(row.parsed["counts"]).exists():
         return f"counts {row.parsed['counts']} does not exist (paths are relative to the table)"
     return None
