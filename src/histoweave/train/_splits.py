@@ -182,7 +182,8 @@ def inner_folds(
         Section -> group, as :func:`section_groups` says; one group is held out at a time. ``None``, or one group
         in all: one section at a time, marked optimistic and logged.
     max_folds
-        Where there are more groups, several are held out together, so that folds hold about as many sections each. ``None``: a fold for each.
+        Where there are more groups, several are held out together, so that folds hold about as many sections each.
+        ``None``: a fold for each.
 
     Returns
     -------
