@@ -124,6 +124,21 @@ def test_same_seed_same_states():
     assert not torch.equal(runs[0][0], runs[2][0])
 
 
+def test_half_precision_comes_close():
+    layer = build(HeteroLayer, N_HIDDEN, n_heads=2).eval()
+    gradients, results = [], []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            target, reference = layer(*states(), graph(), None)
+            loss = target.float().square().sum() + reference.float().square().sum()
+        layer.zero_grad()
+        loss.backward()
+        results.append(target.detach().float())
+        gradients.append(layer.between.to_target.query.weight.grad.clone())
+    assert (results[0] - results[1]).norm() < 0.02 * results[0].norm()
+    assert (gradients[0] - gradients[1]).norm() < 0.1 * gradients[0].norm()
+
+
 def test_wrong_shapes_are_told():
     with pytest.raises(ValueError, match=r"among targets have shape \(5, 5\).*7 x 5 edges.*ask for \(7, 7\)"):
         HeteroGraph.from_scipy(MATRICES[1], MATRICES[1], TO_TARGET)

@@ -91,14 +91,14 @@ class Edges:
 
         weights: (n_heads, n_edges); values: (n_heads, n_in, n_features).
         """
-        return _GatherSum.apply(weights, values, self)
+        return _GatherSum.apply(_wide(weights), _wide(values), self)
 
     def dot(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the scalar product of the two ends of every edge, (n_heads, n_edges).
 
         left: (n_heads, n_out, n_features); right: (n_heads, n_in, n_features).
         """
-        return _Dot.apply(left, right, self)
+        return _Dot.apply(_wide(left), _wide(right), self)
 
 
 class _GatherSum(torch.autograd.Function):
@@ -133,11 +133,17 @@ class _Dot(torch.autograd.Function):
         return _gather_sum(grad, right, edges), d_right, None
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Leave half precision, for which sparse products have no kernel; results stay wide, as a softmax wants them."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def _gather_sum(weights: Tensor, values: Tensor, edges: Edges) -> Tensor:
     n_heads, _, n_features = values.shape
     if edges.n_edges == 0:
         return values.new_zeros(n_heads, edges.n_out, n_features)
-    product = edges.matrix(weights) @ values.reshape(-1, n_features)
+    with torch.autocast(device_type=values.device.type, enabled=False):
+        product = edges.matrix(weights) @ values.reshape(-1, n_features)
     return product.view(n_heads, edges.n_out, n_features)
 
 
@@ -147,5 +153,6 @@ def _dot(left: Tensor, right: Tensor, edges: Edges) -> Tensor:
         return left.new_zeros(n_heads, 0)
     pattern = edges.matrix(left.new_zeros(n_heads, edges.n_edges))
     # ten times faster than gathering both ends, and nothing of size (n_edges, n_features) is held
-    products = torch.sparse.sampled_addmm(pattern, left.reshape(-1, n_features), right.reshape(-1, n_features).T)
+    with torch.autocast(device_type=left.device.type, enabled=False):
+        products = torch.sparse.sampled_addmm(pattern, left.reshape(-1, n_features), right.reshape(-1, n_features).T)
     return products.values().view(n_heads, edges.n_edges)
