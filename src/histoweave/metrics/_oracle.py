@@ -18,6 +18,10 @@ def depth_oracle(truth: Any, log_total_counts: ArrayLike, genes: Sequence[str]) 
     holds the sequencing depth, and so does every score against it: this is how the normalisation along the wrong
     axis in published evaluations (:func:`published_scores`) inflates them. Where it scores near 0, depth is gone.
 
+    Print it beside every evaluation: ``log1p_cp10k`` takes depth out where counts are high, and only in part where
+    they are low, because the logarithm of few counts depends on how many were drawn. On four legacy ST sections of
+    one breast tumour (200 genes of highest mean) the oracle still reaches a median of 0.08 to 0.40.
+
     Parameters
     ----------
     truth
