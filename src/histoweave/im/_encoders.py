@@ -54,10 +54,8 @@ def get_encoder(name_or_object: str | PatchEncoder) -> PatchEncoder:
             return OnnxEncoder(rest, runtime="openvino", name=name_or_object)
         if kind in ("timm", "hf-hub"):
             return TimmEncoder(name_or_object)
-    known = {TextureEncoder.name.casefold(): TextureEncoder.name}
-    for name in KNOWN:
-        known |= {name.casefold(): name, name.rpartition("/")[2].partition(":")[2].casefold() or name: name}
-        known[name.replace("/", ":").rpartition(":")[2].casefold()] = name
+    known = {name.casefold(): name for name in (TextureEncoder.name, *KNOWN)}
+    known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # "uni" is meant often
     close = dict.fromkeys(known[key] for key in get_close_matches(name_or_object.casefold(), known, n=3, cutoff=0.6))
     meant = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     raise ValueError(

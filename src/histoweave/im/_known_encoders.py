@@ -1,4 +1,4 @@
-"""What is known of published image encoders: resolution, licence, paper, and how ``timm`` has to be told to build them."""
+"""What is known of published image encoders: resolution, licence, paper, and what timm has to be told."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +42,8 @@ class KnownEncoder:
 
 
 _SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
-_OPTIMUS = {"mean": (0.707223, 0.578729, 0.703617), "std": (0.211883, 0.230117, 0.177517)}
+_OPTIMUS_MEAN = (0.707223, 0.578729, 0.703617)
+_OPTIMUS_STD = (0.211883, 0.230117, 0.177517)
 _UNI = "Chen et al. 2024, Nature Medicine, doi:10.1038/s41591-024-02857-3"
 _NOT_COMMERCIAL = "CC-BY-NC-ND-4.0"
 
@@ -73,12 +74,14 @@ KNOWN: dict[str, KnownEncoder] = {
         KnownEncoder(
             "hf-hub:bioptimus/H-optimus-0", 1536, 224, 0.5, "Apache-2.0",
             "Saillard et al. 2024, github.com/bioptimus/releases",
-            gated=True, arguments={"init_values": 1e-5, "dynamic_img_size": False}, **_OPTIMUS,
+            gated=True, arguments={"init_values": 1e-5, "dynamic_img_size": False},
+            mean=_OPTIMUS_MEAN, std=_OPTIMUS_STD,
         ),
         KnownEncoder(
             "hf-hub:bioptimus/H-optimus-1", 1536, 224, 0.5, _NOT_COMMERCIAL,
             "Bioptimus 2025, huggingface.co/bioptimus/H-optimus-1",
-            gated=True, arguments={"init_values": 1e-5, "dynamic_img_size": False}, **_OPTIMUS,
+            gated=True, arguments={"init_values": 1e-5, "dynamic_img_size": False},
+            mean=_OPTIMUS_MEAN, std=_OPTIMUS_STD,
         ),
         KnownEncoder(
             "hf-hub:prov-gigapath/prov-gigapath", 1536, 224, 0.5, "Apache-2.0",

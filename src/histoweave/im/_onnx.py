@@ -113,7 +113,7 @@ class OnnxEncoder:
         return found.shape[1]
 
 
-def _input_size(inputs: "list[Port] | tuple[Port, ...]", sidecar: Sidecar, path: Path) -> tuple[int, int | None]:
+def _input_size(inputs: list[Port], sidecar: Sidecar, path: Path) -> tuple[int, int | None]:
     """Return the side of the patches in pixels, and the number in a batch where the model fixes it."""
     expected = "an encoder takes one float32 input (n, 3, height, width)"
     if len(inputs) != 1:
@@ -132,7 +132,7 @@ def _input_size(inputs: "list[Port] | tuple[Port, ...]", sidecar: Sidecar, path:
     return side, port.shape[0]
 
 
-def _which_output(outputs: "list[Port] | tuple[Port, ...]", sidecar: Sidecar, path: Path) -> int:
+def _which_output(outputs: list[Port], sidecar: Sidecar, path: Path) -> int:
     if sidecar.output is None:
         return 0
     names = [port.name for port in outputs]

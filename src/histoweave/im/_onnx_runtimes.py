@@ -1,7 +1,6 @@
 """The two programs that run ONNX files, behind one face. Both compute in float32, on a stated number of threads."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +23,8 @@ class Runtime(Protocol):
     """A loaded model."""
 
     name: str
-    inputs: Sequence[Port]
-    outputs: Sequence[Port]
+    inputs: list[Port]
+    outputs: list[Port]
 
     def run(self, images: np.ndarray, output: int) -> np.ndarray:
         """Return one output for a float32 batch."""

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +74,7 @@ class TimmEncoder:
         self._patch_mean = entry is not None and entry.patch_mean
         self.input_px = int(config["input_size"][-1])
         self.mpp = entry.mpp if entry else None
-        stated = self._model.pretrained_cfg.get("license") or ""
+        stated = getattr(self._model, "pretrained_cfg", {}).get("license") or ""
         self.licence = entry.licence if entry else str(stated)
         self.citation = entry.citation if entry else ""
         self.n_features = self._probe()
@@ -123,7 +125,7 @@ def _import_timm(name: str) -> Any:
     return timm
 
 
-def _build(timm: Any, name: str, entry: KnownEncoder | None, pretrained: bool, seed: int) -> "torch.nn.Module":
+def _build(timm: Any, name: str, entry: KnownEncoder | None, pretrained: bool, seed: int) -> Any:
     import torch
 
     kind, _, model_name = name.partition(":")
@@ -159,8 +161,6 @@ def _explained(timm: Any, name: str, entry: KnownEncoder | None, error: Exceptio
             "'he_texture' or 'onnx:PATH'."
         )
     if kind == "timm" and not timm.is_model(model_name.partition(".")[0]):
-        from difflib import get_close_matches
-
         close = get_close_matches(model_name, timm.list_models(), n=4)
         meant = f" Close to it: {', '.join(close)}." if close else ""
         return ValueError(f"timm has no model {model_name!r}.{meant} timm.list_models() lists them all.")
@@ -174,8 +174,6 @@ def _explained(timm: Any, name: str, entry: KnownEncoder | None, error: Exceptio
 
 def without_tokens(text: str) -> str:
     """Return text in which the user's access tokens are blacked out."""
-    import re
-
     for variable in _TOKENS:
         token = os.environ.get(variable, "").strip()
         if token:
