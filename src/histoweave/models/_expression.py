@@ -223,10 +223,10 @@ class ExpressionModel(ABC):
         ``layers["measured_log1p_cp10k"]`` : where the section measured the whole panel
         ``var["reliability"]`` : mean correlation over held-out training sections
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
-        ``obs["out_of_distribution"]`` : bool, the spot's image is unlike the training tissue
-        ``obs["out_of_distribution_score"]`` : distance to the training tissue; above 1 is outside
+        ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue
+        ``obs["out_of_distribution_score"]`` : the spot's distance to the training tissue; above 1 is outside
         ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
-        ``uns["histoweave"]["prediction"]`` : method, model digest, share of spots outside
+        ``uns["histoweave"]["prediction"]`` : method, training sections, share of spots and score of the section outside
 
         ``obs`` and ``obsm`` of the section are kept.
 

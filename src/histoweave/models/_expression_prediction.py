@@ -121,8 +121,9 @@ def write_prediction(
     bare: bool,
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
-    score = fitted.distribution.score(np.hstack(section.reps))
-    outside = score > 1
+    score, section_score = fitted.distribution.score(np.hstack(section.reps))
+    # of a section that is unlike all of training as a whole, no spot is ordinary
+    outside = (score > 1) | (section_score > 1)
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -151,13 +152,14 @@ def write_prediction(
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
         "share_out_of_distribution": float(outside.mean()),
+        "section_out_of_distribution_score": section_score,
         "version": histoweave.__version__,
     }
     if outside.mean() > MANY_OUTSIDE:
+        which = "The section as a whole looks" if section_score > 1 else f"{outside.mean():.0%} of the spots look"
         warn_user(
-            f"{section.name}: {outside.mean():.0%} of the {len(outside):,} spots look unlike the tissue that the model "
-            "was trained on (obs['out_of_distribution']): another organ, stain, scanner or focus. Do not trust the "
-            "prediction there."
+            f"{section.name}: {which} unlike the tissue that the model was trained on (obs['out_of_distribution']): "
+            "another organ, stain, scanner or focus. Do not trust the prediction there."
         )
     return predicted
 
