@@ -110,8 +110,8 @@ def check_mpp(mpp: float) -> float:
     check_positive(mpp, "mpp")
     if not LEAST_MPP <= mpp <= MOST_MPP:
         raise ValueError(
-            f"mpp is {mpp:g} microns per pixel; slides have {LEAST_MPP:g} to {MOST_MPP:g} (40x is about 0.25, 20x about "
-            "0.5). Pass microns per pixel, not pixels per micron or a magnification."
+            f"mpp is {mpp:g} microns per pixel; slides have {LEAST_MPP:g} to {MOST_MPP:g} (20x is about 0.5). "
+            "Pass microns per pixel, not pixels per micron or a magnification."
         )
     return float(mpp)
 

@@ -40,7 +40,7 @@ class EmbeddingCache:
     def path_of(self, patches: np.ndarray) -> Path:
         """Return where the embedding of these patches lies or will lie."""
         digest = hashlib.sha256(f"{self.encoder_digest} {patches.shape}".encode())
-        digest.update(np.ascontiguousarray(patches))
+        digest.update(np.ascontiguousarray(patches).data)
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.npz"
 

@@ -18,11 +18,13 @@ from histoweave._scale import provenance
 from histoweave._types import PatchEncoder, SlideImage
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._cache import EmbeddingCache
+from histoweave.im._encoders import get_encoder
 from histoweave.im._outside import check_inside
 from histoweave.im._patches import Fields, batches, log_padding, plan_fields
 from histoweave.im._read_ahead import read_ahead
 
 MOST_RELATIVE_MPP = 2.0  # an encoder is told of patches that are more than twice as coarse or fine as it learnt from
+MOST_BLOWN_UP = 4.0  # output pixels per pixel of the image: more is invented
 MPP_DISAGREES = 1.2  # ratio of the caller's mpp to the file's; spot pitches are measured to a few per cent
 MOST_VIEWS = 8  # a square has eight symmetries
 
@@ -105,10 +107,10 @@ def embed_patches(
     Examples
     --------
     >>> import histoweave as hw
-    >>> adata, slide = hw.datasets.toy_slide(n_spots=60, mpp=2.0)
+    >>> adata, slide = hw.datasets.toy_slide(n_spots=100, mpp=2.0)
     >>> hw.im.embed_patches(adata, slide, mpp=2.0, encoder="he_texture")
     >>> adata.obsm["X_he_texture"].shape[0]
-    60
+    100
     """
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
     several = not np.isscalar(field_um)
@@ -169,9 +171,9 @@ def embed_views(
     Examples
     --------
     >>> import histoweave as hw
-    >>> adata, slide = hw.datasets.toy_slide(n_spots=20, mpp=4.0)
+    >>> adata, slide = hw.datasets.toy_slide(n_spots=100, mpp=4.0)
     >>> hw.im.embed_views(adata, slide, mpp=4.0, n_views=2).shape[:2]
-    (20, 2)
+    (100, 2)
     """
     if isinstance(n_views, bool) or not isinstance(n_views, int | np.integer) or not 1 <= n_views <= MOST_VIEWS:
         raise ValueError(f"n_views must be a whole number from 1 to {MOST_VIEWS}, got {n_views!r}.")
@@ -222,8 +224,6 @@ def _plan(
     cache: str | os.PathLike[str] | None,
 ) -> _Job:  # fmt: skip
     """Check everything before the first pixel is read."""
-    from histoweave.im._encoders import get_encoder
-
     check_adata(adata)
     slide = as_slide(image)
     check_mpp(mpp)
@@ -234,15 +234,15 @@ def _plan(
     sides = [float(field) for field in asked]  # type: ignore[arg-type]
     if len(set(sides)) < len(sides):
         raise ValueError(f"field_um names a field twice: {sides}.")
-    encoder = get_encoder(encoder)
+    chosen = get_encoder(encoder)
     centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
     check_inside(adata, slide, centres, image_scale=image_scale)
     image_mpp = mpp * image_scale
-    fields = plan_fields(slide, centres, mpp=image_mpp, field_um=sides, out_px=encoder.input_px)
+    fields = plan_fields(slide, centres, mpp=image_mpp, field_um=sides, out_px=chosen.input_px)
     _warn_of_file_mpp(slide, image_mpp)
-    _warn_of_resolution(encoder, sides, image_mpp)
-    kept = EmbeddingCache(cache, encoder.digest, encoder.n_features) if cache is not None else None
-    return _Job(fields, sides, log_padding(fields, sides), encoder, int(batch_size), kept)
+    _warn_of_resolution(chosen, sides, image_mpp)
+    kept = EmbeddingCache(cache, chosen.digest, chosen.n_features) if cache is not None else None
+    return _Job(fields, sides, log_padding(fields, sides), chosen, int(batch_size), kept)
 
 
 def _warn_of_file_mpp(slide: SlideImage, image_mpp: float) -> None:
@@ -261,7 +261,7 @@ def _warn_of_resolution(encoder: PatchEncoder, field_um: list[float], image_mpp:
                 f"A field of {field:g} um is {seen:.3g} um per pixel of the encoder {encoder.name}, which learnt from "
                 f"{encoder.mpp:g}. Its own resolution is field_um={encoder.input_px * encoder.mpp:g}."
             )
-        if image_mpp > 2 * MOST_RELATIVE_MPP * seen:
+        if image_mpp >= MOST_BLOWN_UP * seen:
             warn_user(
                 f"The image has {image_mpp:.3g} um per pixel, so a field of {field:g} um is {field / image_mpp:.0f} of "
                 f"its pixels, blown up to {encoder.input_px}. Use the full-resolution image, or a larger field_um."

@@ -1,4 +1,4 @@
-"""Do the spots lie on the image at all, and if not, at which scale would they?"""
+"""Whether the spots lie on the image at all, and if not, at which scale they would."""
 
 import numpy as np
 from anndata import AnnData

@@ -50,11 +50,22 @@ class Fields:
                 left * step, top * step, width * step, height * step, out_px=(width, height) if step > 1 else None
             )
             for field, side in zip(patches, self.sides, strict=True):
-                x0, y0 = (x - side / 2) / step - left, (y - side / 2) / step - top
-                # rounding may put an edge 1e-12 outside what was read
-                box = (max(x0, 0.0), max(y0, 0.0), min(x0 + side / step, width), min(y0 + side / step, height))
-                field[row] = resample(region, (self.out_px, self.out_px), box)
+                field[row] = _square(region, x / step - left, y / step - top, side / step, self.out_px)
         return patches
+
+
+def _square(region: np.ndarray, x: float, y: float, side: float, out_px: int) -> np.ndarray:
+    """Resample a square around ``(x, y)``; nothing beyond the pixels that it touches has a say, however much was read.
+
+    So a field is the same whether it was cut alone or together with larger ones.
+    """
+    height, width = region.shape[:2]
+    left, top = max(int(np.floor(x - side / 2)), 0), max(int(np.floor(y - side / 2)), 0)
+    right, bottom = min(int(np.ceil(x + side / 2)), width), min(int(np.ceil(y + side / 2)), height)
+    # rounding may put an edge 1e-12 outside what was read
+    box = (max(x - side / 2 - left, 0.0), max(y - side / 2 - top, 0.0),
+           min(x + side / 2 - left, right - left), min(y + side / 2 - top, bottom - top))  # fmt: skip
+    return resample(region[top:bottom, left:right], (out_px, out_px), box)
 
 
 def _reduction(ratio: float) -> int:

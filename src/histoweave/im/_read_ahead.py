@@ -1,7 +1,7 @@
 """A thread that reads the next batches while this one is computed on."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Empty, Full, Queue
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 _POLL_S = 0.05
 
 
-def read_ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+def read_ahead(items: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
     """Yield the items in order, produced in another thread, at most ``depth`` ahead.
 
     Decoding and resampling release Python's lock, so they run beside the encoder. What the producer raises is raised

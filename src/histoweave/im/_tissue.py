@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 from skimage.filters import threshold_otsu
-from skimage.morphology import remove_small_holes, remove_small_objects
 
 from histoweave._checks import check_positive
 from histoweave._types import SlideImage
@@ -157,13 +156,13 @@ def tissue_mask(
     stain = gaussian_filter(stain, BLUR_UM / pixel_um)
     threshold = float(np.clip(_otsu(stain), LEAST_DENSITY, MOST_DENSITY))
     mask = (stain > threshold) & ~unscanned & ~ink
-    mask = remove_small_objects(mask, max_size=_pixels(least_piece_um, pixel_um))
-    mask = remove_small_holes(mask, max_size=_pixels(largest_hole_um, pixel_um))
+    mask = _drop_small(mask, (least_piece_um / pixel_um) ** 2)
+    mask = ~_drop_small(~mask, (largest_hole_um / pixel_um) ** 2)
     if not mask.any():
         raise ValueError(
-            f"The slide {slide.name} has no tissue: nothing larger than {least_piece_um:g} x {least_piece_um:g} um takes "
-            f"away more light than glass does (mean optical density {threshold:.2f}; the 99th percentile here is "
-            f"{np.percentile(stain, 99):.2f}). Is it an empty, unstained or fluorescence slide, or is mpp={mpp:g} wrong?"
+            f"The slide {slide.name} has no tissue: nothing larger than {least_piece_um:g} x {least_piece_um:g} um "
+            f"takes away more light than glass does (mean optical density {threshold:.2f}; the 99th percentile here "
+            f"is {np.percentile(stain, 99):.2f}). Is it an empty, unstained or fluorescence slide, or is mpp wrong?"
         )
     return TissueMask(mask, step, mpp, threshold, small.pixels)
 
@@ -172,6 +171,9 @@ def _otsu(values: np.ndarray) -> float:
     return float(threshold_otsu(values)) if np.ptp(values) > 0 else 0.0
 
 
-def _pixels(side_um: float, pixel_um: float) -> int:
-    """Area of a square in pixels of the mask."""
-    return int((side_um / pixel_um) ** 2)
+def _drop_small(mask: np.ndarray, n_pixels: float) -> np.ndarray:
+    """Return the mask without connected pieces of up to so many pixels."""
+    pieces, _ = label(mask)
+    large = np.bincount(pieces.ravel()) > n_pixels
+    large[0] = False  # what is not in the mask
+    return np.asarray(large[pieces])
