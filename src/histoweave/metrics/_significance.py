@@ -107,7 +107,7 @@ def gene_significance(
 class DistanceClasses:
     """Pairs of spots by how far apart they are. Class 0 is a spot with itself."""
 
-    pairs: list[csr_matrix]  # for each class but 0, the ordered pairs looked at, (n_spots, n_spots) of 0 and 1
+    pairs: list[csr_matrix]  # for each class but 0, how often an ordered pair was drawn, (n_spots, n_spots)
     n_pairs: np.ndarray  # (n_classes,) how many there are, all spots taken together
     overlap: np.ndarray  # (n_classes, n_classes) sum over spots of (partners in one class) * (partners in another)
 
@@ -127,7 +127,7 @@ class DistanceClasses:
         z = values - values.mean(axis=0)
         z /= z.std(axis=0)
         rows = [np.ones(z.shape[1])]
-        rows += [np.einsum("ij,ij->j", z, pairs @ z) / max(pairs.nnz, 1) for pairs in self.pairs]
+        rows += [np.einsum("ij,ij->j", z, pairs @ z) / pairs.sum() for pairs in self.pairs]
         return np.array(rows)
 
 
