@@ -92,7 +92,7 @@ def test_gated_model_says_how_to_get_access_and_no_token(timm, monkeypatch, capl
     refuse(timm, monkeypatch, secret)
     with (
         caplog.at_level(logging.DEBUG),
-        pytest.raises(PermissionError, match=r"is gated.*Accept its licence") as raised,
+        pytest.raises(PermissionError, match=r"is gated.*its licence") as raised,
     ):
         get_encoder("hf-hub:MahmoodLab/UNI")
     message = str(raised.value)
