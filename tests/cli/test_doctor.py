@@ -32,3 +32,14 @@ def test_what_is_missing_comes_with_its_remedy(monkeypatch):
 def test_a_core_package_that_is_missing(monkeypatch):
     monkeypatch.setattr(_doctor, "package_versions", lambda names: dict.fromkeys(names))
     assert any("torch" in line and "MISSING" in line for line in _doctor.examine())
+
+
+def test_slides_that_cannot_be_read_and_encoders_that_are_missing(monkeypatch):
+    absent = {"openslide", "imagecodecs", "onnxruntime", "openvino", "timm"}
+    monkeypatch.setattr(_doctor, "is_installed", lambda module: module not in absent)
+    lines = list(_doctor.examine())
+    assert "  no   SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, CZI: pip install 'histoweave[wsi]'" in lines
+    assert "  yes  other images, through libvips" in lines
+    for extra, module in (("wsi", "openslide, imagecodecs"), ("onnx", "onnxruntime"), ("timm", "timm")):
+        [line] = [line for line in lines if line.startswith(f"  {extra} ")]
+        assert f"missing {module}: pip install 'histoweave[{extra}]'" in line
