@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-BRIGHTEST_GLASS = 215.0  # glass is never taken to be darker than this: a picture may show tissue only
+DARKEST_GLASS = 230.0  # glass is never taken to be darker than this: a picture may show tissue only
 GLASS_PERCENTILE = 95.0  # on the whole slide; above it lie reflections
 
 
@@ -32,7 +32,7 @@ def _log_of_grey() -> np.ndarray:
 def glass_colour(pixels: np.ndarray) -> np.ndarray:
     """Return the colour of empty glass on a whole slide, float ``(3,)``."""
     bright = np.percentile(pixels.reshape(-1, 3), GLASS_PERCENTILE, axis=0)
-    return np.maximum(bright, BRIGHTEST_GLASS)
+    return np.maximum(bright, DARKEST_GLASS)
 
 
 def is_ink(density: np.ndarray) -> np.ndarray:

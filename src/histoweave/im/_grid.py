@@ -62,7 +62,7 @@ def grid_spots(
     >>> _, slide = hw.datasets.toy_slide(n_spots=100, mpp=4)
     >>> spots = hw.im.grid_spots(slide, mpp=4, pitch_um=200)
     >>> spots.obs_names[0], spots.n_vars
-    ('x3_y1', 0)
+    ('x2_y1', 0)
     """
     slide = as_slide(image)
     mpp = check_mpp(mpp)

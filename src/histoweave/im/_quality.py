@@ -45,7 +45,8 @@ def slide_quality(image: SlideImage | np.ndarray, *, mpp: float, cell_um: float 
     ``pen_fraction``, ``fold_fraction`` : share of blue, green or black ink; of tissue darker than one layer can be
     ``blurred``, ``pen``, ``fold`` : bool
 
-    Blur is relative: a slide that is out of focus all over is its own measure.
+    Blur is relative: a slide that is out of focus all over is its own measure. So are folds: one in tissue much paler
+    than the rest of the slide is not told from single layers of that.
 
     Raises
     ------

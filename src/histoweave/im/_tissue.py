@@ -14,7 +14,7 @@ from histoweave.im._thumbnail import thumbnail
 
 # Bounds of the threshold on mean optical density. Below: haze and printed spots on glass (her2st: up to 0.07); above:
 # pale tissue would be lost where nothing but tissue is in the picture.
-LEAST_DENSITY, MOST_DENSITY = 0.09, 0.20
+LEAST_DENSITY, MOST_DENSITY = 0.09, 0.14
 COLOUR_TO_DENSITY = 1.5  # in H&E the channels differ by 0.6 of the mean density
 DARKEST = 25  # scanners fill what they did not scan with black
 BLUR_UM = 10.0
