@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from histoweave.datasets import toy_section
 from histoweave.models import SpaMask, SpaMaskConfig
@@ -52,3 +53,35 @@ def pca_model(section: AnnData) -> SpaMask:
 @pytest.fixture(scope="module")
 def rep_model(section: AnnData) -> SpaMask:
     return SpaMask(SMALL).fit(section, use_rep="X_own", seed=3, progress=False)
+
+
+def make_study(n_sections: int = 4, n_spots: int = 64, n_genes: int = 12, *, n_features: int = 6) -> dict[str, AnnData]:
+    """Sections on a square lattice whose genes follow what an image embedding shows, in part; counts, names s0, s1 ...
+
+    Half of the genes follow the embedding, of which half are frequent; the others are noise.
+    """
+    rng = np.random.default_rng(7)
+    slopes = rng.normal(0, 1.0, (n_features, n_genes))
+    slopes[:, n_genes // 2 :] = 0
+    frequency = np.where(np.arange(n_genes) % 2, 1.0, 20.0)
+    side = round(n_spots**0.5)
+    lattice = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
+    sections = {}
+    for number in range(n_sections):
+        shown = rng.normal(size=(side**2, n_features))
+        counts = rng.poisson(frequency * np.exp(0.5 * shown @ slopes)).astype(np.float32)
+        adata = AnnData(csr_matrix(counts))
+        adata.obs_names = [f"spot{i}" for i in range(side**2)]
+        adata.var_names = [f"gene{i:02}" for i in range(n_genes)]
+        adata.obsm["spatial"] = 200.0 * lattice + rng.uniform(-4, 4, lattice.shape)
+        adata.obsm["X_image"] = (3.0 + 2.0 * shown + rng.normal(0, 0.3, shown.shape)).astype(np.float32)
+        adata.obsm["X_wide"] = rng.normal(size=(side**2, 3)).astype(np.float32)
+        adata.uns["histoweave"] = {"coordinates": {"unit": "pixel", "mpp": 0.5, "pitch_um": 100.0}}
+        sections[f"s{number}"] = adata
+    return sections
+
+
+@pytest.fixture
+def study() -> dict[str, AnnData]:
+    """Four small sections with an image embedding that tells of half of their genes."""
+    return make_study()

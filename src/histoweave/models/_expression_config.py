@@ -14,7 +14,7 @@ class ExpressionConfig:
         A value is outside its range.
     """
 
-    n_genes: int = 200  # the panel: so many genes of highest training mean, joined with as many of highest variance
+    n_genes: int = 200  # the panel: so many of highest training mean, joined with as many of highest variance
     fields: Literal["one", "several", "validate"] = "several"  # inputs: the first of the embeddings, or all of them
     neighbours: bool | Literal["validate"] = True  # append the mean embedding of a spot's neighbours
 

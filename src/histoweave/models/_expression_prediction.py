@@ -95,18 +95,42 @@ def embed_slide(
         raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass mpp=.")
     check_positive(mpp, "mpp")
     spots = im.grid_spots(slide, mpp=mpp, pitch_um=fitted.pitch_um if pitch_um is None else pitch_um)
-    for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
+    for key, records in _by_region(fitted).items():
+        field_um = [record["field_um"] for record in records]
         im.embed_patches(
             spots,
             slide,
             mpp=mpp,
-            encoder=encoder or record["encoder"],
-            field_um=record["field_um"],
-            key_added=rep,
+            encoder=encoder or records[0]["encoder"],
+            field_um=field_um if key not in fitted.inputs.reps else field_um[0],
+            key_added=key,
             progress=progress,
         )
+    spots.obsm[fitted.spatial_key] = spots.obsm[Keys.SPATIAL]
     spots.obs[fitted.section_key] = pd.Categorical([name] * spots.n_obs)
     return spots
+
+
+def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
+    """Group embeddings that one call makes, each region of the slide being read once for all its fields.
+
+    Returns
+    -------
+    ``key_added`` of the call -> records of the embeddings that it makes.
+    """
+    together: dict[str, list[dict[str, Any]]] = {}
+    for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
+        base = rep.removesuffix(f"_{record['field_um']:g}um")
+        of_base = together.get(base, [])
+        if (
+            base != rep
+            and base not in fitted.inputs.reps
+            and all(other["digest"] == record["digest"] for other in of_base)
+        ):
+            together[base] = [*of_base, record]
+        else:
+            together[rep] = [record]
+    return together
 
 
 def write_prediction(

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from histoweave.models._inner_validation import Fold, gene_correlations, inner_folds, reliability, smooth
+
+
+def test_every_section_is_held_out_once_and_never_with_its_group_in_training():
+    groups = ["a", "b", "a", "c", "d", "e", "f", "g", "g"]
+    folds = inner_folds(groups)
+    assert len(folds) == 5
+    assert sorted(i for fold in folds for i in fold.held_out) == list(range(9))
+    for fold in folds:
+        assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.held_out}
+        assert sorted(fold.train + fold.held_out) == list(range(9))
+
+
+def test_one_group_cannot_be_left_out():
+    with pytest.raises(ValueError, match="at least two groups"):
+        inner_folds(["a", "a"])
+
+
+def test_correlations_agree_with_numpy_and_undefined_ones_are_zero():
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.normal(size=(2, 30, 4)).astype(np.float32)
+    truth[:, 2] = 5.0
+    predicted[:, 3] = np.float32(0.1)
+    found = gene_correlations(truth, predicted)
+    np.testing.assert_allclose(found[:2], [np.corrcoef(truth[:, g], predicted[:, g])[0, 1] for g in (0, 1)], rtol=1e-6)
+    assert found[2:].tolist() == [0, 0]
+
+
+def test_reliability_by_hand():
+    truth = [np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([[1.0, 3.0], [3.0, 5.0]])]
+    folds = [Fold((1,), (0,)), Fold((0,), (1,))]
+    perfect = [truth[0][:, :1], truth[1][:, :1]]
+    as_the_mean = [np.full((2, 1), 4.0), np.full((2, 1), 1.0)]  # what the other section's gene 1 averages
+    held_out = [np.hstack(pair) for pair in zip(perfect, as_the_mean, strict=True)]
+    found = reliability(truth, held_out, folds)
+    np.testing.assert_allclose(found.correlation, [1, 0], atol=1e-12)
+    assert found.beats_mean.tolist() == [True, False]
+    assert found.n_folds == 2
+
+
+def test_without_held_out_predictions_nothing_is_claimed():
+    found = reliability([np.ones((3, 2))] * 2, None, inner_folds(["a", "b"]))
+    assert np.isnan(found.correlation).all()
+    assert not found.beats_mean.any()
+    assert found.n_folds == 0
+
+
+def test_smoothing_by_hand():
+    line = csr_matrix(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float32))
+    values = np.array([[0.0], [4.0], [7.0]], dtype=np.float32)
+    np.testing.assert_array_equal(smooth(values, line, 0), values)
+    np.testing.assert_allclose(smooth(values, line, 1), [[2], [2], [7]])

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsRegressor
+
+from histoweave.models import NearestNeighbours, NearestNeighboursConfig
+from histoweave.models._inner_validation import gene_correlations
+
+PLAIN = replace(NearestNeighboursConfig.plain(), k=(7,), metric="euclidean", standardised=False, weighting="uniform")
+
+
+def test_agrees_with_scikit_learn(study):
+    held_out = study.pop("s3")
+    predicted = NearestNeighbours(PLAIN).fit(study, use_rep="X_image").predict(held_out).layers["predicted_knn"]
+    counts = np.concatenate([adata.X.toarray() for adata in study.values()])
+    y = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    inputs = np.concatenate([adata.obsm["X_image"] for adata in study.values()])
+    expected = KNeighborsRegressor(7).fit(inputs, y).predict(held_out.obsm["X_image"])
+    np.testing.assert_allclose(predicted, expected, atol=1e-4)
+
+
+def test_it_learns_what_the_image_shows_and_chooses_among_all_it_was_offered(study):
+    for adata in study.values():
+        adata.obsm["X_wide"] = 5 * adata.obsm["X_wide"]
+    held_out = study.pop("s3")
+    model = NearestNeighbours(NearestNeighboursConfig(metric="validate")).fit(study, use_rep=["X_image", "X_wide"])
+    chosen = model.training_facts["chosen"]
+    assert chosen["k"] in (5, 10, 20, 50)
+    assert chosen["fields"] == "one"  # the second embedding is noise
+    predicted = model.predict(held_out)
+    found = gene_correlations(predicted.layers["measured_log1p_cp10k"], predicted.layers["predicted_knn"])
+    assert found[:6].mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"k": ()}, "k must be"),
+        ({"k": (0,)}, "k must be"),
+        ({"metric": "l1"}, "metric must be"),
+        ({"standardised": 3}, "standardised must be"),
+        ({"weighting": "rank"}, "weighting must be"),
+    ],
+)
+def test_settings_are_checked(settings, words):
+    with pytest.raises(ValueError, match=words):
+        NearestNeighboursConfig(**settings)
