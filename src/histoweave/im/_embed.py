@@ -172,7 +172,7 @@ def embed_views(
     --------
     >>> import histoweave as hw
     >>> adata, slide = hw.datasets.toy_slide(n_spots=100, mpp=4.0)
-    >>> hw.im.embed_views(adata, slide, mpp=4.0, n_views=2).shape[:2]
+    >>> hw.im.embed_views(adata, slide, mpp=4.0, field_um=224, n_views=2).shape[:2]
     (100, 2)
     """
     if isinstance(n_views, bool) or not isinstance(n_views, int | np.integer) or not 1 <= n_views <= MOST_VIEWS:
