@@ -1,4 +1,4 @@
-"""Plots of what was written into AnnData: domains on the tissue, embeddings, genes, markers, training, whole studies.
+"""Plots of what was written into AnnData: domains, genes and predictions on the tissue, embeddings, studies.
 
 Every function takes and returns matplotlib ``Axes``, shows nothing and changes no global setting. Nothing here needs a
 live model or torch, so a saved ``.h5ad`` can be plotted on a laptop; matplotlib itself is imported on the first plot.
@@ -9,7 +9,10 @@ from histoweave.pl._genes import denoised, gene
 from histoweave.pl._markers import marker_dotplot
 from histoweave.pl._mixing import mixing, mixing_umap
 from histoweave.pl._n_domains import n_domains_curve
+from histoweave.pl._on_tissue import spots_on_tissue
 from histoweave.pl._palette import UNLABELLED, domain_colors, domain_palette
+from histoweave.pl._predicted import measured_and_predicted, out_of_distribution, reliability
+from histoweave.pl._scores import gene_scores, scores
 from histoweave.pl._sections import confidence_grid, domains_grid
 from histoweave.pl._spatial import confidence, domains
 from histoweave.pl._stack import aligned_stack
@@ -27,9 +30,15 @@ __all__ = [
     "domains_grid",
     "embedding",
     "gene",
+    "gene_scores",
     "marker_dotplot",
+    "measured_and_predicted",
     "mixing",
     "mixing_umap",
     "n_domains_curve",
+    "out_of_distribution",
+    "reliability",
+    "scores",
+    "spots_on_tissue",
     "training",
 ]
