@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0) -> Tensor:
+def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0, *, weights: Tensor | None = None) -> Tensor:
     """Return the symmetric cross-entropy of ``spot . image^T / temperature`` against the true pairing, a scalar.
 
     Parameters
@@ -14,6 +14,8 @@ def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0) -> T
         (n_spots, n_features); row ``i`` of both describes spot ``i``. Not normalised here.
     temperature
         Smaller asks for a sharper contrast.
+    weights
+        (n_spots,) how much each pair counts; all alike by default.
 
     Raises
     ------
@@ -28,4 +30,8 @@ def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0) -> T
         raise ValueError(f"temperature must be positive, got {temperature}.")
     logits = spot @ image.T / temperature  # (n_spots, n_spots)
     own = torch.arange(len(spot), device=spot.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    if weights is None:
+        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    each = functional.cross_entropy(logits, own, reduction="none")
+    each = each + functional.cross_entropy(logits.T, own, reduction="none")
+    return (weights * each).sum() / (2 * weights.sum())

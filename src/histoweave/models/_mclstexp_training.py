@@ -1,0 +1,148 @@
+"""Training of mclSTExp's network, and the embeddings that a network gives."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from histoweave._runtime import Advance, torch_generator
+from histoweave.models._expression_inputs import ImageSection
+from histoweave.models._mclstexp_config import MclSTExpConfig
+from histoweave.models._mclstexp_images import build_backbone, vary
+from histoweave.models._mclstexp_network import MclSTExpNetwork, TrainingSpots
+from histoweave.models._mclstexp_start import LinearLatents, Start, joined
+from histoweave.nn import contrastive_loss
+
+_BLOCK = 256  # patches through a trained backbone at a time
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What a network is trained on: images, spots and weights of some sections, one after the other.
+
+    Attributes
+    ----------
+    images
+        (n_spots, n_components), or (n_spots, side, side, 3) uint8.
+    spots
+        The other side of each pair.
+    weights
+        (n_spots,) how much each counts.
+    """
+
+    images: Tensor
+    spots: TrainingSpots
+    weights: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        train: list[ImageSection],
+        images: list[np.ndarray],
+        weights: list[np.ndarray],
+        members: Sequence[int],
+        n_hops: int,
+    ) -> "Pairs":
+        """Join some sections."""
+        x, _, w = joined(train, images, weights, members)
+        spots = TrainingSpots([(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members], n_hops)
+        return cls(torch.from_numpy(x), spots, torch.from_numpy(w / w.mean()).float())
+
+
+def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int) -> MclSTExpNetwork:
+    """Initialise under the seed, and leave the global random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone, n_features = build_backbone(config)
+        return MclSTExpNetwork(
+            n_features if backbone is not None else n_image,
+            n_genes,
+            n_latent=config.n_latent,
+            n_blocks=config.n_blocks,
+            coordinates=config.coordinates,
+            dropout_rate=config.dropout_rate,
+            backbone=backbone,
+        )
+
+
+def start_network(pairs: Pairs, config: MclSTExpConfig, start: Start | None, seed: int) -> MclSTExpNetwork:
+    """Build a network and set it to where training begins."""
+    y = pairs.spots.y.numpy()
+    weights = pairs.weights.numpy()
+    network = build_network(config, pairs.images.shape[-1], y.shape[1], seed)
+    network.mean.copy_(torch.from_numpy(np.average(y, axis=0, weights=weights)))
+    if start is not None:
+        rank = min(start.rank, config.n_latent - 1)
+        (latents,) = LinearLatents.fit(pairs.images.numpy(), y, weights, (start.alpha,), rank)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network.start_from(latents)
+    return network
+
+
+def train_network(
+    network: MclSTExpNetwork, pairs: Pairs, config: MclSTExpConfig, n_epochs: int, seed: int, advance: Advance
+) -> Iterator[tuple[int, float]]:
+    """Train a network in place, and yield after every epoch its number and mean loss; first epoch 0, untrained.
+
+    Raises
+    ------
+    RuntimeError
+        The loss is NaN or infinite.
+    """
+    generator = torch_generator(seed)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    yield 0, math.nan
+    for epoch in range(1, n_epochs + 1):
+        losses = []
+        order = torch.randperm(len(pairs.spots), generator=generator)
+        # batches of about one size: a small rest would be an easy task, and a noisy step
+        for batch in order.tensor_split(max(1, round(len(order) / config.batch_size))):
+            network.train()
+            optimiser.zero_grad(set_to_none=True)
+            loss = _loss(network, pairs, batch, config, generator)
+            if not torch.isfinite(loss):
+                raise RuntimeError(
+                    f"Training diverged: the loss is {loss.item()} in epoch {epoch}. Lower learning_rate in the "
+                    "config, and check the embedding for extreme values."
+                )
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        mean = float(np.mean(losses))
+        advance(note=f"epoch {epoch}, loss {mean:.3f}")
+        yield epoch, mean
+
+
+def _loss(
+    network: MclSTExpNetwork, pairs: Pairs, batch: Tensor, config: MclSTExpConfig, generator: torch.Generator
+) -> Tensor:
+    around, place = pairs.spots.around(batch)
+    spot = network.spots(around, generator)[place]  # (n_batch, n_latent)
+    image = network.images(vary(pairs.images[batch], config, generator), generator)
+    if config.similarity == "cosine":
+        spot, image = functional.normalize(spot, dim=1), functional.normalize(image, dim=1)
+    return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch])
+
+
+@torch.no_grad()
+def embed_images(network: MclSTExpNetwork, images: Tensor) -> Tensor:
+    """Return unit vectors (n_spots, n_latent)."""
+    network.eval()
+    return functional.normalize(torch.cat([network.images(some) for some in images.split(_BLOCK)]), dim=1)
+
+
+@torch.no_grad()
+def embed_references(network: MclSTExpNetwork, pairs: Pairs) -> dict[str, Tensor]:
+    """Return what a query may be compared with, by key: (n_spots, n_latent) each.
+
+    The mean of the two unit vectors ranks references by the mean of the two cosines, up to how well they agree.
+    """
+    network.eval()
+    spot = functional.normalize(network.spots(pairs.spots.whole), dim=1)
+    image = embed_images(network, pairs.images)
+    return {"spot": spot, "image": image, "both": functional.normalize(spot + image, dim=1)}
