@@ -7,6 +7,8 @@ from histoweave.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixtu
 from histoweave.tl._confidence import align_labels, ensemble_confidence
 from histoweave.tl._describe import domain_markers, umap
 from histoweave.tl._domains import spatial_domains
+from histoweave.tl._evaluate import evaluate_expression
+from histoweave.tl._evaluation import Evaluation
 from histoweave.tl._integrate import integrate_sections
 from histoweave.tl._meta_genes import meta_genes
 from histoweave.tl._refine import refine_domains
@@ -14,6 +16,7 @@ from histoweave.tl._trajectory import paga
 from histoweave.tl._variable import compare_denoised, spatially_variable_genes
 
 __all__ = [
+    "Evaluation",
     "align_labels",
     "align_sections",
     "choose_n_domains",
@@ -23,6 +26,7 @@ __all__ = [
     "compare_denoised",
     "domain_markers",
     "ensemble_confidence",
+    "evaluate_expression",
     "integrate_sections",
     "meta_genes",
     "paga",

@@ -57,7 +57,9 @@ def choose_n_domains(
         ``(n_spots, n_genes)``; ``obsm[use_rep]`` holds the embedding.
     use_rep
         Embedding, or several of them, made with different seeds: fits are dealt out to them in turn, and only fits
-        to different ones are compared, so that stability is that of the model as well.
+        to different ones are compared, so that stability is that of the model as well. Meant for reconstructions,
+        which differ little between seeds; the latent spaces of two networks can differ so much that no more than two
+        domains are found again.
     n_domains
         Smallest and largest number to try.
     n_subsamples

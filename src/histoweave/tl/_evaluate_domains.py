@@ -1,0 +1,90 @@
+"""How far domains of the predicted expression agree with labels, beside those of the measured one."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoweave._keys import Keys
+from histoweave._runtime import Advance, warn_user
+from histoweave._scale import declare_scale
+from histoweave.metrics import ari, nmi
+from histoweave.tl._domains import spatial_domains
+from histoweave.tl._evaluate_fold import Fold, Run
+from histoweave.tl._evaluate_study import EvaluationStudy
+
+COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled", "ari", "nmi"]
+
+
+def labelled_sections(study: EvaluationStudy, label_key: str) -> dict[str, pd.Series]:
+    """Return the labels of the sections that have any: spots without one are missing.
+
+    Raises
+    ------
+    KeyError
+        No section has the column.
+    ValueError
+        In no section are there two labels to tell apart.
+    """
+    columns = {name: adata.obs[label_key] for name, adata in study.sections.items() if label_key in adata.obs}
+    if not columns:
+        found = sorted({str(column) for adata in study.sections.values() for column in adata.obs.columns})
+        raise KeyError(f"label_key={label_key!r} is in obs of no section (found: {', '.join(map(repr, found))}).")
+    labels = {}
+    for name, column in columns.items():
+        text = column.astype(object).where(column.notna(), None)
+        own = pd.Series([None if value is None or not str(value).strip() else str(value) for value in text])
+        if len(set(own.dropna())) > 1:
+            labels[name] = own
+    if not labels:
+        raise ValueError(f"obs[{label_key!r}] tells no two regions of any section apart. Name another column.")
+    return labels
+
+
+def domain_table(
+    study: EvaluationStudy, folds: Sequence[Fold], labels: dict[str, pd.Series], advance: Advance
+) -> pd.DataFrame:
+    """Find domains in what was predicted of each labelled section, and in its measurement, and compare with labels."""
+    rows = []
+    for fold in folds:
+        for section in (name for name in fold.split.test if name in labels):
+            truth = labels[section]
+            k = truth.nunique()
+            for run, table in _tables(fold, section):
+                advance(0, note=f"domains of {section}: {run.label}")
+                found = _domains(study, section, table, k, run)
+                agreement = (0.0, 0.0) if found is None else (ari(truth, found), nmi(truth, found))
+                n_labelled = int(truth.notna().sum())
+                rows.append((fold.split.fold, section, run.label, run.kind, run.seed, k, n_labelled, *agreement))
+                advance(1)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def n_domain_runs(folds: Sequence[Fold], labels: dict[str, pd.Series]) -> int:
+    """How often domains will be found."""
+    return sum(1 for fold in folds for name in fold.split.test if name in labels for _ in _tables(fold, name))
+
+
+def _tables(fold: Fold, section: str) -> Iterator[tuple[Run, pd.DataFrame]]:
+    for run, of_run in fold.predicted.items():
+        if run.kind != "oracle":
+            yield run, of_run[section]
+    yield Run("measured", "oracle", next(iter(fold.predicted)).seed), fold.truth[section]
+
+
+def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame, k: int, run: Run) -> np.ndarray | None:
+    """Return domains; ``None`` where a prediction tells no spots apart, which agrees with no label."""
+    values = table.to_numpy(dtype=np.float32)
+    if not (np.ptp(values, axis=0) > 1e-6 * np.abs(values).max(initial=1.0)).any():
+        return None
+    adata = AnnData(csr_matrix(values), obsm={Keys.SPATIAL: study.centres_um[section]})
+    adata.var_names = [str(gene) for gene in table.columns]
+    declare_scale(adata, "X", "log1p_cp10k")
+    try:
+        spatial_domains(adata, k, denoise=False, seed=run.seed, device="cpu", progress=False)
+    except ValueError as error:
+        warn_user(f"{run.label} on {section}: its {k} domains could not be found and agree with no label. {error}")
+        return None
+    return adata.obs[Keys.DOMAIN].astype(str).to_numpy()
