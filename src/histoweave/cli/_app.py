@@ -11,7 +11,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Tissue domains from spatial transcriptomics.",
+    help="Tissue domains from spatial transcriptomics, and gene expression from H&E images.",
     epilog="Errors are one line and exit code 2; Ctrl-C exits 130 and leaves nothing half-written.",
 )
 
@@ -37,7 +37,7 @@ def front_door(
         bool, typer.Option("--debug", help="Show the traceback of an error; so does HISTOWEAVE_DEBUG=1.")
     ] = False,  # taken out of the arguments by run(), which is what needs it; listed here for --help
 ) -> None:
-    """Tissue domains from spatial transcriptomics."""
+    """Tissue domains from spatial transcriptomics, and gene expression from H&E images."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

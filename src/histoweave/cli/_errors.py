@@ -13,7 +13,11 @@ from typing import Any
 REPORT = "This may be a fault in histoweave: run again with --debug and report what it prints."
 
 # the library's errors speak of its arguments, "pass spatial_key="; here they are options
-ARGUMENT = re.compile(r"\b(layer|links|section_key|skip_bad|spatial_key|use_rep)=(True\b|(?=$|[\s.,;)]))")
+ARGUMENT = re.compile(
+    r"\b(encoder|label_key|layer|links|mpp|n_genes|pitch_um|section_key|skip_bad|spatial_key|use_rep)="
+    r"(True\b|(?=$|[\s.,;)]))"
+)
+BY = re.compile(r"\bleave out by='(\w+)'")
 
 # h5py and others report a failed write as text, with the number inside
 ERRNO_IN_TEXT = re.compile(r"errno\s*=?\s*(\d+)", re.IGNORECASE)
@@ -44,6 +48,7 @@ def one_line(error: BaseException) -> str:
     # a KeyError's str() is the repr of its message
     message = str(error.args[0]) if error.args and isinstance(error, KeyError) else str(error)
     if _is_ours(error):
+        message = BY.sub(r"use --leave-out \1", message)
         return _flat(ARGUMENT.sub(lambda found: "--" + found[1].replace("_", "-"), message))
     return _flat(f"unexpected {type(error).__name__}: {message}. {REPORT}")
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from histoweave.cli._app import app
+from histoweave.cli._app_expression import app  # with all commands
 from histoweave.cli._errors import one_line
 
 INTERRUPTED = 130  # what shells report for a program that ended on Ctrl-C

@@ -1,0 +1,167 @@
+"""A study with images: read, checked as a whole, and embedded, for ``train`` and ``evaluate``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoweave._keys import Keys
+from histoweave.cli._console import Console
+from histoweave.cli._errors import CommandError, about
+from histoweave.cli._inputs import read_inputs
+from histoweave.cli._record import RunRecord, sha256
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from histoweave._types import PatchEncoder
+
+DEFAULT_ENCODER = "he_texture"
+LEAST_FIELD_UM = 50.0  # bins and cells lie nearer to each other than tissue can be told from
+MULTIPLES = (1.0, 0.5, 2.0, 4.0)  # of the pitch; the first is the one field of single-patch methods
+
+
+@dataclass
+class EmbeddedStudy:
+    """Sections with their embeddings."""
+
+    sections: dict[str, "AnnData"]
+    reps: list[str]
+    digests: list[dict[str, Any]]
+    skipped: dict[str, str]
+    facts: dict[str, Any]  # encoder and fields, for run.json
+
+
+def read_embedded(
+    samples: Path,
+    *,
+    use_rep: Sequence[str] | None,
+    encoder: str | None,
+    field_um: Sequence[float] | None,
+    cache: Path | None,
+    skip_bad: bool,
+    least_sections: int,
+    record: RunRecord,
+    console: Console,
+    progress: bool,
+) -> EmbeddedStudy:
+    """Read a study and embed its images; sections, images and encoder are all checked before the first patch is cut.
+
+    Raises
+    ------
+    CommandError
+        Sections or images cannot be used (all of them are named; with ``skip_bad`` only where too few are left), the
+        encoder is unknown, or there are fewer than ``least_sections``.
+    """
+    from histoweave import im
+
+    found_encoder = None if use_rep is not None else im.get_encoder(encoder or DEFAULT_ENCODER)
+    with record.stage("read"):
+        found = read_inputs(
+            [samples], n_domains=1, use_rep=None, layer=None, spatial_key=Keys.SPATIAL, section_key=None,
+            skip_bad=skip_bad,
+        )  # fmt: skip
+        problems = {}
+        for name, adata in found.sections.items():
+            try:
+                with about(f"section {name!r} of {samples.name}"):
+                    _check_keys(adata, use_rep) if use_rep is not None else check_image(adata)
+            except CommandError as error:
+                problems[name] = str(error)
+        if problems and not skip_bad:
+            listed = "; ".join(problem.rstrip(". ") for problem in problems.values())
+            head = f"{len(problems)} of {len(found.sections)} sections cannot be used: " if len(problems) > 1 else ""
+            raise CommandError(f"{head}{listed}. Correct this, or go on without: --skip-bad.")
+        for problem in problems.values():
+            _warn(f"left out: {problem}")
+        sections = {name: adata for name, adata in found.sections.items() if name not in problems}
+        if len(sections) < least_sections:
+            raise CommandError(
+                f"{samples} has {len(sections)} usable section(s), and {least_sections} are needed: settings are "
+                "chosen by leaving a section out. Add sections."
+            )
+        digests = found.digests
+        if use_rep is None:
+            digests = digests + _image_digests(sections)
+    console.speak()
+    if found_encoder is None:
+        reps = list(use_rep or ())
+        facts: dict[str, Any] = {"use_rep": reps}
+    else:
+        fields = list(field_um) if field_um is not None else default_fields(sections)
+        with record.stage("embed"):
+            reps = embed(sections, found_encoder, fields, cache=cache, progress=progress)
+        facts = {"encoder": found_encoder.name, "encoder_digest": found_encoder.digest, "field_um": fields}
+    return EmbeddedStudy(sections, reps, digests, {**found.skipped, **problems}, facts)
+
+
+def check_image(adata: "AnnData") -> None:
+    """Raise unless the image of a section opens whole, with spots on it and a known scale."""
+    from histoweave import io
+
+    if Keys.IMAGE not in adata.uns.get(Keys.UNS, {}):
+        raise CommandError("it has no image. Fill the column image of samples.csv.")
+    with io.open_image(adata):
+        pass
+
+
+def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
+    """Return the widths of the fields: once, half, twice and four times the distance of the spots."""
+    import numpy as np
+
+    from histoweave.models._expression_inputs import microns, pitch
+
+    pitches = []
+    for name, adata in sections.items():
+        recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("pitch_um")
+        # spots of legacy ST are displaced: the nearest one is nearer than the pitch
+        pitches.append(recorded or 10 * round(pitch(microns(adata, name)[0]) / 10))
+    once = max(float(np.median(pitches)), LEAST_FIELD_UM)
+    return [once * multiple for multiple in MULTIPLES]
+
+
+def embed(
+    sections: dict[str, "AnnData"],
+    encoder: "PatchEncoder",
+    fields: Sequence[float],
+    *,
+    cache: Path | None,
+    progress: bool,
+) -> list[str]:
+    """Embed every section's image; returns the keys in ``obsm``, in the order of the fields."""
+    from histoweave import im, io
+    from histoweave.im._embed import short_name
+
+    base = f"X_{short_name(encoder.name)}"
+    for name, adata in sections.items():
+        image = adata.uns[Keys.UNS][Keys.IMAGE]
+        with about(f"section {name!r}"), io.open_image(adata) as slide:
+            im.embed_patches(
+                adata, slide, mpp=image["mpp"], encoder=encoder, field_um=fields, key_added=base,
+                image_scale=image.get("image_scale", 1.0), cache=cache, progress=progress,
+            )  # fmt: skip
+    return [f"{base}_{field:g}um" for field in fields]
+
+
+def _check_keys(adata: "AnnData", use_rep: Sequence[str]) -> None:
+    from histoweave.models._expression_inputs import read_embeddings
+
+    for key in use_rep:
+        if key not in adata.obsm:
+            found = ", ".join(map(repr, adata.obsm)) or "nothing"
+            raise CommandError(f"{key!r} is not in its obsm (found: {found}). Name embeddings that all sections have.")
+    read_embeddings(adata, use_rep, "")
+
+
+def _image_digests(sections: dict[str, "AnnData"]) -> list[dict[str, Any]]:
+    paths = {name: Path(adata.uns[Keys.UNS][Keys.IMAGE]["path"]) for name, adata in sections.items()}
+    known = {path: sha256(path) for path in dict.fromkeys(paths.values())}  # sections may share an image
+    return [
+        {"section": name, "path": str(path), "sha256": known[path], "what": "image"} for name, path in paths.items()
+    ]
+
+
+def _warn(text: str) -> None:
+    from histoweave._runtime import warn_user
+
+    warn_user(text)

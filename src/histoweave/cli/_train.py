@@ -1,0 +1,111 @@
+"""``histoweave train``: a study with images in, a model folder out."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoweave._atomic import atomic_folder
+from histoweave.cli._console import told
+from histoweave.cli._embedded import read_embedded
+from histoweave.cli._errors import writing
+from histoweave.cli._expression_options import (
+    check_encoder_or_keys,
+    check_method,
+    check_table,
+    parse_fields,
+    parse_keys,
+)
+from histoweave.cli._output import RUN_FILE, check_out
+from histoweave.cli._record import RunRecord
+
+if TYPE_CHECKING:
+    from histoweave.models import ExpressionModel
+
+
+def train_model(
+    samples: Path,
+    out: Path,
+    *,
+    method: str,
+    encoder: str | None,
+    field_um: str | None,
+    use_rep: str | None,
+    seed: int,
+    n_genes: int | None,
+    cache: Path | None,
+    skip_bad: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Embed, fit, save; print how well the method did on training sections that were left out."""
+    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    check_method(method, "--method")
+    check_encoder_or_keys(encoder, field_um, use_rep)
+    fields, keys = parse_fields(field_um), parse_keys(use_rep)
+    check_table(samples)
+    check_out(out, overwrite=overwrite, inputs=[samples])
+    record = RunRecord("train", arguments)
+    with told(quiet=quiet) as console:
+        with record.stage("import"):
+            from histoweave.tl._evaluate_methods import new_model
+            from histoweave.tl._evaluation import PLAIN_RIDGE
+
+            model = new_model(method)
+        study = read_embedded(
+            samples, use_rep=keys, encoder=encoder, field_um=fields, cache=cache, skip_bad=skip_bad, least_sections=2,
+            record=record, console=console, progress=not quiet,
+        )  # fmt: skip
+        options: dict[str, Any] = {"use_rep": study.reps, "n_genes": n_genes, "seed": seed}
+        with record.stage("fit"):
+            model.fit(study.sections, **options, progress=not quiet)
+        found = {method: inner_scores(model)}
+        if method != PLAIN_RIDGE:
+            with record.stage("ridge"):
+                ridge = new_model(PLAIN_RIDGE).fit(study.sections, **options)
+            found[PLAIN_RIDGE] = inner_scores(ridge)
+        with writing(out), atomic_folder(out, overwrite=overwrite) as folder, record.stage("write"):
+            model.save(folder)
+            facts = record.finish(
+                warnings=console.warnings,
+                method=method,
+                seed=seed,
+                n_genes=model.n_genes,
+                n_spots={name: adata.n_obs for name, adata in study.sections.items()},
+                inner_validation=found,
+                inputs=study.digests,
+                skipped=study.skipped,
+                **study.facts,
+            )
+            facts["outputs"] = sorted(path.name for path in folder.iterdir())
+            text = json.dumps(facts, indent=2, ensure_ascii=False, default=str)
+            (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    if not quiet:
+        print(f"{method}: {model.n_genes:,} genes from {len(study.sections)} sections, saved to {out}")
+        for name, scores in found.items():
+            print(f"  {_in_words(name, scores)}")
+        for name in study.skipped:
+            print(f"{name}: left out")
+
+
+def inner_scores(model: "ExpressionModel") -> dict[str, Any]:
+    """Return how a model did on training sections that were left out in turn, over genes."""
+    import numpy as np
+
+    reliability = model._trained().reliability
+    correlation = reliability.correlation
+    known = reliability.n_folds > 0
+    return {
+        "pcc_median": float(np.median(correlation)) if known else None,
+        "n_genes": len(correlation),
+        "n_beats_mean": int(reliability.beats_mean.sum()) if known else None,
+        "n_folds": reliability.n_folds,
+    }
+
+
+def _in_words(name: str, scores: dict[str, Any]) -> str:
+    if not scores["n_folds"]:
+        return f"{name}: keeps no predictions of left-out training sections"
+    return (
+        f"{name}: median correlation {scores['pcc_median']:.3f} on left-out training sections, "
+        f"{scores['n_beats_mean']:,} of {scores['n_genes']:,} genes better than the mean"
+    )
