@@ -95,7 +95,7 @@ def has_measured(adata: AnnData) -> bool:
     return MEASURED in adata.layers
 
 
-def agreement(adata: AnnData, columns: Sequence[int], layer: str) -> pd.DataFrame:
+def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame:
     """Compare predicted genes with their measurement, which must be there, over the spots of the section.
 
     Returns

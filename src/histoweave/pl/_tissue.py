@@ -114,7 +114,7 @@ def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float
     recorded = own.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {})
     if recorded.get("unit") == "micron":
         return 1.0
-    mpp = recorded.get("mpp")
+    mpp = recorded.get("mpp", ours.get(Keys.IMAGE, {}).get("mpp"))
     return float(mpp) if mpp is not None and np.isfinite(mpp) and mpp > 0 else None
 
 

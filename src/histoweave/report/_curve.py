@@ -49,9 +49,9 @@ def curve_svg(
     every_x, every_y = (np.concatenate([line[i] for line in kept]) for i in (0, 1))
     if every_y.size == 0:
         return Markup("")
-    x_ticks = _ticks(every_x.min(), every_x.max(), whole=True)
+    x_ticks = round_ticks(every_x.min(), every_x.max(), whole=True)
     every_y = every_y if level is None else np.append(every_y, level)
-    y_ticks = _log_ticks(every_y.min(), every_y.max()) if log else _ticks(every_y.min(), every_y.max())
+    y_ticks = _log_ticks(every_y.min(), every_y.max()) if log else round_ticks(every_y.min(), every_y.max())
     x_low, x_high = every_x.min(), max(every_x.max(), every_x.min() + 1)
     y_low, y_high = min(every_y.min(), y_ticks[0]), max(every_y.max(), y_ticks[-1])
     y_high = y_high if y_high > y_low else y_low + 1
@@ -90,7 +90,7 @@ def curve_svg(
     return Markup("".join([*parts, "</svg>"]))
 
 
-def _ticks(low: float, high: float, *, whole: bool = False) -> np.ndarray:
+def round_ticks(low: float, high: float, *, whole: bool = False) -> np.ndarray:
     """Return two to seven round numbers from low to high."""
     span = (high - low) or abs(high) or 1.0
     step = 10.0 ** np.floor(np.log10(span / 4))

@@ -1,6 +1,6 @@
 """What was run, on what, with what: the head and the foot of the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,22 +35,33 @@ def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> Facts:
     """
     model = [adata.uns.get(Keys.UNS, {}).get("spamask", {}) for adata in sections]
     asked = [adata.uns.get(Keys.UNS, {}).get("domain", {}) for adata in sections]
-    wall_s = run.get("wall_s", _total([recorded.get("wall_s") for recorded in model]))
+    wall_s = _total([recorded.get("wall_s") for recorded in model])
     cards = [
         ("Spots", f"{sum(adata.n_obs for adata in sections):,}"),
         ("Genes", _span([adata.n_vars for adata in sections])),
         ("Domains", _one(run.get("n_domains"), [recorded.get("n_domains") for recorded in asked])),
         ("Seed", _one(run.get("seed"), [recorded.get("seed") for recorded in [*asked, *model]])),
+    ]
+    return told_facts(cards, run, wall_s=wall_s, told={"n_domains"})
+
+
+def told_facts(
+    cards: Sequence[tuple[str, str | None]], run: Mapping[str, Any], *, wall_s: Any = None, told: Set[str] = frozenset()
+) -> Facts:
+    """Put the facts of a run into words, after ``cards`` of its own; those in ``told`` are in them already."""
+    wall_s = run.get("wall_s", wall_s)
+    named = [
+        *cards,
         ("Run time", None if wall_s is None else duration(float(wall_s))),
         ("Peak memory", None if run.get("peak_rss_mb") is None else f"{float(run['peak_rss_mb']) / 1024:.2f} GiB"),
         ("histoweave", str(run.get("histoweave", run.get("version", histoweave.__version__)))),
     ]
-    told = {"n_domains", "seed", "wall_s", "peak_rss_mb", "histoweave", "version", "n_spots", "outputs", *_DETAILS}
-    others = [(str(key), _plain(value)) for key, value in run.items() if key not in told and value is not None]
+    known = {"seed", "wall_s", "peak_rss_mb", "histoweave", "version", "n_spots", "outputs", *_DETAILS, *told}
+    others = [(str(key), _plain(value)) for key, value in run.items() if key not in known and value is not None]
     for key in ("arguments", "packages"):
         others += [(f"{key}: {name}", _plain(value)) for name, value in _pairs(run.get(key)) if value is not None]
     return Facts(
-        cards=[(name, value) for name, value in cards if value],
+        cards=[(name, value) for name, value in named if value],
         warnings=[str(warning) for warning in _items(run.get("warnings"))],
         inputs=_inputs(run.get("inputs")),
         timings=[(str(stage), f"{float(seconds):.2f} s") for stage, seconds in _pairs(run.get("timings"))],

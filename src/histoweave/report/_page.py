@@ -1,24 +1,19 @@
-"""Write the page: gather, fill the template, put it into place."""
+"""The page of domains: gather what its sections hold, and write it."""
 
-import json
 import os
 from collections.abc import Mapping
-from functools import cache, partial
-from importlib.resources import files
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from anndata import AnnData
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
-from histoweave._atomic import atomic_file
 from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave.pl._tissue import library_column
 from histoweave.report._facts import run_facts, study_facts
 from histoweave.report._gather import MAX_SPOTS, gather
 from histoweave.report._map import fair_shares
+from histoweave.report._render import as_json, write_page
 from histoweave.report._study import gather_study
 
 
@@ -95,22 +90,21 @@ def write_report(
         joint = gather_study(study, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key)
         read = partial(read, shared=joint.shared)
     groups = [read(adata, name, number, budgets[number]) for number, (name, adata) in enumerate(named.items())]
-    page = _template().render(
+    write_page(
+        path,
+        "_template.html",
+        "_script.js",
         title=title,
         groups=groups,
         study=joint,
         group_of={group.name: group.number for group in groups},
         chosen=any(one.stability and one.stability["how"] == "chosen" for one in ([joint] if joint else groups)),
-        study_data="" if joint is None else _json(joint.payload()),
+        study_data="" if joint is None else as_json(joint.payload()),
         facts=run_facts(list(named.values()), told) if study is None else study_facts(study, len(named), told),
         n_spots=sum(group.n_spots for group in groups),
         n_sections=sum(len(group.maps) for group in groups),
-        style=Markup(_part("_style.css")),
-        script=Markup(_part("_script.js")),
-        data=_json([group.payload() for group in groups]),
+        data=as_json([group.payload() for group in groups]),
     )
-    with atomic_file(path) as beside:
-        Path(beside).write_text(page, encoding="utf-8")
 
 
 def _taken_apart(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
@@ -119,26 +113,3 @@ def _taken_apart(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
 
     check_adata(study)
     return split_sections(study, section_key or library_column(study) or Keys.SECTION)
-
-
-def _part(name: str) -> str:
-    return files("histoweave.report").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(
-        loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["thousands"] = "{:,}".format
-    environment.filters["percent"] = lambda share: f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
-    environment.filters["p_value"] = lambda p: "< 1e-300" if p < 1e-300 else f"{p:.1e}" if p < 1e-3 else f"{p:.3f}"
-    return environment.get_template("_template.html")
-
-
-def _json(payload: Any) -> Markup:
-    """JSON that can stand inside a script element: no character of it can end the element or start a comment."""
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
