@@ -22,6 +22,16 @@ def test_symmetric_and_lowest_for_true_pairs(generator):
     assert contrastive_loss(paired, paired) < contrastive_loss(paired, paired.roll(1, 0))
 
 
+def test_pairs_weigh_as_asked(generator):
+    spot, image = (torch.randn(6, 4, generator=generator) for _ in range(2))
+    equal = contrastive_loss(spot, image, 0.5, weights=torch.full((6,), 3.0))
+    torch.testing.assert_close(equal, contrastive_loss(spot, image, 0.5))
+    one = contrastive_loss(spot, image, 0.5, weights=torch.eye(6)[2])
+    logits = 2 * spot @ image.T
+    own = (logits[2].logsumexp(0) + logits[:, 2].logsumexp(0)) / 2 - logits[2, 2]
+    torch.testing.assert_close(one, own)
+
+
 def test_gradients():
     spot, image = (
         torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(s)).requires_grad_()

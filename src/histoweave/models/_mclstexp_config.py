@@ -114,7 +114,7 @@ class MclSTExpConfig(ExpressionConfig):
         )
 
     @classmethod
-    def trainable(cls, image_branch: str = "cnn", *, max_epochs: int = 30, pretrained: bool = True) -> Self:
+    def trainable(cls, image_branch: str = "cnn", *, max_epochs: int = 24, pretrained: bool = True) -> Self:
         """Return settings for an image branch that learns from the pixels of one patch around each spot.
 
         Parameters
@@ -132,8 +132,9 @@ class MclSTExpConfig(ExpressionConfig):
             fields="one",
             neighbours=False,
             linear_start=False,
+            temperature=0.1,
             learning_rate=1e-3,
-            batch_size=128,
+            batch_size=64,
             max_epochs=max_epochs,
             check_every=max(1, max_epochs // 6),
         )

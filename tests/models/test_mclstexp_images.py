@@ -1,0 +1,119 @@
+"""The image branch of mclSTExp on pixels: it learns, and says what it was not given."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from anndata import AnnData
+
+from histoweave import im
+from histoweave.datasets import toy_slide
+from histoweave.models import MclSTExp, MclSTExpConfig, load
+from histoweave.models._inner_validation import gene_correlations
+from histoweave.models._mclstexp_images import vary
+from histoweave.models._targets import measure
+
+TRAINABLE = MclSTExpConfig.trainable()
+
+
+@pytest.fixture(scope="module")
+def pieces() -> dict[str, AnnData]:
+    """A toy slide cut in three, with the pixels around each spot."""
+    adata, image = toy_slide(n_spots=300, n_genes=60, seed=0, mpp=2.0)
+    patches = im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=90.0, out_px=24)
+    adata.obsm["patches"] = patches.reshape(len(patches), -1)
+    height = adata.obsm["spatial"][:, 1]
+    part = np.digitize(height, np.quantile(height, [1 / 3, 2 / 3]))
+    return {name: adata[part == number].copy() for number, name in enumerate(("upper", "middle", "lower"))}
+
+
+def test_a_trained_image_branch_beats_its_untrained_self(pieces: dict[str, AnnData], tmp_path) -> None:
+    train = {name: pieces[name] for name in ("upper", "lower")}
+    scores, weights = {}, {}
+    for n_epochs in (0, 24):
+        config = MclSTExpConfig.trainable(max_epochs=n_epochs)
+        model = MclSTExp(config).fit(train, use_rep="patches", seed=0)
+        predicted = model.predict(pieces["middle"]).layers["predicted_mclstexp"]
+        scores[n_epochs] = gene_correlations(measure(pieces["middle"]).of(model.genes), predicted).mean()
+        model.save(tmp_path / str(n_epochs))
+        weights[n_epochs] = model._network.backbone.state_dict()
+    assert scores[24] > scores[0] + 0.01
+    moved = [name for name in weights[0] if not torch.equal(weights[0][name], weights[24][name])]
+    assert set(weights[0]) - set(moved) <= {"mean", "std"}  # every weight has learnt; the constants have not
+    back = load(tmp_path / "24").predict(pieces["middle"]).layers["predicted_mclstexp"]
+    np.testing.assert_array_equal(back, predicted)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda pixels: pixels / 255, r"expected \(n_spots, 3 \* side \* side\) whole numbers"),
+        (lambda pixels: pixels[:, :100], r"got \(\d+, 100\)"),
+        (lambda pixels: pixels.astype(float) + 100, "from 0 to 255, got .* Put patches"),
+        (lambda pixels: pixels.astype(float) - 100, "use image_branch='embedding'"),
+    ],
+    ids=["scaled", "no square", "too bright", "negative"],
+)
+def test_an_embedding_is_no_pixels(
+    pieces: dict[str, AnnData], spoil: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    sections = {name: pieces[name].copy() for name in ("upper", "lower")}
+    for adata in sections.values():
+        adata.obsm["patches"] = spoil(adata.obsm["patches"])
+    with pytest.raises(ValueError, match=words):
+        MclSTExp(TRAINABLE).fit(sections, use_rep="patches")
+
+
+@pytest.fixture
+def timm_operators() -> Iterator[None]:
+    """Register the operator schemas without which torchvision, which timm needs, has no place beside torch for CPUs."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    pytest.importorskip("timm", reason="the timm extra is not installed")
+    yield
+    del library
+
+
+@pytest.mark.filterwarnings("ignore:.*look unlike the tissue")
+def test_a_network_of_timm_is_trained_too(pieces: dict[str, AnnData], timm_operators: None, tmp_path) -> None:
+    config = replace(MclSTExpConfig.trainable("timm:resnet10t", max_epochs=1, pretrained=False), n_blocks=0, n_latent=8)
+    some = {name: pieces[name][:40].copy() for name in ("upper", "lower", "middle")}
+    held_out = some.pop("middle")
+    model = MclSTExp(config).fit(some, use_rep="patches")
+    model.save(tmp_path / "model")
+    before, after = (one.predict(held_out).layers["predicted_mclstexp"] for one in (model, load(tmp_path / "model")))
+    assert np.isfinite(before).all()
+    np.testing.assert_array_equal(before, after)
+
+
+def test_timm_that_is_not_there_is_named(pieces: dict[str, AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r"image_branch='timm:densenet121' needs timm.*histoweave\[timm\]"):
+        MclSTExp(MclSTExpConfig.published()).fit({name: pieces[name] for name in ("upper", "lower")}, use_rep="patches")
+
+
+def test_patches_are_turned_and_recoloured_and_nothing_else() -> None:
+    patch = torch.arange(5 * 5 * 3, dtype=torch.uint8).reshape(1, 5, 5, 3).expand(64, 5, 5, 3)
+    plain = vary(patch, replace(TRAINABLE, colour_jitter=0.0), torch.Generator().manual_seed(0))
+    seen = {tuple(one.flatten().tolist()) for one in (255 * plain).round().int()}
+    assert len(seen) == 8
+    for one in seen:
+        assert sorted(one) == list(range(75))
+    jittered = vary(patch, replace(TRAINABLE, colour_jitter=0.2), torch.Generator().manual_seed(0))
+    ratio = (jittered[:, 2, 2] / plain[:, 2, 2]).flatten()  # the middle stays where it is
+    assert 0.8 <= ratio.min() < 0.85
+    assert 1.15 < ratio.max() <= 1.2
+
+
+def test_components_are_dropped_by_the_generator_alone() -> None:
+    x = torch.ones(200, 50)
+    first, again = (vary(x, MclSTExpConfig(), torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert (first == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert first.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert torch.equal(vary(x, MclSTExpConfig(input_dropout=0.0), torch.Generator()), x)

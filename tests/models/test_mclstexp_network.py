@@ -1,0 +1,105 @@
+"""The two branches: a batch depends on no batch mate, and the linear start is exactly the linear model."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from histoweave.gr import radius_adjacency
+from histoweave.models._mclstexp_network import MclSTExpNetwork, TrainingSpots
+from histoweave.models._mclstexp_start import LinearLatents
+
+N_GENES, N_IMAGE = 7, 5
+
+
+def section(side: int, seed: int, x0: float = 0.0) -> tuple[np.ndarray, np.ndarray, csr_matrix]:
+    rng = np.random.default_rng(seed)
+    lattice = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
+    xy = 100.0 * lattice + x0
+    return rng.random((side**2, N_GENES)).astype(np.float32), xy, radius_adjacency(xy, 150.0)
+
+
+def network(n_blocks: int = 2) -> MclSTExpNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return MclSTExpNetwork(
+            N_IMAGE, N_GENES, n_latent=16, n_blocks=n_blocks, coordinates=True, dropout_rate=0.0
+        ).eval()
+
+
+@pytest.mark.parametrize("n_blocks", [0, 1, 2])
+@torch.no_grad()
+def test_a_batch_with_its_surroundings_is_embedded_as_in_the_whole(n_blocks: int) -> None:
+    spots, net = TrainingSpots([section(14, 0), section(9, 1)], n_blocks), network(n_blocks)
+    whole = net.spots(spots.whole)
+    batch = torch.tensor([200, 3, 17, 230])  # out of order, of both sections
+    around, place = spots.around(batch)
+    assert len(around.y) < len(spots) / 2
+    torch.testing.assert_close(net.spots(around)[place], whole[batch], rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_needs_most_spots_takes_all() -> None:
+    spots = TrainingSpots([section(5, 0)], 2)
+    batch = torch.tensor([12, 0])
+    around, place = spots.around(batch)
+    assert around is spots.whole
+    assert torch.equal(place, batch)
+
+
+@torch.no_grad()
+def test_sections_hear_nothing_of_each_other_and_lie_where_they_like() -> None:
+    net = network()
+    alone = net.spots(TrainingSpots([section(4, 0)], 2).whole)
+    beside = net.spots(TrainingSpots([section(4, 0, x0=1e6), section(4, 1)], 2).whole)
+    torch.testing.assert_close(beside[:16], alone, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_neighbours_and_places_are_heard() -> None:
+    y, xy, near = section(4, 0)
+    net = network()
+    before = net.spots(TrainingSpots([(y, xy, near)], 2).whole)
+    changed = y.copy()
+    changed[5] = changed[5][::-1]
+    after = net.spots(TrainingSpots([(changed, xy, near)], 2).whole)
+    assert not torch.allclose(after[0], before[0])  # 0 and 5 are diagonal neighbours
+    stretched = net.spots(TrainingSpots([(y, 1.5 * xy, near)], 2).whole)
+    assert not torch.allclose(stretched[0], before[0])
+
+
+@torch.no_grad()
+def test_the_start_says_what_the_linear_model_says() -> None:
+    rng = np.random.default_rng(0)
+    y, xy, near = section(8, 0)
+    x = (y @ rng.normal(size=(N_GENES, N_IMAGE)) + 0.1 * rng.normal(size=(64, N_IMAGE))).astype(np.float32)
+    weights = rng.uniform(0.5, 1.5, 64)
+    (latents,) = LinearLatents.fit(x, y, weights, (0.1,), rank=3)
+    net = network()
+    net.mean.copy_(torch.from_numpy(latents.mean))
+    net.start_from(latents)
+    spots = TrainingSpots([(y, xy, near)], 2)
+    image = x @ latents.image_slope + latents.image_shift
+    spot = (y - latents.mean) @ latents.spot_slope
+    for embedded, linear in ((net.images(torch.from_numpy(x)), image), (net.spots(spots.whole), spot)):
+        found = np.corrcoef(embedded.numpy())  # LayerNorm has taken the mean: this is the cosine
+        unit = linear / np.linalg.norm(linear, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, unit @ unit.T, atol=2e-3)
+
+
+def test_linear_latents_are_weighted_ridge_regression_of_full_rank() -> None:
+    rng = np.random.default_rng(1)
+    x, y, weights = rng.normal(size=(40, 4)), rng.normal(size=(40, 3)), rng.uniform(0.2, 1.0, 40)
+    (latents,) = LinearLatents.fit(x, y, weights, (2.0,), rank=3)
+    share = weights / weights.sum()
+    centred_x, centred_y = x - share @ x, y - share @ y
+    gram = centred_x.T @ (share[:, None] * centred_x)
+    slope = np.linalg.solve(gram + 0.02 * np.trace(gram) * np.eye(4), centred_x.T @ (share[:, None] * centred_y))
+    values = (x @ latents.image_slope + latents.image_shift) @ latents.out + latents.mean
+    np.testing.assert_allclose(values, share @ y + centred_x @ slope, atol=1e-10)
+    spread = ((centred_y @ latents.spot_slope) ** 2 * share[:, None]).sum(axis=0)
+    np.testing.assert_allclose(spread, 1.0)
+
+
+def test_expression_that_does_not_vary_is_no_number_out_of_nothing() -> None:
+    (latents,) = LinearLatents.fit(np.eye(4), np.ones((4, 3)), np.ones(4), (1.0,), rank=2)
+    assert all(np.isfinite(value).all() for value in vars(latents).values())
