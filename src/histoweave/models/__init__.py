@@ -4,6 +4,8 @@ from histoweave.models._expression import ExpressionModel
 from histoweave.models._expression_config import ExpressionConfig
 from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._load import load
+from histoweave.models._mclstexp import MclSTExp
+from histoweave.models._mclstexp_config import MclSTExpConfig
 from histoweave.models._mean import MeanConfig, MeanExpression
 from histoweave.models._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
 from histoweave.models._ridge import RidgeConfig, RidgeOnEmbedding
@@ -14,6 +16,8 @@ __all__ = [
     "ExpressionConfig",
     "ExpressionModel",
     "ImageSection",
+    "MclSTExp",
+    "MclSTExpConfig",
     "MeanConfig",
     "MeanExpression",
     "NearestNeighbours",

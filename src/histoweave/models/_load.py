@@ -5,13 +5,14 @@ from typing import Any
 
 from histoweave.models._checkpoint import read_checkpoint
 from histoweave.models._expression import ExpressionModel
+from histoweave.models._mclstexp import MclSTExp
 from histoweave.models._mean import MeanExpression
 from histoweave.models._nearest_neighbours import NearestNeighbours
 from histoweave.models._ridge import RidgeOnEmbedding
 from histoweave.models._spamask import SpaMask
 
 _CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
-    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours)
+    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours, MclSTExp)
 }
 
 
