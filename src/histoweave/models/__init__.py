@@ -9,6 +9,8 @@ from histoweave.models._mclstexp_config import MclSTExpConfig
 from histoweave.models._mean import MeanConfig, MeanExpression
 from histoweave.models._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
 from histoweave.models._ridge import RidgeConfig, RidgeOnEmbedding
+from histoweave.models._spahgc import SpaHGC
+from histoweave.models._spahgc_config import SpaHGCConfig
 from histoweave.models._spamask import SpaMask
 from histoweave.models._spamask_config import SpaMaskConfig
 
@@ -24,6 +26,8 @@ __all__ = [
     "NearestNeighboursConfig",
     "RidgeConfig",
     "RidgeOnEmbedding",
+    "SpaHGC",
+    "SpaHGCConfig",
     "SpaMask",
     "SpaMaskConfig",
     "load",

@@ -9,10 +9,11 @@ from histoweave.models._mclstexp import MclSTExp
 from histoweave.models._mean import MeanExpression
 from histoweave.models._nearest_neighbours import NearestNeighbours
 from histoweave.models._ridge import RidgeOnEmbedding
+from histoweave.models._spahgc import SpaHGC
 from histoweave.models._spamask import SpaMask
 
 _CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
-    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours, MclSTExp)
+    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours, MclSTExp, SpaHGC)
 }
 
 

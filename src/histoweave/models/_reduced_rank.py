@@ -15,12 +15,13 @@ averaged, since those that score alike err differently.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import svds
 
+from histoweave.models._expression_checkpoint import under
 from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._inner_validation import Choices, Fold, criterion
 
@@ -103,15 +104,28 @@ class Basis:
         scale = float(np.sqrt(((x @ components) ** 2).mean()))
         return cls(own, mean, components, scale or 1.0)
 
+    def first(self, n_components: int) -> "Basis":
+        """Return the leading components alone."""
+        return replace(self, components=np.ascontiguousarray(self.components[:, :n_components]))
+
     def scores(self, x: np.ndarray) -> np.ndarray:
         """Return ``(n_spots, n_components)`` of inputs ``(n_spots, n_inputs)`` standardised with training moments."""
         moved = own_moments(x) if self.own_moments else x
         return ((moved - self.mean) @ self.components) / self.scale
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything fitted, for a checkpoint."""
+        return {"mean": self.mean, "components": self.components, "scale": np.array(self.scale)}
+
+    @classmethod
+    def restore(cls, own: bool, stored: dict[str, np.ndarray]) -> "Basis":
+        """Take back what :meth:`arrays` gave."""
+        return cls(own, stored["mean"], stored["components"], float(stored["scale"]))
+
 
 @dataclass(frozen=True)
 class ReducedRankRidge:
-    """A fitted model.
+    """A fitted linear model.
 
     Attributes
     ----------
@@ -134,6 +148,25 @@ class ReducedRankRidge:
             values = values + basis.scores(x) @ coefficients
         return values.astype(np.float32)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything fitted, for a checkpoint."""
+        stored: dict[str, np.ndarray] = {"intercept": self.intercept}
+        for basis, coefficients in zip(self.bases, self.coefficients, strict=True):
+            kind = "own" if basis.own_moments else "training"
+            stored |= {f"{kind}.{name}": value for name, value in basis.arrays().items()}
+            stored[f"{kind}.coefficients"] = coefficients
+        return stored
+
+    @classmethod
+    def restore(cls, stored: dict[str, np.ndarray]) -> "ReducedRankRidge":
+        """Take back what :meth:`arrays` gave."""
+        kinds = [(own, kind) for own, kind in ((False, "training"), (True, "own")) if f"{kind}.mean" in stored]
+        return cls(
+            tuple(Basis.restore(own, under(stored, kind)) for own, kind in kinds),
+            tuple(stored[f"{kind}.coefficients"] for _, kind in kinds),
+            stored["intercept"],
+        )
+
 
 @dataclass(frozen=True)
 class LinearFit:
@@ -149,12 +182,25 @@ class LinearFit:
         Those averaged, the best first.
     score
         Mean correlation of the best on inner validation.
+    inputs
+        To fit the same settings on some of the sections.
     """
 
     model: ReducedRankRidge
     held_out: list[np.ndarray]
     settings: list[Setting]
     score: float
+    inputs: "LinearInputs"
+
+    def cross_fit(self, members: Sequence[int], groups: Sequence[str]) -> dict[int, np.ndarray]:
+        """Predict every one of some training sections by a model fitted on those of them that are of other groups."""
+        predicted = {}
+        for group in dict.fromkeys(groups):
+            others = [i for i, of in zip(members, groups, strict=True) if of != group]
+            model = self.inputs.average(others, self.settings)
+            own = (i for i, of in zip(members, groups, strict=True) if of == group)
+            predicted |= {i: model.predict(self.inputs.train[i].x) for i in own}
+        return predicted
 
 
 def fit_reduced_rank(train: list[ImageSection], folds: list[Fold]) -> LinearFit:
@@ -167,51 +213,59 @@ def fit_reduced_rank(train: list[ImageSection], folds: list[Fold]) -> LinearFit:
     folds
         Inner folds: no section is predicted by a model that has seen its group.
     """
-    bases = (Basis.fit(train, own=False), Basis.fit(train, own=True))
-    scores = {basis.own_moments: [basis.scores(one.x) for one in train] for basis in bases}
+    inputs = LinearInputs.of(train)
     weightings = (False, True) if any(one.depth is not None for one in train) else (False,)
-    kinds = [(own, weighted) for own in (False, True) for weighted in weightings]
     choices = Choices()
     for fold in folds:
-        for own, weighted in kinds:
-            path = _Path.fit(train, fold.train, scores[own], weighted)
-            for i in fold.held_out:
-                for alpha, rank, values in path.predictions(scores[own][i]):
-                    choices.add(Setting(own, weighted, alpha, rank), criterion(train[i].measured, values))
+        for own in (False, True):
+            scores = inputs.scores[own]
+            for weighted in weightings:
+                path = _Path.fit(train, fold.train, scores, weighted)
+                for i in fold.held_out:
+                    for alpha, rank, values in path.predictions(scores[i]):
+                        choices.add(Setting(own, weighted, alpha, rank), criterion(train[i].measured, values))
     settings: list[Setting] = choices.leading(N_SETTINGS)
     held_out: dict[int, np.ndarray] = {}
     for fold in folds:
-        fitted = _average(train, fold.train, scores, bases, settings)
+        fitted = inputs.average(fold.train, settings)
         held_out |= {i: fitted.predict(train[i].x) for i in fold.held_out}
-    model = _average(train, range(len(train)), scores, bases, settings)
-    return LinearFit(model, [held_out[i] for i in range(len(train))], settings, choices.best_score)
+    model = inputs.average(range(len(train)), settings)
+    return LinearFit(model, [held_out[i] for i in range(len(train))], settings, choices.best_score, inputs)
 
 
-def _average(
-    train: list[ImageSection],
-    members: Sequence[int],
-    scores: dict[bool, list[np.ndarray]],
-    bases: tuple[Basis, Basis],
-    settings: list[Setting],
-) -> ReducedRankRidge:
-    """Fit every setting on some sections and average: the model is linear, so its coefficients can be."""
-    kinds: dict[tuple[bool, bool], list[Setting]] = defaultdict(list)
-    for one in settings:
-        kinds[one.own_moments, one.weighted].append(one)
-    coefficients: dict[bool, np.ndarray] = {}
-    intercept = np.zeros(train[0].measured.shape[1])
-    for (own, weighted), members_of_kind in kinds.items():
-        path = _Path.fit(train, members, scores[own], weighted)
-        for one in members_of_kind:
-            slope = path.coefficients(one.alpha, one.rank) / len(settings)
-            coefficients[own] = coefficients.get(own, 0) + slope
-            intercept += path.intercept / len(settings) - path.mean @ slope
-    used = [basis for basis in bases if basis.own_moments in coefficients]
-    return ReducedRankRidge(
-        tuple(used),
-        tuple(coefficients[basis.own_moments].astype(np.float32) for basis in used),
-        intercept.astype(np.float32),
-    )
+@dataclass(frozen=True)
+class LinearInputs:
+    """Training sections and the scores of their spots, by training moments and by their own."""
+
+    train: list[ImageSection]
+    bases: tuple[Basis, Basis]
+    scores: dict[bool, list[np.ndarray]]
+
+    @classmethod
+    def of(cls, train: list[ImageSection]) -> "LinearInputs":
+        """Find the components and compute the scores."""
+        bases = (Basis.fit(train, own=False), Basis.fit(train, own=True))
+        return cls(train, bases, {basis.own_moments: [basis.scores(one.x) for one in train] for basis in bases})
+
+    def average(self, members: Sequence[int], settings: list[Setting]) -> ReducedRankRidge:
+        """Fit every setting on some sections and average: the model is linear, so its coefficients can be."""
+        kinds: dict[tuple[bool, bool], list[Setting]] = defaultdict(list)
+        for one in settings:
+            kinds[one.own_moments, one.weighted].append(one)
+        coefficients: dict[bool, np.ndarray] = {}
+        intercept = np.zeros(self.train[0].measured.shape[1])
+        for (own, weighted), of_kind in kinds.items():
+            path = _Path.fit(self.train, members, self.scores[own], weighted)
+            for one in of_kind:
+                slope = path.coefficients(one.alpha, one.rank) / len(settings)
+                coefficients[own] = coefficients.get(own, 0) + slope
+                intercept += path.intercept / len(settings) - path.mean @ slope
+        used = [basis for basis in self.bases if basis.own_moments in coefficients]
+        return ReducedRankRidge(
+            tuple(used),
+            tuple(coefficients[basis.own_moments].astype(np.float32) for basis in used),
+            intercept.astype(np.float32),
+        )
 
 
 @dataclass(frozen=True)

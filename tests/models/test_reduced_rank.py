@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from histoweave.models._expression_inputs import ImageSection, near_spots
+from histoweave.models._inner_validation import inner_folds
+from histoweave.models._reduced_rank import (
+    LinearInputs,
+    ReducedRankRidge,
+    Setting,
+    fit_reduced_rank,
+    own_moments,
+    spot_weights,
+)
+
+N_SPOTS, N_INPUTS, N_GENES, RANK = 80, 12, 20, 2
+
+
+def make_sections(n: int = 3, *, noise: float = 1.0, seed: int = 0) -> list[ImageSection]:
+    rng = np.random.default_rng(seed)
+    way = rng.normal(size=(N_INPUTS, RANK)) @ rng.normal(size=(RANK, N_GENES))
+    sections = []
+    for number in range(n):
+        x = rng.normal(size=(N_SPOTS, N_INPUTS)).astype(np.float32)
+        centres = rng.uniform(0, 1000, size=(N_SPOTS, 2))
+        depth = rng.uniform(100, 2000, size=N_SPOTS)
+        spread = noise * np.sqrt(1000 / depth)[:, None]
+        y = (5 + x @ way + spread * rng.normal(size=(N_SPOTS, N_GENES))).astype(np.float32)
+        sections.append(ImageSection(f"s{number}", f"s{number}", (x,), x, centres, near_spots(centres), y, depth))
+    return sections
+
+
+@pytest.fixture(scope="module")
+def sections():
+    return make_sections()
+
+
+def test_without_a_rank_it_is_ridge_regression(sections):
+    inputs = LinearInputs.of(sections)
+    alpha = 3.0
+    model = inputs.average([0, 1, 2], [Setting(False, False, alpha, None)])
+    scores = np.concatenate(inputs.scores[False]).astype(np.float64)
+    y = np.concatenate([one.measured for one in sections])
+    unit = 1e-2 * scores.var(axis=0).sum() * len(scores)
+    reference = Ridge(alpha=alpha * unit).fit(scores, y)
+    np.testing.assert_allclose(
+        model.predict(sections[0].x), reference.predict(inputs.scores[False][0]), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_rank_bounds_the_rank_of_predictions(sections, rank):
+    model = LinearInputs.of(sections).average([0, 1, 2], [Setting(True, True, 0.1, rank)])
+    centred = model.predict(sections[0].x).astype(np.float64)
+    centred -= centred.mean(axis=0)
+    values = np.linalg.svd(centred, compute_uv=False)
+    assert values[rank] < 1e-4 * values[0] < values[rank - 1]
+
+
+def test_the_true_rank_and_weights_are_found(sections):
+    fit = fit_reduced_rank(sections, inner_folds([one.group for one in sections]))
+    assert {one.rank for one in fit.settings[:3]} <= {2, 3, 4}
+    assert fit.settings[0].weighted
+    test = make_sections(4, noise=0.0)[3]  # the same way in, a new section
+    assert np.corrcoef(fit.model.predict(test.x).ravel(), test.measured.ravel())[0, 1] > 0.95
+
+
+def test_reducing_the_rank_beats_ridge_where_the_truth_has_few_directions():
+    noisy, clean = make_sections(3, noise=4.0), make_sections(3, noise=0.0)
+    inputs = LinearInputs.of(noisy)
+    errors = []
+    for rank in (RANK, None):
+        model = inputs.average([0, 1], [Setting(False, True, 0.1, rank)])
+        errors.append(((model.predict(clean[2].x) - clean[2].measured) ** 2).mean())
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_a_spot_of_few_counts_weighs_less(sections):
+    weights = spot_weights(sections[0])
+    order = np.argsort(sections[0].depth)
+    assert (np.diff(weights[order]) > 0).all()
+    assert 0 < weights.min() < weights.max() < 1
+
+
+def test_own_moments_take_out_shift_and_stretch():
+    x = np.random.default_rng(0).normal(size=(4000, 5)).astype(np.float32)
+    np.testing.assert_allclose(own_moments(3 * x + 2), own_moments(x), atol=0.03)
+
+
+def test_a_single_spot_keeps_the_training_moments_almost():
+    x = np.full((1, 3), 2.0, dtype=np.float32)
+    assert own_moments(x) == pytest.approx(np.full((1, 3), 2.0), rel=0.1)
+
+
+def test_cross_fit_does_not_see_the_group_it_predicts(sections):
+    folds = inner_folds([one.group for one in sections])
+    before = fit_reduced_rank(sections, folds)
+    planted = [
+        *sections[:2],
+        ImageSection(*(getattr(sections[2], name) for name in ("name", "group", "reps", "x", "centres_um", "adjacency")),
+                     y=sections[2].measured[::-1].copy(), depth=sections[2].depth),
+    ]  # fmt: skip
+    after = LinearInputs.of(planted)
+    groups = [one.group for one in sections]
+    fit = type(before)(before.model, before.held_out, before.settings, before.score, after)
+    np.testing.assert_array_equal(fit.cross_fit([0, 1, 2], groups)[2], before.cross_fit([0, 1, 2], groups)[2])
+    assert not np.array_equal(fit.cross_fit([0, 1, 2], groups)[0], before.cross_fit([0, 1, 2], groups)[0])
+
+
+def test_more_inputs_than_spots(sections):
+    rng = np.random.default_rng(1)
+    wide = [
+        ImageSection(one.name, one.group, one.reps, rng.normal(size=(N_SPOTS, 900)).astype(np.float32), one.centres_um,
+                     one.adjacency, one.y, one.depth)
+        for one in sections
+    ]  # fmt: skip
+    model = LinearInputs.of(wide).average([0, 1, 2], [Setting(False, False, 0.01, None)])
+    assert np.corrcoef(model.predict(wide[0].x).ravel(), wide[0].measured.ravel())[0, 1] > 0.9  # they can be fitted
+
+
+def test_arrays_come_back(sections):
+    model = LinearInputs.of(sections).average([0, 1, 2], [Setting(True, True, 0.1, 2), Setting(False, True, 0.1, 2)])
+    restored = ReducedRankRidge.restore(model.arrays())
+    np.testing.assert_array_equal(restored.predict(sections[1].x), model.predict(sections[1].x))
