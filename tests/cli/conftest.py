@@ -1,16 +1,19 @@
 """A small section on disk, settings that train in a moment, and the program itself."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from anndata import AnnData
+from PIL import Image
 
 from histoweave.cli import run
-from histoweave.datasets import toy_section
+from histoweave.datasets import toy_section, toy_slide
 from histoweave.io import split_sections
 
 QUICK = {"max_epochs": 3, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}
@@ -104,3 +107,38 @@ def program() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **more)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def _study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    whole, pixels = toy_slide(n_spots=240, n_genes=40, n_domains=3, seed=0, mpp=2)
+    Image.fromarray(pixels).save(folder / "he.png")
+    third = np.argsort(np.argsort(whole.obsm["spatial"][:, 0])) * 3 // whole.n_obs
+    for number in range(3):
+        adata = whole[third == number].copy()
+        del adata.uns["spatial"]
+        adata.write_h5ad(folder / f"s{number}.h5ad")
+    rows = [f"s{number},s{number}.h5ad,he.png,p{number},2" for number in range(3)]
+    (folder / "samples.csv").write_text("\n".join(["section,counts,image,patient,mpp", *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def study_folder(_study_folder: Path, tmp_path: Path) -> Path:
+    """Sections s0, s1 and s2 of patients p0, p1 and p2 on the image he.png, and their samples.csv; a fresh copy."""
+    return shutil.copytree(_study_folder, tmp_path / "study")
+
+
+@pytest.fixture(scope="session")
+def _ridge_model(_study_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tmp_path_factory.mktemp("trained") / "model"
+    arguments = ["train", _study_folder / "samples.csv", "--method", "ridge", "--field-um", "100", "--out", model, "-q"]
+    assert run([str(argument) for argument in arguments]) == 0
+    return model
+
+
+@pytest.fixture
+def ridge_model(_ridge_model: Path, tmp_path: Path) -> Path:
+    """A model folder trained on that study, with he_texture on fields of 100 um; a fresh copy."""
+    return shutil.copytree(_ridge_model, tmp_path / "model")

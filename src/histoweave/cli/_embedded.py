@@ -1,6 +1,7 @@
 """A study with images: read, checked as a whole, and embedded, for ``train`` and ``evaluate``."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def read_embedded(
     cache: Path | None,
     skip_bad: bool,
     least_sections: int,
+    check: Callable[[dict[str, "AnnData"]], object] | None = None,
     record: RunRecord,
     console: Console,
     progress: bool,
@@ -51,12 +53,14 @@ def read_embedded(
     ------
     CommandError
         Sections or images cannot be used (all of them are named; with ``skip_bad`` only where too few are left), the
-        encoder is unknown, or there are fewer than ``least_sections``.
+        encoder is unknown, or there are fewer than ``least_sections``. Whatever ``check`` raises of the sections.
     """
     from histoweave import im
 
     found_encoder = None if use_rep is not None else im.get_encoder(encoder or DEFAULT_ENCODER)
-    with record.stage("read"):
+    with record.stage("read"), warnings.catch_warnings():
+        # genes and spots without a count are ordinary here: none is left out
+        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
         found = read_inputs(
             [samples], n_domains=1, use_rep=None, layer=None, spatial_key=Keys.SPATIAL, section_key=None,
             skip_bad=skip_bad,
@@ -80,6 +84,8 @@ def read_embedded(
                 f"{samples} has {len(sections)} usable section(s), and {least_sections} are needed: settings are "
                 "chosen by leaving a section out. Add sections."
             )
+        if check is not None:
+            check(sections)
         digests = found.digests
         if use_rep is None:
             digests = digests + _image_digests(sections)

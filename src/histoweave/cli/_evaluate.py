@@ -21,6 +21,7 @@ from histoweave.cli._record import RunRecord, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
     from histoweave.tl import Evaluation
 
@@ -66,12 +67,20 @@ def evaluate_methods(
         with record.stage("import"):
             from histoweave import metrics, tl
             from histoweave.report import write_evaluation_report
+            from histoweave.tl._evaluate_domains import labelled_sections
+            from histoweave.tl._evaluate_study import plan_folds
 
             if gmt is not None:
                 metrics.read_gmt(gmt)
+
+        def check(sections: dict[str, "AnnData"]) -> None:
+            plan_folds(sections, leave_out)
+            if label_key is not None:
+                labelled_sections(sections, label_key)
+
         study = read_embedded(
             samples, use_rep=keys, encoder=encoder, field_um=fields, cache=cache, skip_bad=skip_bad, least_sections=3,
-            record=record, console=console, progress=not quiet,
+            check=check, record=record, console=console, progress=not quiet,
         )  # fmt: skip
         with record.stage("evaluate"):
             found = tl.evaluate_expression(

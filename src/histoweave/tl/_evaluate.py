@@ -136,7 +136,7 @@ def evaluate_expression(
         sections, use_rep=use_rep, leave_out=leave_out, splits=splits, patient_key=patient_key, slide_key=slide_key,
         section_key=section_key, spatial_key=spatial_key, layer=layer, needs_counts=protocol == "published",
     )  # fmt: skip
-    labels = {} if label_key is None else labelled_sections(study, label_key)
+    labels = {} if label_key is None else labelled_sections(study.sections, label_key)
     if n_genes is None:
         n_genes = ExpressionConfig().n_genes
     n_fits = len(study.splits) * n_runs(asked, chosen_seeds)

@@ -1,6 +1,7 @@
 """How far domains of the predicted expression agree with labels, beside those of the measured one."""
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from histoweave.tl._evaluate_study import EvaluationStudy
 COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled", "ari", "nmi"]
 
 
-def labelled_sections(study: EvaluationStudy, label_key: str) -> dict[str, pd.Series]:
+def labelled_sections(sections: Mapping[str, AnnData], label_key: str) -> dict[str, pd.Series]:
     """Return the labels of the sections that have any: spots without one are missing.
 
     Raises
@@ -28,9 +29,9 @@ def labelled_sections(study: EvaluationStudy, label_key: str) -> dict[str, pd.Se
     ValueError
         In no section are there two labels to tell apart.
     """
-    columns = {name: adata.obs[label_key] for name, adata in study.sections.items() if label_key in adata.obs}
+    columns = {name: adata.obs[label_key] for name, adata in sections.items() if label_key in adata.obs}
     if not columns:
-        found = sorted({str(column) for adata in study.sections.values() for column in adata.obs.columns})
+        found = sorted({str(column) for adata in sections.values() for column in adata.obs.columns})
         raise KeyError(f"label_key={label_key!r} is in obs of no section (found: {', '.join(map(repr, found))}).")
     labels = {}
     for name, column in columns.items():
@@ -83,7 +84,10 @@ def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame, k: int, 
     adata.var_names = [str(gene) for gene in table.columns]
     declare_scale(adata, "X", "log1p_cp10k")
     try:
-        spatial_domains(adata, k, denoise=False, seed=run.seed, device="cpu", progress=False)
+        with warnings.catch_warnings():
+            # a spot without a count is as it was measured
+            warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+            spatial_domains(adata, k, denoise=False, seed=run.seed, device="cpu", progress=False)
     except ValueError as error:
         warn_user(f"{run.label} on {section}: its {k} domains could not be found and agree with no label. {error}")
         return None

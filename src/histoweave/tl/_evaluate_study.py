@@ -103,17 +103,7 @@ def read_evaluation_study(
         if name in ("pooled", "pooled_centred", "all"):
             raise ValueError(f"No section may be called {name!r}: rows over all sections are. Rename it.")
     table = _table(named, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)
-    folds = leave_one_out(table, by=leave_out) if splits is None else list(splits)
-    fold_names = [split.fold for split in folds]
-    if not folds or len(set(fold_names)) < len(folds):
-        raise ValueError(f"splits must be one or more folds, each with a name of its own, got {_listed(fold_names)}.")
-    for split in folds:
-        check_split(split, table)
-        if len(split.train) < 2:
-            raise ValueError(
-                f"Fold {split.fold!r} leaves one section to train on ({_listed(split.train)}); settings are chosen by "
-                "leaving a training section out, so two are needed. Add sections."
-            )
+    folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
     reps = _embedding_keys(named, use_rep)
     for name, adata in named.items():
         check_spatial(adata, spatial_key)
@@ -135,6 +125,35 @@ def read_evaluation_study(
         spatial_key=spatial_key,
         layer=layer,
     )
+
+
+def plan_folds(
+    sections: Mapping[str, AnnData], leave_out: str, *, patient_key: str = Keys.PATIENT, slide_key: str = Keys.SLIDE
+) -> list[Split]:
+    """Return the folds that sections allow, before anything is embedded or trained.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`evaluate_expression` for patients and folds.
+    """
+    table = _table(sections, patient_key, slide_key, needs_patient=leave_out == "patient")
+    return _checked_folds(table, leave_one_out(table, by=leave_out))
+
+
+def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
+    """Raise for folds that leak, have one name, or leave too little to train on."""
+    fold_names = [split.fold for split in folds]
+    if not folds or len(set(fold_names)) < len(folds):
+        raise ValueError(f"splits must be one or more folds, each with a name of its own, got {_listed(fold_names)}.")
+    for split in folds:
+        check_split(split, table)
+        if len(split.train) < 2:
+            raise ValueError(
+                f"Fold {split.fold!r} leaves one section to train on ({_listed(split.train)}); settings are chosen by "
+                "leaving a training section out, so two are needed. Add sections."
+            )
+    return folds
 
 
 def _table(named: Mapping[str, AnnData], patient_key: str, slide_key: str, *, needs_patient: bool) -> pd.DataFrame:

@@ -1,0 +1,110 @@
+"""``histoweave evaluate``: tables, a page, and in words who beats ridge."""
+
+import json
+
+import anndata as ad
+import pandas as pd
+import pytest
+
+from histoweave.cli import run
+
+FAST = ["--field-um", "100", "--n-genes", "20"]
+CONTRACT = "fold,section,method,seed,gene_set,n_genes,n_undefined,pcc_mean,pcc_median,spearman_mean,mse,rmse,mae"
+
+
+def test_tables_report_and_record(study_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    gmt = tmp_path / "sets.gmt"
+    labelled = ad.read_h5ad(study_folder / "s0.h5ad")
+    labelled.obs["region"] = labelled.obs["domain_true"]
+    labelled.write_h5ad(study_folder / "s0.h5ad")
+    gmt.write_text("elsewhere\t\tXX1\tXX2\tXX3\n")
+    arguments = ["--methods", "knn", *FAST, "--protocol", "published", "--seeds", "0,3", "--label-key", "region"]
+    assert run(["evaluate", str(study_folder / "samples.csv"), *arguments, "--gmt", str(gmt), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(CONTRACT.split(",")) <= set(scores.columns)
+    assert set(scores["fold"]) == {"p0", "p1", "p2", "all"}
+    assert set(scores["method"]) == {"mean", "ridge_plain", "ridge", "knn", "neighbour_oracle", "depth_oracle"}
+    genes, differences = pd.read_csv(out / "genes.csv"), pd.read_csv(out / "differences.csv")
+    assert {"gene", "pearson", "spearman", "mse", "p_value", "fdr"} <= set(genes.columns)
+    assert {"method", "against", "difference", "ci_low", "ci_high", "verdict"} <= set(differences.columns)
+    assert set(pd.read_csv(out / "domains.csv")["method"]) >= {"ridge", "measured"}
+    assert set(pd.read_csv(out / "published.csv")["protocol"]) == {"published (flawed)"}
+    record = json.loads((out / "run.json").read_text())
+    assert record["outputs"] == sorted(path.name for path in out.iterdir() if path.name != "run.json")
+    assert record["folds"][0]["test"] == ["s0"]
+    assert record["seeds"] == [0, 3]
+    assert (out / "report.html").stat().st_size > 5_000
+    lines = captured.out.splitlines()
+    assert any(line.split()[:2] == ["ridge_plain", "baseline"] for line in lines)
+    [of_mean] = [line for line in lines if line.split()[:2] == ["mean", "baseline"]]
+    assert "does not beat single-patch ridge; does not beat ridge" in of_mean
+    [oracle] = [line for line in lines if line.split()[:1] == ["depth_oracle"]]
+    assert "looks at the answer" in oracle
+    assert "Enrichment is left out" in captured.err
+    assert "optimistic" not in captured.out
+
+
+def test_leaving_out_sections_is_called_optimistic(study_folder, tmp_path, capsys):
+    table = study_folder / "samples.csv"
+    table.write_text(table.read_text().replace(",p1,", ",p0,").replace(",p2,", ",p0,"))
+    arguments = ["--methods", "mean", *FAST, "--leave-out", "section", "--out", str(tmp_path / "out")]
+    assert run(["evaluate", str(table), *arguments]) == 0
+    assert "These scores are optimistic" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["optimistic"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "spahcg"], "unknown method 'spahcg' in --methods. Did you mean spahgc"),
+        (["--methods", "knn,,ridge"], "separated by commas"),
+        (["--leave-out", "slide"], "--leave-out is patient or section"),
+        (["--protocol", "fair"], "--protocol is honest or published"),
+        (["--seeds", "0,one"], "--seeds is one or more whole numbers"),
+        (["--seeds", "1,1"], "names a seed twice"),
+        (["--gmt", "none.gmt"], "there is no GMT file"),
+        (["--encoder", "texture"], "Unknown encoder 'texture'"),
+        (["--encoder", "onnx:none.onnx"], "none.onnx"),
+        (["--use-rep", "X_none"], "'X_none' is not in its obsm"),
+    ],
+)
+def test_arguments_that_cannot_be(refused, study_folder, tmp_path, arguments, words):
+    assert words in refused("evaluate", study_folder / "samples.csv", "--out", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_studies_that_cannot_be_judged(refused, study_folder, tmp_path):
+    table, rest = study_folder / "samples.csv", [*FAST, "--methods", "mean", "--out", tmp_path / "out"]
+    text = table.read_text()
+    table.write_text("\n".join(text.splitlines()[:3]))
+    assert "2 usable section(s), and 3 are needed" in refused("evaluate", table, *rest)
+    table.write_text(text.replace(",p1,", ",p0,").replace(",p2,", ",p0,"))
+    told = refused("evaluate", table, *rest)
+    assert "nothing to train" in told
+    assert "--leave-out section" in told
+    table.write_text(text.replace(",p1,", ",,"))
+    assert "patient" in refused("evaluate", table, *rest)
+    table.write_text(text)
+    assert "'layers' is in obs of no section" in refused("evaluate", table, *rest, "--label-key", "layers")
+
+
+@pytest.mark.real_data
+def test_a_real_study_from_images_to_predictions(data_dir, tmp_path, capsys):
+    """Three sections of one tumour: ridge reads genes off H&E; a bare slide gets domains of its own."""
+    folder = data_dir / "her2st"
+    lines = [f"{name},{folder / name}.h5ad,{folder / name}.jpg,C" for name in ("C2", "C3", "C4")]
+    table = tmp_path / "samples.csv"
+    table.write_text("\n".join(["section,counts,image,patient", *lines]) + "\n")
+    common = ["--field-um", "200", "--n-genes", "50", "--cache", str(tmp_path / "cache"), "-q"]
+    judged = ["--methods", "ridge", "--leave-out", "section", "--out", str(tmp_path / "judged")]
+    assert run(["evaluate", str(table), *common, *judged]) == 0
+    intervals = pd.read_csv(tmp_path / "judged" / "intervals.csv").query("gene_set == 'panel'").set_index("method")
+    assert intervals.loc["ridge_plain", "mean"] > 0.2
+    assert intervals.loc["mean", "mean"] == 0
+    table.write_text("\n".join(["section,counts,image,patient", *lines[:2]]) + "\n")
+    assert run(["train", str(table), *common, "--method", "ridge", "--out", str(tmp_path / "model")]) == 0
+    slide = ["--mpp", "0.74", "--pitch-um", "600", "--out", str(tmp_path / "predicted"), "-q"]
+    assert run(["predict", str(tmp_path / "model"), str(folder / "C4.jpg"), *slide]) == 0
+    assert len(pd.read_csv(tmp_path / "predicted" / "C4.csv")) > 10

@@ -1,0 +1,138 @@
+"""``histoweave train``: a model folder, and one clear line for every likely mistake."""
+
+import json
+
+import anndata as ad
+import numpy as np
+import pytest
+from PIL import Image
+
+from histoweave import models
+from histoweave.cli import run
+from histoweave.cli._expression_options import METHODS
+from histoweave.tl._evaluate_methods import METHOD_NAMES
+
+
+def test_the_names_of_methods_are_those_of_the_library():
+    assert METHODS == METHOD_NAMES
+
+
+def test_a_model_folder_with_its_record(ridge_model):
+    model = models.load(ridge_model)
+    record = json.loads((ridge_model / "run.json").read_text())
+    assert model.method == "ridge"
+    assert record["n_genes"] == model.n_genes == 40
+    assert record["field_um"] == [100.0]
+    assert record["encoder"] == "he_texture"
+    assert {one["section"] for one in record["inputs"]} >= {"s0", "s1", "s2"}
+    assert record["inner_validation"]["ridge"]["pcc_median"] > 0.03  # chance is 0.00 +- 0.01
+    assert record["inner_validation"]["ridge_plain"]["n_genes"] == 40
+
+
+def test_fields_follow_the_distance_of_the_spots(study_folder, tmp_path, capsys):
+    out = tmp_path / "model"
+    assert run(["train", str(study_folder / "samples.csv"), "--method", "mean", "--out", str(out)]) == 0
+    model = models.load(out)
+    assert [record["field_um"] for record in model._trained().inputs.records] == [100.0, 50.0, 200.0, 400.0]
+    assert model._trained().inputs.reps[0] == "X_he_texture_100um"
+    printed = capsys.readouterr().out
+    assert "mean: median correlation 0.000" in printed
+    assert "ridge_plain: median correlation" in printed
+
+
+def test_embeddings_that_are_there_need_no_image(study_folder, tmp_path):
+    for number in range(3):
+        path = study_folder / f"s{number}.h5ad"
+        adata = ad.read_h5ad(path)
+        adata.obsm["X_own"] = np.random.default_rng(number).normal(size=(adata.n_obs, 4)).astype(np.float32)
+        adata.write_h5ad(path)
+    (study_folder / "he.png").unlink()
+    arguments = ["--method", "knn", "--use-rep", "X_own", "--n-genes", "10", "-q", "--out", str(tmp_path / "model")]
+    assert run(["train", str(study_folder / "samples.csv"), *arguments]) == 0
+    assert models.load(tmp_path / "model")._trained().inputs.reps == ("X_own",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "rigde"], "unknown method 'rigde' in --method. Did you mean ridge"),
+        (["--encoder", "he_textur"], "Did you mean 'he_texture'"),
+        (["--field-um", "100,wide"], "widths in microns"),
+        (["--field-um", "100,100"], "names a width twice"),
+        (["--field-um", "-5"], "widths in microns"),
+        (["--use-rep", "X_own", "--encoder", "he_texture"], "Choose one"),
+        (["--use-rep", "X_own"], "'X_own' is not in its obsm"),
+        (["--use-rep", "X_own,"], "separated by commas"),
+    ],
+)
+def test_arguments_that_cannot_be(refused, study_folder, tmp_path, arguments, words):
+    assert words in refused("train", study_folder / "samples.csv", "--out", tmp_path / "model", *arguments)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_study_that_is_none(refused, study_folder, tmp_path):
+    out = ["--out", tmp_path / "model"]
+    assert "does not exist" in refused("train", tmp_path / "nowhere.csv", *out)
+    assert "is no table of samples" in refused("train", study_folder / "s0.h5ad", *out)
+    table = study_folder / "samples.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:2]))
+    assert "1 usable section(s), and 2 are needed" in refused("train", table, *out)
+
+
+def test_images_that_cannot_be_used_are_told_before_any_work(refused, study_folder, tmp_path):
+    table, out = study_folder / "samples.csv", ["--out", tmp_path / "model", "--field-um", "100"]
+    text = table.read_text()
+    table.write_text(text.replace("s1.h5ad,he.png", "s1.h5ad,gone.png").replace("s2.h5ad,he.png", "s2.h5ad,"))
+    told = refused("train", table, *out)
+    assert "2 of 3 sections cannot be used" in told
+    assert "gone.png" in told
+    assert "Fill the column image" in told
+    assert "--skip-bad" in told
+    pixels = (study_folder / "he.png").read_bytes()
+    (study_folder / "half.png").write_bytes(pixels[: len(pixels) // 2])
+    table.write_text(text.replace("s1.h5ad,he.png", "s1.h5ad,half.png"))
+    assert "half.png" in refused("train", table, *out)
+    Image.new("L", (1200, 1200), 200).save(study_folder / "grey.png")
+    table.write_text(text.replace("s1.h5ad,he.png", "s1.h5ad,grey.png"))
+    assert "RGB" in refused("train", table, *out)
+    Image.new("RGB", (60, 60), "white").save(study_folder / "small.png")
+    table.write_text(text.replace("s1.h5ad,he.png", "s1.h5ad,small.png"))
+    assert "fall outside the image" in refused("train", table, *out)
+
+
+def test_skip_bad_goes_on_and_says_so(study_folder, tmp_path, capsys):
+    table, out = study_folder / "samples.csv", tmp_path / "model"
+    table.write_text(table.read_text().replace("s1.h5ad,he.png", "s1.h5ad,gone.png"))
+    arguments = ["--method", "mean", "--field-um", "100", "--skip-bad", "--out", str(out)]
+    assert run(["train", str(table), *arguments]) == 0
+    assert "s1" in json.loads((out / "run.json").read_text())["skipped"]
+    assert "s1: left out" in capsys.readouterr().out
+
+
+def test_results_are_not_replaced_unasked(refused, study_folder, ridge_model, tmp_path):
+    table = study_folder / "samples.csv"
+    assert "already holds results" in refused("train", table, "--out", ridge_model)
+    again = [
+        "train",
+        str(table),
+        "--method",
+        "mean",
+        "--field-um",
+        "100",
+        "-q",
+        "--overwrite",
+        "--out",
+        str(ridge_model),
+    ]
+    assert run(again) == 0
+    assert models.load(ridge_model).method == "mean"
+
+
+def test_the_same_seed_trains_the_same_model(study_folder, ridge_model, tmp_path):
+    out = tmp_path / "again"
+    arguments = ["--method", "ridge", "--field-um", "100", "-q", "--cache", str(tmp_path / "cache"), "--out", str(out)]
+    assert run(["train", str(study_folder / "samples.csv"), *arguments]) == 0
+    one, two = (np.load(folder / "arrays.npz", allow_pickle=False) for folder in (ridge_model, out))
+    assert all(np.array_equal(one[name], two[name]) for name in one.files)
+    assert any((tmp_path / "cache").rglob("*"))
