@@ -68,7 +68,29 @@ def test_the_alignment_page_runs():
     assert names["right"].uns["histoweave"]["alignment"]["right"]["scale"] == pytest.approx(1 / 1.5, rel=0.03)
 
 
-@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "install"])
+@pytest.mark.slow
+def test_the_page_on_expression_runs(tmp_path, monkeypatch):
+    """With its own samples.csv, and what its text claims of the results."""
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "expression.md"
+    [table] = blocks(page, "text")
+    (tmp_path / "samples.csv").write_text(table, encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(block, names)
+    predicted, bare, found = (names[name] for name in ("predicted", "bare", "found"))
+    assert found.optimistic
+    assert "measured_log1p_cp10k" in predicted.layers
+    assert predicted.var["reliability"].max() > 0.3
+    assert "measured_log1p_cp10k" not in bare.layers
+    assert bare.obs["domain"].nunique() == 3
+    assert {"mean", "ridge_plain", "ridge", "knn", "depth_oracle", "neighbour_oracle"} <= set(found.scores["method"])
+    assert (tmp_path / "prediction.html").stat().st_size > 10_000
+    assert (tmp_path / "evaluation.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "expression", "install"])
 def test_every_command_and_option_in_the_text_exists(name, capsys):
     from histoweave.cli import run
 
