@@ -1,17 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
 from histoweave.models._expression_inputs import ImageSection, near_spots
+from histoweave.models._image_components import own_moments
 from histoweave.models._inner_validation import inner_folds
-from histoweave.models._reduced_rank import (
-    LinearInputs,
-    ReducedRankRidge,
-    Setting,
-    fit_reduced_rank,
-    own_moments,
-    spot_weights,
-)
+from histoweave.models._reduced_rank import LinearInputs, ReducedRankRidge, Setting, fit_reduced_rank
+from histoweave.models._ridge_path import spot_weights
 
 N_SPOTS, N_INPUTS, N_GENES, RANK = 80, 12, 20, 2
 
@@ -95,25 +92,17 @@ def test_a_single_spot_keeps_the_training_moments_almost():
 def test_cross_fit_does_not_see_the_group_it_predicts(sections):
     folds = inner_folds([one.group for one in sections])
     before = fit_reduced_rank(sections, folds)
-    planted = [
-        *sections[:2],
-        ImageSection(*(getattr(sections[2], name) for name in ("name", "group", "reps", "x", "centres_um", "adjacency")),
-                     y=sections[2].measured[::-1].copy(), depth=sections[2].depth),
-    ]  # fmt: skip
+    planted = [*sections[:2], dataclasses.replace(sections[2], y=sections[2].measured[::-1].copy())]
     after = LinearInputs.of(planted)
     groups = [one.group for one in sections]
-    fit = type(before)(before.model, before.held_out, before.settings, before.score, after)
+    fit = dataclasses.replace(before, inputs=after)
     np.testing.assert_array_equal(fit.cross_fit([0, 1, 2], groups)[2], before.cross_fit([0, 1, 2], groups)[2])
     assert not np.array_equal(fit.cross_fit([0, 1, 2], groups)[0], before.cross_fit([0, 1, 2], groups)[0])
 
 
 def test_more_inputs_than_spots(sections):
     rng = np.random.default_rng(1)
-    wide = [
-        ImageSection(one.name, one.group, one.reps, rng.normal(size=(N_SPOTS, 900)).astype(np.float32), one.centres_um,
-                     one.adjacency, one.y, one.depth)
-        for one in sections
-    ]  # fmt: skip
+    wide = [dataclasses.replace(one, x=rng.normal(size=(N_SPOTS, 900)).astype(np.float32)) for one in sections]
     model = LinearInputs.of(wide).average([0, 1, 2], [Setting(False, False, 0.01, None)])
     assert np.corrcoef(model.predict(wide[0].x).ravel(), wide[0].measured.ravel())[0, 1] > 0.9  # they can be fitted
 

@@ -39,6 +39,7 @@ from histoweave._runtime import Advance
 from histoweave.models._expression import ExpressionModel
 from histoweave.models._expression_checkpoint import MethodState, under
 from histoweave.models._expression_inputs import ImageSection
+from histoweave.models._image_components import Basis
 from histoweave.models._inner_validation import Choices, Fold, criterion
 from histoweave.models._mclstexp_bank import Bank
 from histoweave.models._mclstexp_config import Key, MclSTExpConfig
@@ -53,8 +54,8 @@ from histoweave.models._mclstexp_training import (
     start_network,
     train_network,
 )
-from histoweave.models._reduced_rank import Basis, spot_weights
 from histoweave.models._retrieval import Weighting
+from histoweave.models._ridge_path import spot_weights
 
 
 class _Setting(NamedTuple):

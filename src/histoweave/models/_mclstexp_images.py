@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from histoweave._optional import require
 from histoweave.models._expression_inputs import ImageSection
+from histoweave.models._image_components import Basis
 from histoweave.models._mclstexp_config import MclSTExpConfig
-from histoweave.models._reduced_rank import Basis
 from histoweave.nn import ResidualCNN, dropout
 
 

@@ -33,8 +33,10 @@ from histoweave._runtime import Advance, logger, resolve_device
 from histoweave.models._expression import ExpressionModel
 from histoweave.models._expression_checkpoint import MethodState, under
 from histoweave.models._expression_inputs import ImageSection
+from histoweave.models._image_components import Basis
 from histoweave.models._inner_validation import Choices, Fold, criterion
-from histoweave.models._reduced_rank import Basis, LinearFit, ReducedRankRidge, fit_reduced_rank, spot_weights
+from histoweave.models._reduced_rank import LinearFit, ReducedRankRidge, fit_reduced_rank
+from histoweave.models._ridge_path import spot_weights
 from histoweave.models._spahgc_config import SpaHGCConfig
 from histoweave.models._spahgc_graph import NetworkSection, ReferenceBank, build_graph
 from histoweave.models._spahgc_network import SpaHGCNetwork
@@ -104,10 +106,10 @@ class SpaHGC(ExpressionModel):
         config, device = self.config, resolve_device("auto")
         linear = fit_reduced_rank(train, folds) if config.linear else None
         advance(note="linear part")
-        columns = self.columns(config.fields, False)
-        basis = Basis.fit([replace(one, x=one.x[:, columns]) for one in train], own=True) if config.n_inputs else None
-        basis = basis and basis.first(config.n_inputs)
-        features = [_features(basis, one.x[:, columns]) for one in train]
+        basis = None
+        if config.n_inputs:
+            basis = Basis.fit([replace(one, x=self._at_spots(one)) for one in train], own=True).first(config.n_inputs)
+        features = [_features(basis, self._at_spots(one)) for one in train]
 
         choices = Choices()
         held_out: dict[tuple[int, int], np.ndarray] = {}  # by epochs and section
@@ -161,18 +163,19 @@ class SpaHGC(ExpressionModel):
 
     def _predict_arrays(self, section: ImageSection) -> np.ndarray:
         parts = self._trained_parts
-        n_genes = self.n_genes
-        linear = (
-            np.zeros((len(section.x), n_genes), np.float32) if parts.linear is None else parts.linear.predict(section.x)
-        )
+        linear = np.zeros((len(section.x), self.n_genes), np.float32)
+        if parts.linear is not None:
+            linear = parts.linear.predict(section.x)
         if parts.network is None or parts.bank is None:
             return linear
         device = next(parts.network.parameters()).device
-        target = _as_target(
-            section, _features(parts.basis, section.x[:, self.columns(self.config.fields, False)]), linear
-        )
+        target = _as_target(section, _features(parts.basis, self._at_spots(section)), linear)
         graph = build_graph(target, parts.bank, self.config, device)
         return linear + parts.gain * network_says(parts.network, graph)
+
+    def _at_spots(self, section: ImageSection) -> np.ndarray:
+        """Return the inputs without the neighbours' means: neighbours reach the network along its edges."""
+        return section.x[:, self.columns("one" if self.config.fields == "one" else "several", False)]
 
     def _state(self) -> MethodState:
         parts = self._trained_parts
