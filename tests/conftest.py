@@ -89,6 +89,50 @@ def _written_section(*, n_side: int = 12, n_domains: int = 4, image: bool = True
 
 
 @pytest.fixture
+def predicted_section() -> Callable[..., AnnData]:
+    """Make what the ``predict`` of an expression model returns, from numpy alone."""
+    return _predicted_section
+
+
+def _predicted_section(*, n_side: int = 12, n_genes: int = 6, measured: bool = True, name: str = "S1") -> AnnData:
+    """Genes on a square grid of ``n_side ** 2`` spots, pitch 50 pixels of 2 microns; spots 0-13 are unlike training.
+
+    Gene i is predicted with noise of its own: the last ones are told worst. The most reliable is the second; the last
+    has no reliability, and the first is predicted the same everywhere.
+    """
+    rng = np.random.default_rng(1)
+    n_spots = n_side**2
+    rows, columns = np.divmod(np.arange(n_spots), n_side)
+    pattern = np.sin(columns[:, None] / 3 + np.arange(n_genes)) + rows[:, None] / n_side
+    truth = (2 + pattern + rng.normal(0, 0.1, (n_spots, n_genes))).astype(np.float32)
+    guess = (2 + pattern / 2 + rng.normal(0, 0.1, (n_spots, n_genes)) * np.arange(n_genes)).astype(np.float32)
+    guess[:, 0] = 2.0
+    reliability = np.r_[0.1, np.linspace(0.8, 0.2, n_genes - 2), np.nan]
+    score = np.where(np.arange(n_spots) < 14, 1.5, 0.4)
+    layers = {"predicted_ridge": np.maximum(guess, 0)} | ({"measured_log1p_cp10k": truth} if measured else {})
+    centres = np.column_stack([200 + 50 * columns, 100 + 50 * rows]).astype(float)
+    return AnnData(
+        obs=pd.DataFrame(
+            {"section": name, "out_of_distribution": score > 1, "out_of_distribution_score": score},
+            index=[f"spot{i}" for i in range(n_spots)],
+        ),
+        var=pd.DataFrame(
+            {"gene_symbol": [f"SYM{i}" for i in range(n_genes)], "reliability": reliability,
+             "beats_mean": np.nan_to_num(reliability) > 0.3},
+            index=[f"ENSG{i:011}" for i in range(n_genes)],
+        ),
+        layers=layers,
+        obsm={"spatial": centres, "spatial_px": centres, "spatial_um": centres * 2},
+        uns={"histoweave": {
+            "scale": dict.fromkeys(layers, "log1p_cp10k"),
+            "coordinates": {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0},
+            "prediction": {"method": "ridge", "layer": "predicted_ridge", "section": name, "trained_on": "a, b",
+                           "section_out_of_distribution_score": 0.6},
+        }},
+    )  # fmt: skip
+
+
+@pytest.fixture
 def shared_covariance() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Draw Gaussians that share one full covariance: ``(n, 3)`` points and their labels."""
     return draw_shared_covariance
