@@ -45,15 +45,15 @@ def test_missing_predictions_and_methods_are_named(predicted_section, written_se
     with pytest.raises(KeyError, match=r"holds no prediction .*predict\(section\)"):
         hw.pl.measured_and_predicted(written_section())
     adata = predicted_section()
-    with pytest.raises(KeyError, match="No prediction of 'spahgc' .*'predicted_ridge'"):
+    with pytest.raises(KeyError, match=r"No prediction of 'spahgc' .*'predicted_ridge'"):
         hw.pl.measured_and_predicted(adata, method="spahgc")
     adata.layers["predicted_knn"] = adata.layers["predicted_ridge"]
     assert hw.pl.measured_and_predicted(adata, "SYM1").shape == (1, 2)  # the one recorded
     del adata.uns["histoweave"]["prediction"]
-    with pytest.raises(KeyError, match="2 predictions: .*Pass method="):
+    with pytest.raises(KeyError, match=r"2 predictions: .*Pass method="):
         hw.pl.measured_and_predicted(adata, "SYM1")
     del adata.var["reliability"]
-    with pytest.raises(KeyError, match="'reliability' is not in adata.var .*genes="):
+    with pytest.raises(KeyError, match=r"'reliability' is not in adata.var .*genes="):
         hw.pl.measured_and_predicted(adata, method="knn")
 
 
@@ -79,7 +79,7 @@ def test_spots_unlike_training_have_a_rim(predicted_section):
     adata.uns["histoweave"]["prediction"]["section_out_of_distribution_score"] = 1.4
     assert hw.pl.out_of_distribution(adata).get_title() == "The section as a whole is unlike training"
     del adata.obs["out_of_distribution_score"]
-    with pytest.raises(KeyError, match="out_of_distribution_score.*predict of an expression model writes it"):
+    with pytest.raises(KeyError, match=r"out_of_distribution_score.*predict of an expression model writes it"):
         hw.pl.out_of_distribution(adata)
 
 

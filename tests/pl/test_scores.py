@@ -44,9 +44,9 @@ def test_errors_are_best_when_low_and_one_fold_has_no_interval(table):
 
 
 def test_what_is_missing_is_named(table):
-    with pytest.raises(KeyError, match="lacks the column.*'pcc_mean'.*evaluate_expression"):
+    with pytest.raises(KeyError, match=r"lacks the column.*'pcc_mean'.*evaluate_expression"):
         hw.pl.scores(table, value="pcc_mean")
-    with pytest.raises(KeyError, match="No gene set 'all' .*'panel', 'top50_mean'"):
+    with pytest.raises(KeyError, match=r"No gene set 'all' .*'panel', 'top50_mean'"):
         hw.pl.scores(table, gene_set="all")
 
 

@@ -1,11 +1,18 @@
-"""A study as the joint analysis leaves it."""
+"""A study as the joint analysis leaves it, and headless Chromium."""
 
+import shutil
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
+    "--disable-background-networking", "--disable-sync", "--window-size=1300,1000",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +45,19 @@ def _toy_study() -> AnnData:
 def toy_study(_toy_study) -> Callable[[], AnnData]:
     """Make a study of three toy sections, 400 spots each, with 5 domains found, in its own copy."""
     return _toy_study.copy
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium and chromedriver: install Debian's chromium and chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install 'histoweave[test]'")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.get("about:blank")
+    yield driver
+    driver.quit()

@@ -2,31 +2,32 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoweave.metrics._published import PROTOCOL
 from histoweave.pl._scores import GENE_SETS, POOLED, gene_means, method_order, section_scores
 from histoweave.report._dots import dots_svg
 from histoweave.report._facts import told_facts
 from histoweave.report._prediction import payload, predicted_sections
 from histoweave.report._render import as_json, write_page
-from histoweave.tl._evaluation import PLAIN_RIDGE, RIDGE, Evaluation
+
+if TYPE_CHECKING:  # tl loads torch, which a page does not need
+    from histoweave.tl._evaluation import Evaluation
 
 MAX_GENES = 500  # rows of the table of genes; genes.csv has all
 COLUMNS = {
     "pcc_median": "Median PCC", "pcc_mean": "Mean PCC", "spearman_mean": "Mean Spearman", "rmse": "RMSE",
     "mae": "MAE", "n_undefined": "Undefined genes",
 }  # fmt: skip
-RIDGES = {PLAIN_RIDGE: "single-patch ridge", RIDGE: "the best ridge"}
+RIDGES = {"ridge_plain": "single-patch ridge", "ridge": "the best ridge"}  # as in tl
 
 
 def write_evaluation_report(
     path: str | os.PathLike[str],
-    evaluation: Evaluation,
+    evaluation: "Evaluation",
     *,
     facts: Mapping[str, Any] | None = None,
     title: str = "Expression from H&E, judged on held-out tissue",
@@ -56,6 +57,9 @@ def write_evaluation_report(
     -----
     The table of genes holds at most 500, those that any method tells best; ``genes`` of the evaluation has all.
     """
+    from histoweave.metrics._published import PROTOCOL
+    from histoweave.tl._evaluation import Evaluation
+
     if not isinstance(evaluation, Evaluation):
         raise TypeError(
             f"Expected what histoweave.tl.evaluate_expression returns, got {type(evaluation).__name__}. "
@@ -98,12 +102,12 @@ def write_evaluation_report(
     )
 
 
-def _kinds(evaluation: Evaluation) -> dict[str, str]:
+def _kinds(evaluation: "Evaluation") -> dict[str, str]:
     kinds = evaluation.scores.groupby("method", sort=False)["kind"].first()
     return {str(name): str(kind) for name, kind in kinds.items()}
 
 
-def _gene_sets(evaluation: Evaluation) -> list[dict[str, Any]]:
+def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
     """For each set of genes the rows of its table, and its chart."""
     found = []
     for gene_set in evaluation.scores["gene_set"].unique():
@@ -131,7 +135,7 @@ def _gene_sets(evaluation: Evaluation) -> list[dict[str, Any]]:
     return found
 
 
-def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
+def _verdicts(evaluation: "Evaluation") -> list[dict[str, Any]]:
     """Every method against both ridges on the panel, in words; the better side is never left to the reader."""
     table = evaluation.differences
     table = table[table["gene_set"] == "panel"] if len(table) else table
@@ -154,7 +158,7 @@ def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["kind"] != "method")
 
 
-def _genes(evaluation: Evaluation) -> dict[str, Any]:
+def _genes(evaluation: "Evaluation") -> dict[str, Any]:
     """Genes by methods, the best predicted first."""
     if evaluation.genes.empty:
         return {"methods": [], "rows": [], "total": 0}

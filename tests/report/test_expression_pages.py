@@ -1,0 +1,234 @@
+"""The pages of predictions and of evaluations: what is in them, and what they do in headless Chromium."""
+
+import base64
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+
+import histoweave as hw
+from histoweave.report import write_evaluation_report, write_prediction_report
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    """Three sections judged by leaving each out, with the published protocol beside."""
+    sections = hw.datasets.paired_study(n_sections=3, n_spots=60, n_genes=30, kind="pairing", n_features=16)
+    for adata in sections.values():
+        adata.obs["patient"] = "P1"
+    return hw.tl.evaluate_expression(
+        sections, ["knn"], use_rep="X_image", leave_out="section", protocol="published", n_genes=15, progress=False
+    )
+
+
+def page_of(tmp_path, write, *arguments, **options) -> str:
+    write(tmp_path / "page.html", *arguments, **options)
+    return (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="prediction-data">(.*?)</script>', page, re.S)[1])
+
+
+def unpack(text: str, dtype: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype=dtype)
+
+
+def test_values_of_every_gene_survive_the_way_into_the_page(predicted_section, tmp_path):
+    adata = predicted_section()
+    (drawn,) = data_of(page_of(tmp_path, write_prediction_report, {"S1": adata}))["sections"]
+    assert drawn["genes"] == ["SYM1", "SYM2", "SYM3", "SYM4", "SYM0", "SYM5"]  # by reliability, the unknown last
+    for kind, layer in (("measured", "measured_log1p_cp10k"), ("predicted", "predicted_ridge")):
+        shades = unpack(drawn[kind]["shades"], "u1").reshape(6, adata.n_obs)
+        low, high = drawn[kind]["ends"][2]
+        expected = np.clip(adata.layers[layer][:, 3], low, high)
+        np.testing.assert_allclose(low + shades[2] / 254 * (high - low), expected, atol=0.02)
+    np.testing.assert_allclose(unpack(drawn["unlike"], "u1")[[0, 14]] / 127, [1.5, 0.4], atol=0.01)
+
+
+def test_shares_and_warnings_are_in_words(predicted_section, tmp_path):
+    many, bare, whole = predicted_section(), predicted_section(measured=False), predicted_section()
+    many.obs["out_of_distribution"] = np.arange(many.n_obs) % 4 == 0
+    whole.uns["histoweave"]["prediction"]["section_out_of_distribution_score"] = 1.7
+    page = page_of(tmp_path, write_prediction_report, {"many": many, "bare": bare, "whole": whole}, facts={"seed": 5})
+    assert page.count("<b>Unlike training.</b>") == 2
+    assert "25% of the spots look unlike the tissue that the model was trained on" in page
+    assert "This section as a whole looks unlike" in page
+    assert "Nothing to compare with was measured here" in page
+    assert "trained on a, b" in page
+    assert data_of(page)["sections"][1]["measured"] is None
+
+
+def test_large_sections_are_sampled_and_genes_limited_and_the_page_says_so(predicted_section, tmp_path, monkeypatch):
+    from histoweave.report import _prediction
+
+    monkeypatch.setattr(_prediction, "MAX_SPOTS", 100)
+    monkeypatch.setattr(_prediction, "MAX_VALUES", 800)
+    page = page_of(tmp_path, write_prediction_report, {"S1": predicted_section()})
+    (drawn,) = data_of(page)["sections"]
+    assert len(unpack(drawn["x"], "<u2")) == 100
+    assert drawn["genes"] == ["SYM1", "SYM2", "SYM3", "SYM4"]
+    assert "an even sample of 100 of 144 spots" in page
+    assert "The 4 most reliable of 6 genes" in page
+
+
+def test_bad_arguments_are_named(written_section, predicted_section, tmp_path):
+    with pytest.raises(ValueError, match="There is no section to report on"):
+        write_prediction_report(tmp_path / "page.html", {})
+    with pytest.raises(KeyError, match="holds no prediction"):
+        write_prediction_report(tmp_path / "page.html", {"S1": written_section()})
+    with pytest.raises(TypeError, match=r"Expected what histoweave.tl.evaluate_expression returns, got dict"):
+        write_evaluation_report(tmp_path / "page.html", {"S1": predicted_section()})
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_evaluation_says_what_it_is_worth(evaluation, tmp_path):
+    page = page_of(tmp_path, write_evaluation_report, evaluation)
+    assert "These scores are optimistic" in page
+    assert "Some scores here follow a flawed protocol" in page
+    text = re.sub(r"<[^>]+>", "", page)
+    row = evaluation.differences.query("method == 'knn' and against == 'ridge' and gene_set == 'panel'").iloc[0]
+    words = "beats the best ridge: by" if row["ci_low"] > 0 else "the best ridge: difference"
+    assert re.search(rf"knn.*{words} {'' if row['ci_low'] > 0 else '[+-]'}{abs(row['difference']):.3f}", text)
+    means = evaluation.intervals.query("gene_set == 'panel'").set_index("method")["mean"]
+    for method in ("knn", "ridge", "ridge_plain", "mean", "depth_oracle", "neighbour_oracle"):
+        assert f"{means[method]:.3f}" in text, method
+
+
+def test_an_honest_evaluation_raises_no_alarm(evaluation, tmp_path):
+    from dataclasses import replace
+
+    honest = replace(
+        evaluation, published=evaluation.published.iloc[:0], facts={**evaluation.facts, "optimistic": False}
+    )
+    page = page_of(tmp_path, write_evaluation_report, honest)
+    assert "optimistic</h2>" not in page
+    assert "flawed" not in page.lower()
+
+
+@pytest.mark.parametrize(
+    ("low", "difference", "words"),
+    [(0.01, 0.05, "beats"), (-0.01, 0.05, "is not shown to beat"), (-0.1, -0.05, "does not beat"),
+     (np.nan, 0.05, "is not shown to beat")],
+)  # fmt: skip
+def test_verdicts_need_the_whole_interval(evaluation, tmp_path, low, difference, words):
+    from dataclasses import replace
+
+    table = evaluation.differences.query("method == 'knn' and against == 'ridge'").assign(
+        ci_low=low, ci_high=low + 0.2, difference=difference
+    )
+    page = page_of(tmp_path, write_evaluation_report, replace(evaluation, differences=table))
+    (item,) = re.findall(r"<li>(.*?)</li>", page.split('<ul class="verdicts">')[1].split("</ul>")[0], re.S)
+    assert f">{words} the best ridge</span>" in item
+    assert ("no interval" in item) == np.isnan(low)
+
+
+# in the browser
+
+
+def until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "the page did not get there in 10 s"
+        time.sleep(0.05)
+
+
+def color_at(browser, kind: str, place: tuple[float, float]) -> list[int]:
+    return browser.execute_script(
+        "const c = document.querySelector(`.map[data-kind=${arguments[0]}] .base`);"
+        "return [...c.getContext('2d').getImageData(arguments[1] * c.width, arguments[2] * c.height, 1, 1).data]",
+        kind, *place,
+    )  # fmt: skip
+
+
+def place_of(spot: int) -> tuple[float, float]:
+    """Where a spot lies as shares of the map: 12 x 12 spots, with a margin of 1.5 pitches."""
+    row, column = divmod(spot, 12)
+    return (column + 1.5) / 14, (row + 1.5) / 14
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    def open_page(write, *arguments, **options):
+        write(tmp_path / "page.html", *arguments, **options)
+        browser.get("about:blank")
+        browser.get_log("browser")
+        browser.get((tmp_path / "page.html").as_uri())
+        return browser
+
+    return open_page
+
+
+def test_choosing_a_gene_redraws_both_maps(opened, predicted_section):
+    adata = predicted_section()
+    browser = opened(write_prediction_report, {"S1": adata})
+    until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)
+    assert browser.get_log("browser") == []
+    name = browser.find_element("css selector", ".gene-name")
+    assert name.text == "SYM1"
+    before = {kind: color_at(browser, kind, place_of(30)) for kind in ("measured", "predicted")}
+    browser.find_element("css selector", ".find").send_keys("sym3")
+    shown = [row for row in browser.find_elements("css selector", ".genes-table tbody tr") if row.is_displayed()]
+    assert len(shown) == 1
+    shown[0].find_element("css selector", ".pick").click()
+    assert name.text == "SYM3"
+    fact = browser.find_element("css selector", ".gene-fact").text
+    assert fact.startswith("reliability 0.400, here 0.")
+    highest = int(adata.layers["measured_log1p_cp10k"][:, 3].argmax())
+    assert color_at(browser, "measured", place_of(highest))[:3] == [253, 231, 37]
+    assert before != {kind: color_at(browser, kind, place_of(30)) for kind in ("measured", "predicted")}
+
+
+def test_maps_move_together_and_tell_both_values(opened, predicted_section):
+    adata = predicted_section()
+    browser = opened(write_prediction_report, {"S1": adata})
+    until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)
+    over = browser.find_element("css selector", ".map[data-kind=measured] .over")
+    over.send_keys("\ue014")  # right arrow: starts in the middle
+    told = browser.find_element("css selector", ".map[data-kind=measured] .tooltip").text.split("\n")
+    spot = list(adata.obs_names).index(told[0])
+    assert abs(float(told[1].split()[-1]) - adata.layers["measured_log1p_cp10k"][spot, 1]) < 0.03
+    assert abs(float(told[2].split()[-1]) - adata.layers["predicted_ridge"][spot, 1]) < 0.03
+    assert told[3] == "unlike training: 0.40"
+    browser.find_element("css selector", "[data-zoom=in]").click()
+    pictures = browser.execute_script(
+        "return [...document.querySelectorAll('.over')].map((c) => c.toDataURL())"
+    )  # fmt: skip
+    assert pictures[0] == pictures[1]  # the ring is at the same place in both
+
+
+def test_unlike_training_colours_the_map(opened, predicted_section):
+    browser = opened(write_prediction_report, {"S1": predicted_section()})
+    browser.find_element("css selector", ".color-by option[value=unlike]").click()
+    until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)
+    strange, familiar = color_at(browser, "predicted", place_of(3)), color_at(browser, "predicted", place_of(100))
+    assert strange[1] > familiar[1] + 60  # viridis grows greener
+    assert browser.find_element("css selector", ".map .high").text == "2 or more (limit 1)"
+
+
+def test_genes_of_an_evaluation_sort_and_are_found(opened, evaluation, predicted_section):
+    browser = opened(write_evaluation_report, evaluation, predictions={"S1": predicted_section()})
+    assert browser.get_log("browser") == []
+    head = browser.find_elements("css selector", ".scores .sort")
+    head[1].click()
+    column = "return [...document.querySelector('.scores').tBodies[0].rows].map(r => Number(r.cells[1].dataset.value))"
+    values = browser.execute_script(column)
+    assert values == sorted(values, reverse=True)
+    until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)  # held-out maps
+
+
+@pytest.mark.parametrize("width", [360, 1300])
+def test_pages_do_not_scroll_sideways(opened, evaluation, predicted_section, browser, width):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        for write, what in (
+            (write_evaluation_report, evaluation),
+            (write_prediction_report, {"S1": predicted_section()}),
+        ):
+            opened(write, what)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
