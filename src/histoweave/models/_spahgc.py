@@ -113,7 +113,7 @@ class SpaHGC(ExpressionModel):
 
         choices = Choices()
         held_out: dict[tuple[int, int], np.ndarray] = {}  # by epochs and section
-        for fold in folds:
+        for fold in folds if max(config.gains) > 0 else []:  # a gain of 0 alone is the linear part alone
             inside = _fold_sections(train, features, fold, linear, config)
             if inside is None:
                 continue
