@@ -79,7 +79,7 @@ def test_spots_unlike_training_have_a_rim(predicted_section):
     adata.uns["histoweave"]["prediction"]["section_out_of_distribution_score"] = 1.4
     assert hw.pl.out_of_distribution(adata).get_title() == "The section as a whole is unlike training"
     del adata.obs["out_of_distribution_score"]
-    with pytest.raises(KeyError, match=r"out_of_distribution_score.*predict of an expression model writes it"):
+    with pytest.raises(KeyError, match=r"out_of_distribution_score.*The predict of an expression model"):
         hw.pl.out_of_distribution(adata)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoweave._checks import check_adata, check_obs_key
+from histoweave._checks import check_adata
 from histoweave._keys import Keys
 from histoweave.pl._draw import add_colorbar, color_by, draw_tissue
 from histoweave.pl._expression import gene_symbols, raw_expression
@@ -205,8 +205,13 @@ def out_of_distribution(
     """
     check_adata(adata)
     score_key = f"{Keys.OUT_OF_DISTRIBUTION}_score"
-    for key in (score_key, Keys.OUT_OF_DISTRIBUTION):
-        check_obs_key(adata, key, argument="the predict of an expression model writes it; obs key")
+    missing = [key for key in (score_key, Keys.OUT_OF_DISTRIBUTION) if key not in adata.obs]
+    if missing:
+        raise KeyError(
+            f"{', '.join(map(repr, missing))} not in adata.obs (found: "
+            f"{', '.join(map(repr, adata.obs)) or 'nothing'}). The predict of an expression model "
+            "writes it into what it returns."
+        )
     outside = adata.obs[Keys.OUT_OF_DISTRIBUTION].to_numpy(dtype=bool)
     ax, spots = draw_tissue(adata, ax, spatial_key=spatial_key, library_key=library_key, image=image, size=size)
     color_by(spots, adata.obs[score_key].to_numpy(dtype=np.float64), cmap, 0.0, 2.0)
