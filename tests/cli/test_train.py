@@ -9,6 +9,7 @@ from PIL import Image
 
 from histoweave import models
 from histoweave.cli import run
+from histoweave.cli._embedded import default_fields
 from histoweave.cli._expression_options import METHODS
 from histoweave.tl._evaluate_methods import METHOD_NAMES
 
@@ -78,6 +79,20 @@ def test_a_study_that_is_none(refused, study_folder, tmp_path):
     lines = table.read_text().splitlines()
     table.write_text("\n".join(lines[:2]))
     assert "1 usable section(s), and 2 are needed" in refused("train", table, *out)
+
+
+def test_a_retrieval_model_says_what_it_contains(study_folder, tmp_path, capsys):
+    out = tmp_path / "model"
+    arguments = ["--method", "knn", "--field-um", "100", "-q", "--out", str(out)]
+    assert run(["train", str(study_folder / "samples.csv"), *arguments]) == 0
+    assert f"{out} contains the measured expression of its training sections" in capsys.readouterr().err
+
+
+def test_displaced_spots_do_not_narrow_the_fields():
+    spots = np.stack(np.meshgrid(np.arange(12), np.arange(12)), axis=-1).reshape(-1, 2) * 200.0
+    spots += np.random.default_rng(0).uniform(-20, 20, spots.shape)
+    adata = ad.AnnData(obsm={"spatial": spots}, uns={"histoweave": {"coordinates": {"unit": "micron"}}})
+    assert default_fields({"a": adata}) == [200.0, 100.0, 400.0, 800.0]
 
 
 def test_images_that_cannot_be_used_are_told_before_any_work(refused, study_folder, tmp_path):

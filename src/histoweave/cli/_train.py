@@ -1,10 +1,14 @@
 """``histoweave train``: a study with images in, a model folder out."""
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._atomic import atomic_folder
+from histoweave._runtime import logger
 from histoweave.cli._console import told
 from histoweave.cli._embedded import read_embedded
 from histoweave.cli._errors import writing
@@ -64,7 +68,8 @@ def train_model(
                 ridge = new_model(PLAIN_RIDGE).fit(study.sections, **options)
             found[PLAIN_RIDGE] = inner_scores(ridge)
         with writing(out), atomic_folder(out, overwrite=overwrite) as folder, record.stage("write"):
-            model.save(folder)
+            with naming(out, folder):
+                model.save(folder)
             facts = record.finish(
                 warnings=console.warnings,
                 method=method,
@@ -85,6 +90,22 @@ def train_model(
             print(f"  {_in_words(name, scores)}")
         for name in study.skipped:
             print(f"{name}: left out")
+
+
+@contextmanager
+def naming(out: Path, folder: Path) -> Iterator[None]:
+    """Let what is logged of a folder that is about to be renamed speak of its final place."""
+
+    def rename(record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(out if argument == folder else argument for argument in record.args)
+        return True
+
+    logger.addFilter(rename)
+    try:
+        yield
+    finally:
+        logger.removeFilter(rename)
 
 
 def inner_scores(model: "ExpressionModel") -> dict[str, Any]:

@@ -149,7 +149,7 @@ def evaluate_expression(
         domains = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)
     scores, summary = score_table(by_gene, folds), gene_summary(by_gene)
-    _tell(folds)
+    _tell(folds, own_splits=splits is not None)
     return Evaluation(
         scores=scores,
         genes=by_gene,
@@ -179,7 +179,7 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
     return found
 
 
-def _tell(folds: Sequence[Fold]) -> None:
+def _tell(folds: Sequence[Fold], *, own_splits: bool) -> None:
     """Say what a reader of the scores must know."""
     missing = {name: n for fold in folds for name in fold.truth if (n := fold.n_unmeasured(name))}
     if missing:
@@ -188,7 +188,7 @@ def _tell(folds: Sequence[Fold]) -> None:
             f"Some genes of the panel were not measured in the held-out section and cannot be scored there ({listed}). "
             "The column n_unmeasured counts them."
         )
-    if any(fold.split.optimistic for fold in folds):
+    if own_splits and any(fold.split.optimistic for fold in folds):  # of others leave_one_out has said it
         logger.info("Scores are optimistic: training held relatives of held-out sections (same patient or slide).")
 
 
