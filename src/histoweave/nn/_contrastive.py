@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0, *, weights: Tensor | None = None) -> Tensor:
-    """Return the symmetric cross-entropy of ``spot . image^T / temperature`` against the true pairing, a scalar.
+    """Return the symmetric cross-entropy of ``spot @ image^T / temperature`` against the true pairing, a scalar.
 
     Parameters
     ----------
