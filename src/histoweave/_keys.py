@@ -19,6 +19,7 @@ class Keys:
     PATIENT = "patient"  # obs: donor; sections of one stay on one side of a split
     SLIDE = "slide"  # obs: the glass slide or capture slide that sections share
     IMAGE = "image"  # uns["histoweave"]["image"]: path, mpp, image_scale of the H&E image of a section
+    STAIN = "X_stain"  # obsm: colour and darkness of the stain around each spot
     OUT_OF_DISTRIBUTION = "out_of_distribution"  # obs: unlike the tissue a model was trained on
     IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels, beside the same in microns
     IN_MICRONS = "spatial_um"

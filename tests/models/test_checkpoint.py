@@ -23,6 +23,13 @@ def test_round_trip_gives_identical_output(fitted, section, tmp_path):
     assert repr(loaded) == repr(fitted)
 
 
+def test_others_can_read_a_saved_model_as_far_as_the_umask_lets_them(pca_model, tmp_path):
+    pca_model.save(tmp_path / "model")
+    (tmp_path / "plain").touch()
+    modes = {file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+
+
 def test_a_loaded_model_can_be_saved_again(pca_model, section, tmp_path):
     pca_model.save(tmp_path / "first")
     load(tmp_path / "first").save(tmp_path / "second")

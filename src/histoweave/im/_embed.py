@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from histoweave import __version__
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
+from histoweave._outside import check_inside
 from histoweave._runtime import progress_bar, warn_user
 from histoweave._scale import provenance
 from histoweave._types import PatchEncoder, SlideImage
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._cache import EmbeddingCache
 from histoweave.im._encoders import get_encoder
-from histoweave.im._outside import check_inside
 from histoweave.im._patches import Fields, batches, log_padding, plan_fields
 from histoweave.im._read_ahead import read_ahead
+from histoweave.im._stain import stain_statistics, write_stain
 
 MOST_RELATIVE_MPP = 2.0  # an encoder is told of patches that are more than twice as coarse or fine as it learnt from
 MOST_BLOWN_UP = 4.0  # output pixels per pixel of the image: more is invented
@@ -47,7 +49,8 @@ def embed_patches(
 
     A square field of `field_um` microns, centred on the spot, is cut from the H&E image, resampled to the size that
     the encoder takes, and encoded. Fields that cross the border of the image are padded with white (empty glass) and
-    counted. Patches are read in a thread beside the encoder.
+    counted. Patches are read in a thread beside the encoder. The stain of each spot's field is measured on the way, so
+    that a model can tell a section that was stained or scanned otherwise than those it was trained on.
 
     Parameters
     ----------
@@ -88,7 +91,10 @@ def embed_patches(
     `uns["histoweave"][key_added]` : dict with ``encoder``, ``digest``, ``mpp``, ``field_um``, ``n_padded``,
     ``licence``, ``input_mpp`` (microns per pixel that the encoder saw), ``image_scale`` and the version, ``histoweave``
 
-    and for several the same under ``f"{key_added}_{field:g}um"`` each.
+    and for several the same under ``f"{key_added}_{field:g}um"`` each. Of the first field also:
+
+    `obsm["X_stain"]` : float32, ``(n_spots, 11)``, the columns of :func:`stain_statistics`
+    `uns["histoweave"]["X_stain"]` : dict with ``columns``, ``field_um``, ``input_mpp`` and the version
 
     Raises
     ------
@@ -114,7 +120,7 @@ def embed_patches(
     """
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
     several = not np.isscalar(field_um)
-    embeddings = _embed(job, 1, progress)
+    embeddings, stain = _embed(job, 1, progress, stain=True)
     base = key_added or f"X_{short_name(job.encoder.name)}"
     for field, n_padded, embedding in zip(job.field_um, job.n_padded, embeddings, strict=True):
         key = f"{base}_{field:g}um" if several else base
@@ -130,6 +136,7 @@ def embed_patches(
             "licence": job.encoder.licence,
             "histoweave": __version__,
         }
+    write_stain(adata, stain, field_um=job.field_um[0], out_px=job.encoder.input_px)
 
 
 def embed_views(
@@ -178,7 +185,7 @@ def embed_views(
     if isinstance(n_views, bool) or not isinstance(n_views, int | np.integer) or not 1 <= n_views <= MOST_VIEWS:
         raise ValueError(f"n_views must be a whole number from 1 to {MOST_VIEWS}, got {n_views!r}.")
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
-    [embedding] = _embed(job, int(n_views), progress)
+    [embedding], _ = _embed(job, int(n_views), progress, stain=False)
     return embedding
 
 
@@ -208,7 +215,10 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Patches of some spots in one field and one view; either their embedding is known or they have to be encoded."""
+    """Patches of some spots in one field and one view; either their embedding is known or they have to be encoded.
+
+    Their stain is measured in the first field, as it is.
+    """
 
     field: int
     view: int
@@ -216,6 +226,7 @@ class _Batch:
     patches: np.ndarray
     path: Path | None
     known: np.ndarray | None
+    stain: pd.DataFrame | None
 
 
 def _plan(
@@ -268,25 +279,27 @@ def _warn_of_resolution(encoder: PatchEncoder, field_um: list[float], image_mpp:
             )
 
 
-def _embed(job: _Job, n_views: int, progress: bool) -> list[np.ndarray]:
-    """Return one float32 ``(n_spots, n_views, n_features)`` a field."""
+def _embed(job: _Job, n_views: int, progress: bool, *, stain: bool) -> tuple[list[np.ndarray], list[pd.DataFrame]]:
+    """Return one float32 ``(n_spots, n_views, n_features)`` a field, and the stain batch by batch where asked for."""
     n_spots = len(job.fields.centres)
     shape = (n_spots, n_views, job.encoder.n_features)
     embeddings = [np.empty(shape, dtype=np.float32) for _ in job.field_um]
+    stains: list[pd.DataFrame] = []
     total = n_spots * n_views * len(job.field_um)
     with (
         progress_bar(f"Embedding patches ({job.encoder.name})", total, enabled=progress) as advance,
-        closing(read_ahead(_cut(job, n_views))) as coming,
+        closing(read_ahead(_cut(job, n_views, stain))) as coming,
     ):
         for batch in coming:
             rows = slice(batch.start, batch.start + len(batch.patches))
             embeddings[batch.field][rows, batch.view] = _encoded(job, batch)
+            stains += [] if batch.stain is None else [batch.stain]
             advance(len(batch.patches))
-    return embeddings
+    return embeddings, stains
 
 
-def _cut(job: _Job, n_views: int) -> Iterator[_Batch]:
-    """Cut, turn and look up: all that may happen beside the encoder."""
+def _cut(job: _Job, n_views: int, stain: bool) -> Iterator[_Batch]:
+    """Cut, turn, look up and measure the stain: all that may happen beside the encoder."""
     find: Callable[[np.ndarray], Path] | None = job.cache.path_of if job.cache is not None else None
     for start, stop in batches(len(job.fields.centres), job.batch_size):
         for field, patches in enumerate(job.fields.cut(start, stop)):
@@ -294,7 +307,8 @@ def _cut(job: _Job, n_views: int) -> Iterator[_Batch]:
                 turned = turn(patches, view) if view else patches
                 path = find(turned) if find else None
                 known = job.cache.get(path, len(turned)) if job.cache is not None and path is not None else None
-                yield _Batch(field, view, start, turned, path, known)
+                measured = stain_statistics(turned) if stain and field == view == 0 else None
+                yield _Batch(field, view, start, turned, path, known, measured)
 
 
 def _encoded(job: _Job, batch: _Batch) -> np.ndarray:

@@ -8,10 +8,10 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
+from histoweave._outside import check_inside, is_outside
 from histoweave._runtime import warn_user
 from histoweave._types import SlideImage
 from histoweave.im._as_slide import as_slide, check_mpp
-from histoweave.im._outside import check_inside, is_outside
 from histoweave.im._tissue import tissue_mask
 
 LEAST_ON_TISSUE = 0.8  # share of spots; the rest are at the rim, in tears and vessels, on real sections

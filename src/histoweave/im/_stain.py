@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
+from histoweave import __version__
+from histoweave._keys import Keys
 from histoweave._runtime import warn_user
+from histoweave._scale import provenance
 from histoweave._types import SlideImage
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._density import glass_colour, is_ink, optical_density
@@ -255,6 +259,18 @@ def stain_statistics(
     names = [f"{what}_{how}" for what in ("red", "green", "blue", "haematoxylin", "eosin") for how in ("mean", "sd")]
     values = np.concatenate(numbers) if numbers else np.empty((0, len(names) + 1), dtype=np.float32)
     return pd.DataFrame(values, columns=[*names, "stained"])
+
+
+def write_stain(adata: AnnData, stain: Sequence[pd.DataFrame], *, field_um: float, out_px: int) -> None:
+    """Write what :func:`stain_statistics` measured, batch by batch, beside an embedding of the same patches."""
+    table = pd.concat(stain) if stain else stain_statistics(np.empty((0, out_px, out_px, 3), dtype=np.uint8))
+    adata.obsm[Keys.STAIN] = table.to_numpy(dtype=np.float32)
+    provenance(adata)[Keys.STAIN] = {
+        "columns": np.array(table.columns, dtype=object),
+        "field_um": float(field_um),
+        "input_mpp": float(field_um) / out_px,
+        "histoweave": __version__,
+    }
 
 
 def _statistics(patches: np.ndarray, glass: np.ndarray) -> np.ndarray:

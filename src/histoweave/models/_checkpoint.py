@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 import histoweave
@@ -64,7 +64,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, ove
     """
     with atomic_folder(folder, overwrite=overwrite) as beside:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
-        save_file(weights, beside / _WEIGHTS)
+        (beside / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only their owner can read
         (beside / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
         np.savez(beside / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
         (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
