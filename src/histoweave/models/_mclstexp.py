@@ -99,7 +99,11 @@ class MclSTExp(ExpressionModel):
     method = "mclstexp"
     config_class = MclSTExpConfig
     config: MclSTExpConfig
-    keeps_expression = True
+
+    @property
+    def keeps_expression(self) -> bool:
+        """Always: predictions are averages of it."""
+        return True
 
     def _fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance

@@ -89,7 +89,11 @@ class NearestNeighbours(ExpressionModel):
     method = "knn"
     config_class = NearestNeighboursConfig
     config: NearestNeighboursConfig
-    keeps_expression = True
+
+    @property
+    def keeps_expression(self) -> bool:
+        """Always: predictions are averages of it."""
+        return True
 
     def _fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance

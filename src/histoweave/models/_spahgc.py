@@ -73,7 +73,7 @@ class _Trained:
 class SpaHGC(ExpressionModel):
     """Predicts gene expression from H&E by a linear model and a graph that reaches into the training sections.
 
-    The model contains image features and measured expression of its training sections.
+    Where the network has a share, the model contains image features and measured expression of its training sections.
 
     Parameters
     ----------
@@ -98,7 +98,11 @@ class SpaHGC(ExpressionModel):
     method = "spahgc"
     config_class = SpaHGCConfig
     config: SpaHGCConfig
-    keeps_expression = True
+
+    @property
+    def keeps_expression(self) -> bool:
+        """Only where the network has a share: it looks at references, the linear part holds coefficients."""
+        return self._trained_parts.bank is not None
 
     def _fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
