@@ -113,6 +113,32 @@ def test_a_smaller_image_of_the_same_section_gives_nearly_the_same(section, mean
     assert np.abs(adata.obsm["full"] - adata.obsm["half"]).mean() < 1.5
 
 
+# --- the stain ---
+
+
+def test_the_stain_is_measured_on_the_first_field(section, mean_colour, tmp_path):
+    adata, image = section
+    arguments = {"mpp": 2.0, "field_um": [64, 128], "batch_size": 33, "cache": tmp_path / "cache"}
+    hw.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
+    first = adata.obsm["X_stain"]
+    expected, larger = (
+        hw.im.stain_statistics(hw.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=field, out_px=16))
+        for field in (64, 128)
+    )
+    np.testing.assert_allclose(first, expected, atol=0.01)  # a grey level: it was cut out of a larger region
+    assert np.abs(first - larger).max() > 0.1
+    record = adata.uns["histoweave"]["X_stain"]
+    assert list(record["columns"]) == list(expected.columns)
+    assert (record["field_um"], record["input_mpp"]) == (64.0, 4.0)
+    again = mean_colour()
+    hw.im.embed_patches(adata, image, encoder=again, **arguments)
+    assert again.n_embedded == 0  # the embedding is remembered, the stain of the pixels is there all the same
+    np.testing.assert_array_equal(adata.obsm["X_stain"], first)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    assert list(back.uns["histoweave"]["X_stain"]["columns"]) == list(expected.columns)
+
+
 # --- the cache ---
 
 

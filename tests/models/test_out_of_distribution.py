@@ -46,3 +46,10 @@ def test_constant_columns_and_copied_sections_do_no_harm():
     one[:, 2] = 3.0
     fitted = TrainingDistribution.fit([one, one.copy()], ["a", "b"])
     assert np.isfinite(fitted.score(one)[0]).all()
+
+
+@pytest.mark.parametrize("n_features", [4, 400])
+def test_embeddings_that_do_not_vary_are_refused(n_features):
+    one = np.full((20, n_features), 0.3)
+    with pytest.raises(ValueError, match=r"embeddings of 20 training spots do not vary.*check_on_tissue.*use_rep="):
+        TrainingDistribution.fit([one, one], ["a", "b"])

@@ -276,10 +276,14 @@ def write_stain(adata: AnnData, stain: Sequence[pd.DataFrame], *, field_um: floa
 def _statistics(patches: np.ndarray, glass: np.ndarray) -> np.ndarray:
     every = tuple(slice(None, None, max(1, side // LOOKED_AT_PX)) for side in patches.shape[1:3])
     density = optical_density(patches[:, *every], glass).reshape(len(patches), -1, 3)
-    amounts = density @ np.linalg.pinv(REFERENCE.matrix).astype(np.float32)
-    values = np.concatenate([density, amounts], axis=2)
-    stained = (density.mean(axis=2) > LEAST_DENSITY).mean(axis=1)
-    both = np.stack([values.mean(axis=1), values.std(axis=1)], axis=2).reshape(len(patches), -1)
+    stained = (density.sum(axis=2) > 3 * LEAST_DENSITY).mean(axis=1)
+    # the amounts are linear in the density, so its means and covariances tell theirs
+    to_all = np.hstack([np.eye(3), np.linalg.pinv(REFERENCE.matrix)])
+    mean = np.matmul(np.ones(density.shape[1], dtype=np.float32), density) / np.float32(density.shape[1])
+    density -= mean[:, None]
+    covariance = np.matmul(density.transpose(0, 2, 1), density).astype(np.float64) / density.shape[1]
+    variance = np.einsum("ik,nij,jk->nk", to_all, covariance, to_all)
+    both = np.stack([mean @ to_all, np.sqrt(np.maximum(variance, 0))], axis=2).reshape(len(patches), -1)
     return np.column_stack([both, stained]).astype(np.float32)
 
 

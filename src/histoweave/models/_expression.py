@@ -40,7 +40,6 @@ class ExpressionModel(ABC):
 
     method: ClassVar[str]
     config_class: ClassVar[type[ExpressionConfig]] = ExpressionConfig
-    keeps_expression: ClassVar[bool] = False  # whether the model holds measured expression of its training sections
 
     def __init__(self, config: ExpressionConfig | None = None) -> None:
         self.config = config or self.config_class()
@@ -175,6 +174,7 @@ class ExpressionModel(ABC):
             symbols=study.symbols,
             inputs=inputs,
             distribution=distribution,
+            stain=study.stain,
             reliability=reliability(study.y, held_out, folds),
             pitch_um=float(np.median([pitch(one) for one in study.centres_um])),
             spatial_key=spatial_key,
@@ -223,10 +223,13 @@ class ExpressionModel(ABC):
         ``layers["measured_log1p_cp10k"]`` : where the section measured the whole panel
         ``var["reliability"]`` : mean correlation over held-out training sections
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
-        ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue
-        ``obs["out_of_distribution_score"]`` : the spot's distance to the training tissue; above 1 is outside
+        ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
+        by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain
+        ``obs["out_of_distribution_score"]`` : the spot's distance to the training tissue, the larger of the two; above
+        1 is outside
         ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
-        ``uns["histoweave"]["prediction"]`` : method, training sections, share of spots and score of the section outside
+        ``uns["histoweave"]["prediction"]`` : method, training sections, share of spots outside (in all,
+        ``..._by_embedding`` and ``..._by_stain``), score of the section
 
         ``obs`` and ``obsm`` of the section are kept.
 
@@ -254,6 +257,11 @@ class ExpressionModel(ABC):
         return write_prediction(
             adata, arrays, values, fitted, method=self.method, facts=self.training_facts, mpp=mpp_px, bare=bare
         )
+
+    @property
+    def keeps_expression(self) -> bool:
+        """Whether the trained model holds measured expression of its training sections."""
+        return False
 
     @property
     def genes(self) -> list[str]:

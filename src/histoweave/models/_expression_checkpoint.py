@@ -9,6 +9,7 @@ from torch import Tensor
 from histoweave.models._expression_inputs import ExpressionInputs
 from histoweave.models._inner_validation import Reliability
 from histoweave.models._out_of_distribution import TrainingDistribution
+from histoweave.models._stain_distribution import StainDistribution
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class FittedExpression:
         How a section becomes arrays.
     distribution
         Where training embeddings lie.
+    stain
+        Where the stain of the training sections lies; ``None`` where not all of them have it.
     reliability
         How well each gene was predicted on held-out training sections.
     pitch_um
@@ -56,6 +59,7 @@ class FittedExpression:
     symbols: list[str] | None
     inputs: ExpressionInputs
     distribution: TrainingDistribution
+    stain: StainDistribution | None
     reliability: Reliability
     pitch_um: float
     spatial_key: str
@@ -70,6 +74,7 @@ class FittedExpression:
             "reliability.correlation": self.reliability.correlation,
             "reliability.beats_mean": self.reliability.beats_mean,
             **{f"distribution.{name}": value for name, value in self.distribution.arrays().items()},
+            **({} if self.stain is None else {f"stain.{name}": value for name, value in self.stain.arrays().items()}),
         }
 
     def settings(self) -> dict[str, Any]:
@@ -103,7 +108,7 @@ class FittedExpression:
             **under(arrays, "inputs"),
         )
         found = Reliability(n_folds=settings["n_folds"], **under(arrays, "reliability"))
-        symbols = settings["symbols"]
+        symbols, stain = settings["symbols"], under(arrays, "stain")
         if inputs.mean.shape != (inputs.n_inputs,) or len(found.correlation) != len(genes):
             raise ValueError("the arrays fit neither the embeddings nor the genes")
         if symbols is not None and len(symbols) != len(genes):
@@ -113,6 +118,7 @@ class FittedExpression:
             symbols=symbols,
             inputs=inputs,
             distribution=TrainingDistribution.restore(under(arrays, "distribution")),
+            stain=StainDistribution.restore(stain) if stain else None,
             reliability=found,
             pitch_um=settings["pitch_um"],
             spatial_key=settings["spatial_key"],

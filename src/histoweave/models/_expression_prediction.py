@@ -24,10 +24,11 @@ from histoweave.models._expression_inputs import (
     near_spots,
     read_embeddings,
 )
+from histoweave.models._stain_distribution import read_stain
 from histoweave.models._targets import measure
+from histoweave.models._unlike_training import Unlike
 
 MEASURED = "measured_log1p_cp10k"
-MANY_OUTSIDE = 0.1  # share of spots unlike training above which a section is warned about
 
 
 def as_image_section(adata: AnnData, fitted: FittedExpression) -> tuple[ImageSection, float | None]:
@@ -116,7 +117,8 @@ def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
 
     Returns
     -------
-    ``key_added`` of the call -> records of the embeddings that it makes.
+    ``key_added`` of the call -> records of the embeddings that it makes. The call that measures the stain on the same
+    field as in training comes last: each call writes it.
     """
     together: dict[str, list[dict[str, Any]]] = {}
     for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
@@ -130,7 +132,10 @@ def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
             together[base] = [*of_base, record]
         else:
             together[rep] = [record]
-    return together
+    stain = fitted.stain
+    return dict(
+        sorted(together.items(), key=lambda call: stain is not None and call[1][0]["field_um"] == stain.field_um)
+    )
 
 
 def write_prediction(
@@ -145,9 +150,7 @@ def write_prediction(
     bare: bool,
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
-    score, section_score = fitted.distribution.score(np.hstack(section.reps))
-    # of a section that is unlike all of training as a whole, no spot is ordinary
-    outside = (score > 1) | (section_score > 1)
+    unlike = _unlike_training(adata, section, fitted)
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -157,8 +160,8 @@ def write_prediction(
         uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
         layers={key: values},
     )
-    predicted.obs[Keys.OUT_OF_DISTRIBUTION] = outside
-    predicted.obs[f"{Keys.OUT_OF_DISTRIBUTION}_score"] = score
+    predicted.obs[Keys.OUT_OF_DISTRIBUTION] = unlike.outside
+    predicted.obs[f"{Keys.OUT_OF_DISTRIBUTION}_score"] = unlike.score
     predicted.obsm[Keys.IN_MICRONS] = section.centres_um
     if mpp is not None:
         predicted.obsm[Keys.IN_PIXELS] = section.centres_um / mpp
@@ -175,17 +178,19 @@ def write_prediction(
         "bare_slide": bare,
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
-        "share_out_of_distribution": float(outside.mean()),
-        "section_out_of_distribution_score": section_score,
+        **unlike.shares(),
         "version": histoweave.__version__,
     }
-    if outside.mean() > MANY_OUTSIDE:
-        which = "The section as a whole looks" if section_score > 1 else f"{outside.mean():.0%} of the spots look"
-        warn_user(
-            f"{section.name}: {which} unlike the tissue that the model was trained on (obs['out_of_distribution']): "
-            "another organ, stain, scanner or focus. Do not trust the prediction there."
-        )
+    unlike.warn(section.name)
     return predicted
+
+
+def _unlike_training(adata: AnnData, section: ImageSection, fitted: FittedExpression) -> Unlike:
+    stain = None if fitted.stain is None else read_stain(adata, section.name, fitted.stain)
+    return Unlike(
+        embedding=fitted.distribution.score(np.hstack(section.reps)),
+        stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
+    )
 
 
 def _gene_table(fitted: FittedExpression) -> pd.DataFrame:

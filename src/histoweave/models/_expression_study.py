@@ -20,6 +20,7 @@ from histoweave.models._expression_inputs import (
     near_spots,
     read_embeddings,
 )
+from histoweave.models._stain_distribution import StainDistribution, fit_stain_distribution
 from histoweave.models._targets import check_panel, choose_panel, measure
 
 
@@ -35,6 +36,8 @@ class Study:
         Embedding keys and what is known of their encoders.
     embeddings, centres_um, adjacencies, y, depth
         As in :class:`ImageSection`.
+    stain
+        Where their stain lies, if all of them have it.
     genes, symbols
         The panel.
     digests
@@ -50,6 +53,7 @@ class Study:
     adjacencies: list[csr_matrix]
     y: list[np.ndarray]
     depth: list[np.ndarray | None]
+    stain: StainDistribution | None
     genes: list[str]
     symbols: list[str] | None
     digests: list[str]
@@ -95,6 +99,7 @@ def read_study(
         adjacencies=[near_spots(one) for one in centres],
         y=y,
         depth=[one.depth for one in measured.values()],
+        stain=fit_stain_distribution(named, groups),
         genes=panel,
         symbols=_symbols(named, panel),
         digests=[

@@ -50,7 +50,13 @@ class TrainingDistribution:
 
     @classmethod
     def fit(cls, embeddings: list[np.ndarray], groups: list[str], *, seed: int = 0) -> "TrainingDistribution":
-        """Learn from the embeddings ``(n_spots, n_features)`` of sections of at least two groups."""
+        """Learn from the embeddings ``(n_spots, n_features)`` of sections of at least two groups.
+
+        Raises
+        ------
+        ValueError
+            The embeddings of all training spots, or of those left when one group is taken away, are the same.
+        """
         rng = np.random.default_rng(seed)
         share = min(1.0, MAX_BANK / sum(map(len, embeddings)))
         # the same share of each section, so that the bank looks as training does
@@ -61,10 +67,7 @@ class TrainingDistribution:
         for fold in inner_folds(groups):
             others = cls._of(np.concatenate([kept[i] for i in fold.train]))
             left_out += [others.distance(kept[i]) for i in fold.held_out]
-        smallest = float(np.finfo(np.float32).tiny)  # training sections may be copies of each other
-        spot_limit = max(float(np.percentile(np.concatenate(left_out), PERCENTILE)), smallest)
-        section_limit = max(SECTION_MARGIN * max(float(np.median(one)) for one in left_out), smallest)
-        return cls._of(np.concatenate(kept), spot_limit, section_limit)
+        return cls._of(np.concatenate(kept), *limits(left_out))
 
     @classmethod
     def _of(cls, spots: np.ndarray, spot_limit: float = 1.0, section_limit: float = 1.0) -> "TrainingDistribution":
@@ -73,6 +76,13 @@ class TrainingDistribution:
         scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0
         centred = (spots - mean) / scale
         axes = _whitening_axes(centred)
+        if axes.shape[1] == 0:
+            raise ValueError(
+                f"The embeddings of {len(spots):,} training spots do not vary: each has the same {spots.shape[1]:,} "
+                "values, so nothing can be learnt from them. Look at the image under the spots "
+                "(histoweave.im.check_on_tissue): all patches may be empty glass, or lie outside. Embed it again, or "
+                "name another embedding with use_rep=."
+            )
         return cls(mean, scale, axes, centred @ axes, spot_limit, section_limit)
 
     def distance(self, embedding: np.ndarray) -> np.ndarray:
@@ -97,6 +107,14 @@ class TrainingDistribution:
         return cls(arrays["mean"], arrays["scale"], arrays["axes"], arrays["bank"], *limits)
 
 
+def limits(left_out: list[np.ndarray]) -> tuple[float, float]:
+    """Return what is far for a spot and for the median spot of a section, from distances of left-out sections."""
+    smallest = float(np.finfo(np.float32).tiny)  # training sections may be copies of each other
+    spot = float(np.percentile(np.concatenate(left_out), PERCENTILE))
+    section = SECTION_MARGIN * max(float(np.median(one)) for one in left_out)
+    return max(spot, smallest), max(section, smallest)
+
+
 def _whitening_axes(centred: np.ndarray) -> np.ndarray:
     """Return the leading principal axes, scaled to unit variance, from the smaller of the two Gram matrices."""
     n_spots, n_features = centred.shape
@@ -107,5 +125,5 @@ def _whitening_axes(centred: np.ndarray) -> np.ndarray:
         axes = centred.T @ spots / np.sqrt(n_spots * np.maximum(values, 1e-12 * max(values[-1], 1e-12)))
     leading = np.argsort(-values, kind="stable")[: min(N_COMPONENTS, n_features, n_spots - 1)]
     # directions without spread hold nothing but rounding, which whitening would blow up
-    leading = leading[values[leading] > 1e-9 * max(values[-1], 1e-12)]
+    leading = leading[values[leading] > 1e-9 * max(values[-1], 1e-3)]
     return axes[:, leading] / np.sqrt(values[leading])
