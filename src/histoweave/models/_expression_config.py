@@ -1,11 +1,13 @@
 """Settings that all expression models share."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
+
+from histoweave.models._config import Config
 
 
 @dataclass(frozen=True)
-class ExpressionConfig:
+class ExpressionConfig(Config):
     """Settings of every model that reads expression off embeddings; each method adds its own.
 
     Raises
@@ -25,28 +27,3 @@ class ExpressionConfig:
             raise ValueError(f"fields must be 'one', 'several' or 'validate', got {self.fields!r}.")
         if self.neighbours not in (True, False, "validate"):
             raise ValueError(f"neighbours must be true, false or 'validate', got {self.neighbours!r}.")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from names and values; what is not named keeps its default.
-
-        Raises
-        ------
-        ValueError
-            A name is unknown; the message lists the known ones.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"{cls.__name__} has no {', '.join(map(repr, unknown))}. Known settings: {', '.join(known)}."
-            )
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value  # JSON knows lists only
-            for name, value in values.items()
-        }
-        return cls(**settings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return names and values, ready for JSON."""
-        return asdict(self)

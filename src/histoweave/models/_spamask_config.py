@@ -1,14 +1,13 @@
 """Settings of SpaMask."""
 
-import json
-from dataclasses import asdict, dataclass, fields
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from histoweave.models._config import Config
 
 
 @dataclass(frozen=True)
-class SpaMaskConfig:
+class SpaMaskConfig(Config):
     """Settings of :class:`histoweave.models.SpaMask`.
 
     The defaults were chosen without labels (``benchmarks/select_defaults.py``); :meth:`published` gives the paper's.
@@ -129,46 +128,3 @@ class SpaMaskConfig:
             max_epochs=500,
             tolerance=0.0,
         )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "SpaMaskConfig":
-        """Build from names and values; what is not named keeps its default.
-
-        Raises
-        ------
-        ValueError
-            A name is unknown; the message lists the known ones.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"SpaMaskConfig has no {', '.join(map(repr, unknown))}. Known settings: {', '.join(known)}."
-            )
-        return cls(**values)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> "SpaMaskConfig":
-        """Read a JSON object of settings; what is not named keeps its default.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is no such file.
-        ValueError
-            It is not a JSON object, or names an unknown setting.
-        """
-        text = Path(path).read_text(encoding="utf-8")
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}.") from error
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"{path} must hold a JSON object of SpaMaskConfig settings, got a {type(values).__name__}."
-            )
-        return cls.from_dict(values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return names and values, ready for JSON."""
-        return asdict(self)

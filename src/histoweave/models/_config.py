@@ -1,0 +1,55 @@
+"""What the settings of every model can do: be read from names and values, and be written as such."""
+
+import json
+from dataclasses import asdict, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+
+class Config:
+    """Base of the frozen dataclasses that hold settings."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from names and values; what is not named keeps its default.
+
+        Raises
+        ------
+        ValueError
+            A name is unknown; the message lists the known ones.
+        """
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # subclasses are dataclasses
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no {', '.join(map(repr, unknown))}. Known settings: {', '.join(known)}."
+            )
+        # JSON knows lists only
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> Self:
+        """Read a JSON object of settings; what is not named keeps its default.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            It is not a JSON object, or names an unknown setting.
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"{path} must hold a JSON object of {cls.__name__} settings, got a {type(values).__name__}."
+            )
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return names and values, ready for JSON."""
+        return asdict(self)  # type: ignore[call-overload]
