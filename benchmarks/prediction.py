@@ -25,13 +25,9 @@ import pandas as pd
 from histoweave import im, io
 from histoweave.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig
 from histoweave.tl import evaluate_expression
-from histoweave.train import Split
 
 HER2ST = ("C2", "C3", "C4", "C5")
-ALS = {  # section: group of slides
-    "CN51_C2_1": "765+794", "CN51_C2_2": "765+794", "CN52_C2_1": "765+794", "CN52_C2_2": "765+794",
-    "L6CN51_E1_2": "765+794", "CN62_E2": "652", "CN63_C1": "652", "CN63_E2": "652",
-}  # fmt: skip
+ALS = ("CN51_C2_1", "CN51_C2_2", "CN52_C2_1", "CN52_C2_2", "CN62_E2", "CN63_C1", "CN63_E2", "L6CN51_E1_2")
 PITCH_UM = 200.0
 FIELDS = [PITCH_UM, PITCH_UM / 2, PITCH_UM * 2, PITCH_UM * 4]
 
@@ -50,6 +46,8 @@ def read(study: str) -> dict[str, ad.AnnData]:
         folder = "her2st" if study == "her2st" else "als_spinal_cord"
         adata = ad.read_h5ad(data(f"{folder}/{name}.h5ad"))
         image = data(f"{folder}/{name}.jpg" if study == "her2st" else f"{folder}/{adata.obs['image'].iloc[0]}")
+        if study == "als":  # mice 765 and 794 share slides, and so one fold
+            adata.obs["patient"], adata.obs["slide"] = adata.obs["mouse"].astype(str), adata.obs["image"].astype(str)
         io.attach_image(adata, image, mpp=io.estimate_mpp(adata, pitch_um=PITCH_UM))
         sections[name] = adata
     return sections
@@ -64,16 +62,6 @@ def embedded(study: str, encoder: str, cache: Path) -> tuple[dict[str, ad.AnnDat
                 field_um=FIELDS, key_added="X_image", cache=cache, progress=False,
             )  # fmt: skip
     return sections, [f"X_image_{field:g}um" for field in FIELDS]
-
-
-def splits(study: str) -> list[Split]:
-    if study == "her2st":
-        return [Split(name, [one for one in HER2ST if one != name], [name], True) for name in HER2ST]
-    folds = []
-    for group in dict.fromkeys(ALS.values()):
-        held_out = [name for name, of in ALS.items() if of == group]
-        folds.append(Split(group, [name for name in ALS if name not in held_out], held_out, False))
-    return folds
 
 
 METHODS = {"spahgc": SpaHGC, "mclstexp": MclSTExp}
@@ -92,7 +80,12 @@ def scores(study: str, encoder: str, methods: dict, seeds: int, out: Path) -> pd
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a few panel genes are not measured in every held-out section
         found = evaluate_expression(
-            sections, methods, use_rep=reps, splits=splits(study), seeds=range(seeds), progress=False
+            sections,
+            methods,
+            use_rep=reps,
+            leave_out="section" if study == "her2st" else "patient",
+            seeds=range(seeds),
+            progress=False,
         )
     head = {"study": study, "encoder": encoder}
     found.scores.assign(**head).to_csv(out / f"scores_{study}_{encoder}_{len(methods)}.csv", index=False)

@@ -28,11 +28,26 @@ def test_a_bare_slide_becomes_spots_with_expression(toy, tmp_path):
     np.testing.assert_array_equal(predicted.X, predicted.layers["predicted_ridge"])
     assert predicted.uns["histoweave"]["scale"] == {"X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k"}
     assert set(reps) <= set(predicted.obsm)
+    assert predicted.uns["histoweave"]["prediction"]["stain_compared"]
     np.testing.assert_allclose(predicted.obsm["spatial_um"], 2.0 * predicted.obsm["spatial"])
     # the same slide with its spots given: one prediction for one place
     spots = hw.im.grid_spots(image, mpp=2.0, pitch_um=200.0)
     hw.im.embed_patches(spots, image, mpp=2.0, field_um=[112.0, 224.0], progress=False)
     np.testing.assert_allclose(model.predict(spots).layers["predicted_ridge"], predicted.X, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*look unlike the tissue")
+@pytest.mark.parametrize("last_um", [112.0, 224.0])
+def test_the_stain_of_a_bare_slide_is_measured_on_the_field_of_training(toy, last_um):
+    sections, image = {name: adata.copy() for name, adata in toy[0].items()}, toy[1]
+    fields = {"X_once": 112.0, "X_twice": 224.0}
+    for adata in sections.values():
+        for key, field_um in sorted(fields.items(), key=lambda one: one[1] == last_um):
+            hw.im.embed_patches(adata, image, mpp=2.0, field_um=field_um, key_added=key, progress=False)
+    model = RidgeOnEmbedding(RidgeConfig(smoothing=0)).fit(sections, use_rep=list(fields))
+    predicted = model.predict(image, mpp=2.0, pitch_um=200.0)
+    assert predicted.uns["histoweave"]["X_stain"]["field_um"] == last_um
+    assert predicted.uns["histoweave"]["prediction"]["stain_compared"]
 
 
 def test_domains_of_a_slide_that_was_never_sequenced(toy):

@@ -149,6 +149,7 @@ def embed(
                 adata, slide, mpp=image["mpp"], encoder=encoder, field_um=fields, key_added=base,
                 image_scale=image.get("image_scale", 1.0), cache=cache, progress=progress,
             )  # fmt: skip
+            im.attach_picture(adata, slide, image_scale=image.get("image_scale", 1.0))
     return [f"{base}_{field:g}um" for field in fields]
 
 

@@ -280,6 +280,8 @@ def _embed_and_predict(adata: "AnnData", job: _Job) -> "AnnData":
                 field_um=fields[0] if key in fitted.inputs.reps else fields, spatial_key=fitted.spatial_key,
                 key_added=key, image_scale=image.get("image_scale", 1.0), cache=job.cache, progress=job.progress,
             )  # fmt: skip
+        scale = image.get("image_scale", 1.0)
+        im.attach_picture(adata, slide, image_scale=scale, spatial_key=fitted.spatial_key)
     return job.model.predict(adata)
 
 

@@ -8,6 +8,7 @@ from histoweave.im._encoders import get_encoder, list_encoders
 from histoweave.im._grid import grid_spots
 from histoweave.im._on_tissue import OnTissue, check_on_tissue
 from histoweave.im._patches import extract_patches, iter_patches
+from histoweave.im._picture import attach_picture
 from histoweave.im._quality import slide_quality
 from histoweave.im._stain import StainColours, fit_stain, normalise_stain, stain_statistics
 from histoweave.im._tissue import TissueMask, tissue_mask
@@ -16,6 +17,7 @@ __all__ = [
     "OnTissue",
     "StainColours",
     "TissueMask",
+    "attach_picture",
     "check_on_tissue",
     "embed_patches",
     "embed_views",

@@ -10,6 +10,7 @@ from histoweave._runtime import logger
 from histoweave._scale import provenance
 from histoweave._types import SlideImage
 from histoweave.im._as_slide import as_slide, check_mpp
+from histoweave.im._picture import attach_picture
 from histoweave.im._tissue import TissueMask, tissue_mask
 
 
@@ -48,6 +49,7 @@ def grid_spots(
     ``obsm["spatial_um"]`` : the same in microns
     ``uns["histoweave"]["coordinates"]`` : ``unit`` pixel, ``mpp``, ``pitch_um``
     ``uns["histoweave"]["image"]`` : ``path``, ``image_scale`` 1, ``mpp``, where the slide has a file
+    ``uns["spatial"]`` : a small picture of the slide (:func:`attach_picture`)
 
     Raises
     ------
@@ -98,4 +100,5 @@ def grid_spots(
     path = getattr(slide, "path", None)
     if path is not None:
         provenance(adata)[Keys.IMAGE] = {"path": str(path), "image_scale": 1.0, "mpp": mpp}
+    attach_picture(adata, slide, tissue=tissue)
     return adata

@@ -42,6 +42,9 @@ class ImageSection:
         Float32 ``(n_spots, n_genes)``, log1p of counts per 10,000; ``None`` in prediction.
     depth
         ``(n_spots,)`` total counts; ``None`` in prediction, and where none were given.
+    views
+        Float32 ``(n_spots, n_views, sum of the widths)``: what ``reps`` are when a patch is turned or mirrored, side by
+        side, standardised as in ``x``; ``None`` where there are none, in prediction, and for a method without use.
     """
 
     name: str
@@ -52,6 +55,7 @@ class ImageSection:
     adjacency: csr_matrix
     y: np.ndarray | None = None
     depth: np.ndarray | None = None
+    views: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:
@@ -99,6 +103,11 @@ class ExpressionInputs:
     def standardise(self, reps: Sequence[np.ndarray], adjacency: csr_matrix) -> np.ndarray:
         """Return ``x``."""
         return (side_by_side(reps, adjacency, self.neighbours) - self.mean) / self.scale
+
+    def standardise_views(self, views: Sequence[np.ndarray]) -> np.ndarray:
+        """Return ``views`` of a section from those of each embedding, by the moments of the embeddings themselves."""
+        width = sum(self.widths)
+        return (np.concatenate(list(views), axis=2) - self.mean[:width]) / self.scale[:width]
 
 
 def fit_inputs(
