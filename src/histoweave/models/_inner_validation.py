@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, diags, identity
 
+from histoweave import train
+
 MAX_FOLDS = 5
 
 
@@ -43,15 +45,10 @@ def inner_folds(groups: Sequence[str]) -> list[Fold]:
     names = list(dict.fromkeys(groups))
     if len(names) < 2:
         raise ValueError(f"Inner validation needs at least two groups of training sections, got {names}.")
-    n_folds = min(len(names), MAX_FOLDS)
-    fold_of = {name: number % n_folds for number, name in enumerate(names)}
-    numbers = [fold_of[group] for group in groups]
+    numbers = {str(number): group for number, group in enumerate(groups)}
     return [
-        Fold(
-            tuple(i for i, number in enumerate(numbers) if number != fold),
-            tuple(i for i, number in enumerate(numbers) if number == fold),
-        )
-        for fold in range(n_folds)
+        Fold(tuple(map(int, split.train)), tuple(map(int, split.test)))
+        for split in train.inner_folds(numbers, numbers, max_folds=MAX_FOLDS)
     ]
 
 
