@@ -35,6 +35,9 @@ def test_a_bare_slide(study_folder, ridge_model, tmp_path):
     assert record["outputs"] == ["he.csv", "he.h5ad", "report.html"]
     assert record["n_spots"] == {"he": adata.n_obs}
     assert record["method"] == "ridge"
+    # the spots lie on a small picture of the slide
+    assert adata.uns["spatial"]["he"]["images"]["lowres"].dtype == np.uint8
+    assert "data:image/" in (out / "report.html").read_text()
 
 
 def test_a_section_with_its_image_is_predicted_as_the_library_does(study_folder, ridge_model, tmp_path):
@@ -51,6 +54,7 @@ def test_a_section_with_its_image_is_predicted_as_the_library_does(study_folder,
     expected = models.load(ridge_model).predict(adata)
     np.testing.assert_allclose(found.layers["predicted_ridge"], expected.layers["predicted_ridge"], rtol=1e-5)
     assert "measured_log1p_cp10k" in found.layers
+    assert list(found.uns["spatial"]) == ["he"]
 
 
 def test_all_sections_of_a_table(study_folder, ridge_model, tmp_path, capsys):
