@@ -149,6 +149,7 @@ class ExpressionModel(ABC):
             genes=genes,
             n_genes=self.config.n_genes if n_genes is None else n_genes,
             layer=layer,
+            with_views=self.uses_views,
         )
         inputs = fit_inputs(
             study.reps,
@@ -158,10 +159,13 @@ class ExpressionModel(ABC):
             neighbours=self.config.neighbours is not False,
         )
         train = [
-            ImageSection(name, group, reps, inputs.standardise(reps, near), centres, near, y, depth)
-            for name, group, reps, near, centres, y, depth in zip(
+            ImageSection(
+                name, group, reps, inputs.standardise(reps, near), centres, near, y, depth,
+                None if views is None else inputs.standardise_views(views),
+            )
+            for name, group, reps, near, centres, y, depth, views in zip(
                 study.names, study.groups, study.embeddings, study.adjacencies, study.centres_um, study.y, study.depth,
-                strict=True,
+                study.views, strict=True,
             )
         ]  # fmt: skip
         folds = inner_folds(study.groups)
@@ -259,6 +263,11 @@ class ExpressionModel(ABC):
         )
 
     @property
+    def uses_views(self) -> bool:
+        """Whether training draws from the views of each patch, where all training sections have them."""
+        return False
+
+    @property
     def keeps_expression(self) -> bool:
         """Whether the trained model holds measured expression of its training sections."""
         return False
@@ -342,6 +351,7 @@ class ExpressionModel(ABC):
             ],
             "contains_measured_expression": self.keeps_expression,
             "encoders": dict(zip(study.reps, study.records, strict=True)),
+            "n_views": 0 if study.views[0] is None else study.views[0][0].shape[1],
             "chosen": self._state().settings,
             "wall_s": seconds,
         }

@@ -22,6 +22,7 @@ from histoweave.models._expression_inputs import (
 )
 from histoweave.models._stain_distribution import StainDistribution, fit_stain_distribution
 from histoweave.models._targets import check_panel, choose_panel, measure
+from histoweave.models._views import read_views
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Study:
         Embedding keys and what is known of their encoders.
     embeddings, centres_um, adjacencies, y, depth
         As in :class:`ImageSection`.
+    views
+        Of each embedding, ``(n_spots, n_views, n_features)``; ``None`` where not wanted or not there.
     stain
         Where their stain lies, if all of them have it.
     genes, symbols
@@ -53,6 +56,7 @@ class Study:
     adjacencies: list[csr_matrix]
     y: list[np.ndarray]
     depth: list[np.ndarray | None]
+    views: list[tuple[np.ndarray, ...] | None]
     stain: StainDistribution | None
     genes: list[str]
     symbols: list[str] | None
@@ -70,6 +74,7 @@ def read_study(
     genes: Sequence[str] | None,
     n_genes: int,
     layer: str | None,
+    with_views: bool,
 ) -> Study:
     """Check training sections and bring them to arrays; see :meth:`ExpressionModel.fit`."""
     named = name_sections(sections, section_key=section_key)
@@ -99,6 +104,7 @@ def read_study(
         adjacencies=[near_spots(one) for one in centres],
         y=y,
         depth=[one.depth for one in measured.values()],
+        views=read_views(named, reps, embeddings) if with_views else [None] * len(named),
         stain=fit_stain_distribution(named, groups),
         genes=panel,
         symbols=_symbols(named, panel),

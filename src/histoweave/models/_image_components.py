@@ -13,17 +13,20 @@ _FEW_SPOTS = 20  # a section of so many spots is standardised half by its own, h
 _LEAST_SCALE = 0.3  # of the training scale: a column that hardly varies in a section is not blown up
 
 
-def own_moments(x: np.ndarray) -> np.ndarray:
+def own_moments(x: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
     """Standardise a section's inputs by its own moments, shrunk to those of training where it has few spots.
 
     Parameters
     ----------
     x
         ``(n_spots, n_inputs)``, standardised with the training moments.
+    of
+        Inputs whose moments are taken; by default ``x`` itself.
     """
-    trust = len(x) / (len(x) + _FEW_SPOTS)
-    variance = trust * x.var(axis=0) + (1 - trust)
-    return (x - trust * x.mean(axis=0)) / np.maximum(np.sqrt(variance), _LEAST_SCALE)
+    of = x if of is None else of
+    trust = len(of) / (len(of) + _FEW_SPOTS)
+    variance = trust * of.var(axis=0) + (1 - trust)
+    return (x - trust * of.mean(axis=0)) / np.maximum(np.sqrt(variance), _LEAST_SCALE)
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,12 @@ class Basis:
         """Return the leading components alone."""
         return replace(self, components=np.ascontiguousarray(self.components[:, :n_components]))
 
-    def scores(self, x: np.ndarray) -> np.ndarray:
-        """Return ``(n_spots, n_components)`` of inputs ``(n_spots, n_inputs)`` standardised with training moments."""
-        moved = own_moments(x) if self.own_moments else x
+    def scores(self, x: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
+        """Return ``(n_spots, n_components)`` of inputs ``(n_spots, n_inputs)`` standardised with training moments.
+
+        Own moments are those of the inputs ``of``, by default ``x``.
+        """
+        moved = own_moments(x, of) if self.own_moments else x
         return ((moved - self.mean) @ self.components) / self.scale
 
     def arrays(self) -> dict[str, np.ndarray]:

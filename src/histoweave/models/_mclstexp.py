@@ -79,7 +79,9 @@ class MclSTExp(ExpressionModel):
     config
         Settings. ``MclSTExpConfig.published()`` are the paper's; ``MclSTExpConfig.trainable()`` trains the image
         branch on pixels: then ``use_rep`` names a key in ``obsm`` with patches ``(n_spots, side, side, 3)`` of
-        :func:`histoweave.im.extract_patches`, flattened to one row a spot.
+        :func:`histoweave.im.extract_patches`, flattened to one row a spot. Otherwise training draws from the turned and
+        mirrored views of each patch where all sections have them, beside the embedding that they are views of:
+        ``adata.obsm["X_he_texture_views"] = histoweave.im.embed_views(...)``.
 
     Attributes
     ----------
@@ -101,6 +103,11 @@ class MclSTExp(ExpressionModel):
     config: MclSTExpConfig
 
     @property
+    def uses_views(self) -> bool:
+        """Where the image branch is frozen and the settings have it; pixels are turned as they are drawn."""
+        return self.config.use_views and self.config.image_branch == "embedding"
+
+    @property
     def keeps_expression(self) -> bool:
         """Always: predictions are averages of it."""
         return True
@@ -111,10 +118,11 @@ class MclSTExp(ExpressionModel):
         config = self.config
         self._inputs_of_images = ImageInputs.fit(train, config)
         images = [self._inputs_of_images.of(one) for one in train]
+        views = [self._inputs_of_images.views_of(one) for one in train]
         weights = [spot_weights(one) if config.weigh_by_depth else np.ones(len(one.x)) for one in train]
         self._start = choose_start(train, images, weights, folds) if config.linear_start else None
         choices, snapshots = Choices(), {}
-        of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks) for fold in folds]
+        of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views) for fold in folds]
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network = start_network(pairs, config, self._start, seed)
             for epoch, _ in train_network(network, pairs, config, config.max_epochs, seed, advance):
@@ -137,7 +145,7 @@ class MclSTExp(ExpressionModel):
             bank = self._banks(network, pairs, (self._setting.key,))[self._setting.key]
             held_out |= {i: self._predict(network, bank, images[i]) for i in fold.held_out}
 
-        pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks)
+        pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views)
         self._network = start_network(pairs, config, self._start, seed)
         epochs = train_network(self._network, pairs, config, self._setting.n_epochs, seed, advance)
         self.history = [loss for epoch, loss in epochs if epoch > 0]

@@ -23,6 +23,7 @@ class MclSTExpConfig(ExpressionConfig):
     # "embedding": of a frozen encoder; "cnn" and "timm:NAME" are trained on pixels (use trainable())
     image_branch: str = "embedding"
     pretrained: bool = True  # timm only: start from published weights, which are downloaded
+    use_views: bool = True  # training draws one of a patch's views where obsm["<use_rep>_views"] holds them
     own_moments: bool = True  # standardise a section's embedding by its own moments; needs no label
     linear_start: bool = True  # both branches start as what reduced-rank ridge regression says, not at random
     n_latent: int = 256  # width of the space that images and spots share

@@ -47,6 +47,21 @@ class ImageInputs:
             return as_patches(section)
         return np.asarray(self.basis.scores(section.x), dtype=np.float32)
 
+    def views_of(self, section: ImageSection) -> np.ndarray | None:
+        """Return ``(n_spots, n_views, n_components)`` float32: a spot's own patch turned, its neighbours as they are.
+
+        A section's own moments stay those of the patches as they are, by which it is compared.
+        """
+        if self.basis is None or section.views is None:
+            return None
+        n_spots, n_views, n_own = section.views.shape
+        scores = np.empty((n_spots, n_views, self.basis.components.shape[1]), dtype=np.float32)
+        turned = section.x.copy()
+        for view in range(n_views):  # one at a time: all of them are many times the inputs
+            turned[:, :n_own] = section.views[:, view]
+            scores[:, view] = self.basis.scores(turned, section.x)
+        return scores
+
 
 def as_patches(section: ImageSection) -> np.ndarray:
     """Return the pixels that the section's first embedding holds.

@@ -32,11 +32,14 @@ class Pairs:
         The other side of each pair.
     weights
         (n_spots,) how much each counts.
+    views
+        (n_spots, n_views, n_components) that training draws from in place of ``images``, where there are any.
     """
 
     images: Tensor
     spots: TrainingSpots
     weights: Tensor
+    views: Tensor | None
 
     @classmethod
     def of(
@@ -46,11 +49,20 @@ class Pairs:
         weights: list[np.ndarray],
         members: Sequence[int],
         n_hops: int,
+        views: list[np.ndarray | None],
     ) -> "Pairs":
         """Join some sections."""
         x, _, w = joined(train, images, weights, members)
         spots = TrainingSpots([(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members], n_hops)
-        return cls(torch.from_numpy(x), spots, torch.from_numpy(w / w.mean()).float())
+        some = [one for i in members if (one := views[i]) is not None]
+        drawn_from = torch.from_numpy(np.concatenate(some)) if some else None
+        return cls(torch.from_numpy(x), spots, torch.from_numpy(w / w.mean()).float(), drawn_from)
+
+    def draw(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what training sees of the images of a batch: one view of each spot, where there are views."""
+        if self.views is None:
+            return self.images[batch]
+        return self.views[batch, torch.randint(self.views.shape[1], (len(batch),), generator=generator)]
 
 
 def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int) -> MclSTExpNetwork:
@@ -123,7 +135,7 @@ def _loss(
 ) -> Tensor:
     around, place = pairs.spots.around(batch)
     spot = network.spots(around, generator)[place]  # (n_batch, n_latent)
-    image = network.images(vary(pairs.images[batch], config, generator), generator)
+    image = network.images(vary(pairs.draw(batch, generator), config, generator), generator)
     if config.similarity == "cosine":
         spot, image = functional.normalize(spot, dim=1), functional.normalize(image, dim=1)
     return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch])
