@@ -23,8 +23,7 @@ TRAINABLE = MclSTExpConfig.trainable()
 def pieces() -> dict[str, AnnData]:
     """A toy slide cut in three, with the pixels around each spot."""
     adata, image = toy_slide(n_spots=300, n_genes=60, seed=0, mpp=2.0)
-    patches = im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=90.0, out_px=24)
-    adata.obsm["patches"] = patches.reshape(len(patches), -1)
+    im.cut_patches(adata, image, mpp=2.0, field_um=90.0, px=24)
     height = adata.obsm["spatial"][:, 1]
     part = np.digitize(height, np.quantile(height, [1 / 3, 2 / 3]))
     return {name: adata[part == number].copy() for number, name in enumerate(("upper", "middle", "lower"))}
@@ -47,12 +46,51 @@ def test_a_trained_image_branch_beats_its_untrained_self(pieces: dict[str, AnnDa
     np.testing.assert_array_equal(back, predicted)
 
 
+def test_a_bare_slide_is_cut_as_the_training_sections_were(pieces: dict[str, AnnData], tmp_path) -> None:
+    config = replace(MclSTExpConfig.trainable(max_epochs=2), n_blocks=0, n_latent=8)
+    model = MclSTExp(config).fit({name: pieces[name] for name in ("upper", "lower")}, use_rep="patches")
+    model.save(tmp_path / "model")
+    image = toy_slide(n_spots=300, n_genes=60, seed=0, mpp=2.0)[1]
+    predicted = load(tmp_path / "model").predict(image, mpp=2.0, pitch_um=200.0)
+    assert predicted.obsm["patches"].shape[1] == 3 * 24**2
+    assert predicted.uns["histoweave"]["prediction"]["stain_compared"]
+    spots = im.grid_spots(image, mpp=2.0, pitch_um=200.0)
+    im.cut_patches(spots, image, mpp=2.0, field_um=90.0, px=24)
+    np.testing.assert_array_equal(model.predict(spots).layers["predicted_mclstexp"], predicted.X)
+    # a slide scanned twice as coarse: the same field in microns, the same pixels to the network
+    coarse = model.predict(np.ascontiguousarray(image[::2, ::2]), mpp=4.0, pitch_um=200.0)
+    assert coarse.obsm["patches"].shape[1] == 3 * 24**2
+    assert coarse.uns["histoweave"]["patches"]["field_um"] == 90.0
+
+
+def test_patches_of_another_size_or_field_are_not_predicted(pieces: dict[str, AnnData]) -> None:
+    config = replace(MclSTExpConfig.trainable(max_epochs=1), n_blocks=0, n_latent=8)
+    model = MclSTExp(config).fit({name: pieces[name] for name in ("upper", "lower")}, use_rep="patches")
+    adata, image = toy_slide(n_spots=100, n_genes=60, seed=0, mpp=2.0)
+    im.cut_patches(adata, image, mpp=2.0, field_um=90.0, px=16)
+    with pytest.raises(ValueError, match=r"768 columns.*on 1,728. Cut patches with px=24, field_um=90 \(histoweave.im"):
+        model.predict(adata)
+    im.cut_patches(adata, image, mpp=2.0, field_um=180.0, px=24)
+    with pytest.raises(ValueError, match=r"fields of 180 um.*Cut patches again .* with px=24, field_um=90.0"):
+        model.predict(adata)
+    del adata.uns["histoweave"]["patches"]
+    by_hand = {name: pieces[name].copy() for name in ("upper", "lower")}
+    for one in by_hand.values():
+        del one.uns["histoweave"]["patches"]
+    model = MclSTExp(config).fit(by_hand, use_rep="patches")
+    with pytest.raises(ValueError, match=r"not recorded \('patches'\).*or on pixels of histoweave.im.cut_patches"):
+        model.predict(image, mpp=2.0)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda pixels: pixels / 255, r"expected \(n_spots, 3 \* side \* side\) whole numbers"),
         (lambda pixels: pixels[:, :100], r"got \(\d+, 100\)"),
-        (lambda pixels: pixels.astype(float) + 100, "from 0 to 255, got .* Put patches"),
+        (
+            lambda pixels: pixels.astype(float) + 100,
+            "from 0 to 255, got .* Put patches there with histoweave.im.cut_patches",
+        ),
         (lambda pixels: pixels.astype(float) - 100, "use image_branch='embedding'"),
     ],
     ids=["scaled", "no square", "too bright", "negative"],

@@ -3,6 +3,7 @@
 A slide is known only by the protocol in ``histoweave._types``; an RGB array is taken wherever a slide is.
 """
 
+from histoweave.im._cut_patches import cut_patches
 from histoweave.im._embed import embed_patches, embed_views
 from histoweave.im._encoders import get_encoder, list_encoders
 from histoweave.im._grid import grid_spots
@@ -19,6 +20,7 @@ __all__ = [
     "TissueMask",
     "attach_picture",
     "check_on_tissue",
+    "cut_patches",
     "embed_patches",
     "embed_views",
     "extract_patches",

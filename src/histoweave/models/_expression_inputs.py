@@ -232,9 +232,11 @@ def check_same_encoder(record: dict[str, Any], expected: dict[str, Any], rep: st
     """
     if not expected:
         return
+    how = f"field_um={expected.get('field_um')!r}, key_added={rep!r}."
     remedy = (
-        f"Embed the section again with encoder={expected.get('encoder')!r}, field_um={expected.get('field_um')!r}, "
-        f"key_added={rep!r}."
+        f"Cut patches again (histoweave.im.cut_patches) with px={expected['px']}, {how}"
+        if "px" in expected
+        else f"Embed the section again with encoder={expected.get('encoder')!r}, {how}"
     )
     if not record:
         warn_user(

@@ -42,12 +42,18 @@ def as_image_section(adata: AnnData, fitted: FittedExpression) -> tuple[ImageSec
         if values.shape[1] != width:
             raise ValueError(
                 f"obsm[{rep!r}] of section {name!r} has {values.shape[1]:,} columns, the model was trained on "
-                f"{width:,}. Embed the section with the model's encoder ({record.get('encoder', 'not recorded')})."
+                f"{width:,}. {_remedy_of_width(record)}"
             )
     centres, mpp = microns(adata, name, fitted.spatial_key)
     adjacency = near_spots(centres)
     # a section to predict is a group of its own: no training section may be withheld from it here
     return ImageSection(name, name, reps, inputs.standardise(reps, adjacency), centres, adjacency), mpp
+
+
+def _remedy_of_width(record: dict[str, Any]) -> str:
+    if "px" in record:
+        return f"Cut patches with px={record['px']}, field_um={record['field_um']:g} (histoweave.im.cut_patches)."
+    return f"Embed the section with the model's encoder ({record.get('encoder', 'not recorded')})."
 
 
 def section_name(adata: AnnData, section_key: str) -> str:
@@ -88,7 +94,8 @@ def embed_slide(
         raise ValueError(
             f"The model was trained on embeddings whose encoder is not recorded ({_listed(unknown)}), so a bare slide "
             "cannot be embedded. Lay spots with histoweave.im.grid_spots, embed them yourself into these keys, and "
-            "predict that AnnData; or train on embeddings that histoweave.im.embed_patches made."
+            "predict that AnnData; or train on embeddings that histoweave.im.embed_patches made, or on pixels of "
+            "histoweave.im.cut_patches."
         )
     if mpp is None:
         mpp = getattr(slide, "mpp", None)
@@ -98,6 +105,9 @@ def embed_slide(
     spots = im.grid_spots(slide, mpp=mpp, pitch_um=fitted.pitch_um if pitch_um is None else pitch_um)
     for key, records in _by_region(fitted).items():
         field_um = [record["field_um"] for record in records]
+        if "px" in records[0]:  # the model reads pixels itself
+            im.cut_patches(spots, slide, mpp=mpp, field_um=field_um[0], px=records[0]["px"], key_added=key)
+            continue
         im.embed_patches(
             spots,
             slide,
@@ -126,6 +136,7 @@ def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
         of_base = together.get(base, [])
         if (
             base != rep
+            and "digest" in record
             and base not in fitted.inputs.reps
             and all(other["digest"] == record["digest"] for other in of_base)
         ):

@@ -78,10 +78,9 @@ class MclSTExp(ExpressionModel):
     ----------
     config
         Settings. ``MclSTExpConfig.published()`` are the paper's; ``MclSTExpConfig.trainable()`` trains the image
-        branch on pixels: then ``use_rep`` names a key in ``obsm`` with patches ``(n_spots, side, side, 3)`` of
-        :func:`histoweave.im.extract_patches`, flattened to one row a spot. Otherwise training draws from the turned and
-        mirrored views of each patch where all sections have them, beside the embedding that they are views of:
-        ``adata.obsm["X_he_texture_views"] = histoweave.im.embed_views(...)``.
+        branch on pixels: then ``use_rep`` names a key in ``obsm`` with patches of :func:`histoweave.im.cut_patches`.
+        Otherwise training draws from the turned and mirrored views of each patch where all sections have them, beside
+        the embedding that they are views of: ``adata.obsm["X_he_texture_views"] = histoweave.im.embed_views(...)``.
 
     Attributes
     ----------

@@ -78,8 +78,8 @@ def as_patches(section: ImageSection) -> np.ndarray:
         raise ValueError(
             f"Section {section.name!r}: the image branch is trained on pixels, and its embedding holds none: expected "
             f"(n_spots, 3 * side * side) whole numbers from 0 to 255, got {flat.shape} from {flat.min():.3g} to "
-            f"{flat.max():.3g}. Put patches (n_spots, side, side, 3) of histoweave.im.extract_patches there, flattened "
-            "to one row a spot, and name that key in use_rep=; or use image_branch='embedding'."
+            f"{flat.max():.3g}. Put patches there with histoweave.im.cut_patches, and name their key in use_rep=; or "
+            "use image_branch='embedding'."
         )
     return flat.astype(np.uint8).reshape(len(flat), side, side, 3)
 
