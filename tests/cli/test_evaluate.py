@@ -35,7 +35,10 @@ def test_tables_report_and_record(study_folder, tmp_path, capsys):
     assert record["outputs"] == sorted(path.name for path in out.iterdir() if path.name != "run.json")
     assert record["folds"][0]["test"] == ["s0"]
     assert record["seeds"] == [0, 3]
-    assert (out / "report.html").stat().st_size > 5_000
+    page = (out / "report.html").read_text()
+    for name in ("s0", "s1", "s2"):
+        assert f'{name} <small class="filter-note">held out, predicted by knn' in page
+    assert page.count("data:image/") >= 3  # over tissue
     lines = captured.out.splitlines()
     assert any(line.split()[:2] == ["ridge_plain", "baseline"] for line in lines)
     [of_mean] = [line for line in lines if line.split()[:2] == ["mean", "baseline"]]

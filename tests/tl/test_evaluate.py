@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from histoweave.metrics import paired_difference
 from histoweave.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
 from histoweave.tl import Evaluation, evaluate_expression
+from histoweave.tl._evaluate_domains import labelled_sections
 from histoweave.tl._evaluate_methods import METHOD_NAMES, new_model
 from histoweave.train import Split
 
@@ -280,6 +281,13 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)
+    section.obs.loc[section.obs_names[-3:], "region"] = ["Undetermined", " nan", "unknown"]
+    words = labelled_sections(study, "region")["s0"]
+    assert words.notna().sum() == 41
+    assert set(words.dropna()) == {"left", "right"}
+    assert set(labelled_sections(study, "region", ("Left",))["s0"].dropna()) == {
+        "right", "Undetermined", " nan", "unknown",
+    }  # fmt: skip
     with pytest.raises(KeyError, match="label_key='layer' is in obs of no section"):
         evaluate(study, label_key="layer")
     for adata in study.values():

@@ -154,7 +154,12 @@ def evaluate(
         str, typer.Option(metavar="NAME", help="honest; published adds scores in the papers' own, flawed definition.")
     ] = "honest",
     label_key: Annotated[
-        str | None, typer.Option("--label-key", metavar="KEY", help="Compare domains of predictions with obs[KEY].")
+        str | None,
+        typer.Option(
+            "--label-key",
+            metavar="KEY",
+            help="Compare domains of predictions with obs[KEY]; undetermined, unknown and the like are no labels.",
+        ),
     ] = None,
     gmt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Gene sets to test for well-predicted genes.")

@@ -99,7 +99,7 @@ def evaluate_methods(
                     folds=found.folds.to_dict("records"), inputs=inputs,
                 )  # fmt: skip
 
-            write_evaluation_report(folder / "report.html", found, facts=facts())
+            write_evaluation_report(folder / "report.html", found, facts=facts(), predictions=found.predictions)
             outputs = sorted(path.name for path in folder.iterdir())
             text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
             (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")

@@ -13,9 +13,10 @@ from histoweave._runtime import logger, progress_bar, warn_user
 from histoweave.metrics import read_gmt
 from histoweave.models import ExpressionConfig, ExpressionModel
 from histoweave.models._expression_inputs import encoder_record
-from histoweave.tl._evaluate_domains import COLUMNS, domain_table, labelled_sections, n_domain_runs
+from histoweave.tl._evaluate_domains import COLUMNS, UNLABELLED, domain_table, labelled_sections, n_domain_runs
 from histoweave.tl._evaluate_fold import Fold, n_runs, run_fold
 from histoweave.tl._evaluate_methods import Contender, contenders
+from histoweave.tl._evaluate_shown import shown_label
 from histoweave.tl._evaluate_study import EvaluationStudy, read_evaluation_study
 from histoweave.tl._evaluate_tables import (
     difference_table,
@@ -49,6 +50,7 @@ def evaluate_expression(
     layer: str | None = None,
     protocol: Literal["honest", "published"] = "honest",
     label_key: str | None = None,
+    unlabelled: Sequence[str] = UNLABELLED,
     gmt: str | Path | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -94,6 +96,9 @@ def evaluate_expression(
         the papers' tables and for nothing else. Training and all other tables stay as they are.
     label_key
         Column of ``obs`` with regions: the domains of predicted expression are compared with them.
+    unlabelled
+        Labels that name no region, in any case of letters: their spots are not scored, as those without a label are
+        not. Pass ``()`` where one of these words is a region of yours.
     gmt
         Gene sets: which of them the well-predicted genes belong to, against the panel.
     progress
@@ -136,13 +141,14 @@ def evaluate_expression(
         sections, use_rep=use_rep, leave_out=leave_out, splits=splits, patient_key=patient_key, slide_key=slide_key,
         section_key=section_key, spatial_key=spatial_key, layer=layer, needs_counts=protocol == "published",
     )  # fmt: skip
-    labels = {} if label_key is None else labelled_sections(study.sections, label_key)
+    labels = {} if label_key is None else labelled_sections(study.sections, label_key, unlabelled)
     if n_genes is None:
         n_genes = ExpressionConfig().n_genes
+    show = shown_label(methods)
     n_fits = len(study.splits) * n_runs(asked, chosen_seeds)
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
         folds = [
-            run_fold(study, split, asked, chosen_seeds, genes=genes, n_genes=n_genes, advance=advance)
+            run_fold(study, split, asked, chosen_seeds, genes=genes, n_genes=n_genes, show=show, advance=advance)
             for split in study.splits
         ]
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
@@ -161,6 +167,7 @@ def evaluate_expression(
         enrichment=enrichment_table(summary, gmt),
         published=published_table(study, folds) if protocol == "published" else pd.DataFrame(),
         folds=fold_table(folds),
+        predictions=_shown(folds),
         facts=_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes),
     )
 
@@ -176,6 +183,15 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
     found = [int(seed) for seed in seeds]
     if not found or len(set(found)) < len(found) or min(found) < 0:
         raise ValueError(f"seeds must be one or more whole numbers of at least 0, each once, got {list(seeds)!r}.")
+    return found
+
+
+def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
+    """Return held-out section -> prediction; of a section that several of your own splits hold out, the first."""
+    found: dict[str, AnnData] = {}
+    for fold in folds:
+        for name, one in fold.shown.items():
+            found.setdefault(name, one)
     return found
 
 

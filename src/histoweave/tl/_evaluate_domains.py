@@ -16,11 +16,22 @@ from histoweave.tl._domains import spatial_domains
 from histoweave.tl._evaluate_fold import Fold, Run
 from histoweave.tl._evaluate_study import EvaluationStudy
 
+# what annotators write where they could not tell; compared without regard to case
+UNLABELLED = ("undetermined", "unknown", "unlabelled", "unlabeled", "unassigned", "nan", "none", "na", "n/a")
 COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled", "ari", "nmi"]
 
 
-def labelled_sections(sections: Mapping[str, AnnData], label_key: str) -> dict[str, pd.Series]:
+def labelled_sections(
+    sections: Mapping[str, AnnData], label_key: str, unlabelled: Sequence[str] = UNLABELLED
+) -> dict[str, pd.Series]:
     """Return the labels of the sections that have any: spots without one are missing.
+
+    Parameters
+    ----------
+    sections, label_key
+        Where the labels are.
+    unlabelled
+        Labels that name no region, in any case of letters.
 
     Raises
     ------
@@ -33,10 +44,11 @@ def labelled_sections(sections: Mapping[str, AnnData], label_key: str) -> dict[s
     if not columns:
         found = sorted({str(column) for adata in sections.values() for column in adata.obs.columns})
         raise KeyError(f"label_key={label_key!r} is in obs of no section (found: {', '.join(map(repr, found))}).")
+    no_region = {"", *(str(word).strip().casefold() for word in unlabelled)}
     labels = {}
     for name, column in columns.items():
-        text = column.astype(object).where(column.notna(), None)
-        own = pd.Series([None if value is None or not str(value).strip() else str(value) for value in text])
+        text = column.astype(object).where(column.notna(), "")
+        own = pd.Series([None if str(value).strip().casefold() in no_region else str(value) for value in text])
         if len(set(own.dropna())) > 1:
             labels[name] = own
     if not labels:

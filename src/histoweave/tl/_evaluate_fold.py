@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from histoweave._runtime import Advance
 from histoweave.metrics import gene_sets_of_training, neighbour_oracle, training_moments
 from histoweave.models._targets import check_panel, choose_panel
 from histoweave.tl._evaluate_methods import DETERMINISTIC, Contender
+from histoweave.tl._evaluate_shown import shown_section
 from histoweave.tl._evaluate_study import EvaluationStudy
 from histoweave.train import Split
 
@@ -37,6 +39,8 @@ class Fold:
         Held-out section -> measured expression ``(n_spots, n_scored)`` of the panel genes that it has.
     predicted
         Run -> held-out section -> the same shape.
+    shown
+        Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
     """
 
     split: Split
@@ -44,6 +48,7 @@ class Fold:
     gene_sets: dict[str, list[str]]
     truth: dict[str, pd.DataFrame]
     predicted: dict[Run, dict[str, pd.DataFrame]] = field(default_factory=dict)
+    shown: dict[str, AnnData] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
 
@@ -60,9 +65,10 @@ def run_fold(
     *,
     genes: Sequence[str] | None,
     n_genes: int,
+    show: str,
     advance: Advance,
 ) -> Fold:
-    """Choose the panel, train and predict."""
+    """Choose the panel, train and predict; predictions of the contender ``show`` are kept to be looked at."""
     training = {name: study.measured[name] for name in split.train}
     panel = choose_panel(training, n_genes) if genes is None else check_panel(training, genes)
     means, variances = training_moments([one.of(panel) for one in training.values()])
@@ -80,6 +86,8 @@ def run_fold(
                 found = model.predict(study.held_out(name))
                 table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
                 of_run[name] = table[list(truth[name].columns)]
+                if contender.label == show and name not in fold.shown:
+                    fold.shown[name] = shown_section(study, name, found, truth[name], show)
             fold.predicted[Run(contender.label, contender.kind, seed)] = of_run
             fold.chosen.setdefault(contender.label, model.training_facts.get("chosen", {}))
             advance(1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+from anndata import AnnData
 
 PLAIN_RIDGE, RIDGE = "ridge_plain", "ridge"
 
@@ -60,6 +61,12 @@ class Evaluation:
         Plain values: ``leave_out, optimistic`` (bool, any fold), ``protocol, seeds, use_rep`` (list), ``encoders``,
         ``n_genes`` (asked for), ``n_sections, n_spots``, ``seconds`` (method -> of fitting and predicting, all folds),
         ``chosen`` (method -> fold -> what it chose inside training), ``version``.
+    predictions
+        Held-out section -> its prediction by the method asked for first (ridge where none was), with the first seed, to
+        be looked at: as ``predict`` returns it (``layers["predicted_<method>"]``, ``layers["measured_log1p_cp10k"]``,
+        ``var["reliability"]`` of training, ``obs["out_of_distribution"]``), with the panel genes that the section
+        measured and without its embeddings. Which method it is was not chosen by its scores. Two float32 matrices
+        ``(n_spots, n_scored)`` a section are held: 400 genes of 100,000 spots are 320 MB.
     """
 
     scores: pd.DataFrame
@@ -73,6 +80,7 @@ class Evaluation:
     published: pd.DataFrame
     folds: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
+    predictions: dict[str, AnnData] = field(default_factory=dict)
 
     @property
     def optimistic(self) -> bool:
