@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from anndata import AnnData
 
+from histoweave._runtime import warn_user
 from histoweave._types import SlideImage
 
 MOST_OUTSIDE = 0.5  # of the spots; a few beyond the border are damaged tissue, most are another image
@@ -52,6 +53,16 @@ def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, imag
         f"while this is a smaller one? Pass image_scale={ratio * image_scale:.3g} or more; for Visium it is "
         "1 / tissue_hires_scalef."
     )
+
+
+def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
+    """Warn where some centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
+    n_outside = int(is_outside(slide, centres).sum())
+    if n_outside:
+        warn_user(
+            f"{n_outside:,} of {len(centres):,} spots lie outside the image {slide.name} "
+            f"({slide.width:,} x {slide.height:,} px); what is around them is taken for empty glass."
+        )
 
 
 def scale_factors(adata: AnnData) -> Iterator[tuple[str, float]]:

@@ -301,7 +301,8 @@ def test_spots_that_no_scale_brings_back(section, mean_colour, move):
 def test_some_spots_outside_are_padded(section, mean_colour):
     adata, image = section
     adata.obsm["spatial"][:20] += 10_000
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
+    with pytest.warns(UserWarning, match=r"20 of 100 spots lie outside the image .*taken for empty glass"):
+        hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
     assert adata.uns["histoweave"]["X_mean_colour"]["n_padded"] == 20
     assert (adata.obsm["X_mean_colour"][:20] == 255).all()
 

@@ -76,7 +76,7 @@ def test_spots_outside_say_what_would_fit(section, image):
 
 
 def test_a_few_spots_outside_are_a_warning(section, image):
-    with pytest.warns(UserWarning, match=r"10 of 100 spots lie outside the image he.png"):
+    with pytest.warns(UserWarning, match=r"10 of 100 spots lie outside the image he \("):
         hw.io.attach_image(section, image(1000, 1100))
 
 

@@ -214,8 +214,16 @@ def test_bad_embeddings_coordinates_and_patients(study):
     with pytest.raises(ValueError, match=r"predict takes one section, obs\['section'\] names 3"):
         model.predict(hw.io.concat_sections(study))
     held_out.obsm["X_image"][3, 1] = np.nan
-    with pytest.raises(ValueError, match="NaN or infinite values in 1 of 64 spots"):
+    with pytest.raises(ValueError, match=r"NaN or infinite values in 1 of 64 spots\. Embed the image again, or drop"):
         model.predict(held_out)
+    with pytest.raises(ValueError, match=r"obsm\['X_image'\] of section 's3' holds NaN or infinite"):
+        MeanExpression().fit({**study, "s3": held_out}, use_rep="X_image")
+    held_out.obsm["X_image"][3, 1] = 0
+    held_out.obsm["spatial"][5] = np.inf
+    with pytest.raises(ValueError, match=r"1 of 64 spots have NaN or infinite coordinates.*'spot5'.*Drop them"):
+        model.predict(held_out)
+    with pytest.raises(ValueError, match="1 of 64 spots have NaN or infinite coordinates"):
+        MeanExpression().fit({**study, "s3": held_out}, use_rep="X_image")
     study["s0"].obs["patient"] = "p"
     with pytest.raises(KeyError, match="Pass patient_key="):
         MeanExpression().fit(study, use_rep="X_image", patient_key="patient")

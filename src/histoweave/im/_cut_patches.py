@@ -6,7 +6,7 @@ from anndata import AnnData
 from histoweave import __version__
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
-from histoweave._outside import check_inside
+from histoweave._outside import check_inside, warn_of_few_outside
 from histoweave._scale import provenance
 from histoweave._types import SlideImage
 from histoweave.im._as_slide import as_slide, check_mpp
@@ -85,6 +85,7 @@ def cut_patches(
     check_positive(image_scale, "image_scale")
     centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
     check_inside(adata, slide, centres, image_scale=image_scale)
+    warn_of_few_outside(slide, centres)
     fields = plan_fields(slide, centres, mpp=mpp * image_scale, field_um=[field_um], out_px=px)
     [n_padded] = log_padding(fields, [field_um])
     [patches] = fields.cut(0, len(centres))

@@ -14,7 +14,7 @@ from anndata import AnnData
 from histoweave import __version__
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
-from histoweave._outside import check_inside
+from histoweave._outside import check_inside, warn_of_few_outside
 from histoweave._runtime import progress_bar, warn_user
 from histoweave._scale import provenance
 from histoweave._types import PatchEncoder, SlideImage
@@ -248,6 +248,7 @@ def _plan(
     chosen = get_encoder(encoder)
     centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
     check_inside(adata, slide, centres, image_scale=image_scale)
+    warn_of_few_outside(slide, centres)
     image_mpp = mpp * image_scale
     fields = plan_fields(slide, centres, mpp=image_mpp, field_um=sides, out_px=chosen.input_px)
     _warn_of_file_mpp(slide, image_mpp)

@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
-from histoweave._outside import check_inside, is_outside
+from histoweave._outside import check_inside, warn_of_few_outside
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import provenance
 from histoweave.io._files import PathLike
@@ -83,7 +83,7 @@ def attach_image(adata: AnnData, path: PathLike, *, mpp: float | None = None, im
     with open_header(path) as slide:
         scale = _scale_of(adata, slide, image_scale)
         check_inside(adata, slide, spatial / scale, image_scale=scale)
-        _warn_of_few_outside(slide, spatial / scale)
+        warn_of_few_outside(slide, spatial / scale)
         record = image_record(adata, slide, scale, mpp)
     if "mpp" not in record:
         raise ValueError(_mpp_missing(str(path)))
@@ -188,15 +188,6 @@ def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
                 logger.info("%s is the %s image: image_scale is 1 / %g", slide.path.name, resolution, factor)
                 return 1 / float(factor)
     return 1.0
-
-
-def _warn_of_few_outside(slide: Slide, centres: np.ndarray) -> None:
-    n_outside = int(is_outside(slide, centres).sum())
-    if n_outside:
-        warn_user(
-            f"{n_outside:,} of {len(centres):,} spots lie outside the image {slide.path.name} "
-            f"({slide.width:,} x {slide.height:,} px); what is around them is taken for empty glass."
-        )
 
 
 def _mpp_missing(path: str) -> str:
