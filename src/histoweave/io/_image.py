@@ -8,7 +8,7 @@ from anndata import AnnData
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
 from histoweave._outside import check_inside, warn_of_few_outside
-from histoweave._runtime import logger, warn_user
+from histoweave._runtime import logger
 from histoweave._scale import provenance
 from histoweave.io._files import PathLike
 from histoweave.io._slide import Slide
