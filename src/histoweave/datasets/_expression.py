@@ -100,17 +100,25 @@ def draw_counts(
         + 0.15 * cells.gradients[:, -1]
         + rng.normal(0, 0.3, n_spots)
     )
-    pieces = []
+    pieces: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
     step = max(1, VALUES_PER_CHUNK // n_genes)
     for start in range(0, n_spots, step):
         rows = slice(start, start + step)
         mean = cells.proportions[rows] @ genes.cell_type * np.exp(cells.gradients[rows] @ genes.gradient + batch)
         mean *= (np.exp(log_depth[rows]) / mean.sum(axis=1))[:, None]
         mean *= rng.standard_gamma(genes.shape, mean.shape) / genes.shape
-        pieces.append(_as_csr_parts(rng.poisson(mean)))
-    lengths, columns, values = (np.concatenate(part) for part in zip(*pieces, strict=True))
+        for kind, part in zip(pieces, _as_csr_parts(rng.poisson(mean)), strict=True):
+            kind.append(part)
+    lengths, columns, values = map(_joined, pieces)
     start_of_row = np.concatenate([[0], np.cumsum(lengths)])
     return csr_matrix((values, columns, start_of_row), shape=(n_spots, n_genes))
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Concatenate, and empty the list: of a million spots, all pieces and their joints at once would be gigabytes."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _as_csr_parts(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
