@@ -1,0 +1,295 @@
+"""A million cells: time, memory and agreement with the known domains, as the tissue grows.
+
+    python benchmarks/scale.py --out scale_results --picture docs/_static/scale.png
+
+Every job is a process of its own. Tissue (``histoweave.datasets.toy_section``, 500 genes, six domains: principal
+components and k-means reach an ARI around 0.5, every second layer is four cells wide, islands lie scattered, and more
+cells are more tissue) is made once and written as .h5ad. The job of each arm is to read it and to find six domains:
+
+* ``histoweave``: ``histoweave.tl.spatial_domains`` with its defaults.
+* ``pyg``: the same network, inputs, losses and optimiser, full batch, with messages passed by PyTorch Geometric, and
+  the same mixture clustering. Skipped, with a word, where PyTorch Geometric is not installed.
+
+Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
+system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
+``--minutes``; larger sizes of an arm that was stopped are not tried. Exponents are slopes of least squares through the
+logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+N_DOMAINS = 6
+ARMS = {"histoweave": "histoweave", "pyg": "PyTorch Geometric, full batch"}
+COLOURS = {"histoweave": "#1b6ca8", "pyg": "#c8553d"}
+EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unable to allocate", "bad_alloc")
+
+
+def peak_gb() -> float:
+    """Peak resident set of this process, in GB of 10**9 bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def limit_memory(gigabytes: float) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 1e9),) * 2)
+
+
+# --- jobs, each in a process of its own ---------------------------------------------------------------------------
+
+
+def build(n_spots: int, n_genes: int, seed: int, file: Path) -> dict[str, Any]:
+    from histoweave.datasets import toy_section
+
+    started = time.perf_counter()
+    adata = toy_section(n_spots, n_genes, N_DOMAINS, seed=seed)
+    facts = {"build_s": time.perf_counter() - started, "build_gb": peak_gb(), "nnz": int(adata.X.nnz)}
+    adata.write_h5ad(file)
+    return facts
+
+
+def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
+    """Read, find domains, compare them with the known ones, which nothing before has seen."""
+    import anndata as ad
+    import torch
+
+    from histoweave.metrics import ari
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    started = time.perf_counter()
+    adata = ad.read_h5ad(file)
+    truth = adata.obs.pop("domain_true")
+    facts: dict[str, Any] = {"read_s": time.perf_counter() - started, "read_gb": peak_gb()}
+    started = time.perf_counter()
+    facts |= {"histoweave": find_domains, "pyg": find_domains_with_pyg}[arm](adata, seed)
+    facts |= {"domains_s": time.perf_counter() - started, "peak_gb": peak_gb()}
+    facts["ari"] = float(ari(truth.to_numpy(), adata.obs["domain"].to_numpy()))
+    return facts
+
+
+def find_domains(adata: Any, seed: int) -> dict[str, Any]:
+    import histoweave as hw
+
+    hw.tl.spatial_domains(adata, N_DOMAINS, seed=seed, progress=False)
+    trained = adata.uns["histoweave"]["spamask"]
+    return {"epochs": int(trained["n_epochs"]), "stopped": trained["stopped"], "training_s": trained["wall_s"]}
+
+
+def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
+    """The steps of ``spatial_domains``, on the whole graph at once, with PyTorch Geometric where messages pass."""
+    import torch
+    from torch_geometric.nn import SimpleConv
+
+    import histoweave as hw
+    from histoweave.gr import knn_adjacency
+    from histoweave.models._spamask_inputs import SpaMaskInputs
+    from histoweave.models._spamask_training import train_network
+    from histoweave.nn import UndirectedGraph
+
+    class Messages:
+        """A propagation as PyG does it: gather along edges, weigh, scatter."""
+
+        def __init__(self, matrix: torch.Tensor) -> None:
+            entries = matrix.to_sparse_coo().coalesce()
+            target, source = entries.indices()
+            self.edge_index, self.edge_weight = torch.stack([source, target]), entries.values()
+            self.layer = SimpleConv(aggr="sum")
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x, self.edge_index, self.edge_weight)
+
+    class PygGraph(UndirectedGraph):
+        def without(self, hidden: torch.Tensor) -> Messages:
+            return Messages(super().without(hidden).matrix)
+
+        @property
+        def averaging(self) -> Messages:
+            if not hasattr(self, "_averaging"):
+                degree = torch.bincount(self._rows, minlength=self.n_spots).float()
+                self._averaging = Messages(UndirectedGraph.without(self, no_edge(self)).matrix)
+                self._averaging.edge_weight = 1 / degree[self._averaging.edge_index[1]]
+            return self._averaging
+
+    def no_edge(graph: UndirectedGraph) -> torch.Tensor:
+        return torch.zeros(graph.n_edges, dtype=torch.bool)
+
+    config = hw.models.SpaMaskConfig()
+    adjacency = knn_adjacency(adata.obsm["spatial"], config.n_neighbors)
+    inputs, values = SpaMaskInputs.fit(adata, adjacency, config, layer=None, use_rep=None)
+    started, before = time.perf_counter(), peak_gb()
+    graph, x = PygGraph(adjacency), torch.from_numpy(values)
+    network, history = train_network(
+        x, graph, config, hops=inputs.hops, noise=inputs.noise, seed=seed, advance=lambda steps=1, *, note="": None
+    )
+    adata.obsm["X_spamask"] = network.reconstruction(x, graph)
+    facts = {"training_s": time.perf_counter() - started, "before_training_gb": before, "epochs": history.n_epochs}
+    hw.tl.cluster_mixture(adata, N_DOMAINS, use_rep="X_spamask", n_components=config.n_components, seed=seed)
+    hw.tl.refine_domains(adata)
+    return facts | {"stopped": history.stopped}
+
+
+# --- the bench ----------------------------------------------------------------------------------------------------
+
+
+def in_a_process(arguments: list[str], minutes: float) -> tuple[dict[str, Any], float]:
+    """Run this file again; returns the facts it prints last, or why it gave none, and the seconds it took."""
+    started = time.perf_counter()
+    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * minutes, check=False)
+    except subprocess.TimeoutExpired:
+        return {"gave_up": f"more than {minutes:g} minutes"}, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1]), seconds
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    if done.returncode == -signal.SIGKILL or any(word in done.stderr for word in EXHAUSTED):
+        return {"gave_up": "out of memory", "last_words": last[:300]}, seconds
+    raise SystemExit(f"{' '.join(arguments)} failed, and not for want of memory:\n{done.stderr}")
+
+
+def exponents(table: pd.DataFrame, fit_from: int) -> pd.DataFrame:
+    """Slopes of log time and log memory on log cells, of each arm that has two sizes to fit."""
+    rows = []
+    for arm, part in table[table["n_spots"] >= fit_from].dropna(subset="wall_s").groupby("arm", sort=False):
+        if len(part) > 1:
+            size = np.log(part["n_spots"])
+            slopes = {f"{name} exponent": np.polyfit(size, np.log(part[column]), 1)[0] for name, column in MEASURED}
+            rows.append({"arm": ARMS[arm], "sizes": len(part), **slopes})
+    return pd.DataFrame(rows)
+
+
+MEASURED = (("time", "wall_s"), ("memory", "peak_gb"))
+
+
+def draw(table: pd.DataFrame, slopes: pd.DataFrame, picture: Path) -> None:
+    from matplotlib.figure import Figure
+
+    labels = {"wall_s": "seconds, start to end", "peak_gb": "peak memory (GB)", "ari": "ARI to the known domains"}
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    for axes, (column, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
+        for arm, part in table.groupby("arm", sort=False):
+            ran = part.dropna(subset="wall_s")
+            found = slopes[slopes["arm"] == ARMS[arm]] if len(slopes) else slopes
+            name = {"wall_s": "time", "peak_gb": "memory"}.get(column)
+            power = f" (n^{found[f'{name} exponent'].iloc[0]:.2f})" if name and len(found) else ""
+            axes.plot(ran["n_spots"], ran[column], "o-", color=COLOURS[arm], label=ARMS[arm] + power)
+            for n_spots in part.loc[part["wall_s"].isna(), "n_spots"]:
+                axes.axvline(n_spots, color=COLOURS[arm], linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_yscale("linear" if column == "ari" else "log")
+        if column == "ari":
+            axes.set_ylim(0, 1)
+        axes.set_xlabel("cells")
+        axes.set_ylabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=7)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=150)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    for row in table.itertuples(index=False):
+        cells = ["" if pd.isna(v) else f"{v:,.3f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else v
+                 for v in row]  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns for people, in their words."""
+    columns = {"n_spots": "cells", "arm": "with", "wall_s": "seconds", "peak_gb": "peak GB", "ari": "ARI"}
+    columns |= {"training_s": "of which training", "epochs": "epochs", "gave_up": "stopped by"}
+    found = table.reindex(columns=list(columns)).rename(columns=columns)
+    found["with"] = found["with"].map(ARMS)
+    found["epochs"] = found["epochs"].astype("Int64").astype(object)
+    return found
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    arms = list(arguments.arms)
+    if "pyg" in arms and find_spec("torch_geometric") is None:
+        print("PyTorch Geometric is not installed, so there is nothing beside histoweave: pip install torch_geometric")
+        arms.remove("pyg")
+    rows: list[dict[str, Any]] = []
+    given_up: set[str] = set()
+    for n_spots in sorted(arguments.sizes):
+        file = out / f"tissue_{n_spots}.h5ad"
+        seed = ["--seed", str(arguments.seed)]
+        size = ["--build", str(n_spots), "--genes", str(arguments.genes)]
+        built, _ = in_a_process([*size, *seed, "--file", str(file)], minutes=60)
+        if "gave_up" in built:
+            raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
+        try:
+            for arm in [arm for arm in arms if arm not in given_up]:
+                limits = ["--memory-gb", str(arguments.memory_gb)]
+                facts, seconds = in_a_process(
+                    ["--job", arm, *seed, "--file", str(file), *limits], minutes=arguments.minutes
+                )
+                if "gave_up" in facts:
+                    given_up.add(arm)
+                    facts["gave_up_after_s"] = seconds
+                else:
+                    facts["wall_s"] = seconds
+                rows.append({"arm": arm, "n_spots": n_spots, "n_genes": arguments.genes, **built, **facts})
+                pd.DataFrame(rows).to_csv(out / "scale.csv", index=False)
+                print(json.dumps(rows[-1]), flush=True)
+        finally:
+            file.unlink(missing_ok=True)
+    table = pd.DataFrame(rows).reindex(columns=dict.fromkeys([*pd.DataFrame(rows).columns, "wall_s", "peak_gb", "ari"]))
+    slopes = exponents(table, arguments.fit_from)
+    if table["wall_s"].notna().any():
+        draw(table, slopes, arguments.picture or out / "scale.png")
+    text = f"{markdown(shown(table))}\n\n{markdown(slopes)}\n"
+    (out / "scale.md").write_text(text)
+    print(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--genes", type=int, default=500)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory-gb", type=float, default=10.0, help="private memory that one job may take")
+    parser.add_argument("--minutes", type=float, default=20.0, help="time that one job may take")
+    parser.add_argument("--fit-from", type=int, default=30_000, help="smallest size that exponents are fitted to")
+    parser.add_argument("--out", type=Path, default=Path("scale_results"))
+    parser.add_argument("--picture", type=Path, help="growth plot; by default scale.png in --out")
+    parser.add_argument("--build", type=int, help=argparse.SUPPRESS)  # the two kinds of child
+    parser.add_argument("--job", choices=list(ARMS), help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.build is None and arguments.job is None:
+        bench(arguments)
+        return
+    warnings.filterwarnings("ignore")
+    if arguments.build is not None:
+        facts = build(arguments.build, arguments.genes, arguments.seed, arguments.file)
+    else:
+        limit_memory(arguments.memory_gb)
+        facts = job(arguments.job, arguments.file, arguments.seed)
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
