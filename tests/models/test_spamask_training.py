@@ -6,7 +6,7 @@ import torch
 from histoweave._runtime import progress_bar
 from histoweave.gr import knn_adjacency
 from histoweave.models import SpaMaskConfig
-from histoweave.models._spamask_training import _calibrate, build_network, network_seeds, train_network
+from histoweave.models._spamask_training import build_network, calibrate, network_seeds, train_network
 from histoweave.nn import UndirectedGraph
 
 SMALL = SpaMaskConfig(n_hidden=16, n_latent=8, max_epochs=4, check_every=1, tolerance=0.0)
@@ -27,7 +27,7 @@ def test_the_line_is_that_of_least_squares():
     reconstruction = (values - 3) / 2  # the first column exactly, the second with noise, the third says nothing
     reconstruction[:, 1] += rng.normal(size=50)
     reconstruction[:, 2] = 7.0
-    slope, intercept = _calibrate(reconstruction, values)
+    slope, intercept = calibrate(reconstruction, values)
     np.testing.assert_allclose([slope[0], intercept[0]], [2, 3])
     np.testing.assert_allclose([slope[1], intercept[1]], np.polyfit(reconstruction[:, 1], values[:, 1], 1))
     np.testing.assert_allclose([slope[2], intercept[2]], [0, values[:, 2].mean()])

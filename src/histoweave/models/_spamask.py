@@ -27,7 +27,8 @@ Where we differ from the published code, and why
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -49,8 +50,12 @@ from histoweave.models._spamask_checkpoint import from_checkpoint, to_checkpoint
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_fitted import FittedSpaMask, Outputs
 from histoweave.models._spamask_inputs import SpaMaskInputs
-from histoweave.models._spamask_training import network_seeds, train_network
+from histoweave.models._spamask_tiled_training import train_on_tiles
+from histoweave.models._spamask_tiles import Tiles, in_tiles, smooth_all
+from histoweave.models._spamask_training import TrainedNetwork, network_seeds, train_network
 from histoweave.nn import UndirectedGraph
+from histoweave.pp import by_chunks
+from histoweave.train import History
 
 
 class SpaMask:
@@ -64,7 +69,8 @@ class SpaMask:
     Attributes
     ----------
     training_facts
-        Seed, epochs, why training stopped, seconds, history.
+        Seed, epochs, why training stopped, seconds, history; ``tiles``, 1 where the whole graph was one batch, and
+        ``steps``, gradient steps of all networks together. On tiles an epoch is one step.
     domains
         The fitted mixture with the names of its domains, left by :func:`histoweave.tl.spatial_domains` and
         :func:`histoweave.tl.integrate_sections` (``model=``); ``None`` before.
@@ -149,13 +155,11 @@ class SpaMask:
         inputs, values = SpaMaskInputs.fit(
             adata, adjacency, self.config, layer=layer, use_rep=use_rep, sections=sections
         )
-        x = torch.from_numpy(values).to(torch_device)
-        graph = UndirectedGraph(adjacency, device=torch_device)
         trained = []
+        train, n_tiles = self._trainer(adata, adjacency, values, inputs, spatial_key, section_key, torch_device)
         with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:
-            smoothing = {"hops": inputs.hops, "noise": inputs.noise}
             for network_seed in network_seeds(seed, self.config.n_networks):
-                trained.append(train_network(x, graph, self.config, **smoothing, seed=network_seed, advance=advance))
+                trained.append(train(hops=inputs.hops, noise=inputs.noise, seed=network_seed, advance=advance))
         networks, histories = zip(*trained, strict=True)
         self.domains = None
         self._fitted = FittedSpaMask(list(networks), inputs, layer, spatial_key, section_key)
@@ -172,7 +176,11 @@ class SpaMask:
             "digest": digest(adata, values, spatial_key),
             "n_spots": adata.n_obs,
             "n_inputs": values.shape[1],
+            "features": "by chunks" if by_chunks(adata.n_obs) else "whole",
+            "n_factor_spots": 0 if inputs.factors is None else inputs.factors.n_fitted,
             "n_epochs": max(history.n_epochs for history in histories),
+            "tiles": n_tiles,
+            "steps": sum(history.n_epochs for history in histories),
             "stopped": "converged" if all_converged else "max_epochs",
             "device": str(torch_device),
             "precision": str(networks[0].network.dtype).removeprefix("torch."),
@@ -356,7 +364,26 @@ class SpaMask:
         section_key = fitted.section_key if fitted.section_key in adata.obs else None
         adjacency = self._adjacency(adata, fitted.spatial_key, section_key, links)
         sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
-        return fitted.run(adata, adjacency, sections, self.config.embedding)
+        return fitted.run(adata, adjacency, sections, self.config.embedding, self.config.tile_spots)
+
+    def _trainer(
+        self,
+        adata: AnnData,
+        adjacency: csr_matrix,
+        values: np.ndarray,
+        inputs: SpaMaskInputs,
+        spatial_key: str,
+        section_key: str | None,
+        device: torch.device,
+    ) -> tuple[Callable[..., tuple[TrainedNetwork, History]], int]:
+        """Return what trains a network, on the whole graph or on tiles of it, and the number of tiles."""
+        if not in_tiles(adata.n_obs, self.config.tile_spots):
+            x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
+            return partial(train_network, x, graph, self.config), 1
+        sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+        tiles = Tiles.of(adjacency, np.asarray(adata.obsm[spatial_key]), sections, self.config.tile_spots)
+        smooth = None if inputs.hops is None else smooth_all(values, adjacency, inputs.hops)
+        return partial(train_on_tiles, values, tiles, self.config, smooth=smooth, device=device), len(tiles)
 
     def _denoised(self, adata: AnnData, outputs: Outputs, genes: Sequence[str] | None) -> pd.DataFrame:
         named = None if genes is None else list(genes)

@@ -59,9 +59,10 @@ class SpaMaskConfig(Config):
     learning_rate: float = 1e-3
     weight_decay: float = 2e-4
     max_grad_norm: float = 5.0
-    max_epochs: int = 100
+    max_epochs: int = 100  # on tiles gradient steps, however many tiles there are
     check_every: int = 5  # epochs between two looks at the embedding
     tolerance: float = 0.0001  # largest change (1 - linear CKA) that counts as none; 0 never stops early
+    tile_spots: int | None = None  # train and embed by tiles of this many spots; None: of 1,024, above 50,000 spots
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 for n_latent >= 256, on CPUs that have it
 
     def __post_init__(self) -> None:
@@ -98,6 +99,12 @@ class SpaMaskConfig(Config):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}.")
         if not 0 <= self.scorer_dropout < 1:
             raise ValueError(f"scorer_dropout must be at least 0 and less than 1, got {self.scorer_dropout!r}.")
+        tile_spots = self.tile_spots
+        if tile_spots is not None and (not isinstance(tile_spots, int) or tile_spots < 1):
+            raise ValueError(
+                f"tile_spots must be a whole number of at least 1 (or null, for tiles in large sections only), "
+                f"got {tile_spots!r}."
+            )
         if self.radius is not None and not self.radius > 0:
             raise ValueError(f"radius must be positive (or null, for a k-NN graph), got {self.radius!r}.")
 

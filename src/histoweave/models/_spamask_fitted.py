@@ -10,6 +10,8 @@ from scipy.sparse import csr_matrix
 
 from histoweave.models._section_offsets import SectionOffsets
 from histoweave.models._spamask_inputs import SpaMaskInputs, WayBack
+from histoweave.models._spamask_tiled_training import outputs_on_tiles
+from histoweave.models._spamask_tiles import Tiles, in_tiles
 from histoweave.models._spamask_training import TrainedNetwork
 from histoweave.nn import UndirectedGraph
 
@@ -69,6 +71,7 @@ class FittedSpaMask:
         adjacency: csr_matrix,
         sections: np.ndarray | None,
         embedding: Literal["latent", "reconstruction"],
+        tile_spots: int | None = None,
     ) -> Outputs:
         """Pass sections through all networks.
 
@@ -83,15 +86,24 @@ class FittedSpaMask:
         embedding
             Which output is the embedding. Latent spaces of two networks have nothing in common, so latents go side by
             side; reconstructions are of the same features, so their mean is taken.
+        tile_spots
+            Go by tiles of this many spots; ``None``: only where there are too many for one piece. The result is the
+            same.
         """
         device = self.networks[0].device
         values, way_back = self.inputs.transform(adata, self.layer, sections)
-        x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
-        reconstructions = [one.reconstruction(x, graph) for one in self.networks]
-        reconstruction = np.mean(reconstructions, axis=0)
+        latent = embedding == "latent"
+        if in_tiles(adata.n_obs, tile_spots):
+            tiles = Tiles.of(adjacency, np.asarray(adata.obsm[self.spatial_key]), sections, tile_spots)
+            reconstructions, latents = outputs_on_tiles(self.networks, values, tiles, adjacency, latent=latent)
+        else:
+            x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
+            reconstructions = [one.reconstruction(x, graph) for one in self.networks]
+            latents = [one.latent(x, graph) for one in self.networks] if latent else []
+        reconstruction = reconstructions[0] if len(reconstructions) == 1 else np.mean(reconstructions, axis=0)
         of_networks, together = reconstructions, reconstruction
-        if embedding == "latent":
-            of_networks = [one.latent(x, graph) for one in self.networks]
+        if latent:
+            of_networks = latents
             together = np.concatenate(of_networks, axis=1)
         if self.offsets is not None:
             named = np.zeros(adata.n_obs, int) if sections is None else sections

@@ -8,7 +8,7 @@ import torch
 
 from histoweave._runtime import Advance, torch_generator
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, product_dtype, weigh_decoder
+from histoweave.nn import MaskedGraphAutoencoder, TileGraph, UndirectedGraph, product_dtype, weigh_decoder
 from histoweave.train import History, fit_until_stable
 
 
@@ -97,7 +97,7 @@ def train_network(
     """
     network = build_network(config, x.shape[1], hops, seed).to(x.device)
     history = fit_until_stable(
-        _training_step(network, x, graph, config, seed),
+        training_step(network, config, seed, lambda: (x, graph)),
         lambda: _outputs(network, x, graph, config.embedding),
         max_epochs=config.max_epochs,
         check_every=config.check_every,
@@ -108,21 +108,24 @@ def train_network(
         variance = torch.from_numpy(noise).to(x)
         weigh_decoder(network, x, graph, variance, torch_generator(seed))
     reconstruction = _outputs(network, x, graph, "reconstruction").cpu().numpy()
-    return TrainedNetwork(network, *_calibrate(reconstruction, x.cpu().numpy())), history
+    return TrainedNetwork(network, *calibrate(reconstruction, x.cpu().numpy())), history
 
 
-def _training_step(
-    network: MaskedGraphAutoencoder, x: torch.Tensor, graph: UndirectedGraph, config: SpaMaskConfig, seed: int
+def training_step(
+    network: MaskedGraphAutoencoder,
+    config: SpaMaskConfig,
+    seed: int,
+    batch: Callable[[], tuple[torch.Tensor, UndirectedGraph | TileGraph]],
 ) -> Callable[[], dict[str, float]]:
-    """Return a function that makes one optimiser step on the whole section."""
-    network.dtype = product_dtype(config.precision, x.device, config.n_latent)
+    """Return a function that makes one optimiser step on a batch: the whole section, or tiles of it."""
+    network.dtype = product_dtype(config.precision, network.token.device, config.n_latent)
     generator = torch_generator(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
     def step() -> dict[str, float]:
         network.train()
         optimiser.zero_grad(set_to_none=True)
-        losses = network(x, graph, generator)
+        losses = network(*batch(), generator)
         loss = losses.feature + config.edge_weight * losses.edge
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
@@ -141,7 +144,7 @@ def _outputs(network: MaskedGraphAutoencoder, x: torch.Tensor, graph: Undirected
     return network.reconstruct(x, graph)
 
 
-def _calibrate(reconstruction: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def calibrate(reconstruction: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares line from each reconstructed input to the input."""
     centred = reconstruction - reconstruction.mean(axis=0)
     variance = (centred**2).sum(axis=0)

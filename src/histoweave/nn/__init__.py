@@ -3,7 +3,7 @@
 from histoweave.nn._contrastive import contrastive_loss
 from histoweave.nn._coordinate_encoding import CoordinateEncoding
 from histoweave.nn._cross_attention import CrossNodeAttention, CrossNodeReadout
-from histoweave.nn._decoder_weight import weigh_decoder
+from histoweave.nn._decoder_weight import weigh_decoder, weigh_decoder_on_tiles
 from histoweave.nn._dropout import dropout
 from histoweave.nn._edge_softmax import MultiHeadEdgeAttention, edge_attention, edge_softmax
 from histoweave.nn._edges import Edges
@@ -22,6 +22,7 @@ from histoweave.nn._sage import SAGELayer, mean_propagation
 from histoweave.nn._smoothing import smooth_by_hops
 from histoweave.nn._sparse import Propagation
 from histoweave.nn._spot_transformer import SpotTransformer
+from histoweave.nn._tile_graph import TileGraph
 
 __all__ = [
     "CoordinateEncoding",
@@ -42,6 +43,7 @@ __all__ = [
     "ResidualCNN",
     "SAGELayer",
     "SpotTransformer",
+    "TileGraph",
     "UndirectedGraph",
     "complementary_masks",
     "contrastive_loss",
@@ -61,4 +63,5 @@ __all__ = [
     "scaled_cosine_error",
     "smooth_by_hops",
     "weigh_decoder",
+    "weigh_decoder_on_tiles",
 ]

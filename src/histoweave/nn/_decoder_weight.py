@@ -1,11 +1,14 @@
 """How far to believe a trained decoder, feature by feature."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from histoweave.nn._graph import UndirectedGraph
 from histoweave.nn._masked_autoencoder import MaskedGraphAutoencoder
 from histoweave.nn._smoothing import smooth_by_hops
+from histoweave.nn._tile_graph import TileGraph
 
 _N_PROBES = 4
 _STEP = 0.05  # of a probe, in standard deviations of a feature
@@ -40,14 +43,56 @@ def weigh_decoder(
     Ramani, Blu, Unser. IEEE Transactions on Image Processing 17(9): 1540-1554, 2008 (Monte-Carlo SURE).
     """
     assert network.hops is not None
-    assert network.gain is not None
-    network.eval()
     smooth = smooth_by_hops(x, graph.averaging, network.hops)
+    _set_gain(network, *_moments(network, x, graph, smooth, generator), noise)
+
+
+@torch.no_grad()
+def weigh_decoder_on_tiles(
+    network: MaskedGraphAutoencoder,
+    tiles: Iterable[tuple[Tensor, TileGraph, Tensor]],
+    noise: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Set the weight as :func:`weigh_decoder` does, from a sample of tiles.
+
+    Parameters
+    ----------
+    network, noise, generator
+        As there.
+    tiles
+        Features of the tile and its halo, its graph, and the smoothed features of its core, ``(n_core, n_features)``.
+    """
+    sums, n_spots = [torch.zeros_like(noise) for _ in range(3)], 0
+    for x, graph, smooth in tiles:
+        for total, moment in zip(sums, _moments(network, x, graph, smooth, generator), strict=True):
+            total += moment * len(smooth)
+        n_spots += len(smooth)
+    _set_gain(network, *(total / n_spots for total in sums), noise)
+
+
+def _moments(
+    network: MaskedGraphAutoencoder,
+    x: Tensor,
+    graph: UndirectedGraph | TileGraph,
+    smooth: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the parabola is made of, means over spots: ``(s - x) d``, the divergence of ``d``, and ``d^2``."""
+    network.eval()
     decoded = network.decode(x, graph)
-    divergence = torch.zeros_like(noise)  # per spot
+    n_core = len(decoded)
+    divergence = x.new_zeros(x.shape[1])  # per spot
     for _ in range(_N_PROBES):
         probe = torch.empty(x.shape).bernoulli_(0.5, generator=generator).mul_(2).sub_(1).to(x)
         change = network.decode(x + _STEP * probe, graph) - decoded
-        divergence += (probe * change).mean(dim=0) / (_STEP * _N_PROBES)
-    gain = -(((smooth - x) * decoded).mean(dim=0) + noise * divergence)
-    network.gain.copy_((gain / (decoded**2).mean(dim=0).clamp_min(1e-12)).clamp_(0, 1))
+        divergence += (probe[:n_core] * change).mean(dim=0) / (_STEP * _N_PROBES)
+    return ((smooth - x[:n_core]) * decoded).mean(dim=0), divergence, (decoded**2).mean(dim=0)
+
+
+def _set_gain(
+    network: MaskedGraphAutoencoder, shared: Tensor, divergence: Tensor, power: Tensor, noise: Tensor
+) -> None:
+    assert network.gain is not None
+    gain = -(shared + noise * divergence)
+    network.gain.copy_((gain / power.clamp_min(1e-12)).clamp_(0, 1))

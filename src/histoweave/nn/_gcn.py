@@ -1,5 +1,7 @@
 """Graph convolution layers."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -32,8 +34,11 @@ class GCNEncoder(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm1d(n_hidden), nn.BatchNorm1d(n_latent)])
         self.activation = SharedPReLU()
 
-    def forward(self, x: Tensor, propagation: Propagation, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """x: (n_spots, n_in) -> (n_spots, n_latent)."""
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = self.activation(norm(layer(x, propagation, dtype=dtype)))
+    def forward(
+        self, x: Tensor, propagation: Propagation | Sequence[Propagation], *, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_latent); on a tile with a propagation for each layer, fewer spots."""
+        steps = 2 * [propagation] if isinstance(propagation, Propagation) else propagation
+        for layer, norm, step in zip(self.layers, self.norms, steps, strict=True):
+            x = self.activation(norm(layer(x, step, dtype=dtype)))
         return x

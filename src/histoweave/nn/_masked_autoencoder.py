@@ -12,6 +12,9 @@ from histoweave.nn._losses import scaled_cosine_error
 from histoweave.nn._masks import draw_mask
 from histoweave.nn._precision import linear
 from histoweave.nn._smoothing import smooth_by_hops
+from histoweave.nn._tile_graph import TileGraph
+
+Graph = UndirectedGraph | TileGraph
 
 
 @dataclass
@@ -73,35 +76,38 @@ class MaskedGraphAutoencoder(nn.Module):
         self.token = nn.Parameter(torch.zeros(n_features))
         self.scorer = EdgeScorer(n_latent, scorer_dropout)
 
-    def forward(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> MaskedLosses:
+    def forward(self, x: Tensor, graph: Graph, generator: torch.Generator) -> MaskedLosses:
         """One masked pass. x: (n_spots, n_features)."""
         return MaskedLosses(self.feature_loss(x, graph, generator), self.edge_loss(x, graph, generator))
 
-    def feature_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
+    def feature_loss(self, x: Tensor, graph: Graph, generator: torch.Generator) -> Tensor:
         """Mask spots, reconstruct them from what their neighbours know (MGAE)."""
-        masked = draw_mask(x.shape[0], self.mask_rate, generator).to(x.device)  # (n_spots,)
+        masked = draw_mask(x.shape[0], self.mask_rate, generator).to(x.device)  # (n_spots,) of a tile: halo and all
         x_in = torch.where(masked[:, None], self.token, x)  # replaces, never adds
         z = self._bridged(x_in, graph)  # (n_spots, n_latent)
-        z = z.masked_fill(masked[:, None], 0.0)  # masked again, so that the decoder reads neighbours alone
-        x_hat = self._beside_smoothing(self._decoded(z, graph), x, graph, masked)
-        return scaled_cosine_error(x[masked], x_hat[masked], self.alpha)
+        # masked again, so that the decoder reads neighbours alone
+        z = z.masked_fill(masked[: len(z), None], 0.0)
+        x_hat = self._beside_smoothing(self._decoded(z, graph), x, graph, masked)  # of a tile: the core
+        counted = masked[: len(x_hat)]
+        return scaled_cosine_error(x[: len(x_hat)][counted], x_hat[counted], self.alpha)
 
-    def edge_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
+    def edge_loss(self, x: Tensor, graph: Graph, generator: torch.Generator) -> Tensor:
         """Hide edges, tell them from pairs that are none (MGCL). Zero where the graph has no edge to hide."""
         hidden = draw_mask(graph.n_edges, self.edge_mask_rate, generator).to(x.device)  # (n_edges,)
-        positive = graph.edges[hidden]
+        scored = graph.n_core_edges
+        positive = graph.edges[:scored][hidden[:scored]]
         if len(positive) == 0 or graph.is_complete:
             return x.new_zeros(())
-        z = self.encoder(x, graph.without(hidden), dtype=self._dtype)
+        z = self.encoder(x[: graph.n_read], graph.encoding(hidden), dtype=self._dtype)
         negative = graph.sample_non_edges(len(positive), generator)
         return self.scorer.loss(z, positive, negative, generator, dtype=self._dtype)
 
-    def reconstruct(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
+    def reconstruct(self, x: Tensor, graph: Graph) -> Tensor:
         """Return the decoder's output for unmasked features, (n_spots, n_features)."""
         return self._beside_smoothing(self.decode(x, graph), x, graph, None)
 
-    def decode(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
-        """Return what the decoder alone says of unmasked features, without smoothing and weight."""
+    def decode(self, x: Tensor, graph: Graph) -> Tensor:
+        """Return what the decoder says of unmasked features, without smoothing and weight; of a tile, its core."""
         return self._decoded(self._bridged(x, graph), graph)
 
     @property
@@ -109,14 +115,18 @@ class MaskedGraphAutoencoder(nn.Module):
         """Of the dense products; what a trained network returns does not depend on what the processor is good at."""
         return self.dtype if self.training else torch.float32
 
-    def _bridged(self, x: Tensor, graph: UndirectedGraph) -> Tensor:
-        return linear(self.encoder(x, graph.propagation, dtype=self._dtype), self.bridge.weight, self._dtype)
+    def _bridged(self, x: Tensor, graph: Graph) -> Tensor:
+        z = self.encoder(x[: graph.n_read], graph.encoding(), dtype=self._dtype)
+        return linear(z, self.bridge.weight, self._dtype)
 
-    def _decoded(self, z: Tensor, graph: UndirectedGraph) -> Tensor:
-        return self.decoder(z, graph.propagation, dtype=self._dtype)
+    def _decoded(self, z: Tensor, graph: Graph) -> Tensor:
+        return self.decoder(z, graph.decoding, dtype=self._dtype)
 
-    def _beside_smoothing(self, decoded: Tensor, x: Tensor, graph: UndirectedGraph, masked: Tensor | None) -> Tensor:
+    def _beside_smoothing(self, decoded: Tensor, x: Tensor, graph: Graph, masked: Tensor | None) -> Tensor:
         if self.hops is None:
             return decoded
         assert self.gain is not None
-        return decoded * self.gain + smooth_by_hops(x, graph.averaging, self.hops, masked)
+        n_hops = int(self.hops.max())
+        seen = None if masked is None else masked[: graph.n_within(n_hops)]
+        smooth = smooth_by_hops(x[: graph.n_within(n_hops)], graph.averagings(n_hops), self.hops, seen)
+        return decoded * self.gain + smooth

@@ -1,0 +1,132 @@
+"""Part of an undirected graph: core spots, whose output is wanted, and the rings around them that it depends on."""
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, eye
+from torch import Tensor
+
+from histoweave.nn._graph import draw_non_edges
+from histoweave.nn._sparse import Propagation, csr_tensor
+
+
+class TileGraph:
+    """A tile with its halo; every layer is computed for the spots that the layers after it read, and for no more.
+
+    What comes out for the core is what the whole graph gives: each row of each layer has all its neighbours, with the
+    degrees that they have in the whole graph.
+
+    Parameters
+    ----------
+    adjacency
+        ``(n_inner, n_all)`` CSR: rows are the spots within the last ring but one, columns those of the last ring, too.
+        Spots are sorted by ring, the core first. Every stored entry is an edge.
+    ends
+        ``(n_rings + 1,)``, number of spots within 0, 1, ... hops of the core.
+    degree
+        ``(n_all,)`` number of neighbours in the whole graph.
+    n_layers
+        Graph layers up to the output: 3 for a reconstruction, 2 for the encoder's output.
+    device
+        Where the tensors live.
+
+    Raises
+    ------
+    ValueError
+        There are fewer rings than layers.
+    """
+
+    def __init__(
+        self,
+        adjacency: csr_matrix,
+        ends: np.ndarray,
+        degree: np.ndarray,
+        *,
+        n_layers: int = 3,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len(ends) <= n_layers:
+            raise ValueError(f"{n_layers} graph layers need as many rings around the core, got {len(ends) - 1}.")
+        n_inner, n_all = adjacency.shape
+        pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
+        with_loops = (pattern + eye(n_inner, n_all, dtype=np.int8, format="csr")).tocsr()
+        with_loops.sort_indices()
+        self._indptr, self._columns = with_loops.indptr, with_loops.indices
+        self._rows = np.repeat(np.arange(n_inner), np.diff(self._indptr))
+        self._ends, self._degree, self._n_layers, self._device = ends, degree, n_layers, device
+        upper = self._rows < self._columns  # every edge with an inner end once: what lies outside comes last
+        keys = np.minimum(self._rows, self._columns).astype(np.int64) * n_all + np.maximum(self._rows, self._columns)
+        edge_keys = keys[upper]
+        self._edge_of_entry = np.where(self._rows == self._columns, len(edge_keys), np.searchsorted(edge_keys, keys))
+        self._edge_keys = torch.from_numpy(edge_keys).to(device)
+        edges = np.stack([self._rows[upper], self._columns[upper]], axis=1).astype(np.int64)
+        self.edges = torch.from_numpy(edges).to(device)
+        self.n_edges = len(edges)
+        self.n_spots = n_all
+        self.n_core = int(ends[0])
+        self.n_core_edges = int(np.searchsorted(edges[:, 0], self.n_core))
+        self.n_read = int(ends[n_layers])
+
+    def n_within(self, n_hops: int) -> int:
+        """Return the number of spots within some hops of the core."""
+        return int(self._ends[n_hops])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pairs of core spots are edges, so that there is no true negative."""
+        within = int((self.edges[: self.n_core_edges, 1] < self.n_core).sum())
+        return within == self.n_core * (self.n_core - 1) // 2
+
+    def encoding(self, hidden: Tensor | None = None) -> list[Propagation]:
+        """Return the GCN propagation of each layer of the encoder, less the hidden edges, ``(n_edges,)`` bool.
+
+        With hidden edges degrees are exact where one ring more than layers is there.
+        """
+        return [self._layer(ring, hidden) for ring in (self._n_layers, self._n_layers - 1)]
+
+    @property
+    def decoding(self) -> Propagation:
+        """The GCN propagation of the decoder, from the first ring to the core."""
+        return self._layer(1, None)
+
+    def averagings(self, n_hops: int) -> list[Propagation]:
+        """Return ``D^-1 (A + I)`` for each of some averagings, the last of which ends at the core."""
+        weights = torch.from_numpy((1 / (1 + self._degree)).astype(np.float32))
+        indptr, columns = torch.from_numpy(self._indptr), torch.from_numpy(self._columns)
+        values = weights[torch.from_numpy(self._rows)]
+        steps = []
+        for ring in range(n_hops, 0, -1):
+            n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
+            n_entries = int(self._indptr[n_out])
+            parts = indptr[: n_out + 1], columns[:n_entries], values[:n_entries]
+            matrix = csr_tensor(*(part.to(self._device) for part in parts), (n_out, n_in))
+            steps.append(Propagation(matrix, matrix))  # smoothing has no gradient: the transpose is never read
+        return steps
+
+    def sample_non_edges(self, n_pairs: int, generator: torch.Generator) -> Tensor:
+        """Draw pairs of different core spots that are no edge, ``(n_pairs, 2)`` int64.
+
+        Raises
+        ------
+        ValueError
+            All pairs of core spots are edges.
+        """
+        if self.is_complete and n_pairs > 0:
+            raise ValueError(f"All {self.n_core} spots are neighbours of each other, so no pair is a true negative.")
+        return draw_non_edges(n_pairs, self.n_core, self._edge_keys, self.n_spots, generator)
+
+    def _layer(self, ring: int, hidden: Tensor | None) -> Propagation:
+        """Rows within ``ring - 1`` hops from columns within ``ring``; the rings see to it that no neighbour is cut."""
+        n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
+        n_entries = int(self._indptr[n_out])
+        rows, columns = self._rows[:n_entries], self._columns[:n_entries]
+        degree = self._degree + 1
+        if hidden is not None:
+            gone = hidden.cpu().numpy()
+            ends_of_gone = self.edges.cpu().numpy()[gone].ravel()
+            degree = degree - np.bincount(ends_of_gone, minlength=self.n_spots)
+            shown = ~np.append(gone, False)[self._edge_of_entry[:n_entries]]  # the added last entry stands for loops
+            rows, columns = rows[shown], columns[shown]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_out))])
+        scale = 1 / np.sqrt(degree.astype(np.float32))
+        matrix = csr_matrix((scale[rows] * scale[columns], columns, indptr), (n_out, n_in))
+        return Propagation.from_scipy(matrix, symmetric=False, device=self._device)

@@ -1,0 +1,152 @@
+"""Tiles say what the whole graph says, and training on them learns the tissue."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from histoweave._runtime import torch_generator
+from histoweave.datasets import toy_section
+from histoweave.gr import knn_adjacency, stack_links
+from histoweave.models import SpaMask, SpaMaskConfig, load
+from histoweave.models._mixture import fit_mixture
+from histoweave.models._spamask_tiles import MOST_IN_ONE_PIECE, Tiles, in_tiles, smooth_all
+from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, smooth_by_hops
+
+SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=6, tile_spots=100)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def section():
+    return toy_section(n_spots=2000, n_genes=120, n_domains=4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def tiled(section):
+    return SpaMask(SMALL).fit(section, seed=3, progress=False)
+
+
+def both_ways(model: SpaMask, adata, **more):
+    """What a model says tile by tile, and what it says of the whole graph."""
+    outputs = []
+    for tile_spots in (model.config.tile_spots, None):
+        model.config = replace(model.config, tile_spots=tile_spots)
+        outputs.append(model._run(adata, **more))
+    model.config = replace(model.config, tile_spots=SMALL.tile_spots)
+    return outputs
+
+
+@pytest.mark.parametrize("embedding", ["reconstruction", "latent"])
+@pytest.mark.parametrize("factors", [True, False])
+def test_tiles_say_what_the_whole_graph_says(section, embedding, factors, monkeypatch):
+    monkeypatch.setattr("histoweave.models._spamask_tiles.BATCH_SPOTS", 250)
+    config = replace(SMALL, embedding=embedding, spatial_factors=factors, n_networks=2, tile_spots=90)
+    by_tiles, whole = both_ways(SpaMask(config).fit(section, progress=False), section)
+    assert by_tiles.embedding.dtype == np.float32
+    assert np.abs(whole.embedding).max() > 0.1
+    assert np.abs(by_tiles.embedding - whole.embedding).max() < 1e-5
+    assert np.abs(by_tiles.reconstruction - whole.reconstruction).max() < 1e-5
+
+
+def test_so_they_do_of_linked_sections(monkeypatch):
+    monkeypatch.setattr("histoweave.models._spamask_tiles.BATCH_SPOTS", 250)
+    stack = toy_section(n_spots=500, n_genes=120, n_domains=4, n_sections=3, seed=1)
+    links = stack_links(stack, 2, section_key="section")
+    model = SpaMask(replace(SMALL, match_sections=False)).fit(stack, section_key="section", links=links, progress=False)
+    by_tiles, whole = both_ways(model, stack, links=links)
+    assert np.abs(by_tiles.embedding - whole.embedding).max() < 1e-5
+    without, _ = both_ways(model, stack)
+    assert np.abs(by_tiles.embedding - without.embedding).max() > 1e-3  # the halo crosses sections
+
+
+def test_a_masked_pass_in_a_tile_is_that_of_the_whole_graph(section):
+    """The losses of one batch that holds all spots are the losses of the full graph; and of a part, its part."""
+    adjacency = knn_adjacency(section.obsm["spatial"], 6)
+    x = torch.randn(section.n_obs, 5, generator=torch_generator(0))
+    hops = torch.tensor([0, 1, 3, 6, 6])
+    torch.manual_seed(0)
+    network = MaskedGraphAutoencoder(5, 12, 8, hops=hops).eval()
+    torch.nn.init.normal_(network.decoder.linear.weight)
+    tiles = Tiles.of(adjacency, section.obsm["spatial"], None, 150)
+    tile = tiles.cut([1, 7], 6, 3, CPU)
+    whole = UndirectedGraph(adjacency)
+    masked = torch.rand(section.n_obs, generator=torch_generator(1)) < 0.3
+    within = tile.rows[: tile.graph.n_within(6)]
+    found = smooth_by_hops(x[within], tile.graph.averagings(6), hops, masked[within])
+    expected = smooth_by_hops(x, whole.averaging, hops, masked)[tile.core]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    # edges hidden in both, by the spots at their ends
+    hide = lambda pairs: (pairs.min(1).values * 31 + pairs.max(1).values * 17) % 5 < 2  # noqa: E731
+    of_tile = hide(torch.from_numpy(tile.rows)[tile.graph.edges])
+    with torch.no_grad():
+        z = network.encoder(x[tile.rows][: tile.graph.n_read], tile.graph.encoding(of_tile))
+        z_whole = network.encoder(x, whole.without(hide(whole.edges)))
+    torch.testing.assert_close(z, z_whole[tile.rows[: len(z)]], atol=1e-5, rtol=0)
+
+
+def test_edges_and_non_edges_of_a_tile(section):
+    adjacency = knn_adjacency(section.obsm["spatial"], 6)
+    tile = Tiles.of(adjacency, section.obsm["spatial"], None, 150).cut([2], 4, 3, CPU)
+    graph, core = tile.graph, set(tile.core.tolist())
+    true = {(a, b) for a, b in zip(*adjacency.nonzero(), strict=True)}
+    pairs = tile.rows[graph.edges.numpy()]
+    assert all(tuple(pair) in true for pair in pairs.tolist())
+    scored = {tuple(sorted(pair)) for pair in pairs[: graph.n_core_edges].tolist()}
+    assert scored == {(a, b) for a, b in true if a < b and (a in core or b in core)}
+    negative = tile.rows[graph.sample_non_edges(500, torch_generator(0)).numpy()]
+    assert all(a in core and b in core and a != b and (a, b) not in true for a, b in negative.tolist())
+
+
+def test_smoothing_all_at_once(section):
+    adjacency = knn_adjacency(section.obsm["spatial"], 6)
+    x = np.random.default_rng(0).normal(size=(section.n_obs, 4)).astype(np.float32)
+    hops = np.array([0, 4, 1, 4])
+    expected = smooth_by_hops(torch.from_numpy(x), UndirectedGraph(adjacency).averaging, torch.from_numpy(hops))
+    np.testing.assert_allclose(smooth_all(x, adjacency, hops), expected, atol=1e-5)
+
+
+def test_batches_are_scattered_and_read_everything_once():
+    centres = np.random.default_rng(0).uniform(size=(20_480, 2))
+    tiles = Tiles.of(knn_adjacency(centres, 4), centres, None, 1024)
+    assert (len(tiles), tiles.per_batch) == (20, 4)
+    drawn = tiles.scattered(np.random.default_rng(0))
+    batches = [next(drawn) for _ in range(5)]
+    assert sorted(number for batch in batches for number in batch) == list(range(20))
+    assert all([number // 5 for number in batch] == [0, 1, 2, 3] for batch in batches)
+    assert [number for batch in tiles.in_batches() for number in batch] == list(range(20))
+
+
+def test_small_sections_go_in_one_piece_unless_asked(section, tiled):
+    assert not in_tiles(MOST_IN_ONE_PIECE, None)
+    assert in_tiles(MOST_IN_ONE_PIECE + 1, None)
+    assert in_tiles(3, 2)
+    facts = tiled.training_facts
+    assert (facts["tiles"], facts["steps"]) == (20, 6)
+    whole = SpaMask(replace(SMALL, tile_spots=None)).fit(section, progress=False).training_facts
+    assert (whole["tiles"], whole["steps"]) == (1, 6)
+
+
+def test_a_seed_fixes_the_result_and_a_folder_keeps_it(section, tiled, tmp_path):
+    again = SpaMask(SMALL).fit(section, seed=3, progress=False)
+    assert (again.embed(section) == tiled.embed(section)).all()
+    tiled.save(tmp_path / "model")
+    assert (load(tmp_path / "model").embed(section) == tiled.embed(section)).all()
+
+
+def test_training_on_tiles_learns_the_tissue(section, monkeypatch):
+    monkeypatch.setattr("histoweave.models._spamask_tiles.BATCH_SPOTS", 500)
+    truth = section.obs["domain_true"]
+    agreement = []
+    for tile_spots in (125, None):
+        model = SpaMask(SpaMaskConfig(n_pcs=30, tile_spots=tile_spots)).fit(section, progress=False)
+        labels = fit_mixture(model.embed(section), 4, n_components=10, seed=0).labels
+        agreement.append(adjusted_rand_score(truth, labels))
+    assert agreement[0] > agreement[1] - 0.05
+
+
+def test_a_size_that_is_none():
+    with pytest.raises(ValueError, match=r"tile_spots must be a whole number of at least 1 .*got 0"):
+        SpaMaskConfig(tile_spots=0)
