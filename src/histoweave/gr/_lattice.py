@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
+_ASKED_ABOVE = 50_000  # spots; of more of them so many are asked for their neighbours
+
 
 def lattice_neighbors(coordinates: np.ndarray) -> int | None:
     """Return 6 for a hexagonal lattice (Visium), 4 for a square one (legacy ST), ``None`` for anything else.
@@ -21,7 +23,10 @@ def lattice_neighbors(coordinates: np.ndarray) -> int | None:
     coordinates = np.unique(coordinates, axis=0)  # a spot is no neighbour of its own double
     if len(coordinates) < 10:
         return None
-    distances, _ = cKDTree(coordinates).query(coordinates, k=7)
+    asked = coordinates
+    if len(coordinates) > _ASKED_ABOVE:  # all spots stay to be found
+        asked = coordinates[np.linspace(0, len(coordinates) - 1, _ASKED_ABOVE).astype(int)]
+    distances, _ = cKDTree(coordinates).query(asked, k=7)
     pitch = np.median(distances[:, 1])
     if np.mean(np.abs(distances[:, 1] / pitch - 1) < 0.15) < 0.8:
         return None

@@ -20,7 +20,7 @@ from histoweave.io._genes import annotate_genes, quiet_duplicates
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R
 _COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
-_LARGE_BYTES = 2 * 1024**3
+_LARGE_BYTES = 512 * 1024**2
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 

@@ -124,7 +124,7 @@ def _sum_within_domain(codes: np.ndarray, points: np.ndarray) -> float:
     for domain in np.unique(codes):
         members = points[codes == domain]
         if len(members) > 1:
-            total += cKDTree(members).query(members, k=2)[0][:, 1].sum()
+            total += cKDTree(members).query(members, k=2, workers=-1)[0][:, 1].sum()
     return total
 
 
@@ -136,7 +136,7 @@ def _n_abnormal(codes: np.ndarray, points: np.ndarray, k: int) -> int:
             f"PAS looks at the {k} nearest neighbours of each spot, but a section has only {n_spots} labelled spots. "
             f"Pass k={n_spots - 1} or less, or leave this section out."
         )
-    neighbours = cKDTree(points).query(points, k=k + 1)[1]  # (n_spots, k + 1), the spot itself among them
+    neighbours = cKDTree(points).query(points, k=k + 1, workers=-1)[1]  # (n_spots, k + 1), the spot itself among them
     itself = neighbours == np.arange(n_spots)[:, None]
     # among k + 1 spots in the same place the search may miss the spot itself: then the last one goes
     itself[~itself.any(axis=1), -1] = True

@@ -1,6 +1,6 @@
 """Mixture clustering with one shared covariance: mclust's "EEE", without R."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -17,6 +17,7 @@ _PAIRS_MERGED = 5  # closest pairs of Gaussians that a move may merge
 _MOST_MOVES = 10
 _LEAST_GAIN = 1e-4  # of log-likelihood per spot
 _RIDGE = 1e-6
+_CHUNK = 50_000  # spots that are given a domain at a time
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Mixture:
 
     def probabilities(self, embedding: np.ndarray) -> np.ndarray:
         """Return the posterior of each domain, ``(n_spots, k)``, for ``(n_spots, n_features)``."""
+        if len(embedding) <= _CHUNK:
+            return self._probabilities(embedding)
+        found = np.empty((len(embedding), len(self.weights)))
+        for start in range(0, len(embedding), _CHUNK):
+            found[start : start + _CHUNK] = self._probabilities(embedding[start : start + _CHUNK])
+        return found
+
+    def _probabilities(self, embedding: np.ndarray) -> np.ndarray:
         scores = (np.asarray(embedding, dtype=np.float64) - self.center) @ self.axes
         joint = log_joint_density(scores.T, self.weights, self.means, self.precision)
         joint -= joint.max(axis=0)
@@ -74,19 +83,28 @@ class MixtureFit:
     probabilities
         ``(n_spots, k)`` posterior of each domain.
     log_likelihood
-        Mean over spots.
+        Mean over the spots it was fitted on.
     mixture
         For further spots; ``None`` where rows are too few that differ, so that nothing was fitted.
+    n_fitted
+        Spots it was fitted on.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     log_likelihood: float
     mixture: Mixture | None = None
+    n_fitted: int = 0
 
 
 def fit_mixture(
-    embedding: np.ndarray, n_domains: int, *, n_components: int = 15, n_starts: int = 30, seed: int = 0
+    embedding: np.ndarray,
+    n_domains: int,
+    *,
+    n_components: int = 15,
+    n_starts: int = 30,
+    sample: np.ndarray | None = None,
+    seed: int = 0,
 ) -> MixtureFit:
     """Fit Gaussians that share one full covariance, and keep the most likely of several starts.
 
@@ -106,9 +124,18 @@ def fit_mixture(
         Principal components of the embedding to cluster in.
     n_starts
         Starts; more find a likelier optimum.
+    sample
+        Row numbers to fit on, e.g. of :func:`histoweave.models._spatial_sample.spatial_sample`; the other spots are
+        given a domain afterwards, by chunks. ``None`` fits on all, and so does a sample of too few rows that differ.
     seed
         For the samples.
     """
+    if sample is not None:
+        own = {"n_components": n_components, "n_starts": n_starts, "seed": seed}
+        fit = fit_mixture(embedding[sample], n_domains, **own)
+        if fit.mixture is not None:
+            probabilities = fit.mixture.probabilities(embedding)
+            return replace(fit, labels=probabilities.argmax(axis=1), probabilities=probabilities)
     center, axes = whitening(embedding, n_components)
     scores = (np.asarray(embedding, dtype=np.float64) - center) @ axes
     # rows that repeat differ by rounding once they are projected
@@ -116,7 +143,7 @@ def fit_mixture(
     distinct = scores[first]
     if n_domains > 1 and len(distinct) < n_domains:
         labels = which.reshape(-1)
-        return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"))
+        return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"), n_fitted=len(scores))
     pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
     rng = np.random.default_rng(seed)
     explored = scores
@@ -136,7 +163,8 @@ def fit_mixture(
         final = fit_shared_covariance(scores, run.weights, run.means)
         mixture = Mixture(center, axes, final.weights, final.means, np.linalg.inv(final.covariance(scores)))
         probabilities = mixture.probabilities(embedding)
-        fits.append(MixtureFit(probabilities.argmax(axis=1), probabilities, final.log_likelihood, mixture))
+        labels = probabilities.argmax(axis=1)
+        fits.append(MixtureFit(labels, probabilities, final.log_likelihood, mixture, len(scores)))
     return max(fits, key=lambda fit: (_has_all(fit, n_domains), fit.log_likelihood))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from histoweave._z_order import z_order
 from histoweave.pl._tissue import microns_per_unit, spot_pitch, tissue_image
 from histoweave.report._encode import image_uri, packed
 
@@ -40,14 +41,8 @@ def even_sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
     """
     if len(rows) <= limit:
         return rows
-    low, span = points.min(axis=0), np.ptp(points, axis=0).max()
-    cell = ((points - low) * (2**16 - 1) / span).astype(np.uint64)
-    walk = np.zeros(len(rows), dtype=np.uint64)
-    for bit in range(16):
-        for axis in (0, 1):
-            walk |= ((cell[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(2 * bit + axis)
     every = np.linspace(0, len(rows) - 1, limit).round().astype(int)
-    return np.sort(rows[np.argsort(walk, kind="stable")[every]])
+    return np.sort(rows[z_order(points)[every]])
 
 
 def section_map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:

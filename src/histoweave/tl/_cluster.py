@@ -14,6 +14,7 @@ from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._scale import provenance
 from histoweave.models._mixture import fit_mixture
+from histoweave.models._spatial_sample import spatial_sample
 from histoweave.tl._labels import write_domains
 
 
@@ -40,7 +41,8 @@ def cluster_mixture(
     n_components
         Principal components of the embedding to cluster in; fewer where it is narrower.
     n_starts
-        Starts of EM, half from Ward trees, half from k-means; the most likely fit is kept.
+        Starts of EM, half from Ward trees, half from k-means; the most likely fit is kept. Of more than 50,000 spots
+        the mixture is fitted on so many, spread evenly over the tissue, and the others are given a domain by it.
     key_added
         Where the domains go.
     seed
@@ -66,10 +68,12 @@ def cluster_mixture(
     Scrucca, Fop, Murphy, Raftery. The R Journal 8(1): 289-317, 2016 (mclust; model EEE).
     """
     embedding = _checked_embedding(adata, n_domains, use_rep)
-    fit = fit_mixture(embedding, n_domains, n_components=n_components, n_starts=n_starts, seed=seed)
+    sample = _sample(adata, seed)
+    fit = fit_mixture(embedding, n_domains, n_components=n_components, n_starts=n_starts, sample=sample, seed=seed)
     write_domains(adata, fit.labels, key_added, n_domains)
     adata.obs[f"{key_added}_confidence"] = fit.probabilities.max(axis=1)
-    _record(adata, key_added, "mixture EEE", n_domains, use_rep, seed, n_components=n_components, n_starts=n_starts)
+    settings = {"n_components": n_components, "n_starts": n_starts, "n_spots_fitted": fit.n_fitted}
+    _record(adata, key_added, "mixture EEE", n_domains, use_rep, seed, **settings)
 
 
 def cluster_kmeans(
@@ -88,14 +92,23 @@ def cluster_kmeans(
     the number of random starts; the tightest clustering is kept.
     """
     embedding = _checked_embedding(adata, n_domains, use_rep)
-    scores = embedding
+    sample = _sample(adata, seed)
+    fitted = embedding if sample is None else embedding[sample]
+    pca = None
+    scores = fitted
     if embedding.shape[1] > n_components:
-        scores = PCA(min(n_components, len(embedding)), svd_solver="full").fit_transform(embedding)
+        pca = PCA(min(n_components, len(fitted)), svd_solver="full")
+        scores = pca.fit_transform(fitted)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # too few distinct rows: write_domains says so
-        labels = KMeans(n_domains, n_init=n_starts, random_state=seed).fit_predict(scores)
+        means = KMeans(n_domains, n_init=n_starts, random_state=seed).fit(scores)
+    labels = means.labels_
+    if sample is not None:
+        everywhere = embedding if pca is None else pca.transform(embedding)
+        labels = means.predict(everywhere)
     write_domains(adata, labels, key_added, n_domains)
-    _record(adata, key_added, "k-means", n_domains, use_rep, seed, n_components=n_components, n_starts=n_starts)
+    settings = {"n_components": n_components, "n_starts": n_starts, "n_spots_fitted": len(fitted)}
+    _record(adata, key_added, "k-means", n_domains, use_rep, seed, **settings)
 
 
 def cluster_leiden(
@@ -133,6 +146,14 @@ def cluster_leiden(
     resolution, labels = _search_resolution(cluster, n_domains)
     write_domains(adata, labels, key_added, n_domains)
     _record(adata, key_added, "leiden", n_domains, use_rep, seed, n_neighbors=n_neighbors, resolution=resolution)
+
+
+def _sample(adata: AnnData, seed: int) -> np.ndarray | None:
+    """Rows to fit on, spread over the tissue where coordinates are there; ``None`` for all."""
+    spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
+    if spatial is not None and not np.isfinite(spatial).all():  # an embedding is clustered without places, too
+        spatial = None
+    return spatial_sample(adata.n_obs, spatial, seed=seed)
 
 
 def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -> tuple[float, np.ndarray]:

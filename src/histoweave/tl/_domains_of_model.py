@@ -17,6 +17,7 @@ from histoweave._scale import declare_scale, provenance
 from histoweave.models import SpaMask
 from histoweave.models._mixture import NamedMixture, fit_mixture
 from histoweave.models._spamask_fitted import Outputs
+from histoweave.models._spatial_sample import spatial_sample
 from histoweave.tl._choose import choose_n_domains
 from histoweave.tl._confidence import ensemble_probability
 from histoweave.tl._labels import check_all_found, name_by_position
@@ -115,7 +116,10 @@ def _name(
         k = _choose(adata, n_domains, embedding_key, n_components, seed)
     else:
         k = int(n_domains)
-    fit = fit_mixture(outputs.embedding, k, n_components=n_components, seed=seed)
+    spatial = np.asarray(adata.obsm[spatial_key], dtype=float)
+    sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+    sample = spatial_sample(adata.n_obs, spatial, sections, seed=seed)
+    fit = fit_mixture(outputs.embedding, k, n_components=n_components, sample=sample, seed=seed)
     check_all_found(fit.labels, k)
     assert fit.mixture is not None
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
@@ -129,17 +133,23 @@ def _name(
         "refined": False,
         "n_components": n_components,
         "n_networks": len(outputs.of_networks),
+        "n_spots_fitted": fit.n_fitted,
     }
     if refine:
         refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
     gaussians = adata.obs[key_added].cat.codes.to_numpy()
-    named = name_by_position(gaussians, np.asarray(adata.obsm[spatial_key], dtype=float))
+    named = name_by_position(gaussians, spatial)
     adata.obs[key_added] = named
     names = [str(named[np.flatnonzero(gaussians == gaussian)[0]]) for gaussian in range(k)]
     model.domains = NamedMixture(fit.mixture, names)
     probabilities = [fit.probabilities]
     if len(outputs.of_networks) > 1:
-        own = {"n_components": n_components, "n_starts": _STARTS_OF_ONE_NETWORK, "seed": seed}
+        own: dict[str, Any] = {
+            "n_components": n_components,
+            "n_starts": _STARTS_OF_ONE_NETWORK,
+            "sample": sample,
+            "seed": seed,
+        }
         probabilities = [fit_mixture(one, k, **own).probabilities for one in outputs.of_networks]
     adata.obs[f"{key_added}_confidence"] = ensemble_probability(gaussians, probabilities)
     _record_model(adata, model)

@@ -5,12 +5,14 @@ import warnings
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy.sparse import csr_matrix, eye
+from scipy.sparse import csr_matrix
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._scale import provenance
 from histoweave.gr import grid_graph, knn_graph, lattice_neighbors
+
+_CHUNK = 50_000  # spots whose votes are counted at a time
 
 
 def refine_domains(
@@ -98,12 +100,16 @@ def majority_codes(codes: np.ndarray, adjacency: csr_matrix, n_domains: int) -> 
     """
     labelled = codes >= 0
     rows = np.flatnonzero(labelled)
-    one_hot = csr_matrix((np.ones(len(rows)), (rows, codes[rows])), shape=(len(codes), n_domains))
-    votes = ((adjacency + eye(len(codes), format="csr")) @ one_hot).toarray()  # (n_spots, n_domains)
-    half = votes.sum(axis=1) / 2
-    own = votes[np.arange(len(codes)), np.maximum(codes, 0)]
-    changed = labelled & (own < half) & (votes.max(axis=1) > half)
-    refined = np.where(changed, votes.argmax(axis=1), codes)
+    ones = np.ones(len(rows), np.float32)  # whole numbers this small are exact
+    one_hot = csr_matrix((ones, (rows, codes[rows])), shape=(len(codes), n_domains))
+    refined = codes.copy()
+    for start in range(0, len(codes), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        votes = (adjacency[some] @ one_hot + one_hot[some]).toarray()  # (n_chunk, n_domains), a spot votes for itself
+        half = votes.sum(axis=1) / 2
+        own = votes[np.arange(len(votes)), np.maximum(codes[some], 0)]
+        changed = labelled[some] & (own < half) & (votes.max(axis=1) > half)
+        refined[some] = np.where(changed, votes.argmax(axis=1), codes[some])
     # giving one domain its spots back can take another's last ones, so look again
     while len(vanished := np.setdiff1d(codes[rows], refined[rows])):
         refined = np.where(np.isin(codes, vanished), codes, refined)
