@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from histoweave._checks import check_obsm_key
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.pp import GeneFeatures, Scaling, SpatialFactors, expression
+from histoweave.pp import GeneFeatures, Scaling, SpatialFactors, by_chunks, expression, row_chunks
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class WayBack:
 
     row_scale: np.ndarray
     scaling: Scaling | None
+
+    def of_rows(self, rows: slice) -> "WayBack":
+        """Return the same for some of the spots."""
+        return WayBack(self.row_scale[rows], None if self.scaling is None else self.scaling.of_rows(rows))
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class SpaMaskInputs:
             features = _embedding(adata, use_rep)
         else:
             genes, features = GeneFeatures.fit(
-                expression(adata, layer),
+                expression(adata, layer, in_memory=False),
                 kind=config.features,
                 n_genes=config.n_genes,
                 n_pcs=config.n_pcs,
@@ -81,7 +85,7 @@ class SpaMaskInputs:
                 min_counts=config.min_counts,
                 sections=sections,
             )
-        if np.ptp(features, axis=0).max() <= 1e-6 * np.abs(features).max():  # equal but for rounding
+        if np.ptp(features, axis=0).max() <= 1e-6 * max(features.max(), -features.min()):  # equal but for rounding
             where = "expression" if use_rep is None else f"values in obsm[{use_rep!r}]"
             raise ValueError(
                 f"All {len(features):,} spots have the same {where}, so no domain can be told from another. "
@@ -105,7 +109,7 @@ class SpaMaskInputs:
         """Return the network's input for one or several sections, ``(n_spots, n_inputs)`` float32, and the way back."""
         scaling = None
         if self.genes is not None:
-            features, scaling = self.genes.transform(expression(adata, layer), sections)
+            features, scaling = self.genes.transform(expression(adata, layer, in_memory=False), sections)
         else:
             assert self.use_rep is not None
             features = _embedding(adata, self.use_rep)
@@ -120,7 +124,7 @@ class SpaMaskInputs:
     def _to_input(self, features: np.ndarray) -> np.ndarray:
         if self.factors is None:
             return np.ascontiguousarray(features, dtype=np.float32)
-        return self.factors.transform(features).astype(np.float32)
+        return self.factors.transform(features).astype(np.float32, copy=False)
 
     def inverse(self, inputs: np.ndarray, way_back: WayBack, genes: list[str] | None = None) -> np.ndarray:
         """Bring network inputs back to genes, log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
@@ -137,6 +141,16 @@ class SpaMaskInputs:
                 f"The model was fitted on obsm[{self.use_rep!r}], not on genes, so it cannot denoise expression. "
                 "Fit it on counts (use_rep=None)."
             )
+        if not by_chunks(len(inputs)):
+            return self._to_genes(inputs, way_back, genes)
+        n_modelled = len(self.genes.genes)
+        values = np.empty((len(inputs), n_modelled if genes is None else len(genes)), np.float32)
+        for rows in row_chunks(len(inputs), max(self.n_features, n_modelled)):
+            values[rows] = self._to_genes(inputs[rows], way_back.of_rows(rows), genes)
+        return values
+
+    def _to_genes(self, inputs: np.ndarray, way_back: WayBack, genes: list[str] | None) -> np.ndarray:
+        assert self.genes is not None
         assert way_back.scaling is not None
         features = inputs if self.factors is None else self.factors.inverse(inputs, way_back.row_scale)
         return self.genes.inverse(features, way_back.scaling, genes)
@@ -163,6 +177,7 @@ class SpaMaskInputs:
         settings: dict[str, Any] = {"use_rep": self.use_rep, "n_features": self.n_features}
         if self.factors is not None:
             settings["length"] = self.factors.length
+            settings["n_fitted"] = self.factors.n_fitted
         if self.genes is not None:
             # JSON has no infinity
             clip = self.genes.clip if np.isfinite(self.genes.clip) else None
@@ -204,8 +219,13 @@ class SpaMaskInputs:
             )
         factors = None
         if "factors.center" in arrays:
-            stored = {f.name: arrays[f"factors.{f.name}"] for f in fields(SpatialFactors) if f.name != "length"}
-            factors = SpatialFactors(length=settings["length"], **stored)
+            stored = {
+                f.name: arrays[f"factors.{f.name}"]
+                for f in fields(SpatialFactors)
+                if f.name not in ("length", "n_fitted")
+            }
+            n_fitted = settings.get("n_fitted", 0)  # models saved by earlier versions do not say
+            factors = SpatialFactors(length=settings["length"], n_fitted=n_fitted, **stored)
         return cls(steps, settings["use_rep"], factors, settings["n_features"])
 
 

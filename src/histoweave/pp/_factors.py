@@ -13,6 +13,12 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csr_matrix, diags, eye
 
+from histoweave.pp._chunks import by_chunks, row_chunks
+from histoweave.pp._patches import inner_spots, scattered_patches
+
+_MAX_HOPS = 12
+SAMPLED_SPOTS = 50_000  # at most, that the factors of a large section are sought in
+
 
 @dataclass(frozen=True)
 class SpatialFactors:
@@ -38,6 +44,8 @@ class SpatialFactors:
         ``(n_factors,)`` int: averagings over the graph after which a factor is closest to its signal.
     noise
         ``(n_factors,)`` variance that neighbours do not share, 0 to 1 (:func:`estimate_noise`).
+    n_fitted
+        Spots that all this was learned from.
     """
 
     center: np.ndarray
@@ -49,6 +57,7 @@ class SpatialFactors:
     autocorrelation: np.ndarray
     hops: np.ndarray
     noise: np.ndarray
+    n_fitted: int = 0
 
     @classmethod
     def fit(
@@ -64,6 +73,7 @@ class SpatialFactors:
         """Find the factors that agree between neighbours more than chance allows.
 
         Chance is the largest Moran's I of any direction after the spots were shuffled (mean of ten shuffles).
+        Above 50,000 spots they are sought in no more than that many, patches from all over the tissue.
 
         Parameters
         ----------
@@ -80,13 +90,18 @@ class SpatialFactors:
         max_factors
             Upper bound on the number of factors.
         seed
-            For the shuffles.
+            For the shuffles, and the patches of a large section.
 
         Raises
         ------
         ValueError
             The features are the same in all spots.
         """
+        inner = None
+        if by_chunks(len(features)):
+            sample = scattered_patches(adjacency, SAMPLED_SPOTS, seed=seed)
+            inner = inner_spots(adjacency, sample, _MAX_HOPS)
+            features, adjacency = features[sample], adjacency[sample][:, sample]
         n_spots = len(features)
         features = np.asarray(features, dtype=np.float64)
         if (features == features[0]).all():
@@ -121,8 +136,8 @@ class SpatialFactors:
         factors = everything @ projection
         loadings = factors.T @ everything / n_spots  # least squares, since factors are uncorrelated
         noise = estimate_noise(factors, adjacency)
-        hops = choose_hops(factors, adjacency, noise, seed=seed)
-        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], hops, noise)
+        hops = choose_hops(factors, adjacency, noise, inner=inner, seed=seed)
+        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], hops, noise, n_spots)
 
     def inverse(self, factors: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32.
@@ -135,10 +150,19 @@ class SpatialFactors:
         """Return by how much a spot's features are longer than the common length, ``(n_spots,)``."""
         if self.length == 0:
             return np.ones(len(features))
-        return np.linalg.norm(features - self.center, axis=1) / self.length
+        parts = [np.linalg.norm(features[rows] - self.center, axis=1) for rows in row_chunks(*features.shape)]
+        return np.concatenate(parts) / self.length
 
     def transform(self, features: np.ndarray) -> np.ndarray:
-        """Return factor scores, ``(n_spots, n_factors)`` float64."""
+        """Return factor scores, ``(n_spots, n_factors)`` float64; of a large section float32."""
+        if not by_chunks(len(features)):
+            return self._scores(features)
+        scores = np.empty((len(features), self.projection.shape[1]), np.float32)
+        for rows in row_chunks(*features.shape):
+            scores[rows] = self._scores(features[rows])
+        return scores
+
+    def _scores(self, features: np.ndarray) -> np.ndarray:
         features = np.asarray(features, dtype=np.float64)
         x = _of_length(features - self.center, self.length)
         return (np.clip(x, -self.limit, self.limit) - self.offset) @ self.projection
@@ -182,7 +206,13 @@ def estimate_noise(factors: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
 
 
 def choose_hops(
-    factors: np.ndarray, adjacency: csr_matrix, noise: np.ndarray, *, max_hops: int = 12, seed: int = 0
+    factors: np.ndarray,
+    adjacency: csr_matrix,
+    noise: np.ndarray,
+    *,
+    max_hops: int = _MAX_HOPS,
+    inner: np.ndarray | None = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """Choose for every factor how often to average it over the graph, without labels.
 
@@ -200,6 +230,8 @@ def choose_hops(
         ``(n_factors,)``, see :func:`estimate_noise`.
     max_hops
         Upper bound.
+    inner
+        ``(n_spots,)`` bool, spots over which the error is taken: of a sample those whose neighbours are in it.
     seed
         For the probes that estimate the trace.
 
@@ -212,11 +244,12 @@ def choose_hops(
     averaging = diags(1 / (1 + np.diff(links.indptr))) @ (links + eye(n_spots, format="csr"))
     probes = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_spots, 30))  # Hutchinson's trace estimator
     smoothed, spread = factors, probes
+    where = slice(None) if inner is None else inner
     risks = [2 * noise]
     for _ in range(max_hops):
         smoothed, spread = averaging @ smoothed, averaging @ spread
-        trace_share = (probes * spread).mean()
-        risks.append(((smoothed - factors) ** 2).mean(axis=0) + 2 * noise * trace_share)
+        trace_share = (probes * spread)[where].mean()
+        risks.append(((smoothed - factors) ** 2)[where].mean(axis=0) + 2 * noise * trace_share)
     return np.argmin(risks, axis=0).astype(np.int32)
 
 

@@ -7,41 +7,13 @@ import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from histoweave._runtime import warn_user
+from histoweave.pp._chunks import by_chunks, row_chunks
 from histoweave.pp._genes import shared_variable_genes, variable_genes
+from histoweave.pp._modelled_chunks import ModelledChunks
+from histoweave.pp._scaling import Scaling, moments, moments_by_chunks
 from histoweave.pp._source import Expression
 
 _LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
-_FLAT = 1e-3  # standard deviation over mean: a constant's is that far from zero, its mean being a rounded float32 sum
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Which mean and standard deviation each spot was z-scored with.
-
-    Attributes
-    ----------
-    codes
-        ``(n_spots,)`` int, the section of every spot; zeros where all spots share one scaling.
-    mean, std
-        ``(n_sections, n_genes)``.
-    """
-
-    codes: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-
-    def z_score(self, values: np.ndarray, clip: float) -> np.ndarray:
-        """Return z-scores of ``(n_spots, n_genes)``, cut at ``clip``."""
-        scaled = values - self._of_spots(self.mean)
-        scaled /= self._of_spots(self.std)
-        return np.clip(scaled, -clip, clip, out=scaled)
-
-    def undo(self, scaled: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Bring z-scores of some genes back, ``(n_spots, n_columns)``."""
-        return scaled * self._of_spots(self.std[:, columns]) + self._of_spots(self.mean[:, columns])
-
-    def _of_spots(self, of_sections: np.ndarray) -> np.ndarray:
-        return of_sections if len(of_sections) == 1 else of_sections[self.codes]  # one row serves all without a copy
 
 
 @dataclass(frozen=True)
@@ -97,6 +69,9 @@ class GeneFeatures:
         components common to all, so that differences between sections as a whole drop out. Of the kind ``hvg``,
         features are not scaled.
 
+        Above 50,000 spots, expression is worked through in chunks of spots and never made dense as a whole; the axes
+        then are those of the product of z-scores, genes by genes, which agree with the others but for their sign.
+
         Returns
         -------
         The fitted steps, and features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components
@@ -115,8 +90,11 @@ class GeneFeatures:
         else:
             chosen = shared_variable_genes(source, sections, n_genes, **choose)  # type: ignore[arg-type]
         genes = [source.genes[column] for column in chosen]
+        if by_chunks(source.matrix.shape[0]):
+            chunks = ModelledChunks(source, chosen, target_sum, log)
+            return cls._fit_by_chunks(chunks, genes, kind, n_pcs, clip, sections)
         values = source.normalised(target_sum, log=log)[:, chosen].toarray()
-        scaling = _moments(values, sections)
+        scaling = moments(values, sections)
         mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
         if kind == "hvg":
             return cls(genes, target_sum, log, mean, std, np.inf, None), values
@@ -128,6 +106,26 @@ class GeneFeatures:
             genes, target_sum, log, mean, std, clip, components.astype(np.float32), by_section=sections is not None
         )
         return fitted, scaled @ fitted.components.T  # type: ignore[union-attr]
+
+    @classmethod
+    def _fit_by_chunks(
+        cls,
+        chunks: ModelledChunks,
+        genes: list[str],
+        kind: Literal["pca", "hvg"],
+        n_pcs: int,
+        clip: float,
+        sections: np.ndarray | None,
+    ) -> tuple["GeneFeatures", np.ndarray]:
+        n_spots = chunks.shape[0]
+        scaling = moments_by_chunks(chunks, n_spots, sections)
+        mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
+        if kind == "hvg":
+            return cls(genes, chunks.target_sum, chunks.log, mean, std, np.inf, None), chunks.whole()
+        axes = chunks.principal_axes(scaling, clip, max(1, min(n_pcs, n_spots - 1, len(genes))))
+        by_section = sections is not None
+        fitted = cls(genes, chunks.target_sum, chunks.log, mean, std, clip, axes, by_section=by_section)
+        return fitted, chunks.project(scaling, clip, axes)
 
     def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
         """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
@@ -149,17 +147,34 @@ class GeneFeatures:
         if missing:
             self._judge_missing(missing)
         position = {gene: column for column, gene in enumerate(source.genes)}
-        here = np.array([gene in position for gene in self.genes])
+        columns = np.array([position.get(gene, -1) for gene in self.genes], int)
+        here = columns >= 0
+        if by_chunks(source.matrix.shape[0]):
+            fill = None if here.all() else self.mean
+            chunks = ModelledChunks(source, columns, self.target_sum, self.log, fill)
+            scaling = self._scaling(here, chunks, sections)
+            if self.components is None:
+                return chunks.whole(), scaling
+            return chunks.project(scaling, self.clip, self.components), scaling
         measured = source.normalised(self.target_sum, log=self.log)
         values = np.tile(self.mean, (measured.shape[0], 1))
-        values[:, here] = measured[:, [position[gene] for gene in self.genes if gene in position]].toarray()
-        scaling = Scaling(np.zeros(len(values), int), self.mean[None], self.std[None])
-        if self.by_section:
-            scaling = _moments(values, sections)
-            scaling.mean[:, ~here], scaling.std[:, ~here] = self.mean[~here], self.std[~here]
+        values[:, here] = measured[:, columns[here]].toarray()
+        scaling = self._scaling(here, values, sections)
         if self.components is None:
             return values, scaling
         return scaling.z_score(values, self.clip) @ self.components.T, scaling
+
+    def _scaling(self, here: np.ndarray, values: np.ndarray | ModelledChunks, sections: np.ndarray | None) -> Scaling:
+        """Return the sections' own, or that of the training; always the latter of genes that are not ``here``."""
+        n_spots = values.shape[0]
+        if not self.by_section:
+            return Scaling(np.zeros(n_spots, int), self.mean[None], self.std[None])
+        if isinstance(values, ModelledChunks):
+            scaling = moments_by_chunks(values, n_spots, sections)
+        else:
+            scaling = moments(values, sections)
+        scaling.mean[:, ~here], scaling.std[:, ~here] = self.mean[~here], self.std[~here]
+        return scaling
 
     def missing_genes(self, genes: list[str]) -> list[str]:
         """Return the modelled genes that are not among ``genes``."""
@@ -203,6 +218,14 @@ class GeneFeatures:
                 "(variable) genes can be denoised; raise n_genes in the config to model more."
             )
         columns = np.arange(len(self.genes)) if genes is None else np.array([position[gene] for gene in genes], int)
+        if not by_chunks(len(features)):
+            return self._to_genes(features, scaling, columns)
+        values = np.empty((len(features), len(columns)), np.float32)
+        for rows in row_chunks(len(features), len(self.genes)):
+            values[rows] = self._to_genes(features[rows], scaling.of_rows(rows), columns)
+        return values
+
+    def _to_genes(self, features: np.ndarray, scaling: Scaling, columns: np.ndarray) -> np.ndarray:
         if self.components is None:
             values = features[:, columns]
         else:
@@ -213,12 +236,3 @@ class GeneFeatures:
         elif self.target_sum != 1e4:
             values = np.log1p(np.expm1(values) * np.float32(1e4 / self.target_sum))
         return values.astype(np.float32)
-
-
-def _moments(values: np.ndarray, sections: np.ndarray | None) -> Scaling:
-    """Mean and standard deviation of every gene in every section; 1 where a gene does not vary."""
-    codes = np.zeros(len(values), int) if sections is None else np.unique(sections, return_inverse=True)[1].reshape(-1)
-    parts = [values[codes == code] for code in range(codes.max(initial=0) + 1)]
-    mean, std = np.stack([part.mean(axis=0) for part in parts]), np.stack([part.std(axis=0) for part in parts])
-    std[std <= _FLAT * np.abs(mean)] = 1.0
-    return Scaling(codes, mean, std)

@@ -8,7 +8,10 @@ import numpy as np
 from anndata import AnnData
 
 from histoweave._runtime import warn_user
+from histoweave.pp._backed import BackedRows
+from histoweave.pp._chunks import by_chunks, row_chunks
 from histoweave.pp._source import Expression
+from histoweave.pp._variable_by_chunks import stabilised_variance
 
 
 def variable_genes(
@@ -41,11 +44,11 @@ def variable_genes(
         No gene passes the filters.
     """
     matrix = source.matrix
-    n_spots_with = matrix.getnnz(axis=0)
+    n_spots_with, totals = _detected(source)
     needed = max(1, min(min_spots, matrix.shape[0] // 10))
     keep = n_spots_with >= needed
     if source.scale == "counts":
-        keep &= np.asarray(matrix.sum(axis=0)).ravel() >= min_counts
+        keep &= totals >= min_counts
     kept = np.flatnonzero(keep)
     if len(kept) == 0:
         counts = f" with at least {min_counts:g} counts" if source.scale == "counts" else ""
@@ -99,14 +102,31 @@ def shared_variable_genes(
     return np.sort(by_votes[:n_kept])
 
 
+def _detected(source: Expression) -> tuple[np.ndarray, np.ndarray]:
+    """In how many spots each gene is found, and the sum of its values, ``(n_genes,)`` each."""
+    matrix = source.matrix
+    if not isinstance(matrix, BackedRows) and not by_chunks(matrix.shape[0]):
+        return matrix.getnnz(axis=0), np.asarray(matrix.sum(axis=0)).ravel()
+    n_spots_with, totals = np.zeros(matrix.shape[1], int), np.zeros(matrix.shape[1])
+    for rows in row_chunks(*matrix.shape):
+        part = matrix[rows]
+        n_spots_with += part.getnnz(axis=0)
+        totals += np.asarray(part.sum(axis=0, dtype=np.float64)).ravel()
+    return n_spots_with, totals
+
+
 def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.ndarray:
     from scanpy.preprocessing import highly_variable_genes
 
     if source.scale == "counts":
         try:
+            if by_chunks(source.matrix.shape[0]):
+                variance = stabilised_variance(source, kept)
+                return np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+            whole = source.matrix[:] if isinstance(source.matrix, BackedRows) else source.matrix
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
-                counts = AnnData(source.matrix[:, kept])
+                counts = AnnData(whole[:, kept])
                 table = highly_variable_genes(counts, n_top_genes=n_genes, flavor="seurat_v3", inplace=False)
             return np.flatnonzero(table["highly_variable"].to_numpy())
         except ValueError as error:  # the loess fit is singular where many genes share one mean, as in tiny sections

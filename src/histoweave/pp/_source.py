@@ -1,7 +1,7 @@
 """Which matrix of an AnnData holds the expression, and on which scale."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from anndata import AnnData
@@ -11,6 +11,10 @@ from histoweave._checks import check_counts
 from histoweave._keys import Keys
 from histoweave._runtime import warn_user
 from histoweave._scale import Scale, declared_scale
+from histoweave.pp._backed import BackedRows, stored_matrix
+from histoweave.pp._chunks import by_chunks, row_chunks
+
+_CHECKED_COLUMNS = 200  # stored values of a spot, about: sets how many spots are checked at a time
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Expression:
     Attributes
     ----------
     matrix
-        ``(n_spots, n_genes)`` CSR float32.
+        ``(n_spots, n_genes)`` CSR float32; of a large section left in its file, its rows, to be read.
     genes
         Names, in the order of the columns.
     scale
@@ -29,7 +33,7 @@ class Expression:
         Where it came from: ``X`` or the layer.
     """
 
-    matrix: csr_matrix
+    matrix: csr_matrix | BackedRows
     genes: list[str]
     scale: Scale
     name: str
@@ -42,19 +46,30 @@ class Expression:
         ValueError
             The matrix is declared ``log1p_cp10k`` and something else than that is asked for.
         """
+        matrix = self.matrix[:] if isinstance(self.matrix, BackedRows) else self.matrix
         if self.scale == "log1p_cp10k":
             if not log or target_sum != 1e4:
                 raise ValueError(
                     f"{self.name} is declared log1p_cp10k; it cannot be brought to another normalisation "
                     f"(target_sum={target_sum:g}, log={log}). Give raw counts, or leave the defaults."
                 )
-            return self.matrix
-        depth = np.asarray(self.matrix.sum(axis=1)).ravel()
-        scaled = diags(np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)) @ self.matrix
+            return matrix
+        if by_chunks(matrix.shape[0]):
+            return _normalised_once(matrix, target_sum, log)
+        depth = np.asarray(matrix.sum(axis=1)).ravel()
+        scaled = diags(np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)) @ matrix
         return csr_matrix(scaled.log1p() if log else scaled, dtype=np.float32)
 
+    def normalised_chunks(self, target_sum: float, *, log: bool, n_columns: int) -> Iterator[tuple[slice, csr_matrix]]:
+        """Yield chunks of spots with their normalised expression, ``(n_chunk, n_genes)`` CSR float32.
 
-def expression(adata: AnnData, layer: str | None = None) -> Expression:
+        ``n_columns`` is the width of the dense array that a chunk will become (:func:`row_chunks`).
+        """
+        for rows in row_chunks(self.matrix.shape[0], n_columns):
+            yield rows, replace(self, matrix=self.matrix[rows]).normalised(target_sum, log=log)
+
+
+def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = True) -> Expression:
     """Find the expression of a section and make sure of its scale.
 
     ``layer`` is taken at its word; without it ``layers["counts"]`` is preferred to ``X``. A scale declared in
@@ -66,6 +81,8 @@ def expression(adata: AnnData, layer: str | None = None) -> Expression:
         ``(n_spots, n_genes)``.
     layer
         Layer that holds the expression, or ``"X"``.
+    in_memory
+        Of a large section opened with ``backed="r"``, read everything, not only when and what is asked for.
 
     Raises
     ------
@@ -92,29 +109,57 @@ def expression(adata: AnnData, layer: str | None = None) -> Expression:
             f"(found: {embeddings})."
         )
     _check_gene_names(adata)
-    matrix = _clean_csr(values)
+    matrix = stored_matrix(adata, name, in_memory=in_memory)
     scale = declared_scale(adata, name)
-    if scale is None:
-        check_counts(matrix, name)
-        scale = "counts"
-    else:
-        _check_declared(matrix, name, scale)
-    _warn_of_zeros(matrix)
-    return Expression(matrix, [str(gene) for gene in adata.var_names], scale, name)
+    _check_values(matrix, name, scale)
+    return Expression(matrix, [str(gene) for gene in adata.var_names], scale or "counts", name)
 
 
-def _clean_csr(values: Any) -> csr_matrix:
-    """As CSR float32 that stores every non-zero value once and no zeros, without a change to the user's matrix."""
-    matrix = csr_matrix(values, dtype=np.float32)
-    if not matrix.has_canonical_format or not matrix.data.all():
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-    return matrix
+def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_matrix:
+    """Return the same as the product with a diagonal, with one copy of the values and none of their columns."""
+    data = np.empty(matrix.nnz, np.float32)
+    for rows in row_chunks(matrix.shape[0], _CHECKED_COLUMNS):
+        starts = matrix.indptr[rows.start : rows.stop + 1]
+        depth = np.asarray(matrix[rows].sum(axis=1)).ravel()
+        factor = np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)
+        part = data[starts[0] : starts[-1]]
+        np.multiply(matrix.data[starts[0] : starts[-1]], np.repeat(factor, np.diff(starts)), out=part)
+        if log:
+            np.log1p(part, out=part)
+    return csr_matrix((data, matrix.indices, matrix.indptr), matrix.shape, copy=False)
 
 
-def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> None:
-    """Raise where the values belie the declaration: most often X was normalised after it was read."""
+def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | None) -> None:
+    """Check the values against the scale, warn of fractions and of empty spots and genes; large sections by chunks."""
+    n_empty, n_spots_with = 0, np.zeros(matrix.shape[1], int)
+    largest = 0.0
+    for rows in row_chunks(matrix.shape[0], _CHECKED_COLUMNS):
+        part = matrix[rows] if isinstance(matrix, BackedRows) or by_chunks(matrix.shape[0]) else matrix
+        n_empty += int((np.diff(part.indptr) == 0).sum())
+        n_spots_with += part.getnnz(axis=0)
+        last_chance = rows.stop == matrix.shape[0] and not n_spots_with.any()  # a chunk may be all zero, the whole not
+        if part.nnz == 0 and not last_chance:
+            continue
+        if declared is None:
+            check_counts(part, name)
+        else:
+            largest = max(largest, _check_declared(part, name, declared))
+    if largest:
+        warn_user(f"{name} is declared counts, but holds fractions (largest value {largest:g}).")
+    if n_empty:
+        warn_user(f"{n_empty:,} of {matrix.shape[0]:,} spots have no counts; they are kept.")
+    n_genes = int((n_spots_with == 0).sum())
+    if n_genes:
+        warn_user(f"{n_genes:,} of {matrix.shape[1]:,} genes have no counts; they are left out.")
+
+
+def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
+    """Raise where the values belie the declaration: most often X was normalised after it was read.
+
+    Returns
+    -------
+    The largest value where declared counts hold fractions, else 0.
+    """
     values = matrix.data
     if values.size == 0:
         raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
@@ -136,7 +181,8 @@ def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> None:
                 f"numbers): it was changed after it was declared. Put the raw counts into adata.layers['counts'], or "
                 f"declare it: adata.uns['histoweave']['scale'][{name!r}] = 'log1p_cp10k'."
             )
-        warn_user(f"{name} is declared counts, but holds fractions (largest value {values.max():g}).")
+        return float(values.max())
+    return 0.0
 
 
 def _check_gene_names(adata: AnnData) -> None:
@@ -152,12 +198,3 @@ def _check_gene_names(adata: AnnData) -> None:
             f"Gene names must be unique; repeated: {repeated}. Call adata.var_names_make_unique(), or name genes by "
             "their Ensembl identifiers."
         )
-
-
-def _warn_of_zeros(matrix: csr_matrix) -> None:
-    n_spots = int((np.diff(matrix.indptr) == 0).sum())
-    if n_spots:
-        warn_user(f"{n_spots:,} of {matrix.shape[0]:,} spots have no counts; they are kept.")
-    n_genes = int((matrix.getnnz(axis=0) == 0).sum())
-    if n_genes:
-        warn_user(f"{n_genes:,} of {matrix.shape[1]:,} genes have no counts; they are left out.")

@@ -1,0 +1,76 @@
+"""z-scores of genes, section by section, and back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+_FLAT = 1e-3  # standard deviation over mean: a constant's is that far from zero, its mean being a rounded float32 sum
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Which mean and standard deviation each spot was z-scored with.
+
+    Attributes
+    ----------
+    codes
+        ``(n_spots,)`` int, the section of every spot; zeros where all spots share one scaling.
+    mean, std
+        ``(n_sections, n_genes)``.
+    """
+
+    codes: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    def z_score(self, values: np.ndarray, clip: float) -> np.ndarray:
+        """Return z-scores of ``(n_spots, n_genes)``, cut at ``clip``."""
+        scaled = values - self._of_spots(self.mean)
+        scaled /= self._of_spots(self.std)
+        return np.clip(scaled, -clip, clip, out=scaled)
+
+    def undo(self, scaled: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Bring z-scores of some genes back, ``(n_spots, n_columns)``."""
+        return scaled * self._of_spots(self.std[:, columns]) + self._of_spots(self.mean[:, columns])
+
+    def of_rows(self, rows: slice) -> "Scaling":
+        """Return the scaling of some of the spots."""
+        return Scaling(self.codes[rows], self.mean, self.std)
+
+    def _of_spots(self, of_sections: np.ndarray) -> np.ndarray:
+        return of_sections if len(of_sections) == 1 else of_sections[self.codes]  # one row serves all without a copy
+
+
+def moments(values: np.ndarray, sections: np.ndarray | None) -> Scaling:
+    """Mean and standard deviation of every gene in every section; 1 where a gene does not vary."""
+    codes = _codes(len(values), sections)
+    parts = [values[codes == code] for code in range(codes.max(initial=0) + 1)]
+    mean, std = np.stack([part.mean(axis=0) for part in parts]), np.stack([part.std(axis=0) for part in parts])
+    std[std <= _FLAT * np.abs(mean)] = 1.0
+    return Scaling(codes, mean, std)
+
+
+def moments_by_chunks(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: np.ndarray | None) -> Scaling:
+    """Return the same of ``(n_chunk, n_genes)`` chunks that cover all spots; sums are kept in float64."""
+    codes = _codes(n_spots, sections)
+    n_sections = codes.max(initial=0) + 1
+    total, squares = 0.0, 0.0
+    for rows, values in chunks:
+        n_rows = rows.stop - rows.start
+        member = csr_matrix((np.ones(n_rows), codes[rows], np.arange(n_rows + 1)), (n_rows, n_sections)).T
+        exact = values.astype(np.float64)
+        total = total + member @ exact
+        squares = squares + member @ np.square(exact, out=exact)
+    n_in = np.bincount(codes, minlength=n_sections)[:, None]
+    mean = total / n_in
+    std = np.sqrt(np.maximum(squares / n_in - mean**2, 0))
+    std[std <= _FLAT * np.abs(mean)] = 1.0
+    return Scaling(codes, mean.astype(np.float32), std.astype(np.float32))
+
+
+def _codes(n_spots: int, sections: np.ndarray | None) -> np.ndarray:
+    if sections is None:
+        return np.zeros(n_spots, int)
+    return np.unique(sections, return_inverse=True)[1].reshape(-1)
