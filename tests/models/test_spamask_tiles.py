@@ -54,7 +54,8 @@ def test_tiles_say_what_the_whole_graph_says(section, embedding, factors, monkey
 def test_so_they_do_of_linked_sections(monkeypatch):
     monkeypatch.setattr("histoweave.models._spamask_tiles.BATCH_SPOTS", 250)
     stack = toy_section(n_spots=500, n_genes=120, n_domains=4, n_sections=3, seed=1)
-    links = stack_links(stack, 2, section_key="section")
+    names = sorted(stack.obs["section"].unique())
+    links = stack_links(stack.obsm["spatial"], stack.obs["section"], names, 2)
     model = SpaMask(replace(SMALL, match_sections=False)).fit(stack, section_key="section", links=links, progress=False)
     by_tiles, whole = both_ways(model, stack, links=links)
     assert np.abs(by_tiles.embedding - whole.embedding).max() < 1e-5

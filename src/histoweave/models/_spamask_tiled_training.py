@@ -152,14 +152,15 @@ def _settle_normalisation(
     generator: torch.Generator,
 ) -> None:
     """Take the statistics of normalisation from a whole sample: the running ones remember ten batches alone."""
-    momenta = [norm.momentum for norm in network.encoder.norms]
-    for norm in network.encoder.norms:
+    norms = [norm for norm in network.encoder.norms if isinstance(norm, torch.nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches counts alike
     network.train()
     for x, graph in batches():
         network(x, graph, generator)
-    for norm, momentum in zip(network.encoder.norms, momenta, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
 
