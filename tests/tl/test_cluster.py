@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
 from histoweave.tl import cluster_kmeans, cluster_leiden, cluster_mixture
@@ -124,3 +125,15 @@ def test_bad_input(embedded, cluster):
     adata.obsm["X_empty"] = np.zeros((8, 0))
     with pytest.raises(ValueError, match=r"must have shape \(n_spots, n_features\), got \(8, 0\)"):
         cluster(adata, 2, use_rep="X_empty")
+
+
+@pytest.mark.parametrize("cluster", [cluster_mixture, cluster_kmeans])
+def test_large_tissue_is_fitted_on_a_sample_and_says_so(cluster, monkeypatch):
+    monkeypatch.setattr("histoweave.models._spatial_sample.SAMPLE_ABOVE", 300)
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 400)
+    embedding = 6 * np.eye(3, 40)[truth] + rng.normal(size=(1200, 40))
+    adata = AnnData(obsm={"X_spamask": embedding, "spatial": rng.uniform(size=(1200, 2)) + truth[:, None]})
+    cluster(adata, 3, n_components=5, n_starts=4)
+    assert adata.uns["histoweave"]["domain"]["n_spots_fitted"] == 300
+    assert adjusted_rand_score(truth, adata.obs["domain"]) > 0.95

@@ -6,7 +6,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.tl import refine_domains
+from histoweave.gr._adjacency import knn_adjacency
+from histoweave.tl import _refine, refine_domains
 from histoweave.tl._refine import majority_codes
 
 HEXAGON = np.array([[0, 0], [1, 0], [0.5, 0.866], [-0.5, 0.866], [-1, 0], [-0.5, -0.866], [0.5, -0.866]])
@@ -194,3 +195,13 @@ def test_missing_keys():
         refine_domains(adata, section_key="no")
     with pytest.raises(ValueError, match="n_neighbors must be"):
         refine_domains(adata, n_neighbors=0)
+
+
+def test_votes_do_not_depend_on_the_chunks(monkeypatch):
+    rng = np.random.default_rng(0)
+    graph = knn_adjacency(rng.uniform(size=(500, 2)), 6)
+    graph.data[:] = 1
+    codes = rng.integers(-1, 3, 500)
+    at_once = majority_codes(codes, graph, 3)
+    monkeypatch.setattr(_refine, "_CHUNK", 64)
+    assert majority_codes(codes, graph, 3).tolist() == at_once.tolist()
