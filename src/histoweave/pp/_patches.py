@@ -20,7 +20,7 @@ def scattered_patches(adjacency: csr_matrix, n_most: int, *, seed: int = 0) -> n
     adjacency
         ``(n_spots, n_spots)`` CSR, symmetric.
     n_most
-        Upper bound on the number of spots, less than ``n_spots``.
+        Upper bound on the number of spots; all are taken where it exceeds them.
     seed
         For the spots that patches start from.
 
@@ -30,6 +30,7 @@ def scattered_patches(adjacency: csr_matrix, n_most: int, *, seed: int = 0) -> n
     """
     rng = np.random.default_rng(seed)
     taken = np.zeros(adjacency.shape[0], bool)
+    n_most = min(n_most, adjacency.shape[0])
     n_taken, n_starts = 0, min(_PATCHES, n_most)
     while n_taken < n_most:
         front = _starts(np.flatnonzero(~taken), min(n_starts, n_most - n_taken), rng)
