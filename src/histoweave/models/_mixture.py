@@ -131,8 +131,7 @@ def fit_mixture(
         For the samples.
     """
     if sample is not None:
-        own = {"n_components": n_components, "n_starts": n_starts, "seed": seed}
-        fit = fit_mixture(embedding[sample], n_domains, **own)
+        fit = fit_mixture(embedding[sample], n_domains, n_components=n_components, n_starts=n_starts, seed=seed)
         if fit.mixture is not None:
             probabilities = fit.mixture.probabilities(embedding)
             return replace(fit, labels=probabilities.argmax(axis=1), probabilities=probabilities)
