@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 import warnings
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def find_domains(adata: Any, seed: int) -> dict[str, Any]:
 
     hw.tl.spatial_domains(adata, N_DOMAINS, seed=seed, progress=False)
     trained = adata.uns["histoweave"]["spamask"]
-    return {"epochs": int(trained["n_epochs"]), "stopped": trained["stopped"], "training_s": trained["wall_s"]}
+    facts = {"epochs": int(trained["n_epochs"]), "stopped": trained["stopped"], "training_s": trained["wall_s"]}
+    return facts | {"tiles": int(trained["tiles"])}
 
 
 def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
@@ -100,34 +102,28 @@ def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
     from histoweave.gr import knn_adjacency
     from histoweave.models._spamask_inputs import SpaMaskInputs
     from histoweave.models._spamask_training import train_network
-    from histoweave.nn import UndirectedGraph
+    from histoweave.nn import Propagation, UndirectedGraph
 
-    class Messages:
+    class Messages(Propagation):
         """A propagation as PyG does it: gather along edges, weigh, scatter."""
 
-        def __init__(self, matrix: torch.Tensor) -> None:
-            entries = matrix.to_sparse_coo().coalesce()
-            target, source = entries.indices()
-            self.edge_index, self.edge_weight = torch.stack([source, target]), entries.values()
-            self.layer = SimpleConv(aggr="sum")
+        def __init__(self, edge_index: torch.Tensor, edge_weight: torch.Tensor) -> None:
+            object.__setattr__(self, "edges", (edge_index, edge_weight))
+            object.__setattr__(self, "layer", SimpleConv(aggr="sum"))
 
-        def __call__(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layer(x, self.edge_index, self.edge_weight)
+        def __call__(self, dense: torch.Tensor) -> torch.Tensor:
+            return self.layer(dense, *self.edges)
 
     class PygGraph(UndirectedGraph):
         def without(self, hidden: torch.Tensor) -> Messages:
-            return Messages(super().without(hidden).matrix)
+            entries = super().without(hidden).matrix.to_sparse_coo().coalesce()
+            return Messages(entries.indices().flip(0), entries.values())
 
-        @property
+        @cached_property
         def averaging(self) -> Messages:
-            if not hasattr(self, "_averaging"):
-                degree = torch.bincount(self._rows, minlength=self.n_spots).float()
-                self._averaging = Messages(UndirectedGraph.without(self, no_edge(self)).matrix)
-                self._averaging.edge_weight = 1 / degree[self._averaging.edge_index[1]]
-            return self._averaging
-
-    def no_edge(graph: UndirectedGraph) -> torch.Tensor:
-        return torch.zeros(graph.n_edges, dtype=torch.bool)
+            edge_index = self.propagation.edges[0]
+            degree = torch.bincount(edge_index[1], minlength=self.n_spots)
+            return Messages(edge_index, 1 / degree[edge_index[1]].float())
 
     config = hw.models.SpaMaskConfig()
     adjacency = knn_adjacency(adata.obsm["spatial"], config.n_neighbors)

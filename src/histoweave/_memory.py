@@ -43,7 +43,7 @@ def _free(root: Path) -> int | None:
 
 
 def _left_by_control_groups(root: Path) -> Iterator[int]:
-    """What each control group above this process leaves; a container often sees its own group as the topmost."""
+    """Yield what each control group above this process leaves; a container often sees its own group as the topmost."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if number != "0" and "memory" not in controllers.split(","):
@@ -63,7 +63,7 @@ def _left_by_control_groups(root: Path) -> Iterator[int]:
 
 
 def _left_by_rlimits(root: Path) -> Iterator[int]:
-    """What ``ulimit`` leaves: of the whole address space, and of the private part of it."""
+    """Yield what ``ulimit`` leaves: of the whole address space, and of the private part of it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -12,6 +12,7 @@ from histoweave._keys import Keys
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
 from histoweave.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
+from histoweave.tl._memory_needed import Job, check_memory_suffices
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ def spatial_domains(
     device: "str | torch.device" = "auto",
     progress: bool = True,
     copy: bool = False,
+    check_memory: bool = True,
 ) -> AnnData | None:
     """Find the regions of a tissue: features, spatial graph, SpaMask, mixture clustering, refinement.
 
@@ -75,6 +77,9 @@ def spatial_domains(
         Show a progress bar on stderr.
     copy
         Return a changed copy and leave ``adata`` alone.
+    check_memory
+        Estimate the memory that this will take, and refuse to begin where there is less (on Linux, with the limits of
+        containers and job schedulers; other systems do not tell).
 
     Returns
     -------
@@ -96,7 +101,7 @@ def spatial_domains(
     ValueError
         ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the
         expression is neither raw counts nor declared; genes are named in ``denoise`` together with ``use_rep``; fewer
-        domains can be told apart than asked for.
+        domains can be told apart than asked for; more memory would be needed than there is.
 
     See Also
     --------
@@ -116,8 +121,12 @@ def spatial_domains(
     genes = genes_to_denoise(adata, denoise, use_rep)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
-    adata = adata.copy() if copy else adata
     model = fresh_model(model, config)
+    if check_memory:
+        by_section = section_key is not None and model.config.scale_by_section
+        job = Job.of(adata, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes)
+        check_memory_suffices(job)
+    adata = adata.copy() if copy else adata
     train_and_name(
         adata,
         model,
