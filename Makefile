@@ -14,7 +14,7 @@ DEV := $(VENV)/.stamp-dev
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-demo: $(USER)  ## domains of a built-in tissue with known truth, offline, one report
+demo: $(USER)  ## domains, and expression read off a stain, on built-in tissue with known truth, offline; says what to look at
 	$(BIN)/histoweave demo --out $(OUT) --overwrite
 
 test: $(DEV)  ## the whole test suite (HISTOWEAVE_DATA=FOLDER adds the tests on real tissue)
