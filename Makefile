@@ -31,7 +31,7 @@ docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
 	@rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-picture: $(DEV)  ## the picture in the README
+picture: $(DEV)  ## the pictures in the README
 	$(BIN)/python docs/make_readme_picture.py
 
 clean:  ## remove what make made
