@@ -14,7 +14,7 @@ DEV := $(VENV)/.stamp-dev
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-demo: $(USER)  ## domains of a built-in tissue with known truth, offline, one report
+demo: $(USER)  ## domains, and expression read off a stain, on built-in tissue with known truth, offline; says what to look at
 	$(BIN)/histoweave demo --out $(OUT) --overwrite
 
 test: $(DEV)  ## the whole test suite (HISTOWEAVE_DATA=FOLDER adds the tests on real tissue)
@@ -31,7 +31,7 @@ docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
 	@rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-picture: $(DEV)  ## the picture in the README
+picture: $(DEV)  ## the pictures in the README
 	$(BIN)/python docs/make_readme_picture.py
 
 clean:  ## remove what make made

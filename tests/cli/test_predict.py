@@ -133,3 +133,41 @@ def test_another_encoder_is_refused(refused, study_folder, ridge_model, tmp_path
     told = refused("predict", ridge_model, study_folder / "he.png", *out)
     assert "is another one" in told
     assert "--encoder" in told
+
+
+def _trained_on(study_folder, out, describe, **arguments):
+    sections = {}
+    for name in ("s0", "s1"):
+        adata = io.read_section(study_folder / f"{name}.h5ad")
+        io.attach_image(adata, study_folder / "he.png", mpp=2)
+        describe(adata)
+        sections[name] = adata
+    config = models.RidgeConfig.plain()
+    models.RidgeOnEmbedding(config).fit(sections, **arguments).save(out)
+    return out
+
+
+def test_a_model_that_reads_pixels_predicts_sections_and_bare_slides(study_folder, tmp_path, capsys):
+    from histoweave import im
+
+    def cut(adata):
+        with io.open_image(adata) as slide:
+            im.cut_patches(adata, slide, mpp=2, field_um=100.0, px=8)
+
+    model = _trained_on(study_folder, tmp_path / "pixels", cut, use_rep="patches")
+    slide = study_folder / "he.png"
+    assert predict(model, slide, "--mpp", 2, "--pitch-um", 200, "--out", tmp_path / "slide") == 0
+    assert predict(model, study_folder / "s2.h5ad", "--image", slide, "--out", tmp_path / "section") == 0
+    assert ad.read_h5ad(tmp_path / "section" / "s2.h5ad").layers["predicted_ridge"].std() > 0
+    capsys.readouterr()
+    assert predict(model, slide, "--mpp", 2, "--encoder", "he_texture", "--out", tmp_path / "third") == 2
+    assert "reads pixels itself" in capsys.readouterr().err
+
+
+def test_a_bare_slide_needs_a_model_whose_encoder_is_known(study_folder, tmp_path, capsys):
+    def invent(adata):
+        adata.obsm["X_own"] = np.asarray(adata.obsm["spatial"], dtype=np.float32)
+
+    model = _trained_on(study_folder, tmp_path / "own", invent, use_rep="X_own")
+    assert predict(model, study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out") == 2
+    assert "encoder is not recorded" in capsys.readouterr().err

@@ -131,7 +131,10 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the domains of a built-in tissue with known truth, offline, and score them."""
+    """Do both jobs on built-in tissue with known truth, offline, and score them.
+
+    Domains of a section; and expression and domains of a slide that is given as an image alone.
+    """
     from histoweave.cli._demo import show_demo
 
     show_demo(out, seed=seed, device=device, overwrite=overwrite, quiet=quiet)

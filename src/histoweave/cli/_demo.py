@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
 from histoweave.cli._console import told
+from histoweave.cli._demo_expression import read_off_stain
 from histoweave.cli._domains import check_arguments
 from histoweave.cli._output import check_out, write_results
 from histoweave.cli._record import RunRecord
@@ -19,7 +20,7 @@ N_PCS = 20  # of the baselines
 
 
 def show_demo(out: Path, *, seed: int, device: str, overwrite: bool, quiet: bool) -> None:
-    """Find the domains of a toy slide, score them against its truth beside two baselines, write one report."""
+    """Do both jobs on built-in tissue: domains of a section beside two baselines, and expression read off a stain."""
     arguments = {"out": str(out), "seed": seed, "device": device, "overwrite": overwrite, "quiet": quiet}
     check_arguments(N_DOMAINS, device)
     check_out(out, overwrite=overwrite)
@@ -39,23 +40,45 @@ def show_demo(out: Path, *, seed: int, device: str, overwrite: bool, quiet: bool
             tl.domain_markers(adata)
         with record.stage("baselines"):
             scores = score(adata, seed=seed)
+        stain = read_off_stain(record, seed=seed, device=device, progress=not quiet)
 
         def facts() -> dict[str, Any]:
             shared = {"seed": seed, "n_domains": N_DOMAINS, "device": device, "n_spots": adata.n_obs}
             ari = {f"ARI, {row.method}": f"{row.ari:.3f}" for row in scores.itertuples()}
             return record.finish(warnings=console.warnings, **shared, scores=ari)
 
+        def write_expression(path: Path) -> None:
+            from histoweave.report import write_prediction_report
+
+            write_prediction_report(
+                path,
+                {"the slide, never sequenced": stain.bare, "the same, where it was measured after all": stain.checked},
+                facts=facts(),
+                title="Demo: expression read off the stain of a third section",
+                links={"Domains of this slide, and of a measured one": "report.html"},
+            )
+
         with record.stage("write"):
-            title = "Demo: a toy slide with known domains"
             write_results(
-                out, {"toy_slide": adata}, facts, title=title, overwrite=overwrite, tables={"scores.csv": scores}
+                out,
+                {"toy_slide": adata, "bare_slide": stain.bare},
+                facts,
+                title="Demo: domains of a measured toy slide, and of a bare one",
+                overwrite=overwrite,
+                tables={"scores.csv": scores, "expression_scores.csv": stain.scores},
+                pages={"expression.html": write_expression},
+                links={"How the bare slide's expression was read off its stain": "expression.html"},
             )
     if not quiet:
-        print(f"A built-in section: {adata.n_obs:,} spots, {adata.n_vars} genes, {N_DOMAINS} domains.")
-        print(f"{'agreement with the truth':<42}{'ARI':>6}{'NMI':>7}")
+        print(f"1. Domains of a built-in section: {adata.n_obs:,} spots, {adata.n_vars} genes, {N_DOMAINS} domains.")
+        print(f"  {'agreement with the truth':<48}{'ARI':>6}{'NMI':>7}")
         for row in scores.itertuples():
-            print(f"  {row.method:<40}{row.ari:>6.3f}{row.nmi:>7.3f}")
-        print(f"Report: {out / 'report.html'}")
+            print(f"  {row.method:<48}{row.ari:>6.3f}{row.nmi:>7.3f}")
+        print("2. Expression read off H&E: trained on two sections, the third given as an image alone.")
+        for row in stain.scores.itertuples():
+            print(f"  {f'{row.what}, {row.method}':<58}{row.score:>6.3f}")
+        print(f"Look at: {out / 'report.html'} (domains of both slides)")
+        print(f"         {out / 'expression.html'} (predicted genes on the tissue, beside measured ones)")
 
 
 def score(adata: "AnnData", *, seed: int) -> "pd.DataFrame":

@@ -75,6 +75,8 @@ def write_results(
     tables: Mapping[str, "pd.DataFrame"] | None = None,
     study: "AnnData | None" = None,
     model: "SpaMask | None" = None,
+    pages: Mapping[str, Callable[[Path], None]] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html`` and ``run.json``, all or nothing.
 
@@ -98,6 +100,10 @@ def write_results(
         All sections in one AnnData, where they were integrated.
     model
         Written as the folder ``model``, where given.
+    pages
+        File name -> writes a further page there.
+    links
+        Words -> file name, at the head of the report.
     """
     from histoweave.io import write_h5ad
     from histoweave.report import write_report
@@ -123,7 +129,10 @@ def write_results(
             section_key=section_key,
             layer=layer,
             study=study,
+            links=links,
         )
+        for name, write in (pages or {}).items():
+            write(folder / name)
         outputs = sorted(path.name for path in folder.iterdir())
         text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
         (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")

@@ -182,6 +182,10 @@ def _encoder_of(model: "ExpressionModel", name: str | None) -> "PatchEncoder | N
             raise CommandError("the model was trained on embeddings of unrecorded origin; leave --encoder out.")
         return None
     trained = records[0]
+    if "encoder" not in trained:
+        if name is not None:
+            raise CommandError("the model reads pixels itself and takes no encoder; leave --encoder out.")
+        return None
     try:
         found = im.get_encoder(name or trained["encoder"])
     except (FileNotFoundError, ValueError, ImportError, PermissionError) as error:
@@ -256,7 +260,7 @@ def _section(name: str, adata: "AnnData", files: list[Path], job: _Job) -> Targe
     if has_all:
         microns(adata, name, fitted.spatial_key)
         return Target(name, files, lambda: job.model.predict(adata))
-    if job.encoder is None:
+    if not all(fitted.inputs.records):
         missing = ", ".join(repr(rep) for rep in fitted.inputs.reps if rep not in adata.obsm)
         raise CommandError(f"it lacks {missing} in obsm, embeddings that the model was trained on. Add them.")
     if Keys.IMAGE not in adata.uns.get(Keys.UNS, {}):
@@ -268,19 +272,16 @@ def _section(name: str, adata: "AnnData", files: list[Path], job: _Job) -> Targe
 
 def _embed_and_predict(adata: "AnnData", job: _Job) -> "AnnData":
     from histoweave import im, io
-    from histoweave.models._expression_prediction import _by_region
+    from histoweave.models._expression_prediction import describe_spots
 
     fitted = job.model._trained()
     image = adata.uns[Keys.UNS][Keys.IMAGE]
+    scale = image.get("image_scale", 1.0)
     with io.open_image(adata) as slide:
-        for key, records in _by_region(fitted).items():
-            fields = [record["field_um"] for record in records]
-            im.embed_patches(
-                adata, slide, mpp=image["mpp"], encoder=job.encoder or records[0]["encoder"],
-                field_um=fields[0] if key in fitted.inputs.reps else fields, spatial_key=fitted.spatial_key,
-                key_added=key, image_scale=image.get("image_scale", 1.0), cache=job.cache, progress=job.progress,
-            )  # fmt: skip
-        scale = image.get("image_scale", 1.0)
+        describe_spots(
+            adata, slide, fitted, mpp=image["mpp"], encoder=job.encoder, spatial_key=fitted.spatial_key,
+            image_scale=scale, cache=job.cache, progress=job.progress,
+        )  # fmt: skip
         im.attach_picture(adata, slide, image_scale=scale, spatial_key=fitted.spatial_key)
     return job.model.predict(adata)
 
@@ -289,7 +290,7 @@ def _slide(name: str, path: Path, job: _Job, image: Path | None) -> Target:
     """Make sure that a bare slide opens and that its scale is known."""
     from histoweave import io
 
-    if job.encoder is None:
+    if not all(job.model._trained().inputs.records):
         raise CommandError(
             "the model was trained on embeddings whose encoder is not recorded, so a bare slide cannot be embedded. "
             "Give sections with these embeddings in obsm."

@@ -55,14 +55,13 @@ def plan_stain(n_domains: int, n_types: int, rng: np.random.Generator) -> Stain:
 
 
 def paint(
-    anatomy: Anatomy, genes: Genes, cells: Cells, points: np.ndarray, outline: np.ndarray, mpp: float,
-    rng: np.random.Generator,
+    anatomy: Anatomy, genes: Genes, cells: Cells, stain: Stain, points: np.ndarray, outline: np.ndarray, z: float,
+    mpp: float, rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Paint a section.
+    """Paint the section at depth ``z`` microns of a tissue.
 
     Returns the image, uint8 ``(height, width, 3)``, and where its upper left corner lies, ``(x, y)`` in microns.
     """
-    stain = plan_stain(len(genes.domain_depth), cells.proportions.shape[1], rng)
     corner = points.min(axis=0) - RIM_UM - MARGIN_UM
     width, height = np.ceil((points.max(axis=0) + RIM_UM + MARGIN_UM - corner) / mpp).astype(int)
     x_um = np.arange(0, width * mpp + MAP_UM, MAP_UM) + corner[0]
@@ -75,10 +74,10 @@ def paint(
         return fine[:height, :width]
 
     edge = relative_radius(points, outline).max() + RIM_UM
-    ragged = 18.0 * anatomy.wobble(grid * 1.5, 0.0)  # microns; somewhat finer than the islands' outlines
+    ragged = 18.0 * anatomy.wobble(grid * 1.5, z)  # microns; somewhat finer than the islands' outlines
     tissue = np.clip((edge - to_pixels(relative_radius(grid, outline) + ragged)) / (4.0 * mpp), 0, 1)
 
-    domain = anatomy.domain_at(grid, 0.0)
+    domain = anatomy.domain_at(grid, z)
     eosin = to_pixels(gaussian_filter(stain.eosin[domain].reshape(shape), 1.5))
     grain = to_pixels(gaussian_filter(stain.grain[domain].reshape(shape), 1.5))
     along = to_pixels(
@@ -94,7 +93,7 @@ def paint(
     patches = to_pixels(_noise(shape, (4.0, 4.0), rng))
     eosin *= np.clip(1 + grain * fibres + 0.15 * patches, 0.05, None)
 
-    nuclei = _paint_nuclei(stain, genes, cells, points, corner, eosin.shape, mpp, rng)
+    nuclei = _paint_nuclei(stain, genes, cells, points, corner, eosin.shape, z, mpp, rng)
     chromatin = 1 + 0.15 * _noise(eosin.shape, (1.0 / mpp, 1.0 / mpp), rng)
     blue = (nuclei * chromatin + 0.06 + 0.10 * eosin) * tissue
     eosin *= tissue * (1 - 0.6 * np.clip(nuclei, 0, 1))
@@ -114,14 +113,14 @@ def _noise(shape: tuple[int, int], sigma_px: tuple[float, float], rng: np.random
 
 def _paint_nuclei(
     stain: Stain, genes: Genes, cells: Cells, points: np.ndarray, corner: np.ndarray, shape: tuple[int, int],
-    mpp: float, rng: np.random.Generator,
+    z: float, mpp: float, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """Return the absorption by nuclei, float32 ``(height, width)``. Each belongs to the cells of the nearest spot."""
     n_rows, n_columns = (np.array(shape) * mpp / NUCLEI_GRID_UM).astype(int)
     row, column = np.divmod(np.arange(n_rows * n_columns), n_columns)
     place = (np.stack([column, row], axis=1) + rng.uniform(0.15, 0.85, (len(row), 2))) * NUCLEI_GRID_UM  # microns
     spot = cKDTree(points).query(place + corner)[1]
-    density = np.exp(0.35 * genes.cellularity(place + corner, 0.0))[:, None] * cells.proportions[spot] * stain.density
+    density = np.exp(0.35 * genes.cellularity(place + corner, z))[:, None] * cells.proportions[spot] * stain.density
     up_to = np.cumsum(density, axis=1)
     kind = (rng.random(len(spot))[:, None] >= up_to).sum(axis=1)  # no nucleus where it runs past the last type
     there = kind < up_to.shape[1]

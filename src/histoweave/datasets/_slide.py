@@ -7,8 +7,8 @@ from histoweave._checks import check_positive
 from histoweave._keys import Keys
 from histoweave._scale import provenance
 from histoweave.datasets._anatomy import PITCH_UM, place_spots
-from histoweave.datasets._expression import draw_cells, draw_counts
-from histoweave.datasets._histology import paint
+from histoweave.datasets._expression import N_SHARED_TYPES, draw_cells, draw_counts
+from histoweave.datasets._histology import paint, plan_stain
 from histoweave.datasets._section import assemble, check_sizes, plan_tissue
 
 LIBRARY = "toy_slide"
@@ -53,28 +53,39 @@ def toy_slide(
     (dtype('uint8'), 3, 4.0)
     """
     check_sizes(n_spots, n_genes, n_domains, 1, seed)
-    check_positive(mpp, "mpp")
-    if mpp > 4:
-        raise ValueError(f"mpp is {mpp}, and nuclei of 3 to 4 microns do not show above 4. Pass mpp=1 or so.")
+    check_toy_mpp(mpp)
     anatomy, genes = plan_tissue(n_spots, n_genes, n_domains, seed)
     rng = np.random.default_rng([seed, 2])
     points, outline = place_spots(anatomy, n_spots, rng, reshape=0.0)
     cells = draw_cells(genes, anatomy.domain_at(points, 0.0), points, 0.0, rng)
     counts = draw_counts(genes, cells, points, 0.0, np.zeros(n_genes), 0.0, rng)
-    image, corner = paint(anatomy, genes, cells, points, outline, mpp, rng)
+    stain = plan_stain(n_domains, n_domains + N_SHARED_TYPES, rng)
+    image, corner = paint(anatomy, genes, cells, stain, points, outline, 0.0, mpp, rng)
 
     adata = assemble(genes, [(cells, counts)])
-    adata.obsm[Keys.SPATIAL] = (points - corner) / mpp
+    place_on_slide(adata, (points - corner) / mpp, image, mpp, LIBRARY)
+    return adata, image
+
+
+def check_toy_mpp(mpp: float) -> None:
+    """Raise unless nuclei show at this resolution."""
+    check_positive(mpp, "mpp")
+    if mpp > 4:
+        raise ValueError(f"mpp is {mpp}, and nuclei of 3 to 4 microns do not show above 4. Pass mpp=1 or so.")
+
+
+def place_on_slide(adata: AnnData, centres_px: np.ndarray, image: np.ndarray, mpp: float, library: str) -> None:
+    """Write spot centres, their unit and a small picture of the slide."""
+    adata.obsm[Keys.SPATIAL] = centres_px
     provenance(adata)[Keys.COORDINATES] = {"unit": "pixel", "mpp": float(mpp), "pitch_um": PITCH_UM}
     small, factor = _shrink(image)
     adata.uns["spatial"] = {
-        LIBRARY: {
+        library: {
             "images": {"lowres": small},
             "scalefactors": {"tissue_lowres_scalef": 1 / factor, "spot_diameter_fullres": SPOT_UM / mpp},
             "metadata": {"source": "histoweave.datasets.toy_slide"},
         }
     }
-    return adata, image
 
 
 def _shrink(image: np.ndarray) -> tuple[np.ndarray, int]:

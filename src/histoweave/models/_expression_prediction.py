@@ -103,23 +103,43 @@ def embed_slide(
         raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass mpp=.")
     check_positive(mpp, "mpp")
     spots = im.grid_spots(slide, mpp=mpp, pitch_um=fitted.pitch_um if pitch_um is None else pitch_um)
-    for key, records in _by_region(fitted).items():
-        field_um = [record["field_um"] for record in records]
-        if "px" in records[0]:  # the model reads pixels itself
-            im.cut_patches(spots, slide, mpp=mpp, field_um=field_um[0], px=records[0]["px"], key_added=key)
-            continue
-        im.embed_patches(
-            spots,
-            slide,
-            mpp=mpp,
-            encoder=encoder or records[0]["encoder"],
-            field_um=field_um if key not in fitted.inputs.reps else field_um[0],
-            key_added=key,
-            progress=progress,
-        )
+    describe_spots(spots, slide, fitted, mpp=mpp, encoder=encoder, progress=progress)
     spots.obsm[fitted.spatial_key] = spots.obsm[Keys.SPATIAL]
     spots.obs[fitted.section_key] = pd.Categorical([name] * spots.n_obs)
     return spots
+
+
+def describe_spots(
+    adata: AnnData,
+    slide: SlideImage | np.ndarray,
+    fitted: FittedExpression,
+    *,
+    mpp: float,
+    encoder: str | PatchEncoder | None,
+    spatial_key: str = Keys.SPATIAL,
+    image_scale: float = 1.0,
+    cache: Path | None = None,
+    progress: bool,
+) -> None:
+    """Write into ``obsm`` what the model reads of the image around each spot: embeddings, or pixels."""
+    from histoweave import im
+
+    place: dict[str, Any] = {"mpp": mpp, "spatial_key": spatial_key, "image_scale": image_scale}
+    for key, records in _by_region(fitted).items():
+        field_um = [record["field_um"] for record in records]
+        if "px" in records[0]:  # the model reads pixels itself
+            im.cut_patches(adata, slide, **place, field_um=field_um[0], px=records[0]["px"], key_added=key)
+            continue
+        im.embed_patches(
+            adata,
+            slide,
+            **place,
+            encoder=encoder or records[0]["encoder"],
+            field_um=field_um if key not in fitted.inputs.reps else field_um[0],
+            key_added=key,
+            cache=cache,
+            progress=progress,
+        )
 
 
 def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:

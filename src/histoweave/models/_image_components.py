@@ -4,13 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse.linalg import svds
+from sklearn.utils.extmath import randomized_svd
 
 from histoweave.models._expression_inputs import ImageSection
 
 MAX_COMPONENTS = 512
+_EXACT = 4000  # spots or inputs, whichever are fewer
 _FEW_SPOTS = 20  # a section of so many spots is standardised half by its own, half by the training moments
 _LEAST_SCALE = 0.3  # of the training scale: a column that hardly varies in a section is not blown up
+
+
+def _leading_axes(x: np.ndarray) -> np.ndarray:
+    """Return orthonormal columns ``(n_inputs, n_components)`` float32, at most 512, by falling variance of ``x``.
+
+    By the smaller Gram matrix, exactly, as long as that is small; else by a seeded randomised SVD.
+    """
+    n_spots, n_inputs = x.shape
+    if min(x.shape) > _EXACT:
+        vectors = randomized_svd(x, MAX_COMPONENTS, n_iter=4, random_state=0)[2].T
+    elif n_spots < n_inputs:
+        values, left = np.linalg.eigh((x @ x.T).astype(np.float64))
+        keep = np.flatnonzero(values > 1e-6 * values[-1])[-MAX_COMPONENTS:]  # float32 products know no smaller ones
+        vectors = (x.T @ (left[:, keep] / np.sqrt(values[keep])))[:, ::-1]
+    else:
+        vectors = np.linalg.eigh((x.T @ x).astype(np.float64))[1][:, ::-1][:, :MAX_COMPONENTS]
+    return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def own_moments(x: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
@@ -56,17 +74,7 @@ class Basis:
         x = np.concatenate([own_moments(one.x) if own else one.x for one in train])
         mean = x.mean(axis=0)
         x = x - mean
-        n_components = min(MAX_COMPONENTS, *x.shape)
-        if n_components < min(x.shape):
-            start = np.ones(min(x.shape), dtype=x.dtype)  # svds would draw one
-            vectors = svds(x, k=n_components, v0=start, return_singular_vectors="vh")[2][::-1].T
-        elif x.shape[0] < x.shape[1]:
-            values, left = np.linalg.eigh((x @ x.T).astype(np.float64))
-            keep = values > 1e-9 * values[-1]
-            vectors = (x.T @ (left[:, keep] / np.sqrt(values[keep])))[:, ::-1]
-        else:
-            vectors = np.linalg.eigh((x.T @ x).astype(np.float64))[1][:, ::-1]
-        components = np.ascontiguousarray(vectors, dtype=np.float32)
+        components = _leading_axes(x)
         scale = float(np.sqrt(((x @ components) ** 2).mean()))
         return cls(own, mean, components, scale or 1.0)
 

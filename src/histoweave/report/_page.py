@@ -28,6 +28,7 @@ def write_report(
     spatial_key: str = Keys.SPATIAL,
     section_key: str | None = None,
     layer: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> None:
     """Write one HTML file that shows the domains of one or several sections.
 
@@ -57,6 +58,8 @@ def write_report(
         Column of ``obs`` that tells several sections of one AnnData apart; by default ``section`` or ``library_id``.
     layer
         Layer with the counts; by default ``layers["counts"]``, else ``X``.
+    links
+        Words -> address of further pages, at the head of this one.
 
     Raises
     ------
@@ -95,6 +98,7 @@ def write_report(
         "_template.html",
         "_script.js",
         title=title,
+        links=links,
         groups=groups,
         study=joint,
         group_of={group.name: group.number for group in groups},

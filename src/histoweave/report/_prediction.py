@@ -80,6 +80,7 @@ def write_prediction_report(
     title: str = "Predicted expression",
     method: str | None = None,
     spatial_key: str = Keys.SPATIAL,
+    links: Mapping[str, str] | None = None,
 ) -> None:
     """Write one HTML file that shows the predicted genes of sections or slides on the tissue.
 
@@ -98,6 +99,8 @@ def write_prediction_report(
         Which prediction to show, where a section holds several.
     spatial_key
         Where the spot centres are.
+    links
+        Words -> address of further pages, at the head of this one.
 
     Raises
     ------
@@ -128,6 +131,7 @@ def write_prediction_report(
         "_prediction.html",
         "_prediction.js",
         title=title,
+        links=links,
         sections=shown,
         n_unmeasured=bare,
         facts=told_facts(cards, run),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -13,14 +14,20 @@ from markupsafe import Markup
 from histoweave._atomic import atomic_file
 
 
-def write_page(path: str | os.PathLike[str], template: str, script: str, **content: Any) -> None:
-    """Write a self-contained page: ``template`` filled with ``content``, with style and scripts inside."""
+def write_page(
+    path: str | os.PathLike[str], template: str, script: str, *, links: Mapping[str, str] | None = None, **content: Any
+) -> None:
+    """Write a self-contained page: ``template`` filled with ``content``, with style and scripts inside.
+
+    ``links``, words -> address, stand at its head.
+    """
     page = (
         _environment()
         .get_template(template)
         .render(
             style=Markup(_part("_style.css")),
             script=Markup(_part("_drawing.js") + _part(script)),
+            links=links or {},
             **content,
         )
     )
