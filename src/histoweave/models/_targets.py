@@ -50,7 +50,7 @@ def measure(adata: AnnData, layer: str | None = None) -> Measured:
         # genes and spots without a count are ordinary here: none is left out, and the panel is chosen below
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
         found = expression(adata, layer)
-    depth = None if found.scale != "counts" else np.asarray(found.matrix.sum(axis=1)).ravel()
+    depth = None if found.scale != "counts" else np.asarray(found.in_memory.sum(axis=1)).ravel()
     return Measured(found.normalised(), found.genes, depth)
 
 

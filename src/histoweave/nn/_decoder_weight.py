@@ -68,7 +68,8 @@ def weigh_decoder_on_tiles(
         for total, moment in zip(sums, _moments(network, x, graph, smooth, generator), strict=True):
             total += moment * len(smooth)
         n_spots += len(smooth)
-    _set_gain(network, *(total / n_spots for total in sums), noise)
+    shared, divergence, power = (total / n_spots for total in sums)
+    _set_gain(network, shared, divergence, power, noise)
 
 
 def _moments(

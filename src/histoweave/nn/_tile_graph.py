@@ -97,8 +97,12 @@ class TileGraph:
         for ring in range(n_hops, 0, -1):
             n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
             n_entries = int(self._indptr[n_out])
-            parts = indptr[: n_out + 1], columns[:n_entries], values[:n_entries]
-            matrix = csr_tensor(*(part.to(self._device) for part in parts), (n_out, n_in))
+            matrix = csr_tensor(
+                indptr[: n_out + 1].to(self._device),
+                columns[:n_entries].to(self._device),
+                values[:n_entries].to(self._device),
+                (n_out, n_in),
+            )
             steps.append(Propagation(matrix, matrix))  # smoothing has no gradient: the transpose is never read
         return steps
 

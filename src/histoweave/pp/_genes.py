@@ -123,7 +123,7 @@ def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.nda
             if by_chunks(source.matrix.shape[0]):
                 variance = stabilised_variance(source, kept)
                 return np.sort(np.argsort(-variance, kind="stable")[:n_genes])
-            whole = source.matrix[:] if isinstance(source.matrix, BackedRows) else source.matrix
+            whole = source.in_memory
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
                 counts = AnnData(whole[:, kept])

@@ -38,6 +38,11 @@ class Expression:
     scale: Scale
     name: str
 
+    @property
+    def in_memory(self) -> csr_matrix:
+        """The whole matrix; what was left in its file is read."""
+        return self.matrix[:] if isinstance(self.matrix, BackedRows) else self.matrix
+
     def normalised(self, target_sum: float = 1e4, *, log: bool = True) -> csr_matrix:
         """Return counts per ``target_sum``, log1p of them by default. A spot without a count stays all zero.
 
@@ -46,7 +51,7 @@ class Expression:
         ValueError
             The matrix is declared ``log1p_cp10k`` and something else than that is asked for.
         """
-        matrix = self.matrix[:] if isinstance(self.matrix, BackedRows) else self.matrix
+        matrix = self.in_memory
         if self.scale == "log1p_cp10k":
             if not log or target_sum != 1e4:
                 raise ValueError(

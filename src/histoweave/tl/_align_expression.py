@@ -86,7 +86,9 @@ def _principal_components(
     votes: dict[str, int] = {}
     for source in sources:
         columns = [column for column, gene in enumerate(source.genes) if gene in shared]
-        of_shared = Expression(source.matrix[:, columns], [source.genes[c] for c in columns], source.scale, source.name)
+        of_shared = Expression(
+            source.in_memory[:, columns], [source.genes[c] for c in columns], source.scale, source.name
+        )
         for column in variable_genes(of_shared, N_GENES):
             votes[of_shared.genes[column]] = votes.get(of_shared.genes[column], 0) + 1
     genes = sorted(votes, key=lambda gene: (-votes[gene], gene))[:N_GENES]

@@ -213,8 +213,8 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
         for section, truth in fold.truth.items():
             found = expression(study.sections[section], study.layer)
             place = {gene: number for number, gene in enumerate(found.genes)}
-            counts = found.matrix[:, [place[gene] for gene in truth.columns]]
-            depth = np.log1p(np.asarray(found.matrix.sum(axis=1)).ravel())
+            counts = found.in_memory[:, [place[gene] for gene in truth.columns]]
+            depth = np.log1p(np.asarray(found.in_memory.sum(axis=1)).ravel())
             guesses = {run: of_run[section].to_numpy() for run, of_run in fold.predicted.items() if section in of_run}
             guesses[Run("depth_oracle", "oracle", seed)] = np.repeat(depth[:, None], truth.shape[1], axis=1)
             for run, guess in guesses.items():
