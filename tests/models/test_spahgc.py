@@ -162,10 +162,10 @@ def test_two_sections_leave_the_linear_part_alone(study):
 
 @pytest.mark.slow
 def test_references_carry_the_signal_and_cutting_them_loses_it():
-    sections = hw.datasets.paired_study(n_sections=5, n_spots=90, n_genes=30, seed=0, kind="references")
+    sections = hw.datasets.paired_study(n_sections=5, n_spots=60, n_genes=20, seed=0, kind="references")
     held_out = sections.pop("s5")
     config = SpaHGCConfig(
-        max_epochs=15, check_every=15, n_hidden=64, n_inputs=16, gains=(0.0, 1.0), learning_rate=3e-3, neighbours=False
+        max_epochs=12, check_every=12, n_hidden=64, n_inputs=16, gains=(0.0, 1.0), learning_rate=3e-3, neighbours=False
     )
     whole, cut = (
         correlation(SpaHGC(one).fit(sections, use_rep="X_image").predict(held_out), held_out)
