@@ -9,7 +9,9 @@ import pytest
 
 # the program as it is, except that it says when training has begun
 PROGRAM = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
 import histoweave.models as models
 from histoweave.cli import main
 fit = models.SpaMask.fit
