@@ -1,7 +1,7 @@
 """Fixtures that several rooms share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +144,17 @@ def draw_shared_covariance(n: int = 600, apart: float = 8.0, seed: int = 0) -> t
     means = apart * np.array([[0, 0, 0], [0.2, 0.6, 0], [0, 0, 0.5], [-0.8, 0.6, 0.2]])
     labels = rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])
     return means[labels] + rng.multivariate_normal(np.zeros(3), covariance, n), labels
+
+
+@pytest.fixture(scope="session")
+def torchvision_operators() -> Iterator[None]:
+    """Register the two operator schemas without which torchvision does not import beside the CPU build of torch."""
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    pytest.importorskip("timm", reason="the timm extra is not installed")
+    yield
+    del library

@@ -1,6 +1,6 @@
 """ONNX files written byte by byte (no exporter needed), and a torchvision that imports."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +58,3 @@ def onnx_model(tmp_path) -> Callable[..., Path]:
 def eights() -> np.ndarray:
     """Five patches of 8 px."""
     return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="session")
-def torchvision_operators() -> Iterator[None]:
-    """Register the two operator schemas without which torchvision does not import beside the CPU build of torch."""
-    import torch
-
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    pytest.importorskip("timm", reason="the timm extra is not installed")
-    yield
-    del library

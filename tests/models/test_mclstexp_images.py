@@ -1,7 +1,7 @@
 """The image branch of mclSTExp on pixels: it learns, and says what it was not given."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -105,20 +105,8 @@ def test_an_embedding_is_no_pixels(
         MclSTExp(TRAINABLE).fit(sections, use_rep="patches")
 
 
-@pytest.fixture
-def timm_operators() -> Iterator[None]:
-    """Register the operator schemas without which torchvision, which timm needs, has no place beside torch for CPUs."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    pytest.importorskip("timm", reason="the timm extra is not installed")
-    yield
-    del library
-
-
 @pytest.mark.filterwarnings("ignore:.*look unlike the tissue")
-def test_a_network_of_timm_is_trained_too(pieces: dict[str, AnnData], timm_operators: None, tmp_path) -> None:
+def test_a_network_of_timm_is_trained_too(pieces: dict[str, AnnData], torchvision_operators: None, tmp_path) -> None:
     config = replace(MclSTExpConfig.trainable("timm:resnet10t", max_epochs=1, pretrained=False), n_blocks=0, n_latent=8)
     some = {name: pieces[name][:40].copy() for name in ("upper", "lower", "middle")}
     held_out = some.pop("middle")

@@ -151,7 +151,7 @@ class ExpressionModel(ABC):
             layer=layer,
             with_views=self.uses_views,
         )
-        inputs = fit_inputs(
+        inputs, standardised = fit_inputs(
             study.reps,
             study.records,
             study.embeddings,
@@ -160,12 +160,12 @@ class ExpressionModel(ABC):
         )
         train = [
             ImageSection(
-                name, group, reps, inputs.standardise(reps, near), centres, near, y, depth,
+                name, group, reps, x, centres, near, y, depth,
                 None if views is None else inputs.standardise_views(views),
             )
-            for name, group, reps, near, centres, y, depth, views in zip(
-                study.names, study.groups, study.embeddings, study.adjacencies, study.centres_um, study.y, study.depth,
-                study.views, strict=True,
+            for name, group, reps, x, near, centres, y, depth, views in zip(
+                study.names, study.groups, study.embeddings, standardised, study.adjacencies, study.centres_um, study.y,
+                study.depth, study.views, strict=True,
             )
         ]  # fmt: skip
         folds = inner_folds(study.groups)

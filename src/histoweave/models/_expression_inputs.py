@@ -117,8 +117,11 @@ def fit_inputs(
     adjacencies: list[csr_matrix],
     *,
     neighbours: bool,
-) -> ExpressionInputs:
-    """Take the moments of the training sections' inputs; a column that never varies is left as it is."""
+) -> tuple[ExpressionInputs, list[np.ndarray]]:
+    """Take the moments of the training sections' inputs, and return ``x`` of every section with them.
+
+    A column that never varies is left as it is.
+    """
     joined = [side_by_side(own, near, neighbours) for own, near in zip(embeddings, adjacencies, strict=True)]
     n_spots = sum(len(one) for one in joined)
     mean = sum(one.sum(axis=0, dtype=np.float64) for one in joined) / n_spots
@@ -127,7 +130,8 @@ def fit_inputs(
     # relative to its own size: a constant column in float32 has a tiny spread, not none
     scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0
     widths = tuple(one.shape[1] for one in embeddings[0])
-    return ExpressionInputs(reps, records, widths, neighbours, mean.astype(np.float32), scale.astype(np.float32))
+    fitted = ExpressionInputs(reps, records, widths, neighbours, mean.astype(np.float32), scale.astype(np.float32))
+    return fitted, [(one - fitted.mean) / fitted.scale for one in joined]
 
 
 def side_by_side(reps: Sequence[np.ndarray], adjacency: csr_matrix, neighbours: bool) -> np.ndarray:

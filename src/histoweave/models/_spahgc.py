@@ -262,13 +262,6 @@ def _fold_sections(
     if linear is not None:
         bases = linear.cross_fit(members, groups)
     return [
-        NetworkSection(
-            group=group,
-            x=features[i],
-            centres_um=train[i].centres_um,
-            base=bases[i],
-            y=train[i].measured,
-            weights=spot_weights(train[i]) if config.weigh_spots else None,
-        )
+        _as_target(replace(train[i], group=group), features[i], bases[i], measured=True, weigh=config.weigh_spots)
         for i, group in zip(members, groups, strict=True)
     ]
