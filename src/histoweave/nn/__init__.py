@@ -12,6 +12,7 @@ from histoweave.nn._gcn import GCNEncoder, GCNLayer
 from histoweave.nn._graph import UndirectedGraph
 from histoweave.nn._heterograph import HeteroGraph, HeteroLayer, InputBlock
 from histoweave.nn._losses import cosine_loss, edge_contrast, gene_correlation_loss, scaled_cosine_error
+from histoweave.nn._losses_on_tiles import LossesOnTiles
 from histoweave.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
 from histoweave.nn._masks import complementary_masks, draw_mask, hide
 from histoweave.nn._precision import product_dtype
@@ -22,6 +23,7 @@ from histoweave.nn._sage import SAGELayer, mean_propagation
 from histoweave.nn._smoothing import smooth_by_hops
 from histoweave.nn._sparse import Propagation
 from histoweave.nn._spot_transformer import SpotTransformer
+from histoweave.nn._tile_draws import TileDraws
 from histoweave.nn._tile_graph import TileGraph
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "HeteroGraph",
     "HeteroLayer",
     "InputBlock",
+    "LossesOnTiles",
     "MaskedGraphAutoencoder",
     "MaskedLosses",
     "MultiHeadEdgeAttention",
@@ -43,6 +46,7 @@ __all__ = [
     "ResidualCNN",
     "SAGELayer",
     "SpotTransformer",
+    "TileDraws",
     "TileGraph",
     "UndirectedGraph",
     "complementary_masks",

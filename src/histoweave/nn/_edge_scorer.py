@@ -32,18 +32,21 @@ class EdgeScorer(nn.ModuleList):
         negative: Tensor,
         generator: torch.Generator,
         *,
+        n_scored: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Return the mean binary cross-entropy of positive pairs scored as 1 and negative ones as 0, a scalar.
 
-        z: (n_spots, n_latent); positive, negative: (n_pairs, 2) int64; dtype: of the wide products.
+        z: (n_spots, n_latent); positive, negative: (n_pairs, 2) int64; dtype: of the wide products. ``n_scored``:
+        divide by this number in place of that of the pairs given, which are some of those that the mean is over.
         """
         widen, score = self
         dropout = self.dropout if self.training else 0.0
         pairs = torch.cat([positive, negative])
         target = torch.cat([z.new_ones(len(positive)), z.new_zeros(len(negative))])
         weights = widen.weight, widen.bias, score.weight, score.bias
-        return _PairLoss.apply(z, *weights, pairs, target, dropout, generator, dtype)
+        n_pairs = len(pairs) if n_scored is None else n_scored
+        return _PairLoss.apply(z, *weights, pairs, target, n_pairs, dropout, generator, dtype)
 
 
 class _PairLoss(torch.autograd.Function):
@@ -63,6 +66,7 @@ class _PairLoss(torch.autograd.Function):
         out_bias: Tensor,
         pairs: Tensor,
         target: Tensor,
+        n_scored: int | Tensor,
         dropout: float,
         generator: torch.Generator,
         dtype: torch.dtype,
@@ -84,7 +88,7 @@ class _PairLoss(torch.autograd.Function):
             _drop(hidden, dropout, generator)
             logits = (hidden @ score_low).float() + out_bias
             loss += functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-            slope = (torch.sigmoid(logits) - wanted) / len(pairs)  # of the loss, by logit
+            slope = (torch.sigmoid(logits) - wanted) / n_scored  # of the loss, by logit
             slope_low = slope.to(dtype)
             slopes_of_score += slope_low @ hidden
             d_out_bias += slope.sum()
@@ -101,13 +105,13 @@ class _PairLoss(torch.autograd.Function):
             slopes_of_score[None] / (1 - dropout),
             d_out_bias,
         )
-        return loss / len(pairs)
+        return loss / n_scored
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         gradients = ctx.saved_tensors  # type: ignore[attr-defined]
-        return *(gradient * grad for gradient in gradients), None, None, None, None, None
+        return *(gradient * grad for gradient in gradients), None, None, None, None, None, None
 
 
 def _drop(hidden: Tensor, dropout: float, generator: torch.Generator) -> None:

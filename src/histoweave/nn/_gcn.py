@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from histoweave.nn._batch_norm import CoreBatchNorm
 from histoweave.nn._precision import linear
 from histoweave.nn._prelu import SharedPReLU
 from histoweave.nn._sparse import Propagation
@@ -31,14 +32,22 @@ class GCNEncoder(nn.Module):
     def __init__(self, n_in: int, n_hidden: int, n_latent: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList([GCNLayer(n_in, n_hidden), GCNLayer(n_hidden, n_latent)])
-        self.norms = nn.ModuleList([nn.BatchNorm1d(n_hidden), nn.BatchNorm1d(n_latent)])
+        self.norms = nn.ModuleList([CoreBatchNorm(n_hidden), CoreBatchNorm(n_latent)])
         self.activation = SharedPReLU()
 
     def forward(
-        self, x: Tensor, propagation: Propagation | Sequence[Propagation], *, dtype: torch.dtype = torch.float32
+        self,
+        x: Tensor,
+        propagation: Propagation | Sequence[Propagation],
+        *,
+        dtype: torch.dtype = torch.float32,
+        n_core: int | None = None,
     ) -> Tensor:
-        """x: (n_spots, n_in) -> (n_spots, n_latent); on a tile with a propagation for each layer, fewer spots."""
+        """x: (n_spots, n_in) -> (n_spots, n_latent); on a tile with a propagation for each layer, fewer spots.
+
+        The moments of normalisation are those of the first ``n_core`` spots; of all where it is ``None``.
+        """
         steps = 2 * [propagation] if isinstance(propagation, Propagation) else propagation
         for layer, norm, step in zip(self.layers, self.norms, steps, strict=True):
-            x = self.activation(norm(layer(x, step, dtype=dtype)))
+            x = self.activation(norm(layer(x, step, dtype=dtype), n_core))
         return x

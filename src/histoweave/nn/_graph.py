@@ -60,9 +60,9 @@ class UndirectedGraph:
         return self.n_spots
 
     @property
-    def n_core_edges(self) -> int:
-        """Number of edges whose hiding is scored: all."""
-        return self.n_edges
+    def n_core(self) -> None:
+        """Number of spots whose output is wanted, where others are there for their sake: all are wanted."""
+        return None
 
     @property
     def is_complete(self) -> bool:
@@ -119,30 +119,22 @@ class UndirectedGraph:
         """
         if self.is_complete and n_pairs > 0:
             raise ValueError(f"All {self.n_spots} spots are neighbours of each other, so no pair is a true negative.")
-        return draw_non_edges(n_pairs, self.n_spots, self._edge_keys, self.n_spots, generator)
+        found: list[Tensor] = [torch.zeros((0, 2), dtype=torch.int64, device=self._edge_keys.device)]
+        missing = n_pairs
+        while missing > 0:  # rejection: sparse graphs accept almost every pair, so this ends after one or two rounds
+            pairs = torch.randint(self.n_spots, (missing + missing // 8 + 8, 2), generator=generator)
+            pairs = pairs.to(self._edge_keys.device)
+            low, high = pairs.min(dim=1).values, pairs.max(dim=1).values
+            pairs = pairs[(low != high) & ~self._is_edge(low * self.n_spots + high)][:missing]
+            found.append(pairs)
+            missing -= len(pairs)
+        return torch.cat(found)
 
-
-def draw_non_edges(n_pairs: int, n_first: int, edge_keys: Tensor, n_spots: int, generator: torch.Generator) -> Tensor:
-    """Draw pairs of different spots among the first ``n_first`` that are no edge, ``(n_pairs, 2)`` int64.
-
-    ``edge_keys``: ``low * n_spots + high`` of every edge, rising. There has to be such a pair.
-    """
-    found: list[Tensor] = [torch.zeros((0, 2), dtype=torch.int64, device=edge_keys.device)]
-    missing = n_pairs
-    while missing > 0:  # rejection: sparse graphs accept almost every pair, so this ends after one or two rounds
-        pairs = torch.randint(n_first, (missing + missing // 8 + 8, 2), generator=generator).to(edge_keys.device)
-        low, high = pairs.min(dim=1).values, pairs.max(dim=1).values
-        pairs = pairs[(low != high) & ~_is_edge(low * n_spots + high, edge_keys)][:missing]
-        found.append(pairs)
-        missing -= len(pairs)
-    return torch.cat(found)
-
-
-def _is_edge(keys: Tensor, edge_keys: Tensor) -> Tensor:
-    if len(edge_keys) == 0:
-        return torch.zeros_like(keys, dtype=torch.bool)
-    position = torch.searchsorted(edge_keys, keys).clamp_(max=len(edge_keys) - 1)
-    return edge_keys[position] == keys
+    def _is_edge(self, keys: Tensor) -> Tensor:
+        if self.n_edges == 0:
+            return torch.zeros_like(keys, dtype=torch.bool)
+        position = torch.searchsorted(self._edge_keys, keys).clamp_(max=self.n_edges - 1)
+        return self._edge_keys[position] == keys
 
 
 def _check_undirected(adjacency: csr_matrix) -> None:

@@ -5,12 +5,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 
-def scaled_cosine_error(x: Tensor, x_hat: Tensor, alpha: float = 2.0) -> Tensor:
+def scaled_cosine_error(x: Tensor, x_hat: Tensor, alpha: float = 2.0, *, n_rows: Tensor | None = None) -> Tensor:
     """Return ``mean((1 - cos(x, x_hat)) ** alpha)`` over rows, a scalar (GraphMAE, Hou et al. 2022, eq. 4).
 
     ``alpha`` > 1 lets rows that are already well reconstructed weigh less. x, x_hat: ``(n_rows, n_features)``.
+    ``n_rows``: divide by this number in place of that of the rows given, which are some of those that the mean is over.
     """
-    return (1 - F.cosine_similarity(x, x_hat, dim=1)).clamp_min(0).pow(alpha).mean()
+    errors = (1 - F.cosine_similarity(x, x_hat, dim=1)).clamp_min(0).pow(alpha)
+    return errors.mean() if n_rows is None else errors.sum() / n_rows
 
 
 def edge_contrast(positive: Tensor, negative: Tensor) -> Tensor:

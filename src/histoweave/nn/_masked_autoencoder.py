@@ -76,31 +76,44 @@ class MaskedGraphAutoencoder(nn.Module):
         self.token = nn.Parameter(torch.zeros(n_features))
         self.scorer = EdgeScorer(n_latent, scorer_dropout)
 
-    def forward(self, x: Tensor, graph: Graph, generator: torch.Generator) -> MaskedLosses:
-        """One masked pass. x: (n_spots, n_features)."""
+    def forward(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> MaskedLosses:
+        """One masked pass over the whole graph. x: (n_spots, n_features).
+
+        On tiles: :class:`histoweave.nn.LossesOnTiles`.
+        """
         return MaskedLosses(self.feature_loss(x, graph, generator), self.edge_loss(x, graph, generator))
 
-    def feature_loss(self, x: Tensor, graph: Graph, generator: torch.Generator) -> Tensor:
+    def feature_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
         """Mask spots, reconstruct them from what their neighbours know (MGAE)."""
-        masked = draw_mask(x.shape[0], self.mask_rate, generator).to(x.device)  # (n_spots,) of a tile: halo and all
+        masked = draw_mask(x.shape[0], self.mask_rate, generator).to(x.device)  # (n_spots,)
+        x_hat = self.reconstruct_masked(x, graph, masked)
+        return scaled_cosine_error(x[masked], x_hat[masked], self.alpha)
+
+    def edge_loss(self, x: Tensor, graph: UndirectedGraph, generator: torch.Generator) -> Tensor:
+        """Hide edges, tell them from pairs that are none (MGCL). Zero where the graph has no edge to hide."""
+        hidden = draw_mask(graph.n_edges, self.edge_mask_rate, generator).to(x.device)  # (n_edges,)
+        positive = graph.edges[hidden]
+        if len(positive) == 0 or graph.is_complete:
+            return x.new_zeros(())
+        z = self.encode(x, graph, hidden)
+        negative = graph.sample_non_edges(len(positive), generator)
+        return self.scorer.loss(z, positive, negative, generator, dtype=self.product_dtype)
+
+    def reconstruct_masked(self, x: Tensor, graph: Graph, masked: Tensor) -> Tensor:
+        """Return what the decoder says of features, ``masked`` spots of which it does not see; of a tile, its core.
+
+        masked: (n_spots,) bool, of a tile with its halo.
+        """
         x_in = torch.where(masked[:, None], self.token, x)  # replaces, never adds
         z = self._bridged(x_in, graph)  # (n_spots, n_latent)
         # masked again, so that the decoder reads neighbours alone
         z = z.masked_fill(masked[: len(z), None], 0.0)
-        x_hat = self._beside_smoothing(self._decoded(z, graph), x, graph, masked)  # of a tile: the core
-        counted = masked[: len(x_hat)]
-        return scaled_cosine_error(x[: len(x_hat)][counted], x_hat[counted], self.alpha)
+        return self._beside_smoothing(self._decoded(z, graph), x, graph, masked)
 
-    def edge_loss(self, x: Tensor, graph: Graph, generator: torch.Generator) -> Tensor:
-        """Hide edges, tell them from pairs that are none (MGCL). Zero where the graph has no edge to hide."""
-        hidden = draw_mask(graph.n_edges, self.edge_mask_rate, generator).to(x.device)  # (n_edges,)
-        scored = graph.n_core_edges
-        positive = graph.edges[:scored][hidden[:scored]]
-        if len(positive) == 0 or graph.is_complete:
-            return x.new_zeros(())
-        z = self.encoder(x[: graph.n_read], graph.encoding(hidden), dtype=self._dtype)
-        negative = graph.sample_non_edges(len(positive), generator)
-        return self.scorer.loss(z, positive, negative, generator, dtype=self._dtype)
+    def encode(self, x: Tensor, graph: Graph, hidden: Tensor | None = None) -> Tensor:
+        """Return the encoder's output on the graph less its hidden edges; of a tile, with the ring that follows."""
+        read = x[: graph.n_read]
+        return self.encoder(read, graph.encoding(hidden), dtype=self.product_dtype, n_core=graph.n_core)
 
     def reconstruct(self, x: Tensor, graph: Graph) -> Tensor:
         """Return the decoder's output for unmasked features, (n_spots, n_features)."""
@@ -111,16 +124,15 @@ class MaskedGraphAutoencoder(nn.Module):
         return self._decoded(self._bridged(x, graph), graph)
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def product_dtype(self) -> torch.dtype:
         """Of the dense products; what a trained network returns does not depend on what the processor is good at."""
         return self.dtype if self.training else torch.float32
 
     def _bridged(self, x: Tensor, graph: Graph) -> Tensor:
-        z = self.encoder(x[: graph.n_read], graph.encoding(), dtype=self._dtype)
-        return linear(z, self.bridge.weight, self._dtype)
+        return linear(self.encode(x, graph), self.bridge.weight, self.product_dtype)
 
     def _decoded(self, z: Tensor, graph: Graph) -> Tensor:
-        return self.decoder(z, graph.decoding, dtype=self._dtype)
+        return self.decoder(z, graph.decoding, dtype=self.product_dtype)
 
     def _beside_smoothing(self, decoded: Tensor, x: Tensor, graph: Graph, masked: Tensor | None) -> Tensor:
         if self.hops is None:

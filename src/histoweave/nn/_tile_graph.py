@@ -1,11 +1,13 @@
 """Part of an undirected graph: core spots, whose output is wanted, and the rings around them that it depends on."""
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix, eye
 from torch import Tensor
 
-from histoweave.nn._graph import draw_non_edges
 from histoweave.nn._sparse import Propagation, csr_tensor
 
 
@@ -24,6 +26,10 @@ class TileGraph:
         ``(n_rings + 1,)``, number of spots within 0, 1, ... hops of the core.
     degree
         ``(n_all,)`` number of neighbours in the whole graph.
+    places
+        ``(n_all,)`` a number for every spot that it has in every tile: what is drawn at random hangs on it.
+    part_ends
+        Where the parts of the core end, one after another; the last is the number of core spots.
     n_layers
         Graph layers up to the output: 3 for a reconstruction, 2 for the encoder's output.
     device
@@ -40,6 +46,8 @@ class TileGraph:
         adjacency: csr_matrix,
         ends: np.ndarray,
         degree: np.ndarray,
+        places: np.ndarray,
+        part_ends: Sequence[int],
         *,
         n_layers: int = 3,
         device: torch.device | str = "cpu",
@@ -57,24 +65,37 @@ class TileGraph:
         keys = np.minimum(self._rows, self._columns).astype(np.int64) * n_all + np.maximum(self._rows, self._columns)
         edge_keys = keys[upper]
         self._edge_of_entry = np.where(self._rows == self._columns, len(edge_keys), np.searchsorted(edge_keys, keys))
-        self._edge_keys = torch.from_numpy(edge_keys).to(device)
-        edges = np.stack([self._rows[upper], self._columns[upper]], axis=1).astype(np.int64)
-        self.edges = torch.from_numpy(edges).to(device)
-        self.n_edges = len(edges)
+        self._edge_keys = edge_keys
+        self.edges = np.stack([self._rows[upper], self._columns[upper]], axis=1).astype(np.int64)
+        self.n_edges = len(self.edges)
         self.n_spots = n_all
+        self.places, self.part_ends = places, np.asarray(part_ends)
         self.n_core = int(ends[0])
-        self.n_core_edges = int(np.searchsorted(edges[:, 0], self.n_core))
         self.n_read = int(ends[n_layers])
 
     def n_within(self, n_hops: int) -> int:
         """Return the number of spots within some hops of the core."""
         return int(self._ends[n_hops])
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all pairs of core spots are edges, so that there is no true negative."""
-        within = int((self.edges[: self.n_core_edges, 1] < self.n_core).sum())
-        return within == self.n_core * (self.n_core - 1) // 2
+    @cached_property
+    def owned_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edges that belong to the core: numbers ``(n_owned,)``, and ends ``(n_owned, 2)`` with the owner first.
+
+        An edge belongs to the end with the lower place, so to one part, however the tissue is cut. Sorted by owner and
+        by the place of the other end, which any cut that holds the part gives in the same order.
+        """
+        swapped = self.places[self.edges[:, 0]] > self.places[self.edges[:, 1]]
+        ends = np.where(swapped[:, None], self.edges[:, ::-1], self.edges)
+        owned = np.flatnonzero(ends[:, 0] < self.n_core)
+        owned = owned[np.lexsort((self.places[ends[owned, 1]], ends[owned, 0]))]
+        return owned, ends[owned]
+
+    def are_edges(self, pairs: np.ndarray) -> np.ndarray:
+        """Return which pairs are an edge, ``(n_pairs,)`` bool; pairs: ``(n_pairs, 2)``, one end in the core."""
+        if self.n_edges == 0:
+            return np.zeros(len(pairs), bool)
+        keys = pairs.min(axis=1) * self.n_spots + pairs.max(axis=1)
+        return self._edge_keys[np.searchsorted(self._edge_keys, keys).clip(max=self.n_edges - 1)] == keys
 
     def encoding(self, hidden: Tensor | None = None) -> list[Propagation]:
         """Return the GCN propagation of each layer of the encoder, less the hidden edges, ``(n_edges,)`` bool.
@@ -106,18 +127,6 @@ class TileGraph:
             steps.append(Propagation(matrix, matrix))  # smoothing has no gradient: the transpose is never read
         return steps
 
-    def sample_non_edges(self, n_pairs: int, generator: torch.Generator) -> Tensor:
-        """Draw pairs of different core spots that are no edge, ``(n_pairs, 2)`` int64.
-
-        Raises
-        ------
-        ValueError
-            All pairs of core spots are edges.
-        """
-        if self.is_complete and n_pairs > 0:
-            raise ValueError(f"All {self.n_core} spots are neighbours of each other, so no pair is a true negative.")
-        return draw_non_edges(n_pairs, self.n_core, self._edge_keys, self.n_spots, generator)
-
     def _layer(self, ring: int, hidden: Tensor | None) -> Propagation:
         """Rows within ``ring - 1`` hops from columns within ``ring``; the rings see to it that no neighbour is cut."""
         n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
@@ -126,7 +135,7 @@ class TileGraph:
         degree = self._degree + 1
         if hidden is not None:
             gone = hidden.cpu().numpy()
-            ends_of_gone = self.edges.cpu().numpy()[gone].ravel()
+            ends_of_gone = self.edges[gone].ravel()
             degree = degree - np.bincount(ends_of_gone, minlength=self.n_spots)
             shown = ~np.append(gone, False)[self._edge_of_entry[:n_entries]]  # the added last entry stands for loops
             rows, columns = rows[shown], columns[shown]

@@ -1,0 +1,41 @@
+"""Random numbers that depend on what they are for, and not on the order in which, or the process where, they are drawn.
+
+Where a spot is masked is a function of seed, step and spot, so that every process that reads the spot agrees.
+"""
+
+import numpy as np
+
+_64_BITS = 2**64 - 1
+
+
+def random_bits_for(*keys: int | np.ndarray) -> np.ndarray:
+    """Return 64 random bits for the keys, as a hash of all of them (the finaliser of SplitMix64, key after key).
+
+    Parameters
+    ----------
+    keys
+        Whole numbers, or arrays of them, ``(n,)``; their order matters.
+
+    Returns
+    -------
+    ``(n,)`` uint64, ``(1,)`` where all keys are single numbers.
+
+    Examples
+    --------
+    >>> one, other = random_bits_for(7, np.array([3, 4]))
+    >>> one == random_bits_for(7, 3)[0], one == other
+    (True, False)
+    """
+    bits = np.zeros(1, np.uint64)
+    for key in keys:
+        own = key.astype(np.uint64) if isinstance(key, np.ndarray) else np.uint64(key & _64_BITS)
+        bits = (bits ^ own) + np.uint64(0x9E3779B97F4A7C15)  # odd, so that a zero does not stay one
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    return bits
+
+
+def happens(rate: float, *keys: int | np.ndarray) -> np.ndarray:
+    """Return true with probability ``rate`` for every tuple of keys, ``(n,)`` bool."""
+    return (random_bits_for(*keys) >> np.uint64(11)) * 2.0**-53 < rate
