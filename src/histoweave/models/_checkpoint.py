@@ -12,6 +12,7 @@ import numpy as np
 from anndata import AnnData
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 import histoweave
@@ -114,4 +115,12 @@ def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
     hashed = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
     for values in (np.asarray(adata.obsm[spatial_key], dtype=np.float64), inputs):
         hashed.update(np.ascontiguousarray(values).tobytes())
+    return hashed.hexdigest()
+
+
+def digest_of_graph(adjacency: csr_matrix, sections: np.ndarray | None, *others: np.ndarray | None) -> str:
+    """Return the SHA-256 of a graph's edges, of the sections of its spots, and of what else training depends on."""
+    hashed = hashlib.sha256("\n".join([] if sections is None else sections).encode())
+    for values in (adjacency.indptr, adjacency.indices, *others):
+        hashed.update(b"none" if values is None else np.ascontiguousarray(values).tobytes())
     return hashed.hexdigest()

@@ -44,7 +44,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import logger, progress_bar, resolve_device
 from histoweave._scale import provenance
 from histoweave.gr import knn_graph, radius_graph, union_links
-from histoweave.models._checkpoint import Checkpoint, digest, write_checkpoint
+from histoweave.models._checkpoint import Checkpoint, digest, digest_of_graph, write_checkpoint
 from histoweave.models._mixture import NamedMixture
 from histoweave.models._spamask_checkpoint import from_checkpoint, to_checkpoint
 from histoweave.models._spamask_config import SpaMaskConfig
@@ -53,9 +53,9 @@ from histoweave.models._spamask_inputs import SpaMaskInputs
 from histoweave.models._spamask_tiled_training import train_on_tiles
 from histoweave.models._spamask_tiles import Tiles, in_tiles, smooth_all
 from histoweave.models._spamask_training import TrainedNetwork, network_seeds, train_network
-from histoweave.nn import UndirectedGraph
+from histoweave.nn import UndirectedGraph, product_dtype
 from histoweave.pp import by_chunks
-from histoweave.train import History
+from histoweave.train import History, TrainingCheckpoint, training_folder
 
 
 class SpaMask:
@@ -106,6 +106,7 @@ class SpaMask:
         seed: int = 0,
         device: str | torch.device = "auto",
         progress: bool = True,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> "SpaMask":
         """Train on one or several sections; ``adata`` is not changed.
 
@@ -132,6 +133,10 @@ class SpaMask:
             ``"auto"`` takes a GPU when there is one.
         progress
             Show a progress bar on stderr.
+        checkpoint
+            A folder, made where it is absent, in which training is kept every 15 seconds or so. The same call after an
+            interruption goes on from there, and gives the same result bit for bit on CPU. What a call with other data,
+            settings, seed, number of threads or version left there is replaced. The folder is never deleted.
 
         Returns
         -------
@@ -144,10 +149,13 @@ class SpaMask:
         ValueError
             There are fewer than 3 spots, coordinates are not finite or all equal, or the expression is neither raw
             counts nor declared.
+        NotADirectoryError
+            ``checkpoint`` is a file.
         """
         check_adata(adata)
         if adata.n_obs < 3:
             raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
+        folder = None if checkpoint is None else training_folder(checkpoint)
         started = time.perf_counter()
         torch_device = resolve_device(device)
         adjacency = self._adjacency(adata, spatial_key, section_key, links)
@@ -155,11 +163,20 @@ class SpaMask:
         inputs, values = SpaMaskInputs.fit(
             adata, adjacency, self.config, layer=layer, use_rep=use_rep, sections=sections
         )
-        trained = []
+        of_data = digest(adata, values, spatial_key)
         train, n_tiles = self._trainer(adata, adjacency, values, inputs, spatial_key, section_key, torch_device)
+        of_graph = digest_of_graph(adjacency, _sections(adata, section_key), inputs.hops, inputs.noise)
+        precision = str(product_dtype(self.config.precision, torch_device, self.config.n_latent))
+        job = {"data": of_data, "graph": of_graph, "settings": self.config.to_dict(), "precision": precision}
         with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:
-            for network_seed in network_seeds(seed, self.config.n_networks):
-                trained.append(train(hops=inputs.hops, noise=inputs.noise, seed=network_seed, advance=advance))
+            trained = []
+            for number, network_seed in enumerate(network_seeds(seed, self.config.n_networks)):
+                kept = None
+                if folder is not None:
+                    file = folder / f"network-{number}.safetensors"
+                    kept = TrainingCheckpoint(file, job | {"seed": network_seed}, torch_device)
+                one = {"hops": inputs.hops, "noise": inputs.noise, "seed": network_seed, "checkpoint": kept}
+                trained.append(train(**one, advance=advance))
         networks, histories = zip(*trained, strict=True)
         self.domains = None
         self._fitted = FittedSpaMask(list(networks), inputs, layer, spatial_key, section_key)
@@ -173,7 +190,7 @@ class SpaMask:
         self.training_facts = {
             "seed": seed,
             "sections": sorted(adata.obs[section_key].astype(str).unique()) if section_key else [],
-            "digest": digest(adata, values, spatial_key),
+            "digest": of_data,
             "n_spots": adata.n_obs,
             "n_inputs": values.shape[1],
             "features": "by chunks" if by_chunks(adata.n_obs) else "whole",
@@ -363,7 +380,7 @@ class SpaMask:
         fitted = self._trained()
         section_key = fitted.section_key if fitted.section_key in adata.obs else None
         adjacency = self._adjacency(adata, fitted.spatial_key, section_key, links)
-        sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+        sections = _sections(adata, section_key)
         return fitted.run(adata, adjacency, sections, self.config.embedding, self.config.tile_spots)
 
     def _trainer(
@@ -380,7 +397,7 @@ class SpaMask:
         if not in_tiles(adata.n_obs, self.config.tile_spots):
             x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
             return partial(train_network, x, graph, self.config), 1
-        sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+        sections = _sections(adata, section_key)
         tiles = Tiles.of(adjacency, np.asarray(adata.obsm[spatial_key]), sections, self.config.tile_spots)
         smooth = None if inputs.hops is None else smooth_all(values, adjacency, inputs.hops)
         return partial(train_on_tiles, values, tiles, self.config, smooth=smooth, device=device), len(tiles)
@@ -392,9 +409,7 @@ class SpaMask:
 
     def _sections_to_scale(self, adata: AnnData, section_key: str | None) -> np.ndarray | None:
         """Return the section of every spot where genes are scaled section by section, else ``None``."""
-        if section_key is None or not self.config.scale_by_section:
-            return None
-        return adata.obs[section_key].astype(str).to_numpy()
+        return _sections(adata, section_key) if self.config.scale_by_section else None
 
     def _adjacency(
         self, adata: AnnData, spatial_key: str, section_key: str | None, links: csr_matrix | None
@@ -414,3 +429,8 @@ def build_graph(
         radius_graph(adata, config.radius, spatial_key=spatial_key, section_key=section_key)
     else:
         knn_graph(adata, config.n_neighbors, spatial_key=spatial_key, section_key=section_key)
+
+
+def _sections(adata: AnnData, section_key: str | None) -> np.ndarray | None:
+    """Return the section of every spot, ``None`` where there is one."""
+    return None if section_key is None else adata.obs[section_key].astype(str).to_numpy()

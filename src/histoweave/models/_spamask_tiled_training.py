@@ -15,9 +15,9 @@ from torch import Tensor
 from histoweave._runtime import Advance, torch_generator
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_tiles import Tile, Tiles, smooth_all
-from histoweave.models._spamask_training import TrainedNetwork, build_network, calibrate, training_step
+from histoweave.models._spamask_training import GradientStep, TrainedNetwork, build_network, calibrate
 from histoweave.nn import MaskedGraphAutoencoder, TileGraph, weigh_decoder_on_tiles
-from histoweave.train import History, fit_until_stable
+from histoweave.train import History, TrainingCheckpoint, fit_until_stable
 
 _WATCHED = 4  # batches on which it is seen whether the embedding still changes
 _MEASURED = 16  # batches from which normalisation, the decoder's weight and the scale of the inputs are taken
@@ -34,6 +34,7 @@ def train_on_tiles(
     seed: int,
     device: torch.device,
     advance: Advance,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> tuple[TrainedNetwork, History]:
     """Train one network until its embedding of a sample of the tiles is stable.
 
@@ -47,7 +48,7 @@ def train_on_tiles(
         Settings; ``max_epochs`` and ``check_every`` count gradient steps.
     smooth
         ``(n_spots, n_inputs)``, see :func:`histoweave.models._spamask_tiles.smooth_all`; ``None`` without ``hops``.
-    hops, noise, seed, advance
+    hops, noise, seed, advance, checkpoint
         As for ``train_network``.
     device
         Where the network is.
@@ -69,7 +70,7 @@ def train_on_tiles(
         return (tiles.cut(numbers, 3, 3, device) for numbers in some)
 
     history = fit_until_stable(
-        training_step(network, config, seed, lambda: draw(next(batches))),
+        GradientStep(network, config, seed, batches, draw),
         lambda: torch.cat(
             [_output(network, values, tile, smooth, config.embedding) for tile in parts(sample[:_WATCHED])]
         ),
@@ -77,6 +78,7 @@ def train_on_tiles(
         check_every=config.check_every,
         tolerance=config.tolerance,
         advance=advance,
+        checkpoint=checkpoint,
     )
     _settle_normalisation(network, lambda: map(draw, sample), torch_generator(seed))
     if noise is not None:

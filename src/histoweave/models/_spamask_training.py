@@ -1,7 +1,9 @@
 """Training of SpaMask's network, and what a trained network says about a section."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -9,7 +11,9 @@ import torch
 from histoweave._runtime import Advance, torch_generator
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.nn import MaskedGraphAutoencoder, TileGraph, UndirectedGraph, product_dtype, weigh_decoder
-from histoweave.train import History, fit_until_stable
+from histoweave.train import History, TrainingCheckpoint, fit_until_stable, restore_training, training_tensors
+
+Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def train_network(
     noise: np.ndarray | None,
     seed: int,
     advance: Advance,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> tuple[TrainedNetwork, History]:
     """Train one network until its embedding is stable.
 
@@ -94,15 +99,18 @@ def train_network(
         Of the initial weights, the masks and the negatives.
     advance
         Moves a progress bar.
+    checkpoint
+        Where training is kept, and taken up from.
     """
     network = build_network(config, x.shape[1], hops, seed).to(x.device)
     history = fit_until_stable(
-        training_step(network, config, seed, lambda: (x, graph)),
+        GradientStep(network, config, seed, repeat(None), lambda _: (x, graph)),
         lambda: _outputs(network, x, graph, config.embedding),
         max_epochs=config.max_epochs,
         check_every=config.check_every,
         tolerance=config.tolerance,
         advance=advance,
+        checkpoint=checkpoint,
     )
     if noise is not None:
         variance = torch.from_numpy(noise).to(x)
@@ -111,28 +119,62 @@ def train_network(
     return TrainedNetwork(network, *calibrate(reconstruction, x.cpu().numpy())), history
 
 
-def training_step(
-    network: MaskedGraphAutoencoder,
-    config: SpaMaskConfig,
-    seed: int,
-    batch: Callable[[], tuple[torch.Tensor, UndirectedGraph | TileGraph]],
-) -> Callable[[], dict[str, float]]:
-    """Return a function that makes one optimiser step on a batch: the whole section, or tiles of it."""
-    network.dtype = product_dtype(config.precision, network.token.device, config.n_latent)
-    generator = torch_generator(seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+class GradientStep(Generic[Drawn]):
+    """An optimiser step on a batch: the whole section, or tiles of it. A :class:`histoweave.train.Step`.
 
-    def step() -> dict[str, float]:
-        network.train()
-        optimiser.zero_grad(set_to_none=True)
-        losses = network(*batch(), generator)
-        loss = losses.feature + config.edge_weight * losses.edge
+    Parameters
+    ----------
+    network
+        Where training runs.
+    config
+        Settings.
+    seed
+        Of masks and negatives.
+    batches
+        What each step reads; in a step that is taken up, those that were read before are drawn and passed over.
+    read
+        From what was drawn to features ``(n_spots, n_inputs)`` and graph.
+    """
+
+    def __init__(
+        self,
+        network: MaskedGraphAutoencoder,
+        config: SpaMaskConfig,
+        seed: int,
+        batches: Iterator[Drawn],
+        read: Callable[[Drawn], tuple[torch.Tensor, UndirectedGraph | TileGraph]],
+    ) -> None:
+        network.dtype = product_dtype(config.precision, network.token.device, config.n_latent)
+        self.network, self.config, self.batches, self.read = network, config, batches, read
+        self.generator = torch_generator(seed)
+        self.optimiser = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.n_steps = 0
+
+    def __call__(self) -> dict[str, float]:
+        """Make one step."""
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = self.network(*self.read(next(self.batches)), self.generator)
+        loss = losses.feature + self.config.edge_weight * losses.edge
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
-        optimiser.step()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        self.optimiser.step()
+        self.n_steps += 1
         return {"loss": loss.item(), "feature_loss": losses.feature.item(), "edge_loss": losses.edge.item()}
 
-    return step
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return weights, moments, the generator's state, and the number of batches drawn."""
+        drawn = {"n_steps": torch.tensor(self.n_steps)}
+        return training_tensors(self.network, self.optimiser, self.generator) | drawn
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go to where another step was; this one has not been made yet."""
+        restore_training(state, self.network, self.optimiser, self.generator)
+        self.n_steps = int(state["n_steps"])
+        for _ in range(self.n_steps):
+            next(self.batches)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ def spatial_domains(
     progress: bool = True,
     copy: bool = False,
     check_memory: bool = True,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> AnnData | None:
     """Find the regions of a tissue: features, spatial graph, SpaMask, mixture clustering, refinement.
 
@@ -80,6 +82,9 @@ def spatial_domains(
     check_memory
         Estimate the memory that this will take, and refuse to begin where there is less (on Linux, with the limits of
         containers and job schedulers; other systems do not tell).
+    checkpoint
+        A folder in which training is kept while it runs; the same call after an interruption goes on from there, to
+        the same result (:meth:`histoweave.models.SpaMask.fit`).
 
     Returns
     -------
@@ -142,6 +147,7 @@ def spatial_domains(
         seed=seed,
         device=device,
         progress=progress,
+        checkpoint=checkpoint,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def train_and_name(
     seed: int,
     device: "str | torch.device",
     progress: bool,
+    checkpoint: str | PathLike[str] | None,
 ) -> None:
     """Train a model, and write what it says of the spots: embedding, domains, denoised expression.
 
@@ -67,7 +69,8 @@ def train_and_name(
     earlier run is taken away, since it would not belong to these domains.
     """
     keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
-    model.fit(adata, layer=layer, use_rep=use_rep, **keys, links=links, seed=seed, device=device, progress=progress)
+    trained: dict[str, Any] = {"links": links, "seed": seed, "device": device, "progress": progress}
+    model.fit(adata, layer=layer, use_rep=use_rep, **keys, **trained, checkpoint=checkpoint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
         outputs = model._run(adata, links)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -51,6 +52,7 @@ def integrate_sections(
     seed: int = 0,
     device: "str | torch.device" = "auto",
     progress: bool = True,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> AnnData:
     """Find the domains that several sections share: one embedding, one set of domains.
 
@@ -86,7 +88,7 @@ def integrate_sections(
         ``"auto"`` : ``"stack"`` where ``obs["z_um"]`` is given, else ``"expression"``.
     n_links
         Links of each spot into each other section that it is linked to.
-    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress
+    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress, checkpoint
         As for :func:`spatial_domains`; ``use_rep`` must mean the same in all sections.
     denoise
         Write denoised expression of the modelled genes, of those named, or none.
@@ -180,6 +182,7 @@ def integrate_sections(
         seed=seed,
         device=device,
         progress=progress,
+        checkpoint=checkpoint,
     )
     if whole is not joint:
         _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)
