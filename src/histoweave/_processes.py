@@ -25,7 +25,9 @@ _LOST = ("connection", "timed out", "timeout", "gloo", "nccl")  # words of torch
 
 
 def n_processes() -> int:
-    """Return how many processes ``torchrun`` started, 1 outside it."""
+    """Return how many processes ``torchrun`` started, or are in a group that the caller started; else 1."""
+    if (size := group_size()) > 1:
+        return size
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _TOLD_BY_TORCHRUN) else 1
 
 
@@ -36,6 +38,10 @@ def n_processes_here() -> int:
 
 def rank() -> int:
     """Return the number of this process, from 0."""
+    if group_size() > 1:
+        from torch import distributed
+
+        return distributed.get_rank()
     return int(os.environ["RANK"]) if n_processes() > 1 else 0
 
 

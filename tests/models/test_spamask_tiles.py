@@ -72,7 +72,7 @@ def test_a_masked_pass_in_a_tile_is_that_of_the_whole_graph(section):
     network = MaskedGraphAutoencoder(5, 12, 8, hops=hops).eval()
     torch.nn.init.normal_(network.decoder.linear.weight)
     tiles = Tiles.of(adjacency, section.obsm["spatial"], None, 150)
-    tile = tiles.cut([1, 7], 6, 3, CPU)
+    tile = tiles.cut([[1, 7]], 6, 3, CPU)
     whole = UndirectedGraph(adjacency)
     masked = torch.rand(section.n_obs, generator=torch_generator(1)) < 0.3
     within = tile.rows[: tile.graph.n_within(6)]
@@ -90,7 +90,7 @@ def test_a_masked_pass_in_a_tile_is_that_of_the_whole_graph(section):
 
 def test_edges_and_non_edges_of_a_tile(section):
     adjacency = knn_adjacency(section.obsm["spatial"], 6)
-    tile = Tiles.of(adjacency, section.obsm["spatial"], None, 150).cut([2], 4, 3, CPU)
+    tile = Tiles.of(adjacency, section.obsm["spatial"], None, 150).cut([[2]], 4, 3, CPU)
     graph, core = tile.graph, set(tile.core.tolist())
     true = {(a, b) for a, b in zip(*adjacency.nonzero(), strict=True)}
     pairs = tile.rows[graph.edges.numpy()]

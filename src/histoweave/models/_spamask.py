@@ -41,6 +41,7 @@ from scipy.sparse import csr_matrix
 import histoweave
 from histoweave._checks import check_adata
 from histoweave._keys import Keys
+from histoweave._processes import n_processes
 from histoweave._runtime import logger, progress_bar, resolve_device
 from histoweave._scale import provenance
 from histoweave.gr import knn_graph, radius_graph, union_links
@@ -51,7 +52,7 @@ from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_fitted import FittedSpaMask, Outputs
 from histoweave.models._spamask_inputs import SpaMaskInputs
 from histoweave.models._spamask_tiled_training import train_on_tiles
-from histoweave.models._spamask_tiles import Tiles, in_tiles, smooth_all
+from histoweave.models._spamask_tiles import Tiles, in_tiles, parts_of_batch, smooth_all
 from histoweave.models._spamask_training import TrainedNetwork, network_seeds, train_network
 from histoweave.nn import UndirectedGraph, product_dtype
 from histoweave.pp import by_chunks
@@ -70,7 +71,8 @@ class SpaMask:
     ----------
     training_facts
         Seed, epochs, why training stopped, seconds, history; ``tiles``, 1 where the whole graph was one batch, and
-        ``steps``, gradient steps of all networks together. On tiles an epoch is one step.
+        ``steps``, gradient steps of all networks together. On tiles an epoch is one step, and ``parts`` of a batch and
+        ``processes`` that shared them are there, too.
     domains
         The fitted mixture with the names of its domains, left by :func:`histoweave.tl.spatial_domains` and
         :func:`histoweave.tl.integrate_sections` (``model=``); ``None`` before.
@@ -167,7 +169,8 @@ class SpaMask:
         train, n_tiles = self._trainer(adata, adjacency, values, inputs, spatial_key, section_key, torch_device)
         of_graph = digest_of_graph(adjacency, _sections(adata, section_key), inputs.hops, inputs.noise)
         precision = str(product_dtype(self.config.precision, torch_device, self.config.n_latent))
-        job = {"data": of_data, "graph": of_graph, "settings": self.config.to_dict(), "precision": precision}
+        together = {"parts": parts_of_batch(self.config.n_parts), "processes": n_processes()} if n_tiles > 1 else {}
+        job = {"data": of_data, "graph": of_graph, "settings": self.config.to_dict(), "precision": precision} | together
         with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:
             trained = []
             for number, network_seed in enumerate(network_seeds(seed, self.config.n_networks)):
@@ -197,6 +200,7 @@ class SpaMask:
             "n_factor_spots": 0 if inputs.factors is None else inputs.factors.n_fitted,
             "n_epochs": max(history.n_epochs for history in histories),
             "tiles": n_tiles,
+            **together,
             "steps": sum(history.n_epochs for history in histories),
             "stopped": "converged" if all_converged else "max_epochs",
             "device": str(torch_device),

@@ -63,6 +63,7 @@ class SpaMaskConfig(Config):
     check_every: int = 5  # epochs between two looks at the embedding
     tolerance: float = 0.0001  # largest change (1 - linear CKA) that counts as none; 0 never stops early
     tile_spots: int | None = None  # train and embed by tiles of this many spots; None: of 1,024, above 50,000 spots
+    n_parts: int = 1  # of 4,096 spots in a batch on tiles; under torchrun at least one a process, which compute them
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 for n_latent >= 256, on CPUs that have it
 
     def __post_init__(self) -> None:
@@ -85,6 +86,7 @@ class SpaMaskConfig(Config):
             "n_components",
             "max_epochs",
             "check_every",
+            "n_parts",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}.")

@@ -3,24 +3,47 @@
 A network's weights do not grow with the tissue, so neither do the gradient steps: ``config.max_epochs`` bounds steps,
 and where there are more tiles than they read, the rest is embedded without having been trained on. Tiles are drawn from
 all over the tissue without return, so that nothing is read twice before all of it was read once.
+
+A batch has one or more parts. Under ``torchrun`` each process computes its share of them, and all take the same step;
+before and after training every process does the same.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
+from histoweave._processes import (
+    check_same,
+    from_main,
+    group_size,
+    n_processes,
+    others_named,
+    rank,
+    start_group,
+    summed,
+)
 from histoweave._runtime import Advance, torch_generator
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.models._spamask_tiles import Tile, Tiles, smooth_all
+from histoweave.models._spamask_tiles import Tile, Tiles, parts_of_batch, smooth_all
 from histoweave.models._spamask_training import GradientStep, TrainedNetwork, build_network, calibrate
-from histoweave.nn import MaskedGraphAutoencoder, TileGraph, weigh_decoder_on_tiles
+from histoweave.nn import (
+    LossesOnTiles,
+    MaskedGraphAutoencoder,
+    MaskedLosses,
+    TileDraws,
+    TileGraph,
+    weigh_decoder_on_tiles,
+)
 from histoweave.train import History, TrainingCheckpoint, fit_until_stable
 
-_WATCHED = 4  # batches on which it is seen whether the embedding still changes
-_MEASURED = 16  # batches from which normalisation, the decoder's weight and the scale of the inputs are taken
+_WATCHED = 4  # parts on which it is seen whether the embedding still changes
+_MEASURED = 16  # parts from which normalisation, the decoder's weight and the scale of the inputs are taken
+
+Batch = tuple[int, list[list[int]]]  # number of the step, and the tiles of every part
 
 
 def train_on_tiles(
@@ -57,43 +80,86 @@ def train_on_tiles(
     -------
     The network, and the history with a row a gradient step.
     """
+    start_group(device)
     network = build_network(config, values.shape[1], hops, seed).to(device)
     rng = np.random.default_rng(seed)
-    batches, sample = tiles.scattered(rng), _sample(tiles, rng)
+    n_parts = parts_of_batch(config.n_parts)
+    batches, sample = tiles.scattered(rng, n_parts), _sample(tiles, n_parts, rng)
+    measured_parts = [part for batch in sample for part in batch][:_MEASURED]
     n_rings = max(4, 0 if hops is None else int(hops.max()))  # one more than layers: degrees after edges are hidden
+    share = n_parts // n_processes()
+    first_part = rank() * share
 
-    def draw(numbers: Sequence[int]) -> tuple[Tensor, TileGraph]:
-        tile = tiles.cut(numbers, n_rings, 3, device)
-        return _features(values, tile.rows, device), tile.graph
+    def draw(batch: Batch) -> tuple[Tensor, TileGraph, TileDraws]:
+        step, parts = batch
+        tile = tiles.cut(parts[first_part : first_part + share], n_rings, 3, device)
+        return _features(values, tile.rows, device), tile.graph, TileDraws(seed, step, first_part)
 
     def parts(some: list[list[int]]) -> Iterator[Tile]:
-        return (tiles.cut(numbers, 3, 3, device) for numbers in some)
+        return (tiles.cut([numbers], 3, 3, device) for numbers in some)
 
+    def watched() -> Tensor:
+        some = parts(measured_parts[:_WATCHED])
+        outputs = torch.cat([_output(network, values, tile, smooth, config.embedding) for tile in some])
+        return from_main(outputs)  # whether to go on is decided alike by all
+
+    step = StepOnTiles(network, config, seed, enumerate(batches), draw)
     history = fit_until_stable(
-        GradientStep(network, config, seed, batches, draw),
-        lambda: torch.cat(
-            [_output(network, values, tile, smooth, config.embedding) for tile in parts(sample[:_WATCHED])]
-        ),
+        step,
+        watched,
         max_epochs=config.max_epochs,
         check_every=config.check_every,
         tolerance=config.tolerance,
         advance=advance,
         checkpoint=checkpoint,
     )
-    _settle_normalisation(network, lambda: map(draw, sample), torch_generator(seed))
+    _settle_normalisation(step, enumerate(sample, start=config.max_epochs))
+    check_same(network.state_dict().values(), "The trained network")
     if noise is not None:
         assert smooth is not None
         of_sample = (
             (_features(values, tile.rows, device), tile.graph, _features(smooth, tile.core, device))
-            for tile in parts(sample)
+            for tile in parts(measured_parts)
         )
         weigh_decoder_on_tiles(
             network, of_sample, torch.from_numpy(noise).to(device, torch.float32), torch_generator(seed)
         )
-    measured = list(parts(sample))
+    measured = list(parts(measured_parts))
     reconstruction = torch.cat([_output(network, values, tile, smooth, "reconstruction") for tile in measured])
     of_same = values[np.concatenate([tile.core for tile in measured])]
     return TrainedNetwork(network, *calibrate(reconstruction.cpu().numpy(), of_same)), history
+
+
+class StepOnTiles(GradientStep[Batch]):
+    """A step on the parts of a batch, of which this process computes its share."""
+
+    def __init__(
+        self,
+        network: MaskedGraphAutoencoder,
+        config: SpaMaskConfig,
+        seed: int,
+        batches: Iterator[Batch],
+        read: Callable[[Batch], tuple[Tensor, TileGraph, TileDraws]],
+    ) -> None:
+        super().__init__(network, config, seed, batches, read)
+        self._own_losses: torch.nn.Module = LossesOnTiles(network)
+        if group_size() > 1:
+            self._own_losses = DistributedDataParallel(self._own_losses)
+        self._started = False
+
+    def __call__(self) -> dict[str, float]:
+        """Make one step, together with the other processes; the losses are those of the whole batch."""
+        if not self._started:  # a process that found no checkpoint where others did would compute another batch
+            check_same([torch.tensor(self.n_steps, device=self.network.token.device)], "The step to begin with")
+            self._started = True
+        with others_named():
+            own = super().__call__()
+        total = summed(torch.tensor(list(own.values()), dtype=torch.float64, device=self.network.token.device))
+        return dict(zip(own, (total / group_size()).tolist(), strict=True))
+
+    def losses(self, batch: Batch) -> MaskedLosses:
+        """Return the share of this process in the losses; their mean over processes is the loss of the batch."""
+        return self._own_losses(*self.read(batch))
 
 
 def outputs_on_tiles(
@@ -121,7 +187,7 @@ def outputs_on_tiles(
     reconstructions = [np.empty(values.shape, np.float32) for _ in networks]
     latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks if latent]
     for numbers in tiles.in_batches():
-        tile = tiles.cut(numbers, 3, 3, device)
+        tile = tiles.cut([numbers], 3, 3, device)
         for one, reconstruction in zip(networks, reconstructions, strict=True):
             said = _output(one.network, values, tile, smooth, "reconstruction").cpu().numpy()
             reconstruction[tile.core] = said * one.slope + one.intercept
@@ -148,29 +214,26 @@ def _output(
 
 
 @torch.no_grad()
-def _settle_normalisation(
-    network: MaskedGraphAutoencoder,
-    batches: Callable[[], Iterator[tuple[Tensor, TileGraph]]],
-    generator: torch.Generator,
-) -> None:
+def _settle_normalisation(step: StepOnTiles, batches: Iterable[Batch]) -> None:
     """Take the statistics of normalisation from a whole sample: the running ones remember ten batches alone."""
+    network = step.network
     norms = [norm for norm in network.encoder.norms if isinstance(norm, torch.nn.BatchNorm1d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches counts alike
     network.train()
-    for x, graph in batches():
-        network(x, graph, generator)
+    for batch in batches:
+        step.losses(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
 
 
-def _sample(tiles: Tiles, rng: np.random.Generator) -> list[list[int]]:
+def _sample(tiles: Tiles, n_parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
     """Draw the batches on which things are measured; no more than there are."""
-    n_batches = min(_MEASURED, -(-len(tiles) // tiles.per_batch))
-    drawn = tiles.scattered(rng)
+    n_batches = min(-(-_MEASURED // n_parts), -(-len(tiles) // (n_parts * tiles.per_part(n_parts))))
+    drawn = tiles.scattered(rng, n_parts)
     return [next(drawn) for _ in range(n_batches)]
 
 

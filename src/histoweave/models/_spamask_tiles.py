@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from histoweave._processes import n_processes
 from histoweave.gr._tiles import among, halo, spatial_tiles
 from histoweave.nn import TileGraph
 
@@ -69,40 +70,66 @@ class Tiles:
 
     @property
     def per_batch(self) -> int:
-        """Number of tiles that make up a batch."""
+        """Number of tiles that are computed at a time."""
         return int(np.clip(round(BATCH_SPOTS * len(self) / len(self.order)), 1, len(self)))
 
-    def cut(self, numbers: Sequence[int], n_rings: int, n_layers: int, device: torch.device) -> Tile:
-        """Return some tiles together, with as many rings of spots around them."""
-        core = np.concatenate([np.arange(self.starts[number], self.starts[number + 1]) for number in numbers])
+    def per_part(self, n_parts: int) -> int:
+        """Return the number of tiles that make up a part of a batch, fewer where there are not enough for all parts.
+
+        Raises
+        ------
+        ValueError
+            There are fewer tiles than parts.
+        """
+        if n_parts > len(self):
+            raise ValueError(
+                f"A batch of {n_parts} parts (n_parts of the config, or the processes that torchrun started) needs as "
+                f"many tiles, and there are {len(self)}. Use fewer processes or parts, or smaller tiles (tile_spots)."
+            )
+        return min(self.per_batch, len(self) // n_parts)
+
+    def cut(self, parts: Sequence[Sequence[int]], n_rings: int, n_layers: int, device: torch.device) -> Tile:
+        """Return tiles together, part after part, with as many rings of spots around them."""
+        cores = [np.arange(self.starts[number], self.starts[number + 1]) for part in parts for number in part]
+        core = np.concatenate(cores)
+        part_ends = np.cumsum([sum(self.starts[number + 1] - self.starts[number] for number in part) for part in parts])
         rows, ends = halo(self.adjacency, core, n_rings)
         local = among(self.adjacency, rows, int(ends[-2]))
         degree = self.adjacency.indptr[rows + 1] - self.adjacency.indptr[rows]
-        return Tile(self.order[rows], TileGraph(local, ends, degree, n_layers=n_layers, device=device))
+        graph = TileGraph(local, ends, degree, rows, part_ends, n_layers=n_layers, device=device)
+        return Tile(self.order[rows], graph)
 
     def in_batches(self) -> Iterator[range]:
         """Go once through all tiles, neighbouring ones together: their halos overlap least."""
         for first in range(0, len(self), self.per_batch):
             yield range(first, min(first + self.per_batch, len(self)))
 
-    def scattered(self, rng: np.random.Generator) -> Iterator[list[int]]:
-        """Draw batches without end, each of tiles from all over the tissue.
+    def scattered(self, rng: np.random.Generator, n_parts: int) -> Iterator[list[list[int]]]:
+        """Draw batches of parts without end, each part of tiles from all over the tissue.
 
-        Neighbouring tiles may lie in one domain, and then nothing in a batch could be told apart. So tiles are divided
-        into as many stretches as a batch has tiles, and one is drawn from each, without return until a stretch is
-        used up.
+        Neighbouring tiles may lie in one domain, and then nothing in a part could be told apart. So tiles are divided
+        into as many stretches as a part has tiles, and each part takes one from each, without return until a stretch
+        is used up. No tile is twice in a batch.
         """
-        stretches = np.array_split(np.arange(len(self)), self.per_batch)
+        stretches = np.array_split(np.arange(len(self)), self.per_part(n_parts))
         decks: list[list[int]] = [[] for _ in stretches]
         while True:
             for number, stretch in enumerate(stretches):
-                decks[number] = decks[number] or rng.permutation(stretch).tolist()
-            yield [deck.pop() for deck in decks]
+                rest = decks[number]
+                if len(rest) < n_parts:  # what is left goes first, and not again in this round
+                    decks[number] = [*rng.permutation(np.setdiff1d(stretch, rest)).tolist(), *rest]
+            yield [[deck.pop() for deck in decks] for _ in range(n_parts)]
 
 
 def in_tiles(n_spots: int, tile_spots: int | None) -> bool:
     """Whether so many spots are trained and embedded by tiles; a size that was asked for says so for any number."""
     return tile_spots is not None or n_spots > MOST_IN_ONE_PIECE
+
+
+def parts_of_batch(n_parts: int) -> int:
+    """Return how many parts a batch gets: those asked for, and more where each process is to have as many."""
+    each = -(-n_parts // n_processes())
+    return each * n_processes()
 
 
 def smooth_all(values: np.ndarray, adjacency: csr_matrix, hops: np.ndarray) -> np.ndarray:

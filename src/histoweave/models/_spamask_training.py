@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 
 from histoweave._runtime import Advance, torch_generator
 from histoweave.models._spamask_config import SpaMaskConfig
-from histoweave.nn import MaskedGraphAutoencoder, TileGraph, UndirectedGraph, product_dtype, weigh_decoder
+from histoweave.nn import MaskedGraphAutoencoder, MaskedLosses, UndirectedGraph, product_dtype, weigh_decoder
 from histoweave.train import History, TrainingCheckpoint, fit_until_stable, restore_training, training_tensors
 
 Drawn = TypeVar("Drawn")
@@ -133,7 +133,7 @@ class GradientStep(Generic[Drawn]):
     batches
         What each step reads; in a step that is taken up, those that were read before are drawn and passed over.
     read
-        From what was drawn to features ``(n_spots, n_inputs)`` and graph.
+        From what was drawn to features ``(n_spots, n_inputs)`` and graph, and what else :meth:`losses` takes.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class GradientStep(Generic[Drawn]):
         config: SpaMaskConfig,
         seed: int,
         batches: Iterator[Drawn],
-        read: Callable[[Drawn], tuple[torch.Tensor, UndirectedGraph | TileGraph]],
+        read: Callable[[Drawn], tuple[Any, ...]],
     ) -> None:
         network.dtype = product_dtype(config.precision, network.token.device, config.n_latent)
         self.network, self.config, self.batches, self.read = network, config, batches, read
@@ -156,13 +156,17 @@ class GradientStep(Generic[Drawn]):
         """Make one step."""
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
-        losses = self.network(*self.read(next(self.batches)), self.generator)
+        losses = self.losses(next(self.batches))
         loss = losses.feature + self.config.edge_weight * losses.edge
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimiser.step()
         self.n_steps += 1
         return {"loss": loss.item(), "feature_loss": losses.feature.item(), "edge_loss": losses.edge.item()}
+
+    def losses(self, batch: Drawn) -> MaskedLosses:
+        """Return the losses of a batch."""
+        return self.network(*self.read(batch), self.generator)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return weights, moments, the generator's state, and the number of batches drawn."""

@@ -1,6 +1,7 @@
 """What one training step on tiles draws at random: a function of seed, step and spot, and of nothing else."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class TileDraws:
                 torch.from_numpy(negative[start:stop]),
                 torch_generator(int(random_bits_for(self.seed, self.step, _DROPOUT, self.first_part + number)[0] >> 1)),
             )
-            for number, (start, stop) in enumerate(zip(stops[:-1], stops[1:], strict=True))
+            for number, (start, stop) in enumerate(pairwise(stops))
         ]
 
     def _negatives(self, graph: TileGraph, positive: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
