@@ -13,6 +13,7 @@ from histoweave._checks import check_adata, check_n_domains, check_obsm_key
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._scale import provenance
+from histoweave._threads import numba_beside_torch
 from histoweave.models._mixture import fit_mixture
 from histoweave.models._spatial_sample import spatial_sample
 from histoweave.tl._labels import write_domains
@@ -137,7 +138,8 @@ def cluster_leiden(
     import scanpy as sc
 
     scratch = AnnData(obs=adata.obs[[]].copy(), obsm={"X": embedding})
-    sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+    with numba_beside_torch():
+        sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
 
     def cluster(resolution: float) -> np.ndarray:
         sc.tl.leiden(scratch, resolution=resolution, flavor="igraph", n_iterations=2, random_state=seed)
