@@ -17,6 +17,10 @@ app = typer.Typer(
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Keep unfinished work in DIR.partial; the same command goes on where it stopped."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors; no progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same machine, same result.")]
 
