@@ -37,7 +37,9 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"There is no device {str(device)!r}. Use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.") from error
+        raise ValueError(
+            f"There is no device {str(device)!r}. Use device='auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from error
     if found.type == "mps" and sparse:
         raise ValueError(
             "device='mps' was asked for, but graph networks multiply sparse matrices, which torch cannot do on Metal. "

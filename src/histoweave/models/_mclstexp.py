@@ -122,9 +122,7 @@ class MclSTExp(ExpressionModel):
         weights = [spot_weights(one) if config.weigh_by_depth else np.ones(len(one.x)) for one in train]
         self._start = choose_start(train, images, weights, folds) if config.linear_start else None
         choices, snapshots = Choices(), {}
-        of_folds = [
-            Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds
-        ]
+        of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds]
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network = start_network(pairs, config, self._start, seed)
             for epoch, _ in train_network(network, pairs, config, config.max_epochs, seed, advance):

@@ -157,7 +157,14 @@ def evaluate_expression(
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
         folds = [
             run_fold(
-                study, split, asked, chosen_seeds, genes=genes, n_genes=n_genes, device=device, show=show,
+                study,
+                split,
+                asked,
+                chosen_seeds,
+                genes=genes,
+                n_genes=n_genes,
+                device=device,
+                show=show,
                 advance=advance,
             )
             for split in study.splits
