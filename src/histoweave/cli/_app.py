@@ -91,6 +91,17 @@ def domains(
         Path | None, typer.Option(metavar="FILE", help="JSON of SpaMaskConfig; what it leaves out keeps its default.")
     ] = None,
     refine: Annotated[bool, typer.Option(help="Let spots follow the clear majority of their neighbours.")] = True,
+    denoise: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT",
+            help="Denoised expression to write: all modelled genes, the best markers of every domain (markers), none, "
+            "or genes by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
+        ),
+    ] = "auto",
+    check_memory: Annotated[
+        bool, typer.Option(help="Refuse at the start what will need more memory than there is.")
+    ] = True,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
     ] = False,
@@ -118,6 +129,8 @@ def domains(
         section_key=section_key,
         config=config,
         refine=refine,
+        denoise=denoise,
+        check_memory=check_memory,
         save_model=save_model,
         device=device,
         overwrite=overwrite,
