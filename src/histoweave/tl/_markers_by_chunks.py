@@ -41,7 +41,7 @@ def rank_by_chunks(source: Expression, domains: "pd.Series[str]", groups: Sequen
     tables = []
     for group in groups:
         own = domains.cat.categories.get_loc(group)
-        n, n_rest = sizes[own], len(codes) - sizes[own]
+        n, n_rest = int(sizes[own]), len(codes) - int(sizes[own])
         mean, sd = _mean_and_sd(sums[own], squares[own], n)
         mean_rest, sd_rest = _mean_and_sd(sums.sum(axis=0) - sums[own], squares.sum(axis=0) - squares[own], n_rest)
         with np.errstate(divide="ignore", invalid="ignore"):

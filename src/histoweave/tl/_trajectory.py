@@ -82,7 +82,9 @@ def paga(
     import scanpy as sc
 
     labelled = domains.notna().to_numpy()
-    scratch = AnnData(obs=domains[labelled].to_frame(domain_key), obsm={"X": embedding[labelled]})
+    scratch = AnnData(
+        obs=domains[labelled].to_frame(domain_key), obsm={"X": np.asarray(embedding[labelled], dtype=np.float64)}
+    )
     with numba_beside_torch():
         sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
     sc.tl.paga(scratch, groups=domain_key)
