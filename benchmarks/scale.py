@@ -41,9 +41,9 @@ EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unabl
 
 def peak_gb() -> float:
     """Peak resident set of this process, in GB of 10**9 bytes."""
-    import resource
+    from histoweave._memory import peak_bytes
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return (peak_bytes() or np.nan) / 1e9
 
 
 def limit_memory(gigabytes: float) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from histoweave._memory import available_bytes, in_words
+from histoweave._memory import available_bytes, in_words, peak_bytes
 
 GB = 10**9
 
@@ -65,6 +65,14 @@ def test_limits_of_the_process_count():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def test_the_peak_is_read_where_the_system_writes_it(machine):
+    assert peak_bytes(machine("proc/self/status", "VmPeak:\t9 kB\nVmHWM:\t  2048 kB\n")) == 2**21
+
+
+def test_the_peak_without_that_file_is_what_the_system_counts(tmp_path):
+    assert peak_bytes(tmp_path) > 10 * 2**20
 
 
 def test_sizes_in_words():

@@ -28,12 +28,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    path: str | os.PathLike[str], *, overwrite: bool = False, workplace: Path | None = None
+) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` to fill; put it in place on success, remove it on any failure.
 
     With ``overwrite`` an earlier folder is moved aside first and deleted only after the new one is in place. A folder
     that cannot be renamed (a mount point, as in containers, or the one that the caller stands in) stays, and what it
-    holds is exchanged.
+    holds is exchanged, unfinished work apart (:func:`progress_folder`). ``workplace`` is where the new and the old
+    folder are while this goes on, on the same disk; by default :func:`folder_written_to`.
 
     Raises
     ------
@@ -41,8 +44,9 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         ``path`` exists, is not an empty folder, and ``overwrite`` is false.
     """
     final = Path(path)
-    refuse_existing(final, overwrite=overwrite)
-    workplace = folder_written_to(final)
+    refuse_existing(final, overwrite=overwrite, workplace=workplace)
+    stays = folder_written_to(final) == final
+    workplace = workplace or folder_written_to(final)
     workplace.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=workplace))
     try:
@@ -52,8 +56,9 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
             beside.replace(final)
             return
         aside = Path(tempfile.mkdtemp(prefix=f".{final.name}-old-", dir=workplace))
-        if workplace == final:
-            for entry in set(final.iterdir()) - {aside, beside}:
+        if stays:
+            ours = {place.absolute() for place in (aside, beside, workplace, progress_folder(final))}
+            for entry in [entry for entry in final.iterdir() if entry.absolute() not in ours]:
                 entry.replace(aside / entry.name)
             for entry in list(beside.iterdir()):
                 entry.replace(final / entry.name)
@@ -67,17 +72,30 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
 
 def folder_written_to(final: Path) -> Path:
     """Return the folder in which :func:`atomic_folder` works: the parent, or a folder itself that has to stay."""
-    stays = final.is_dir() and (final.is_mount() or final.samefile(Path.cwd()))
+    stays = final.is_dir() and (final.is_mount() or final.samefile(Path.cwd()) or _kept_inside(final).exists())
     return final if stays else final.absolute().parent
 
 
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise ``FileExistsError`` where writing to ``path`` would replace something and nobody allowed it."""
-    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
+def progress_folder(final: Path) -> Path:
+    """Return the folder in which unfinished work on ``final`` is kept: beside it, or inside where it has to stay."""
+    return folder_written_to(final) / _kept_inside(final).name
+
+
+def refuse_existing(path: Path, *, overwrite: bool, workplace: Path | None = None) -> None:
+    """Raise ``FileExistsError`` where writing to ``path`` would replace something and nobody allowed it.
+
+    Unfinished work inside, and the folder where this run works, are nothing.
+    """
+    ours = {place.absolute() for place in (_kept_inside(path), workplace or path)}
+    taken = path.is_file() or (path.is_dir() and any(entry.absolute() not in ours for entry in path.iterdir()))
     if taken and not overwrite:
         raise FileExistsError(
             f"{path} already holds results. Choose another folder, or pass --overwrite / overwrite=True."
         )
+
+
+def _kept_inside(final: Path) -> Path:
+    return final / f"{final.absolute().name}.partial"
 
 
 def _umask() -> int:

@@ -14,25 +14,46 @@ logger = logging.getLogger("histoweave")
 logger.addHandler(logging.NullHandler())
 
 
-def resolve_device(device: "str | torch.device" = "auto") -> "torch.device":
-    """Turn ``"auto"`` into CUDA, then MPS, then CPU; anything else is taken at its word.
+def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = False) -> "torch.device":
+    """Turn ``"auto"`` into CUDA where there is one, else the CPU; anything else is taken at its word.
+
+    Parameters
+    ----------
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., ``"mps"``, or a torch device.
+    sparse
+        Whether sparse matrices will be multiplied there. torch has no kernels for that on Metal (``"mps"``), which is
+        why ``"auto"`` does not choose it.
 
     Raises
     ------
     ValueError
-        CUDA or MPS was asked for by name and is not there.
+        There is no such device, here or at all, or it cannot do what is asked of it.
     """
     import torch
 
     if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        # sparse CSR products are missing on MPS, so "auto" does not choose it
-        return torch.device("cpu")
-    found = torch.device(device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"There is no device {str(device)!r}. Use device='auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from error
+    if found.type == "mps" and sparse:
+        raise ValueError(
+            "device='mps' was asked for, but graph networks multiply sparse matrices, which torch cannot do on Metal. "
+            "Use device='auto' or 'cpu'."
+        )
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device={str(device)!r} was asked for, but torch sees no CUDA device. Use device='auto' or 'cpu'."
+        )
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        n_devices = torch.cuda.device_count()
+        raise ValueError(
+            f"device={str(device)!r} was asked for, but torch sees {n_devices} CUDA device(s), counted from 0. "
+            f"Use device='auto' or 'cuda:{n_devices - 1}'."
         )
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(

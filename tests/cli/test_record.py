@@ -1,10 +1,14 @@
 """The facts of a run."""
 
 import hashlib
+import subprocess
+import sys
 import time
 
 import numpy as np
+import pytest
 
+from histoweave._threads import use_threads
 from histoweave.cli._record import RunRecord, package_versions, peak_rss_mb, sha256
 
 
@@ -32,6 +36,19 @@ def test_peak_memory_is_in_mb():
     assert 40 < before < 64_000
     assert peak_rss_mb() >= before
     assert peak_rss_mb() > block.nbytes / 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child counts for itself")
+def test_peak_memory_is_that_of_this_process_alone():
+    block = np.ones(2**26)  # 512 MB, which the child's ru_maxrss counts: it was forked from this process
+    code = "from histoweave.cli._record import peak_rss_mb; print(peak_rss_mb())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5 < float(child.stdout) < block.nbytes / 2**20
+
+
+def test_threads_are_recorded():
+    with use_threads(1):
+        assert RunRecord("domains", {}).finish(warnings=[])["threads"] == 1
 
 
 def test_stages_add_up():

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from histoweave._threads import use_threads
 from histoweave._types import PatchEncoder
 from histoweave.im import _onnx_runtimes as runtimes
 from histoweave.im._encoders import get_encoder
@@ -151,11 +152,52 @@ def test_runtime_is_what_is_installed(monkeypatch):
     assert runtimes.choose_runtime() == "openvino"
 
 
-def test_threads_follow_the_environment(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert runtimes.default_threads() == 1
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert runtimes.default_threads() >= 1
+class GpuBuild:
+    """onnxruntime as its GPU build is, with or without a driver; sessions say what they were asked for."""
+
+    def __init__(self, onnxruntime, *, has_driver: bool):
+        self.SessionOptions, self._real, self._has_driver = onnxruntime.SessionOptions, onnxruntime, has_driver
+        self.asked: list = []
+        self.threads = 0
+
+    def get_available_providers(self):
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, path, options, providers):  # noqa: N802
+        self.asked, self.threads = providers, options.intra_op_num_threads
+        session = self._real.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        if self._has_driver and len(providers) > 1:
+            session.get_providers = self.get_available_providers
+        return session
+
+
+@pytest.mark.parametrize(
+    ("device", "has_driver", "asked", "found"),
+    [("auto", True, 0, "cuda:0"), ("cuda:1", True, 1, "cuda:1"), ("cpu", True, None, "cpu"), ("auto", False, 0, "cpu"),
+     ("mps", True, None, "cpu")],
+)  # fmt: skip
+def test_a_gpu_is_taken_where_onnxruntime_has_one(onnx_model, monkeypatch, device, has_driver, asked, found):
+    build = GpuBuild(pytest.importorskip("onnxruntime"), has_driver=has_driver)
+    monkeypatch.setattr(runtimes, "require", lambda *_, **__: build)
+    path = onnx_model()
+    assert get_encoder(f"onnx:{path}", device=device).device == found
+    if asked is None:
+        assert build.asked == ["CPUExecutionProvider"]
+    else:
+        assert build.asked[0] == ("CUDAExecutionProvider", {"device_id": asked, "use_tf32": 0})
+
+
+def test_threads_are_those_of_the_run(onnx_model, monkeypatch):
+    build = GpuBuild(pytest.importorskip("onnxruntime"), has_driver=False)
+    monkeypatch.setattr(runtimes, "require", lambda *_, **__: build)
+    with use_threads(1):
+        OnnxEncoder(onnx_model(), runtime="onnxruntime")
+    assert build.threads == 1
+
+
+def test_openvino_computes_on_the_cpu(onnx_model):
+    pytest.importorskip("openvino")
+    assert get_encoder(f"openvino:{onnx_model()}", device="cuda").device == "cpu"
 
 
 def test_without_a_runtime_the_extra_is_named(onnx_model, monkeypatch):

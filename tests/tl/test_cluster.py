@@ -1,10 +1,13 @@
 """Domains from a finished embedding: what is written, k exactly, and what is refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
+from histoweave.models import _spatial_sample
+from histoweave.pp import _chunks
 from histoweave.tl import cluster_kmeans, cluster_leiden, cluster_mixture
 
 ALL = [cluster_mixture, cluster_kmeans, cluster_leiden]
@@ -137,3 +140,35 @@ def test_large_tissue_is_fitted_on_a_sample_and_says_so(cluster, monkeypatch):
     cluster(adata, 3, n_components=5, n_starts=4)
     assert adata.uns["histoweave"]["domain"]["n_spots_fitted"] == 300
     assert adjusted_rand_score(truth, adata.obs["domain"]) > 0.95
+
+
+@pytest.fixture
+def as_if_large(monkeypatch):
+    """300 spots count as a large section: 150 are fitted on, 50 are looked at in one go."""
+    monkeypatch.setattr(_spatial_sample, "SAMPLE_ABOVE", 150)
+    monkeypatch.setattr(_chunks, "LARGE_SECTION", 150)
+    monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 100)
+
+
+@pytest.mark.parametrize("cluster", ALL)
+def test_a_large_section_is_clustered_by_a_sample_of_it(blobs, cluster, as_if_large):
+    if cluster is cluster_leiden:
+        pytest.importorskip("igraph")
+    blobs.obsm["X_spamask"] = blobs.obsm["X_spamask"].astype(np.float32)
+    cluster(blobs, 4)
+    assert blobs.uns["histoweave"]["domain"]["n_spots_fitted"] == 150
+    if cluster is not cluster_kmeans:
+        assert (blobs.obs["domain"].astype(int) - 1 == blobs.obs["truth"]).all()
+
+
+@pytest.mark.parametrize("cluster", ALL)
+def test_an_embedding_may_stay_in_its_file(blobs, cluster, as_if_large, tmp_path):
+    if cluster is cluster_leiden:
+        pytest.importorskip("igraph")
+    in_file = blobs.copy()
+    np.save(tmp_path / "embedding.npy", blobs.obsm["X_spamask"])
+    in_file.obsm["X_spamask"] = np.load(tmp_path / "embedding.npy", mmap_mode="r")
+    cluster(blobs, 4)
+    cluster(in_file, 4)
+    assert isinstance(in_file.obsm["X_spamask"], np.memmap)
+    pd.testing.assert_frame_equal(in_file.obs, blobs.obs)

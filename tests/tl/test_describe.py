@@ -6,6 +6,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from histoweave.datasets import toy_section
+from histoweave.pp import _chunks
 from histoweave.tl import domain_markers, umap
 
 COLUMNS = ["domain", "gene", "symbol", "score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]
@@ -140,3 +142,18 @@ def test_umap(result):
     assert (result.obsm["again"] == first).all()
     with pytest.raises(KeyError, match="use_rep="):
         umap(result, use_rep="X_no")
+
+
+@pytest.mark.parametrize("n_genes", [5, 80])
+def test_by_chunks_genes_rank_as_scanpy_ranks_them(n_genes, monkeypatch):
+    adata = toy_section(n_spots=600, n_genes=80, n_domains=4, seed=0)
+    domains = adata.obs["domain_true"].astype(str).to_numpy()
+    adata.obs["domain"] = pd.Categorical(np.where(np.arange(600) % 7 == 0, None, domains))  # some are unlabelled
+    adata.X = csr_matrix(adata.X.multiply(np.arange(80) != 3))  # a gene without a count
+    domain_markers(adata, n_genes=n_genes, key_added="whole")
+    monkeypatch.setattr(_chunks, "LARGE_SECTION", 100)
+    monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 20_000)  # 100 spots at a time
+    domain_markers(adata, n_genes=n_genes, key_added="by_chunks")
+    whole, by_chunks = adata.uns["whole"], adata.uns["by_chunks"]
+    assert len(whole) == n_genes * whole["domain"].nunique()
+    pd.testing.assert_frame_equal(by_chunks, whole, rtol=1e-4, atol=1e-7)

@@ -17,6 +17,10 @@ app = typer.Typer(
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Keep unfinished work in DIR.partial; the same command goes on where it stopped."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors; no progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same machine, same result.")]
 
@@ -87,6 +91,17 @@ def domains(
         Path | None, typer.Option(metavar="FILE", help="JSON of SpaMaskConfig; what it leaves out keeps its default.")
     ] = None,
     refine: Annotated[bool, typer.Option(help="Let spots follow the clear majority of their neighbours.")] = True,
+    denoise: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT",
+            help="Denoised expression to write: all modelled genes, the best markers of every domain (markers), none, "
+            "or genes by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
+        ),
+    ] = "auto",
+    check_memory: Annotated[
+        bool, typer.Option(help="Refuse at the start what will need more memory than there is.")
+    ] = True,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
     ] = False,
@@ -114,6 +129,8 @@ def domains(
         section_key=section_key,
         config=config,
         refine=refine,
+        denoise=denoise,
+        check_memory=check_memory,
         save_model=save_model,
         device=device,
         overwrite=overwrite,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histoweave.cli._app import Overwrite, Quiet, Seed, app
+from histoweave.cli._app import Overwrite, Quiet, Resume, Seed, app
 from histoweave.cli._expression_options import METHODS
 
 Out = Annotated[
@@ -93,7 +93,7 @@ def predict(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="Bare slides (.svs, .tiff, .jpg, .png, ...), sections (.h5ad), or one samples.csv.",
+            help="Bare slides (.svs, .tiff, .jpg, .png, ...), folders of slides, sections (.h5ad), or one samples.csv.",
         ),
     ],
     out: Out,
@@ -110,6 +110,7 @@ def predict(
     ] = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -129,6 +130,7 @@ def predict(
         encoder=encoder,
         cache=cache,
         skip_bad=skip_bad,
+        resume=resume,
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -83,3 +83,30 @@ def told(*, quiet: bool = False) -> Iterator[Console]:
     finally:
         logger.removeHandler(console)
         logger.setLevel(level)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Gather the warnings of one input beside telling them, so that they are not lost with the process that works."""
+    found: list[str] = []
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    notes = Notes(logging.WARNING)
+    logger.addHandler(notes)
+    try:
+        with warnings.catch_warnings():
+            tell = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+                if not issubclass(category, FOR_DEVELOPERS):
+                    found.append(str(message))
+                tell(message, category, *place, **more)
+
+            warnings.simplefilter("always")
+            warnings.showwarning = show
+            yield found
+    finally:
+        logger.removeHandler(notes)

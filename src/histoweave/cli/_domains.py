@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
 from histoweave.cli._console import told
+from histoweave.cli._denoised import Denoise, denoise_markers, for_section, parse_denoise
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs
 from histoweave.cli._output import check_out, write_results
@@ -39,6 +40,8 @@ def find_domains(
     section_key: str | None = None,
     config: Path | None = None,
     refine: bool = True,
+    denoise: str = "auto",
+    check_memory: bool = True,
     save_model: bool = False,
     device: str = "auto",
     overwrite: bool = False,
@@ -54,6 +57,7 @@ def find_domains(
     asked = parse_n_domains(n_domains)
     check_arguments(asked, device)
     check_links(links, separate=separate)
+    parse_denoise(denoise, integrated=False, use_rep=use_rep)
     several = len(inputs) > 1 or is_samples_table(inputs[0])
     if save_model and separate and several:
         raise CommandError("--save-model needs one model, and --separate trains one for each section.")
@@ -82,6 +86,10 @@ def find_domains(
                 warn_user(f"There is one section, so --links {links} has nothing to link.")
         console.speak()
         options = {"refine": refine, "seed": seed, "device": device, "progress": not quiet, **keys}
+        options |= {
+            "denoise": parse_denoise(denoise, integrated=integrated, use_rep=use_rep),
+            "check_memory": check_memory,
+        }
         if integrated:
             sections, study = _integrate(sections, asked, links, model, record, options)
         else:
@@ -133,11 +141,16 @@ def _segment(
     """Find the domains of one input on its own."""
     from histoweave import tl
 
+    denoise: Denoise = for_section(options["denoise"], adata)
+    options = {**options, "denoise": False if denoise == "markers" else denoise}
     with about(path), record.stage("domains"):
         tl.spatial_domains(adata, n_domains, model=model, section_key=section_key, **options)
     if adata.n_vars:
         with about(path), record.stage("markers"):
             tl.domain_markers(adata, layer=options["layer"])
+    if denoise == "markers":
+        with about(path), record.stage("denoised markers"):
+            denoise_markers(adata, model)
 
 
 def _integrate(

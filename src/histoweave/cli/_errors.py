@@ -27,6 +27,14 @@ class CommandError(Exception):
     """An error that is told to the user word for word."""
 
 
+class WriteError(CommandError):
+    """Results could not be written, so that going on with the next input helps nobody."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C in the middle of work that is kept; says how to go on."""
+
+
 def one_line(error: BaseException) -> str:
     """Return the message for an error, on one line.
 
@@ -64,11 +72,11 @@ def about(subject: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say what to do when results cannot be written."""
+def writing(folder: Path, *, kept: Path | None = None) -> Iterator[None]:
+    """Say what to do when results cannot be written; ``kept`` is where finished work outlives that."""
     try:
         yield
-    except FileExistsError:
+    except (FileExistsError, WriteError):
         raise
     except Exception as error:
         number = _errno(error)
@@ -77,9 +85,10 @@ def writing(folder: Path) -> Iterator[None]:
         # open HDF5 files report the failed write again, with a traceback for each object, whenever they are let go
         sys.excepthook = sys.unraisablehook = _say_nothing
         hint = "Free some space" if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Check its permissions"
-        raise CommandError(
+        left = "nothing was left behind" if kept is None else f"what is finished is kept in {kept}"
+        raise WriteError(
             f"the results could not be written to {folder}: {os.strerror(number)}. {hint}, or choose another --out; "
-            "nothing was left behind."
+            f"{left}."
         ) from error
 
 

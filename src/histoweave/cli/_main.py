@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from histoweave.cli._app_expression import app  # with all commands
-from histoweave.cli._errors import one_line
+from histoweave.cli._errors import Interrupted, one_line
 
 INTERRUPTED = 130  # what shells report for a program that ended on Ctrl-C
 TERMINATED = 143
@@ -68,6 +68,9 @@ def _run(argv: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="histoweave", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Interrupted as stopped:
+        print(f"histoweave: {stopped}", file=sys.stderr)
+        return INTERRUPTED
     except Exception as error:
         if debug:
             traceback.print_exc()

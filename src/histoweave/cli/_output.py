@@ -2,13 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoweave._atomic import atomic_folder, folder_written_to, refuse_existing
+from histoweave._atomic import atomic_folder, folder_written_to, progress_folder, refuse_existing
 from histoweave._keys import Keys
 from histoweave.cli._errors import CommandError, writing
+from histoweave.cli._progress import holds_job, replaced_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +20,35 @@ if TYPE_CHECKING:
 RUN_FILE = "run.json"
 
 
-def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
+class Written(Mapping[str, "AnnData"]):
+    """Sections in their files, read when they are asked for; of all only the last one is in memory."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder, self._names = folder, list(names)
+        self._last: tuple[str, AnnData] | None = None
+
+    def __getitem__(self, name: str) -> "AnnData":
+        from histoweave.io import read_h5ad
+
+        if name not in self._names:
+            raise KeyError(name)
+        if self._last is None or self._last[0] != name:
+            self._last = None  # before the next one is read
+            self._last = name, read_h5ad(self._folder / f"{name}.h5ad")
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = (), resume: bool = False) -> None:
     """Raise unless results can be written to a folder without harming anything that is there.
+
+    With ``resume`` results of an earlier run pass for now: they may turn out to be those of the same job, which only
+    the inputs tell (:meth:`histoweave.cli._progress.Work.is_done`).
 
     Raises
     ------
@@ -29,11 +57,12 @@ def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> Non
     CommandError
         It cannot be written to, or overwriting would delete an input or a file that is no result of ours.
     """
-    refuse_existing(out, overwrite=overwrite)
+    replaced = replaced_names(out) if resume else set()
+    refuse_existing(out, overwrite=overwrite or bool(replaced) or (resume and holds_job(out)))
     if out.is_file():
         raise CommandError(f"{out} is a file; --out names a folder.")
     if out.is_dir():
-        _check_only_results(out)
+        _check_only_results(out, replaced)
         inside = [path for path in inputs if out.resolve() in [path.resolve(), *path.resolve().parents]]
         if inside:
             raise CommandError(f"{inside[0]} lies in {out}, which --overwrite would replace. Choose another --out.")
@@ -48,13 +77,14 @@ def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> Non
         ) from error
 
 
-def _check_only_results(out: Path) -> None:
-    """Raise unless a folder holds nothing but what an earlier run listed in its ``run.json``."""
+def _check_only_results(out: Path, replaced: set[str]) -> None:
+    """Raise unless a folder holds nothing but what an earlier run listed in its ``run.json``, or began to exchange."""
     try:
         listed = set(json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["outputs"]) | {RUN_FILE}
     except (OSError, ValueError, KeyError, TypeError):
         listed = set()
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in listed)
+    ours = listed | replaced | {progress_folder(out).name}
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in ours)
     if foreign:
         raise CommandError(
             f"{out} holds files that are no results of histoweave (first: {foreign[0]}), and --overwrite would delete "

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import histoweave
+from histoweave._memory import peak_bytes
+from histoweave._threads import threads_in_use
 
 # the packages whose version can change a result
 PACKAGES = ("numpy", "scipy", "pandas", "anndata", "scanpy", "scikit-learn", "scikit-misc", "torch", "matplotlib")
@@ -60,6 +61,7 @@ class RunRecord:
             "finished": _now(),
             "wall_s": round(now - self._start, 3),
             "peak_rss_mb": peak_rss_mb(),
+            "threads": threads_in_use(),
             "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
             "warnings": list(warnings),
             "python": platform.python_version(),
@@ -81,12 +83,8 @@ def package_versions(names: Sequence[str]) -> dict[str, str | None]:
 
 def peak_rss_mb() -> float | None:
     """Return the most memory this process has held, in MB (2**20 bytes); None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)  # macOS counts bytes, Linux KB
+    peak = peak_bytes()
+    return None if peak is None else round(peak / 2**20, 1)
 
 
 def sha256(path: Path) -> str:

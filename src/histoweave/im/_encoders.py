@@ -16,7 +16,7 @@ _FORMS = "'he_texture', 'onnx:PATH', 'openvino:PATH', 'timm:NAME', 'hf-hub:ORGAN
 _MEMBERS = ("name", "n_features", "input_px", "mpp", "digest", "licence", "citation", "embed")
 
 
-def get_encoder(name_or_object: str | PatchEncoder) -> PatchEncoder:
+def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> PatchEncoder:
     """Return an image encoder by name.
 
     Parameters
@@ -26,6 +26,9 @@ def get_encoder(name_or_object: str | PatchEncoder) -> PatchEncoder:
         file (``"openvino:PATH"``: the same, computed by OpenVINO). ``"timm:NAME"``: a model of the timm library.
         ``"hf-hub:ORGANISATION/NAME"``: one of the Hugging Face Hub, with your own access where it is gated. An object
         that keeps the ``PatchEncoder`` protocol is returned as it is.
+    device
+        Where a named network computes; ``"auto"`` takes a GPU when there is one. ``he_texture`` and OpenVINO compute
+        on the CPU; ONNX files do where onnxruntime's GPU build is not installed.
 
     Raises
     ------
@@ -49,11 +52,11 @@ def get_encoder(name_or_object: str | PatchEncoder) -> PatchEncoder:
         return TextureEncoder()
     if colon and rest:
         if kind == "onnx":
-            return OnnxEncoder(rest)
+            return OnnxEncoder(rest, device=device)
         if kind == "openvino":
             return OnnxEncoder(rest, runtime="openvino", name=name_or_object)
         if kind in ("timm", "hf-hub"):
-            return TimmEncoder(name_or_object)
+            return TimmEncoder(name_or_object, device=device)
     known = {name.casefold(): name for name in (TextureEncoder.name, *KNOWN)}
     known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # "uni" is meant often
     close = dict.fromkeys(known[key] for key in get_close_matches(name_or_object.casefold(), known, n=3, cutoff=0.6))

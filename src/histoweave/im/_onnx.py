@@ -1,4 +1,4 @@
-"""The encoder ``onnx:PATH``: any feature extractor in an ONNX file, on the CPU, with no deep-learning framework."""
+"""The encoder ``onnx:PATH``: any feature extractor in an ONNX file, with no deep-learning framework."""
 
 import hashlib
 import json
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from histoweave._threads import threads_to_use
 from histoweave.im._check_patches import check_patches
-from histoweave.im._onnx_runtimes import Port, choose_runtime, default_threads, load
+from histoweave.im._onnx_runtimes import Port, choose_runtime, load
 from histoweave.im._sidecar import Sidecar, read_sidecar
 
 _USUAL_PX = 224
@@ -30,14 +31,17 @@ class OnnxEncoder:
         ``"onnxruntime"`` or ``"openvino"``; by default the first that is installed. They agree to 1e-5, and the digest
         does not depend on it.
     threads
-        Threads to compute on; by default all cores of this process, or ``OMP_NUM_THREADS``.
+        Threads to compute on; by default all cores of this process, or ``OMP_NUM_THREADS`` where that is less.
+    device
+        ``"auto"`` and ``"cuda"`` take a GPU where onnxruntime's GPU build is installed and finds one; anything else
+        is the CPU.
     name
         What the encoder is called; by default ``onnx:<path>``.
 
     Attributes
     ----------
-    runtime
-        What computes.
+    runtime, device
+        What computes, and where.
 
     Raises
     ------
@@ -55,6 +59,7 @@ class OnnxEncoder:
         *,
         runtime: str | None = None,
         threads: int | None = None,
+        device: str = "auto",
         name: str | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
@@ -63,8 +68,8 @@ class OnnxEncoder:
             found = f"there are {', '.join(beside[:5])}" if beside else "no .onnx file is there"
             raise FileNotFoundError(f"No ONNX model at {self.path} (in {self.path.parent}: {found}).")
         sidecar = read_sidecar(self.path)
-        self._model = load(self.path, choose_runtime(runtime), threads or default_threads())
-        self.runtime = self._model.name
+        self._model = load(self.path, choose_runtime(runtime), threads or threads_to_use(), str(device))
+        self.runtime, self.device = self._model.name, self._model.device
         self.name = name or f"onnx:{path}"
         self.mpp, self.licence, self.citation = sidecar.mpp, sidecar.licence, sidecar.citation
         self.input_px, self._batch = _input_size(self._model.inputs, sidecar, self.path)

@@ -1,6 +1,8 @@
-"""The two programs that run ONNX files, behind one face. Both compute in float32, on a stated number of threads."""
+"""The two programs that run ONNX files, behind one face. Both compute in float32, on a stated number of threads.
 
-import os
+onnxruntime can also compute on an NVIDIA GPU, where its GPU build (onnxruntime-gpu) is installed.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from histoweave._optional import is_installed, require
+
+_CUDA = "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Runtime(Protocol):
     """A loaded model."""
 
     name: str
+    device: str  # where it computes: "cpu", "cuda:0" ...
     inputs: list[Port]
     outputs: list[Port]
 
@@ -43,15 +48,8 @@ def choose_runtime(asked: str | None = None) -> str:
     return "openvino" if is_installed("openvino") and not is_installed("onnxruntime") else "onnxruntime"
 
 
-def default_threads() -> int:
-    """Return the number of cores that this process may use, or ``OMP_NUM_THREADS`` where that is less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(asked))) if asked.isdigit() else cores
-
-
-def load(path: Path, runtime: str, threads: int) -> Runtime:
-    """Load an ONNX file.
+def load(path: Path, runtime: str, threads: int, device: str) -> Runtime:
+    """Load an ONNX file; on the CPU where the runtime cannot use the device.
 
     Raises
     ------
@@ -63,7 +61,7 @@ def load(path: Path, runtime: str, threads: int) -> Runtime:
     kind: type[_OnnxRuntime] | type[_OpenVino] = _OpenVino if runtime == "openvino" else _OnnxRuntime
     module = require(runtime, extra="openvino" if runtime == "openvino" else "onnx", purpose=f"Encoder {path.name}")
     try:
-        return kind(module, path, threads)
+        return kind(module, path, threads, device)
     except Exception as error:  # both raise classes of their own for a file that they cannot read
         first_line = str(error).strip().partition("\n")[0]
         raise ValueError(
@@ -75,12 +73,19 @@ def load(path: Path, runtime: str, threads: int) -> Runtime:
 class _OnnxRuntime:
     name = "onnxruntime"
 
-    def __init__(self, onnxruntime: Any, path: Path, threads: int) -> None:
+    def __init__(self, onnxruntime: Any, path: Path, threads: int, device: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        providers: list[Any] = ["CPUExecutionProvider"]
+        number = int(device.partition(":")[2] or 0)
+        if device.startswith(("auto", "cuda")) and _CUDA in onnxruntime.get_available_providers():
+            # TF32, its default, rounds to 10 bits: embeddings would differ from those of the CPU under one digest
+            providers.insert(0, (_CUDA, {"device_id": number, "use_tf32": 0}))
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        # a GPU build without a driver falls back to the CPU
+        self.device = f"cuda:{number}" if _CUDA in self._session.get_providers() else "cpu"
         self.inputs = [self._port(port) for port in self._session.get_inputs()]
         self.outputs = [self._port(port) for port in self._session.get_outputs()]
 
@@ -94,9 +99,9 @@ class _OnnxRuntime:
 
 
 class _OpenVino:
-    name = "openvino"
+    name, device = "openvino", "cpu"
 
-    def __init__(self, openvino: Any, path: Path, threads: int) -> None:
+    def __init__(self, openvino: Any, path: Path, threads: int, device: str) -> None:
         settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
         core = openvino.Core()
         model = core.read_model(str(path))

@@ -1,6 +1,6 @@
 """``samples.csv``: a study as a table, one row a section; checked as a whole before anything long is begun."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +87,15 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
     --------
     concat_sections : joins the sections.
     """
+    return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata)
+
+
+def gather_samples(path: PathLike, *, skip_bad: bool, keep: Callable[[str, AnnData], AnnData]) -> Samples:
+    """Read and check a study as :func:`read_samples` does, holding of each section only what ``keep`` returns.
+
+    ``keep`` is called with a section's name as soon as it is read; what belongs to the check of the study must stay:
+    ``obs``, gene names, spot centres and what histoweave recorded.
+    """
     path = existing_file(path, "a samples table (.csv)")
     rows = read_rows(path)
     check_table(rows, path)
@@ -98,7 +107,7 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
         if name in bad:
             continue
         try:
-            sections[name] = _read_row(name, row)
+            sections[name] = keep(name, _read_row(name, row))
         except MemoryError:
             raise
         except Exception as error:  # third-party readers raise every type; each is this section's problem
@@ -110,6 +119,11 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
     table = pd.DataFrame.from_dict({name: rows[name].parsed for name in sections}, orient="index")
     table.index.name = Keys.SECTION
     return Samples(sections, table, bad)
+
+
+def read_sample(path: PathLike, name: str) -> AnnData:
+    """Read one section of a table that was checked before."""
+    return _read_row(name, read_rows(existing_file(path, "a samples table (.csv)"))[name])
 
 
 def _stop(bad: Mapping[str, str], rows: Mapping[str, Row], path: Path, skip_bad: bool) -> None:

@@ -50,6 +50,16 @@ def read_section(path: PathLike) -> AnnData:
     return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
+def is_section_folder(folder: Path) -> bool:
+    """Whether a folder is, or looks like half of, what a platform writes for one section."""
+    return (
+        _is_zarr(folder)
+        or recognise_platform(folder) is not None
+        or (folder / "outs").is_dir()
+        or _is_half_visium(folder)
+    )
+
+
 def _read_file(path: Path) -> AnnData:
     if path.suffix == ".h5ad":
         return read_h5ad(path)
@@ -64,7 +74,7 @@ def _read_file(path: Path) -> AnnData:
 
 
 def _read_folder(folder: Path) -> AnnData:
-    if folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup")):
+    if _is_zarr(folder):
         return read_spatialdata(folder)
     platform = recognise_platform(folder)
     if platform is None and (folder / "outs").is_dir():
@@ -73,8 +83,16 @@ def _read_folder(folder: Path) -> AnnData:
             return read_platform(inner, folder / "outs")
     if platform is not None:
         return read_platform(platform, folder)
-    if (folder / "spatial").is_dir() or any(folder.glob("*_feature_bc_matrix*")):
+    if _is_half_visium(folder):
         return read_visium(folder)  # half a Space Ranger folder: its reader says which half is missing
     raise ValueError(
         f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
     )
+
+
+def _is_zarr(folder: Path) -> bool:
+    return folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup"))
+
+
+def _is_half_visium(folder: Path) -> bool:
+    return (folder / "spatial").is_dir() or any(folder.glob("*_feature_bc_matrix*"))

@@ -12,10 +12,11 @@ from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from anndata import AnnData
 
 from histoweave._keys import Keys
-from histoweave._runtime import Advance, logger, progress_bar
+from histoweave._runtime import Advance, logger, progress_bar, resolve_device
 from histoweave._types import PatchEncoder, SlideImage
 from histoweave.models._checkpoint import Checkpoint, write_checkpoint
 from histoweave.models._expression_checkpoint import FittedExpression, MethodState, under
@@ -35,10 +36,13 @@ class ExpressionModel(ABC):
     config
         Settings.
     training_facts
-        Seed, sections with their digests, encoders, seconds, and what the method chose.
+        Seed, device, sections with their digests, encoders, seconds, and what the method chose.
+    device
+        Where a method's network computes.
     """
 
     method: ClassVar[str]
+    has_network: ClassVar[bool] = False  # computes on a device, sparse products among it; others compute on the CPU
     config_class: ClassVar[type[ExpressionConfig]] = ExpressionConfig
 
     def __init__(self, config: ExpressionConfig | None = None) -> None:
@@ -48,6 +52,7 @@ class ExpressionModel(ABC):
                 f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(self.config).__name__}."
             )
         self.training_facts: dict[str, Any] = {}
+        self.device = torch.device("cpu")
         self._fitted: FittedExpression | None = None
 
     # hooks of a method
@@ -59,7 +64,7 @@ class ExpressionModel(ABC):
         """Learn from training sections, each with ``y``.
 
         Every choice is made on ``folds``. ``self.columns(...)`` tells which columns of ``x`` are which. A method that
-        is fitted again draws everything from ``seed``.
+        is fitted again draws everything from ``seed``. Networks compute on ``self.device``.
 
         Returns
         -------
@@ -77,7 +82,7 @@ class ExpressionModel(ABC):
 
     @abstractmethod
     def _restore(self, state: MethodState) -> None:
-        """Take back what :meth:`_state` gave."""
+        """Take back what :meth:`_state` gave; networks belong on ``self.device``."""
 
     # what a user calls
 
@@ -93,6 +98,7 @@ class ExpressionModel(ABC):
         n_genes: int | None = None,
         layer: str | None = None,
         seed: int = 0,
+        device: str | torch.device = "auto",
         progress: bool = False,
     ) -> Self:
         """Learn from sections that have both an image embedding and measured expression; they are not changed.
@@ -123,6 +129,9 @@ class ExpressionModel(ABC):
             Layer with the expression; by default ``layers["counts"]``, else ``X``.
         seed
             Of everything random.
+        device
+            Where a network is trained; ``"auto"`` takes a GPU when there is one. Same seed, same result on the CPU; on
+            a GPU results agree up to rounding.
         progress
             Show a progress bar on stderr.
 
@@ -136,9 +145,11 @@ class ExpressionModel(ABC):
             An embedding, a layer or a column is missing.
         ValueError
             There is one section only; embeddings differ in width or encoder; expression is neither counts nor declared;
-            sections share no gene, or lack a gene that was asked for.
+            sections share no gene, or lack a gene that was asked for; there is no such device.
         """
         started = time.perf_counter()
+        found_device = resolve_device(device, sparse=self.has_network)
+        self.device = found_device if self.has_network else torch.device("cpu")
         study = read_study(
             sections,
             use_rep=use_rep,
@@ -317,9 +328,10 @@ class ExpressionModel(ABC):
             )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
         """Rebuild a trained model; called by :func:`histoweave.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
+        model.device = device if cls.has_network else torch.device("cpu")
         fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
         model._fitted, model._inputs = fitted, fitted.inputs
         model.training_facts = checkpoint.provenance
@@ -345,6 +357,7 @@ class ExpressionModel(ABC):
         return {
             "method": self.method,
             "seed": seed,
+            "device": str(self.device),
             "sections": [
                 {"name": name, "group": group, "n_spots": len(y), "digest": digest}
                 for name, group, y, digest in sections

@@ -3,6 +3,9 @@
 from os import PathLike
 from typing import Any
 
+import torch
+
+from histoweave._runtime import resolve_device
 from histoweave.models._checkpoint import read_checkpoint
 from histoweave.models._expression import ExpressionModel
 from histoweave.models._mclstexp import MclSTExp
@@ -17,15 +20,23 @@ _CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
 }
 
 
-def load(folder: str | PathLike[str]) -> Any:
+def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") -> Any:
     """Load a model folder written by ``.save()``; the class is found in it.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    device
+        Where its networks compute, wherever they were trained; ``"auto"`` takes a GPU when there is one. Models
+        without a network compute on the CPU.
 
     Raises
     ------
     FileNotFoundError
         The folder or one of its files is missing.
     ValueError
-        A file is corrupted, or the model's class is unknown.
+        A file is corrupted, the model's class is unknown, or there is no such device.
     """
     checkpoint = read_checkpoint(folder)
     if checkpoint.model not in _CLASSES:
@@ -33,8 +44,10 @@ def load(folder: str | PathLike[str]) -> Any:
             f"{folder} holds a {checkpoint.model!r}, which this version of histoweave does not know "
             f"(known: {', '.join(_CLASSES)}). Update histoweave."
         )
+    kind = _CLASSES[checkpoint.model]
+    found = resolve_device(device, sparse=kind.has_network)
     try:
-        return _CLASSES[checkpoint.model].from_checkpoint(checkpoint)
+        return kind.from_checkpoint(checkpoint, found)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # files that do not belong together
         raise ValueError(
             f"The model folder {folder} is corrupted: its files do not fit together ({error}). "

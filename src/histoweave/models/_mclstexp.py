@@ -99,6 +99,7 @@ class MclSTExp(ExpressionModel):
 
     method = "mclstexp"
     config_class = MclSTExpConfig
+    has_network = True
     config: MclSTExpConfig
 
     @property
@@ -121,7 +122,7 @@ class MclSTExp(ExpressionModel):
         weights = [spot_weights(one) if config.weigh_by_depth else np.ones(len(one.x)) for one in train]
         self._start = choose_start(train, images, weights, folds) if config.linear_start else None
         choices, snapshots = Choices(), {}
-        of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views) for fold in folds]
+        of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds]
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network = start_network(pairs, config, self._start, seed)
             for epoch, _ in train_network(network, pairs, config, config.max_epochs, seed, advance):
@@ -144,7 +145,7 @@ class MclSTExp(ExpressionModel):
             bank = self._banks(network, pairs, (self._setting.key,))[self._setting.key]
             held_out |= {i: self._predict(network, bank, images[i]) for i in fold.held_out}
 
-        pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views)
+        pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views, self.device)
         self._network = start_network(pairs, config, self._start, seed)
         epochs = train_network(self._network, pairs, config, self._setting.n_epochs, seed, advance)
         self.history = [loss for epoch, loss in epochs if epoch > 0]
@@ -154,7 +155,7 @@ class MclSTExp(ExpressionModel):
     @staticmethod
     def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, Bank]:
         points = embed_references(network, pairs)
-        expression, weights = pairs.spots.y.numpy(), pairs.weights.numpy()
+        expression, weights = pairs.spots.y.cpu().numpy(), pairs.weights.cpu().numpy()
         return {key: Bank(points[key], expression, weights) for key in keys}
 
     def _predict(self, network: MclSTExpNetwork, bank: Bank, images: np.ndarray) -> np.ndarray:
@@ -190,11 +191,12 @@ class MclSTExp(ExpressionModel):
         frozen = self.config.image_branch == "embedding"
         basis = Basis.restore(self.config.own_moments, under(state.arrays, "basis")) if frozen else None
         self._inputs_of_images = ImageInputs(basis)
-        self._bank = Bank.restore(under(state.arrays, "bank"))
+        self._bank = Bank.restore(under(state.arrays, "bank"), self.device)
         n_image = 0 if basis is None else basis.components.shape[1]
         # published weights of a backbone need not be fetched again: the trained ones follow
         config = replace(self.config, pretrained=False)
         self._network = build_network(config, n_image, self._bank.expression.shape[1], seed=0)
         self._network.load_state_dict(state.weights)
+        self._network.to(self.device)
         if self._bank.points.shape[1] != self.config.n_latent:
             raise ValueError("the reference bank does not fit the network")

@@ -36,7 +36,7 @@ class Bank:
         query: (n_queries, n_latent) -> ``(n_queries, n_genes)`` float32.
         """
         found = nearest_references(query, self.points, min(max(config.k), len(self.points)))
-        numbers, squared = found.index.numpy(), found.distance.double().numpy() ** 2
+        numbers, squared = found.index.cpu().numpy(), found.distance.cpu().double().numpy() ** 2
         for k in config.k:
             for weighting in config.weightings_to_try:
                 # cut to k first: the floor of a distance is taken from what is averaged, whatever else was tried
@@ -47,12 +47,12 @@ class Bank:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :meth:`restore` needs."""
-        return {"points": self.points.numpy(), "expression": self.expression, "weights": self.weights}
+        return {"points": self.points.cpu().numpy(), "expression": self.expression, "weights": self.weights}
 
     @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray]) -> "Bank":
-        """Rebuild from :meth:`arrays`."""
-        bank = cls(torch.from_numpy(arrays["points"]), arrays["expression"], arrays["weights"])
+    def restore(cls, arrays: dict[str, np.ndarray], device: torch.device) -> "Bank":
+        """Rebuild from :meth:`arrays`; queries will be compared on the device."""
+        bank = cls(torch.from_numpy(arrays["points"]).to(device), arrays["expression"], arrays["weights"])
         if not len(bank.points) == len(bank.expression) == len(bank.weights):
             raise ValueError("the parts of the reference bank differ in length")
         return bank

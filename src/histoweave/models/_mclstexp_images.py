@@ -122,10 +122,11 @@ def vary(x: Tensor, config: MclSTExpConfig, generator: torch.Generator) -> Tenso
     """
     if config.image_branch == "embedding":
         return dropout(x, config.input_dropout, generator)
-    views = torch.randint(8, (len(x),), generator=generator)  # the eight orientations of a square
+    # drawn on the CPU, so that a seed means the same views on every device
+    views = torch.randint(8, (len(x),), generator=generator).to(x.device)  # the eight orientations of a square
     turned = torch.empty_like(x)
     for view in range(8):
         some = torch.rot90(x[views == view], view % 4, dims=(1, 2))
         turned[views == view] = some.flip(2) if view >= 4 else some
-    spread = 2 * torch.rand(len(x), 1, 1, 3, generator=generator) - 1
+    spread = 2 * torch.rand(len(x), 1, 1, 3, generator=generator).to(x.device) - 1
     return (turned / 255 * (1 + config.colour_jitter * spread)).clamp(0, 1)

@@ -40,13 +40,21 @@ class TrainingSpots:
         Expression, centres in microns and adjacency of each.
     n_hops
         How far a spot sees: the number of transformer blocks.
+    device
+        Where the network is. What depends on what is worked out on the CPU.
     """
 
-    def __init__(self, sections: Sequence[tuple[np.ndarray, np.ndarray, csr_matrix]], n_hops: int) -> None:
-        self.y = torch.from_numpy(np.concatenate([y for y, _, _ in sections]).astype(np.float32, copy=False))
+    def __init__(
+        self,
+        sections: Sequence[tuple[np.ndarray, np.ndarray, csr_matrix]],
+        n_hops: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        y = np.concatenate([y for y, _, _ in sections]).astype(np.float32, copy=False)
+        self.y = torch.from_numpy(y).to(device)
         middles = [(xy.min(axis=0) + xy.max(axis=0)) / 2 for _, xy, _ in sections]
         centred = [xy - middle for (_, xy, _), middle in zip(sections, middles, strict=True)]
-        self._xy = torch.from_numpy(np.concatenate(centred))
+        self._xy = torch.from_numpy(np.concatenate(centred)).to(device)
         graph = block_diag([near for _, _, near in sections], format="csr")
         self._graph = csr_matrix(graph + identity(graph.shape[0], format="csr", dtype=graph.dtype))
         self._n_hops = n_hops
@@ -59,11 +67,11 @@ class TrainingSpots:
     def whole(self) -> SpotInputs:
         """All spots."""
         if self._whole is None:
-            self._whole = SpotInputs(self.y, self._xy, Edges(self._graph))
+            self._whole = SpotInputs(self.y, self._xy, Edges(self._graph, device=self.y.device))
         return self._whole
 
     def around(self, batch: Tensor) -> tuple[SpotInputs, Tensor]:
-        """Return the spots within reach of a batch, and where the batch is among them.
+        """Return the spots within reach of a batch, and where the batch is among them; numbers are on the CPU.
 
         A spot near the rim of what is returned sees less than it should, a spot of the batch all of it.
         """
@@ -73,8 +81,9 @@ class TrainingSpots:
         if 2 * len(needed) > len(self):  # cutting would cost more than it saves
             return self.whole, batch
         rows = torch.from_numpy(needed.astype(np.int64))
-        edges = Edges(csr_matrix(self._graph[needed][:, needed]))
-        return SpotInputs(self.y[rows], self._xy[rows], edges), torch.searchsorted(rows, batch)
+        edges = Edges(csr_matrix(self._graph[needed][:, needed]), device=self.y.device)
+        there = rows.to(self.y.device)
+        return SpotInputs(self.y[there], self._xy[there], edges), torch.searchsorted(rows, batch)
 
 
 class MclSTExpNetwork(nn.Module):

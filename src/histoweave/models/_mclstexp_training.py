@@ -22,7 +22,7 @@ _BLOCK = 256  # patches through a trained backbone at a time
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a network is trained on: images, spots and weights of some sections, one after the other.
+    """What a network is trained on: images, spots and weights of some sections, one after the other, on its device.
 
     Attributes
     ----------
@@ -50,19 +50,26 @@ class Pairs:
         members: Sequence[int],
         n_hops: int,
         views: list[np.ndarray | None],
+        device: torch.device | str = "cpu",
     ) -> "Pairs":
         """Join some sections."""
         x, _, w = joined(train, images, weights, members)
-        spots = TrainingSpots([(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members], n_hops)
+        sections = [(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members]
         some = [one for i in members if (one := views[i]) is not None]
-        drawn_from = torch.from_numpy(np.concatenate(some)) if some else None
-        return cls(torch.from_numpy(x), spots, torch.from_numpy(w / w.mean()).float(), drawn_from)
+        return cls(
+            torch.from_numpy(x).to(device),
+            TrainingSpots(sections, n_hops, device),
+            torch.from_numpy(w / w.mean()).float().to(device),
+            torch.from_numpy(np.concatenate(some)).to(device) if some else None,
+        )
 
     def draw(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return what training sees of the images of a batch: one view of each spot, where there are views."""
+        there = batch.to(self.images.device)
         if self.views is None:
-            return self.images[batch]
-        return self.views[batch, torch.randint(self.views.shape[1], (len(batch),), generator=generator)]
+            return self.images[there]
+        view = torch.randint(self.views.shape[1], (len(batch),), generator=generator)
+        return self.views[there, view.to(there.device)]
 
 
 def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int) -> MclSTExpNetwork:
@@ -82,18 +89,18 @@ def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int)
 
 
 def start_network(pairs: Pairs, config: MclSTExpConfig, start: Start | None, seed: int) -> MclSTExpNetwork:
-    """Build a network and set it to where training begins."""
-    y = pairs.spots.y.numpy()
-    weights = pairs.weights.numpy()
+    """Build a network where its pairs are, and set it to where training begins."""
+    y = pairs.spots.y.cpu().numpy()
+    weights = pairs.weights.cpu().numpy()
     network = build_network(config, pairs.images.shape[-1], y.shape[1], seed)
     network.mean.copy_(torch.from_numpy(np.average(y, axis=0, weights=weights)))
     if start is not None:
         rank = min(start.rank, config.n_latent - 1)
-        (latents,) = LinearLatents.fit(pairs.images.numpy(), y, weights, (start.alpha,), rank)
+        (latents,) = LinearLatents.fit(pairs.images.cpu().numpy(), y, weights, (start.alpha,), rank)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network.start_from(latents)
-    return network
+    return network.to(pairs.images.device)
 
 
 def train_network(
@@ -134,18 +141,20 @@ def _loss(
     network: MclSTExpNetwork, pairs: Pairs, batch: Tensor, config: MclSTExpConfig, generator: torch.Generator
 ) -> Tensor:
     around, place = pairs.spots.around(batch)
-    spot = network.spots(around, generator)[place]  # (n_batch, n_latent)
+    there = pairs.images.device
+    spot = network.spots(around, generator)[place.to(there)]  # (n_batch, n_latent)
     image = network.images(vary(pairs.draw(batch, generator), config, generator), generator)
     if config.similarity == "cosine":
         spot, image = functional.normalize(spot, dim=1), functional.normalize(image, dim=1)
-    return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch])
+    return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch.to(there)])
 
 
 @torch.no_grad()
 def embed_images(network: MclSTExpNetwork, images: Tensor) -> Tensor:
-    """Return unit vectors (n_spots, n_latent)."""
+    """Return unit vectors (n_spots, n_latent), where the network is."""
     network.eval()
-    return functional.normalize(torch.cat([network.images(some) for some in images.split(_BLOCK)]), dim=1)
+    there = network.mean.device
+    return functional.normalize(torch.cat([network.images(some.to(there)) for some in images.split(_BLOCK)]), dim=1)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from histoweave._runtime import Advance, logger, resolve_device
+from histoweave._runtime import Advance, logger
 from histoweave.models._expression import ExpressionModel
 from histoweave.models._expression_checkpoint import MethodState, under
 from histoweave.models._expression_inputs import ImageSection
@@ -97,6 +97,7 @@ class SpaHGC(ExpressionModel):
 
     method = "spahgc"
     config_class = SpaHGCConfig
+    has_network = True
     config: SpaHGCConfig
 
     @property
@@ -107,7 +108,7 @@ class SpaHGC(ExpressionModel):
     def _fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> list[np.ndarray]:
-        config, device = self.config, resolve_device("auto")
+        config, device = self.config, self.device
         linear = fit_reduced_rank(train, folds) if config.linear else None
         advance(note="linear part")
         basis = None
@@ -172,9 +173,8 @@ class SpaHGC(ExpressionModel):
             linear = parts.linear.predict(section.x)
         if parts.network is None or parts.bank is None:
             return linear
-        device = next(parts.network.parameters()).device
         target = _as_target(section, _features(parts.basis, self._at_spots(section)), linear)
-        graph = build_graph(target, parts.bank, self.config, device)
+        graph = build_graph(target, parts.bank, self.config, self.device)
         return linear + parts.gain * network_says(parts.network, graph)
 
     def _at_spots(self, section: ImageSection) -> np.ndarray:
@@ -208,7 +208,7 @@ class SpaHGC(ExpressionModel):
             restored_bank = ReferenceBank(**bank, groups=tuple(state.settings["groups"]))
             network = build_network(bank["x"].shape[1], bank["expression"].shape[1], self.config, seed=0)
             network.load_state_dict(state.weights)
-            network.to(resolve_device("auto")).eval()
+            network.to(self.device).eval()
         self._trained_parts = _Trained(
             linear=ReducedRankRidge.restore(linear) if linear else None,
             basis=Basis.restore(True, basis) if basis else None,

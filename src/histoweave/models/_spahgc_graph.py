@@ -118,23 +118,23 @@ def build_graph(
     allowed = bank.without(section.group)
     if len(allowed) == 0:
         raise ValueError("SpaHGC takes references from other training sections (or patients), and there are none.")
-    found = nearest_references(
-        torch.from_numpy(section.x), torch.from_numpy(bank.x[allowed]), min(config.n_references, len(allowed))
-    )
-    spots = allowed[found.index.numpy()]  # (n_targets, k) rows of the bank
+    target = torch.from_numpy(section.x).to(device)
+    candidates = torch.from_numpy(bank.x[allowed]).to(device)
+    found = nearest_references(target, candidates, min(config.n_references, len(allowed)))
+    spots = allowed[found.index.cpu().numpy()]  # (n_targets, k) rows of the bank
     used, columns = np.unique(spots, return_inverse=True)
     columns = columns.reshape(spots.shape)
     to_target = _rows_to_adjacency(columns, (len(section.x), len(used)))
     if not config.use_references:
         to_target = csr_matrix(to_target.shape, dtype=np.float32)
-    reference = np.hstack([bank.x[used], bank.expression[used]])
+    reference = torch.from_numpy(np.hstack([bank.x[used], bank.expression[used]])).to(device)
     graph = HeteroGraph.from_scipy(
         near_targets(section.centres_um, config.n_target_neighbours),
         _similar(reference, config.n_reference_neighbours),
         to_target,
         device=device,
     )
-    return SectionGraph(torch.from_numpy(section.x).to(device), torch.from_numpy(reference).to(device), graph)
+    return SectionGraph(target, reference, graph)
 
 
 def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
@@ -149,14 +149,13 @@ def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
     return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[found])), shape=(n_spots, n_spots))
 
 
-def _similar(reference: np.ndarray, k: int) -> csr_matrix:
+def _similar(reference: torch.Tensor, k: int) -> csr_matrix:
     """Return the directed adjacency from every reference to its ``k`` most similar others."""
     n = len(reference)
     k = min(k, n - 1)
     if k < 1:
         return csr_matrix((n, n), dtype=np.float32)
-    values = torch.from_numpy(reference)
-    numbers = nearest_references(values, values, k + 1).index.numpy()
+    numbers = nearest_references(reference, reference, k + 1).index.cpu().numpy()
     itself = numbers == np.arange(n)[:, None]
     itself[~itself.any(axis=1), -1] = True  # a twin took its own place in the list
     return _rows_to_adjacency(numbers[~itself].reshape(n, k), (n, n))

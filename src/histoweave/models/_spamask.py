@@ -30,7 +30,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,8 @@ class SpaMask:
     >>> len(model.embed(adata))
     400
     """
+
+    has_network: ClassVar[bool] = True  # computes on a device, sparse products among it
 
     def __init__(self, config: SpaMaskConfig | None = None) -> None:
         self.config = config or SpaMaskConfig()
@@ -159,7 +161,7 @@ class SpaMask:
             raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
         folder = None if checkpoint is None else training_folder(checkpoint)
         started = time.perf_counter()
-        torch_device = resolve_device(device)
+        torch_device = resolve_device(device, sparse=True)
         adjacency = self._adjacency(adata, spatial_key, section_key, links)
         sections = self._sections_to_scale(adata, section_key)
         inputs, values = SpaMaskInputs.fit(
@@ -357,9 +359,11 @@ class SpaMask:
         write_checkpoint(checkpoint, folder, overwrite=overwrite)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> "SpaMask":
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> "SpaMask":
         """Rebuild a trained model; called by :func:`histoweave.models.load`."""
         config, fitted, domains = from_checkpoint(checkpoint)
+        for one in fitted.networks:
+            one.network.to(device)
         model = cls(config)
         model._fitted, model.domains, model.training_facts = fitted, domains, checkpoint.provenance
         return model

@@ -89,7 +89,8 @@ def write_prediction_report(
     path
         The file to write, complete or not at all. An earlier one is replaced.
     sections
-        Name -> what the ``predict`` of an expression model returned; only read. Shown where present: measured
+        Name -> what the ``predict`` of an expression model returned; only read, one after another, so that a mapping
+        may load each from its file. Shown where present: measured
         expression beside the prediction, the image in ``uns["spatial"]``, ``obs["out_of_distribution"]``, reliability.
     facts
         What ``run.json`` holds. Unknown entries are listed as they are.
@@ -145,10 +146,13 @@ def predicted_sections(
     """Read what the page shows of all sections, within what one page can hold."""
     if not sections:
         raise ValueError("There is no section to report on. Pass a dict from name to what predict returned.")
-    for adata in sections.values():
+    sizes, n_layers = [], []
+    for adata in sections.values():  # one after another: a mapping may read them from their files
         check_adata(adata)
-    budgets = fair_shares([adata.n_obs for adata in sections.values()], MAX_SPOTS)
-    maps = sum(budget * (1 + has_measured(adata)) for budget, adata in zip(budgets, sections.values(), strict=True))
+        sizes.append(adata.n_obs)
+        n_layers.append(1 + has_measured(adata))
+    budgets = fair_shares(sizes, MAX_SPOTS)
+    maps = sum(budget * layers for budget, layers in zip(budgets, n_layers, strict=True))
     n_genes = max(MAX_VALUES // max(maps, 1), 1)
     return [
         _gather(adata, str(name), number, budgets[number], n_genes, method, spatial_key)

@@ -195,7 +195,7 @@ def _fit_each(scores: np.ndarray, numbers: list[int], rng: np.random.Generator) 
 
 def _whitened_scores(embedding: np.ndarray, n_components: int) -> np.ndarray:
     center, axes = whitening(embedding, n_components)
-    return (embedding - center) @ axes
+    return (np.asarray(embedding, dtype=np.float64) - center) @ axes
 
 
 def _kmeans(sample: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,20 +1,23 @@
 """Domains from a finished embedding, k given: mixture, k-means, Leiden."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from anndata import AnnData
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import KNeighborsClassifier
 
 from histoweave._checks import check_adata, check_n_domains, check_obsm_key
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._scale import provenance
+from histoweave._threads import numba_beside_torch
 from histoweave.models._mixture import fit_mixture
 from histoweave.models._spatial_sample import spatial_sample
+from histoweave.pp import row_chunks
 from histoweave.tl._labels import write_domains
 
 
@@ -93,7 +96,7 @@ def cluster_kmeans(
     """
     embedding = _checked_embedding(adata, n_domains, use_rep)
     sample = _sample(adata, seed)
-    fitted = embedding if sample is None else embedding[sample]
+    fitted = np.asarray(embedding if sample is None else embedding[sample], dtype=np.float64)
     pca = None
     scores = fitted
     if embedding.shape[1] > n_components:
@@ -104,8 +107,8 @@ def cluster_kmeans(
         means = KMeans(n_domains, n_init=n_starts, random_state=seed).fit(scores)
     labels = means.labels_
     if sample is not None:
-        everywhere = embedding if pca is None else pca.transform(embedding)
-        labels = means.predict(everywhere)
+        chunks = (np.asarray(chunk, dtype=np.float64) for chunk in _chunks(embedding))
+        labels = np.concatenate([means.predict(chunk if pca is None else pca.transform(chunk)) for chunk in chunks])
     write_domains(adata, labels, key_added, n_domains)
     settings = {"n_components": n_components, "n_starts": n_starts, "n_spots_fitted": len(fitted)}
     _record(adata, key_added, "k-means", n_domains, use_rep, seed, **settings)
@@ -123,7 +126,9 @@ def cluster_leiden(
     """Cluster an embedding with Leiden, at a resolution searched for exactly ``n_domains`` domains.
 
     Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence; ``n_neighbors``
-    is the number of neighbours of the graph in the embedding. Needs the ``cluster`` extra.
+    is the number of neighbours of the graph in the embedding. Of more than 50,000 spots so many, spread evenly over the
+    tissue, are clustered, and the others take the domain that most of their nearest among those have. Needs the
+    ``cluster`` extra.
 
     Raises
     ------
@@ -136,16 +141,31 @@ def cluster_leiden(
     require("igraph", extra="cluster", purpose="Leiden clustering")
     import scanpy as sc
 
-    scratch = AnnData(obs=adata.obs[[]].copy(), obsm={"X": embedding})
-    sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+    sample = _sample(adata, seed)
+    rows = np.arange(adata.n_obs) if sample is None else sample
+    fitted = np.asarray(embedding[rows], dtype=np.float64)
+    scratch = AnnData(obs=adata.obs.iloc[rows][[]].copy(), obsm={"X": fitted})
+    with numba_beside_torch():
+        sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
 
     def cluster(resolution: float) -> np.ndarray:
         sc.tl.leiden(scratch, resolution=resolution, flavor="igraph", n_iterations=2, random_state=seed)
         return scratch.obs["leiden"].cat.codes.to_numpy()
 
     resolution, labels = _search_resolution(cluster, n_domains)
+    if sample is not None:
+        labels = _of_nearest(embedding, sample, labels, n_neighbors)
     write_domains(adata, labels, key_added, n_domains)
-    _record(adata, key_added, "leiden", n_domains, use_rep, seed, n_neighbors=n_neighbors, resolution=resolution)
+    settings = {"n_neighbors": n_neighbors, "resolution": resolution, "n_spots_fitted": len(rows)}
+    _record(adata, key_added, "leiden", n_domains, use_rep, seed, **settings)
+
+
+def _of_nearest(embedding: np.ndarray, sample: np.ndarray, labels: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Label every spot as most of its nearest among the ``sample``, which keeps its own ``labels``."""
+    nearest = KNeighborsClassifier(n_neighbors).fit(np.asarray(embedding[sample], np.float32), labels)
+    everywhere = np.concatenate([nearest.predict(np.asarray(chunk, np.float32)) for chunk in _chunks(embedding)])
+    everywhere[sample] = labels
+    return everywhere
 
 
 def _sample(adata: AnnData, seed: int) -> np.ndarray | None:
@@ -182,18 +202,27 @@ def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -
 
 
 def _checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarray:
+    """Return the embedding as it is stored, ``(n_spots, n_features)``; what computes on it takes float64."""
     check_adata(adata)
     check_n_domains(n_domains, adata.n_obs)
     check_obsm_key(adata, use_rep, argument="use_rep")
-    embedding = np.asarray(adata.obsm[use_rep], dtype=np.float64)
+    embedding = np.asarray(adata.obsm[use_rep])  # one that stays in its file is not read yet
+    if embedding.dtype.kind != "f":
+        embedding = embedding.astype(np.float64)
     if embedding.ndim != 2 or embedding.shape[1] == 0:
         raise ValueError(f"adata.obsm[{use_rep!r}] must have shape (n_spots, n_features), got {embedding.shape}.")
-    if not np.isfinite(embedding).all():
+    if not all(np.isfinite(chunk).all() for chunk in _chunks(embedding)):
         raise ValueError(
             f"adata.obsm[{use_rep!r}] holds NaN or infinite values; it cannot be clustered. Compute it again, or drop "
             "these spots."
         )
     return embedding
+
+
+def _chunks(embedding: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an embedding a few spots at a time, where it is large."""
+    for rows in row_chunks(*embedding.shape):
+        yield embedding[rows]
 
 
 def _record(

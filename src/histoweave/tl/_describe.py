@@ -8,7 +8,9 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_obs_key, check_obsm_key
 from histoweave._keys import Keys
-from histoweave.pp import expression
+from histoweave._threads import numba_beside_torch
+from histoweave.pp import Expression, by_chunks, expression
+from histoweave.tl._markers_by_chunks import rank_by_chunks
 
 
 def domain_markers(
@@ -22,8 +24,9 @@ def domain_markers(
     """Rank the genes that a domain expresses more than the rest of the tissue.
 
     Welch's t-test on log1p of counts per 10,000, domain against all other spots, unlabelled ones included
-    (:func:`scanpy.tl.rank_genes_groups`, variance overestimated as scanpy recommends). The domains were found in the
-    same expression, so p-values order genes; they are not evidence that a domain exists.
+    (:func:`scanpy.tl.rank_genes_groups`, variance overestimated as scanpy recommends; more than 50,000 spots are worked
+    through in chunks, to the same numbers). The domains were found in the same expression, so p-values order genes;
+    they are not evidence that a domain exists.
 
     Parameters
     ----------
@@ -67,21 +70,11 @@ def domain_markers(
             f"Every domain in obs[{domain_key!r}] is a single spot, which a t-test cannot compare. "
             "Ask for fewer domains."
         )
-    import scanpy as sc
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have no counts.*")  # said when the section was segmented
-        source = expression(adata, layer)
-    scratch = AnnData(source.normalised(), obs=pd.DataFrame({"domain": domains}), var=pd.DataFrame(index=source.genes))
-    scratch.uns["log1p"] = {"base": None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        sc.tl.rank_genes_groups(
-            scratch, "domain", groups=groups, method="t-test_overestim_var", n_genes=n_genes, pts=True, use_raw=False
-        )
-        table = sc.get.rank_genes_groups_df(scratch, group=groups)
-    if "group" not in table:  # scanpy leaves the column out for a single group
-        table.insert(0, "group", groups[0])
+        source = expression(adata, layer, in_memory=False)
+    rank = rank_by_chunks if by_chunks(adata.n_obs) else _rank_with_scanpy
+    table = rank(source, domains, groups, n_genes)
     symbol = table["names"].astype(str)
     if Keys.GENE_SYMBOL in adata.var:  # a gene without a symbol shows its name
         symbol = symbol.map(adata.var[Keys.GENE_SYMBOL].dropna().astype(str)).fillna(symbol)
@@ -99,6 +92,23 @@ def domain_markers(
     )
 
 
+def _rank_with_scanpy(source: Expression, domains: "pd.Series[str]", groups: list[str], n_genes: int) -> pd.DataFrame:
+    """Return what :func:`scanpy.get.rank_genes_groups_df` does, always with the column ``group``."""
+    import scanpy as sc
+
+    scratch = AnnData(source.normalised(), obs=pd.DataFrame({"domain": domains}), var=pd.DataFrame(index=source.genes))
+    scratch.uns["log1p"] = {"base": None}
+    with warnings.catch_warnings(), numba_beside_torch():
+        warnings.simplefilter("ignore")
+        sc.tl.rank_genes_groups(
+            scratch, "domain", groups=groups, method="t-test_overestim_var", n_genes=n_genes, pts=True, use_raw=False
+        )
+        table = sc.get.rank_genes_groups_df(scratch, group=groups)
+    if "group" not in table:  # scanpy leaves the column out for a single group
+        table.insert(0, "group", groups[0])
+    return table
+
+
 def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_added: str = "X_umap") -> None:
     """Lay an embedding out in two dimensions (:func:`scanpy.tl.umap`), into ``obsm[key_added]``, ``(n_spots, 2)``.
 
@@ -112,6 +122,7 @@ def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_ad
     import scanpy as sc
 
     scratch = AnnData(obs=adata.obs[[]].copy(), obsm={"X": np.asarray(adata.obsm[use_rep])})
-    sc.pp.neighbors(scratch, use_rep="X", random_state=seed)
-    sc.tl.umap(scratch, random_state=seed)
+    with numba_beside_torch():
+        sc.pp.neighbors(scratch, use_rep="X", random_state=seed)
+        sc.tl.umap(scratch, random_state=seed)
     adata.obsm[key_added] = scratch.obsm["X_umap"]

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from anndata import AnnData
 
 import histoweave
 from histoweave._keys import Keys
-from histoweave._runtime import logger, progress_bar, warn_user
+from histoweave._runtime import logger, progress_bar, resolve_device, warn_user
 from histoweave.metrics import read_gmt
 from histoweave.models import ExpressionConfig, ExpressionModel
 from histoweave.models._expression_inputs import encoder_record
@@ -32,6 +32,9 @@ from histoweave.tl._evaluate_tables import (
 from histoweave.tl._evaluation import Evaluation
 from histoweave.train import Split
 
+if TYPE_CHECKING:
+    import torch
+
 
 def evaluate_expression(
     sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
@@ -45,6 +48,7 @@ def evaluate_expression(
     section_key: str = Keys.SECTION,
     spatial_key: str = Keys.SPATIAL,
     seeds: Sequence[int] = (0,),
+    device: "str | torch.device" = "auto",
     genes: Sequence[str] | None = None,
     n_genes: int | None = None,
     layer: str | None = None,
@@ -85,6 +89,9 @@ def evaluate_expression(
         Where section names and spot centres are.
     seeds
         Every method that draws at random is trained once with each; the others once.
+    device
+        Where networks are trained; ``"auto"`` takes a GPU when there is one. Domains of predictions are found on the
+        CPU.
     genes
         The panel, where you have one that was not chosen by looking at these sections. By default each fold chooses.
     n_genes
@@ -137,6 +144,7 @@ def evaluate_expression(
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
         read_gmt(gmt)  # told now, not after hours
+    resolve_device(device)  # told now, as well
     study = read_evaluation_study(
         sections, use_rep=use_rep, leave_out=leave_out, splits=splits, patient_key=patient_key, slide_key=slide_key,
         section_key=section_key, spatial_key=spatial_key, layer=layer, needs_counts=protocol == "published",
@@ -148,7 +156,17 @@ def evaluate_expression(
     n_fits = len(study.splits) * n_runs(asked, chosen_seeds)
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
         folds = [
-            run_fold(study, split, asked, chosen_seeds, genes=genes, n_genes=n_genes, show=show, advance=advance)
+            run_fold(
+                study,
+                split,
+                asked,
+                chosen_seeds,
+                genes=genes,
+                n_genes=n_genes,
+                device=device,
+                show=show,
+                advance=advance,
+            )
             for split in study.splits
         ]
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
@@ -229,6 +247,7 @@ def _facts(
         "n_sections": len(study.sections),
         "n_spots": sum(adata.n_obs for adata in study.sections.values()),
         "seconds": {one.label: sum(fold.seconds[one.label] for fold in folds) for one in asked},
+        "devices": {one.label: folds[0].devices[one.label] for one in asked},
         "chosen": {one.label: {fold.split.fold: fold.chosen[one.label] for fold in folds} for one in asked},
         "version": histoweave.__version__,
     }

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from histoweave.tl._evaluate_methods import DETERMINISTIC, Contender
 from histoweave.tl._evaluate_shown import shown_section
 from histoweave.tl._evaluate_study import EvaluationStudy
 from histoweave.train import Split
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Fold:
     shown: dict[str, AnnData] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
 
     def n_unmeasured(self, section: str) -> int:
         """How many genes of the panel a held-out section does not have."""
@@ -65,6 +69,7 @@ def run_fold(
     *,
     genes: Sequence[str] | None,
     n_genes: int,
+    device: "str | torch.device",
     show: str,
     advance: Advance,
 ) -> Fold:
@@ -80,7 +85,7 @@ def run_fold(
             advance(0, note=f"fold {split.fold}: {contender.label}, seed {seed}")
             model = contender.make()
             model.fit(study.training(split), use_rep=list(study.reps), spatial_key=study.spatial_key, genes=panel,
-                      layer=study.layer, seed=seed)  # fmt: skip
+                      layer=study.layer, seed=seed, device=device)  # fmt: skip
             of_run = {}
             for name in split.test:
                 found = model.predict(study.held_out(name))
@@ -90,6 +95,7 @@ def run_fold(
                     fold.shown[name] = shown_section(study, name, found, truth[name], show)
             fold.predicted[Run(contender.label, contender.kind, seed)] = of_run
             fold.chosen.setdefault(contender.label, model.training_facts.get("chosen", {}))
+            fold.devices.setdefault(contender.label, str(model.device))
             advance(1)
         fold.seconds[contender.label] = time.perf_counter() - started
     oracle = {

@@ -6,6 +6,7 @@ from anndata import AnnData
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave._optional import require
+from histoweave._threads import numba_beside_torch
 from histoweave.tl._cluster import _checked_embedding
 
 
@@ -81,8 +82,11 @@ def paga(
     import scanpy as sc
 
     labelled = domains.notna().to_numpy()
-    scratch = AnnData(obs=domains[labelled].to_frame(domain_key), obsm={"X": embedding[labelled]})
-    sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+    scratch = AnnData(
+        obs=domains[labelled].to_frame(domain_key), obsm={"X": np.asarray(embedding[labelled], dtype=np.float64)}
+    )
+    with numba_beside_torch():
+        sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
     sc.tl.paga(scratch, groups=domain_key)
     adata.uns["paga"] = scratch.uns["paga"]
     if root is None:

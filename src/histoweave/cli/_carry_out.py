@@ -1,0 +1,96 @@
+"""The work of a run, one input after another: what is finished is passed over, what fails does not stop the rest."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from histoweave._runtime import logger, warn_user
+from histoweave.cli._console import Console
+from histoweave.cli._errors import CommandError, WriteError, one_line
+from histoweave.cli._progress import Item, Work
+
+
+def carry_out(
+    function: Callable[..., dict[str, Any]],
+    jobs: Mapping[str, tuple[Item, *tuple[Any, ...]]],
+    work: Work,
+    console: Console,
+    *,
+    skip_bad: bool,
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Do every job that is not finished yet.
+
+    Parameters
+    ----------
+    function
+        Does one job: called with its arguments, writes the files of its :class:`Item`, returns facts, with
+        ``warnings`` among them.
+    jobs
+        Name -> arguments, of which the first is the item.
+    work
+        Where finished ones wait.
+    console
+        Told the warnings of every job, those of jobs that were finished by an earlier run first.
+    skip_bad
+        Leave out what fails, with a warning.
+
+    Returns
+    -------
+    Name -> facts of the finished jobs, and name -> why one failed.
+
+    Raises
+    ------
+    CommandError
+        Jobs failed, all of which are named; with ``skip_bad`` only where none is left.
+    WriteError
+        Results cannot be written.
+    """
+    facts = {name: found for name, (item, *_) in jobs.items() if (found := item.finished()) is not None}
+    if facts:
+        logger.info("%d of %d are finished, by an earlier run, and not done again.", len(facts), len(jobs))
+    for found in facts.values():
+        _tell(console, found)
+    failed: dict[str, str] = {}
+    cause: BaseException | None = None
+    for name, value, error in _each(function, {name: job for name, job in jobs.items() if name not in facts}):
+        if isinstance(error, WriteError):
+            raise error
+        if error is not None:
+            failed[name], cause = one_line(error), cause or error
+        else:
+            facts[name] = value
+            _tell(console, value)
+    if failed and (not skip_bad or not facts):
+        raise CommandError(_what_failed(failed, len(jobs), work, skip_bad=skip_bad)) from cause
+    for problem in failed.values():
+        warn_user(f"left out: {problem}")
+    return {name: facts[name] for name in jobs if name in facts}, failed
+
+
+def _each(
+    function: Callable[..., dict[str, Any]], jobs: Mapping[str, tuple[Any, ...]]
+) -> Iterator[tuple[str, dict[str, Any], Exception | None]]:
+    for name, arguments in jobs.items():
+        try:
+            value = function(*arguments)
+        except Exception as error:
+            yield name, {}, error
+        else:
+            yield name, value, None
+
+
+def _tell(console: Console, facts: Mapping[str, Any]) -> None:
+    for warning in facts["warnings"]:
+        console.warn(warning)
+
+
+def _what_failed(failed: Mapping[str, str], n_jobs: int, work: Work, *, skip_bad: bool) -> str:
+    if n_jobs == 1:
+        return next(iter(failed.values()))
+    listed = "; ".join(problem.rstrip(". ") for problem in failed.values())
+    head = f"{len(failed)} of {n_jobs} inputs failed: {listed}."
+    if skip_bad:
+        return f"{head} Nothing is left."
+    if work.kept:
+        kept = f" The others are finished and kept in {work.folder}." if len(failed) < n_jobs else ""
+        return f"{head}{kept} Correct this and run the same command again, or go on without: --skip-bad."
+    return f"{head} Nothing was written. Go on without: --skip-bad; or keep what gets finished: --resume."

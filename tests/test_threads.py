@@ -1,0 +1,116 @@
+"""Numbers of threads: what the machine grants, what is asked for, and what other libraries do to them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from histoweave._threads import numba_beside_torch, threads_in_use, threads_to_use, use_threads
+
+
+@pytest.fixture
+def cores(tmp_path, monkeypatch):
+    """A machine of eight cores without limits; returns a function that writes a file of its and gives the root."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    def write(name: str = "proc/self/cgroup", text: str = ""):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_all_cores_of_the_process_or_fewer_where_the_environment_says(cores, monkeypatch):
+    assert threads_to_use(cores()) == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_to_use(cores()) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "30")
+    assert threads_to_use(cores()) == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # by level of nesting, which is for OpenMP alone
+    assert threads_to_use(cores()) == 8
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("250000 100000", 3), ("max 100000", 8), ("5000 100000", 1)])
+def test_a_containers_quota_counts(cores, quota, expected):
+    cores("proc/self/cgroup", "0::/pod/container\n")
+    assert threads_to_use(cores("sys/fs/cgroup/pod/cpu.max", f"{quota}\n")) == expected
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("200000", 2), ("-1", 8)])
+def test_a_quota_of_version_1(cores, quota, expected):
+    cores("proc/self/cgroup", "3:cpu,cpuacct:/docker/abc\n0::/\n")
+    cores("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
+    assert threads_to_use(cores("sys/fs/cgroup/cpu/cpu.cfs_quota_us", f"{quota}\n")) == expected
+
+
+def test_torch_blas_and_new_processes_get_the_number_and_give_it_back():
+    from threadpoolctl import threadpool_info
+
+    before, environment = torch.get_num_threads(), dict(os.environ)
+    other = before + 1
+    with use_threads(other) as found:
+        assert found == other == torch.get_num_threads() == threads_in_use()
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {other}
+        told = subprocess.run([sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"],
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        assert told.stdout.strip() == str(other)
+    assert torch.get_num_threads() == before
+    assert dict(os.environ) == environment
+
+
+def test_without_a_number_only_too_many_are_changed(cores, monkeypatch):
+    from histoweave import _threads
+
+    before = torch.get_num_threads()
+    with use_threads() as found:
+        assert found == torch.get_num_threads() == min(before, 8)
+    monkeypatch.setattr(_threads, "threads_to_use", lambda: 1)
+    torch.set_num_threads(2)
+    try:
+        with use_threads() as found:
+            assert found == torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# in a process of its own: numba starts its threads once, and a test before this one may have done it
+AFTER_NUMBA = """
+import torch, histoweave as hw
+torch.set_num_threads(1)
+adata = hw.datasets.toy_section(n_spots=150, n_genes=20, seed=0)
+hw.tl.domain_markers(adata, domain_key="domain_true")
+first = torch.get_num_threads()
+import numba
+print(first, torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+"""
+
+
+def test_markers_leave_torch_its_number_of_threads():
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", AFTER_NUMBA], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split() == ["1", "1", "2"]
+
+
+def test_numba_takes_over_torchs_number():
+    import numba
+
+    most, before = numba.config.NUMBA_NUM_THREADS, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with numba_beside_torch():
+            assert numba.get_num_threads() == 1
+        assert numba.get_num_threads() == most
+        torch.set_num_threads(most + 5)
+        with numba_beside_torch():
+            assert numba.get_num_threads() == most
+        assert torch.get_num_threads() == most + 5
+    finally:
+        torch.set_num_threads(before)
