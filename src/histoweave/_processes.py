@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from histoweave._runtime import logger
-
 if TYPE_CHECKING:
     import torch
 
@@ -50,15 +48,15 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def own_cuda_device(n_devices: int, asked: int | None) -> int | None:
-    """Return the number of this process's GPU, ``None`` outside ``torchrun``, where there is nothing to divide.
+def own_gpu(n_devices: int, asked: int | None) -> int | None:
+    """Return the number of this process's GPU; outside ``torchrun`` the one asked for.
 
     Parameters
     ----------
     n_devices
         GPUs of this machine.
     asked
-        The one that was asked for by number.
+        The one that was asked for by number, if any was.
 
     Raises
     ------
@@ -84,6 +82,8 @@ def start_group(device: "torch.device") -> None:
     """Meet the other processes, once; does nothing outside ``torchrun``, or where the group was started before."""
     import torch
     from torch import distributed
+
+    from histoweave._runtime import logger  # which imports this file
 
     if n_processes() == 1 or distributed.is_initialized():
         return

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from histoweave._processes import own_gpu
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,6 +18,8 @@ logger.addHandler(logging.NullHandler())
 
 def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = False) -> "torch.device":
     """Turn ``"auto"`` into CUDA where there is one, else the CPU; anything else is taken at its word.
+
+    Of processes that ``torchrun`` started each gets a GPU of its own.
 
     Parameters
     ----------
@@ -28,12 +32,12 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
     Raises
     ------
     ValueError
-        There is no such device, here or at all, or it cannot do what is asked of it.
+        There is no such device, here or at all, or it cannot do what is asked of it; there are fewer than processes.
     """
     import torch
 
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
     except RuntimeError as error:
@@ -55,6 +59,9 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
             f"device={str(device)!r} was asked for, but torch sees {n_devices} CUDA device(s), counted from 0. "
             f"Use device='auto' or 'cuda:{n_devices - 1}'."
         )
+    if found.type == "cuda":
+        index = own_gpu(torch.cuda.device_count(), found.index)
+        found = found if index is None else torch.device("cuda", index)
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(
             "device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'."

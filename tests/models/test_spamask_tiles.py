@@ -12,7 +12,7 @@ from histoweave.datasets import toy_section
 from histoweave.gr import knn_adjacency, stack_links
 from histoweave.models import SpaMask, SpaMaskConfig, load
 from histoweave.models._mixture import fit_mixture
-from histoweave.models._spamask_tiles import MOST_IN_ONE_PIECE, Tiles, in_tiles, smooth_all
+from histoweave.models._spamask_tiles import MOST_IN_ONE_PIECE, Tiles, in_tiles, parts_of_batch, smooth_all
 from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, smooth_by_hops
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=6, tile_spots=100)
@@ -88,17 +88,17 @@ def test_a_masked_pass_in_a_tile_is_that_of_the_whole_graph(section):
     torch.testing.assert_close(z, z_whole[tile.rows[: len(z)]], atol=1e-5, rtol=0)
 
 
-def test_edges_and_non_edges_of_a_tile(section):
+def test_edges_of_a_tile(section):
     adjacency = knn_adjacency(section.obsm["spatial"], 6)
     tile = Tiles.of(adjacency, section.obsm["spatial"], None, 150).cut([[2]], 4, 3, CPU)
     graph, core = tile.graph, set(tile.core.tolist())
     true = {(a, b) for a, b in zip(*adjacency.nonzero(), strict=True)}
-    pairs = tile.rows[graph.edges.numpy()]
-    assert all(tuple(pair) in true for pair in pairs.tolist())
-    scored = {tuple(sorted(pair)) for pair in pairs[: graph.n_core_edges].tolist()}
-    assert scored == {(a, b) for a, b in true if a < b and (a in core or b in core)}
-    negative = tile.rows[graph.sample_non_edges(500, torch_generator(0)).numpy()]
-    assert all(a in core and b in core and a != b and (a, b) not in true for a, b in negative.tolist())
+    pairs = [tuple(pair) for pair in tile.rows[graph.edges].tolist()]
+    assert true.issuperset(pairs)
+    of_core = {tuple(sorted(pair)) for pair in pairs if core & set(pair)}
+    assert of_core == {(a, b) for a, b in true if a < b and (a in core or b in core)}
+    assert graph.are_edges(graph.edges).all()
+    assert not graph.are_edges(np.array([[0, 0], [1, 1]])).any()
 
 
 def test_smoothing_all_at_once(section):
@@ -113,11 +113,41 @@ def test_batches_are_scattered_and_read_everything_once():
     centres = np.random.default_rng(0).uniform(size=(20_480, 2))
     tiles = Tiles.of(knn_adjacency(centres, 4), centres, None, 1024)
     assert (len(tiles), tiles.per_batch) == (20, 4)
-    drawn = tiles.scattered(np.random.default_rng(0))
-    batches = [next(drawn) for _ in range(5)]
+    drawn = tiles.scattered(np.random.default_rng(0), 1)
+    batches = [next(drawn)[0] for _ in range(5)]
     assert sorted(number for batch in batches for number in batch) == list(range(20))
     assert all([number // 5 for number in batch] == [0, 1, 2, 3] for batch in batches)
     assert [number for batch in tiles.in_batches() for number in batch] == list(range(20))
+
+
+def test_no_tile_is_twice_in_a_batch_of_parts():
+    centres = np.random.default_rng(0).uniform(size=(20_480, 2))
+    tiles = Tiles.of(knn_adjacency(centres, 4), centres, None, 1024)
+    drawn = tiles.scattered(np.random.default_rng(0), 3)
+    batches = [next(drawn) for _ in range(20)]
+    counts = np.zeros(20, int)
+    for batch in batches:
+        assert [[number // 5 for number in part] for part in batch] == 3 * [[0, 1, 2, 3]]
+        assert len({number for part in batch for number in part}) == 12
+        np.add.at(counts, np.concatenate(batch), 1)
+    assert set(counts) == {12}
+    assert tiles.per_part(3) == 4
+    assert tiles.per_part(8) == 2
+    with pytest.raises(ValueError, match=r"A batch of 21 parts .* there are 20\. Use fewer processes"):
+        tiles.per_part(21)
+
+
+def test_parts_of_a_batch(section, monkeypatch):
+    monkeypatch.setattr("histoweave.models._spamask_tiles.BATCH_SPOTS", 300)
+    one, two = (SpaMask(replace(SMALL, n_parts=n)).fit(section, progress=False) for n in (1, 2))
+    assert [model.training_facts["parts"] for model in (one, two)] == [1, 2]
+    assert two.training_facts["processes"] == 1
+    assert np.abs(one.embed(section) - two.embed(section)).max() > 1e-3
+    for parts, processes, expected in [(1, 1, 1), (3, 1, 3), (1, 4, 4), (5, 4, 8)]:
+        monkeypatch.setattr("histoweave.models._spamask_tiles.n_processes", lambda n=processes: n)
+        assert parts_of_batch(parts) == expected
+    with pytest.raises(ValueError, match="n_parts must be a whole number of at least 1, got 0"):
+        SpaMaskConfig(n_parts=0)
 
 
 def test_small_sections_go_in_one_piece_unless_asked(section, tiled):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import histoweave
+from histoweave.cli._in_step import check_command
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +45,8 @@ def front_door(
     """Tissue domains from spatial transcriptomics, and gene expression from H&E images."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    else:
+        check_command(context.invoked_subcommand)
 
 
 @app.command()

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
+from histoweave._processes import is_main
 from histoweave._runtime import logger, warn_user
 from histoweave.cli._console import told
 from histoweave.cli._denoised import Denoise, denoise_markers, for_section, parse_denoise
 from histoweave.cli._errors import CommandError, about
+from histoweave.cli._in_step import in_step
 from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs
 from histoweave.cli._output import check_out, write_results
 from histoweave.cli._record import RunRecord
@@ -25,6 +27,7 @@ LINKS = ("auto", "stack", "expression", "stitched", "none")
 RANGE = re.compile(r"\s*(\d+)\s*[-,:]\s*(\d+)\s*")
 
 
+@in_step
 def find_domains(
     inputs: Sequence[Path],
     out: Path,
@@ -107,6 +110,8 @@ def find_domains(
             n_spots = {name: adata.n_obs for name, adata in sections.items()}
             return record.finish(warnings=console.warnings, n_spots=n_spots, inputs=found.digests, **shared)
 
+        if not is_main():
+            return  # the first process of torchrun writes
         with record.stage("write"):
             names = list(sections)
             write_results(

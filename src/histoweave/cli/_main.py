@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from histoweave._processes import is_main, n_processes, rank
 from histoweave.cli._app_expression import app  # with all commands
 from histoweave.cli._errors import Interrupted, one_line
 
@@ -74,9 +75,10 @@ def _run(argv: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        print(f"histoweave: {one_line(error)}", file=sys.stderr)
+        which = f" (process {rank()} of {n_processes()})" if n_processes() > 1 else ""
+        print(f"histoweave{which}: {one_line(error)}", file=sys.stderr)
         return 2
-    if code == INTERRUPTED:
+    if code == INTERRUPTED and is_main():
         print("histoweave: interrupted; nothing was written.", file=sys.stderr)
     return code if isinstance(code, int) else 0
 

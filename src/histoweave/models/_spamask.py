@@ -140,7 +140,8 @@ class SpaMask:
         checkpoint
             A folder, made where it is absent, in which training is kept every 15 seconds or so. The same call after an
             interruption goes on from there, and gives the same result bit for bit on CPU. What a call with other data,
-            settings, seed, number of threads or version left there is replaced. The folder is never deleted.
+            settings, seed, number of threads or version left there is replaced. The folder is never deleted. Under
+            ``torchrun`` all processes read it and the first one writes it.
 
         Returns
         -------
@@ -403,6 +404,11 @@ class SpaMask:
     ) -> tuple[Callable[..., tuple[TrainedNetwork, History]], int]:
         """Return what trains a network, on the whole graph or on tiles of it, and the number of tiles."""
         if not in_tiles(adata.n_obs, self.config.tile_spots):
+            if n_processes() > 1:
+                logger.info(
+                    "%d spots are one batch, which every process of torchrun computes alike: it brings nothing here.",
+                    adata.n_obs,
+                )
             x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
             return partial(train_network, x, graph, self.config), 1
         sections = _sections(adata, section_key)

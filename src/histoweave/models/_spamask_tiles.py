@@ -116,8 +116,10 @@ class Tiles:
         while True:
             for number, stretch in enumerate(stretches):
                 rest = decks[number]
-                if len(rest) < n_parts:  # what is left goes first, and not again in this round
-                    decks[number] = [*rng.permutation(np.setdiff1d(stretch, rest)).tolist(), *rest]
+                if len(rest) < n_parts:
+                    fresh = rng.permutation(stretch)
+                    again = np.isin(fresh, rest)  # what is left goes first, and so again at the end of the next round
+                    decks[number] = [*fresh[again].tolist(), *fresh[~again].tolist(), *rest]
             yield [[deck.pop() for deck in decks] for _ in range(n_parts)]
 
 

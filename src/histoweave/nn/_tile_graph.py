@@ -1,6 +1,5 @@
 """Part of an undirected graph: core spots, whose output is wanted, and the rings around them that it depends on."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +28,7 @@ class TileGraph:
     places
         ``(n_all,)`` a number for every spot that it has in every tile: what is drawn at random hangs on it.
     part_ends
-        Where the parts of the core end, one after another; the last is the number of core spots.
+        ``(n_parts,)`` where the parts of the core end, one after another; the last is the number of core spots.
     n_layers
         Graph layers up to the output: 3 for a reconstruction, 2 for the encoder's output.
     device
@@ -47,7 +46,7 @@ class TileGraph:
         ends: np.ndarray,
         degree: np.ndarray,
         places: np.ndarray,
-        part_ends: Sequence[int],
+        part_ends: np.ndarray,
         *,
         n_layers: int = 3,
         device: torch.device | str = "cpu",
@@ -69,7 +68,7 @@ class TileGraph:
         self.edges = np.stack([self._rows[upper], self._columns[upper]], axis=1).astype(np.int64)
         self.n_edges = len(self.edges)
         self.n_spots = n_all
-        self.places, self.part_ends = places, np.asarray(part_ends)
+        self.places, self.part_ends = places, part_ends
         self.n_core = int(ends[0])
         self.n_read = int(ends[n_layers])
 

@@ -14,8 +14,9 @@ from scipy.sparse import issparse
 
 from histoweave._keys import Keys
 from histoweave._memory import available_bytes, in_words
+from histoweave._processes import n_processes, n_processes_here
 from histoweave.models import SpaMaskConfig
-from histoweave.models._spamask_tiles import BATCH_SPOTS, in_tiles
+from histoweave.models._spamask_tiles import BATCH_SPOTS, in_tiles, parts_of_batch
 from histoweave.pp import by_chunks
 
 _BASE = 80_000_000  # buffers of libraries, loaded code
@@ -102,7 +103,7 @@ def memory_needed(job: Job) -> dict[str, int]:
         fixed = {}
     training = _training_bytes(config)
     if in_tiles(job.n_spots, config.tile_spots):
-        read = 2 * BATCH_SPOTS  # with halo
+        read = 2 * BATCH_SPOTS * (parts_of_batch(config.n_parts) // n_processes())  # with halo
         chosen["training"] = 3 * 4 * inputs + 200 + copy  # values, smoothed values and the graph
         fixed["training"] = _CHUNK + training * read
         chosen["embedding"] = outputs + features
@@ -135,6 +136,8 @@ def check_memory_suffices(job: Job) -> None:
     available = available_bytes()
     if available is None:
         return
+    here = n_processes_here()
+    available //= here
     needed = memory_needed(job)
     step = max(needed, key=lambda name: needed[name])
     if needed[step] <= available:
@@ -145,9 +148,10 @@ def check_memory_suffices(job: Job) -> None:
         if max(memory_needed(other).values()) <= available
     ]
     advice = f"What would fit: {'; '.join(remedies)}." if remedies else "Use fewer spots, or a machine with more."
+    each = f" to each of {here} processes" if here > 1 else ""
     raise ValueError(
         f"Finding domains of {job.n_spots:,} spots will take about {in_words(needed[step])} of memory, most of it for "
-        f"{step}; {in_words(available)} is available. {advice} To try all the same, pass check_memory=False."
+        f"{step}; {in_words(available)} is available{each}. {advice} To try all the same, pass check_memory=False."
     )
 
 

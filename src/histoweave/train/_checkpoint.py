@@ -16,6 +16,7 @@ from torch import Tensor
 
 import histoweave
 from histoweave._atomic import atomic_file
+from histoweave._processes import is_main
 from histoweave._runtime import logger
 
 CHECKPOINT_EVERY = 15.0  # seconds of training between two writes
@@ -62,7 +63,7 @@ class TrainingCheckpoint:
 
     def read(self) -> Kept | None:
         """Return where training of this job stood, or ``None`` where it has to start."""
-        for left in self.path.parent.glob(f".{self.path.stem}-*{self.path.suffix}"):
+        for left in self.path.parent.glob(f".{self.path.stem}-*{self.path.suffix}") if is_main() else ():
             left.unlink(missing_ok=True)  # half-written by a process that was killed
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -91,7 +92,12 @@ class TrainingCheckpoint:
         return time.monotonic() - self._last >= max(CHECKPOINT_EVERY, self._took / _SHARE_OF_TIME)
 
     def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Keep where training stands; what was kept before is there until the new file is complete."""
+        """Keep where training stands; what was kept before is there until the new file is complete.
+
+        Processes that train together stand at the same place: the first one writes.
+        """
+        if not is_main():
+            return
         started = time.monotonic()
         kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         text = json.dumps(facts)
