@@ -125,7 +125,7 @@ def test_who_is_left_says_so(one_of_two, monkeypatch):
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     with pytest.raises(RuntimeError, match=r"Process 1 of 2 lost the others: one of them stopped"), others_named():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="^a fault of another kind$"), others_named():
+    with pytest.raises(RuntimeError, match=r"^a fault of another kind$"), others_named():
         raise RuntimeError("a fault of another kind")
 
 
