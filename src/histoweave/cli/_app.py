@@ -16,6 +16,12 @@ app = typer.Typer(
 )
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Threads to compute on; OMP_NUM_THREADS, or all that the machine grants."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 Resume = Annotated[
     bool,
@@ -80,6 +86,7 @@ def domains(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without sections that cannot be read; run.json names them.")
     ] = False,
+    resume: Resume = False,
     use_rep: Annotated[str | None, typer.Option(metavar="KEY", help="Start from obsm[KEY] instead of counts.")] = None,
     layer: Annotated[str | None, typer.Option(metavar="KEY", help="Take expression from layers[KEY], not X.")] = None,
     spatial_key: Annotated[str, typer.Option(metavar="KEY", help="Spot centres are in obsm[KEY].")] = "spatial",
@@ -106,6 +113,7 @@ def domains(
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
     ] = False,
     device: Device = "auto",
+    threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -123,6 +131,7 @@ def domains(
         links=links,
         separate=separate,
         skip_bad=skip_bad,
+        resume=resume,
         use_rep=use_rep,
         layer=layer,
         spatial_key=spatial_key,
@@ -133,6 +142,7 @@ def domains(
         check_memory=check_memory,
         save_model=save_model,
         device=device,
+        threads=threads,
         overwrite=overwrite,
         quiet=quiet,
     )
