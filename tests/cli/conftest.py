@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
+from anndata.tests.helpers import assert_equal
 from PIL import Image
 
 from histoweave.cli import run
@@ -142,3 +143,32 @@ def _ridge_model(_study_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 def ridge_model(_ridge_model: Path, tmp_path: Path) -> Path:
     """A model folder trained on that study, with he_texture on fields of 100 um; a fresh copy."""
     return shutil.copytree(_ridge_model, tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def same_results() -> Callable[[Path, Path], None]:
+    """Assert that two results folders hold the same, times and the place they were written to apart."""
+
+    def compare(one: Path, other: Path) -> None:
+        names = sorted(path.name for path in one.iterdir())
+        assert names == sorted(path.name for path in other.iterdir())
+        for name in names:
+            if name.endswith(".h5ad"):
+                assert_equal(_timeless(one / name), _timeless(other / name), exact=True)
+            elif name.endswith((".csv", ".png")):
+                assert (one / name).read_bytes() == (other / name).read_bytes()
+        assert _facts(one) == _facts(other)
+
+    return compare
+
+
+def _timeless(path: Path) -> AnnData:
+    adata = read_h5ad(path)
+    adata.uns["histoweave"].get("spamask", {}).pop("wall_s", None)
+    return adata
+
+
+def _facts(folder: Path) -> dict[str, object]:
+    facts = json.loads((folder / "run.json").read_text())
+    times = {"started", "finished", "wall_s", "peak_rss_mb", "timings", "arguments"}
+    return {key: value for key, value in facts.items() if key not in times}

@@ -39,7 +39,7 @@ def test_missing_paths_stop_the_run_unless_they_may_be_skipped(three_files, tmp_
 def test_sections_in_the_order_given(three_files):
     found = read_inputs(three_files[::-1], skip_bad=False, **NEEDS)
     assert list(found.sections) == ["s3", "s2", "s1"]
-    assert found.paths["s3"] == three_files[2]
+    assert found.sources["s3"].path == three_files[2]
     assert found.digests[0] == {"section": "s3", "path": str(three_files[2]), "sha256": sha256(three_files[2])}
     assert found.skipped == {}
 
@@ -50,7 +50,7 @@ def test_files_that_are_skipped(three_files, tmp_path):
     with pytest.warns(UserWarning, match=r"left out: .*(s2|gone)\.h5ad"):
         found = read_inputs(paths, skip_bad=True, **NEEDS)
     assert list(found.sections) == ["s1", "s3"]
-    assert list(found.paths) == ["s1", "s3"]
+    assert list(found.sources) == ["s1", "s3"]
     assert [one["section"] for one in found.digests] == ["s1", "s3"]
     assert list(found.skipped) == ["s2", "gone"]
     assert "does not exist" in found.skipped["gone"]
@@ -69,3 +69,16 @@ def test_rows_of_a_table_that_are_skipped(three_files, samples, three):
     assert sorted(found.skipped) == ["a", "c"]
     assert "'raw' is not in adata.layers" in found.skipped["a"]
     assert [one["section"] for one in found.digests] == ["samples.csv", "b"]
+
+
+def test_large_counts_stay_in_their_file_where_sections_are_not_joined(section_file, monkeypatch):
+    monkeypatch.setattr("histoweave._memory.available_bytes", lambda: 1000)
+    needs = {"n_domains": 3, "use_rep": None, "layer": None, "spatial_key": "spatial", "skip_bad": False}
+    [alone] = read_inputs([section_file], section_key=None, **needs).sections.values()
+    assert alone.isbacked
+    assert alone.uns["histoweave"]["genes"]
+    [joined] = read_inputs([section_file], section_key="domain_true", **needs).sections.values()
+    assert not joined.isbacked
+    monkeypatch.setattr("histoweave._memory.available_bytes", lambda: None)
+    [unknown] = read_inputs([section_file], section_key=None, **needs).sections.values()
+    assert not unknown.isbacked

@@ -66,7 +66,7 @@ def test_patch_mean_leaves_registers_out(resnet):
             return torch.tensor([[[1.0], [50.0], [60.0], [2.0], [4.0]]]).expand(len(images), 5, 1)
 
     encoder = TimmEncoder.__new__(TimmEncoder)
-    encoder._model, encoder._patch_mean, encoder._device = Tokens(), True, torch.device("cpu")
+    encoder._model, encoder._patch_mean, encoder.device = Tokens(), True, torch.device("cpu")
     encoder._mean, encoder._std = np.zeros(3, np.float32), np.ones(3, np.float32)
     found = encoder._forward(np.zeros((2, 4, 4, 3), dtype=np.uint8))
     np.testing.assert_array_equal(found.numpy(), [[1.0, 3.0], [1.0, 3.0]])

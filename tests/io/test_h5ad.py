@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
 import histoweave as hw
+from histoweave.io._h5ad import matrix_bytes
 
 
 @pytest.fixture
@@ -215,3 +216,41 @@ def test_a_large_section_is_only_begun_where_it_fits(tmp_path, section, monkeypa
     with pytest.raises(OSError, match=r"The disk is full: .*b.h5ad"):
         hw.io.write_h5ad(section, tmp_path / "b.h5ad")
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+@pytest.fixture
+def backed(tmp_path, section) -> AnnData:
+    section.raw = section
+    section.X = csr_matrix(section.X) * 2
+    section.obs["label"] = np.array(["tumour", np.nan, None] * 10, dtype=object)
+    hw.io.write_h5ad(section, tmp_path / "first.h5ad")
+    return hw.io.read_h5ad(tmp_path / "first.h5ad", backed=True)
+
+
+def test_a_backed_section_is_written_with_its_counts(tmp_path, backed, section):
+    backed.obs["domain"] = pd.Categorical(["1", "2"] * 15)
+    backed.obs["found"] = np.array(["x", None] * 15, dtype=object)
+    backed.obsm["X_new"] = np.ones((30, 3), np.float32)
+    hw.io.write_h5ad(backed, tmp_path / "second.h5ad")
+    assert backed.isbacked
+    back = hw.io.read_h5ad(tmp_path / "second.h5ad")
+    assert (back.X != section.X).nnz == 0
+    assert (back.raw.X != section.raw.X).nnz == 0
+    assert back.obs["domain"].tolist() == ["1", "2"] * 15
+    assert back.obs["label"].isna().sum() == 20
+    np.testing.assert_array_equal(back.obsm["X_new"], 1)
+    np.testing.assert_array_equal(back.obsm["spatial"], section.obsm["spatial"])
+
+
+def test_a_part_of_a_backed_section_is_not_written(tmp_path, backed):
+    with pytest.raises(ValueError, match=r"Read the part into memory first \(\.to_memory\(\)\)"):
+        hw.io.write_h5ad(backed[:5], tmp_path / "part.h5ad")
+    assert not (tmp_path / "part.h5ad").exists()
+
+
+@pytest.mark.parametrize("form", [csr_matrix, csc_matrix, np.asarray], ids=["csr", "csc", "dense"])
+def test_what_counts_take_in_memory(tmp_path, form):
+    counts = np.arange(12, dtype=np.float32).reshape(3, 4)
+    AnnData(form(counts)).write_h5ad(tmp_path / "a.h5ad")
+    sizes = {csr_matrix: 11 * 8 + 4 * 4, csc_matrix: 0, np.asarray: 48}
+    assert matrix_bytes(tmp_path / "a.h5ad") == sizes[form]

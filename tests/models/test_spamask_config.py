@@ -68,7 +68,7 @@ def test_a_missing_json_is_named(tmp_path):
     [
         ({"features": "umap"}, "features must be 'pca' or 'hvg', got 'umap'"),
         ({"embedding": "both"}, "embedding must be 'latent' or 'reconstruction'"),
-        ({"precision": "float16"}, "precision must be 'auto' or 'float32'"),
+        ({"precision": "float16"}, "precision must be 'auto', 'float32' or 'bfloat16'"),
         ({"n_hidden": 0}, "n_hidden must be a whole number of at least 1, got 0"),
         ({"n_networks": 0}, "n_networks must be a whole number of at least 1, got 0"),
         ({"n_networks": True}, "n_networks must be a whole number, got True"),

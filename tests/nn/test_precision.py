@@ -15,6 +15,7 @@ CPU = torch.device("cpu")
         ("auto", "cpu", 256, False, torch.float32),
         ("auto", "cuda", 256, True, torch.float32),
         ("float32", "cpu", 256, True, torch.float32),
+        ("bfloat16", "cpu", 16, False, torch.bfloat16),
     ],
 )
 def test_half_precision_only_for_wide_networks_on_processors_with_it(
@@ -22,6 +23,16 @@ def test_half_precision_only_for_wide_networks_on_processors_with_it(
 ):
     monkeypatch.setattr(_precision, "_multiplies_bfloat16", lambda: supported)
     assert product_dtype(precision, torch.device(device), n_latent) == expected
+
+
+@pytest.mark.parametrize(("capability", "has_it"), [((8, 0), True), ((9, 0), True), ((7, 5), False)])
+def test_half_precision_asked_of_a_gpu(monkeypatch, capability, has_it):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    if has_it:
+        assert product_dtype("bfloat16", torch.device("cuda"), 64) == torch.bfloat16
+    else:
+        with pytest.raises(ValueError, match=r"compute capability 8.0 or above, and cuda:0 has 7.5. Use precision"):
+            product_dtype("bfloat16", torch.device("cuda:0"), 64)
 
 
 def test_a_torch_that_does_not_tell(monkeypatch):

@@ -112,6 +112,18 @@ def test_many_spots_are_rasterised(written_section):
     assert spots_of(hw.pl.domains(written_section(n_side=142, image=False))).get_rasterized()
 
 
+def test_spots_smaller_than_a_pixel_leave_no_gaps_that_would_pale_the_colours(written_section, monkeypatch):
+    pitch = 50
+    apart = spots_of(hw.pl.domains(written_section(image=False)))
+    assert apart.get_widths().max() < pitch
+    monkeypatch.setattr("histoweave.pl._draw.CLOSED_FROM", 100)
+    closed = spots_of(hw.pl.domains(written_section(image=False)))
+    assert closed.get_widths().min() > pitch
+    asked = spots_of(hw.pl.domains(written_section(image=False), size=10))
+    assert asked.get_widths().max() == pytest.approx(10)
+
+
+
 def test_adata_is_only_read(written_section):
     adata = written_section()
     keys = set(adata.uns), set(adata.obs), set(adata.obsm)

@@ -17,6 +17,12 @@ app = typer.Typer(
 )
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Threads to compute on; OMP_NUM_THREADS, or all that the machine grants."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 Resume = Annotated[
     bool,
@@ -83,6 +89,7 @@ def domains(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without sections that cannot be read; run.json names them.")
     ] = False,
+    resume: Resume = False,
     use_rep: Annotated[str | None, typer.Option(metavar="KEY", help="Start from obsm[KEY] instead of counts.")] = None,
     layer: Annotated[str | None, typer.Option(metavar="KEY", help="Take expression from layers[KEY], not X.")] = None,
     spatial_key: Annotated[str, typer.Option(metavar="KEY", help="Spot centres are in obsm[KEY].")] = "spatial",
@@ -109,6 +116,7 @@ def domains(
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
     ] = False,
     device: Device = "auto",
+    threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -126,6 +134,7 @@ def domains(
         links=links,
         separate=separate,
         skip_bad=skip_bad,
+        resume=resume,
         use_rep=use_rep,
         layer=layer,
         spatial_key=spatial_key,
@@ -136,6 +145,7 @@ def domains(
         check_memory=check_memory,
         save_model=save_model,
         device=device,
+        threads=threads,
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histoweave.cli._app import Overwrite, Quiet, Resume, Seed, app
+from histoweave.cli._app import Device, Overwrite, Quiet, Resume, Seed, Threads, app
 from histoweave.cli._expression_options import METHODS
 
 Out = Annotated[
@@ -58,6 +58,8 @@ def train(
     n_genes: NGenes = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
+    device: Device = "auto",
+    threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -78,6 +80,8 @@ def train(
         n_genes=n_genes,
         cache=cache,
         skip_bad=skip_bad,
+        device=device,
+        threads=threads,
         overwrite=overwrite,
         quiet=quiet,
     )
@@ -110,6 +114,8 @@ def predict(
     ] = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
+    device: Device = "auto",
+    threads: Threads = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -130,6 +136,8 @@ def predict(
         encoder=encoder,
         cache=cache,
         skip_bad=skip_bad,
+        device=device,
+        threads=threads,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,
@@ -168,6 +176,8 @@ def evaluate(
     ] = None,
     cache: Cache = None,
     skip_bad: SkipBad = False,
+    device: Device = "auto",
+    threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -193,6 +203,8 @@ def evaluate(
         gmt=gmt,
         cache=cache,
         skip_bad=skip_bad,
+        device=device,
+        threads=threads,
         overwrite=overwrite,
         quiet=quiet,
     )

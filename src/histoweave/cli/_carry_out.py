@@ -1,19 +1,22 @@
 """The work of a run, one input after another: what is finished is passed over, what fails does not stop the rest."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from histoweave._runtime import logger, warn_user
 from histoweave.cli._console import Console
 from histoweave.cli._errors import CommandError, WriteError, one_line
-from histoweave.cli._progress import Item, Work
+from histoweave.cli._progress import Work
+from histoweave.cli._record import RunRecord
 
 
 def carry_out(
     function: Callable[..., dict[str, Any]],
-    jobs: Mapping[str, tuple[Item, *tuple[Any, ...]]],
+    jobs: Mapping[str, tuple[Any, ...]],
     work: Work,
     console: Console,
+    record: RunRecord,
     *,
     skip_bad: bool,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -22,14 +25,16 @@ def carry_out(
     Parameters
     ----------
     function
-        Does one job: called with its arguments, writes the files of its :class:`Item`, returns facts, with
-        ``warnings`` among them.
+        Does one job: called with its arguments, writes the files of its item, returns facts, with
+        ``warnings`` and maybe ``timings`` among them.
     jobs
-        Name -> arguments, of which the first is the item.
+        Name -> arguments, of which the first is the :class:`~histoweave.cli._progress.Item`.
     work
         Where finished ones wait.
     console
         Told the warnings of every job, those of jobs that were finished by an earlier run first.
+    record
+        Told the ``timings`` of the jobs that are done now.
     skip_bad
         Leave out what fails, with a warning.
 
@@ -55,9 +60,10 @@ def carry_out(
         if isinstance(error, WriteError):
             raise error
         if error is not None:
-            failed[name], cause = one_line(error), cause or error
+            failed[name], cause = _named(name, one_line(error)), cause or error
         else:
             facts[name] = value
+            record.add(value.get("timings", {}))
             _tell(console, value)
     if failed and (not skip_bad or not facts):
         raise CommandError(_what_failed(failed, len(jobs), work, skip_bad=skip_bad)) from cause
@@ -76,6 +82,10 @@ def _each(
             yield name, {}, error
         else:
             yield name, value, None
+
+
+def _named(name: str, problem: str) -> str:
+    return problem if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", problem) else f"{name}: {problem}"
 
 
 def _tell(console: Console, facts: Mapping[str, Any]) -> None:

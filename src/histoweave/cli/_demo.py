@@ -31,7 +31,7 @@ def show_demo(out: Path, *, seed: int, device: str, overwrite: bool, quiet: bool
             from histoweave import datasets, tl
             from histoweave._runtime import resolve_device
 
-            device = str(resolve_device(device))
+            device = str(resolve_device(device, sparse=True))
         with record.stage("make tissue"):
             adata, _ = datasets.toy_slide(n_spots=1500, n_genes=500, n_domains=N_DOMAINS, mpp=4, seed=seed)
         with record.stage("domains"):

@@ -56,7 +56,7 @@ def read_off_stain(record: RunRecord, *, seed: int, device: str, progress: bool)
     rows = []
     for make in (models.RidgeOnEmbedding, models.SpaHGC):
         with record.stage(f"train {make.method}"):
-            model = make().fit(training, n_genes=N_PANEL, seed=seed, progress=progress)
+            model = make().fit(training, n_genes=N_PANEL, seed=seed, device=device, progress=progress)
         with record.stage("predict"):
             checked = model.predict(truth)
         measured, predicted = checked.layers["measured_log1p_cp10k"], checked.layers[f"predicted_{model.method}"]

@@ -1,7 +1,8 @@
 """``histoweave domains``: sections in, domains out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,20 +10,25 @@ from typing import TYPE_CHECKING, Any
 from histoweave._keys import Keys
 from histoweave._processes import is_main
 from histoweave._runtime import logger, warn_user
-from histoweave.cli._console import told
-from histoweave.cli._denoised import Denoise, denoise_markers, for_section, parse_denoise
+from histoweave._threads import use_threads
+from histoweave.cli._carry_out import carry_out
+from histoweave.cli._console import Console, told
+from histoweave.cli._denoised import parse_denoise
+from histoweave.cli._device import check_device
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._in_step import in_step
 from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs
-from histoweave.cli._output import check_out, write_results
+from histoweave.cli._output import Written, check_out, write_results
+from histoweave.cli._progress import Item, Work, digest_of, workplace
 from histoweave.cli._record import RunRecord
+from histoweave.cli._segment_one import MODEL, Settings, segment_one
+from histoweave.cli._source import Source
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from histoweave.models import SpaMask
 
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 LINKS = ("auto", "stack", "expression", "stitched", "none")
 RANGE = re.compile(r"\s*(\d+)\s*[-,:]\s*(\d+)\s*")
 
@@ -37,6 +43,7 @@ def find_domains(
     links: str = "auto",
     separate: bool = False,
     skip_bad: bool = False,
+    resume: bool = False,
     use_rep: str | None = None,
     layer: str | None = None,
     spatial_key: str = "spatial",
@@ -47,6 +54,7 @@ def find_domains(
     check_memory: bool = True,
     save_model: bool = False,
     device: str = "auto",
+    threads: int | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -64,109 +72,140 @@ def find_domains(
     several = len(inputs) > 1 or is_samples_table(inputs[0])
     if save_model and separate and several:
         raise CommandError("--save-model needs one model, and --separate trains one for each section.")
-    check_out(out, overwrite=overwrite, inputs=inputs)
+    check_out(out, overwrite=overwrite, inputs=inputs, resume=resume)
     check_paths(inputs, section_key=section_key, skip_bad=skip_bad)
     record = RunRecord("domains", arguments)
     keys: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
-    with told(quiet=quiet) as console:
+    with told(quiet=quiet) as console, workplace(out, resume=resume) as work, use_threads(threads):
         with record.stage("import"):
             from histoweave import models
             from histoweave._runtime import resolve_device
 
-            device = str(resolve_device(device))
+            device = str(resolve_device(device, sparse=True))
         settings = None
         if config is not None:
             with about(config):
                 settings = models.SpaMaskConfig.from_json(config)
         with record.stage("read"):
             largest = max(asked) if isinstance(asked, tuple) else asked or 1
-            found = read_inputs(inputs, n_domains=largest, section_key=section_key, skip_bad=skip_bad, **keys)
-            sections, study, model = found.sections, None, models.SpaMask(settings)
+            found = read_inputs(
+                inputs, n_domains=largest, section_key=section_key, skip_bad=skip_bad, keep=not (separate and several),
+                **keys,
+            )  # fmt: skip
+            sections = found.sections
             integrated = not separate and (len(sections) > 1 or (section_key is not None and links != "auto"))
             if integrated:
                 sections = _study(sections, section_key, spatial_key)
-            elif links != "auto" and len(sections) == 1:
+            elif links != "auto" and len(found.sources) == 1:
                 warn_user(f"There is one section, so --links {links} has nothing to link.")
+        options = {"refine": refine, "seed": seed, "device": device, **keys}
+        options["denoise"] = parse_denoise(denoise, integrated=integrated, use_rep=use_rep)
+        what = {"n_domains": asked, "section_key": section_key, "config": settings, "save_model": save_model, **options}
+        job = digest_of(command="domains", inputs=found.digests, integrated=integrated, links=links, **what)
+        if work.is_done(job):
+            print(f"{out} is complete: already done.")
+            return
+        work.refuse_others(overwrite=overwrite)
         console.speak()
-        options = {"refine": refine, "seed": seed, "device": device, "progress": not quiet, **keys}
-        options |= {
-            "denoise": parse_denoise(denoise, integrated=integrated, use_rep=use_rep),
-            "check_memory": check_memory,
-        }
+        options["progress"] = not quiet
         if integrated:
-            sections, study = _integrate(sections, asked, links, model, record, options)
+            model = models.SpaMask(settings)
+            result = _integrate(
+                sections, asked, links, model, record, {**options, "checkpoint": work.training("study")}
+            )
         else:
-            for name, adata in sections.items():
-                model = models.SpaMask(settings)
-                _segment(adata, found.paths[name], asked, section_key, model, record, options)
-        numbers = {name: int(adata.obs["domain"].cat.categories.size) for name, adata in sections.items()}
+            options["check_memory"] = check_memory
+            common = Settings(asked, section_key, settings, options, save_model, out, work.folder if resume else None)
+            jobs = {
+                name: (
+                    work.item(name, digest_of(source=str(source), read=found.read_by(name), **what)),
+                    source, common, found.sections.get(name),
+                )
+                for name, source in found.sources.items()
+            }  # fmt: skip
+            result = _separate(jobs, work, console, record, skip_bad=skip_bad)
+        skipped = found.skipped | result.failed
 
         def facts() -> dict[str, Any]:
-            k = sorted(set(numbers.values()))
-            shared: dict[str, Any] = {"seed": seed, "n_domains": k[0] if len(k) == 1 else numbers, "device": device}
-            shared |= {"n_domains_asked": n_domains, "integrated": study is not None, "skipped": found.skipped}
-            if study is not None:
-                shared["links"] = study.uns[Keys.UNS]["integration"]["links"]
-            n_spots = {name: adata.n_obs for name, adata in sections.items()}
-            return record.finish(warnings=console.warnings, n_spots=n_spots, inputs=found.digests, **shared)
+            k = sorted(set(result.n_domains.values()))
+            shared: dict[str, Any] = {"seed": seed, "n_domains": k[0] if len(k) == 1 else result.n_domains}
+            shared |= {"device": device, "n_domains_asked": n_domains, "integrated": integrated, "skipped": skipped}
+            if result.study is not None:
+                shared["links"] = result.study.uns[Keys.UNS]["integration"]["links"]
+            read = [one for one in found.digests if one["section"] not in result.failed]
+            return record.finish(warnings=console.warnings, n_spots=result.n_spots, inputs=read, **shared)
 
         if not is_main():
             return  # the first process of torchrun writes
         with record.stage("write"):
-            names = list(sections)
+            names = list(result.sections)
             write_results(
                 out,
-                sections,
+                result.sections,
                 facts,
                 title=f"Domains of {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}",
                 overwrite=overwrite,
                 spatial_key=spatial_key,
-                section_key=section_key if study is None else None,
+                section_key=None if integrated else section_key,
                 layer=layer,
-                study=study,
-                model=model if save_model else None,
+                study=result.study,
+                model=result.model if save_model else None,
+                job=job,
+                work=work,
+                written=result.written,
             )
     if not quiet:
-        for name, adata in sections.items():
-            print(f"{name}: {adata.n_obs:,} spots, {adata.obs['domain'].nunique()} domains")
-        for name in found.skipped:
+        for name, n_spots in result.n_spots.items():
+            print(f"{name}: {n_spots:,} spots, {result.n_found[name]} domains")
+        for name in skipped:
             print(f"{name}: left out")
         print(f"Report: {out / 'report.html'}")
 
 
-def _segment(
-    adata: "AnnData",
-    path: Path,
-    n_domains: int | tuple[int, int] | None,
-    section_key: str | None,
-    model: "SpaMask",
-    record: RunRecord,
-    options: dict[str, Any],
-) -> None:
-    """Find the domains of one input on its own."""
-    from histoweave import tl
+@dataclass(frozen=True)
+class _Result:
+    """What was found in all sections; those that are written already are read from their files."""
 
-    denoise: Denoise = for_section(options["denoise"], adata)
-    options = {**options, "denoise": False if denoise == "markers" else denoise}
-    with about(path), record.stage("domains"):
-        tl.spatial_domains(adata, n_domains, model=model, section_key=section_key, **options)
-    if adata.n_vars:
-        with about(path), record.stage("markers"):
-            tl.domain_markers(adata, layer=options["layer"])
-    if denoise == "markers":
-        with about(path), record.stage("denoised markers"):
-            denoise_markers(adata, model)
+    sections: Mapping[str, "AnnData"]
+    n_spots: dict[str, int]
+    n_domains: dict[str, int]
+    n_found: dict[str, int]  # domains that any spot is in
+    model: "SpaMask | Path"  # trained, or the folder that it was written to
+    study: "AnnData | None" = None
+    written: Sequence[str] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def _separate(
+    jobs: Mapping[str, tuple[Item, Source, Settings, "AnnData | None"]],
+    work: Work,
+    console: Console,
+    record: RunRecord,
+    *,
+    skip_bad: bool,
+) -> _Result:
+    """Find the domains of each section on its own."""
+    at_hand = {name: adata for name, (item, *_, adata) in jobs.items() if adata is not None and not item.finished()}
+    done, failed = carry_out(segment_one, jobs, work, console, record, skip_bad=skip_bad)
+    first, *_ = (jobs[name][0] for name in done)
+    return _Result(
+        sections=Written(work.done, list(done), at_hand),
+        **{key: {name: one[key] for name, one in done.items()} for key in ("n_spots", "n_domains", "n_found")},
+        model=first.file(MODEL),  # asked for only where there is one section
+        written=list(done),
+        failed=failed,
+    )
 
 
 def _integrate(
-    sections: dict[str, "AnnData"],
+    sections: Mapping[str, "AnnData"],
     n_domains: int | tuple[int, int] | None,
     links: str,
     model: "SpaMask",
     record: RunRecord,
     options: dict[str, Any],
-) -> tuple[dict[str, "AnnData"], "AnnData"]:
-    """Integrate a study; returns its sections with what was found, and the joint AnnData."""
+) -> _Result:
+    """Integrate a study; its sections carry what was found."""
     from histoweave import io, tl
 
     logger.info("%d sections are integrated; --separate finds the domains of each on its own.", len(sections))
@@ -175,7 +214,15 @@ def _integrate(
     if joint.n_vars:
         with record.stage("markers"):
             tl.domain_markers(joint, layer=options["layer"])
-    return io.split_sections(joint), joint
+    apart = io.split_sections(joint)
+    return _Result(
+        sections=apart,
+        n_spots={name: adata.n_obs for name, adata in apart.items()},
+        n_domains={name: int(adata.obs[Keys.DOMAIN].cat.categories.size) for name, adata in apart.items()},
+        n_found={name: int(adata.obs[Keys.DOMAIN].nunique()) for name, adata in apart.items()},
+        model=model,
+        study=joint,
+    )
 
 
 def _study(inputs: dict[str, "AnnData"], section_key: str | None, spatial_key: str) -> dict[str, "AnnData"]:
@@ -235,8 +282,7 @@ def check_arguments(n_domains: int | tuple[int, int] | None, device: str) -> Non
         raise CommandError(f"a range of --n-domains goes from 2 up, e.g. 5-12, got {n_domains[0]}-{n_domains[1]}.")
     if isinstance(n_domains, int) and n_domains < 1:
         raise CommandError(f"--n-domains must be at least 1, got {n_domains}.")
-    if not DEVICE.fullmatch(device):
-        raise CommandError(f"unknown --device {device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ...")
+    check_device(device)
 
 
 def check_links(links: str, *, separate: bool) -> None:

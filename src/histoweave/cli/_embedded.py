@@ -38,6 +38,7 @@ def read_embedded(
     *,
     use_rep: Sequence[str] | None,
     encoder: str | None,
+    device: str,
     field_um: Sequence[float] | None,
     cache: Path | None,
     skip_bad: bool,
@@ -57,7 +58,7 @@ def read_embedded(
     """
     from histoweave import im
 
-    found_encoder = None if use_rep is not None else im.get_encoder(encoder or DEFAULT_ENCODER)
+    found_encoder = None if use_rep is not None else im.get_encoder(encoder or DEFAULT_ENCODER, device=device)
     with record.stage("read"), warnings.catch_warnings():
         # genes and spots without a count are ordinary here: none is left out
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
@@ -98,6 +99,7 @@ def read_embedded(
         with record.stage("embed"):
             reps = embed(sections, found_encoder, fields, cache=cache, progress=progress)
         facts = {"encoder": found_encoder.name, "encoder_digest": found_encoder.digest, "field_um": fields}
+        facts["encoder_device"] = str(getattr(found_encoder, "device", "cpu"))
     return EmbeddedStudy(sections, reps, digests, {**found.skipped, **problems}, facts)
 
 

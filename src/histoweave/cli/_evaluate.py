@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._atomic import atomic_folder
+from histoweave._threads import use_threads
 from histoweave.cli._console import told
+from histoweave.cli._device import check_device
 from histoweave.cli._embedded import read_embedded
 from histoweave.cli._errors import CommandError, writing
 from histoweave.cli._expression_options import (
@@ -47,6 +49,8 @@ def evaluate_methods(
     gmt: Path | None,
     cache: Path | None,
     skip_bad: bool,
+    device: str,
+    threads: int | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -56,6 +60,7 @@ def evaluate_methods(
     for value, known, option in ((leave_out, LEAVE_OUT, "--leave-out"), (protocol, PROTOCOLS, "--protocol")):
         if value not in known:
             raise CommandError(f"{option} is {' or '.join(known)}, got {value!r}.")
+    check_device(device)
     check_encoder_or_keys(encoder, field_um, use_rep)
     fields, keys, all_seeds = parse_fields(field_um), parse_keys(use_rep), parse_seeds(seeds, seed)
     check_table(samples)
@@ -63,13 +68,17 @@ def evaluate_methods(
         raise CommandError(f"there is no GMT file {gmt}. Check the path.")
     check_out(out, overwrite=overwrite, inputs=[samples, *([gmt] if gmt else [])])
     record = RunRecord("evaluate", arguments)
-    with told(quiet=quiet) as console:
+    with told(quiet=quiet) as console, use_threads(threads):
         with record.stage("import"):
             from histoweave import metrics, tl
+            from histoweave._runtime import resolve_device
             from histoweave.report import write_evaluation_report
             from histoweave.tl._evaluate_domains import labelled_sections
+            from histoweave.tl._evaluate_methods import new_model
             from histoweave.tl._evaluate_study import plan_folds
 
+            has_network = any(new_model(name).has_network for name in names)
+            device = str(resolve_device(device, sparse=has_network))
             if gmt is not None:
                 metrics.read_gmt(gmt)
 
@@ -79,12 +88,12 @@ def evaluate_methods(
                 labelled_sections(sections, label_key)
 
         study = read_embedded(
-            samples, use_rep=keys, encoder=encoder, field_um=fields, cache=cache, skip_bad=skip_bad, least_sections=3,
-            check=check, record=record, console=console, progress=not quiet,
+            samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
+            least_sections=3, check=check, record=record, console=console, progress=not quiet,
         )  # fmt: skip
         with record.stage("evaluate"):
             found = tl.evaluate_expression(
-                study.sections, names, use_rep=study.reps, leave_out=leave_out, seeds=all_seeds,  # type: ignore[arg-type]
+                study.sections, names, use_rep=study.reps, leave_out=leave_out, seeds=all_seeds, device=device,  # type: ignore[arg-type]
                 n_genes=n_genes, protocol=protocol, label_key=label_key, gmt=gmt, progress=not quiet,  # type: ignore[arg-type]
             )  # fmt: skip
         with writing(out), atomic_folder(out, overwrite=overwrite) as folder, record.stage("write"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._record import sha256
+from histoweave.cli._source import Source, read_file, without_counts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,14 +18,14 @@ COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 @dataclass
 class Inputs:
-    """Sections that were read.
+    """Sections that were read and found good.
 
     Attributes
     ----------
     sections
-        Name -> AnnData, in the order given.
-    paths
-        Name -> what it was read from.
+        Name -> AnnData, in the order given; empty where they are read again one by one.
+    sources
+        Name -> where it was read from.
     digests
         For ``run.json``: name, path and SHA-256 of each.
     skipped
@@ -32,9 +33,13 @@ class Inputs:
     """
 
     sections: dict[str, "AnnData"]
-    paths: dict[str, Path]
+    sources: dict[str, Source]
     digests: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def read_by(self, name: str) -> list[dict[str, Any]]:
+        """Return the digests of what one section is read from."""
+        return [one for one in self.digests if one["section"] == name]
 
 
 def is_samples_table(path: Path) -> bool:
@@ -71,10 +76,11 @@ def read_inputs(
     spatial_key: str,
     section_key: str | None,
     skip_bad: bool,
+    keep: bool = True,
 ) -> Inputs:
     """Read every section and check what the work will need, so that a bad last one stops the run at once.
 
-    ``n_domains`` is the largest number that may be asked of a section.
+    ``n_domains`` is the largest number that may be asked of a section. Without ``keep`` each is let go once checked.
 
     Raises
     ------
@@ -83,10 +89,10 @@ def read_inputs(
     """
     needs: dict[str, Any] = {"n_domains": n_domains, "use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     if len(inputs) == 1 and is_samples_table(inputs[0]):
-        found, problems = _read_table(inputs[0], skip_bad=skip_bad, **needs)
+        found, problems = _read_table(inputs[0], keep=keep, skip_bad=skip_bad, **needs)
     else:
-        found, problems = _read_files(inputs, section_key=section_key, **needs)
-    _stop(problems, len(found.sections) + len(problems), skip_bad=skip_bad)
+        found, problems = _read_files(inputs, keep=keep, section_key=section_key, **needs)
+    _stop(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
     for problem in problems.values():
         _warn(f"left out: {problem}")
     found.skipped |= problems
@@ -122,43 +128,52 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read_table(path: Path, *, skip_bad: bool, **needs: Any) -> tuple[Inputs, dict[str, str]]:
-    from histoweave import io
+def _read_table(path: Path, *, keep: bool, skip_bad: bool, **needs: Any) -> tuple[Inputs, dict[str, str]]:
+    from histoweave.io._samples import gather_samples
 
-    with about(path):
-        samples = io.read_samples(path, skip_bad=skip_bad)
     problems: dict[str, str] = {}
-    for name, adata in samples.sections.items():
+
+    def check(name: str, adata: "AnnData") -> "AnnData":
         try:
             with about(f"section {name!r} of {path.name}"):
                 _check(adata, section_key=None, **needs)
         except CommandError as error:
             problems[name] = str(error)
+        return adata if keep else without_counts(adata)
+
+    with about(path):
+        samples = gather_samples(path, skip_bad=skip_bad, keep=check)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
-    paths = {name: Path(str(samples.table.loc[name, "counts"])) for name in sections}
-    return Inputs(sections, paths, _digests({path.name: path, **paths}), dict(samples.skipped)), problems
+    sources = {}
+    for name in sections:
+        row = samples.table.loc[name]
+        sources[name] = Source(name, Path(str(row["counts"])), path, str(row.to_dict()))
+    digests = _digests({path.name: path, **{name: source.path for name, source in sources.items()}})
+    return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
-def _read_files(inputs: Sequence[Path], **needs: Any) -> tuple[Inputs, dict[str, str]]:
+def _read_files(inputs: Sequence[Path], *, keep: bool, **needs: Any) -> tuple[Inputs, dict[str, str]]:
     found = Inputs({}, {})
     problems: dict[str, str] = {}
+    whole = keep and (len(inputs) > 1 or needs["section_key"] is not None)  # they may be joined
     for name, path in zip(section_names(inputs), inputs, strict=True):
         try:
-            found.sections[name] = _read_checked(path, **needs)
+            adata = _read_checked(path, whole=whole, **needs)
         except CommandError as error:
             problems[name] = str(error)
         else:
-            found.paths[name] = path
-    found.digests = _digests(found.paths)
+            found.sources[name] = Source(name, path)
+            if keep:
+                found.sections[name] = adata
+            del adata  # before the next one is read
+    found.digests = _digests({name: source.path for name, source in found.sources.items()})
     return found, problems
 
 
-def _read_checked(path: Path, **needs: Any) -> "AnnData":
-    from histoweave import io
-
+def _read_checked(path: Path, *, whole: bool, **needs: Any) -> "AnnData":
     _check_exists(path)
     with about(path):
-        adata = io.read_section(path)
+        adata = read_file(path, whole=whole)
         _check(adata, **needs)
     return adata
 
@@ -199,7 +214,7 @@ def _check(
     if use_rep is not None:
         check_obsm_key(adata, use_rep, argument="use_rep")
     else:
-        pp.expression(adata, layer)  # raises unless there are counts, or a declared scale
+        pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
 
 
 def _digests(paths: dict[str, Path]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The results folder of a run: checked before any work, written in one go at the end."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from histoweave._atomic import atomic_folder, folder_written_to, progress_folder, refuse_existing
 from histoweave._keys import Keys
 from histoweave.cli._errors import CommandError, writing
-from histoweave.cli._progress import holds_job, replaced_names
+from histoweave.cli._progress import JOB, Work, holds_job, link, replaced_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +22,13 @@ RUN_FILE = "run.json"
 
 
 class Written(Mapping[str, "AnnData"]):
-    """Sections in their files, read when they are asked for; of all only the last one is in memory."""
+    """Sections in their files, read when they are asked for; of all only the last one is in memory.
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self._folder, self._names = folder, list(names)
+    ``at_hand`` are those that are in memory anyway, as they are in the file.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], at_hand: Mapping[str, "AnnData"] | None = None) -> None:
+        self._folder, self._names, self._at_hand = folder, list(names), dict(at_hand or {})
         self._last: tuple[str, AnnData] | None = None
 
     def __getitem__(self, name: str) -> "AnnData":
@@ -32,6 +36,8 @@ class Written(Mapping[str, "AnnData"]):
 
         if name not in self._names:
             raise KeyError(name)
+        if name in self._at_hand:
+            return self._at_hand[name]
         if self._last is None or self._last[0] != name:
             self._last = None  # before the next one is read
             self._last = name, read_h5ad(self._folder / f"{name}.h5ad")
@@ -104,9 +110,12 @@ def write_results(
     layer: str | None = None,
     tables: Mapping[str, "pd.DataFrame"] | None = None,
     study: "AnnData | None" = None,
-    model: "SpaMask | None" = None,
+    model: "SpaMask | Path | None" = None,
     pages: Mapping[str, Callable[[Path], None]] | None = None,
     links: Mapping[str, str] | None = None,
+    job: str | None = None,
+    work: Work | None = None,
+    written: Sequence[str] = (),
 ) -> None:
     """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html`` and ``run.json``, all or nothing.
 
@@ -129,18 +138,30 @@ def write_results(
     study
         All sections in one AnnData, where they were integrated.
     model
-        Written as the folder ``model``, where given.
+        Written as the folder ``model``, where given; or the folder that it was written to already.
     pages
         File name -> writes a further page there.
     links
         Words -> file name, at the head of the report.
+    job
+        Digest of what was asked, for ``run.json``.
+    work
+        Where the run works; by default beside ``out``.
+    written
+        Sections whose files wait there and are not written again.
     """
     from histoweave.io import write_h5ad
     from histoweave.report import write_report
 
-    with writing(out), atomic_folder(out, overwrite=overwrite) as folder:
-        for name, adata in sections.items():
-            write_h5ad(adata, folder / f"{name}.h5ad")
+    kept = work.folder if work is not None and work.kept else None
+    if work is None:
+        place = atomic_folder(out, overwrite=overwrite)
+    else:
+        place = work.results([work.done / f"{name}.h5ad" for name in written], overwrite=overwrite)
+    with writing(out, kept=kept), place as folder:
+        for name in sections:
+            if name not in written:
+                write_h5ad(sections[name], folder / f"{name}.h5ad")
         domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
         for name, table in (tables or {}).items():
             table.to_csv(folder / name, index=False)
@@ -148,7 +169,9 @@ def write_results(
             draw_domains(sections, folder / "domains.png", spatial_key, section_key)
         else:
             draw_domains({"": study}, folder / "domains.png", spatial_key, Keys.SECTION)
-        if model is not None:
+        if isinstance(model, Path):
+            shutil.copytree(model, folder / "model", copy_function=link)
+        elif model is not None:
             model.save(folder / "model")
         write_report(
             sections,
@@ -164,7 +187,8 @@ def write_results(
         for name, write in (pages or {}).items():
             write(folder / name)
         outputs = sorted(path.name for path in folder.iterdir())
-        text = json.dumps({**facts(), "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
+        known = {} if job is None else {JOB: job}
+        text = json.dumps({**facts(), **known, "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
         (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
 
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from histoweave._atomic import refuse_existing
+from histoweave._threads import use_threads
 from histoweave.cli._carry_out import carry_out
 from histoweave.cli._console import told
+from histoweave.cli._device import check_device
 from histoweave.cli._errors import CommandError, writing
 from histoweave.cli._inputs import check_paths
 from histoweave.cli._output import RUN_FILE, Written, check_out
 from histoweave.cli._predict_inputs import check_targets, is_section, slides_of_folders
 from histoweave.cli._predict_one import SUFFIXES, Settings, Target, equipment, predict_one
-from histoweave.cli._progress import JOB, Item, Work, digest_of, replaced_names, workplace
+from histoweave.cli._progress import JOB, Item, Work, digest_of, workplace
 from histoweave.cli._record import RunRecord, sha256
 
 
@@ -29,6 +30,8 @@ def predict_inputs(
     encoder: str | None,
     cache: Path | None,
     skip_bad: bool,
+    device: str,
+    threads: int | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -36,21 +39,22 @@ def predict_inputs(
     """Check the model and every input, predict and write one after another, let all results appear at once."""
     arguments = {name: _plain(value) for name, value in locals().items()}
     _check_arguments(model_folder, mpp, pitch_um)
+    check_device(device)
     inputs = slides_of_folders(inputs)
     _check_image(inputs, image)
     check_paths(inputs, skip_bad=skip_bad)
     known = [model_folder, *inputs, *([image] if image else [])]
     check_out(out, overwrite=overwrite, inputs=known, resume=resume)
     record = RunRecord("predict", arguments)
-    with told(quiet=quiet) as console, workplace(out, resume=resume) as work:
+    with told(quiet=quiet) as console, workplace(out, resume=resume) as work, use_threads(threads):
         with record.stage("import"):
             from histoweave.report import write_prediction_report
         with record.stage("read"):
             settings = Settings(
-                model_folder, sha256(model_folder), encoder, mpp, pitch_um, cache, out,
+                model_folder, sha256(model_folder), encoder, device, mpp, pitch_um, cache, out,
                 kept=work.folder if resume else None, progress=not quiet,
             )  # fmt: skip
-            model, _ = equipment(model_folder, settings.digest, encoder)
+            model, found_encoder = equipment(model_folder, settings.digest, encoder, device)
             targets, skipped = check_targets(inputs, model, image=image, mpp=mpp, skip_bad=skip_bad)
             digests = [
                 {"section": target.source.name, "path": str(path), "sha256": sha256(path)}
@@ -62,15 +66,15 @@ def predict_inputs(
         if work.is_done(job):
             print(f"{out} is complete: already done.")
             return
-        refuse_existing(out, overwrite=overwrite or bool(replaced_names(out)), workplace=work.folder)
+        work.refuse_others(overwrite=overwrite)
         console.speak()
         with record.stage("predict"):
-            predicted, failed = carry_out(predict_one, jobs, work, console, skip_bad=skip_bad)
+            predicted, failed = carry_out(predict_one, jobs, work, console, record, skip_bad=skip_bad)
         skipped |= failed
-        items = [jobs[name][0] for name in predicted]
+        files = [jobs[name][0].file(suffix) for name in predicted for suffix in SUFFIXES]
         with (
             writing(out, kept=settings.kept),
-            work.results(items, SUFFIXES, overwrite=overwrite) as folder,
+            work.results(files, overwrite=overwrite) as folder,
             record.stage("write"),
         ):
 
@@ -78,6 +82,8 @@ def predict_inputs(
                 return record.finish(
                     warnings=console.warnings,
                     method=model.method,
+                    device=str(model.device),
+                    encoder_device=str(getattr(found_encoder, "device", "cpu")),
                     n_genes=model.n_genes,
                     model={"path": str(model_folder), "sha256": settings.digest},
                     n_spots={name: one["n_spots"] for name, one in predicted.items()},
@@ -86,7 +92,7 @@ def predict_inputs(
                     skipped=skipped,
                 )
 
-            write_prediction_report(folder / "report.html", Written(folder, list(predicted)), facts=facts())
+            write_prediction_report(folder / "report.html", Written(work.done, list(predicted)), facts=facts())
             outputs = sorted(path.name for path in folder.iterdir())
             everything = {**facts(), JOB: job, "outputs": outputs}
             text = json.dumps(everything, indent=2, ensure_ascii=False, default=str)

@@ -53,6 +53,8 @@ class Settings:
         The model's folder, and its digest.
     encoder
         Name of the image encoder, where it is not the one that the model names.
+    device
+        Where networks compute.
     mpp, pitch_um
         Microns per pixel, and between the spots of a bare slide.
     cache
@@ -66,6 +68,7 @@ class Settings:
     model: Path
     digest: str
     encoder: str | None
+    device: str
     mpp: float | None
     pitch_um: float | None
     cache: Path | None
@@ -92,7 +95,7 @@ def predict_one(item: Item, target: Target, settings: Settings) -> dict[str, Any
     from histoweave.io import write_h5ad
 
     with noted() as warnings, about(item.name):
-        model, encoder = equipment(settings.model, settings.digest, settings.encoder)
+        model, encoder = equipment(settings.model, settings.digest, settings.encoder, settings.device)
         adata = _predicted(target, model, encoder, settings)
     with writing(settings.out, kept=settings.kept):
         write_h5ad(adata, item.file(".h5ad"))
@@ -109,18 +112,20 @@ def predict_one(item: Item, target: Target, settings: Settings) -> dict[str, Any
 
 
 @lru_cache(maxsize=1)
-def equipment(folder: Path, digest: str, encoder: str | None) -> "tuple[ExpressionModel, PatchEncoder | None]":
+def equipment(
+    folder: Path, digest: str, encoder: str | None, device: str
+) -> "tuple[ExpressionModel, PatchEncoder | None]":
     """Return a model and its image encoder, loaded once in a process; ``digest`` tells changed folders apart."""
-    model = load_model(folder)
-    return model, _encoder_of(model, encoder)
+    model = load_model(folder, device)
+    return model, _encoder_of(model, encoder, device)
 
 
-def load_model(folder: Path) -> "ExpressionModel":
+def load_model(folder: Path, device: str) -> "ExpressionModel":
     """Load a model that predicts expression."""
     from histoweave import models
 
     with about(folder):
-        model = models.load(folder)
+        model = models.load(folder, device=device)
     if not isinstance(model, models.ExpressionModel):
         raise CommandError(
             f"{folder} holds a {type(model).__name__}, which predicts no expression. Give a model that "
@@ -178,7 +183,7 @@ def _describe(adata: "AnnData", model: "ExpressionModel", encoder: "PatchEncoder
         im.attach_picture(adata, slide, image_scale=scale, spatial_key=fitted.spatial_key)
 
 
-def _encoder_of(model: "ExpressionModel", name: str | None) -> "PatchEncoder | None":
+def _encoder_of(model: "ExpressionModel", name: str | None, device: str) -> "PatchEncoder | None":
     """Return the encoder that the model was trained with, or refuse another one."""
     from histoweave import im
 
@@ -193,7 +198,7 @@ def _encoder_of(model: "ExpressionModel", name: str | None) -> "PatchEncoder | N
             raise CommandError("the model reads pixels itself and takes no encoder; leave --encoder out.")
         return None
     try:
-        found = im.get_encoder(name or trained["encoder"])
+        found = im.get_encoder(name or trained["encoder"], device=device)
     except (FileNotFoundError, ValueError, ImportError, PermissionError) as error:
         with about(f"the model's encoder {trained['encoder']}"):
             raise error

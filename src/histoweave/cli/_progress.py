@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import histoweave
-from histoweave._atomic import atomic_file, atomic_folder, folder_written_to, progress_folder
+from histoweave._atomic import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
 from histoweave.cli._errors import Interrupted
 from histoweave.cli._lock import LOCK, locked
 
@@ -90,9 +90,14 @@ class Work:
     folder: Path
     kept: bool
 
+    @property
+    def done(self) -> Path:
+        """Where the files of finished inputs are."""
+        return self.folder / _DONE
+
     def item(self, name: str, digest: str) -> Item:
         """Return an input of this run."""
-        return Item(name, digest, self.folder / _DONE, self.training(name))
+        return Item(name, digest, self.done, self.training(name))
 
     def training(self, name: str) -> Path | None:
         """Return a folder for states of training, where they are kept."""
@@ -103,14 +108,17 @@ class Work:
         record = _record(self.out)
         return self.kept and record.get(JOB) == job and _is_complete(self.out, record)
 
+    def refuse_others(self, *, overwrite: bool) -> None:
+        """Raise ``FileExistsError`` where OUT holds results of another job, and nobody allowed to replace them."""
+        refuse_existing(self.out, overwrite=overwrite or bool(replaced_names(self.out)), workplace=self.folder)
+
     @contextmanager
-    def results(self, items: Iterable[Item] = (), suffixes: Iterable[str] = (), *, overwrite: bool) -> Iterator[Path]:
-        """Yield a folder with the files of the items, to be added to; it becomes OUT when the block ends."""
+    def results(self, files: Iterable[Path] = (), *, overwrite: bool) -> Iterator[Path]:
+        """Yield a folder with finished files, to be added to; it becomes OUT when the block ends."""
         replaced = replaced_names(self.out)
         with atomic_folder(self.out, overwrite=overwrite or bool(replaced), workplace=self.folder) as folder:
-            for item in items:
-                for suffix in suffixes:
-                    _link(item.file(suffix), folder)
+            for file in files:
+                link(file, folder / file.name)
             yield folder
             if self.kept and folder_written_to(self.out) == self.out:
                 # names are exchanged one by one: a run that is killed meanwhile leaves a mixture that is ours to mend
@@ -200,16 +208,18 @@ def _record(out: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _link(file: Path, folder: Path) -> None:
-    """Let a finished file appear in a second folder of the same disk, copied where the disk knows no links."""
+def link(file: str | os.PathLike[str], place: str | os.PathLike[str]) -> None:
+    """Let a finished file appear in a second place of the same disk, copied where the disk knows no links."""
     try:
-        os.link(file, folder / file.name)
+        os.link(file, place)
     except OSError:
-        shutil.copy2(file, folder / file.name)
+        shutil.copy2(file, place)
 
 
 def _clear(folder: Path) -> None:
-    """Remove a progress folder, the lock last: until then no other run enters it."""
+    """Remove a progress folder: what says that an input is finished first, the lock, which keeps others out, last."""
+    for kept in (folder / _DONE).glob("*.json"):
+        kept.unlink(missing_ok=True)
     for entry in [*folder.iterdir()] if folder.exists() else []:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +44,11 @@ class RunRecord:
             yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - self._running.pop(name)
+
+    def add(self, timings: Mapping[str, float]) -> None:
+        """Add the seconds that stages took elsewhere."""
+        for name, seconds in timings.items():
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
 
     def finish(self, *, warnings: Sequence[str], **facts: Any) -> dict[str, Any]:
         """Return what goes into ``run.json``: the facts given, and those that every run has.

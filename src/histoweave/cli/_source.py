@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histoweave._runtime import logger
+
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,26 @@ class Source:
     table: Path | None = None
     row: str = ""
 
-    def read(self) -> "AnnData":
-        """Read the section."""
-        from histoweave import io
-
+    def read(self, *, whole: bool = True) -> "AnnData":
+        """Read the section; not ``whole``: as :func:`read_file` does."""
         if self.table is None:
-            return io.read_section(self.path)
+            return read_file(self.path, whole=whole)
         from histoweave.io._samples import read_sample
 
         return read_sample(self.table, self.name)
+
+
+def read_file(path: Path, *, whole: bool) -> "AnnData":
+    """Read a section; unless ``whole``, counts that would take much of the memory stay in their file."""
+    from histoweave import io
+    from histoweave._memory import available_bytes, in_words
+    from histoweave.io._h5ad import matrix_bytes
+
+    available = None if whole or path.suffix != ".h5ad" else available_bytes()
+    if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
+        return io.read_section(path)
+    logger.info("%s: %s of counts stay in the file, and are read as they are needed.", path.name, in_words(size))
+    return io.read_h5ad(path, backed=True)
 
 
 def without_counts(adata: "AnnData") -> "AnnData":

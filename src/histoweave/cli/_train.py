@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from histoweave._atomic import atomic_folder
 from histoweave._runtime import logger
+from histoweave._threads import use_threads
 from histoweave.cli._console import told
+from histoweave.cli._device import check_device
 from histoweave.cli._embedded import read_embedded
 from histoweave.cli._errors import writing
 from histoweave.cli._expression_options import (
@@ -38,28 +40,33 @@ def train_model(
     n_genes: int | None,
     cache: Path | None,
     skip_bad: bool,
+    device: str,
+    threads: int | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Embed, fit, save; print how well the method did on training sections that were left out."""
     arguments = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     check_method(method, "--method")
+    check_device(device)
     check_encoder_or_keys(encoder, field_um, use_rep)
     fields, keys = parse_fields(field_um), parse_keys(use_rep)
     check_table(samples)
     check_out(out, overwrite=overwrite, inputs=[samples])
     record = RunRecord("train", arguments)
-    with told(quiet=quiet) as console:
+    with told(quiet=quiet) as console, use_threads(threads):
         with record.stage("import"):
+            from histoweave._runtime import resolve_device
             from histoweave.tl._evaluate_methods import new_model
             from histoweave.tl._evaluation import PLAIN_RIDGE
 
             model = new_model(method)
+            resolve_device(device, sparse=model.has_network)
         study = read_embedded(
-            samples, use_rep=keys, encoder=encoder, field_um=fields, cache=cache, skip_bad=skip_bad, least_sections=2,
-            record=record, console=console, progress=not quiet,
+            samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
+            least_sections=2, record=record, console=console, progress=not quiet,
         )  # fmt: skip
-        options: dict[str, Any] = {"use_rep": study.reps, "n_genes": n_genes, "seed": seed}
+        options: dict[str, Any] = {"use_rep": study.reps, "n_genes": n_genes, "seed": seed, "device": device}
         with record.stage("fit"):
             model.fit(study.sections, **options, progress=not quiet)
         found = {method: inner_scores(model)}
@@ -74,6 +81,7 @@ def train_model(
                 warnings=console.warnings,
                 method=method,
                 seed=seed,
+                device=str(model.device),
                 n_genes=model.n_genes,
                 n_spots={name: adata.n_obs for name, adata in study.sections.items()},
                 inner_validation=found,

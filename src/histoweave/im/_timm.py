@@ -63,9 +63,9 @@ class TimmEncoder:
             )
         self.name = name
         entry = KNOWN.get(name)
-        self._device = resolve_device(device)
+        self.device = resolve_device(device)
         timm = _import_timm(name)
-        self._model = _build(timm, name, entry, pretrained, seed).eval().to(self._device)
+        self._model = _build(timm, name, entry, pretrained, seed).eval().to(self.device)
         config = timm.data.resolve_model_data_config(self._model)
         mean, std = config["mean"], config["std"]
         if entry is not None and entry.mean is not None and entry.std is not None:
@@ -92,7 +92,7 @@ class TimmEncoder:
 
         images = torch.from_numpy((patches.astype(np.float32) / 255 - self._mean) / self._std)
         with torch.inference_mode():
-            found = self._model(images.permute(0, 3, 1, 2).contiguous().to(self._device))
+            found = self._model(images.permute(0, 3, 1, 2).contiguous().to(self.device))
             if self._patch_mean and found.ndim == 3:
                 # tokens between the class token and the patches are registers, which hold no place in the image
                 first_patch = getattr(self._model, "num_prefix_tokens", 1)

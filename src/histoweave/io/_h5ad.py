@@ -24,7 +24,7 @@ _LARGE_BYTES = 512 * 1024**2
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def read_h5ad(path: PathLike) -> AnnData:
+def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
     """Read a section that scanpy, squidpy or histoweave wrote.
 
     Everything in the file is kept. Added are the gene columns of :func:`annotate_genes`, and, where the file does not
@@ -35,6 +35,9 @@ def read_h5ad(path: PathLike) -> AnnData:
     ----------
     path
         The ``.h5ad`` file.
+    backed
+        Leave ``X`` in the file, where it is read as it is needed: for sections whose counts do not fit into memory.
+        The file must stay as it is for as long as the section is used. Layers are read all the same.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def read_h5ad(path: PathLike) -> AnnData:
             )
     try:
         with quiet_duplicates():
-            adata = anndata.read_h5ad(path)
+            adata = anndata.read_h5ad(path, backed="r" if backed else None)
     except OSError as error:
         raise OSError(f"{path} is damaged: {_first_line(error)}. Copy or download it again.") from error
     except Exception as error:  # anndata reports unknown encodings and half-written groups under many types
@@ -81,7 +84,8 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
     adata
         The section.
     path
-        The ``.h5ad`` file; its folder is made when missing, an earlier file replaced.
+        The ``.h5ad`` file; its folder is made when missing, an earlier file replaced. ``X`` of a backed section is
+        copied from file to file, as it is stored there.
 
     Raises
     ------
@@ -89,10 +93,13 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
         The disk is full (``errno`` ``ENOSPC``), or the folder cannot be written to (``PermissionError``).
     """
     path = Path(path).expanduser()
+    stored = None if adata.filename is None else Path(adata.filename)
     adata = _writable(adata)
     try:
         with atomic_file(path) as beside:
             _write(adata, beside)
+            if stored is not None:
+                _copy_x(stored, beside)
     except OSError as error:
         number = error.errno
         if number in _DISK_FULL:
@@ -113,7 +120,10 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
 
 
 def _writable(adata: AnnData) -> AnnData:
-    """Return the section itself, or a copy where text columns have gaps, which h5ad only knows as categories."""
+    """Return the section itself, or a copy where text columns have gaps, which h5ad only knows as categories.
+
+    Of a backed section, a copy without ``X``.
+    """
     gaps = {
         kind: [
             name
@@ -122,14 +132,51 @@ def _writable(adata: AnnData) -> AnnData:
         ]
         for kind, frame in (("obs", adata.obs), ("var", adata.var))
     }
-    if not any(gaps.values()):
+    if adata.isbacked:
+        adata = _without_x(adata)
+    elif not any(gaps.values()):
         return adata
-    adata = adata.copy()
+    else:
+        adata = adata.copy()
     for kind, names in gaps.items():
         frame = getattr(adata, kind)
         for name in names:
             frame[name] = frame[name].astype("category")
     return adata
+
+
+def _without_x(adata: AnnData) -> AnnData:
+    """Return everything else of a backed section; tables are copies."""
+    if adata.is_view:
+        raise ValueError(
+            "A part of a backed section cannot be written: its X would be copied as a whole. Read the part into memory "
+            "first (.to_memory())."
+        )
+    parts = ("obsm", "varm", "obsp", "varp", "layers")
+    kept = {part: dict(getattr(adata, part)) for part in parts}
+    return AnnData(obs=adata.obs.copy(), var=adata.var.copy(), uns=adata.uns, **kept)
+
+
+def _copy_x(source: Path, target: Path) -> None:
+    """Copy ``X``, and ``raw`` where there is one, from file to file without reading them."""
+    free, size = shutil.disk_usage(target.parent).free, source.stat().st_size
+    if free < size:
+        raise OSError(errno.ENOSPC, f"needs up to {size / 1e9:.1f} GB more")
+    with h5py.File(source, "r") as read, h5py.File(target, "r+") as written:
+        for name in {"X", "raw"} & set(read):
+            written.pop(name, None)
+            read.copy(name, written)
+
+
+def matrix_bytes(path: PathLike) -> int:
+    """Return what ``X`` of an ``.h5ad`` file takes in memory; 0 where it could not stay in the file by rows."""
+    with open_h5(existing_file(path, "an .h5ad file"), "an .h5ad file") as opened:
+        stored = opened.get("X")
+        if isinstance(stored, h5py.Dataset):
+            return int(stored.nbytes)
+        if stored is None or stored.attrs.get("encoding-type") != "csr_matrix":
+            return 0
+        return sum(int(stored[name].nbytes) for name in ("data", "indices", "indptr"))
 
 
 def _write(adata: AnnData, path: Path) -> None:

@@ -49,6 +49,7 @@ from histoweave.models._checkpoint import Checkpoint, digest, digest_of_graph, w
 from histoweave.models._mixture import NamedMixture
 from histoweave.models._spamask_checkpoint import from_checkpoint, to_checkpoint
 from histoweave.models._spamask_config import SpaMaskConfig
+from histoweave.models._spamask_embedding_file import embed_into_file, embedding_in_file, npy_path
 from histoweave.models._spamask_fitted import FittedSpaMask, Outputs
 from histoweave.models._spamask_inputs import SpaMaskInputs
 from histoweave.models._spamask_tiled_training import train_on_tiles
@@ -216,7 +217,9 @@ class SpaMask:
         logger.info("SpaMask: %d epochs, %s.", self.training_facts["n_epochs"], self.training_facts["stopped"])
         return self
 
-    def embed(self, adata: AnnData, *, links: csr_matrix | None = None) -> np.ndarray:
+    def embed(
+        self, adata: AnnData, *, links: csr_matrix | None = None, out: str | PathLike[str] | None = None
+    ) -> np.ndarray:
         """Return the embedding of one or several sections, trained on or not, ``(n_spots, n_latent)`` float32.
 
         With ``config.embedding="reconstruction"`` (default) this is the decoder's output, the spatial factors as the
@@ -229,20 +232,31 @@ class SpaMask:
             As for :meth:`fit`; sections are told apart by the column that ``fit`` was given, where it is there.
         links
             As for :meth:`fit`.
+        out
+            A ``.npy`` file that the embedding is written to, whole or not at all, and returned from as an array that
+            stays there (``numpy.memmap``, read-only). A large section goes there tile by tile and is never in memory as
+            a whole, unless offsets between sections are taken out of it. An earlier file is replaced.
 
         Raises
         ------
         RuntimeError
             The model is not trained.
         ValueError
-            Fewer than half of the modelled genes are there.
+            Fewer than half of the modelled genes are there, or ``out`` is no ``.npy``.
 
         Warns
         -----
         UserWarning
             Some of them are missing.
         """
-        return self._run(adata, links).embedding
+        if out is None:
+            return self._run(adata, links).embedding
+        path = npy_path(out)
+        check_adata(adata)
+        fitted = self._trained()
+        if fitted.offsets is not None or not in_tiles(adata.n_obs, self.config.tile_spots):
+            return embedding_in_file(path, self._run(adata, links).embedding)
+        return embed_into_file(path, fitted, adata, *self._graph_of(adata, links), self.config)
 
     def denoise(
         self, adata: AnnData, genes: Sequence[str] | None = None, *, links: csr_matrix | None = None
@@ -387,10 +401,14 @@ class SpaMask:
         """Pass sections through all networks."""
         check_adata(adata)
         fitted = self._trained()
-        section_key = fitted.section_key if fitted.section_key in adata.obs else None
-        adjacency = self._adjacency(adata, fitted.spatial_key, section_key, links)
-        sections = _sections(adata, section_key)
+        adjacency, sections = self._graph_of(adata, links)
         return fitted.run(adata, adjacency, sections, self.config.embedding, self.config.tile_spots)
+
+    def _graph_of(self, adata: AnnData, links: csr_matrix | None) -> tuple[csr_matrix, np.ndarray | None]:
+        """Return the graph of sections, trained on or not, and the section of every spot."""
+        fitted = self._trained()
+        section_key = fitted.section_key if fitted.section_key in adata.obs else None
+        return self._adjacency(adata, fitted.spatial_key, section_key, links), _sections(adata, section_key)
 
     def _trainer(
         self,

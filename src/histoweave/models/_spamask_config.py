@@ -64,7 +64,8 @@ class SpaMaskConfig(Config):
     tolerance: float = 0.0001  # largest change (1 - linear CKA) that counts as none; 0 never stops early
     tile_spots: int | None = None  # train and embed by tiles of this many spots; None: of 1,024, above 50,000 spots
     n_parts: int = 1  # of 4,096 spots in a batch on tiles; under torchrun at least one a process, which compute them
-    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 for n_latent >= 256, on CPUs that have it
+    # of dense products in training; auto: bfloat16 for n_latent >= 256 on CPUs that have it, float32 on GPUs
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -73,8 +74,8 @@ class SpaMaskConfig(Config):
             raise ValueError(f"features must be 'pca' or 'hvg', got {self.features!r}.")
         if self.embedding not in ("latent", "reconstruction"):
             raise ValueError(f"embedding must be 'latent' or 'reconstruction', got {self.embedding!r}.")
-        if self.precision not in ("auto", "float32"):
-            raise ValueError(f"precision must be 'auto' or 'float32', got {self.precision!r}.")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}.")
         for name in (
             "n_genes",
             "n_pcs",

@@ -180,20 +180,29 @@ def outputs_on_tiles(
     latent
         Whether the encoder's output is wanted, too; else the second list is empty.
     """
+    reconstructions = [np.empty(values.shape, np.float32) for _ in networks]
+    latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks if latent]
+    for spots, said, encoded in said_by_tiles(networks, values, tiles, adjacency, latent=latent):
+        for whole, part in zip([*reconstructions, *latents], [*said, *encoded], strict=True):
+            whole[spots] = part
+    return reconstructions, latents
+
+
+def said_by_tiles(
+    networks: Sequence[TrainedNetwork], values: np.ndarray, tiles: Tiles, adjacency: csr_matrix, *, latent: bool
+) -> Iterator[tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]]:
+    """Yield the same a batch of tiles at a time: its spots, and reconstructions and latents of these."""
     first = networks[0].network
     hops = None if first.hops is None else first.hops.cpu().numpy()
     smooth = None if hops is None else smooth_all(values, adjacency, hops)
-    device = networks[0].device
-    reconstructions = [np.empty(values.shape, np.float32) for _ in networks]
-    latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks if latent]
     for numbers in tiles.in_batches():
-        tile = tiles.cut([numbers], 3, 3, device)
-        for one, reconstruction in zip(networks, reconstructions, strict=True):
-            said = _output(one.network, values, tile, smooth, "reconstruction").cpu().numpy()
-            reconstruction[tile.core] = said * one.slope + one.intercept
-        for one, of_one in zip(networks, latents, strict=False):
-            of_one[tile.core] = _output(one.network, values, tile, smooth, "latent").cpu().numpy()
-    return reconstructions, latents
+        tile = tiles.cut([numbers], 3, 3, networks[0].device)
+        decoded = [_output(one.network, values, tile, smooth, "reconstruction").cpu().numpy() for one in networks]
+        said = [
+            (part * one.slope + one.intercept).astype(np.float32) for one, part in zip(networks, decoded, strict=True)
+        ]
+        encoded = [_output(one.network, values, tile, smooth, "latent").cpu().numpy() for one in networks if latent]
+        yield tile.core, said, encoded
 
 
 @torch.no_grad()

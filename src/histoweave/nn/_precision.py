@@ -1,4 +1,10 @@
-"""Dense products in half precision, where the processor multiplies bfloat16 faster than float32."""
+"""Dense products in half precision, where the processor multiplies bfloat16 faster than float32.
+
+The choice is a rule and no measurement at the start of a run, which would let results depend on how busy the machine
+is. ``"auto"`` takes bfloat16 where it was measured to halve the time (a wide network on a CPU with instructions for
+it), and float32 everywhere else; on GPUs, where it was not measured, because a step of these networks consists of many
+short kernels and of sparse products, which have no bfloat16 form. ``benchmarks/gpu.py`` compares the two on a GPU.
+"""
 
 import torch
 from torch import Tensor
@@ -15,12 +21,26 @@ def product_dtype(precision: str, device: torch.device, n_latent: int) -> torch.
     ----------
     precision
         ``"float32"``, or ``"auto"``: bfloat16 on processors with instructions for it (AVX512-BF16, AMX), where the
-        published network (512, 256) trains in half the time, else float32.
+        published network (512, 256) trains in half the time, else float32. ``"bfloat16"``: that, on any processor;
+        without instructions for it, it is slower.
     device
-        Where the network is; GPUs keep float32.
+        Where the network is; by itself ``"auto"`` keeps float32 on GPUs.
     n_latent
-        Width of the embedding; networks narrower than 256 keep float32.
+        Width of the embedding; with ``"auto"`` networks narrower than 256 keep float32.
+
+    Raises
+    ------
+    ValueError
+        bfloat16 is asked of a GPU that does not multiply it: below compute capability 8.0 torch only emulates it.
     """
+    if precision == "bfloat16":
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+            capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+            raise ValueError(
+                f"precision='bfloat16' needs a GPU of compute capability 8.0 or above, and {device} has {capability}. "
+                "Use precision='auto'."
+            )
+        return torch.bfloat16
     asked = precision == "auto" and device.type == "cpu" and n_latent >= WIDE
     return torch.bfloat16 if asked and _multiplies_bfloat16() else torch.float32
 

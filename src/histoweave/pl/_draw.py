@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import EllipseCollection
 
 RASTERISE_FROM = 20_000  # spots; a PDF with more circles than this opens slowly
+CLOSED_FROM = 50_000  # spots; smaller than a pixel each, so that gaps between them would only pale the colours
 _BAR_UM = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000])
 
 
@@ -45,7 +46,8 @@ def draw_tissue(
     if under is not None:
         ax.imshow(under.pixels, extent=under.extent, interpolation="bilinear", zorder=0)
     # over an image the gaps show the tissue; without one, nearly touching circles read as areas
-    diameter = np.full(len(points), size if size is not None else pitch * (0.78 if under is not None else 0.96))
+    touching = 1.3 if len(points) > CLOSED_FROM else 0.96
+    diameter = np.full(len(points), size if size is not None else pitch * (0.78 if under is not None else touching))
     spots = EllipseCollection(
         diameter, diameter, np.zeros(len(points)), units="xy", offsets=points, offset_transform=ax.transData,
         linewidths=0, rasterized=len(points) > RASTERISE_FROM, zorder=2, **style,

@@ -5,6 +5,7 @@ which takes longer than the whole report.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from scipy.sparse import issparse
 
 from histoweave._checks import check_counts
 from histoweave._keys import Keys
-from histoweave._scale import declared_scale
+from histoweave._scale import Scale, declared_scale
+
+_READ_SPOTS = 20_000  # of a backed section, at a time
 
 
 def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
@@ -72,14 +75,23 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     matrix = adata.X if name == "X" else adata.layers[name]
     if matrix is None:
         raise KeyError("adata.X is empty, so there is no expression to show. Pass layer=.")
+    scale = declared_scale(adata, name)
+    if name == "X" and adata.isbacked:  # read a few spots at a time
+        parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
+        return np.concatenate([_log_counts(part, columns, scale, name, may_be_zero=True) for part in parts])
+    return _log_counts(matrix, columns, scale, name)
+
+
+def _log_counts(
+    matrix: Any, columns: Sequence[int], scale: Scale | None, name: str, *, may_be_zero: bool = False
+) -> np.ndarray:
     picked = matrix[:, list(columns)]
     values = np.asarray(picked.todense() if issparse(picked) else picked, dtype=np.float32)
-    scale = declared_scale(adata, name)
     if scale == "log1p_cp10k":
         return values
-    if scale is None:
-        check_counts(matrix, name)
     depth = np.asarray(matrix.sum(axis=1), dtype=np.float32).reshape(-1, 1)
+    if scale is None and not (may_be_zero and not depth.any()):
+        check_counts(matrix, name)
     return np.log1p(values * (1e4 / np.where(depth > 0, depth, 1)))  # an empty spot stays at zero
 
 

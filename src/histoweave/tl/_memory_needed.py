@@ -75,8 +75,9 @@ class Job:
         else:
             name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
             matrix = adata.X if name == "X" else adata.layers.get(name)
+            in_file = name == "X" and adata.isbacked and by_chunks(adata.n_obs)  # read as it is needed
             n_values = int(matrix.nnz) if issparse(matrix) else adata.n_obs * adata.n_vars
-            copied = not (issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32)
+            copied = not (in_file or (issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32))
             shape = (adata.n_obs, adata.n_vars, n_values)
             if genes is not None:
                 n_denoised = len(genes) or min(config.n_genes, adata.n_vars)

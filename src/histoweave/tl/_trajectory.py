@@ -82,9 +82,8 @@ def paga(
     import scanpy as sc
 
     labelled = domains.notna().to_numpy()
-    scratch = AnnData(
-        obs=domains[labelled].to_frame(domain_key), obsm={"X": np.asarray(embedding[labelled], dtype=np.float64)}
-    )
+    points = np.asarray(embedding[labelled], dtype=np.float64)
+    scratch = AnnData(obs=domains[labelled].to_frame(domain_key), obsm={"X": points})
     with numba_beside_torch():
         sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
     sc.tl.paga(scratch, groups=domain_key)
@@ -92,7 +91,6 @@ def paga(
     if root is None:
         return
     of_root = np.flatnonzero(scratch.obs[domain_key].astype(str) == str(root))
-    points = scratch.obsm["X"]
     off_centre = np.linalg.norm(points[of_root] - points[of_root].mean(axis=0), axis=1)
     scratch.uns["iroot"] = int(of_root[off_centre.argmin()])
     sc.tl.diffmap(scratch, n_comps=min(15, scratch.n_obs - 2), random_state=seed)
