@@ -93,7 +93,7 @@ def start_group(device: "torch.device") -> None:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
     atexit.register(distributed.destroy_process_group)
     logger.info(
-        "%d processes train together, %d thread(s) each (OMP_NUM_THREADS, which torchrun sets to 1).",
+        "%d processes train together, on %d thread(s) each; torchrun sets OMP_NUM_THREADS=1 unless it is given.",
         n_processes(),
         torch.get_num_threads(),
     )

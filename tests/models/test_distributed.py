@@ -71,7 +71,7 @@ def test_the_first_process_writes_and_prints_and_the_other_is_silent(done):
     process, folder = done
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "out", "tissue.h5ad"]
     assert process.stdout.splitlines() == ["tissue: 960 spots, 4 domains", f"Report: {folder / 'out' / 'report.html'}"]
-    assert process.stderr.count("2 processes train together, 1 thread(s) each") == 1
+    assert process.stderr.count("2 processes train together, on 1 thread(s) each") == 1
     assert process.stderr.count("SpaMask: 20 epochs") == 1
 
 
