@@ -27,8 +27,8 @@ _LOCAL_SETTINGS = {
 
 
 @contextmanager
-def connect(address: str, *, at_most: int | None = None) -> Iterator[Workers]:
-    """Yield the workers of a cluster, for :func:`histoweave._workers.run_each`.
+def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Workers | None]:
+    """Yield the workers of a cluster, for :func:`histoweave._workers.run_each`; without an address ``None``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def connect(address: str, *, at_most: int | None = None) -> Iterator[Workers]:
         It is no address, and no such file is there.
     ConnectionError
         Nobody answers there within ten seconds, or no worker is connected.
-    RuntimeError
+    WorkerError
         A worker has another version of histoweave.
 
     Examples
@@ -57,12 +57,18 @@ def connect(address: str, *, at_most: int | None = None) -> Iterator[Workers]:
     Traceback (most recent call last):
     ValueError: 'nowhere' is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file.
     """
+    if address is None:
+        yield None
+        return
     if address != LOCAL and "://" not in address and not Path(address).is_file():
         raise ValueError(
             f"{address!r} is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
         )
     require("distributed", extra="scale", purpose="Working on a Dask cluster")
-    with _quiet(), _local(at_most) if address == LOCAL else _running(address) as workers:
+    # written for the operators of clusters; what concerns a user is an error
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with _local(at_most) if address == LOCAL else _running(address) as workers:
         _check_workers(workers, address)
         yield workers
 
@@ -131,15 +137,3 @@ def _check_workers(workers: Workers, address: str) -> None:
 
     for worker, found in workers.client.run(version).items():
         check_version(found, f"worker {worker}", histoweave.__version__)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep distributed's log, written for the operators of clusters, off stderr: what concerns a user is an error."""
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

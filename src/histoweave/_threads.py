@@ -44,7 +44,7 @@ def _quotas(root: Path) -> Iterator[int]:
 
 @contextmanager
 def use_threads(n: int | None = None) -> Iterator[int]:
-    """Compute on ``n`` threads while the block runs: torch, BLAS, OpenMP, numba, and ONNX files loaded in it.
+    """Compute on ``n`` threads while the block runs: torch, BLAS, OpenMP, and ONNX files that are loaded in it.
 
     Without a number, torch and the libraries keep their own, unless it is more than :func:`threads_to_use`. Processes
     started in the block inherit the number. Yields it.

@@ -7,6 +7,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0  # how often new workers are looked for while all known ones are busy
 _ALONE = threading.Lock()  # threads, warnings and the log belong to a process, so it works on one item at a time
+
+
+class WorkerError(RuntimeError):
+    """What is wrong with a worker, in words for the user."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,10 @@ def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], 
             outcome = [_collect(name, future)]
             del future
             yield outcome.pop()
+    except (CancelledError, OSError) as error:
+        raise ConnectionError(
+            "the connection to the Dask scheduler was lost. See the scheduler's log, and run again."
+        ) from error
     finally:
         if running:
             workers.client.cancel(list(running), force=True)
@@ -140,23 +149,18 @@ def _absolute(value: Any, seen: list[Path]) -> Any:
 
 def _collect(name: str, future: "Future") -> Outcome:
     """Fetch what a worker returned, and say here what it had to say."""
-    from concurrent.futures import CancelledError
-
     from distributed import KilledWorker
 
     try:
         done: _Done = future.result()
     except KilledWorker as error:
-        return Outcome(name, error=RuntimeError(
+        return Outcome(name, error=WorkerError(
             f"workers that were given it were lost {error.allowed_failures + 1} times, the last at "
             f"{error.last_worker.address}. Most often one has run out of memory: use fewer workers with more memory "
             "each."
         ))  # fmt: skip
-    except (CancelledError, OSError) as error:
-        raise ConnectionError(
-            f"the connection to the Dask scheduler was lost while {name!r} was worked on. See the scheduler's log, and "
-            "run again."
-        ) from error
+    except (CancelledError, OSError):
+        raise  # the scheduler is gone
     except Exception as error:  # it did not even begin, or its result could not travel
         return Outcome(name, error=error)
     for level, text in done.log:
@@ -197,16 +201,16 @@ def _on_worker(function: Callable[..., Any], arguments: tuple[Any, ...], seen: l
 
 
 def check_version(there: str | None, where: str, here: str) -> None:
-    """Raise ``RuntimeError`` unless a worker has this process's version of histoweave."""
+    """Raise :class:`WorkerError` unless a worker has this process's version of histoweave."""
     if there != here:
         found = f"has histoweave {there}" if there else "has no histoweave"
-        raise RuntimeError(f"{where} {found}, and this process {here}. Results may differ: install the same on both.")
+        raise WorkerError(f"{where} {found}, and this process {here}. Results may differ: install the same on both.")
 
 
 def _check_seen(paths: list[Path], where: str) -> None:
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(
+            raise WorkerError(
                 f"on {where} there is no {path}: the folder must be shared, under the same path on every machine."
             )
 

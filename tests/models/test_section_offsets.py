@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from histoweave.models import _section_offsets
 from histoweave.models._section_offsets import SectionOffsets, _memberships, _shared, _without_offsets
+from histoweave.pp import _chunks
 
 N_FEATURES = 20  # an embedding has tens; in two, groups of 30 spots are too narrow to see a shift
 LEFT, RIGHT, UP = np.zeros(N_FEATURES), 100 * np.eye(N_FEATURES)[0], np.eye(N_FEATURES)[1]
@@ -118,7 +118,8 @@ def test_a_section_seen_later_moves_to_the_groups(shifted):
 def test_chunks_change_nothing(shifted, monkeypatch):
     values, section, _ = shifted
     whole = SectionOffsets.fit(values, section)[1]
-    monkeypatch.setattr(_section_offsets, "_CHUNK", 37)
+    monkeypatch.setattr(_chunks, "LARGE_SECTION", 37)
+    monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 100)
     np.testing.assert_allclose(SectionOffsets.fit(values, section)[1], whole, atol=1e-4)
 
 

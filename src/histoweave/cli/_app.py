@@ -19,8 +19,15 @@ app = typer.Typer(
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")]
 Threads = Annotated[
     int | None,
+    typer.Option(min=1, metavar="N", help="Threads to compute on; OMP_NUM_THREADS, or all that the machine grants."),
+]
+Dask = Annotated[
+    str | None,
     typer.Option(
-        min=1, metavar="N", help="Threads to compute on; OMP_NUM_THREADS, or all that the machine grants."
+        metavar="local|ADDRESS",
+        show_default=False,
+        help="Work on sections or slides side by side: on the cores of this machine, or on the cluster of the Dask "
+        "scheduler at tcp://HOST:PORT, or in its file. What needs all of them at once is done here.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
@@ -117,6 +124,7 @@ def domains(
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
+    dask: Dask = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -146,6 +154,7 @@ def domains(
         save_model=save_model,
         device=device,
         threads=threads,
+        dask=dask,
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histoweave.cli._app import Device, Overwrite, Quiet, Resume, Seed, Threads, app
+from histoweave.cli._app import Dask, Device, Overwrite, Quiet, Resume, Seed, Threads, app
 from histoweave.cli._expression_options import METHODS
 
 Out = Annotated[
@@ -60,6 +60,7 @@ def train(
     skip_bad: SkipBad = False,
     device: Device = "auto",
     threads: Threads = None,
+    dask: Dask = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -82,6 +83,7 @@ def train(
         skip_bad=skip_bad,
         device=device,
         threads=threads,
+        dask=dask,
         overwrite=overwrite,
         quiet=quiet,
     )
@@ -116,6 +118,7 @@ def predict(
     skip_bad: SkipBad = False,
     device: Device = "auto",
     threads: Threads = None,
+    dask: Dask = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -138,6 +141,7 @@ def predict(
         skip_bad=skip_bad,
         device=device,
         threads=threads,
+        dask=dask,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,
@@ -178,6 +182,7 @@ def evaluate(
     skip_bad: SkipBad = False,
     device: Device = "auto",
     threads: Threads = None,
+    dask: Dask = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -205,6 +210,7 @@ def evaluate(
         skip_bad=skip_bad,
         device=device,
         threads=threads,
+        dask=dask,
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -1,10 +1,12 @@
 """The work of a run, one input after another: what is finished is passed over, what fails does not stop the rest."""
 
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from histoweave._runtime import logger, warn_user
+from histoweave._runtime import logger, progress_bar, warn_user
+from histoweave._workers import Workers, run_each
 from histoweave.cli._console import Console
 from histoweave.cli._errors import CommandError, WriteError, one_line
 from histoweave.cli._progress import Work
@@ -19,6 +21,7 @@ def carry_out(
     record: RunRecord,
     *,
     skip_bad: bool,
+    workers: Workers | None = None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Do every job that is not finished yet.
 
@@ -37,6 +40,8 @@ def carry_out(
         Told the ``timings`` of the jobs that are done now.
     skip_bad
         Leave out what fails, with a warning.
+    workers
+        Where to work; by default here.
 
     Returns
     -------
@@ -56,32 +61,26 @@ def carry_out(
         _tell(console, found)
     failed: dict[str, str] = {}
     cause: BaseException | None = None
-    for name, value, error in _each(function, {name: job for name, job in jobs.items() if name not in facts}):
-        if isinstance(error, WriteError):
-            raise error
-        if error is not None:
-            failed[name], cause = _named(name, one_line(error)), cause or error
-        else:
-            facts[name] = value
-            record.add(value.get("timings", {}))
-            _tell(console, value)
+    left = {name: job for name, job in jobs.items() if name not in facts}
+    shown = workers is not None and console.level <= logging.INFO
+    with progress_bar("Inputs", len(left), enabled=shown) as advance:
+        for outcome in run_each(function, left, workers=workers):
+            name, error = outcome.name, outcome.error
+            if isinstance(error, WriteError):
+                raise error
+            if error is not None:
+                failed[name], cause = _named(name, one_line(error)), cause or error
+            else:
+                facts[name] = outcome.value
+                record.add(outcome.value.get("timings", {}))
+                _tell(console, outcome.value)
+            advance(note=name)
+    failed = {name: failed[name] for name in jobs if name in failed}  # workers finish in any order
     if failed and (not skip_bad or not facts):
         raise CommandError(_what_failed(failed, len(jobs), work, skip_bad=skip_bad)) from cause
     for problem in failed.values():
         warn_user(f"left out: {problem}")
     return {name: facts[name] for name in jobs if name in facts}, failed
-
-
-def _each(
-    function: Callable[..., dict[str, Any]], jobs: Mapping[str, tuple[Any, ...]]
-) -> Iterator[tuple[str, dict[str, Any], Exception | None]]:
-    for name, arguments in jobs.items():
-        try:
-            value = function(*arguments)
-        except Exception as error:
-            yield name, {}, error
-        else:
-            yield name, value, None
 
 
 def _named(name: str, problem: str) -> str:

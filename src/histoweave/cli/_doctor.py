@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import histoweave
 from histoweave._optional import is_installed
+from histoweave._threads import use_threads
 from histoweave.cli._record import PACKAGES, package_versions
 
 # what can be read -> (import name, extra that brings it); no import name: always there
@@ -82,7 +83,8 @@ def _compute() -> Iterator[str]:
         yield "device 'auto' is cpu: torch was built for CUDA, but sees no GPU. Check the driver with nvidia-smi."
     else:
         yield "device 'auto' is cpu: this torch has no CUDA; for an NVIDIA GPU, install the build named on pytorch.org"
-    yield f"{torch.get_num_threads()} threads on {os.cpu_count()} cores; OMP_NUM_THREADS changes it"
+    with use_threads() as n_threads:
+        yield f"{n_threads} threads on {os.cpu_count()} cores; OMP_NUM_THREADS or --threads changes it"
 
 
 def _remedy(extra: str) -> str:

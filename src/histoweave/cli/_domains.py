@@ -7,10 +7,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histoweave._cluster import LOCAL, connect
 from histoweave._keys import Keys
 from histoweave._processes import is_main
 from histoweave._runtime import logger, warn_user
 from histoweave._threads import use_threads
+from histoweave._workers import Workers
 from histoweave.cli._carry_out import carry_out
 from histoweave.cli._console import Console, told
 from histoweave.cli._denoised import parse_denoise
@@ -55,6 +57,7 @@ def find_domains(
     save_model: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    dask: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -76,12 +79,19 @@ def find_domains(
     check_paths(inputs, section_key=section_key, skip_bad=skip_bad)
     record = RunRecord("domains", arguments)
     keys: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
-    with told(quiet=quiet) as console, workplace(out, resume=resume) as work, use_threads(threads):
+    at_most = None if is_samples_table(inputs[0]) else len(inputs)
+    with (
+        told(quiet=quiet) as console,
+        connect(dask, at_most=at_most) as workers,
+        workplace(out, resume=resume) as work,
+        use_threads(threads),
+    ):
         with record.stage("import"):
             from histoweave import models
             from histoweave._runtime import resolve_device
 
-            device = str(resolve_device(device, sparse=True))
+            if dask in (None, LOCAL):  # other machines have other devices
+                device = str(resolve_device(device, sparse=True))
         settings = None
         if config is not None:
             with about(config):
@@ -90,7 +100,7 @@ def find_domains(
             largest = max(asked) if isinstance(asked, tuple) else asked or 1
             found = read_inputs(
                 inputs, n_domains=largest, section_key=section_key, skip_bad=skip_bad, keep=not (separate and several),
-                **keys,
+                workers=workers, **keys,
             )  # fmt: skip
             sections = found.sections
             integrated = not separate and (len(sections) > 1 or (section_key is not None and links != "auto"))
@@ -107,7 +117,7 @@ def find_domains(
             return
         work.refuse_others(overwrite=overwrite)
         console.speak()
-        options["progress"] = not quiet
+        options["progress"] = not quiet and (integrated or workers is None)
         if integrated:
             model = models.SpaMask(settings)
             result = _integrate(
@@ -119,11 +129,11 @@ def find_domains(
             jobs = {
                 name: (
                     work.item(name, digest_of(source=str(source), read=found.read_by(name), **what)),
-                    source, common, found.sections.get(name),
+                    source, common, found.sections.get(name) if workers is None else None,
                 )
                 for name, source in found.sources.items()
             }  # fmt: skip
-            result = _separate(jobs, work, console, record, skip_bad=skip_bad)
+            result = _separate(jobs, work, console, record, skip_bad=skip_bad, workers=workers)
         skipped = found.skipped | result.failed
 
         def facts() -> dict[str, Any]:
@@ -183,10 +193,11 @@ def _separate(
     record: RunRecord,
     *,
     skip_bad: bool,
+    workers: Workers | None,
 ) -> _Result:
     """Find the domains of each section on its own."""
     at_hand = {name: adata for name, (item, *_, adata) in jobs.items() if adata is not None and not item.finished()}
-    done, failed = carry_out(segment_one, jobs, work, console, record, skip_bad=skip_bad)
+    done, failed = carry_out(segment_one, jobs, work, console, record, skip_bad=skip_bad, workers=workers)
     first, *_ = (jobs[name][0] for name in done)
     return _Result(
         sections=Written(work.done, list(done), at_hand),

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
+from histoweave._runtime import progress_bar
+from histoweave._workers import Workers, run_each
 from histoweave.cli._console import Console
-from histoweave.cli._errors import CommandError, about
+from histoweave.cli._embed_one import Wanted, check_one, embed_one, keys_of, place, take
+from histoweave.cli._errors import CommandError, about, one_line
 from histoweave.cli._inputs import read_inputs
 from histoweave.cli._record import RunRecord, sha256
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from histoweave._types import PatchEncoder
 
 DEFAULT_ENCODER = "he_texture"
 LEAST_FIELD_UM = 50.0  # bins and cells lie nearer to each other than tissue can be told from
@@ -47,8 +48,11 @@ def read_embedded(
     record: RunRecord,
     console: Console,
     progress: bool,
+    workers: Workers | None = None,
 ) -> EmbeddedStudy:
     """Read a study and embed its images; sections, images and encoder are all checked before the first patch is cut.
+
+    With ``workers``, sections are read, checked and embedded there, one on each at a time.
 
     Raises
     ------
@@ -57,22 +61,22 @@ def read_embedded(
         encoder is unknown, or there are fewer than ``least_sections``. Whatever ``check`` raises of the sections.
     """
     from histoweave import im
+    from histoweave.im._embed import short_name
 
+    if workers is not None:
+        samples, encoder = samples.absolute(), _with_whole_path(encoder)  # they have no current folder
     found_encoder = None if use_rep is not None else im.get_encoder(encoder or DEFAULT_ENCODER, device=device)
     with record.stage("read"), warnings.catch_warnings():
         # genes and spots without a count are ordinary here: none is left out
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
         found = read_inputs(
             [samples], n_domains=1, use_rep=None, layer=None, spatial_key=Keys.SPATIAL, section_key=None,
-            skip_bad=skip_bad,
+            skip_bad=skip_bad, workers=workers,
         )  # fmt: skip
-        problems = {}
-        for name, adata in found.sections.items():
-            try:
-                with about(f"section {name!r} of {samples.name}"):
-                    _check_keys(adata, use_rep) if use_rep is not None else check_image(adata)
-            except CommandError as error:
-                problems[name] = str(error)
+        if use_rep is not None:
+            problems = _check_keys(found.sections, use_rep, samples)
+        else:
+            problems = check_images(found.sections, samples, workers)
         if problems and not skip_bad:
             listed = "; ".join(problem.rstrip(". ") for problem in problems.values())
             head = f"{len(problems)} of {len(found.sections)} sections cannot be used: " if len(problems) > 1 else ""
@@ -97,20 +101,32 @@ def read_embedded(
     else:
         fields = list(field_um) if field_um is not None else default_fields(sections)
         with record.stage("embed"):
-            reps = embed(sections, found_encoder, fields, cache=cache, progress=progress)
+            named = found_encoder if workers is None else encoder or DEFAULT_ENCODER
+            base = f"X_{short_name(found_encoder.name)}"
+            wanted = Wanted(
+                named, device, found_encoder.digest, tuple(fields), base, cache, progress and workers is None
+            )
+            embed(sections, wanted, workers, progress=progress)
+            reps = keys_of(base, fields)
         facts = {"encoder": found_encoder.name, "encoder_digest": found_encoder.digest, "field_um": fields}
         facts["encoder_device"] = str(getattr(found_encoder, "device", "cpu"))
     return EmbeddedStudy(sections, reps, digests, {**found.skipped, **problems}, facts)
 
 
-def check_image(adata: "AnnData") -> None:
-    """Raise unless the image of a section opens whole, with spots on it and a known scale."""
-    from histoweave import io
-
-    if Keys.IMAGE not in adata.uns.get(Keys.UNS, {}):
-        raise CommandError("it has no image. Fill the column image of samples.csv.")
-    with io.open_image(adata):
-        pass
+def check_images(sections: dict[str, "AnnData"], samples: Path, workers: Workers | None) -> dict[str, str]:
+    """Return section -> what is wrong with its image."""
+    items, problems = {}, {}
+    for name, adata in sections.items():
+        subject = f"section {name!r} of {samples.name}"
+        try:
+            with about(subject):
+                items[name] = (place(adata), subject)
+        except CommandError as error:
+            problems[name] = str(error)
+    for outcome in run_each(check_one, items, workers=workers):
+        if outcome.error is not None:
+            problems[outcome.name] = one_line(outcome.error)
+    return {name: problems[name] for name in sections if name in problems}
 
 
 def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
@@ -131,38 +147,51 @@ def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
     return [once * multiple for multiple in MULTIPLES]
 
 
-def embed(
-    sections: dict[str, "AnnData"],
-    encoder: "PatchEncoder",
-    fields: Sequence[float],
-    *,
-    cache: Path | None,
-    progress: bool,
-) -> list[str]:
-    """Embed every section's image; returns the keys in ``obsm``, in the order of the fields."""
-    from histoweave import im, io
-    from histoweave.im._embed import short_name
+def embed(sections: dict[str, "AnnData"], wanted: Wanted, workers: Workers | None, *, progress: bool) -> None:
+    """Embed every section's image, and write into the sections what was found.
 
-    base = f"X_{short_name(encoder.name)}"
-    for name, adata in sections.items():
-        image = adata.uns[Keys.UNS][Keys.IMAGE]
-        with about(f"section {name!r}"), io.open_image(adata) as slide:
-            im.embed_patches(
-                adata, slide, mpp=image["mpp"], encoder=encoder, field_um=fields, key_added=base,
-                image_scale=image.get("image_scale", 1.0), cache=cache, progress=progress,
-            )  # fmt: skip
-            im.attach_picture(adata, slide, image_scale=image.get("image_scale", 1.0))
-    return [f"{base}_{field:g}um" for field in fields]
+    Raises
+    ------
+    CommandError
+        Images cannot be embedded; all of them are named.
+    """
+    items = {name: (place(adata), name, wanted) for name, adata in sections.items()}
+    failed = {}
+    with progress_bar("Embedding sections", len(items), enabled=progress and workers is not None) as advance:
+        for outcome in run_each(embed_one, items, workers=workers):
+            if outcome.error is not None:
+                failed[outcome.name] = one_line(outcome.error)
+            else:
+                take(sections[outcome.name], outcome.value)
+            advance(note=outcome.name)
+    if failed:
+        raise CommandError("; ".join(failed[name].rstrip(". ") for name in sections if name in failed) + ".")
 
 
-def _check_keys(adata: "AnnData", use_rep: Sequence[str]) -> None:
+def _check_keys(sections: dict[str, "AnnData"], use_rep: Sequence[str], samples: Path) -> dict[str, str]:
+    """Return section -> what is wrong with its embeddings."""
     from histoweave.models._expression_inputs import read_embeddings
 
-    for key in use_rep:
-        if key not in adata.obsm:
-            found = ", ".join(map(repr, adata.obsm)) or "nothing"
-            raise CommandError(f"{key!r} is not in its obsm (found: {found}). Name embeddings that all sections have.")
-    read_embeddings(adata, use_rep, "")
+    problems = {}
+    for name, adata in sections.items():
+        try:
+            with about(f"section {name!r} of {samples.name}"):
+                for key in use_rep:
+                    if key not in adata.obsm:
+                        found = ", ".join(map(repr, adata.obsm)) or "nothing"
+                        raise CommandError(
+                            f"{key!r} is not in its obsm (found: {found}). Name embeddings that all sections have."
+                        )
+                read_embeddings(adata, use_rep, "")
+        except CommandError as error:
+            problems[name] = str(error)
+    return problems
+
+
+def _with_whole_path(encoder: str | None) -> str | None:
+    """Return the name of an encoder, the file in it with its whole path."""
+    kind, colon, path = (encoder or "").partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind in ("onnx", "openvino") else encoder
 
 
 def _image_digests(sections: dict[str, "AnnData"]) -> list[dict[str, Any]]:

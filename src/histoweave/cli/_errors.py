@@ -10,6 +10,8 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+from histoweave._workers import WorkerError
+
 REPORT = "This may be a fault in histoweave: run again with --debug and report what it prints."
 
 # the library's errors speak of its arguments, "pass spatial_key="; here they are options
@@ -17,6 +19,13 @@ ARGUMENT = re.compile(
     r"\b(encoder|label_key|layer|links|mpp|n_genes|pitch_um|section_key|skip_bad|spatial_key|use_rep)="
     r"(True\b|(?=$|[\s.,;)]))"
 )
+# and what they advise about memory
+ADVICE = {
+    re.compile(r"\bpass check_memory=False"): "pass --no-check-memory",
+    re.compile(r"\bdenoise=False"): "--denoise none",
+    re.compile(r"\buse_rep='(\w+)'"): r"--use-rep \1",
+    re.compile(r"\bSpaMaskConfig\((\w+)=(\w+)\)"): r'{"\1": \2} in the file of --config',
+}
 BY = re.compile(r"\bleave out by='(\w+)'")
 
 # h5py and others report a failed write as text, with the number inside
@@ -57,6 +66,8 @@ def one_line(error: BaseException) -> str:
     message = str(error.args[0]) if error.args and isinstance(error, KeyError) else str(error)
     if _is_ours(error):
         message = BY.sub(r"use --leave-out \1", message)
+        for advice, as_option in ADVICE.items():
+            message = advice.sub(as_option, message)
         return _flat(ARGUMENT.sub(lambda found: "--" + found[1].replace("_", "-"), message))
     return _flat(f"unexpected {type(error).__name__}: {message}. {REPORT}")
 
@@ -110,7 +121,7 @@ def _errno(error: BaseException | None) -> int | None:
 
 def _is_ours(error: BaseException) -> bool:
     """Whether an error was raised by a line of histoweave, not by a package below it."""
-    if isinstance(error, CommandError | ImportError):
+    if isinstance(error, CommandError | ImportError | WorkerError):
         return True
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).split(".")[0] == "histoweave"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._atomic import atomic_folder
+from histoweave._cluster import connect
 from histoweave._threads import use_threads
 from histoweave.cli._console import told
 from histoweave.cli._device import check_device
@@ -51,6 +52,7 @@ def evaluate_methods(
     skip_bad: bool,
     device: str,
     threads: int | None,
+    dask: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -87,10 +89,11 @@ def evaluate_methods(
             if label_key is not None:
                 labelled_sections(sections, label_key)
 
-        study = read_embedded(
-            samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
-            least_sections=3, check=check, record=record, console=console, progress=not quiet,
-        )  # fmt: skip
+        with connect(dask) as workers:
+            study = read_embedded(
+                samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
+                least_sections=3, check=check, record=record, console=console, progress=not quiet, workers=workers,
+            )  # fmt: skip
         with record.stage("evaluate"):
             found = tl.evaluate_expression(
                 study.sections, names, use_rep=study.reps, leave_out=leave_out, seeds=all_seeds, device=device,  # type: ignore[arg-type]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoweave.cli._errors import CommandError, about
+from histoweave._workers import Workers, run_each
+from histoweave.cli._errors import CommandError, about, one_line
 from histoweave.cli._record import sha256
 from histoweave.cli._source import Source, read_file, without_counts
 
@@ -77,10 +78,12 @@ def read_inputs(
     section_key: str | None,
     skip_bad: bool,
     keep: bool = True,
+    workers: Workers | None = None,
 ) -> Inputs:
     """Read every section and check what the work will need, so that a bad last one stops the run at once.
 
     ``n_domains`` is the largest number that may be asked of a section. Without ``keep`` each is let go once checked.
+    ``workers`` read them, where given.
 
     Raises
     ------
@@ -89,9 +92,9 @@ def read_inputs(
     """
     needs: dict[str, Any] = {"n_domains": n_domains, "use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     if len(inputs) == 1 and is_samples_table(inputs[0]):
-        found, problems = _read_table(inputs[0], keep=keep, skip_bad=skip_bad, **needs)
+        found, problems = _read_table(inputs[0], keep=keep, skip_bad=skip_bad, workers=workers, **needs)
     else:
-        found, problems = _read_files(inputs, keep=keep, section_key=section_key, **needs)
+        found, problems = _read_files(inputs, keep=keep, workers=workers, section_key=section_key, **needs)
     _stop(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
     for problem in problems.values():
         _warn(f"left out: {problem}")
@@ -128,7 +131,9 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read_table(path: Path, *, keep: bool, skip_bad: bool, **needs: Any) -> tuple[Inputs, dict[str, str]]:
+def _read_table(
+    path: Path, *, keep: bool, skip_bad: bool, workers: Workers | None, **needs: Any
+) -> tuple[Inputs, dict[str, str]]:
     from histoweave.io._samples import gather_samples
 
     problems: dict[str, str] = {}
@@ -142,7 +147,7 @@ def _read_table(path: Path, *, keep: bool, skip_bad: bool, **needs: Any) -> tupl
         return adata if keep else without_counts(adata)
 
     with about(path):
-        samples = gather_samples(path, skip_bad=skip_bad, keep=check)
+        samples = gather_samples(path, skip_bad=skip_bad, keep=check, workers=workers)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     sources = {}
     for name in sections:
@@ -152,30 +157,33 @@ def _read_table(path: Path, *, keep: bool, skip_bad: bool, **needs: Any) -> tupl
     return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
-def _read_files(inputs: Sequence[Path], *, keep: bool, **needs: Any) -> tuple[Inputs, dict[str, str]]:
+def _read_files(
+    inputs: Sequence[Path], *, keep: bool, workers: Workers | None, **needs: Any
+) -> tuple[Inputs, dict[str, str]]:
     found = Inputs({}, {})
     problems: dict[str, str] = {}
-    whole = keep and (len(inputs) > 1 or needs["section_key"] is not None)  # they may be joined
-    for name, path in zip(section_names(inputs), inputs, strict=True):
-        try:
-            adata = _read_checked(path, whole=whole, **needs)
-        except CommandError as error:
-            problems[name] = str(error)
-        else:
-            found.sources[name] = Source(name, path)
-            if keep:
-                found.sections[name] = adata
-            del adata  # before the next one is read
+    # they may be joined, or travel
+    whole = keep and (len(inputs) > 1 or needs["section_key"] is not None or workers is not None)
+    sources = {name: Source(name, path) for name, path in zip(section_names(inputs), inputs, strict=True)}
+    items = {name: (source.path, needs, whole, keep) for name, source in sources.items()}
+    for outcome in run_each(_read_checked, items, workers=workers):
+        if outcome.error is not None:
+            problems[outcome.name] = one_line(outcome.error)
+        elif keep:
+            found.sections[outcome.name] = outcome.value
+    found.sources = {name: source for name, source in sources.items() if name not in problems}
+    found.sections = {name: found.sections[name] for name in found.sources if keep}  # workers finish in any order
     found.digests = _digests({name: source.path for name, source in found.sources.items()})
-    return found, problems
+    return found, {name: problems[name] for name in sources if name in problems}
 
 
-def _read_checked(path: Path, *, whole: bool, **needs: Any) -> "AnnData":
+def _read_checked(path: Path, needs: dict[str, Any], whole: bool, keep: bool) -> "AnnData | None":
+    """Read and check one section, here or on a worker; return it where it is to be kept."""
     _check_exists(path)
     with about(path):
         adata = read_file(path, whole=whole)
         _check(adata, **needs)
-    return adata
+    return adata if keep else None
 
 
 def _check_exists(path: Path) -> None:

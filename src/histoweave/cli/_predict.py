@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from histoweave._cluster import connect
 from histoweave._threads import use_threads
 from histoweave.cli._carry_out import carry_out
 from histoweave.cli._console import told
 from histoweave.cli._device import check_device
 from histoweave.cli._errors import CommandError, writing
-from histoweave.cli._inputs import check_paths
+from histoweave.cli._inputs import check_paths, is_samples_table
 from histoweave.cli._output import RUN_FILE, Written, check_out
 from histoweave.cli._predict_inputs import check_targets, is_section, slides_of_folders
 from histoweave.cli._predict_one import SUFFIXES, Settings, Target, equipment, predict_one
@@ -32,6 +33,7 @@ def predict_inputs(
     skip_bad: bool,
     device: str,
     threads: int | None,
+    dask: str | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -46,13 +48,19 @@ def predict_inputs(
     known = [model_folder, *inputs, *([image] if image else [])]
     check_out(out, overwrite=overwrite, inputs=known, resume=resume)
     record = RunRecord("predict", arguments)
-    with told(quiet=quiet) as console, workplace(out, resume=resume) as work, use_threads(threads):
+    at_most = None if is_samples_table(inputs[0]) else len(inputs)
+    with (
+        told(quiet=quiet) as console,
+        connect(dask, at_most=at_most) as workers,
+        workplace(out, resume=resume) as work,
+        use_threads(threads),
+    ):
         with record.stage("import"):
             from histoweave.report import write_prediction_report
         with record.stage("read"):
             settings = Settings(
                 model_folder, sha256(model_folder), encoder, device, mpp, pitch_um, cache, out,
-                kept=work.folder if resume else None, progress=not quiet,
+                kept=work.folder if resume else None, progress=not quiet and workers is None,
             )  # fmt: skip
             model, found_encoder = equipment(model_folder, settings.digest, encoder, device)
             targets, skipped = check_targets(inputs, model, image=image, mpp=mpp, skip_bad=skip_bad)
@@ -69,7 +77,7 @@ def predict_inputs(
         work.refuse_others(overwrite=overwrite)
         console.speak()
         with record.stage("predict"):
-            predicted, failed = carry_out(predict_one, jobs, work, console, record, skip_bad=skip_bad)
+            predicted, failed = carry_out(predict_one, jobs, work, console, record, skip_bad=skip_bad, workers=workers)
         skipped |= failed
         files = [jobs[name][0].file(suffix) for name in predicted for suffix in SUFFIXES]
         with (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._atomic import atomic_folder
+from histoweave._cluster import connect
 from histoweave._runtime import logger
 from histoweave._threads import use_threads
 from histoweave.cli._console import told
@@ -42,6 +43,7 @@ def train_model(
     skip_bad: bool,
     device: str,
     threads: int | None,
+    dask: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -62,10 +64,11 @@ def train_model(
 
             model = new_model(method)
             resolve_device(device, sparse=model.has_network)
-        study = read_embedded(
-            samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
-            least_sections=2, record=record, console=console, progress=not quiet,
-        )  # fmt: skip
+        with connect(dask) as workers:
+            study = read_embedded(
+                samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
+                least_sections=2, record=record, console=console, progress=not quiet, workers=workers,
+            )  # fmt: skip
         options: dict[str, Any] = {"use_rep": study.reps, "n_genes": n_genes, "seed": seed, "device": device}
         with record.stage("fit"):
             model.fit(study.sections, **options, progress=not quiet)

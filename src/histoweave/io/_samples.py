@@ -11,6 +11,7 @@ from histoweave._checks import _listed, check_spatial
 from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import provenance
+from histoweave._workers import Workers, run_each
 from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._files import PathLike, existing_file
 from histoweave.io._image import record_of_table
@@ -90,11 +91,17 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
     return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata)
 
 
-def gather_samples(path: PathLike, *, skip_bad: bool, keep: Callable[[str, AnnData], AnnData]) -> Samples:
+def gather_samples(
+    path: PathLike,
+    *,
+    skip_bad: bool,
+    keep: Callable[[str, AnnData], AnnData],
+    workers: Workers | None = None,
+) -> Samples:
     """Read and check a study as :func:`read_samples` does, holding of each section only what ``keep`` returns.
 
     ``keep`` is called with a section's name as soon as it is read; what belongs to the check of the study must stay:
-    ``obs``, gene names, spot centres and what histoweave recorded.
+    ``obs``, gene names, spot centres and what histoweave recorded. Sections are read by ``workers``, where given.
     """
     path = existing_file(path, "a samples table (.csv)")
     rows = read_rows(path)
@@ -103,15 +110,19 @@ def gather_samples(path: PathLike, *, skip_bad: bool, keep: Callable[[str, AnnDa
     _stop(bad, rows, path, skip_bad)
     _warn_of_images(rows, bad)
     sections: dict[str, AnnData] = {}
-    for name, row in rows.items():
-        if name in bad:
-            continue
+    unread: dict[str, str] = {}
+    items = {name: (name, row, Path(row.parsed["counts"])) for name, row in rows.items() if name not in bad}
+    for outcome in run_each(_read_row, items, workers=workers):
         try:
-            sections[name] = keep(name, _read_row(name, row))
+            if outcome.error is not None:
+                raise outcome.error
+            sections[outcome.name] = keep(outcome.name, outcome.value)
         except MemoryError:
             raise
         except Exception as error:  # third-party readers raise every type; each is this section's problem
-            bad[name] = _reason(error)
+            unread[outcome.name] = _reason(error)
+    bad |= {name: unread[name] for name in items if name in unread}  # workers finish in any order
+    sections = {name: sections[name] for name in items if name in sections}
     _stop(bad, rows, path, skip_bad)
     for name, problem in bad.items():
         warn_user(f"Section {name!r} is left out: {problem}")
@@ -123,7 +134,8 @@ def gather_samples(path: PathLike, *, skip_bad: bool, keep: Callable[[str, AnnDa
 
 def read_sample(path: PathLike, name: str) -> AnnData:
     """Read one section of a table that was checked before."""
-    return _read_row(name, read_rows(existing_file(path, "a samples table (.csv)"))[name])
+    row = read_rows(existing_file(path, "a samples table (.csv)"))[name]
+    return _read_row(name, row, Path(row.parsed["counts"]))
 
 
 def _stop(bad: Mapping[str, str], rows: Mapping[str, Row], path: Path, skip_bad: bool) -> None:
@@ -145,9 +157,9 @@ def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
         warn_user(f"Images that are not there: {_listed(missing)}. Domains need none.")
 
 
-def _read_row(name: str, row: Row) -> AnnData:
-    """Read one section and write into it what the table says."""
-    adata = read_section(row.parsed["counts"])
+def _read_row(name: str, row: Row, counts: Path) -> AnnData:
+    """Read one section, from ``counts``, and write into it what the table says."""
+    adata = read_section(counts)
     check_spatial(adata)
     inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
     if len(inside) > 1:

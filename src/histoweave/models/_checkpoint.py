@@ -120,7 +120,17 @@ def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
 
 def digest_of_graph(adjacency: csr_matrix, sections: np.ndarray | None, *others: np.ndarray | None) -> str:
     """Return the SHA-256 of a graph's edges, of the sections of its spots, and of what else training depends on."""
-    hashed = hashlib.sha256("\n".join([] if sections is None else sections).encode())
-    for values in (adjacency.indptr, adjacency.indices, *others):
-        hashed.update(b"none" if values is None else np.ascontiguousarray(values).tobytes())
+    names = None if sections is None else sections.astype("U")
+    return digest_of_arrays(adjacency.indptr, adjacency.indices, names, *others)
+
+
+def digest_of_arrays(*arrays: np.ndarray | None) -> str:
+    """Return the SHA-256 of arrays of numbers or text, in this order."""
+    hashed = hashlib.sha256()
+    for values in arrays:
+        if values is None:
+            hashed.update(b"none")
+        else:
+            hashed.update(f"{values.dtype} {values.shape}".encode())
+            hashed.update(np.ascontiguousarray(values).tobytes())
     return hashed.hexdigest()

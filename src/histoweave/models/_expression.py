@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from anndata import AnnData
 from histoweave._keys import Keys
 from histoweave._runtime import Advance, logger, progress_bar, resolve_device
 from histoweave._types import PatchEncoder, SlideImage
-from histoweave.models._checkpoint import Checkpoint, write_checkpoint
+from histoweave.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoweave.models._expression_checkpoint import FittedExpression, MethodState, under
 from histoweave.models._expression_config import ExpressionConfig
 from histoweave.models._expression_inputs import ImageSection, fit_inputs, pitch
@@ -26,6 +27,7 @@ from histoweave.models._expression_prediction import as_image_section, embed_sli
 from histoweave.models._expression_study import Study, read_study
 from histoweave.models._inner_validation import Fold, inner_folds, reliability
 from histoweave.models._out_of_distribution import TrainingDistribution
+from histoweave.train import TrainingCheckpoint, training_folder
 
 
 class ExpressionModel(ABC):
@@ -54,6 +56,7 @@ class ExpressionModel(ABC):
         self.training_facts: dict[str, Any] = {}
         self.device = torch.device("cpu")
         self._fitted: FittedExpression | None = None
+        self._kept_in: tuple[Path, dict[str, Any]] | None = None  # where training is kept, and what it depends on
 
     # hooks of a method
 
@@ -100,6 +103,7 @@ class ExpressionModel(ABC):
         seed: int = 0,
         device: str | torch.device = "auto",
         progress: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> Self:
         """Learn from sections that have both an image embedding and measured expression; they are not changed.
 
@@ -134,6 +138,11 @@ class ExpressionModel(ABC):
             a GPU results agree up to rounding.
         progress
             Show a progress bar on stderr.
+        checkpoint
+            A folder, made where it is absent, in which training of a network is kept every 15 seconds or so. The same
+            call after an interruption goes on from there, and gives the same result bit for bit on CPU. What a call
+            with other data, settings, seed, number of threads or version left there is replaced. The folder is never
+            deleted; methods without a network keep nothing.
 
         Returns
         -------
@@ -146,7 +155,10 @@ class ExpressionModel(ABC):
         ValueError
             There is one section only; embeddings differ in width or encoder; expression is neither counts nor declared;
             sections share no gene, or lack a gene that was asked for; there is no such device.
+        NotADirectoryError
+            ``checkpoint`` is a file.
         """
+        folder = None if checkpoint is None else training_folder(checkpoint)
         started = time.perf_counter()
         found_device = resolve_device(device, sparse=self.has_network)
         self.device = found_device if self.has_network else torch.device("cpu")
@@ -182,6 +194,7 @@ class ExpressionModel(ABC):
         folds = inner_folds(study.groups)
         distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
         self._inputs, self._fitted = inputs, None
+        self._kept_in = None if folder is None else (folder, self._job(study, seed))
         with progress_bar(type(self).__name__, None, enabled=progress) as advance:
             held_out = self._fit_arrays(train, folds, seed, advance)
         self._fitted = FittedExpression(
@@ -350,6 +363,32 @@ class ExpressionModel(ABC):
             name = type(self).__name__
             raise RuntimeError(f"This {name} is not trained. Call .fit(sections), or histoweave.models.load(folder).")
         return self._fitted
+
+    def _checkpoint(self, name: str, **more: Any) -> TrainingCheckpoint | None:
+        """Return where training of a network is kept, for a method's hooks; ``None`` where nobody asked for it.
+
+        ``more`` is what the result depends on beside the arguments of ``fit``, ready for JSON.
+        """
+        if self._kept_in is None:
+            return None
+        folder, job = self._kept_in
+        return TrainingCheckpoint(folder / f"{name}.safetensors", {**job, "network": name, **more}, self.device)
+
+    def _job(self, study: Study, seed: int) -> dict[str, Any]:
+        """Return what training depends on."""
+        arrays: list[np.ndarray | None] = [*study.centres_um, *study.depth]
+        for views in study.views:
+            arrays += [None] if views is None else views
+        return {
+            "method": self.method,
+            "settings": self.config.to_dict(),
+            "seed": seed,
+            "names": study.names,
+            "groups": study.groups,
+            "fields": list(study.reps),
+            "genes": study.genes,
+            "data": [*study.digests, digest_of_arrays(*arrays)],
+        }
 
     def _facts(self, study: Study, seed: int, seconds: float) -> dict[str, Any]:
         """Return what provenance will say."""

@@ -125,7 +125,10 @@ class MclSTExp(ExpressionModel):
         of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds]
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network = start_network(pairs, config, self._start, seed)
-            for epoch, _ in train_network(network, pairs, config, config.max_epochs, seed, advance):
+            kept = self._checkpoint(f"fold-{number}")
+            for epoch, _ in train_network(
+                network, pairs, config, config.max_epochs, seed, advance, looks=config.checks, checkpoint=kept
+            ):
                 if epoch not in config.checks:
                     continue
                 # weights and not embeddings are kept: their size does not grow with the number of spots
@@ -147,7 +150,9 @@ class MclSTExp(ExpressionModel):
 
         pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views, self.device)
         self._network = start_network(pairs, config, self._start, seed)
-        epochs = train_network(self._network, pairs, config, self._setting.n_epochs, seed, advance)
+        n_epochs = self._setting.n_epochs
+        last = self._checkpoint("all", n_epochs=n_epochs)
+        epochs = train_network(self._network, pairs, config, n_epochs, seed, advance, checkpoint=last)
         self.history = [loss for epoch, loss in epochs if epoch > 0]
         self._bank = self._banks(self._network, pairs, (self._setting.key,))[self._setting.key]
         return [held_out[i] for i in range(len(train))]

@@ -1,7 +1,7 @@
 """Training of mclSTExp's network, and the embeddings that a network gives."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from histoweave.models._mclstexp_images import build_backbone, vary
 from histoweave.models._mclstexp_network import MclSTExpNetwork, TrainingSpots
 from histoweave.models._mclstexp_start import LinearLatents, Start, joined
 from histoweave.nn import contrastive_loss
+from histoweave.train import TrainingCheckpoint, restore_training, run_epochs, training_tensors
 
 _BLOCK = 256  # patches through a trained backbone at a time
 
@@ -104,37 +105,68 @@ def start_network(pairs: Pairs, config: MclSTExpConfig, start: Start | None, see
 
 
 def train_network(
-    network: MclSTExpNetwork, pairs: Pairs, config: MclSTExpConfig, n_epochs: int, seed: int, advance: Advance
+    network: MclSTExpNetwork,
+    pairs: Pairs,
+    config: MclSTExpConfig,
+    n_epochs: int,
+    seed: int,
+    advance: Advance,
+    *,
+    looks: Collection[int] = (),
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> Iterator[tuple[int, float]]:
     """Train a network in place, and yield after every epoch its number and mean loss; first epoch 0, untrained.
+
+    ``looks`` are the epochs after which the caller looks at the network, see :func:`histoweave.train.run_epochs`.
 
     Raises
     ------
     RuntimeError
         The loss is NaN or infinite.
     """
-    generator = torch_generator(seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     yield 0, math.nan
-    for epoch in range(1, n_epochs + 1):
+    epoch_of_training = _Epoch(network, pairs, config, seed)
+    for epoch, losses in run_epochs(epoch_of_training, network, n_epochs, looks=looks, checkpoint=checkpoint):
+        advance(note=f"epoch {epoch}, loss {losses['loss']:.3f}")
+        yield epoch, losses["loss"]
+
+
+class _Epoch:
+    """One pass over all pairs, in batches drawn anew. A :class:`histoweave.train.Step`."""
+
+    def __init__(self, network: MclSTExpNetwork, pairs: Pairs, config: MclSTExpConfig, seed: int) -> None:
+        self.network, self.pairs, self.config = network, pairs, config
+        self.generator = torch_generator(seed)
+        self.optimiser = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def __call__(self) -> dict[str, float]:
+        """Return the mean loss."""
         losses = []
-        order = torch.randperm(len(pairs.spots), generator=generator)
+        order = torch.randperm(len(self.pairs.spots), generator=self.generator)
         # batches of about one size: a small rest would be an easy task, and a noisy step
-        for batch in order.tensor_split(max(1, round(len(order) / config.batch_size))):
-            network.train()
-            optimiser.zero_grad(set_to_none=True)
-            loss = _loss(network, pairs, batch, config, generator)
+        for batch in order.tensor_split(max(1, round(len(order) / self.config.batch_size))):
+            self.network.train()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss = _loss(self.network, self.pairs, batch, self.config, self.generator)
             if not torch.isfinite(loss):
                 raise RuntimeError(
-                    f"Training diverged: the loss is {loss.item()} in epoch {epoch}. Lower learning_rate in the "
-                    "config, and check the embedding for extreme values."
+                    f"Training diverged: the loss is {loss.item()}. Lower learning_rate in the config, and check the "
+                    "embedding for extreme values."
                 )
             loss.backward()
-            optimiser.step()
+            self.optimiser.step()
             losses.append(loss.item())
-        mean = float(np.mean(losses))
-        advance(note=f"epoch {epoch}, loss {mean:.3f}")
-        yield epoch, mean
+        return {"loss": float(np.mean(losses))}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights, moments and the generator's state."""
+        return training_tensors(self.network, self.optimiser, self.generator)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go to where another run was."""
+        restore_training(state, self.network, self.optimiser, self.generator)
 
 
 def _loss(

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
+from histoweave.pp import row_chunks
+
 _SPOTS_PER_GROUP = 30  # as in Harmony
 _MOST_GROUPS = 500
 _PSEUDO_SPOTS = 5.0  # an offset seen in few spots is not believed in full
 _ROUNDS = 5
-_CHUNK = 50_000  # spots whose memberships are held at once
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class SectionOffsets:
             groups = MiniBatchKMeans(n_groups, random_state=seed, n_init=3).fit(values)
             if number == 0:
                 shared = _shared(groups.labels_, sections, n_groups)
-            nearest = groups.transform(values).min(axis=1) ** 2
+            parts = row_chunks(len(values), n_groups)  # distances to all groups are far wider than the embedding
+            nearest = np.concatenate([groups.transform(values[rows]).min(axis=1) for rows in parts]) ** 2
             centers.append(groups.cluster_centers_)
             widths.append(max(float(np.median(nearest)), np.finfo(float).tiny))
             sums, sizes = _sums(values, centers[-1], widths[-1])
@@ -84,8 +86,7 @@ class SectionOffsets:
     def _believed(self, embedding: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """Keep of every spot's displacement the share that sections shared where it lay, as float32."""
         values = np.array(embedding, dtype=np.float64)
-        for start in range(0, len(values), _CHUNK):
-            some = slice(start, start + _CHUNK)
+        for some in row_chunks(len(values), len(self.shared)):
             belief = _memberships(values[some], self.centers[0], float(self.widths[0])) @ self.shared
             values[some] += belief[:, None] * (moved[some] - values[some])
         return values.astype(np.float32)
@@ -121,8 +122,8 @@ def _without_offsets(
         sums, sizes = _sums(values[rows], centers, width)
         own = sums / np.maximum(sizes, np.finfo(float).tiny)[:, None]
         offsets = (own - means) * (sizes / (sizes + _PSEUDO_SPOTS))[:, None]
-        for start in range(0, len(rows), _CHUNK):
-            some = rows[start : start + _CHUNK]
+        for part in row_chunks(len(rows), len(centers)):
+            some = rows[part]
             moved[some] -= _memberships(values[some], centers, width) @ offsets
     return moved
 
@@ -130,8 +131,8 @@ def _without_offsets(
 def _sums(values: np.ndarray, centers: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the spots in every group and their number, each spot divided over groups by its memberships."""
     sums, sizes = np.zeros(centers.shape), np.zeros(len(centers))
-    for start in range(0, len(values), _CHUNK):
-        part = values[start : start + _CHUNK]
+    for rows in row_chunks(len(values), len(centers)):
+        part = values[rows]
         memberships = _memberships(part, centers, width)
         sums += memberships.T @ part
         sizes += memberships.sum(axis=0)

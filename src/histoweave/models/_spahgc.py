@@ -118,17 +118,22 @@ class SpaHGC(ExpressionModel):
 
         choices = Choices()
         held_out: dict[tuple[int, int], np.ndarray] = {}  # by epochs and section
-        for fold in folds if max(config.gains) > 0 else []:  # a gain of 0 alone is the linear part alone
+        looks = {*range(config.check_every, config.max_epochs, config.check_every), config.max_epochs}
+        judged = folds if max(config.gains) > 0 else []  # a gain of 0 alone is the linear part alone
+        for number, fold in enumerate(judged):
             inside = _fold_sections(train, features, fold, linear, config)
             if inside is None:
                 continue
             bank = ReferenceBank.of(inside)
             asked = {i: _as_target(train[i], features[i], _base(linear, i, train)) for i in fold.held_out}
             graphs = {i: build_graph(one, bank, config, device) for i, one in asked.items()}
-            epochs = train_epochs(inside, config, config.max_epochs, seed=seed, device=device)
+            kept = self._checkpoint(f"fold-{number}")
+            epochs = train_epochs(
+                inside, config, config.max_epochs, seed=seed, device=device, looks=looks, checkpoint=kept
+            )
             for epoch, (network, losses) in enumerate(epochs, start=1):
                 advance(note=f"inner validation, loss {losses['total']:.3f}")
-                if epoch % config.check_every and epoch != config.max_epochs:
+                if epoch not in looks:
                     continue
                 for i, target in asked.items():
                     said = network_says(network, graphs[i])
@@ -146,7 +151,9 @@ class SpaHGC(ExpressionModel):
         ]
         final: SpaHGCNetwork | None = None
         if gain > 0:
-            for trained, losses in train_epochs(sections, config, n_epochs, seed=seed, device=device):
+            last = self._checkpoint("all", n_epochs=n_epochs)
+            epochs = train_epochs(sections, config, n_epochs, seed=seed, device=device, checkpoint=last)
+            for trained, losses in epochs:
                 final = trained
                 advance(note=f"all sections, loss {losses['total']:.3f}")
         self._trained_parts = _Trained(

@@ -164,6 +164,8 @@ class SpaMask:
         folder = None if checkpoint is None else training_folder(checkpoint)
         started = time.perf_counter()
         torch_device = resolve_device(device, sparse=True)
+        # refused here, where the GPU has none, and not after the features are made
+        precision = str(product_dtype(self.config.precision, torch_device, self.config.n_latent))
         adjacency = self._adjacency(adata, spatial_key, section_key, links)
         sections = self._sections_to_scale(adata, section_key)
         inputs, values = SpaMaskInputs.fit(
@@ -172,7 +174,6 @@ class SpaMask:
         of_data = digest(adata, values, spatial_key)
         train, n_tiles = self._trainer(adata, adjacency, values, inputs, spatial_key, section_key, torch_device)
         of_graph = digest_of_graph(adjacency, _sections(adata, section_key), inputs.hops, inputs.noise)
-        precision = str(product_dtype(self.config.precision, torch_device, self.config.n_latent))
         together = {"parts": parts_of_batch(self.config.n_parts), "processes": n_processes()} if n_tiles > 1 else {}
         job = {"data": of_data, "graph": of_graph, "settings": self.config.to_dict(), "precision": precision} | together
         with progress_bar("SpaMask", self.config.n_networks * self.config.max_epochs, enabled=progress) as advance:

@@ -24,6 +24,7 @@ from histoweave.tl._domains import fresh_model, genes_to_denoise
 from histoweave.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
 from histoweave.tl._doubled import stand_ins
 from histoweave.tl._joint_features import smooth_factors
+from histoweave.tl._memory_needed import Job, check_memory_suffices
 from histoweave.tl._mixing import write_mixing
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def integrate_sections(
     device: "str | torch.device" = "auto",
     progress: bool = True,
     checkpoint: str | PathLike[str] | None = None,
+    check_memory: bool = True,
 ) -> AnnData:
     """Find the domains that several sections share: one embedding, one set of domains.
 
@@ -92,6 +94,8 @@ def integrate_sections(
         As for :func:`spatial_domains`; ``use_rep`` must mean the same in all sections.
     denoise
         Write denoised expression of the modelled genes, of those named, or none.
+    check_memory
+        As for :func:`spatial_domains`; the sections themselves are in memory by then.
     mixing
         Measure how sections mix before and after, beside Harmony (needs the ``cluster`` extra for that; left out
         without it).
@@ -146,6 +150,11 @@ def integrate_sections(
     if links == "auto":
         links = _links_for(joint)
     model = fresh_model(model, config)
+    by_section = links != "stitched" and model.config.scale_by_section
+    if check_memory:
+        check_memory_suffices(
+            Job.of(joint, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes, joined=True)
+        )
     graph_key, graph_sections = (Keys.ALIGNED, None) if links == "stitched" else (spatial_key, section_key)
     order = _stack_order(joint, section_key)
     settings: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}

@@ -21,6 +21,7 @@ from histoweave.pp import by_chunks
 
 _BASE = 80_000_000  # buffers of libraries, loaded code
 _CHUNK = 150_000_000  # a few dense chunks and a batch of the default network
+_COMPARED = 30  # principal components in which the mixing of sections is measured
 _FACTOR_SPOTS = 50_000  # that the factors of a large section are sought in, in double precision
 
 
@@ -44,6 +45,8 @@ class Job:
         The expression is not CSR float32 yet, so that it will be there twice.
     config
         Settings of the model.
+    joined
+        Several sections are integrated.
     """
 
     n_spots: int
@@ -54,6 +57,7 @@ class Job:
     by_section: bool
     copied: bool
     config: SpaMaskConfig
+    joined: bool = False
 
     @classmethod
     def of(
@@ -65,6 +69,7 @@ class Job:
         use_rep: str | None,
         by_section: bool,
         genes: list[str] | None,
+        joined: bool = False,
     ) -> "Job":
         """Describe a job; ``genes`` to denoise: an empty list for all that are modelled, ``None`` for none."""
         shape = (adata.n_obs, 0, 0)
@@ -81,7 +86,7 @@ class Job:
             shape = (adata.n_obs, adata.n_vars, n_values)
             if genes is not None:
                 n_denoised = len(genes) or min(config.n_genes, adata.n_vars)
-        return cls(*shape, n_features, n_denoised, by_section, copied, config)
+        return cls(*shape, n_features, n_denoised, by_section, copied, config, joined)
 
 
 def memory_needed(job: Job) -> dict[str, int]:
@@ -92,12 +97,14 @@ def memory_needed(job: Job) -> dict[str, int]:
     inputs = min(config.max_factors, width) if config.spatial_factors else width
     dense, features, table = 4 * modelled, 4 * width, 8 * job.n_values / job.n_spots  # bytes a spot
     copy = table if job.copied else 0.0
+    large = by_chunks(job.n_spots)
+    chunk = _CHUNK if large and job.n_genes else 0
     embedding = 4 * (inputs if config.embedding == "reconstruction" else config.n_latent) * (config.n_networks + 2)
-    outputs = embedding + 600 + copy  # with the graph, confidence and the mixture's scores
+    outputs = embedding + (400 if large else 600 + copy)  # with the graph, confidence and the mixture's scores
 
-    if by_chunks(job.n_spots):
-        chosen: dict[str, float] = {"features": features + copy, "factors": 1.6 * features + copy}
-        fixed: dict[str, float] = {"features": _CHUNK, "factors": _CHUNK + 3 * 8 * width * _FACTOR_SPOTS}
+    if large:
+        chosen: dict[str, float] = {"features": features + copy, "factors": 1.3 * features}
+        fixed: dict[str, float] = {"features": chunk, "factors": chunk + 2.5 * 8 * width * _FACTOR_SPOTS}
     else:
         whole = (3 + 2 * job.by_section) * dense + 2 * table + copy
         chosen = {"features": whole, "factors": 5 * 8 * width + copy}
@@ -105,17 +112,23 @@ def memory_needed(job: Job) -> dict[str, int]:
     training = _training_bytes(config)
     if in_tiles(job.n_spots, config.tile_spots):
         read = 2 * BATCH_SPOTS * (parts_of_batch(config.n_parts) // n_processes())  # with halo
-        chosen["training"] = 3 * 4 * inputs + 200 + copy  # values, smoothed values and the graph
-        fixed["training"] = _CHUNK + training * read
-        chosen["embedding"] = outputs + features
+        holes = max(1.0, config.n_hidden / 128)  # that large arrays of changing size leave in memory, step by step
+        chosen["training"] = 3 * 4 * inputs + 200 + (0 if large else copy)  # values, smoothed values and the graph
+        fixed["training"] = holes * training * read
+        chosen["embedding"] = max(features + 300, outputs) if large else outputs + features
     else:
         chosen["training"] = training + features + copy
         chosen["embedding"] = outputs + 2 * features + training * 0.6
-    if not by_chunks(job.n_spots):
+    if not large:
         chosen["embedding"] += chosen["features"]  # they are made anew
-    denoised = 4 * job.n_denoised
-    chosen["denoised expression"] = outputs + denoised * (1 if by_chunks(job.n_spots) else 3)
-    fixed["embedding"] = fixed["denoised expression"] = _CHUNK if by_chunks(job.n_spots) else 0
+    if job.by_section and config.match_sections:
+        chosen["offsets between sections"] = outputs + 8 * 6 * inputs  # in double precision
+        fixed["offsets between sections"] = chunk
+    if job.joined:
+        chosen["comparison of sections"] = outputs + 4 * inputs + 8 * 6 * _COMPARED
+        fixed["comparison of sections"] = chunk
+    chosen["denoised expression"] = outputs + 4 * job.n_denoised * (1 if large else 3)
+    fixed["embedding"] = fixed["denoised expression"] = chunk
     return {step: int(_BASE + fixed.get(step, 0) + size * job.n_spots) for step, size in chosen.items()}
 
 

@@ -126,6 +126,11 @@ def training_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def under(tensors: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
+    """Return the tensors named ``first.name``, by name."""
+    return {name.removeprefix(f"{first}."): value for name, value in tensors.items() if name.startswith(f"{first}.")}
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Return what the last bits of a result depend on, beside data, settings and seed."""
     return {

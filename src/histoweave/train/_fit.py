@@ -9,10 +9,10 @@ import pandas as pd
 from torch import Tensor
 
 from histoweave._runtime import Advance, logger
-from histoweave.train._checkpoint import TrainingCheckpoint
+from histoweave.train._checkpoint import TrainingCheckpoint, under
 from histoweave.train._similarity import linear_cka
 
-_STEP, _BEFORE = "step.", "before"  # names of what is kept
+_STEP, _BEFORE = "step", "before"  # names of what is kept
 
 
 @dataclass
@@ -126,7 +126,7 @@ def fit_until_stable(
 
 
 def _keep(checkpoint: TrainingCheckpoint, step: Step, history: History, before: Tensor | None, *, ended: bool) -> None:
-    tensors = {f"{_STEP}{name}": value for name, value in step.state().items()}
+    tensors = {f"{_STEP}.{name}": value for name, value in step.state().items()}
     if before is not None:
         tensors[_BEFORE] = before
     checkpoint.write(tensors, {"rows": history.rows, "stopped": history.stopped, "ended": ended})
@@ -139,7 +139,7 @@ def _take_up(
     kept = None if checkpoint is None else checkpoint.read()
     if kept is None:
         return History(), None, False
-    step.restore({name.removeprefix(_STEP): value for name, value in kept.tensors.items() if name.startswith(_STEP)})
+    step.restore(under(kept.tensors, _STEP))
     history = History(kept.facts["rows"], kept.facts["stopped"])
     advance(history.n_epochs)
     logger.info("%d epochs of training were kept by an interrupted run.", history.n_epochs)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from histoweave.train._checkpoint import under
+
 _NETWORK, _OPTIMISER, _GENERATOR = "network", "optimiser", "generator"
 
 
@@ -25,14 +27,10 @@ def restore_training(
     generator: torch.Generator,
 ) -> None:
     """Set all three to where :func:`training_tensors` found them; names of others are passed over."""
-    network.load_state_dict(_under(tensors, _NETWORK))
+    network.load_state_dict(under(tensors, _NETWORK))
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under(tensors, _OPTIMISER).items():
+    for name, value in under(tensors, _OPTIMISER).items():
         number, _, moment = name.partition(".")
         moments.setdefault(int(number), {})[moment] = value
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     generator.set_state(tensors[_GENERATOR])
-
-
-def _under(tensors: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{first}."): value for name, value in tensors.items() if name.startswith(f"{first}.")}
