@@ -154,8 +154,8 @@ class StepOnTiles(GradientStep[Batch]):
             self._started = True
         with others_named():
             own = super().__call__()
-        total = summed(torch.tensor(list(own.values()), dtype=torch.float64, device=self.network.token.device))
-        return dict(zip(own, (total / group_size()).tolist(), strict=True))
+        total = summed(torch.tensor(list(own.values()), dtype=torch.float64).to(self.network.token.device))
+        return dict(zip(own, (total.cpu() / group_size()).tolist(), strict=True))
 
     def losses(self, batch: Batch) -> MaskedLosses:
         """Return the share of this process in the losses; their mean over processes is the loss of the batch."""

@@ -47,7 +47,7 @@ class _Normalise(torch.autograd.Function):
         # in double precision the square of the mean can be taken off again without harm
         exact = own_mean.double()
         sums = summed(
-            torch.cat([exact * n_core, own_squares.double() + exact.square() * n_core, exact.new_tensor([n_core])])
+            torch.cat([exact * n_core, own_squares.double() + exact.square() * n_core, exact.new_full((1,), n_core)])
         )
         n_spots = sums[-1].clamp_min(1)
         mean, squares = (sums[:-1] / n_spots).chunk(2)

@@ -38,7 +38,8 @@ class LossesOnTiles(nn.Module):
         pairs = draws.pairs(graph, edges)
         core = x[: graph.n_core]
         counted = masked[: graph.n_core]
-        counts = summed(x.new_tensor([int(counted.sum()), sum(2 * len(part.positive) for part in pairs)]))
+        own_counts = [int(counted.sum()), sum(2 * len(part.positive) for part in pairs)]
+        counts = summed(torch.tensor(own_counts, dtype=x.dtype).to(device))
         n_masked, n_scored = counts.clamp_min(1) / group_size()
         x_hat = network.reconstruct_masked(x, graph, masked)
         feature = scaled_cosine_error(core[counted], x_hat[counted], network.alpha, n_rows=n_masked)
