@@ -115,13 +115,13 @@ def find_domains(
         work.refuse_others(overwrite=overwrite)
         console.speak()
         options["progress"] = not quiet and (integrated or workers is None)
+        options["check_memory"] = check_memory
         if integrated:
             model = models.SpaMask(settings)
             result = _integrate(
                 sections, asked, links, model, record, {**options, "checkpoint": work.training("study")}
             )
         else:
-            options["check_memory"] = check_memory
             common = Settings(asked, section_key, settings, options, save_model, out, work.folder if resume else None)
             jobs = {
                 name: (
