@@ -87,7 +87,7 @@ def find_domains(
             from histoweave import models
             from histoweave._runtime import resolve_device
 
-            if dask in (None, LOCAL):  # other machines have other devices
+            if device == "auto" or dask in (None, LOCAL):  # other machines may have a device that this one lacks
                 device = str(resolve_device(device, sparse=True))
         settings = None
         if config is not None:
