@@ -1,5 +1,6 @@
 """Fixtures that several rooms share."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
+
+from histoweave._cluster import connect
+from histoweave._workers import Workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -158,3 +162,26 @@ def torchvision_operators() -> Iterator[None]:
     pytest.importorskip("timm", reason="the timm extra is not installed")
     yield
     del library
+
+
+@pytest.fixture(scope="session")
+def dask_address() -> Iterator[str]:
+    """Two processes of one thread each behind a Dask scheduler; its address."""
+    import dask
+    from distributed import LocalCluster
+
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), LocalCluster(**options) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def dask_workers(dask_address: str) -> Iterator[Workers]:
+    """The workers of that cluster."""
+    with connect(dask_address) as workers:
+        yield workers

@@ -69,7 +69,7 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _local(at_most) if address == LOCAL else _running(address) as workers:
-        _check_workers(workers, address)
+        _check_workers(workers)
         yield workers
 
 
@@ -85,8 +85,8 @@ def _local(at_most: int | None) -> Iterator[Workers]:
         tempfile.TemporaryDirectory(prefix="histoweave-workers-", ignore_cleanup_errors=True) as folder,
         dask.config.set(_LOCAL_SETTINGS),
         LocalCluster(
-            n_workers=n, threads_per_worker=1, processes=True, memory_limit=MEMORY_LIMIT // n, dashboard_address=None,
-            local_directory=folder, silence_logs=logging.CRITICAL,
+            n_workers=n, threads_per_worker=1, processes=True, memory_limit=MEMORY_LIMIT // n, local_directory=folder,
+            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
@@ -125,7 +125,7 @@ async def _greet(address: str) -> None:
     await comm.close()
 
 
-def _check_workers(workers: Workers, address: str) -> None:
+def _check_workers(workers: Workers) -> None:
     """Raise unless every worker has our version."""
 
     def version() -> str | None:  # nested, so that it travels whole: a worker without histoweave can run it

@@ -171,4 +171,5 @@ def _timeless(path: Path) -> AnnData:
 def _facts(folder: Path) -> dict[str, object]:
     facts = json.loads((folder / "run.json").read_text())
     times = {"started", "finished", "wall_s", "peak_rss_mb", "timings", "arguments"}
+    facts["warnings"].sort()  # as workers finish
     return {key: value for key, value in facts.items() if key not in times}

@@ -88,9 +88,14 @@ def put_together(work, name="result.csv", *, overwrite=False):
 
 def test_what_is_not_kept_leaves_no_trace(tmp_path):
     deep = tmp_path / "new" / "deep" / "out"
-    with pytest.raises(ValueError, match="in the middle"), workplace(deep, resume=False) as work:
-        (work.done / "a.csv").touch()
-        raise ValueError("in the middle")
+
+    def fail():
+        with workplace(deep, resume=False) as work:
+            (work.done / "a.csv").touch()
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        fail()
     assert list(tmp_path.iterdir()) == []
     with workplace(deep, resume=False) as work:
         put_together(work)
@@ -123,13 +128,18 @@ def test_an_out_that_has_to_stay(tmp_path, monkeypatch, place, resume):
 def test_work_that_waits_inside_is_no_result_and_is_found_from_elsewhere(tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    with monkeypatch.context() as inside:
-        inside.chdir(out)
-        with pytest.raises(Interrupted, match="what is finished is kept in"), workplace(Path(), resume=True) as work:
+
+    def stopped():
+        with workplace(Path(), resume=True) as work:
             item = work.item("a", "digest")
             item.file(".csv").touch()
             item.finish([".csv"], {})
             raise KeyboardInterrupt
+
+    with monkeypatch.context() as inside:
+        inside.chdir(out)
+        with pytest.raises(Interrupted, match="what is finished is kept in"):
+            stopped()
     for resume in (False, True):
         check_out(out, overwrite=False, resume=resume)
     with workplace(out, resume=False) as work:  # another run passes by

@@ -22,8 +22,8 @@ def parse_denoise(text: str, *, integrated: bool, use_rep: str | None) -> Denois
 
     Examples
     --------
-    >>> parse_denoise("all", integrated=False, use_rep=None), parse_denoise("MBP, SNAP25", integrated=True, use_rep=None)
-    (True, ['MBP', 'SNAP25'])
+    >>> parse_denoise("MBP, SNAP25", integrated=True, use_rep=None)
+    ['MBP', 'SNAP25']
     """
     known: dict[str, Denoise] = {"auto": "auto", "markers": "markers", "all": True, "none": False}
     asked = known.get(text.strip().lower())

@@ -90,7 +90,7 @@ def find_domains(
             from histoweave import models
             from histoweave._runtime import resolve_device
 
-            if dask in (None, LOCAL):  # other machines have other devices
+            if device == "auto" or dask in (None, LOCAL):  # other machines may have a device that this one lacks
                 device = str(resolve_device(device, sparse=True))
         settings = None
         if config is not None:
@@ -118,13 +118,13 @@ def find_domains(
         work.refuse_others(overwrite=overwrite)
         console.speak()
         options["progress"] = not quiet and (integrated or workers is None)
+        options["check_memory"] = check_memory
         if integrated:
             model = models.SpaMask(settings)
             result = _integrate(
                 sections, asked, links, model, record, {**options, "checkpoint": work.training("study")}
             )
         else:
-            options["check_memory"] = check_memory
             common = Settings(asked, section_key, settings, options, save_model, out, work.folder if resume else None)
             jobs = {
                 name: (

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoweave._atomic import atomic_folder
 from histoweave._cluster import connect
 from histoweave._runtime import logger
 from histoweave._threads import use_threads
@@ -23,6 +22,7 @@ from histoweave.cli._expression_options import (
     parse_keys,
 )
 from histoweave.cli._output import RUN_FILE, check_out
+from histoweave.cli._progress import JOB, digest_of, workplace
 from histoweave.cli._record import RunRecord
 
 if TYPE_CHECKING:
@@ -41,43 +41,58 @@ def train_model(
     n_genes: int | None,
     cache: Path | None,
     skip_bad: bool,
+    resume: bool,
     device: str,
     threads: int | None,
     dask: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Embed, fit, save; print how well the method did on training sections that were left out."""
+    """Embed, fit, save; print how well the method did on training sections that were left out.
+
+    With ``resume`` training is kept, and so are embeddings where no ``cache`` is given, until the model is written.
+    """
     arguments = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     check_method(method, "--method")
     check_device(device)
     check_encoder_or_keys(encoder, field_um, use_rep)
     fields, keys = parse_fields(field_um), parse_keys(use_rep)
     check_table(samples)
-    check_out(out, overwrite=overwrite, inputs=[samples])
+    check_out(out, overwrite=overwrite, inputs=[samples], resume=resume)
     record = RunRecord("train", arguments)
-    with told(quiet=quiet) as console, use_threads(threads):
+    with told(quiet=quiet) as console, use_threads(threads), workplace(out, resume=resume) as work:
         with record.stage("import"):
             from histoweave._runtime import resolve_device
             from histoweave.tl._evaluate_methods import new_model
             from histoweave.tl._evaluation import PLAIN_RIDGE
 
             model = new_model(method)
-            resolve_device(device, sparse=model.has_network)
+            used_device = str(resolve_device(device, sparse=model.has_network))
+        if cache is None and work.kept:
+            cache = work.folder.absolute() / "embeddings"
         with connect(dask) as workers:
             study = read_embedded(
                 samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
                 least_sections=2, record=record, console=console, progress=not quiet, workers=workers,
             )  # fmt: skip
+        job = digest_of(
+            command="train", inputs=study.digests, sections=list(study.sections), embedded=study.facts, method=method,
+            n_genes=n_genes, seed=seed, device=used_device,
+        )  # fmt: skip
+        if work.is_done(job):
+            print(f"{out} is complete: already done.")
+            return
+        work.refuse_others(overwrite=overwrite)
         options: dict[str, Any] = {"use_rep": study.reps, "n_genes": n_genes, "seed": seed, "device": device}
         with record.stage("fit"):
-            model.fit(study.sections, **options, progress=not quiet)
+            model.fit(study.sections, **options, progress=not quiet, checkpoint=work.training("model"))
         found = {method: inner_scores(model)}
         if method != PLAIN_RIDGE:
             with record.stage("ridge"):
                 ridge = new_model(PLAIN_RIDGE).fit(study.sections, **options)
             found[PLAIN_RIDGE] = inner_scores(ridge)
-        with writing(out), atomic_folder(out, overwrite=overwrite) as folder, record.stage("write"):
+        kept = work.folder if work.kept else None
+        with writing(out, kept=kept), work.results(overwrite=overwrite) as folder, record.stage("write"):
             with naming(out, folder):
                 model.save(folder)
             facts = record.finish(
@@ -92,8 +107,8 @@ def train_model(
                 skipped=study.skipped,
                 **study.facts,
             )
-            facts["outputs"] = sorted(path.name for path in folder.iterdir())
-            text = json.dumps(facts, indent=2, ensure_ascii=False, default=str)
+            outputs = sorted(path.name for path in folder.iterdir())
+            text = json.dumps({**facts, JOB: job, "outputs": outputs}, indent=2, ensure_ascii=False, default=str)
             (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
     if not quiet:
         print(f"{method}: {model.n_genes:,} genes from {len(study.sections)} sections, saved to {out}")

@@ -1,0 +1,19 @@
+"""Whole process groups are killed, as benchmarks/interrupted.py does it twenty times."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "interrupted.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SCRIPT.exists(), reason="benchmarks/ is not shipped with this copy of the tests")
+def test_killed_at_random_moments():
+    command = [sys.executable, SCRIPT, "--quick", "--kills", "2", "--seed", "3"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "domains: 2 of 2" in result.stdout
+    assert "predict: 2 of 2" in result.stdout
