@@ -123,7 +123,6 @@ def test_spots_smaller_than_a_pixel_leave_no_gaps_that_would_pale_the_colours(wr
     assert asked.get_widths().max() == pytest.approx(10)
 
 
-
 def test_adata_is_only_read(written_section):
     adata = written_section()
     keys = set(adata.uns), set(adata.obs), set(adata.obsm)
