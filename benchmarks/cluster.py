@@ -41,6 +41,7 @@ def build(folder: Path, n_sections: int, n_spots: int, n_paired: int) -> None:
         toy_section(n_spots, 500, 6, seed=seed).write_h5ad(folder / f"s{seed}.h5ad")
         adata, pixels = toy_slide(n_spots=n_paired, n_genes=60, n_domains=3, seed=seed, mpp=1)
         del adata.uns["spatial"]
+        adata.var_names = [f"GENE{number}" for number in range(adata.n_vars)]  # each seed has names of its own
         adata.write_h5ad(folder / f"paired{seed}.h5ad")
         Image.fromarray(pixels).save(folder / f"paired{seed}.png")
         rows.append(f"paired{seed},paired{seed}.h5ad,paired{seed}.png,p{seed},1")
@@ -67,10 +68,10 @@ def histoweave(*arguments: object) -> dict[str, float]:
 
 
 def jobs(folder: Path, n_sections: int) -> dict[str, Callable[[str, Path], float]]:
-    """Job -> runs it at an address, and returns the seconds of the stages that workers share.
+    """Job -> runs it at an address, and returns how many seconds it took.
 
-    ``run.json`` tells the time that the workers' own stages took, which overlap: so the job's wall time is taken, less
-    the stages before and after that this process has to itself.
+    The stages that workers time themselves overlap, so of ``domains`` the wall time is taken, with the report that
+    this process writes alone, less its imports.
     """
     files = [folder / f"s{seed}.h5ad" for seed in range(n_sections)]
 
@@ -93,15 +94,15 @@ def measure(folder: Path, n_sections: int, repeats: int) -> pd.DataFrame:
         for n_workers in ARMS:
             begin = time.perf_counter()
             with cluster(n_workers) as address:
-                run(address, folder / "out")
+                run(address, folder / job)
                 started[n_workers] = time.perf_counter() - begin
         with cluster(1) as one, cluster(2) as two:
             addresses = dict(zip(ARMS, (one, two), strict=True))
             for address in addresses.values():
-                run(address, folder / "out")
+                run(address, folder / job)
             for repeat in range(repeats):
                 for n_workers in ARMS if repeat % 2 == 0 else ARMS[::-1]:
-                    seconds = run(addresses[n_workers], folder / "out")
+                    seconds = run(addresses[n_workers], folder / job)
                     rows.append({"job": job, "workers": n_workers, "repeat": repeat, "seconds": seconds,
                                  "with_start_s": started[n_workers]})  # fmt: skip
                     print(f"{job}, {n_workers} worker(s): {seconds:.1f} s", flush=True)

@@ -116,9 +116,9 @@ def domains(
             "or genes by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
         ),
     ] = "auto",
-    check_memory: Annotated[
-        bool, typer.Option(help="Refuse at the start what will need more memory than there is.")
-    ] = True,
+    ignore_memory: Annotated[
+        bool, typer.Option("--ignore-memory", help="Begin even what will need more memory than there is.")
+    ] = False,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
     ] = False,
@@ -150,7 +150,7 @@ def domains(
         config=config,
         refine=refine,
         denoise=denoise,
-        check_memory=check_memory,
+        check_memory=not ignore_memory,
         save_model=save_model,
         device=device,
         threads=threads,
