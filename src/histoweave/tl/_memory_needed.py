@@ -1,8 +1,8 @@
 """How much memory finding domains will take, told before the work starts.
 
 The estimate adds up the arrays that are alive at the same time in each step, and takes the largest step. Its factors
-were set by the peak resident set of measured runs (10,000 to 150,000 spots, 500 and 2,000 genes; defaults, published
-widths and ``use_rep``); it lies 6 to 27 % above all of them. It says what comes on top of what the process holds
+were set by the peak resident set of measured runs (10,000 to 1,000,000 spots, 500 and 2,000 genes; defaults, wide
+networks and ``use_rep``); it lies 4 to 36 % above all of them. It says what comes on top of what the process holds
 already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
 """
 
