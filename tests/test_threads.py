@@ -102,8 +102,9 @@ def test_markers_leave_torch_its_number_of_threads():
 def test_numba_takes_over_torchs_number():
     import numba
 
-    most, before = numba.config.NUMBA_NUM_THREADS, torch.get_num_threads()
+    most, before, numbas = numba.config.NUMBA_NUM_THREADS, torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)
+    numba.set_num_threads(most)  # a library that was called before this test may have set its own
     try:
         with numba_beside_torch():
             assert numba.get_num_threads() == 1
@@ -114,3 +115,4 @@ def test_numba_takes_over_torchs_number():
         assert torch.get_num_threads() == most + 5
     finally:
         torch.set_num_threads(before)
+        numba.set_num_threads(numbas)
