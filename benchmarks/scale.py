@@ -6,14 +6,17 @@ Every job is a process of its own. Tissue (``histoweave.datasets.toy_section``, 
 components and k-means reach an ARI around 0.5, every second layer is four cells wide, islands lie scattered, and more
 cells are more tissue) is made once and written as .h5ad. The job of each arm is to read it and to find six domains:
 
-* ``histoweave``: ``histoweave.tl.spatial_domains`` with its defaults.
+* ``histoweave``: ``histoweave.tl.spatial_domains`` with its defaults, with every seed of ``--seeds``.
+* ``pca``, ``averaged``: trivial baselines, the tissue's difficulty: the same principal components divided by k-means,
+  as they are, and averaged twice over each cell's neighbours in the graph that the network uses; every seed.
 * ``pyg``: the same network, inputs, losses and optimiser, full batch, with messages passed by PyTorch Geometric, and
-  the same mixture clustering. Skipped, with a word, where PyTorch Geometric is not installed.
+  the same mixture clustering. Skipped, with a word, where PyTorch Geometric is not installed. The first seed only.
 
 Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
 system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
-``--minutes``; larger sizes of an arm that was stopped are not tried. Exponents are slopes of least squares through the
-logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job.
+``--minutes``; larger sizes of an arm that was stopped are not tried. Tissue and method share the seed. Exponents are
+slopes of least squares through the logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job,
+and ``--summarise`` puts several such files together.
 """
 
 import argparse
@@ -24,7 +27,8 @@ import subprocess
 import sys
 import time
 import warnings
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,8 +38,14 @@ import pandas as pd
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 N_DOMAINS = 6
-ARMS = {"histoweave": "histoweave", "pyg": "PyTorch Geometric, full batch"}
-COLOURS = {"histoweave": "#1b6ca8", "pyg": "#c8553d"}
+ARMS = {
+    "histoweave": "histoweave",
+    "pca": "PCA + k-means",
+    "averaged": "averaged PCA + k-means",
+    "pyg": "PyTorch Geometric, full batch",
+}
+COLOURS = {"histoweave": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a", "pyg": "#c8553d"}
+ONCE = ("pyg",)  # with the first seed only
 EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unable to allocate", "bad_alloc")
 
 
@@ -78,7 +88,7 @@ def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
     truth = adata.obs.pop("domain_true")
     facts: dict[str, Any] = {"read_s": time.perf_counter() - started, "read_gb": peak_gb()}
     started = time.perf_counter()
-    facts |= {"histoweave": find_domains, "pyg": find_domains_with_pyg}[arm](adata, seed)
+    facts |= FINDERS[arm](adata, seed)
     facts |= {"domains_s": time.perf_counter() - started, "peak_gb": peak_gb()}
     facts["ari"] = float(ari(truth.to_numpy(), adata.obs["domain"].to_numpy()))
     return facts
@@ -91,6 +101,24 @@ def find_domains(adata: Any, seed: int) -> dict[str, Any]:
     trained = adata.uns["histoweave"]["spamask"]
     facts = {"epochs": int(trained["n_epochs"]), "stopped": trained["stopped"], "training_s": trained["wall_s"]}
     return facts | {"tiles": int(trained["tiles"])}
+
+
+def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dict[str, Any]:
+    from scipy.sparse import diags, eye
+
+    import histoweave as hw
+    from histoweave.gr import knn_adjacency
+
+    values = hw.pp.GeneFeatures.fit(hw.pp.expression(adata), seed=seed)[1]
+    if averagings:
+        links = knn_adjacency(adata.obsm["spatial"], hw.models.SpaMaskConfig().n_neighbors)
+        links.data[:] = 1
+        links = links + eye(adata.n_obs, format="csr")
+        for _ in range(averagings):
+            values = diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ (links @ values)
+    adata.obsm["X_pca"] = values.astype(np.float32)
+    hw.tl.cluster_kmeans(adata, N_DOMAINS, use_rep="X_pca", n_starts=10, seed=seed)
+    return {}
 
 
 def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
@@ -140,6 +168,14 @@ def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
     return facts | {"stopped": history.stopped}
 
 
+FINDERS: dict[str, Callable[[Any, int], dict[str, Any]]] = {
+    "histoweave": find_domains,
+    "pca": find_domains_by_kmeans,
+    "averaged": partial(find_domains_by_kmeans, averagings=2),
+    "pyg": find_domains_with_pyg,
+}
+
+
 # --- the bench ----------------------------------------------------------------------------------------------------
 
 
@@ -164,10 +200,10 @@ def exponents(table: pd.DataFrame, fit_from: int) -> pd.DataFrame:
     """Slopes of log time and log memory on log cells, of each arm that has two sizes to fit."""
     rows = []
     for arm, part in table[table["n_spots"] >= fit_from].dropna(subset="wall_s").groupby("arm", sort=False):
-        if len(part) > 1:
+        if part["n_spots"].nunique() > 1:
             size = np.log(part["n_spots"])
             slopes = {f"{name} exponent": np.polyfit(size, np.log(part[column]), 1)[0] for name, column in MEASURED}
-            rows.append({"arm": ARMS[arm], "sizes": len(part), **slopes})
+            rows.append({"arm": ARMS[arm], "sizes": part["n_spots"].nunique(), **slopes})
     return pd.DataFrame(rows)
 
 
@@ -180,12 +216,14 @@ def draw(table: pd.DataFrame, slopes: pd.DataFrame, picture: Path) -> None:
     labels = {"wall_s": "seconds, start to end", "peak_gb": "peak memory (GB)", "ari": "ARI to the known domains"}
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     for axes, (column, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
-        for arm, part in table.groupby("arm", sort=False):
-            ran = part.dropna(subset="wall_s")
+        arms = ARMS if column == "ari" else [arm for arm in ARMS if arm not in ("pca", "averaged")]
+        for arm, part in ((arm, table[table["arm"] == arm]) for arm in arms):
+            ran = part.dropna(subset="wall_s").groupby("n_spots")[column]
             found = slopes[slopes["arm"] == ARMS[arm]] if len(slopes) else slopes
             name = {"wall_s": "time", "peak_gb": "memory"}.get(column)
             power = f" (n^{found[f'{name} exponent'].iloc[0]:.2f})" if name and len(found) else ""
-            axes.plot(ran["n_spots"], ran[column], "o-", color=COLOURS[arm], label=ARMS[arm] + power)
+            mean, spread = ran.mean(), ran.std().fillna(0)
+            axes.errorbar(mean.index, mean, spread, fmt="o-", ms=4, color=COLOURS[arm], label=ARMS[arm] + power)
             for n_spots in part.loc[part["wall_s"].isna(), "n_spots"]:
                 axes.axvline(n_spots, color=COLOURS[arm], linestyle=":", linewidth=1)
         axes.set_xscale("log")
@@ -210,13 +248,15 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns for people, in their words."""
-    columns = {"n_spots": "cells", "arm": "with", "wall_s": "seconds", "peak_gb": "peak GB", "ari": "ARI"}
-    columns |= {"training_s": "of which training", "epochs": "epochs", "gave_up": "stopped by"}
-    found = table.reindex(columns=list(columns)).rename(columns=columns)
-    found["with"] = found["with"].map(ARMS)
-    found["epochs"] = found["epochs"].astype("Int64").astype(object)
-    return found
+    """Means over seeds and their spread, in the words of people."""
+    rows = []
+    for (n_spots, arm), part in table.groupby(["n_spots", "arm"], sort=False):
+        row = {"cells": n_spots, "with": ARMS[arm], "seeds": len(part), "seconds": part["wall_s"].mean()}
+        row |= {"of which training": part["training_s"].mean(), "peak GB": part["peak_gb"].max()}
+        row |= {"ARI": part["ari"].mean(), "ARI sd": part["ari"].std()}
+        stopped = part["gave_up"].dropna()
+        rows.append(row | {"stopped by": f"{stopped.iloc[0]}" if len(stopped) else ""})
+    return pd.DataFrame(rows)
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -229,29 +269,36 @@ def bench(arguments: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     given_up: set[str] = set()
     for n_spots in sorted(arguments.sizes):
-        file = out / f"tissue_{n_spots}.h5ad"
-        seed = ["--seed", str(arguments.seed)]
-        size = ["--build", str(n_spots), "--genes", str(arguments.genes)]
-        built, _ = in_a_process([*size, *seed, "--file", str(file)], minutes=60)
-        if "gave_up" in built:
-            raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
-        try:
-            for arm in [arm for arm in arms if arm not in given_up]:
-                limits = ["--memory-gb", str(arguments.memory_gb)]
-                facts, seconds = in_a_process(
-                    ["--job", arm, *seed, "--file", str(file), *limits], minutes=arguments.minutes
-                )
-                if "gave_up" in facts:
-                    given_up.add(arm)
-                    facts["gave_up_after_s"] = seconds
-                else:
-                    facts["wall_s"] = seconds
-                rows.append({"arm": arm, "n_spots": n_spots, "n_genes": arguments.genes, **built, **facts})
-                pd.DataFrame(rows).to_csv(out / "scale.csv", index=False)
-                print(json.dumps(rows[-1]), flush=True)
-        finally:
-            file.unlink(missing_ok=True)
-    table = pd.DataFrame(rows).reindex(columns=dict.fromkeys([*pd.DataFrame(rows).columns, "wall_s", "peak_gb", "ari"]))
+        for seed in arguments.seeds:
+            file = out / f"tissue_{n_spots}_{seed}.h5ad"
+            given = ["--seeds", str(seed), "--file", str(file)]
+            built, _ = in_a_process(["--build", str(n_spots), "--genes", str(arguments.genes), *given], minutes=60)
+            if "gave_up" in built:
+                raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
+            try:
+                for arm in [arm for arm in arms if arm not in given_up]:
+                    if arm in ONCE and seed != arguments.seeds[0]:
+                        continue
+                    limits = ["--memory-gb", str(arguments.memory_gb)]
+                    facts, seconds = in_a_process(["--job", arm, *given, *limits], minutes=arguments.minutes)
+                    if "gave_up" in facts:
+                        given_up.add(arm)
+                        facts["gave_up_after_s"] = seconds
+                    else:
+                        facts["wall_s"] = seconds
+                    rows.append({"arm": arm, "n_spots": n_spots, "seed": seed, **built, **facts})
+                    pd.DataFrame(rows).to_csv(out / "scale.csv", index=False)
+                    print(json.dumps(rows[-1]), flush=True)
+            finally:
+                file.unlink(missing_ok=True)
+    summarise(pd.DataFrame(rows), arguments)
+
+
+def summarise(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
+    """Write the table of means, the exponents and the growth plot."""
+    out: Path = arguments.out
+    measured = ("wall_s", "training_s", "peak_gb", "ari", "gave_up")
+    table = table.reindex(columns=dict.fromkeys([*table.columns, *measured]))
     slopes = exponents(table, arguments.fit_from)
     if table["wall_s"].notna().any():
         draw(table, slopes, arguments.picture or out / "scale.png")
@@ -265,7 +312,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--genes", type=int, default=500)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--summarise", type=Path, nargs="+", help="rows of earlier runs (scale.csv), put together")
     parser.add_argument("--memory-gb", type=float, default=10.0, help="private memory that one job may take")
     parser.add_argument("--minutes", type=float, default=20.0, help="time that one job may take")
     parser.add_argument("--fit-from", type=int, default=30_000, help="smallest size that exponents are fitted to")
@@ -275,15 +323,19 @@ def main() -> None:
     parser.add_argument("--job", choices=list(ARMS), help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.summarise:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        summarise(pd.concat([pd.read_csv(file) for file in arguments.summarise]), arguments)
+        return
     if arguments.build is None and arguments.job is None:
         bench(arguments)
         return
     warnings.filterwarnings("ignore")
     if arguments.build is not None:
-        facts = build(arguments.build, arguments.genes, arguments.seed, arguments.file)
+        facts = build(arguments.build, arguments.genes, arguments.seeds[0], arguments.file)
     else:
         limit_memory(arguments.memory_gb)
-        facts = job(arguments.job, arguments.file, arguments.seed)
+        facts = job(arguments.job, arguments.file, arguments.seeds[0])
     print(json.dumps(facts))
 
 

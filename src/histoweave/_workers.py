@@ -1,7 +1,7 @@
 """Work on one section or slide at a time: here, or on the workers of a Dask cluster."""
 
+import copy
 import logging
-import pickle
 import socket
 import threading
 import traceback
@@ -246,7 +246,7 @@ def _portable(error: Exception, where: str) -> Exception:
     """Return an error that can travel, with the traceback, which cannot, as a note."""
     text = f"on {where}:\n{''.join(traceback.format_exception(error))}"
     try:
-        pickle.loads(pickle.dumps(error))
+        copy.copy(error)  # is made anew from its arguments, as it will be at the other end
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(text)

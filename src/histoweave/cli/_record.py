@@ -13,6 +13,7 @@ from typing import Any
 
 import histoweave
 from histoweave._memory import peak_bytes
+from histoweave._processes import n_processes
 from histoweave._threads import threads_in_use
 
 # the packages whose version can change a result
@@ -67,6 +68,7 @@ class RunRecord:
             "wall_s": round(now - self._start, 3),
             "peak_rss_mb": peak_rss_mb(),
             "threads": threads_in_use(),
+            "processes": n_processes(),
             "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
             "warnings": list(warnings),
             "python": platform.python_version(),
