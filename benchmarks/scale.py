@@ -200,10 +200,11 @@ def exponents(table: pd.DataFrame, fit_from: int) -> pd.DataFrame:
     """Slopes of log time and log memory on log cells, of each arm that has two sizes to fit."""
     rows = []
     for arm, part in table[table["n_spots"] >= fit_from].dropna(subset="wall_s").groupby("arm", sort=False):
-        if part["n_spots"].nunique() > 1:
+        n_sizes = part["n_spots"].nunique()
+        if n_sizes > 1:
             size = np.log(part["n_spots"])
             slopes = {f"{name} exponent": np.polyfit(size, np.log(part[column]), 1)[0] for name, column in MEASURED}
-            rows.append({"arm": ARMS[arm], "sizes": part["n_spots"].nunique(), **slopes})
+            rows.append({"arm": ARMS[arm], "sizes": n_sizes, **slopes})
     return pd.DataFrame(rows)
 
 
