@@ -90,7 +90,7 @@ def test_the_page_on_expression_runs(tmp_path, monkeypatch):
     assert (tmp_path / "evaluation.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "expression", "install"])
+@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "expression", "install", "scale"])
 def test_every_command_and_option_in_the_text_exists(name, capsys):
     from histoweave.cli import run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from histoweave import models, report
-from histoweave.cli import _domains, _segment_one, run
+from histoweave.cli import _segment_all, _segment_one, run
 from histoweave.models._spamask_training import GradientStep
 from histoweave.train import _checkpoint
 
@@ -51,7 +51,7 @@ def worked(monkeypatch):
             raise names.stops[item.name]
         return real(item, *arguments)
 
-    monkeypatch.setattr(_domains, "segment_one", watched)
+    monkeypatch.setattr(_segment_all, "segment_one", watched)
     return names
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from histoweave._keys import Keys
 from histoweave.cli._console import told
 from histoweave.cli._demo_expression import read_off_stain
-from histoweave.cli._domains import check_arguments
+from histoweave.cli._domains_options import check_arguments
 from histoweave.cli._output import check_out, write_results
 from histoweave.cli._record import RunRecord
 

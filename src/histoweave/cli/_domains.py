@@ -1,38 +1,25 @@
 """``histoweave domains``: sections in, domains out."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from histoweave._cluster import LOCAL, connect
 from histoweave._keys import Keys
 from histoweave._processes import is_main
-from histoweave._runtime import logger, warn_user
+from histoweave._runtime import warn_user
 from histoweave._threads import use_threads
-from histoweave._workers import Workers
-from histoweave.cli._carry_out import carry_out
-from histoweave.cli._console import Console, told
+from histoweave.cli._console import told
 from histoweave.cli._denoised import parse_denoise
-from histoweave.cli._device import check_device
+from histoweave.cli._domains_options import check_arguments, check_links, parse_n_domains
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._in_step import in_step
 from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs
-from histoweave.cli._output import Written, check_out, write_results
-from histoweave.cli._progress import Item, Work, digest_of, workplace
+from histoweave.cli._output import check_out, write_results
+from histoweave.cli._progress import digest_of, workplace
 from histoweave.cli._record import RunRecord
-from histoweave.cli._segment_one import MODEL, Settings, segment_one
-from histoweave.cli._source import Source
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-    from histoweave.models import SpaMask
-
-LINKS = ("auto", "stack", "expression", "stitched", "none")
-RANGE = re.compile(r"\s*(\d+)\s*[-,:]\s*(\d+)\s*")
+from histoweave.cli._segment_all import segment_each, segment_study, study_of
+from histoweave.cli._segment_one import Settings
 
 
 @in_step
@@ -105,7 +92,7 @@ def find_domains(
             sections = found.sections
             integrated = not separate and (len(sections) > 1 or (section_key is not None and links != "auto"))
             if integrated:
-                sections = _study(sections, section_key, spatial_key)
+                sections = study_of(sections, section_key, spatial_key)
             elif links != "auto" and len(found.sources) == 1:
                 warn_user(f"There is one section, so --links {links} has nothing to link.")
         options = {"refine": refine, "seed": seed, "device": device, **keys}
@@ -121,7 +108,7 @@ def find_domains(
         options["check_memory"] = check_memory
         if integrated:
             model = models.SpaMask(settings)
-            result = _integrate(
+            result = segment_study(
                 sections, asked, links, model, record, {**options, "checkpoint": work.training("study")}
             )
         else:
@@ -133,7 +120,7 @@ def find_domains(
                 )
                 for name, source in found.sources.items()
             }  # fmt: skip
-            result = _separate(jobs, work, console, record, skip_bad=skip_bad, workers=workers)
+            result = segment_each(jobs, work, console, record, skip_bad=skip_bad, workers=workers)
         skipped = found.skipped | result.failed
 
         def facts() -> dict[str, Any]:
@@ -170,140 +157,6 @@ def find_domains(
         for name in skipped:
             print(f"{name}: left out")
         print(f"Report: {out / 'report.html'}")
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What was found in all sections; those that are written already are read from their files."""
-
-    sections: Mapping[str, "AnnData"]
-    n_spots: dict[str, int]
-    n_domains: dict[str, int]
-    n_found: dict[str, int]  # domains that any spot is in
-    model: "SpaMask | Path"  # trained, or the folder that it was written to
-    study: "AnnData | None" = None
-    written: Sequence[str] = ()
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-def _separate(
-    jobs: Mapping[str, tuple[Item, Source, Settings, "AnnData | None"]],
-    work: Work,
-    console: Console,
-    record: RunRecord,
-    *,
-    skip_bad: bool,
-    workers: Workers | None,
-) -> _Result:
-    """Find the domains of each section on its own."""
-    at_hand = {name: adata for name, (item, *_, adata) in jobs.items() if adata is not None and not item.finished()}
-    done, failed = carry_out(segment_one, jobs, work, console, record, skip_bad=skip_bad, workers=workers)
-    first, *_ = (jobs[name][0] for name in done)
-    return _Result(
-        sections=Written(work.done, list(done), at_hand),
-        **{key: {name: one[key] for name, one in done.items()} for key in ("n_spots", "n_domains", "n_found")},
-        model=first.file(MODEL),  # asked for only where there is one section
-        written=list(done),
-        failed=failed,
-    )
-
-
-def _integrate(
-    sections: Mapping[str, "AnnData"],
-    n_domains: int | tuple[int, int] | None,
-    links: str,
-    model: "SpaMask",
-    record: RunRecord,
-    options: dict[str, Any],
-) -> _Result:
-    """Integrate a study; its sections carry what was found."""
-    from histoweave import io, tl
-
-    logger.info("%d sections are integrated; --separate finds the domains of each on its own.", len(sections))
-    with record.stage("domains"):
-        joint = tl.integrate_sections(sections, n_domains, links=links, model=model, **options)  # type: ignore[arg-type]
-    if joint.n_vars:
-        with record.stage("markers"):
-            tl.domain_markers(joint, layer=options["layer"])
-    apart = io.split_sections(joint)
-    return _Result(
-        sections=apart,
-        n_spots={name: adata.n_obs for name, adata in apart.items()},
-        n_domains={name: int(adata.obs[Keys.DOMAIN].cat.categories.size) for name, adata in apart.items()},
-        n_found={name: int(adata.obs[Keys.DOMAIN].nunique()) for name, adata in apart.items()},
-        model=model,
-        study=joint,
-    )
-
-
-def _study(inputs: dict[str, "AnnData"], section_key: str | None, spatial_key: str) -> dict[str, "AnnData"]:
-    """Return the sections of a study, every input taken apart; raises unless they belong together."""
-    from histoweave import io
-
-    sections = inputs if section_key is None else _all_sections(inputs, section_key)
-    if len(sections) < 2:
-        raise CommandError(
-            f"obs[{section_key!r}] names one section, {', '.join(sections)}: --links has nothing to link."
-        )
-    try:
-        io.check_study(sections, spatial_key=spatial_key)
-    except ValueError as error:
-        raise CommandError(f"{error} Sections that do not belong together: --separate.") from error
-    return sections
-
-
-def _all_sections(inputs: dict[str, "AnnData"], section_key: str) -> dict[str, "AnnData"]:
-    """Take every input apart into its sections."""
-    from histoweave import io
-
-    found: dict[str, AnnData] = {}
-    for source, adata in inputs.items():
-        for name, section in io.split_sections(adata, section_key).items():
-            if name in found:
-                raise CommandError(
-                    f"section {name!r} (obs[{section_key!r}]) is in {source!r} and in another input. Sections need "
-                    "names of their own: rename one."
-                )
-            found[name] = section
-    return found
-
-
-def parse_n_domains(text: str) -> int | tuple[int, int] | None:
-    """Read ``--n-domains``: a number, a range, or ``auto``.
-
-    Examples
-    --------
-    >>> parse_n_domains("7"), parse_n_domains("5-12"), parse_n_domains("auto")
-    (7, (5, 12), None)
-    """
-    text = text.strip()
-    if text.lower() == "auto":
-        return None
-    if between := RANGE.fullmatch(text):
-        return int(between[1]), int(between[2])
-    try:
-        return int(text)
-    except ValueError:
-        raise CommandError(f"--n-domains is a number (7), a range (5-12) or auto, got {text!r}.") from None
-
-
-def check_arguments(n_domains: int | tuple[int, int] | None, device: str) -> None:
-    """Raise for what can be seen to be wrong before anything is imported."""
-    if isinstance(n_domains, tuple) and not 2 <= n_domains[0] <= n_domains[1]:
-        raise CommandError(f"a range of --n-domains goes from 2 up, e.g. 5-12, got {n_domains[0]}-{n_domains[1]}.")
-    if isinstance(n_domains, int) and n_domains < 1:
-        raise CommandError(f"--n-domains must be at least 1, got {n_domains}.")
-    check_device(device)
-
-
-def check_links(links: str, *, separate: bool) -> None:
-    """Raise for a name of links that there is none of, or that ``separate`` contradicts."""
-    if links not in LINKS:
-        close = get_close_matches(links, LINKS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise CommandError(f"unknown --links {links!r}. Use {', '.join(LINKS[:-1])} or {LINKS[-1]}.{hint}")
-    if separate and links != "auto":
-        raise CommandError(f"--links {links} joins sections, and --separate keeps them apart. Leave one of them out.")
 
 
 def _plain(value: Any) -> Any:
