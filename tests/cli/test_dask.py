@@ -70,17 +70,19 @@ def test_training(with_and_without, study_folder):
 
 def test_embeddings_of_an_evaluation(dask_workers, study_folder):
     from histoweave.cli._console import told
-    from histoweave.cli._embedded import read_embedded
+    from histoweave.cli._embedded import read_imaged
     from histoweave.cli._record import RunRecord
 
     found = []
     for workers in (None, dask_workers):
         with told(quiet=True) as console:
-            found.append(read_embedded(
+            study = read_imaged(
                 study_folder / "samples.csv", use_rep=None, encoder=None, device="auto", field_um=[100.0, 50.0],
                 cache=None, skip_bad=False, least_sections=3, record=RunRecord("evaluate", {}), console=console,
                 progress=False, workers=workers,
-            ))  # fmt: skip
+            )  # fmt: skip
+            study.embed(RunRecord("evaluate", {}), workers, progress=False)
+        found.append(study)
     here, there = found
     assert there.reps == ["X_he_texture_100um", "X_he_texture_50um"]
     for name, adata in here.sections.items():

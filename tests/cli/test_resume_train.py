@@ -59,7 +59,9 @@ def test_stopped_in_training_and_gone_on_with(train, epochs, monkeypatch, tmp_pa
     for name in ("weights.safetensors", "config.json", "genes.txt"):
         assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
 
-    assert train("--resume") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(TextureEncoder, "embed", lambda *arguments: pytest.fail("patches were encoded once more"))
+        assert train("--resume") == 0
     assert "model is complete: already done." in capsys.readouterr().out
     assert epochs["made"] == n_epochs
 

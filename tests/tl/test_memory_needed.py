@@ -128,9 +128,7 @@ raise SystemExit(histoweave.cli.run(["domains", "{tmp_path}/toy.h5ad", "-k", "3"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 2, ran.stderr
     [line] = ran.stderr.strip().splitlines()
-    assert re.search(
-        r"2,000 spots will take about \d\.\d GB of memory, .* is available\. .*pass --ignore-memory", line
-    )
+    assert re.search(r"2,000 spots will take about \d\.\d GB of memory, .* is available\. .*pass --ignore-memory", line)
     assert not (tmp_path / "out").exists()
 
 

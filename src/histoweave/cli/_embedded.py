@@ -1,4 +1,4 @@
-"""A study with images: read, checked as a whole, and embedded, for ``train`` and ``evaluate``."""
+"""A study with images: read, checked as a whole, then embedded, for ``train`` and ``evaluate``."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,17 +24,30 @@ MULTIPLES = (1.0, 0.5, 2.0, 4.0)  # of the pitch; the first is the one field of 
 
 
 @dataclass
-class EmbeddedStudy:
-    """Sections with their embeddings."""
+class ImagedStudy:
+    """Sections that were read and checked, and what their images are embedded by."""
 
     sections: dict[str, "AnnData"]
-    reps: list[str]
+    reps: list[str]  # keys of the embeddings
     digests: list[dict[str, Any]]
     skipped: dict[str, str]
     facts: dict[str, Any]  # encoder and fields, for run.json
+    wanted: Wanted | None  # None where the sections have their embeddings
+
+    def embed(self, record: RunRecord, workers: Workers | None, *, progress: bool) -> None:
+        """Embed every image, with ``workers`` there; does nothing where embeddings were given.
+
+        Raises
+        ------
+        CommandError
+            Images cannot be embedded; all of them are named.
+        """
+        if self.wanted is not None:
+            with record.stage("embed"):
+                _embed(self.sections, self.wanted, workers, progress=progress)
 
 
-def read_embedded(
+def read_imaged(
     samples: Path,
     *,
     use_rep: Sequence[str] | None,
@@ -49,10 +62,10 @@ def read_embedded(
     console: Console,
     progress: bool,
     workers: Workers | None = None,
-) -> EmbeddedStudy:
-    """Read a study and embed its images; sections, images and encoder are all checked before the first patch is cut.
+) -> ImagedStudy:
+    """Read a study; sections, images and encoder are all checked, and no patch is cut yet.
 
-    With ``workers``, sections are read, checked and embedded there, one on each at a time.
+    With ``workers``, sections are read and checked there, one on each at a time.
 
     Raises
     ------
@@ -95,22 +108,17 @@ def read_embedded(
         if use_rep is None:
             digests = digests + _image_digests(sections)
     console.speak()
+    skipped = {**found.skipped, **problems}
     if found_encoder is None:
         reps = list(use_rep or ())
-        facts: dict[str, Any] = {"use_rep": reps}
-    else:
-        fields = list(field_um) if field_um is not None else default_fields(sections)
-        with record.stage("embed"):
-            named = found_encoder if workers is None else encoder or DEFAULT_ENCODER
-            base = f"X_{short_name(found_encoder.name)}"
-            wanted = Wanted(
-                named, device, found_encoder.digest, tuple(fields), base, cache, progress and workers is None
-            )
-            embed(sections, wanted, workers, progress=progress)
-            reps = keys_of(base, fields)
-        facts = {"encoder": found_encoder.name, "encoder_digest": found_encoder.digest, "field_um": fields}
-        facts["encoder_device"] = str(getattr(found_encoder, "device", "cpu"))
-    return EmbeddedStudy(sections, reps, digests, {**found.skipped, **problems}, facts)
+        return ImagedStudy(sections, reps, digests, skipped, {"use_rep": reps}, wanted=None)
+    fields = list(field_um) if field_um is not None else default_fields(sections)
+    named = found_encoder if workers is None else encoder or DEFAULT_ENCODER
+    base = f"X_{short_name(found_encoder.name)}"
+    wanted = Wanted(named, device, found_encoder.digest, tuple(fields), base, cache, progress and workers is None)
+    facts = {"encoder": found_encoder.name, "encoder_digest": found_encoder.digest, "field_um": fields}
+    facts["encoder_device"] = str(getattr(found_encoder, "device", "cpu"))
+    return ImagedStudy(sections, keys_of(base, fields), digests, skipped, facts, wanted)
 
 
 def check_images(sections: dict[str, "AnnData"], samples: Path, workers: Workers | None) -> dict[str, str]:
@@ -147,14 +155,8 @@ def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
     return [once * multiple for multiple in MULTIPLES]
 
 
-def embed(sections: dict[str, "AnnData"], wanted: Wanted, workers: Workers | None, *, progress: bool) -> None:
-    """Embed every section's image, and write into the sections what was found.
-
-    Raises
-    ------
-    CommandError
-        Images cannot be embedded; all of them are named.
-    """
+def _embed(sections: dict[str, "AnnData"], wanted: Wanted, workers: Workers | None, *, progress: bool) -> None:
+    """Embed every section's image, and write into the sections what was found."""
     items = {name: (place(adata), name, wanted) for name, adata in sections.items()}
     failed = {}
     with progress_bar("Embedding sections", len(items), enabled=progress and workers is not None) as advance:

@@ -9,7 +9,7 @@ from histoweave._cluster import connect
 from histoweave._threads import use_threads
 from histoweave.cli._console import told
 from histoweave.cli._device import check_device
-from histoweave.cli._embedded import read_embedded
+from histoweave.cli._embedded import read_imaged
 from histoweave.cli._errors import CommandError, writing
 from histoweave.cli._expression_options import (
     check_encoder_or_keys,
@@ -90,10 +90,11 @@ def evaluate_methods(
                 labelled_sections(sections, label_key)
 
         with connect(dask) as workers:
-            study = read_embedded(
+            study = read_imaged(
                 samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
                 least_sections=3, check=check, record=record, console=console, progress=not quiet, workers=workers,
             )  # fmt: skip
+            study.embed(record, workers, progress=not quiet)
         with record.stage("evaluate"):
             found = tl.evaluate_expression(
                 study.sections, names, use_rep=study.reps, leave_out=leave_out, seeds=all_seeds, device=device,  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from histoweave._runtime import logger
 from histoweave._threads import use_threads
 from histoweave.cli._console import told
 from histoweave.cli._device import check_device
-from histoweave.cli._embedded import read_embedded
+from histoweave.cli._embedded import read_imaged
 from histoweave.cli._errors import writing
 from histoweave.cli._expression_options import (
     check_encoder_or_keys,
@@ -71,18 +71,19 @@ def train_model(
         if cache is None and work.kept:
             cache = work.folder.absolute() / "embeddings"
         with connect(dask) as workers:
-            study = read_embedded(
+            study = read_imaged(
                 samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
                 least_sections=2, record=record, console=console, progress=not quiet, workers=workers,
             )  # fmt: skip
-        job = digest_of(
-            command="train", inputs=study.digests, sections=list(study.sections), embedded=study.facts, method=method,
-            n_genes=n_genes, seed=seed, device=used_device,
-        )  # fmt: skip
-        if work.is_done(job):
-            print(f"{out} is complete: already done.")
-            return
-        work.refuse_others(overwrite=overwrite)
+            job = digest_of(
+                command="train", inputs=study.digests, sections=list(study.sections), embedded=study.facts,
+                method=method, n_genes=n_genes, seed=seed, device=used_device,
+            )  # fmt: skip
+            if work.is_done(job):
+                print(f"{out} is complete: already done.")
+                return
+            work.refuse_others(overwrite=overwrite)
+            study.embed(record, workers, progress=not quiet)
         options: dict[str, Any] = {"use_rep": study.reps, "n_genes": n_genes, "seed": seed, "device": device}
         with record.stage("fit"):
             model.fit(study.sections, **options, progress=not quiet, checkpoint=work.training("model"))
