@@ -1,4 +1,4 @@
-"""From AnnData to what the page shows: maps, domains, markers, genes, training."""
+"""From AnnData to what the page shows: maps, domains, markers, genes."""
 
 import re
 from dataclasses import dataclass
@@ -13,12 +13,10 @@ from histoweave._keys import Keys
 from histoweave.pl._expression import denoised_expression, gene_rows, raw_expression
 from histoweave.pl._genes import color_top
 from histoweave.pl._markers import marker_table
-from histoweave.pl._n_domains import STABLE, marked_number, stability_curve
 from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoweave.pl._tissue import section_names, spot_places
-from histoweave.pl._training import training_history
-from histoweave.report._curve import curve_svg
 from histoweave.report._encode import packed, shades
+from histoweave.report._how import number_curve, parameters_of, training_curves
 from histoweave.report._map import even_sample, fair_shares, one_line, section_map
 
 MAX_SPOTS = 100_000  # drawn on one page; a browser stays quick, the file below some 5 MB
@@ -152,20 +150,6 @@ def browser_colors(adata: AnnData, domain_key: str, shared: Shared | None = None
     return dict(zip(colors, domain_palette(len(colors)), strict=True))
 
 
-def number_curve(adata: AnnData, domain_key: str) -> dict[str, Any] | None:
-    """Return the curve by which the number of domains was chosen, as a picture and in words, where there is one."""
-    try:
-        curve = stability_curve(adata)
-    except KeyError:
-        return None
-    number, how = marked_number(adata, curve, domain_key)
-    k = curve["n_domains"].to_numpy(float)
-    lines = [(k, curve[name].to_numpy(float)) for name in ("stability", "weakest") if name in curve]
-    label = "how surely domains are found again, by number of domains"
-    svg = curve_svg(lines, label=label, x_label="number of domains", level=STABLE, mark=number)
-    return {"svg": svg, "number": number, "how": how, "has_weakest": "weakest" in curve, "threshold": STABLE}
-
-
 def confidence_of(adata: AnnData) -> np.ndarray | None:
     if Keys.CONFIDENCE not in adata.obs:
         return None
@@ -239,47 +223,3 @@ def _panel(values: np.ndarray | None) -> dict[str, Any] | None:
         return None
     top = color_top(values)
     return {"top": round(top, 2), "values": packed(shades(values, top), "u1")}
-
-
-def training_curves(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
-    try:
-        history = training_history(adata)
-    except KeyError:
-        return [], ""
-    recorded = adata.uns[Keys.UNS]["spamask"]
-    runs = [run for _, run in history.groupby("run", sort=False)]
-    loss = [(run["epoch"].to_numpy(float), run["loss"].to_numpy(float)) for run in runs]
-    change = [(run["epoch"].to_numpy(float), run["embedding_change"].to_numpy(float)) for run in runs]
-    curves = [{"title": "Loss", "svg": curve_svg(loss, label="loss per epoch")}]
-    if (history["embedding_change"] > 0).any():
-        svg = curve_svg(change, label="change of the embedding per epoch", log=True)
-        curves.append({"title": "Change of the embedding", "svg": svg})
-    n_epochs = recorded.get("n_epochs", history["epoch"].nunique())
-    reason = {
-        "converged": "Training stopped by itself when the embedding no longer changed",
-        "max_epochs": "Training ran to the upper limit of epochs without settling: raise max_epochs to be sure",
-    }.get(str(recorded.get("stopped")), "Training ended")
-    runs_text = f" in each of {len(runs)} runs" if len(runs) > 1 else ""
-    return curves, f"{reason}, after {n_epochs} epochs{runs_text}."
-
-
-def parameters_of(adata: AnnData) -> list[tuple[str, str]]:
-    """Flatten the scalars of ``uns["histoweave"]`` into name and value."""
-    recorded = adata.uns.get(Keys.UNS, {})
-    kinds = ("domain", "spamask", "coordinates", "genes", "scale")
-    return [pair for key in kinds for pair in scalars(recorded.get(key, {}), key)]
-
-
-def scalars(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Return every text and number inside nested dicts, with the way to it as its name."""
-    found: list[tuple[str, str]] = []
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in sorted(value.items()):  # a file does not keep the order
-                walk(f"{prefix}.{key}" if prefix else str(key), inner)
-        elif isinstance(value, str | bool | int | float | np.generic):
-            found.append((prefix, f"{value:g}" if isinstance(value, float) else str(value)))
-
-    walk(name, value)
-    return found

@@ -20,12 +20,9 @@ from histoweave.report._gather import (
     confidence_of,
     domain_rows,
     markers_of,
-    number_curve,
-    parameters_of,
     records,
-    scalars,
-    training_curves,
 )
+from histoweave.report._how import number_curve, parameters_of, scalars, training_curves
 from histoweave.report._map import even_sample, fair_shares, map_frame, spot_map
 
 MAX_SPOTS = 40_000  # of all sections together in the overview, where each is drawn as large as a thumbnail
