@@ -35,6 +35,9 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Keep unfinished work in DIR.partial; the same command goes on where it stopped."),
 ]
+IgnoreMemory = Annotated[
+    bool, typer.Option("--ignore-memory", help="Begin even what will need more memory than there is.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors; no progress bar.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same machine, same result.")]
 
@@ -116,9 +119,7 @@ def domains(
             "or genes by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
         ),
     ] = "auto",
-    ignore_memory: Annotated[
-        bool, typer.Option("--ignore-memory", help="Begin even what will need more memory than there is.")
-    ] = False,
+    ignore_memory: IgnoreMemory = False,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
     ] = False,

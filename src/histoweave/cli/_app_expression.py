@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from histoweave.cli._app import Dask, Device, Overwrite, Quiet, Resume, Seed, Threads, app
+from histoweave.cli._app import Dask, Device, IgnoreMemory, Overwrite, Quiet, Resume, Seed, Threads, app
 from histoweave.cli._expression_options import METHODS
 
 Out = Annotated[
@@ -122,6 +122,7 @@ def predict(
     threads: Threads = None,
     dask: Dask = None,
     resume: Resume = False,
+    ignore_memory: IgnoreMemory = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -145,6 +146,7 @@ def predict(
         threads=threads,
         dask=dask,
         resume=resume,
+        check_memory=not ignore_memory,
         overwrite=overwrite,
         quiet=quiet,
     )

@@ -37,6 +37,7 @@ def predict_inputs(
     resume: bool,
     overwrite: bool,
     quiet: bool,
+    check_memory: bool,
 ) -> None:
     """Check the model and every input, predict and write one after another, let all results appear at once."""
     arguments = {name: _plain(value) for name, value in locals().items()}
@@ -61,6 +62,7 @@ def predict_inputs(
             settings = Settings(
                 model_folder, sha256(model_folder), encoder, device, mpp, pitch_um, cache, out,
                 kept=work.folder if resume else None, progress=not quiet and workers is None,
+                check_memory=check_memory,
             )  # fmt: skip
             model, found_encoder = equipment(model_folder, settings.digest, encoder, device)
             targets, skipped = check_targets(inputs, model, image=image, mpp=mpp, skip_bad=skip_bad)
@@ -118,7 +120,9 @@ def _jobs(
     targets: Sequence[Target], digests: Sequence[dict[str, Any]], settings: Settings, work: Work
 ) -> dict[str, tuple[Item, Target, Settings]]:
     """Name -> arguments of :func:`predict_one`, with the digest of what each prediction depends on."""
-    asked = replace(settings, cache=None, out=Path(), kept=None, progress=False)  # the rest changes no result
+    asked = replace(
+        settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True
+    )  # the rest changes no result
     jobs = {}
     for target in targets:
         name = target.source.name

@@ -12,12 +12,12 @@ from histoweave.cli._progress import Item
 from histoweave.cli._source import Source
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from histoweave._types import PatchEncoder
     from histoweave.models import ExpressionModel
 
+_TABLE_ROWS = 10_000  # written at a time
 SUFFIXES = (".h5ad", ".csv")
 
 
@@ -63,6 +63,8 @@ class Settings:
         Where results go in the end, and where finished ones outlive a failure; for messages.
     progress
         Whether to show a progress bar.
+    check_memory
+        Whether to refuse what will need more memory than there is.
     """
 
     model: Path
@@ -75,6 +77,7 @@ class Settings:
     out: Path
     kept: Path | None
     progress: bool
+    check_memory: bool
 
 
 def predict_one(item: Item, target: Target, settings: Settings) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def predict_one(item: Item, target: Target, settings: Settings) -> dict[str, Any
     with writing(settings.out, kept=settings.kept):
         write_h5ad(adata, item.file(".h5ad"))
         with atomic_file(item.file(".csv")) as beside:
-            prediction_table(adata).to_csv(beside, index=False, float_format="%.5g")
+            write_table(adata, beside)
         facts = {
             "n_spots": adata.n_obs,
             "n_genes": adata.n_vars,
@@ -134,19 +137,24 @@ def load_model(folder: Path, device: str) -> "ExpressionModel":
     return model
 
 
-def prediction_table(adata: "AnnData") -> "pd.DataFrame":
-    """Return one row a spot: ``spot, x_um, y_um, out_of_distribution`` and the genes, log1p of counts per 10,000."""
+def write_table(adata: "AnnData", file: Path) -> None:
+    """Write one row a spot: ``spot, x_um, y_um, out_of_distribution`` and the genes, log1p of counts per 10,000."""
     import pandas as pd
 
     from histoweave._scale import provenance
 
     where = adata.obsm[Keys.IN_MICRONS]
-    front = pd.DataFrame({
-        "spot": adata.obs_names, "x_um": where[:, 0], "y_um": where[:, 1],
-        "out_of_distribution": adata.obs[Keys.OUT_OF_DISTRIBUTION].to_numpy(),
-    })  # fmt: skip
     values = adata.layers[provenance(adata)["prediction"]["layer"]]
-    return pd.concat([front, pd.DataFrame(values, columns=list(adata.var_names))], axis=1)
+    outside = adata.obs[Keys.OUT_OF_DISTRIBUTION].to_numpy()
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        for start in range(0, adata.n_obs, _TABLE_ROWS):
+            rows = slice(start, start + _TABLE_ROWS)
+            front = pd.DataFrame({
+                "spot": adata.obs_names[rows], "x_um": where[rows, 0], "y_um": where[rows, 1],
+                "out_of_distribution": outside[rows],
+            })  # fmt: skip
+            table = pd.concat([front, pd.DataFrame(values[rows], columns=list(adata.var_names))], axis=1)
+            table.to_csv(handle, header=start == 0, index=False, float_format="%.5g")
 
 
 def _predicted(
@@ -157,14 +165,15 @@ def _predicted(
     if target.is_slide:
         with io.open_slide(target.source.path, mpp=settings.mpp) as slide:
             return model.predict(
-                slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoder, progress=settings.progress
-            )
+                slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoder, progress=settings.progress,
+                check_memory=settings.check_memory,
+            )  # fmt: skip
     adata = target.source.read()
     if target.image is not None:
         io.attach_image(adata, target.image, mpp=settings.mpp)
     if not all(rep in adata.obsm for rep in model._trained().inputs.reps):
         _describe(adata, model, encoder, settings)
-    return model.predict(adata)
+    return model.predict(adata, check_memory=settings.check_memory)
 
 
 def _describe(adata: "AnnData", model: "ExpressionModel", encoder: "PatchEncoder | None", settings: Settings) -> None:

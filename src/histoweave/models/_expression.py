@@ -23,10 +23,11 @@ from histoweave.models._checkpoint import Checkpoint, digest_of_arrays, write_ch
 from histoweave.models._expression_checkpoint import FittedExpression, MethodState, under
 from histoweave.models._expression_config import ExpressionConfig
 from histoweave.models._expression_inputs import ImageSection, fit_inputs, pitch
-from histoweave.models._expression_prediction import as_image_section, embed_slide, write_prediction
+from histoweave.models._expression_prediction import as_image_section, embed_slide, section_name, write_prediction
 from histoweave.models._expression_study import Study, read_study
 from histoweave.models._inner_validation import Fold, inner_folds, reliability
 from histoweave.models._out_of_distribution import TrainingDistribution
+from histoweave.models._prediction_memory import check_memory_to_predict
 from histoweave.train import TrainingCheckpoint, training_folder
 
 
@@ -224,6 +225,7 @@ class ExpressionModel(ABC):
         pitch_um: float | None = None,
         encoder: str | PatchEncoder | None = None,
         progress: bool = False,
+        check_memory: bool = True,
     ) -> AnnData:
         """Predict the expression of a section with spots, or of a bare slide.
 
@@ -242,6 +244,9 @@ class ExpressionModel(ABC):
             Slide only: the encoder of training, where it cannot be found by its name. It must have the same digest.
         progress
             Show a progress bar on stderr.
+        check_memory
+            Estimate the memory that this will take, once the spots are known, and refuse to go on where there is less
+            (on Linux; other systems do not tell).
 
         Returns
         -------
@@ -269,7 +274,7 @@ class ExpressionModel(ABC):
             Embeddings or coordinates are missing.
         ValueError
             Embeddings have another width, another encoder or another field than in training; several sections are in
-            one AnnData; a slide has no mpp or no tissue.
+            one AnnData; a slide has no mpp or no tissue; there is less memory than this will take.
 
         Warns
         -----
@@ -278,10 +283,16 @@ class ExpressionModel(ABC):
         """
         fitted = self._trained()
         bare = not isinstance(section, AnnData)
-        adata = embed_slide(section, fitted, mpp, pitch_um, encoder, progress=progress) if bare else section
+        if isinstance(section, AnnData):
+            adata = section
+            if check_memory:
+                check_memory_to_predict(adata.n_obs, fitted, name=section_name(adata, fitted.section_key))
+        else:
+            asked: dict[str, Any] = {"encoder": encoder, "progress": progress, "check_memory": check_memory}
+            adata = embed_slide(section, fitted, mpp, pitch_um, **asked)
         arrays, mpp_px = as_image_section(adata, fitted)
-        # the scale cannot go below no counts, and readers of log1p_cp10k refuse what does
-        values = np.maximum(self._predict_arrays(arrays), 0).astype(np.float32, copy=False)
+        values = self._predict_arrays(arrays).astype(np.float32)
+        np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
         return write_prediction(
             adata, arrays, values, fitted, method=self.method, facts=self.training_facts, mpp=mpp_px, bare=bare
         )

@@ -24,6 +24,7 @@ from histoweave.models._expression_inputs import (
     near_spots,
     read_embeddings,
 )
+from histoweave.models._prediction_memory import check_memory_to_predict
 from histoweave.models._stain_distribution import read_stain
 from histoweave.models._targets import measure
 from histoweave.models._unlike_training import Unlike
@@ -77,13 +78,16 @@ def embed_slide(
     encoder: str | PatchEncoder | None,
     *,
     progress: bool,
+    check_memory: bool = True,
 ) -> AnnData:
     """Lay spots over the tissue of a bare slide and embed them as the training sections were embedded."""
     from histoweave import im, io
 
     if isinstance(slide, str | PathLike):
         with io.open_slide(Path(slide)) as opened:
-            return embed_slide(opened, fitted, mpp, pitch_um, encoder, progress=progress)
+            return embed_slide(
+                opened, fitted, mpp, pitch_um, encoder, progress=progress, check_memory=check_memory
+            )  # fmt: skip
     if not isinstance(slide, np.ndarray | SlideImage):
         raise TypeError(
             f"Expected an AnnData, the path of a slide, an opened slide or an RGB array, got {type(slide).__name__}."
@@ -102,7 +106,10 @@ def embed_slide(
     if mpp is None:
         raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass mpp=.")
     check_positive(mpp, "mpp")
-    spots = im.grid_spots(slide, mpp=mpp, pitch_um=fitted.pitch_um if pitch_um is None else pitch_um)
+    pitch_um = fitted.pitch_um if pitch_um is None else pitch_um
+    spots = im.grid_spots(slide, mpp=mpp, pitch_um=pitch_um)
+    if check_memory:
+        check_memory_to_predict(spots.n_obs, fitted, name=name, bare=True, pitch_um=pitch_um)
     describe_spots(spots, slide, fitted, mpp=mpp, encoder=encoder, progress=progress)
     spots.obsm[fitted.spatial_key] = spots.obsm[Keys.SPATIAL]
     spots.obs[fitted.section_key] = pd.Categorical([name] * spots.n_obs)
