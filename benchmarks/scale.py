@@ -215,28 +215,43 @@ def draw(table: pd.DataFrame, slopes: pd.DataFrame, picture: Path) -> None:
     from matplotlib.figure import Figure
 
     labels = {"wall_s": "seconds, start to end", "peak_gb": "peak memory (GB)", "ari": "ARI to the known domains"}
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, (column, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
         arms = ARMS if column == "ari" else [arm for arm in ARMS if arm not in ("pca", "averaged")]
         for arm, part in ((arm, table[table["arm"] == arm]) for arm in arms):
             ran = part.dropna(subset="wall_s").groupby("n_spots")[column]
             found = slopes[slopes["arm"] == ARMS[arm]] if len(slopes) else slopes
             name = {"wall_s": "time", "peak_gb": "memory"}.get(column)
-            power = f" (n^{found[f'{name} exponent'].iloc[0]:.2f})" if name and len(found) else ""
+            power = f", n^{found[f'{name} exponent'].iloc[0]:.2f}" if name and len(found) else ""
             mean, spread = ran.mean(), ran.std().fillna(0)
             axes.errorbar(mean.index, mean, spread, fmt="o-", ms=4, color=COLOURS[arm], label=ARMS[arm] + power)
-            for n_spots in part.loc[part["wall_s"].isna(), "n_spots"]:
+            stopped = part.loc[part["wall_s"].isna()]
+            for n_spots, reason in zip(stopped["n_spots"], stopped["gave_up"], strict=True):
                 axes.axvline(n_spots, color=COLOURS[arm], linestyle=":", linewidth=1)
+                if column == "wall_s":
+                    axes.annotate(
+                        f"stopped: {reason}", (n_spots, 0.99), xycoords=("data", "axes fraction"), rotation=90,
+                        fontsize=7, color=COLOURS[arm], ha="right", va="top",
+                    )  # fmt: skip
         axes.set_xscale("log")
-        axes.set_yscale("linear" if column == "ari" else "log")
         if column == "ari":
             axes.set_ylim(0, 1)
+        else:
+            axes.set_yscale("log")
+            axes.margins(y=0.1)
+            ticks = [step * 10.0**power for power in range(-1, 5) for step in (1, 2, 5)]
+            low, high = axes.get_ylim()
+            axes.set_yticks([tick for tick in ticks if low <= tick <= high])
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("cells")
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(
+            frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if column == "ari" else 1
+        )
     picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=150)
+    figure.savefig(picture, dpi=130)
 
 
 def markdown(table: pd.DataFrame) -> str:
