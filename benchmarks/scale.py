@@ -231,7 +231,8 @@ def draw(table: pd.DataFrame, slopes: pd.DataFrame, picture: Path) -> None:
                 if column == "wall_s":
                     axes.annotate(
                         f"stopped: {reason}", (n_spots, 0.99), xycoords=("data", "axes fraction"), rotation=90,
-                        fontsize=7, color=COLOURS[arm], ha="right", va="top",
+                        xytext=(-4, 0), textcoords="offset points", fontsize=7, color=COLOURS[arm], ha="right",
+                        va="top",
                     )  # fmt: skip
         axes.set_xscale("log")
         if column == "ari":
