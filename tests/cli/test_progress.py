@@ -37,6 +37,12 @@ with locked(Path(sys.argv[1])):
 """
 
 
+def test_windows_is_told_that_it_has_no_such_locks(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(CommandError, match="a lock that Windows does not have"), locked(tmp_path / "out.partial"):
+        pass
+
+
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
     folder = tmp_path / "out.partial"
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)

@@ -23,7 +23,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     CommandError
-        Another run holds it.
+        Another run holds it; or this is Windows, which has no such locks.
     """
     handle = _hold(folder)
     path = folder / LOCK
@@ -47,8 +47,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _hold(folder: Path) -> IO[str]:
     """Open the file and lock it, again where the run before has just removed it."""
-    import fcntl  # absent on Windows, which this is the only thing to miss
-
+    try:
+        import fcntl
+    except ImportError as error:
+        raise CommandError(
+            "--resume holds its folder by a lock that Windows does not have. Leave --resume out, or run under WSL."
+        ) from error
     path = folder / LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
