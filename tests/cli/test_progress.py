@@ -27,6 +27,12 @@ def test_two_runs_do_not_meet(tmp_path):
     assert not (tmp_path / "out.partial" / "lock").exists()
 
 
+def test_windows_is_told_that_it_has_no_such_locks(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(CommandError, match="a lock that Windows does not have"), locked(tmp_path / "out.partial"):
+        pass
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -35,12 +41,6 @@ with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
-
-
-def test_windows_is_told_that_it_has_no_such_locks(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    with pytest.raises(CommandError, match="a lock that Windows does not have"), locked(tmp_path / "out.partial"):
-        pass
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
