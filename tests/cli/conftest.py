@@ -173,3 +173,29 @@ def _facts(folder: Path) -> dict[str, object]:
     times = {"started", "finished", "wall_s", "peak_rss_mb", "timings", "arguments"}
     facts["warnings"].sort()  # as workers finish
     return {key: value for key, value in facts.items() if key not in times}
+
+
+class Worked(list):
+    """Names of the inputs that were really worked on, in order; ``stops`` are raised in place of an input's work."""
+
+    def __init__(self):
+        self.stops = {}
+
+
+@pytest.fixture
+def watch(monkeypatch) -> Callable[..., Worked]:
+    """Watch a module's function whose first argument is the item of the input."""
+
+    def start(module, name: str) -> Worked:
+        worked, real = Worked(), getattr(module, name)
+
+        def watched(item, *arguments):
+            worked.append(item.name)
+            if item.name in worked.stops:
+                raise worked.stops[item.name]
+            return real(item, *arguments)
+
+        monkeypatch.setattr(module, name, watched)
+        return worked
+
+    return start

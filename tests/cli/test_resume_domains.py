@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from histoweave import models, report
-from histoweave.cli import _segment_all, _segment_one, run
+from histoweave.cli import _segment_all, run
 from histoweave.models._spamask_training import GradientStep
 from histoweave.train import _checkpoint
 
@@ -33,26 +33,9 @@ def domains(three_files, tmp_path):
     return start
 
 
-class Worked(list):
-    """Names of the sections that were really worked on; ``stops`` are raised in place of a section's work."""
-
-    def __init__(self):
-        self.stops = {}
-
-
 @pytest.fixture
-def worked(monkeypatch):
-    names = Worked()
-    real = _segment_one.segment_one
-
-    def watched(item, *arguments):
-        names.append(item.name)
-        if item.name in names.stops:
-            raise names.stops[item.name]
-        return real(item, *arguments)
-
-    monkeypatch.setattr(_segment_all, "segment_one", watched)
-    return names
+def worked(watch):
+    return watch(_segment_all, "segment_one")
 
 
 @pytest.fixture

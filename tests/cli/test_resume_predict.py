@@ -44,26 +44,9 @@ def predict(ridge_model, slides, tmp_path):
     return start
 
 
-class Worked(list):
-    """Names of the inputs that were really predicted, in order; ``stops`` are raised in place of an input's work."""
-
-    def __init__(self):
-        self.stops = {}
-
-
 @pytest.fixture
-def worked(monkeypatch):
-    names = Worked()
-    real = _predict_one.predict_one
-
-    def watched(item, *arguments):
-        names.append(item.name)
-        if item.name in names.stops:
-            raise names.stops[item.name]
-        return real(item, *arguments)
-
-    monkeypatch.setattr(_predict, "predict_one", watched)
-    return names
+def worked(watch):
+    return watch(_predict, "predict_one")
 
 
 def files(folder):
