@@ -19,7 +19,7 @@ demo: $(USER)  ## domains, and expression read off a stain, on built-in tissue w
 
 # tests run side by side, each on one thread: with more they wait for each other
 test: $(DEV)  ## the whole test suite (HISTOWEAVE_DATA=FOLDER adds the tests on real tissue)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(DEV)  ## style
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from histoweave._threads import numba_beside_torch, threads_in_use, threads_to_use, use_threads
+from histoweave._threads import threads_in_use, threads_to_use, use_threads
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_without_a_number_only_too_many_are_changed(cores, monkeypatch):
         torch.set_num_threads(before)
 
 
-# in a process of its own: numba starts its threads once, and a test before this one may have done it
+# in processes of their own: numba starts its threads once, and a test before this one may have done it
 AFTER_NUMBA = """
 import torch, histoweave as hw
 torch.set_num_threads(1)
@@ -99,20 +99,20 @@ def test_markers_leave_torch_its_number_of_threads():
     assert done.stdout.split() == ["1", "1", "2"]
 
 
-def test_numba_takes_over_torchs_number():
-    import numba
+TAKES_OVER = """
+import numba, torch
+from histoweave._threads import numba_beside_torch
+for wanted in (1, 7):
+    torch.set_num_threads(wanted)
+    with numba_beside_torch():
+        print(numba.get_num_threads())
+    print(numba.get_num_threads(), torch.get_num_threads())
+"""
 
-    most, before, numbas = numba.config.NUMBA_NUM_THREADS, torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(most)  # a library that was called before this test may have set its own
-    try:
-        with numba_beside_torch():
-            assert numba.get_num_threads() == 1
-        assert numba.get_num_threads() == most
-        torch.set_num_threads(most + 5)
-        with numba_beside_torch():
-            assert numba.get_num_threads() == most
-        assert torch.get_num_threads() == most + 5
-    finally:
-        torch.set_num_threads(before)
-        numba.set_num_threads(numbas)
+
+def test_numba_takes_over_torchs_number():
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", TAKES_OVER], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split() == ["1", "2", "1", "2", "2", "7"]
