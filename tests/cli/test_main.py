@@ -24,6 +24,19 @@ def test_answers_at_once(option):
     assert min(seconds) < 0.6, seconds  # 0.3 s is what we promise; the rest is for a busy machine
 
 
+@pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_decided(given, found):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    code = (
+        "import atexit, os, sys; from histoweave.cli import main; "
+        "atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)); main(['--version'])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert told.stdout.split()[-2:] == [found, "False"]
+
+
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from histoweave.cli import run; run(['domains', '--help']); "

@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     temporary folders are removed.
     """
     signal.signal(signal.SIGTERM, _unwind)
+    # threads that wait for each other by spinning take twice as long and more where another program uses one of the
+    # cores; read when torch is loaded, which no command has done yet
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = run(sys.argv[1:] if argv is None else argv)
     if code:
         # HDF5 files that could not be closed, as on a full disk, crash the interpreter on its way out, which would hide
