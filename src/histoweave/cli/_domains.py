@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from histoweave._cluster import LOCAL, connect
+from histoweave._cluster import LOCAL
 from histoweave._keys import Keys
 from histoweave._processes import is_main
 from histoweave._runtime import warn_user
-from histoweave._threads import use_threads
-from histoweave.cli._console import told
+from histoweave.cli._at_work import at_work
 from histoweave.cli._denoised import parse_denoise
 from histoweave.cli._domains_options import check_arguments, check_links, parse_n_domains
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._in_step import in_step
 from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs
 from histoweave.cli._output import check_out, write_results
-from histoweave.cli._progress import digest_of, workplace
-from histoweave.cli._record import RunRecord
+from histoweave.cli._progress import digest_of
+from histoweave.cli._record import RunRecord, plain
 from histoweave.cli._segment_all import segment_each, segment_study, study_of
 from histoweave.cli._segment_one import Settings
 
@@ -54,7 +53,7 @@ def find_domains(
     cheap to check comes first: the arguments and the output folder before any input is read, every input before any
     work.
     """
-    arguments = {name: _plain(value) for name, value in locals().items()}
+    arguments = {name: plain(value) for name, value in locals().items()}
     asked = parse_n_domains(n_domains)
     check_arguments(asked, device)
     check_links(links, separate=separate)
@@ -66,13 +65,7 @@ def find_domains(
     check_paths(inputs, section_key=section_key, skip_bad=skip_bad)
     record = RunRecord("domains", arguments)
     keys: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
-    at_most = None if is_samples_table(inputs[0]) else len(inputs)
-    with (
-        told(quiet=quiet) as console,
-        connect(dask, at_most=at_most) as workers,
-        workplace(out, resume=resume) as work,
-        use_threads(threads),
-    ):
+    with at_work(inputs, out, quiet=quiet, dask=dask, resume=resume, threads=threads) as (console, workers, work):
         with record.stage("import"):
             from histoweave import models
             from histoweave._runtime import resolve_device
@@ -157,10 +150,3 @@ def find_domains(
         for name in skipped:
             print(f"{name}: left out")
         print(f"Report: {out / 'report.html'}")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it."""
-    if isinstance(value, Path):
-        return str(value)
-    return [str(item) for item in value] if isinstance(value, list | tuple) else value

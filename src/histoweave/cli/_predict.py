@@ -6,18 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from histoweave._cluster import connect
-from histoweave._threads import use_threads
+from histoweave.cli._at_work import at_work
 from histoweave.cli._carry_out import carry_out
-from histoweave.cli._console import told
 from histoweave.cli._device import check_device
 from histoweave.cli._errors import CommandError, writing
-from histoweave.cli._inputs import check_paths, is_samples_table
+from histoweave.cli._inputs import check_paths
 from histoweave.cli._output import RUN_FILE, Written, check_out
 from histoweave.cli._predict_inputs import check_targets, is_section, slides_of_folders
 from histoweave.cli._predict_one import SUFFIXES, Settings, Target, equipment, predict_one
-from histoweave.cli._progress import JOB, Item, Work, digest_of, workplace
-from histoweave.cli._record import RunRecord, sha256
+from histoweave.cli._progress import JOB, Item, Work, digest_of
+from histoweave.cli._record import RunRecord, plain, sha256
 
 
 def predict_inputs(
@@ -40,7 +38,7 @@ def predict_inputs(
     check_memory: bool,
 ) -> None:
     """Check the model and every input, predict and write one after another, let all results appear at once."""
-    arguments = {name: _plain(value) for name, value in locals().items()}
+    arguments = {name: plain(value) for name, value in locals().items()}
     _check_arguments(model_folder, mpp, pitch_um)
     check_device(device)
     inputs = slides_of_folders(inputs)
@@ -49,13 +47,7 @@ def predict_inputs(
     known = [model_folder, *inputs, *([image] if image else [])]
     check_out(out, overwrite=overwrite, inputs=known, resume=resume)
     record = RunRecord("predict", arguments)
-    at_most = None if is_samples_table(inputs[0]) else len(inputs)
-    with (
-        told(quiet=quiet) as console,
-        connect(dask, at_most=at_most) as workers,
-        workplace(out, resume=resume) as work,
-        use_threads(threads),
-    ):
+    with at_work(inputs, out, quiet=quiet, dask=dask, resume=resume, threads=threads) as (console, workers, work):
         with record.stage("import"):
             from histoweave.report import write_prediction_report
         with record.stage("read"):
@@ -120,9 +112,8 @@ def _jobs(
     targets: Sequence[Target], digests: Sequence[dict[str, Any]], settings: Settings, work: Work
 ) -> dict[str, tuple[Item, Target, Settings]]:
     """Name -> arguments of :func:`predict_one`, with the digest of what each prediction depends on."""
-    asked = replace(
-        settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True
-    )  # the rest changes no result
+    # the rest changes no result
+    asked = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)
     jobs = {}
     for target in targets:
         name = target.source.name
@@ -149,9 +140,3 @@ def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
         )
     if image is not None and not image.is_file():
         raise CommandError(f"there is no image {image}. Check the path.")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return [str(one) for one in value] if isinstance(value, list | tuple) else value

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from histoweave._types import PatchEncoder
     from histoweave.models import ExpressionModel
 
-_TABLE_ROWS = 10_000  # written at a time
 SUFFIXES = (".h5ad", ".csv")
 
 
@@ -142,19 +141,19 @@ def write_table(adata: "AnnData", file: Path) -> None:
     import pandas as pd
 
     from histoweave._scale import provenance
+    from histoweave.pp import row_chunks
 
     where = adata.obsm[Keys.IN_MICRONS]
     values = adata.layers[provenance(adata)["prediction"]["layer"]]
     outside = adata.obs[Keys.OUT_OF_DISTRIBUTION].to_numpy()
     with file.open("w", encoding="utf-8", newline="") as handle:
-        for start in range(0, adata.n_obs, _TABLE_ROWS):
-            rows = slice(start, start + _TABLE_ROWS)
+        for rows in row_chunks(*values.shape):
             front = pd.DataFrame({
                 "spot": adata.obs_names[rows], "x_um": where[rows, 0], "y_um": where[rows, 1],
                 "out_of_distribution": outside[rows],
             })  # fmt: skip
             table = pd.concat([front, pd.DataFrame(values[rows], columns=list(adata.var_names))], axis=1)
-            table.to_csv(handle, header=start == 0, index=False, float_format="%.5g")
+            table.to_csv(handle, header=rows.start == 0, index=False, float_format="%.5g")
 
 
 def _predicted(

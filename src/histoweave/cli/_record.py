@@ -77,6 +77,13 @@ class RunRecord:
         }
 
 
+def plain(value: Any) -> Any:
+    """Return an argument as JSON knows it."""
+    if isinstance(value, Path):
+        return str(value)
+    return [str(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def package_versions(names: Sequence[str]) -> dict[str, str | None]:
     """Return installed versions without importing anything; None where a package is absent."""
     found: dict[str, str | None] = {}

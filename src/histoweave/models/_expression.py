@@ -20,7 +20,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import Advance, logger, progress_bar, resolve_device
 from histoweave._types import PatchEncoder, SlideImage
 from histoweave.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
-from histoweave.models._expression_checkpoint import FittedExpression, MethodState, under
+from histoweave.models._expression_checkpoint import FittedExpression, MethodState
 from histoweave.models._expression_config import ExpressionConfig
 from histoweave.models._expression_inputs import ImageSection, fit_inputs, pitch
 from histoweave.models._expression_prediction import as_image_section, embed_slide, section_name, write_prediction
@@ -28,7 +28,7 @@ from histoweave.models._expression_study import Study, read_study
 from histoweave.models._inner_validation import Fold, inner_folds, reliability
 from histoweave.models._out_of_distribution import TrainingDistribution
 from histoweave.models._prediction_memory import check_memory_to_predict
-from histoweave.train import TrainingCheckpoint, training_folder
+from histoweave.train import TrainingCheckpoint, training_folder, under
 
 
 class ExpressionModel(ABC):
@@ -288,8 +288,9 @@ class ExpressionModel(ABC):
             if check_memory:
                 check_memory_to_predict(adata.n_obs, fitted, name=section_name(adata, fitted.section_key))
         else:
-            asked: dict[str, Any] = {"encoder": encoder, "progress": progress, "check_memory": check_memory}
-            adata = embed_slide(section, fitted, mpp, pitch_um, **asked)
+            adata = embed_slide(
+                section, fitted, mpp, pitch_um, encoder, progress=progress, check_memory=check_memory
+            )  # fmt: skip
         arrays, mpp_px = as_image_section(adata, fitted)
         values = self._predict_arrays(arrays).astype(np.float32)
         np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does

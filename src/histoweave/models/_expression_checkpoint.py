@@ -10,6 +10,7 @@ from histoweave.models._expression_inputs import ExpressionInputs
 from histoweave.models._inner_validation import Reliability
 from histoweave.models._out_of_distribution import TrainingDistribution
 from histoweave.models._stain_distribution import StainDistribution
+from histoweave.train import under
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,3 @@ class FittedExpression:
             section_key=settings["section_key"],
             layer=settings["layer"],
         )
-
-
-def under(parts: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what is named ``name.part``, by part."""
-    prefix = f"{name}."
-    return {part.removeprefix(prefix): value for part, value in parts.items() if part.startswith(prefix)}

@@ -78,7 +78,7 @@ def embed_slide(
     encoder: str | PatchEncoder | None,
     *,
     progress: bool,
-    check_memory: bool = True,
+    check_memory: bool,
 ) -> AnnData:
     """Lay spots over the tissue of a bare slide and embed them as the training sections were embedded."""
     from histoweave import im, io

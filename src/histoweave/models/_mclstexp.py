@@ -37,7 +37,7 @@ import torch
 
 from histoweave._runtime import Advance
 from histoweave.models._expression import ExpressionModel
-from histoweave.models._expression_checkpoint import MethodState, under
+from histoweave.models._expression_checkpoint import MethodState
 from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._image_components import Basis
 from histoweave.models._inner_validation import Choices, Fold, criterion
@@ -56,6 +56,7 @@ from histoweave.models._mclstexp_training import (
 )
 from histoweave.models._retrieval import Weighting
 from histoweave.models._ridge_path import spot_weights
+from histoweave.train import under
 
 
 class _Setting(NamedTuple):

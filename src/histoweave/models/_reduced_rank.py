@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from histoweave.models._expression_checkpoint import under
 from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._image_components import Basis
 from histoweave.models._inner_validation import Choices, Fold, criterion
 from histoweave.models._ridge_path import RidgePath
+from histoweave.train import under
 
 N_SETTINGS = 8  # whose predictions are averaged
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from histoweave._runtime import Advance, logger
 from histoweave.models._expression import ExpressionModel
-from histoweave.models._expression_checkpoint import MethodState, under
+from histoweave.models._expression_checkpoint import MethodState
 from histoweave.models._expression_inputs import ImageSection
 from histoweave.models._image_components import Basis
 from histoweave.models._inner_validation import Choices, Fold, criterion
@@ -41,6 +41,7 @@ from histoweave.models._spahgc_config import SpaHGCConfig
 from histoweave.models._spahgc_graph import NetworkSection, ReferenceBank, build_graph
 from histoweave.models._spahgc_network import SpaHGCNetwork
 from histoweave.models._spahgc_training import build_network, network_says, train_epochs
+from histoweave.train import under
 
 
 @dataclass(frozen=True)

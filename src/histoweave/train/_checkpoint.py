@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,8 @@ import histoweave
 from histoweave._atomic import atomic_file
 from histoweave._processes import is_main
 from histoweave._runtime import logger
+
+Named = TypeVar("Named")
 
 CHECKPOINT_EVERY = 15.0  # seconds of training between two writes
 _SHARE_OF_TIME = 0.05  # ... and no more than this share of the time is spent on writing
@@ -126,9 +128,9 @@ def training_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def under(tensors: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
-    """Return the tensors named ``first.name``, by name."""
-    return {name.removeprefix(f"{first}."): value for name, value in tensors.items() if name.startswith(f"{first}.")}
+def under(named: Mapping[str, Named], first: str) -> dict[str, Named]:
+    """Return what is named ``first.name``, by name."""
+    return {name.removeprefix(f"{first}."): value for name, value in named.items() if name.startswith(f"{first}.")}
 
 
 def environment(device: torch.device) -> dict[str, Any]:
