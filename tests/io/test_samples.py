@@ -124,7 +124,7 @@ def test_what_is_wrong_with_the_table_as_a_whole(study, table, words, skip_bad):
     ],
 )
 def test_a_bad_row_is_named_before_any_file_is_read(study, table, words, monkeypatch):
-    def unread(path):
+    def unread(path, **options):
         pytest.fail(f"{path} was read though a row is bad")
 
     monkeypatch.setattr("histoweave.io._samples.read_section", unread)
@@ -158,7 +158,7 @@ def test_skip_bad_with_nothing_left(study):
 
 
 def test_an_error_of_another_package_is_named_by_its_type(study, monkeypatch):
-    def fails(path):
+    def fails(path, **options):
         raise RuntimeError("no such block")
 
     monkeypatch.setattr("histoweave.io._samples.read_section", fails)
@@ -167,7 +167,7 @@ def test_an_error_of_another_package_is_named_by_its_type(study, monkeypatch):
 
 
 def test_running_out_of_memory_is_no_bad_section(study, monkeypatch):
-    def fails(path):
+    def fails(path, **options):
         raise MemoryError
 
     monkeypatch.setattr("histoweave.io._samples.read_section", fails)

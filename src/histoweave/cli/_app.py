@@ -42,6 +42,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and er
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same machine, same result.")]
 
 
+KeepAllSpots = Annotated[
+    bool, typer.Option("--keep-all-spots", help="Keep array spots outside the tissue (in_tissue is 0).")
+]
+SpatialColumns = Annotated[
+    str | None,
+    typer.Option("--spatial-columns", metavar="X,Y", help="Columns of obs with the coordinates of the spots."),
+]
+Table = Annotated[
+    str | None, typer.Option("--table", metavar="NAME", help="Table of a SpatialData store that holds several.")
+]
+CountsFile = Annotated[
+    str | None,
+    typer.Option("--counts-file", metavar="NAME", help="Count matrix of a folder that holds several."),
+]
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"histoweave {histoweave.__version__}")
@@ -119,6 +135,10 @@ def domains(
             "or genes by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
         ),
     ] = "auto",
+    keep_all_spots: KeepAllSpots = False,
+    spatial_columns: SpatialColumns = None,
+    table: Table = None,
+    counts_file: CountsFile = None,
     ignore_memory: IgnoreMemory = False,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
@@ -134,6 +154,7 @@ def domains(
     Writes <section>.h5ad, domains.csv, domains.png, report.html and run.json into DIR.
     """
     from histoweave.cli._domains import find_domains
+    from histoweave.cli._reading import parse_read_options
 
     find_domains(
         inputs,
@@ -151,6 +172,7 @@ def domains(
         config=config,
         refine=refine,
         denoise=denoise,
+        reading=parse_read_options(keep_all_spots, spatial_columns, table, counts_file),
         check_memory=not ignore_memory,
         save_model=save_model,
         device=device,

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from histoweave.cli._app import Dask, Device, IgnoreMemory, Overwrite, Quiet, Resume, Seed, Threads, app
+from histoweave.cli._app import (
+    CountsFile,
+    Dask,
+    Device,
+    IgnoreMemory,
+    KeepAllSpots,
+    Overwrite,
+    Quiet,
+    Resume,
+    Seed,
+    SpatialColumns,
+    Table,
+    Threads,
+    app,
+)
 from histoweave.cli._expression_options import METHODS
 
 Out = Annotated[
@@ -57,6 +71,10 @@ def train(
     seed: Seed = 0,
     n_genes: NGenes = None,
     cache: Cache = None,
+    keep_all_spots: KeepAllSpots = False,
+    spatial_columns: SpatialColumns = None,
+    table: Table = None,
+    counts_file: CountsFile = None,
     skip_bad: SkipBad = False,
     resume: Resume = False,
     device: Device = "auto",
@@ -69,6 +87,7 @@ def train(
 
     Writes a model folder for histoweave predict, with run.json.
     """
+    from histoweave.cli._reading import parse_read_options
     from histoweave.cli._train import train_model
 
     train_model(
@@ -81,6 +100,7 @@ def train(
         seed=seed,
         n_genes=n_genes,
         cache=cache,
+        reading=parse_read_options(keep_all_spots, spatial_columns, table, counts_file),
         skip_bad=skip_bad,
         resume=resume,
         device=device,
@@ -117,6 +137,10 @@ def predict(
         str | None, typer.Option(metavar="NAME", help="The model's image encoder, where it has moved.")
     ] = None,
     cache: Cache = None,
+    keep_all_spots: KeepAllSpots = False,
+    spatial_columns: SpatialColumns = None,
+    table: Table = None,
+    counts_file: CountsFile = None,
     skip_bad: SkipBad = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -131,6 +155,7 @@ def predict(
     Writes <name>.h5ad, <name>.csv, report.html and run.json into DIR.
     """  # fmt: skip
     from histoweave.cli._predict import predict_inputs
+    from histoweave.cli._reading import parse_read_options
 
     predict_inputs(
         model,
@@ -141,6 +166,7 @@ def predict(
         pitch_um=pitch_um,
         encoder=encoder,
         cache=cache,
+        reading=parse_read_options(keep_all_spots, spatial_columns, table, counts_file),
         skip_bad=skip_bad,
         device=device,
         threads=threads,
@@ -183,6 +209,10 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Gene sets to test for well-predicted genes.")
     ] = None,
     cache: Cache = None,
+    keep_all_spots: KeepAllSpots = False,
+    spatial_columns: SpatialColumns = None,
+    table: Table = None,
+    counts_file: CountsFile = None,
     skip_bad: SkipBad = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -195,6 +225,7 @@ def evaluate(
     Writes scores.csv, genes.csv, differences.csv and more tables, report.html and run.json into DIR.
     """
     from histoweave.cli._evaluate import evaluate_methods
+    from histoweave.cli._reading import parse_read_options
 
     evaluate_methods(
         samples,
@@ -211,6 +242,7 @@ def evaluate(
         label_key=label_key,
         gmt=gmt,
         cache=cache,
+        reading=parse_read_options(keep_all_spots, spatial_columns, table, counts_file),
         skip_bad=skip_bad,
         device=device,
         threads=threads,

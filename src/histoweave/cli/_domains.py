@@ -7,6 +7,7 @@ from typing import Any
 from histoweave._cluster import LOCAL
 from histoweave._keys import Keys
 from histoweave._processes import is_main
+from histoweave._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoweave._runtime import warn_user
 from histoweave.cli._at_work import at_work
 from histoweave.cli._denoised import parse_denoise
@@ -39,6 +40,7 @@ def find_domains(
     config: Path | None = None,
     refine: bool = True,
     denoise: str = "auto",
+    reading: ReadOptions = DEFAULT_READ_OPTIONS,
     check_memory: bool = True,
     save_model: bool = False,
     device: str = "auto",
@@ -80,7 +82,7 @@ def find_domains(
             largest = max(asked) if isinstance(asked, tuple) else asked or 1
             found = read_inputs(
                 inputs, n_domains=largest, section_key=section_key, skip_bad=skip_bad, keep=not (separate and several),
-                workers=workers, **keys,
+                options=reading, workers=workers, **keys,
             )  # fmt: skip
             sections = found.sections
             integrated = not separate and (len(sections) > 1 or (section_key is not None and links != "auto"))
@@ -90,7 +92,8 @@ def find_domains(
                 warn_user(f"There is one section, so --links {links} has nothing to link.")
         options = {"refine": refine, "seed": seed, "device": device, **keys}
         options["denoise"] = parse_denoise(denoise, integrated=integrated, use_rep=use_rep)
-        what = {"n_domains": asked, "section_key": section_key, "config": settings, "save_model": save_model, **options}
+        what: dict[str, Any] = {"n_domains": asked, "section_key": section_key, "config": settings}
+        what |= {"save_model": save_model, "reading": reading, **options}
         job = digest_of(command="domains", inputs=found.digests, integrated=integrated, links=links, **what)
         if work.is_done(job):
             print(f"{out} is complete: already done.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
+from histoweave._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoweave._runtime import progress_bar
 from histoweave._workers import Workers, run_each
 from histoweave.cli._console import Console
@@ -61,6 +62,7 @@ def read_imaged(
     record: RunRecord,
     console: Console,
     progress: bool,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
 ) -> ImagedStudy:
     """Read a study; sections, images and encoder are all checked, and no patch is cut yet.
@@ -84,7 +86,7 @@ def read_imaged(
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
         found = read_inputs(
             [samples], n_domains=1, use_rep=None, layer=None, spatial_key=Keys.SPATIAL, section_key=None,
-            skip_bad=skip_bad, workers=workers,
+            skip_bad=skip_bad, options=options, workers=workers,
         )  # fmt: skip
         if use_rep is not None:
             problems = _check_keys(found.sections, use_rep, samples)

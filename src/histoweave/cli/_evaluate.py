@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoweave._atomic import atomic_folder
 from histoweave._cluster import connect
+from histoweave._read_options import ReadOptions
 from histoweave._threads import use_threads
 from histoweave.cli._console import told
 from histoweave.cli._device import check_device
@@ -20,7 +21,7 @@ from histoweave.cli._expression_options import (
     parse_seeds,
 )
 from histoweave.cli._output import RUN_FILE, check_out
-from histoweave.cli._record import RunRecord, sha256
+from histoweave.cli._record import RunRecord, plain, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,7 @@ def evaluate_methods(
     label_key: str | None,
     gmt: Path | None,
     cache: Path | None,
+    reading: ReadOptions,
     skip_bad: bool,
     device: str,
     threads: int | None,
@@ -57,7 +59,7 @@ def evaluate_methods(
     quiet: bool,
 ) -> None:
     """Embed, evaluate, write tables and report, print who beats ridge."""
-    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    arguments = {name: plain(value) for name, value in locals().items()}
     names = parse_methods(methods)
     for value, known, option in ((leave_out, LEAVE_OUT, "--leave-out"), (protocol, PROTOCOLS, "--protocol")):
         if value not in known:
@@ -92,7 +94,8 @@ def evaluate_methods(
         with connect(dask) as workers:
             study = read_imaged(
                 samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
-                least_sections=3, check=check, record=record, console=console, progress=not quiet, workers=workers,
+                least_sections=3, check=check, record=record, console=console, progress=not quiet, options=reading,
+                workers=workers,
             )  # fmt: skip
             study.embed(record, workers, progress=not quiet)
         with record.stage("evaluate"):

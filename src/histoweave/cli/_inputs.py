@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histoweave._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoweave._workers import Workers, run_each
 from histoweave.cli._errors import CommandError, about, one_line
 from histoweave.cli._record import sha256
@@ -78,12 +79,13 @@ def read_inputs(
     section_key: str | None,
     skip_bad: bool,
     keep: bool = True,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
 ) -> Inputs:
     """Read every section and check what the work will need, so that a bad last one stops the run at once.
 
     ``n_domains`` is the largest number that may be asked of a section. Without ``keep`` each is let go once checked.
-    ``workers`` read them, where given.
+    ``workers`` read them, where given. ``options`` say how.
 
     Raises
     ------
@@ -92,9 +94,13 @@ def read_inputs(
     """
     needs: dict[str, Any] = {"n_domains": n_domains, "use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     if len(inputs) == 1 and is_samples_table(inputs[0]):
-        found, problems = _read_table(inputs[0], keep=keep, skip_bad=skip_bad, workers=workers, **needs)
+        found, problems = _read_table(
+            inputs[0], keep=keep, skip_bad=skip_bad, options=options, workers=workers, **needs
+        )
     else:
-        found, problems = _read_files(inputs, keep=keep, workers=workers, section_key=section_key, **needs)
+        found, problems = _read_files(
+            inputs, keep=keep, options=options, workers=workers, section_key=section_key, **needs
+        )
     _stop(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
     for problem in problems.values():
         _warn(f"left out: {problem}")
@@ -132,7 +138,7 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
 
 
 def _read_table(
-    path: Path, *, keep: bool, skip_bad: bool, workers: Workers | None, **needs: Any
+    path: Path, *, keep: bool, skip_bad: bool, options: ReadOptions, workers: Workers | None, **needs: Any
 ) -> tuple[Inputs, dict[str, str]]:
     from histoweave.io._samples import gather_samples
 
@@ -147,25 +153,27 @@ def _read_table(
         return adata if keep else without_counts(adata)
 
     with about(path):
-        samples = gather_samples(path, skip_bad=skip_bad, keep=check, workers=workers)
+        samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     sources = {}
     for name in sections:
         row = samples.table.loc[name]
-        sources[name] = Source(name, Path(str(row["counts"])), path, str(row.to_dict()))
+        sources[name] = Source(name, Path(str(row["counts"])), path, str(row.to_dict()), options)
     digests = _digests({path.name: path, **{name: source.path for name, source in sources.items()}})
     return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
 def _read_files(
-    inputs: Sequence[Path], *, keep: bool, workers: Workers | None, **needs: Any
+    inputs: Sequence[Path], *, keep: bool, options: ReadOptions, workers: Workers | None, **needs: Any
 ) -> tuple[Inputs, dict[str, str]]:
     found = Inputs({}, {})
     problems: dict[str, str] = {}
     # they may be joined, or travel
     whole = keep and (len(inputs) > 1 or needs["section_key"] is not None or workers is not None)
-    sources = {name: Source(name, path) for name, path in zip(section_names(inputs), inputs, strict=True)}
-    items = {name: (source.path, needs, whole, keep) for name, source in sources.items()}
+    sources = {
+        name: Source(name, path, options=options) for name, path in zip(section_names(inputs), inputs, strict=True)
+    }
+    items = {name: (source.path, needs, whole, keep, options) for name, source in sources.items()}
     for outcome in run_each(_read_checked, items, workers=workers):
         if outcome.error is not None:
             problems[outcome.name] = one_line(outcome.error)
@@ -177,11 +185,11 @@ def _read_files(
     return found, {name: problems[name] for name in sources if name in problems}
 
 
-def _read_checked(path: Path, needs: dict[str, Any], whole: bool, keep: bool) -> "AnnData | None":
+def _read_checked(path: Path, needs: dict[str, Any], whole: bool, keep: bool, options: ReadOptions) -> "AnnData | None":
     """Read and check one section, here or on a worker; return it where it is to be kept."""
     _check_exists(path)
     with about(path):
-        adata = read_file(path, whole=whole)
+        adata = read_file(path, whole=whole, options=options)
         _check(adata, **needs)
     return adata if keep else None
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from histoweave._read_options import ReadOptions
 from histoweave.cli._at_work import at_work
 from histoweave.cli._carry_out import carry_out
 from histoweave.cli._device import check_device
@@ -28,6 +29,7 @@ def predict_inputs(
     pitch_um: float | None,
     encoder: str | None,
     cache: Path | None,
+    reading: ReadOptions,
     skip_bad: bool,
     device: str,
     threads: int | None,
@@ -57,7 +59,7 @@ def predict_inputs(
                 check_memory=check_memory,
             )  # fmt: skip
             model, found_encoder = equipment(model_folder, settings.digest, encoder, device)
-            targets, skipped = check_targets(inputs, model, image=image, mpp=mpp, skip_bad=skip_bad)
+            targets, skipped = check_targets(inputs, model, image=image, mpp=mpp, skip_bad=skip_bad, options=reading)
             digests = [
                 {"section": target.source.name, "path": str(path), "sha256": sha256(path)}
                 for target in targets

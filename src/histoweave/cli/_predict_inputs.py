@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoweave._keys import Keys
+from histoweave._read_options import ReadOptions
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._inputs import is_samples_table, section_names
 from histoweave.cli._predict_one import Target
@@ -44,7 +45,13 @@ def is_section(path: Path) -> bool:
 
 
 def check_targets(
-    inputs: Sequence[Path], model: "ExpressionModel", *, image: Path | None, mpp: float | None, skip_bad: bool
+    inputs: Sequence[Path],
+    model: "ExpressionModel",
+    *,
+    image: Path | None,
+    mpp: float | None,
+    skip_bad: bool,
+    options: ReadOptions,
 ) -> tuple[list[Target], dict[str, str]]:
     """Check every input; raises for all that cannot be used, or leaves them out.
 
@@ -58,15 +65,17 @@ def check_targets(
         from histoweave.io._samples import gather_samples
 
         with about(inputs[0]):
-            samples = gather_samples(inputs[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata))
+            samples = gather_samples(
+                inputs[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
+            )
         skipped |= samples.skipped
         for name, adata in samples.sections.items():
             row = samples.table.loc[name]
-            source = Source(name, Path(str(row["counts"])), inputs[0], str(row.to_dict()))
+            source = Source(name, Path(str(row["counts"])), inputs[0], str(row.to_dict()), options)
             checks[name] = partial(_section, adata, source, None, model)
     else:
         for name, path in zip(section_names(inputs), inputs, strict=True):
-            source = Source(name, path)
+            source = Source(name, path, options=options)
             if is_section(path):
                 checks[name] = partial(_read_section, source, image, mpp, model)
             else:

@@ -1,9 +1,10 @@
 """Where one section is read from: plain, so that it can travel to another process."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histoweave._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoweave._runtime import logger
 
 if TYPE_CHECKING:
@@ -26,23 +27,26 @@ class Source:
         The ``samples.csv`` that has a row for it, where it was not named by its file.
     row
         What the table says of it, by which a changed row is noticed.
+    options
+        How it is read.
     """
 
     name: str
     path: Path
     table: Path | None = None
     row: str = ""
+    options: ReadOptions = DEFAULT_READ_OPTIONS
 
     def read(self, *, whole: bool = True) -> "AnnData":
         """Read the section; not ``whole``: as :func:`read_file` does."""
         if self.table is None:
-            return read_file(self.path, whole=whole)
+            return read_file(self.path, whole=whole, options=self.options)
         from histoweave.io._samples import read_sample
 
-        return read_sample(self.table, self.name)
+        return read_sample(self.table, self.name, self.options)
 
 
-def read_file(path: Path, *, whole: bool) -> "AnnData":
+def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
     """Read a section; unless ``whole``, counts that would take much of the memory stay in their file."""
     from histoweave import io
     from histoweave._memory import available_bytes, in_words
@@ -50,7 +54,7 @@ def read_file(path: Path, *, whole: bool) -> "AnnData":
 
     available = None if whole or path.suffix != ".h5ad" else available_bytes()
     if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
-        return io.read_section(path)
+        return io.read_section(path, **asdict(options))
     logger.info("%s: %s of counts stay in the file, and are read as they are needed.", path.name, in_words(size))
     return io.read_h5ad(path, backed=True)
 

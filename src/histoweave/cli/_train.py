@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._cluster import connect
+from histoweave._read_options import ReadOptions
 from histoweave._runtime import logger
 from histoweave._threads import use_threads
 from histoweave.cli._console import told
@@ -23,7 +24,7 @@ from histoweave.cli._expression_options import (
 )
 from histoweave.cli._output import RUN_FILE, check_out
 from histoweave.cli._progress import JOB, digest_of, workplace
-from histoweave.cli._record import RunRecord
+from histoweave.cli._record import RunRecord, plain
 
 if TYPE_CHECKING:
     from histoweave.models import ExpressionModel
@@ -40,6 +41,7 @@ def train_model(
     seed: int,
     n_genes: int | None,
     cache: Path | None,
+    reading: ReadOptions,
     skip_bad: bool,
     resume: bool,
     device: str,
@@ -52,7 +54,7 @@ def train_model(
 
     With ``resume`` training is kept, and so are embeddings where no ``cache`` is given, until the model is written.
     """
-    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    arguments = {name: plain(value) for name, value in locals().items()}
     check_method(method, "--method")
     check_device(device)
     check_encoder_or_keys(encoder, field_um, use_rep)
@@ -73,11 +75,12 @@ def train_model(
         with connect(dask) as workers:
             study = read_imaged(
                 samples, use_rep=keys, encoder=encoder, device=device, field_um=fields, cache=cache, skip_bad=skip_bad,
-                least_sections=2, record=record, console=console, progress=not quiet, workers=workers,
+                least_sections=2, record=record, console=console, progress=not quiet, options=reading,
+                workers=workers,
             )  # fmt: skip
             job = digest_of(
                 command="train", inputs=study.digests, sections=list(study.sections), embedded=study.facts,
-                method=method, n_genes=n_genes, seed=seed, device=used_device,
+                method=method, n_genes=n_genes, seed=seed, device=used_device, reading=reading,
             )  # fmt: skip
             if work.is_done(job):
                 print(f"{out} is complete: already done.")

@@ -1,7 +1,7 @@
 """``samples.csv``: a study as a table, one row a section; checked as a whole before anything long is begun."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from histoweave._checks import _listed, check_spatial
 from histoweave._keys import Keys
+from histoweave._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import provenance
 from histoweave._workers import Workers, run_each
@@ -33,7 +34,15 @@ class Samples:
     skipped: dict[str, str]  # section -> why it was left out; empty without skip_bad
 
 
-def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
+def read_samples(
+    path: PathLike,
+    *,
+    skip_bad: bool = False,
+    keep_all_spots: bool = False,
+    spatial_columns: tuple[str, str] | None = None,
+    table: str | None = None,
+    counts_file: str | None = None,
+) -> Samples:
     """Read a study from its ``samples.csv``, one row a section.
 
     All rows are checked before any file is read, and all sections are read and checked against each other before this
@@ -58,6 +67,8 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
         Leave out sections whose row or file is bad, with a warning, and go on. What concerns the whole table is an
         error all the same: missing columns, names used twice, places given for some sections only, too few shared
         genes, different units.
+    keep_all_spots, spatial_columns, table, counts_file
+        Options of :func:`read_section`, the same for every section.
 
     Returns
     -------
@@ -88,7 +99,8 @@ def read_samples(path: PathLike, *, skip_bad: bool = False) -> Samples:
     --------
     concat_sections : joins the sections.
     """
-    return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata)
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file)
+    return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata, options=options)
 
 
 def gather_samples(
@@ -96,6 +108,7 @@ def gather_samples(
     *,
     skip_bad: bool,
     keep: Callable[[str, AnnData], AnnData],
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
 ) -> Samples:
     """Read and check a study as :func:`read_samples` does, holding of each section only what ``keep`` returns.
@@ -111,7 +124,7 @@ def gather_samples(
     _warn_of_images(rows, bad)
     sections: dict[str, AnnData] = {}
     unread: dict[str, str] = {}
-    items = {name: (name, row, Path(row.parsed["counts"])) for name, row in rows.items() if name not in bad}
+    items = {name: (name, row, Path(row.parsed["counts"]), options) for name, row in rows.items() if name not in bad}
     for outcome in run_each(_read_row, items, workers=workers):
         try:
             if outcome.error is not None:
@@ -132,10 +145,10 @@ def gather_samples(
     return Samples(sections, table, bad)
 
 
-def read_sample(path: PathLike, name: str) -> AnnData:
+def read_sample(path: PathLike, name: str, options: ReadOptions = DEFAULT_READ_OPTIONS) -> AnnData:
     """Read one section of a table that was checked before."""
     row = read_rows(existing_file(path, "a samples table (.csv)"))[name]
-    return _read_row(name, row, Path(row.parsed["counts"]))
+    return _read_row(name, row, Path(row.parsed["counts"]), options)
 
 
 def _stop(bad: Mapping[str, str], rows: Mapping[str, Row], path: Path, skip_bad: bool) -> None:
@@ -157,9 +170,9 @@ def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
         warn_user(f"Images that are not there: {_listed(missing)}. Domains need none.")
 
 
-def _read_row(name: str, row: Row, counts: Path) -> AnnData:
+def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnData:
     """Read one section, from ``counts``, and write into it what the table says."""
-    adata = read_section(counts)
+    adata = read_section(counts, **asdict(options))
     check_spatial(adata)
     inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
     if len(inside) > 1:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from anndata import AnnData
 
+from histoweave._read_options import ReadOptions
 from histoweave.io._files import PathLike, contents
 from histoweave.io._h5ad import read_h5ad
 from histoweave.io._legacy_st import read_legacy_st
@@ -18,7 +19,14 @@ _LOOKED_FOR = (
 )
 
 
-def read_section(path: PathLike) -> AnnData:
+def read_section(
+    path: PathLike,
+    *,
+    keep_all_spots: bool = False,
+    spatial_columns: tuple[str, str] | None = None,
+    table: str | None = None,
+    counts_file: str | None = None,
+) -> AnnData:
     """Read a section in any format that can be told from its files.
 
     Parameters
@@ -26,6 +34,14 @@ def read_section(path: PathLike) -> AnnData:
     path
         An ``.h5ad`` file; the folder of Space Ranger (or the one above its ``outs``), of Visium HD (8 um bins) or of
         another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside it.
+    keep_all_spots
+        Keep array spots that do not lie on tissue (``obs["in_tissue"]`` is 0).
+    spatial_columns
+        Columns of ``obs`` that hold x and y, for an ``.h5ad`` without ``obsm["spatial"]``.
+    table
+        Name of the table to take from a SpatialData store that holds several.
+    counts_file
+        Name of the count matrix to take from a folder that holds several, relative to the folder.
 
     Returns
     -------
@@ -47,7 +63,8 @@ def read_section(path: PathLike) -> AnnData:
         parent = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
         beside = f" {parent} holds: {contents(parent)}." if parent else ""
         raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
-    return _read_folder(path) if path.is_dir() else _read_file(path)
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file)
+    return _read_folder(path, options) if path.is_dir() else _read_file(path, options)
 
 
 def is_section_folder(folder: Path) -> bool:
@@ -60,7 +77,7 @@ def is_section_folder(folder: Path) -> bool:
     )
 
 
-def _read_file(path: Path) -> AnnData:
+def _read_file(path: Path, options: ReadOptions) -> AnnData:
     if path.suffix == ".h5ad":
         return read_h5ad(path)
     if path.name.removesuffix(".gz").endswith(".tsv"):
@@ -73,7 +90,7 @@ def _read_file(path: Path) -> AnnData:
     raise ValueError(f"{path} is no section that can be read; looked for {_LOOKED_FOR}.{hint}")
 
 
-def _read_folder(folder: Path) -> AnnData:
+def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
     if _is_zarr(folder):
         return read_spatialdata(folder)
     platform = recognise_platform(folder)

@@ -1,0 +1,28 @@
+"""Options of reading a section: what its files do not say by themselves."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Options that every reader of sections passes on; each applies to the formats that have a use for it.
+
+    Attributes
+    ----------
+    keep_all_spots
+        Keep array spots that do not lie on tissue (``obs["in_tissue"]`` is 0).
+    spatial_columns
+        Columns of ``obs`` that hold x and y, for files without ``obsm["spatial"]``.
+    table
+        Name of the table to take from a SpatialData store that holds several.
+    counts_file
+        Name of the count matrix to take from a folder that holds several, relative to the folder.
+    """
+
+    keep_all_spots: bool = False
+    spatial_columns: tuple[str, str] | None = None
+    table: str | None = None
+    counts_file: str | None = None
+
+
+DEFAULT_READ_OPTIONS = ReadOptions()
