@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
 
+from histoweave._coordinate_columns import coordinate_columns
 from histoweave._keys import Keys
 
 
@@ -44,22 +46,33 @@ def check_obsm_key(adata: AnnData, key: str, *, argument: str) -> None:
 
 
 def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray:
-    """Return spot centres as float64 ``(n_spots, 2 or 3)``.
+    """Return spot centres as float64 ``(n_spots, 2 or 3)``; of a table, its columns put into the order (x, y).
 
     Raises
     ------
     KeyError
         There are no coordinates under ``spatial_key``.
     ValueError
-        They are not numbers in 2 or 3 columns, not finite, or all equal.
+        They are not numbers in 2 or 3 columns, not finite, or all equal; or a table whose columns have other names.
     """
     if spatial_key not in adata.obsm:
+        columns = coordinate_columns(adata.obs.columns)
+        if columns is not None:
+            x, y = columns
+            raise KeyError(
+                f"{spatial_key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). Spot centres seem to be in obs: "
+                f"read the file with spatial_columns={x},{y} (from Python: adata.obsm[{spatial_key!r}] = "
+                f"adata.obs[[{x!r}, {y!r}]].to_numpy())."
+            )
         raise KeyError(
             f"{spatial_key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). Spot centres are needed; read the "
             "section with histoweave.io.read_visium, or pass spatial_key=."
         )
+    stored = adata.obsm[spatial_key]
+    if isinstance(stored, pd.DataFrame):
+        stored = _as_xy(stored, spatial_key)
     try:
-        spatial = np.asarray(adata.obsm[spatial_key], dtype=np.float64)
+        spatial = np.asarray(stored, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"adata.obsm[{spatial_key!r}] must hold numbers (x, y); {error}.") from error
     if spatial.ndim != 2 or spatial.shape[1] not in (2, 3):
@@ -78,6 +91,20 @@ def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray
             "A spatial graph needs their true positions."
         )
     return spatial
+
+
+def _as_xy(table: pd.DataFrame, spatial_key: str) -> pd.DataFrame:
+    """Put the columns of a coordinate table into the order x, y (and z)."""
+    if all(isinstance(name, int | np.integer) or str(name).isdigit() for name in table.columns):
+        return table  # numbered, as an array is
+    columns = coordinate_columns(table.columns)
+    rest = [name for name in table.columns if columns is None or str(name) not in columns]
+    if columns is None or len(rest) > 1 or (rest and not str(rest[0]).casefold().startswith("z")):
+        raise ValueError(
+            f"adata.obsm[{spatial_key!r}] is a table with the columns {_listed(table.columns)}, which do not say "
+            "which is x and which is y. Rename them to 'x' and 'y', or store an array (x, y)."
+        )
+    return table.rename(columns=str)[[*columns, *map(str, rest)]]
 
 
 def check_counts(matrix: Any, name: str) -> None:

@@ -254,3 +254,19 @@ def test_ten_real_sections_one_of_them_unreadable(data_dir, tmp_path):
     assert list(found.sections) == names
     assert list(found.skipped) == ["C1"]
     assert hw.io.concat_sections(found.sections).n_vars > 10_000
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (",section,counts", r"repeated or empty: ''.*index=False"),
+        ("section,counts,_index", "cannot hold a column named '_index'"),
+        ("section,counts,.", r"cannot hold a column named '\.'"),
+        ("section,counts,a/b", "cannot hold a column named 'a/b'"),
+    ],
+)
+def test_columns_that_cannot_be_written_are_refused(study, header, words):
+    cells = {"section": "a", "counts": "data/a.h5ad"}
+    row = ",".join(cells.get(column, "1") for column in header.split(","))
+    with pytest.raises(ValueError, match=words):
+        study(f"{header}\n{row}\n")

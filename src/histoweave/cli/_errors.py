@@ -22,6 +22,7 @@ ARGUMENT = re.compile(
 # and what they advise about memory
 ADVICE = {
     re.compile(r"\bpass check_memory=False"): "pass --ignore-memory",
+    re.compile(r"\bread the file with spatial_columns=(.+?) \(from Python: .*?\)\.$"): r"--spatial-columns \1.",
     re.compile(r"\bset pitch_um= higher"): "set --pitch-um higher",
     re.compile(r"\bdenoise=False"): "--denoise none",
     re.compile(r"\buse_rep='(\w+)'"): r"--use-rep \1",

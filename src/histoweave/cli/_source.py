@@ -50,13 +50,14 @@ def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
     """Read a section; unless ``whole``, counts that would take much of the memory stay in their file."""
     from histoweave import io
     from histoweave._memory import available_bytes, in_words
+    from histoweave.io._coordinate_table import settle_spots
     from histoweave.io._h5ad import matrix_bytes
 
     available = None if whole or path.suffix != ".h5ad" else available_bytes()
     if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
         return io.read_section(path, **asdict(options))
     logger.info("%s: %s of counts stay in the file, and are read as they are needed.", path.name, in_words(size))
-    return io.read_h5ad(path, backed=True)
+    return settle_spots(io.read_h5ad(path, backed=True), options)
 
 
 def without_counts(adata: "AnnData") -> "AnnData":

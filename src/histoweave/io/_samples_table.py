@@ -48,9 +48,16 @@ def read_rows(path: Path) -> dict[str, Row]:
             f"{path}: required column(s) missing: {_listed(missing)} (found: {_listed(header, 12)}). The first line "
             f"names the columns; {_listed(REQUIRED)} are needed.{hint}"
         )
-    repeated = sorted({column for column in header if header.count(column) > 1})
-    if repeated:
-        raise ValueError(f"{path}: every column needs a name of its own; repeated or empty: {_listed(repeated)}.")
+    nameless = sorted({column for column in header if header.count(column) > 1 or not column})
+    if nameless:
+        hint = "" if all(nameless) else " (written by pandas? Save it with index=False)"
+        raise ValueError(f"{path}: every column needs a name of its own; repeated or empty: {_listed(nameless)}{hint}.")
+    unusable = [column for column in header if column in (".", "..", "_index") or "/" in column]
+    if unusable:
+        raise ValueError(
+            f"{path}: columns are written to the results, and an .h5ad file cannot hold a column named "
+            f"{_listed(unusable)}. Rename it."
+        )
     body = cells.iloc[1:, : len(header)].set_axis(header, axis=1)
     body = body[(body != "").any(axis=1)]
     if body.empty:

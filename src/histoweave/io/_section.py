@@ -5,6 +5,7 @@ from pathlib import Path
 from anndata import AnnData
 
 from histoweave._read_options import ReadOptions
+from histoweave.io._coordinate_table import settle_spots
 from histoweave.io._files import PathLike, contents
 from histoweave.io._h5ad import read_h5ad
 from histoweave.io._legacy_st import read_legacy_st
@@ -79,7 +80,7 @@ def is_section_folder(folder: Path) -> bool:
 
 def _read_file(path: Path, options: ReadOptions) -> AnnData:
     if path.suffix == ".h5ad":
-        return read_h5ad(path)
+        return settle_spots(read_h5ad(path), options)
     if path.name.removesuffix(".gz").endswith(".tsv"):
         return read_legacy_st(path)
     hint = ""

@@ -14,6 +14,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import warn_user
 from histoweave.gr import radius_adjacency
 from histoweave.io import estimate_mpp
+from histoweave.io._coordinates import find_lattice
 
 _NEAR = 1.5  # pitches: the 8 nearest on a square lattice, the 6 of a hexagonal one
 
@@ -200,14 +201,23 @@ def microns(adata: AnnData, name: str, spatial_key: str = Keys.SPATIAL) -> tuple
 
 
 def pitch(centres_um: np.ndarray) -> float:
+    """Return the distance between neighbouring spots: of the lattice they lie on, else the median to the nearest.
+
+    On a lattice whose spots are displaced, as of legacy ST, the nearest spot is nearer than the pitch.
+    """
+    lattice = find_lattice(centres_um) if centres_um.shape[1] == 2 else None
+    return lattice.pitch if lattice is not None else nearest_distance(centres_um)
+
+
+def nearest_distance(centres_um: np.ndarray) -> float:
     """Return the median distance from a spot to the nearest other place."""
     places = np.unique(centres_um, axis=0)
     return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
 
 
 def near_spots(centres_um: np.ndarray) -> csr_matrix:
-    """Return the binary adjacency of spots within 1.5 pitches of each other."""
-    adjacency = radius_adjacency(centres_um, _NEAR * pitch(centres_um)).astype(np.float32)
+    """Return the binary adjacency of spots within 1.5 times the median distance to the nearest."""
+    adjacency = radius_adjacency(centres_um, _NEAR * nearest_distance(centres_um)).astype(np.float32)
     adjacency.data[:] = 1.0
     return adjacency
 
