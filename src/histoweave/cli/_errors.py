@@ -16,13 +16,14 @@ REPORT = "This may be a fault in histoweave: run again with --debug and report w
 
 # the library's errors speak of its arguments, "pass spatial_key="; here they are options
 ARGUMENT = re.compile(
-    r"\b(encoder|label_key|layer|links|mpp|n_genes|pitch_um|section_key|skip_bad|spatial_key|use_rep)="
+    r"\b(counts_file|encoder|label_key|layer|links|mpp|n_genes|pitch_um|section_key|skip_bad|spatial_key|table|use_rep)="
     r"(True\b|(?=$|[\s.,;)]))"
 )
 # and what they advise about memory
 ADVICE = {
     re.compile(r"\bpass check_memory=False"): "pass --ignore-memory",
     re.compile(r"\bread the file with spatial_columns=(.+?) \(from Python: .*?\)\.$"): r"--spatial-columns \1.",
+    re.compile(r"\bcounts_file='([^']+)'"): r"--counts-file \1",
     re.compile(r"\bset pitch_um= higher"): "set --pitch-um higher",
     re.compile(r"\bdenoise=False"): "--denoise none",
     re.compile(r"\buse_rep='(\w+)'"): r"--use-rep \1",

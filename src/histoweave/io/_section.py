@@ -36,7 +36,7 @@ def read_section(
         An ``.h5ad`` file; the folder of Space Ranger (or the one above its ``outs``), of Visium HD (8 um bins) or of
         another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside it.
     keep_all_spots
-        Keep array spots that do not lie on tissue (``obs["in_tissue"]`` is 0).
+        Keep array spots of an ``.h5ad`` that do not lie on tissue (``obs["in_tissue"]`` is 0).
     spatial_columns
         Columns of ``obs`` that hold x and y, for an ``.h5ad`` without ``obsm["spatial"]``.
     table
@@ -93,19 +93,27 @@ def _read_file(path: Path, options: ReadOptions) -> AnnData:
 
 def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
     if _is_zarr(folder):
-        return read_spatialdata(folder)
+        return read_spatialdata(folder, table=options.table)
     platform = recognise_platform(folder)
     if platform is None and (folder / "outs").is_dir():
         inner = recognise_platform(folder / "outs")
         if inner is not None:
-            return read_platform(inner, folder / "outs")
+            return _read_platform(inner, folder / "outs", options)
     if platform is not None:
-        return read_platform(platform, folder)
+        return _read_platform(platform, folder, options)
     if _is_half_visium(folder):
-        return read_visium(folder)  # half a Space Ranger folder: its reader says which half is missing
+        return read_visium(
+            folder, counts_file=options.counts_file
+        )  # half a Space Ranger folder: its reader says which half is missing
     raise ValueError(
         f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
     )
+
+
+def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData:
+    if platform == "visium" and options.counts_file is not None:
+        return read_visium(folder, counts_file=options.counts_file)
+    return read_platform(platform, folder)
 
 
 def _is_zarr(folder: Path) -> bool:
