@@ -18,7 +18,9 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     """Open an H&E image of any size for reading by region.
 
     JPEG and PNG are decoded once and held (600 million pixels at most). Of TIFF, OME-TIFF and scanners' formats only
-    the tiles asked for are read, from the resolution that is needed, whatever the size of the slide.
+    the tiles asked for are read, from the resolution that is needed, whatever the size of the slide. Of a TIFF with
+    several images the scan is read: the pyramid, else the image with the finest pixels; never a macro image, label,
+    thumbnail or overview.
 
     Parameters
     ----------

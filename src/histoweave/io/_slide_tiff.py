@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 
 from histoweave.io._slide import WHITE, Slide
-from histoweave.io._slide_mpp import from_aperio, from_ome, from_resolution
-from histoweave.io._slide_tiff_layout import check_colours, check_compression, check_segments, main_series, planes_of
+from histoweave.io._slide_tiff_layout import channel_names, check_colours, check_compression, check_segments, planes_of
+from histoweave.io._slide_tiff_series import main_series, ome_image, series_mpp
 
 CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share theirs
 _DAMAGED = (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error, OSError)
@@ -26,8 +26,9 @@ class TiffSlide(Slide):
         except _DAMAGED as error:
             raise OSError(f"{path} could not be opened as TIFF (truncated?): {error}. Copy it again.") from error
         try:
-            self._planes, sizes = self._find_levels(path)
-            mpp = mpp if mpp is not None else self._metadata_mpp(path)
+            series = self._find_scan(path)
+            self._planes, sizes = self._find_levels(series, path)
+            mpp = mpp if mpp is not None else series_mpp(self._file, series, path.name)
         except BaseException:
             self._file.close()
             raise
@@ -36,33 +37,26 @@ class TiffSlide(Slide):
         self._cache: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
         self._cached_bytes = 0
 
-    def _find_levels(self, path: Path) -> tuple[list[list[Any]], list[tuple[int, int]]]:
-        """Return, for each level, its pages (one, or one for each colour), and its size."""
+    def _find_scan(self, path: Path) -> Any:
         try:
-            series = main_series(self._file)
-            levels = list(series.levels)
-            planes = [planes_of(level, self._file, path) for level in levels]
+            return main_series(self._file, path)
+        except _DAMAGED as error:
+            raise _not_listed(path, error) from error
+
+    def _find_levels(self, series: Any, path: Path) -> tuple[list[list[Any]], list[tuple[int, int]]]:
+        """Return, for each level, its pages (one, or one for each colour), and its size."""
+        names = channel_names(ome_image(self._file, series))
+        try:
+            planes = [planes_of(level, names, path) for level in series.levels]
         except _DAMAGED as error:
             if isinstance(error, ValueError) and str(path) in str(error):
                 raise
-            raise OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.") from error
+            raise _not_listed(path, error) from error
         for pages in planes:
             check_colours(pages, path)
             check_compression(pages[0].keyframe, path)
             check_segments(pages, path)
         return planes, [(pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength) for pages in planes]
-
-    def _metadata_mpp(self, path: Path) -> float | None:
-        if self._file.is_ome and (found := from_ome(self._file.ome_metadata, path.name)):
-            return found
-        page = self._planes[0][0].keyframe
-        if found := from_aperio(page.description, path.name):
-            return found
-        x, y, unit = (page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit"))
-        if x is None or y is None:
-            return None
-        x, y = (tag.value[0] / tag.value[1] if tag.value[1] else 0.0 for tag in (x, y))
-        return from_resolution(x, y, unit.value if unit is not None else 2, path.name)
 
     def check(self) -> None:
         """Compare where the tiles lie with the length of the file."""
@@ -156,6 +150,10 @@ class TiffSlide(Slide):
         self._cache.clear()
         self._cached_bytes = 0
         self._file.close()
+
+
+def _not_listed(path: Path, error: Exception) -> OSError:
+    return OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.")
 
 
 def _to_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
