@@ -2,6 +2,7 @@
 
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from histoweave.io._slide import WHITE, Slide
+from histoweave.io._slide import Slide
+from histoweave.io._slide_depth import depth_of, to_8_bit
 from histoweave.io._slide_tiff_layout import channel_names, check_colours, check_compression, check_segments, planes_of
 from histoweave.io._slide_tiff_series import main_series, ome_image, series_mpp
 
 CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share theirs
+_MOST_LOOKED_AT = 50_000_000  # pixels, for the range of 16-bit values
+_BAND = 256  # rows
 _DAMAGED = (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error, OSError)
 
 
@@ -34,6 +38,8 @@ class TiffSlide(Slide):
             raise
         super().__init__(path, sizes, mpp)
         self._lock = Lock()
+        self._depth_lock = Lock()
+        self._depth: int | None = None  # bits of 16-bit values, once they were looked at
         self._cache: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
         self._cached_bytes = 0
 
@@ -69,12 +75,49 @@ class TiffSlide(Slide):
                         f"{self.path} is truncated ({size:,} bytes; its tiles go to byte {end:,}). "
                         "Copy or download it again."
                     )
+        self._bits()
+
+    def _bits(self) -> int:
+        """Bits a colour: 8, or those that the values of 16 have in the coarsest level, whatever region is read."""
+        if self._planes[0][0].keyframe.dtype == np.uint8:
+            return 8
+        with self._depth_lock:
+            if self._depth is None:
+                self._depth = depth_of(self._highest(len(self._planes) - 1), self.path)
+            return self._depth
+
+    def _highest(self, level: int) -> int:
+        """Return the brightest value of a level, of a large one by pieces that are spread evenly over it."""
+        shape = self._planes[level][0].keyframe
+        every = max(1, shape.imagewidth * shape.imagelength // _MOST_LOOKED_AT)
+        planes = range(len(self._planes[level]))
+        return max((int(part[..., :3].max()) for i in planes for part in self._pieces(level, i, every)), default=0)
+
+    def _pieces(self, level: int, plane: int, every: int) -> Iterator[np.ndarray]:
+        """Yield every so many pieces of the colours of a page, without those that the file does not hold."""
+        page = self._planes[level][plane]
+        shape = page.keyframe
+        if page.is_contiguous and shape.compression == 1:
+            pixels = self._mapped(page)
+            yield from (pixels[top : top + _BAND] for top in range(0, len(pixels), _BAND * every))
+            return
+        n_pieces = len(page.dataoffsets)
+        if shape.planarconfig == 2 and shape.samplesperpixel > 3:
+            n_pieces = n_pieces * 3 // shape.samplesperpixel  # the last are transparency
+        for index in range(0, n_pieces, every):
+            if (part := self._segment(level, plane, index)) is not None:
+                yield part
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         pages = self._planes[level]
         if len(pages) == 1:
-            return _to_rgb(self._read_page(level, 0, x, y, width, height), pages[0].keyframe)
-        return np.concatenate([self._read_page(level, i, x, y, width, height) for i in range(len(pages))], axis=2)
+            return _to_rgb(self._read_8_bit(level, 0, x, y, width, height), pages[0].keyframe)
+        return np.concatenate([self._read_8_bit(level, i, x, y, width, height) for i in range(len(pages))], axis=2)
+
+    def _read_8_bit(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        bits = self._bits()
+        pixels = self._read_page(level, plane, x, y, width, height)
+        return pixels if bits == 8 and pixels.dtype == np.uint8 else to_8_bit(pixels, bits)
 
     def _read_page(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Return a rectangle of one page, ``(height, width, n_samples)``."""
@@ -85,7 +128,7 @@ class TiffSlide(Slide):
         tall, wide = (shape.tilelength, shape.tilewidth) if shape.is_tiled else (shape.rowsperstrip, shape.imagewidth)
         down, across = -(-shape.imagelength // tall), -(-shape.imagewidth // wide)
         separate = shape.samplesperpixel if shape.planarconfig == 2 else 1
-        result = np.empty((height, width, shape.samplesperpixel), dtype=np.uint8)
+        result = np.empty((height, width, shape.samplesperpixel), dtype=shape.dtype)
         for row in range(y // tall, (y + height - 1) // tall + 1):
             for column in range(x // wide, (x + width - 1) // wide + 1):
                 y0, y1 = max(y, row * tall), min(y + height, (row + 1) * tall)
@@ -97,7 +140,7 @@ class TiffSlide(Slide):
                     if separate > 1:
                         target = target[..., sample : sample + 1]
                     if part is None:  # never written: scanners leave out tiles without tissue
-                        target[...] = WHITE
+                        target[...] = np.iinfo(shape.dtype).max
                     else:
                         target[...] = part[y0 - row * tall : y1 - row * tall, x0 - column * wide : x1 - column * wide]
         return result
@@ -105,12 +148,13 @@ class TiffSlide(Slide):
     def _mapped(self, page: Any) -> np.ndarray:
         """Pixels that lie in the file as they are, seen in place."""
         shape = page.keyframe
+        dtype = shape.dtype.newbyteorder(self._file.byteorder)
         size = (shape.imagelength, shape.imagewidth, shape.samplesperpixel)
         offset = page.dataoffsets[0]
         if shape.planarconfig == 2 and shape.samplesperpixel > 1:
-            planar = np.memmap(self.path, np.uint8, "r", offset, (size[2], *size[:2]))
+            planar = np.memmap(self.path, dtype, "r", offset, (size[2], *size[:2]))
             return planar.transpose(1, 2, 0)
-        return np.memmap(self.path, np.uint8, "r", offset, size)
+        return np.memmap(self.path, dtype, "r", offset, size)
 
     def _segment(self, level: int, plane: int, index: int) -> np.ndarray | None:
         """Return one decoded tile or strip ``(rows, columns, samples)``, or ``None`` where the file holds none."""

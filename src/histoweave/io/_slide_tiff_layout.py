@@ -1,4 +1,4 @@
-"""What lies where in an image of a TIFF: the pages of a level, and whether they are 8-bit colour."""
+"""What lies where in an image of a TIFF: the pages of a level, and whether they are colour."""
 
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ def channel_names(image: ElementTree.Element | None) -> list[str]:
 
 
 def check_colours(pages: list[Any], path: Path) -> None:
-    """Raise ``ValueError`` unless the pages are 8-bit colour."""
+    """Raise ``ValueError`` unless the pages are colour of 8 or 16 bits."""
     page = pages[0].keyframe
-    if page.dtype != np.uint8:
-        kind = "floating-point" if page.dtype is not None and page.dtype.kind == "f" else "more than 8-bit"
+    if page.dtype not in (np.uint8, np.uint16):
+        kind = "floating-point" if page.dtype is not None and page.dtype.kind == "f" else "other"
         raise ValueError(f"{path} is not 8-bit: it holds {kind} values ({page.dtype}). {_NEED}")
     if len(pages) == 3:
         return
