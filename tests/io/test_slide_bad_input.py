@@ -50,7 +50,7 @@ def test_a_tile_that_is_damaged_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "words"),
-    [("L", "it is grey"), ("I;16", "16 bits"), ("CMYK", "it is CMYK"), ("1", "black and white")],
+    [("L", "it is grey"), ("I;16", "grey of 16 bits"), ("CMYK", "it is CMYK"), ("1", "black and white")],
 )
 def test_pictures_that_are_not_rgb(mode, words, tmp_path):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
@@ -64,7 +64,8 @@ def test_pictures_that_are_not_rgb(mode, words, tmp_path):
 @pytest.mark.parametrize(
     ("array", "options", "words"),
     [
-        (PIXELS.astype(np.uint16), {"photometric": "rgb"}, "is not 8-bit: it holds more than 8-bit values .uint16"),
+        (PIXELS.astype(np.uint32), {"photometric": "rgb"}, "is not 8-bit: it holds other values .uint32"),
+        (PIXELS[..., 0].astype(np.uint16), {"photometric": "minisblack"}, "is not RGB: it holds planes 1 of 1 channel"),
         (PIXELS.astype(np.float32), {"photometric": "rgb"}, "is not 8-bit: it holds floating-point"),
         (PIXELS[..., 0], {"photometric": "minisblack"}, "is not RGB: it holds planes 1 of 1 channel"),
         (
@@ -114,5 +115,30 @@ def test_without_the_extra(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "is_installed", lambda name: False)
     monkeypatch.setattr(_slide_tiff_layout.tifffile.TIFF, "DECOMPRESSORS", {8: None})
     refused(tmp_path / "a.tif", ImportError, r"compressed with LZW, which needs imagecodecs.*histoweave\[wsi\]")
-    (tmp_path / "a.bmp").write_bytes(b"BM and more")
-    refused(tmp_path / "a.bmp", ValueError, r"Further formats need: pip install 'histoweave\[wsi\]'")
+    (tmp_path / "a.img").write_bytes(b"of a scanner")
+    refused(tmp_path / "a.img", ValueError, r"Further formats need: pip install 'histoweave\[wsi\]'")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "what"),
+    [
+        ("s.jp2", None, "JPEG 2000"),
+        ("s.jpg", b"\xff\x4f\xff\x51\0\x2f", "JPEG 2000"),  # a code stream, under another name
+        ("s.bmp", None, "BMP"),
+        ("s.gif", None, "GIF"),
+        ("s.webp", None, "WebP"),
+        ("s.heic", b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        ("s.avif", b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
+        ("s.psd", b"8BPS\0\1", "Photoshop"),
+        ("s.pdf", b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(name, start, what, tmp_path, monkeypatch):
+    path = tmp_path / name
+    if start is None:
+        Image.fromarray(PIXELS).save(path)
+    else:
+        path.write_bytes(start)
+    monkeypatch.setattr(_slide_open, "is_installed", lambda name: False)  # libvips reads some of them
+    command = f"Convert it: vips tiffsave {name} s.tif --tile --pyramid --compression jpeg"
+    refused(path, ValueError, f"{name} is {what}, which is not read here. {command}$")

@@ -140,14 +140,9 @@ def from_aperio(description: str, name: str) -> float | None:
     return plausible(value, None, name, "MPP in the image description")
 
 
-def from_ome(xml: str, name: str) -> float | None:
-    """Microns per pixel of the first image of an OME-XML."""
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        logger.info("%s: its OME-XML is damaged and is ignored: %s", name, error)
-        return None
-    pixels = next((node for node in root.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
+def from_ome(image: ElementTree.Element, name: str) -> float | None:
+    """Microns per pixel of one ``Image`` of an OME-XML."""
+    pixels = next((node for node in image.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
     if pixels is None:
         return None
     return plausible(_ome_um(pixels, "X"), _ome_um(pixels, "Y"), name, "OME-XML")

@@ -9,6 +9,7 @@ from histoweave.io._slide_mpp import check_mpp
 from histoweave.io._slide_picture import PictureSlide
 from histoweave.io._slide_scanner import SCANNER_SUFFIXES, OpenSlideSlide, VipsSlide
 from histoweave.io._slide_tiff import TiffSlide
+from histoweave.io._slide_unread import say_unread, unread_format
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHAT = "an image of tissue (JPEG, PNG, TIFF, OME-TIFF; with the 'wsi' extra SVS, NDPI, MRXS, SCN, DICOM, CZI, ...)"
@@ -18,13 +19,16 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     """Open an H&E image of any size for reading by region.
 
     JPEG and PNG are decoded once and held (600 million pixels at most). Of TIFF, OME-TIFF and scanners' formats only
-    the tiles asked for are read, from the resolution that is needed, whatever the size of the slide.
+    the tiles asked for are read, from the resolution that is needed, whatever the size of the slide. Of a TIFF with
+    several images the scan is read: the pyramid, else the image with the finest pixels; never a macro image, label,
+    thumbnail or overview.
 
     Parameters
     ----------
     path
-        JPEG, PNG, TIFF or OME-TIFF, 8-bit colour. With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF, DICOM, CZI
-        (openslide), compressed TIFF (imagecodecs), and other images that libvips reads.
+        JPEG, PNG, TIFF or OME-TIFF in colour of 8 bits, or of 16, which are brought to 8 (values of a 10-, 12- or
+        14-bit camera by its own range, with a warning). With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF, DICOM,
+        CZI (openslide), compressed TIFF (imagecodecs), and other images that libvips reads.
     mpp
         Microns per full-resolution pixel, in place of what the file says. Metadata that no microscope image can have
         (outside 0.05 to 20, as the 72 dpi of pictures) count as none.
@@ -39,11 +43,17 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no image, not 8-bit RGB, too large to be decoded whole, or ``mpp`` is absurd.
+        It is no image, not RGB of 8 or 16 bits, of a format that is not read, too large to be decoded whole, or
+        ``mpp`` is absurd.
     OSError
         It is truncated or damaged.
     ImportError
         Its format needs the ``wsi`` extra.
+
+    Warns
+    -----
+    UserWarning
+        Its 16-bit values fill only part of their range.
 
     See Also
     --------
@@ -112,5 +122,7 @@ def _other(path: Path, start: bytes, mpp: float | None) -> Slide:
             pass  # no image: said below
     if not start:
         raise ValueError(f"{path} is empty (0 bytes); expected {_WHAT}. Copy or download it again.")
+    if name := unread_format(start):
+        raise ValueError(say_unread(path, name))
     more = "" if is_installed("pyvips") else " Further formats need: pip install 'histoweave[wsi]'."
     raise ValueError(f"{path} is no image that can be read; expected {_WHAT}. {_first_bytes(path)}{more}")

@@ -8,6 +8,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from histoweave._runtime import warn_user
 from histoweave.io._slide import Slide
+from histoweave.io._slide_depth import depth_of, to_8_bit
 from histoweave.io._slide_mpp import from_resolution
 
 MOST_DECODED = 600_000_000  # pixels: 1.8 GB held, twice that while decoding
@@ -56,7 +57,8 @@ class PictureSlide(Slide):
         if self._pixels is None:
             assert self._image is not None  # gone only once decoded or closed
             try:
-                self._pixels = _decode(self._image)
+                deep = _is_deep(self._image)
+                self._pixels = _decode_deep(self._image, self.path) if deep else _decode(self._image)
             except (OSError, SyntaxError, ValueError) as error:  # PIL reports a broken PNG chunk as SyntaxError
                 raise OSError(
                     f"{self.path} is truncated or damaged ({self.path.stat().st_size:,} bytes): {error}. "
@@ -81,7 +83,9 @@ def _check_colours(image: Image.Image, path: Path) -> None:
     if image.mode in ("RGB", "RGBA", "P"):  # P: a palette of colours
         return
     found = {"L": "grey", "LA": "grey with alpha", "1": "black and white", "CMYK": "CMYK"}.get(image.mode)
-    found = found or ("16 bits or more a channel" if image.mode.startswith(("I", "F")) else f"mode {image.mode}")
+    found = found or (
+        "grey of 16 bits or more a channel" if image.mode.startswith(("I", "F")) else f"mode {image.mode}"
+    )
     image.close()
     raise ValueError(
         f"{path} is not RGB: it is {found}. An H&E image in 8-bit colour is needed; save it as such, or choose the "
@@ -100,3 +104,28 @@ def _decode(image: Image.Image) -> np.ndarray:
             band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
         pixels[top : top + _BAND] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
     return pixels
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a PNG holds 16 bits a colour, of which Pillow would keep the upper eight, whatever they hold."""
+    return image.format == "PNG" and image.mode in ("RGB", "RGBA") and _raw_mode(image).endswith(";16B")
+
+
+def _raw_mode(image: Any) -> str:
+    arguments = image.tile[0][3] if image.tile else ""
+    return arguments if isinstance(arguments, str) else str(arguments[0])
+
+
+def _decode_deep(image: Any, path: Path) -> np.ndarray:
+    """Decode 16 bits a colour to RGB uint8, the upper and the lower bytes one after the other."""
+    with _READERS["png"](path) as again:
+        again.tile = [(*tile[:3], f"{again.mode};16L") for tile in again.tile]  # the other byte of each value
+        low = np.asarray(again)
+    values = np.asarray(image).astype(np.uint16)
+    values <<= 8
+    values |= low
+    pixels = to_8_bit(values, depth_of(int(values[..., :3].max()), path))
+    if image.mode == "RGB":
+        return pixels
+    paper = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(paper, Image.fromarray(pixels)).convert("RGB"))

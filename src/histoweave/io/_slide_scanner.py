@@ -9,6 +9,7 @@ from PIL import Image
 
 from histoweave._optional import require
 from histoweave.io._slide import Slide
+from histoweave.io._slide_depth import depth_of
 from histoweave.io._slide_mpp import plausible
 from histoweave.io._slide_picture import TO_PYRAMID
 
@@ -64,6 +65,9 @@ class VipsSlide(Slide):
         except self._errors as error:
             raise OSError(f"{path} could not be opened by libvips: {_first_line(error)}.") from error
         image = self._image
+        if image.format == "ushort" and image.interpretation == "rgb16" and image.bands in (3, 4):
+            bits = depth_of(int(image.extract_band(0, n=3).max()), path)
+            image = self._image = (image >> (bits - 8)).cast("uchar").copy(interpretation="srgb")
         if image.format != "uchar" or image.bands not in (3, 4) or image.interpretation not in ("srgb", "rgb"):
             raise ValueError(
                 f"{path} is not RGB: {image.bands} channel(s) of {image.format}, {image.interpretation}. An H&E image "

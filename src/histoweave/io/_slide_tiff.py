@@ -2,6 +2,7 @@
 
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from histoweave.io._slide import WHITE, Slide
-from histoweave.io._slide_mpp import from_aperio, from_ome, from_resolution
-from histoweave.io._slide_tiff_layout import check_colours, check_compression, check_segments, main_series, planes_of
+from histoweave.io._slide import Slide
+from histoweave.io._slide_depth import depth_of, to_8_bit
+from histoweave.io._slide_tiff_layout import channel_names, check_colours, check_compression, check_segments, planes_of
+from histoweave.io._slide_tiff_series import main_series, ome_image, series_mpp
 
 CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share theirs
+_MOST_LOOKED_AT = 50_000_000  # pixels, for the range of 16-bit values
+_BAND = 256  # rows
 _DAMAGED = (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error, OSError)
 
 
@@ -26,43 +30,39 @@ class TiffSlide(Slide):
         except _DAMAGED as error:
             raise OSError(f"{path} could not be opened as TIFF (truncated?): {error}. Copy it again.") from error
         try:
-            self._planes, sizes = self._find_levels(path)
-            mpp = mpp if mpp is not None else self._metadata_mpp(path)
+            series = self._find_scan(path)
+            self._planes, sizes = self._find_levels(series, path)
+            mpp = mpp if mpp is not None else series_mpp(self._file, series, path.name)
         except BaseException:
             self._file.close()
             raise
         super().__init__(path, sizes, mpp)
         self._lock = Lock()
+        self._depth_lock = Lock()
+        self._depth: int | None = None  # bits of 16-bit values, once they were looked at
         self._cache: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
         self._cached_bytes = 0
 
-    def _find_levels(self, path: Path) -> tuple[list[list[Any]], list[tuple[int, int]]]:
-        """Return, for each level, its pages (one, or one for each colour), and its size."""
+    def _find_scan(self, path: Path) -> Any:
         try:
-            series = main_series(self._file)
-            levels = list(series.levels)
-            planes = [planes_of(level, self._file, path) for level in levels]
+            return main_series(self._file, path)
+        except _DAMAGED as error:
+            raise _not_listed(path, error) from error
+
+    def _find_levels(self, series: Any, path: Path) -> tuple[list[list[Any]], list[tuple[int, int]]]:
+        """Return, for each level, its pages (one, or one for each colour), and its size."""
+        names = channel_names(ome_image(self._file, series))
+        try:
+            planes = [planes_of(level, names, path) for level in series.levels]
         except _DAMAGED as error:
             if isinstance(error, ValueError) and str(path) in str(error):
                 raise
-            raise OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.") from error
+            raise _not_listed(path, error) from error
         for pages in planes:
             check_colours(pages, path)
             check_compression(pages[0].keyframe, path)
             check_segments(pages, path)
         return planes, [(pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength) for pages in planes]
-
-    def _metadata_mpp(self, path: Path) -> float | None:
-        if self._file.is_ome and (found := from_ome(self._file.ome_metadata, path.name)):
-            return found
-        page = self._planes[0][0].keyframe
-        if found := from_aperio(page.description, path.name):
-            return found
-        x, y, unit = (page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit"))
-        if x is None or y is None:
-            return None
-        x, y = (tag.value[0] / tag.value[1] if tag.value[1] else 0.0 for tag in (x, y))
-        return from_resolution(x, y, unit.value if unit is not None else 2, path.name)
 
     def check(self) -> None:
         """Compare where the tiles lie with the length of the file."""
@@ -75,12 +75,49 @@ class TiffSlide(Slide):
                         f"{self.path} is truncated ({size:,} bytes; its tiles go to byte {end:,}). "
                         "Copy or download it again."
                     )
+        self._bits()
+
+    def _bits(self) -> int:
+        """Bits a colour: 8, or those that the values of 16 have in the coarsest level, whatever region is read."""
+        if self._planes[0][0].keyframe.dtype == np.uint8:
+            return 8
+        with self._depth_lock:
+            if self._depth is None:
+                self._depth = depth_of(self._highest(len(self._planes) - 1), self.path)
+            return self._depth
+
+    def _highest(self, level: int) -> int:
+        """Return the brightest value of a level, of a large one by pieces that are spread evenly over it."""
+        shape = self._planes[level][0].keyframe
+        every = max(1, shape.imagewidth * shape.imagelength // _MOST_LOOKED_AT)
+        planes = range(len(self._planes[level]))
+        return max((int(part[..., :3].max()) for i in planes for part in self._pieces(level, i, every)), default=0)
+
+    def _pieces(self, level: int, plane: int, every: int) -> Iterator[np.ndarray]:
+        """Yield every so many pieces of the colours of a page, without those that the file does not hold."""
+        page = self._planes[level][plane]
+        shape = page.keyframe
+        if page.is_contiguous and shape.compression == 1:
+            pixels = self._mapped(page)
+            yield from (pixels[top : top + _BAND] for top in range(0, len(pixels), _BAND * every))
+            return
+        n_pieces = len(page.dataoffsets)
+        if shape.planarconfig == 2 and shape.samplesperpixel > 3:
+            n_pieces = n_pieces * 3 // shape.samplesperpixel  # the last are transparency
+        for index in range(0, n_pieces, every):
+            if (part := self._segment(level, plane, index)) is not None:
+                yield part
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         pages = self._planes[level]
         if len(pages) == 1:
-            return _to_rgb(self._read_page(level, 0, x, y, width, height), pages[0].keyframe)
-        return np.concatenate([self._read_page(level, i, x, y, width, height) for i in range(len(pages))], axis=2)
+            return _to_rgb(self._read_8_bit(level, 0, x, y, width, height), pages[0].keyframe)
+        return np.concatenate([self._read_8_bit(level, i, x, y, width, height) for i in range(len(pages))], axis=2)
+
+    def _read_8_bit(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        bits = self._bits()
+        pixels = self._read_page(level, plane, x, y, width, height)
+        return pixels if bits == 8 and pixels.dtype == np.uint8 else to_8_bit(pixels, bits)
 
     def _read_page(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Return a rectangle of one page, ``(height, width, n_samples)``."""
@@ -91,7 +128,7 @@ class TiffSlide(Slide):
         tall, wide = (shape.tilelength, shape.tilewidth) if shape.is_tiled else (shape.rowsperstrip, shape.imagewidth)
         down, across = -(-shape.imagelength // tall), -(-shape.imagewidth // wide)
         separate = shape.samplesperpixel if shape.planarconfig == 2 else 1
-        result = np.empty((height, width, shape.samplesperpixel), dtype=np.uint8)
+        result = np.empty((height, width, shape.samplesperpixel), dtype=shape.dtype)
         for row in range(y // tall, (y + height - 1) // tall + 1):
             for column in range(x // wide, (x + width - 1) // wide + 1):
                 y0, y1 = max(y, row * tall), min(y + height, (row + 1) * tall)
@@ -103,7 +140,7 @@ class TiffSlide(Slide):
                     if separate > 1:
                         target = target[..., sample : sample + 1]
                     if part is None:  # never written: scanners leave out tiles without tissue
-                        target[...] = WHITE
+                        target[...] = np.iinfo(shape.dtype).max
                     else:
                         target[...] = part[y0 - row * tall : y1 - row * tall, x0 - column * wide : x1 - column * wide]
         return result
@@ -111,12 +148,13 @@ class TiffSlide(Slide):
     def _mapped(self, page: Any) -> np.ndarray:
         """Pixels that lie in the file as they are, seen in place."""
         shape = page.keyframe
+        dtype = shape.dtype.newbyteorder(self._file.byteorder)
         size = (shape.imagelength, shape.imagewidth, shape.samplesperpixel)
         offset = page.dataoffsets[0]
         if shape.planarconfig == 2 and shape.samplesperpixel > 1:
-            planar = np.memmap(self.path, np.uint8, "r", offset, (size[2], *size[:2]))
+            planar = np.memmap(self.path, dtype, "r", offset, (size[2], *size[:2]))
             return planar.transpose(1, 2, 0)
-        return np.memmap(self.path, np.uint8, "r", offset, size)
+        return np.memmap(self.path, dtype, "r", offset, size)
 
     def _segment(self, level: int, plane: int, index: int) -> np.ndarray | None:
         """Return one decoded tile or strip ``(rows, columns, samples)``, or ``None`` where the file holds none."""
@@ -156,6 +194,10 @@ class TiffSlide(Slide):
         self._cache.clear()
         self._cached_bytes = 0
         self._file.close()
+
+
+def _not_listed(path: Path, error: Exception) -> OSError:
+    return OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.")
 
 
 def _to_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What lies where in a TIFF: its main image, the pages of a level, and whether they are 8-bit colour."""
+"""What lies where in an image of a TIFF: the pages of a level, and whether they are colour."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import tifffile
 from histoweave._checks import _listed
 from histoweave._optional import is_installed
 from histoweave.io._slide_picture import TO_PYRAMID
+from histoweave.io._slide_tiff_series import tag_of
 
 _RGB, _YCBCR = 2, 6  # PhotometricInterpretation
 _JPEG = {6, 7, 34892, 33007}  # compressions whose decoder turns YCbCr into RGB
@@ -17,13 +18,11 @@ MOST_SEGMENT = 600_000_000  # pixels of one tile or strip, which can only be dec
 _NAMED = {"r", "g", "b", "red", "green", "blue", "rgb", "he", "h&e", "brightfield"}
 
 
-def main_series(file: Any) -> Any:
-    """Return the largest image of the file; others are labels, thumbnails and overviews."""
-    return max(file.series, key=lambda series: series.keyframe.imagewidth * series.keyframe.imagelength)
+def planes_of(level: Any, names: list[str], path: Path) -> list[Any]:
+    """Return the pages that make up one level: one with all colours, or one each for red, green and blue.
 
-
-def planes_of(level: Any, file: Any, path: Path) -> list[Any]:
-    """Return the pages that make up one level: one with all colours, or one each for red, green and blue."""
+    names: what the file calls the channels; empty where it does not.
+    """
     pages = [page for page in level.pages if page is not None]
     if len(pages) == 1 and level.keyframe.samplesperpixel >= 3:
         return pages
@@ -34,7 +33,6 @@ def planes_of(level: Any, file: Any, path: Path) -> list[Any]:
         raise ValueError(
             f"{path} is not RGB: it holds planes {found} of {level.keyframe.samplesperpixel} channel(s) each. {_NEED}"
         )
-    names = _channel_names(file) if file.is_ome else []
     if names and not all(name.lower() in _NAMED for name in names):
         raise ValueError(f"{path} is not RGB: it is fluorescence with the channels {_listed(names)}. {_NEED}")
     return pages
@@ -44,22 +42,17 @@ _AXES = {"C": "channels", "Z": "focus planes", "T": "time points", "Q": "pages",
 _NEED = "An H&E image in 8-bit colour (red, green, blue) is needed; export it so, or choose the stained image."
 
 
-def _channel_names(file: Any) -> list[str]:
-    """Names of the channels of the first image in the OME-XML, where they have any."""
-    try:
-        root = ElementTree.fromstring(file.ome_metadata)
-    except ElementTree.ParseError:
-        return []
-    pixels = next((node for node in root.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
-    channels = [] if pixels is None else [node for node in pixels if node.tag.rpartition("}")[2] == "Channel"]
+def channel_names(image: ElementTree.Element | None) -> list[str]:
+    """Names of the channels of an ``Image`` of an OME-XML, where they have any."""
+    channels = [] if image is None else [node for node in image.iter() if tag_of(node) == "Channel"]
     return [name for channel in channels if (name := channel.get("Name"))]
 
 
 def check_colours(pages: list[Any], path: Path) -> None:
-    """Raise ``ValueError`` unless the pages are 8-bit colour."""
+    """Raise ``ValueError`` unless the pages are colour of 8 or 16 bits."""
     page = pages[0].keyframe
-    if page.dtype != np.uint8:
-        kind = "floating-point" if page.dtype is not None and page.dtype.kind == "f" else "more than 8-bit"
+    if page.dtype not in (np.uint8, np.uint16):
+        kind = "floating-point" if page.dtype is not None and page.dtype.kind == "f" else "other"
         raise ValueError(f"{path} is not 8-bit: it holds {kind} values ({page.dtype}). {_NEED}")
     if len(pages) == 3:
         return
