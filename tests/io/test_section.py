@@ -52,5 +52,5 @@ def test_files_of_other_kinds(tmp_path, name, words):
 def test_real_files(data_dir):
     assert hw.io.read_section(data_dir / "her2st" / "raw" / "A1.tsv.gz").n_obs == 346
     assert hw.io.read_section(data_dir / "dlpfc" / "151673.h5ad").n_obs == 3639
-    with pytest.raises(FileNotFoundError, match=r"151673_spatial is no Space Ranger output|no section"):
+    with pytest.raises(FileNotFoundError, match=r"151673_spatial is not a Space Ranger output|no section"):
         hw.io.read_visium(data_dir / "dlpfc" / "151673_spatial")

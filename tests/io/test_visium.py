@@ -129,7 +129,9 @@ def test_missing_folder(tmp_path):
 
 def test_a_folder_that_is_no_visium_output(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(FileNotFoundError, match=r"is no Space Ranger output folder: looked for.*It holds: 'notes.txt'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"is not a Space Ranger output folder: looked for.*It holds: 'notes.txt'"
+    ):
         hw.io.read_visium(tmp_path)
 
 
@@ -224,7 +226,7 @@ def test_a_file_where_the_folder_should_be(visium_folder):
         (lambda spots: spots.iloc[7:], r"7 of 100 barcodes in .*h5 have no position in tissue_positions.csv"),
         (lambda spots: spots.assign(in_tissue=0), "None of the 100 barcodes .* is in tissue"),
         (lambda spots: spots.assign(pxl_row_in_fullres="?"), "120 of 120 positions are not numbers"),
-        (lambda spots: spots.drop(columns="array_row"), "is no table of Visium spot positions"),
+        (lambda spots: spots.drop(columns="array_row"), "is not a table of Visium spot positions"),
     ],
 )
 def test_strange_positions(visium_folder, visium_spots, change, words):

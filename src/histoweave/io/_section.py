@@ -95,16 +95,13 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
     if _is_zarr(folder):
         return read_spatialdata(folder, table=options.table)
     platform = recognise_platform(folder)
-    if platform is None and (folder / "outs").is_dir():
-        inner = recognise_platform(folder / "outs")
-        if inner is not None:
-            return _read_platform(inner, folder / "outs", options)
+    if platform is None and (folder / "outs").is_dir() and is_section_folder(folder / "outs"):
+        return _read_folder(folder / "outs", options)
     if platform is not None:
         return _read_platform(platform, folder, options)
     if _is_half_visium(folder):
-        return read_visium(
-            folder, counts_file=options.counts_file
-        )  # half a Space Ranger folder: its reader says which half is missing
+        # files of GEO; or half a Space Ranger folder, whose reader says which half is missing
+        return read_visium(folder, counts_file=options.counts_file)
     raise ValueError(
         f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
     )
@@ -121,4 +118,6 @@ def _is_zarr(folder: Path) -> bool:
 
 
 def _is_half_visium(folder: Path) -> bool:
-    return (folder / "spatial").is_dir() or any(folder.glob("*_feature_bc_matrix*"))
+    return (folder / "spatial").is_dir() or any(
+        any(folder.glob(pattern)) for pattern in ("*_feature_bc_matrix*", "*tissue_positions*", "*matrix.mtx*")
+    )

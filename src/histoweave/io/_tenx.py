@@ -1,7 +1,10 @@
 """The count matrices of Cell Ranger and Space Ranger: one ``.h5`` file, or a folder with ``matrix.mtx``."""
 
 import csv
+import gzip
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -26,6 +29,17 @@ def read_10x_h5(path: Path) -> AnnData:
     """
     import scanpy
 
+    if path.suffix == ".gz":
+        with TemporaryDirectory() as scratch:
+            plain = Path(scratch) / path.stem
+            try:
+                with gzip.open(path, "rb") as packed, plain.open("wb") as stream:
+                    shutil.copyfileobj(packed, stream)
+            except CUT_OFF as error:
+                raise ValueError(
+                    f"{path} could not be unpacked (truncated?): {error}. Copy or download it again."
+                ) from error
+            return read_10x_h5(plain)
     with open_h5(path, "a 10x feature-barcode matrix (.h5)") as opened:
         legacy = [name for name, item in opened.items() if "barcodes" in item and "gene_names" in item]
         if "matrix" not in opened and not legacy:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,12 @@ from PIL import Image
 
 from histoweave._checks import _listed
 from histoweave._keys import Keys
-from histoweave._optional import require
 from histoweave._runtime import logger
 from histoweave.io._coordinates import VISIUM_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
-from histoweave.io._files import PathLike, contents, existing_folder, read_delimited
+from histoweave.io._files import PathLike, existing_folder
 from histoweave.io._tenx import read_10x_h5, read_10x_mtx
-
-_MATRIX = "filtered_feature_bc_matrix"
-_POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
-_COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+from histoweave.io._visium_files import Counts, find_beside, find_counts, find_positions, unpacked_bytes
+from histoweave.io._visium_positions import match_barcodes, read_positions
 
 
 def read_visium(
@@ -35,7 +33,8 @@ def read_visium(
     ----------
     path
         The ``outs`` folder: ``filtered_feature_bc_matrix.h5``, or the same with ``<sample>_`` before it, or the folder
-        ``filtered_feature_bc_matrix/``; and ``spatial/`` with the spot positions, images and scale factors.
+        ``filtered_feature_bc_matrix/``; and ``spatial/`` with the spot positions, images and scale factors. Or a sample
+        as GEO offers it: the same files in one folder, each with ``GSM..._`` before its name, gzip-compressed or not.
     counts_file
         Name of another count matrix in the folder, ``.h5`` or a matrix folder, e.g. ``"raw_feature_bc_matrix.h5"``.
     load_images
@@ -69,109 +68,26 @@ def read_visium(
     read_platform : whole Visium HD folders, and other platforms.
     """
     folder = existing_folder(path, "a Space Ranger output folder")
-    counts, sample = _find_counts(folder, counts_file)
-    spatial_folder = folder / "spatial"
-    positions_file = _find_positions(folder, spatial_folder)
-    scalefactors = _read_scalefactors(spatial_folder)
-    positions = _read_positions(positions_file)  # before the matrix: quick to read, and as often what is wrong
+    counts = find_counts(folder, counts_file)
+    positions_file = find_positions(folder, counts)
+    scalefactors = _read_scalefactors(positions_file.parent, counts)
+    positions = read_positions(positions_file)  # before the matrix: quick to read, and as often what is wrong
 
-    adata = read_10x_h5(counts) if counts.is_file() else read_10x_mtx(counts, prefix=_mtx_prefix(counts))
+    adata = read_10x_h5(counts.path) if counts.path.is_file() else read_10x_mtx(counts.path, counts.mtx_prefix)
     source = adata.uns.pop("10x")
-    adata = _attach_positions(adata, positions, counts, positions_file)
+    adata = _attach_positions(adata, positions, counts.path, positions_file)
 
     outs_of = folder.resolve().parent.name if folder.resolve().name == "outs" else folder.resolve().name
-    library = library_id or next(iter(source["library_ids"]), None) or sample or outs_of
-    images = _read_images(spatial_folder, scalefactors) if load_images else {}
+    library = library_id or next(iter(source["library_ids"]), None) or counts.sample or outs_of
+    images = _read_images(positions_file.parent, counts, scalefactors) if load_images else {}
     adata.uns["spatial"] = {library: {"images": images, "scalefactors": scalefactors, "metadata": source["metadata"]}}
     _record_units(adata, scalefactors)
     return adata
 
 
-def _find_counts(folder: Path, counts_file: str | None) -> tuple[Path, str | None]:
-    """Return the count matrix, a file or a folder, and the sample name before its own."""
-    if counts_file is not None:
-        asked = folder / counts_file
-        if not asked.exists():
-            raise FileNotFoundError(f"{folder} has no {counts_file!r} (counts_file=). It holds: {contents(folder)}.")
-        return asked, None
-    for name in (f"{_MATRIX}.h5", _MATRIX):
-        if (folder / name).exists():
-            return folder / name, None
-        found = sorted(folder.glob(f"*_{name}"))
-        if len(found) > 1:
-            raise ValueError(
-                f"{folder} holds several count matrices: {_listed(item.name for item in found)}. "
-                "Choose one with counts_file=."
-            )
-        if found:
-            return found[0], found[0].name.removesuffix(name).rstrip("_")
-    raw = sorted(item.name for item in folder.glob("*raw_feature_bc_matrix*"))
-    hint = f" Only the unfiltered matrix is there; to read it pass counts_file={raw[0]!r}." if raw else ""
-    if (folder / "outs").is_dir():
-        hint = f" Did you mean {folder / 'outs'}?"
-    raise FileNotFoundError(
-        f"{folder} is no Space Ranger output folder: looked for {_MATRIX}.h5, <sample>_{_MATRIX}.h5 and "
-        f"{_MATRIX}/. It holds: {contents(folder)}.{hint}"
-    )
-
-
-def _mtx_prefix(folder: Path) -> str:
-    """Return what stands before ``matrix.mtx`` in a matrix folder."""
-    found = [item.name.partition("matrix.mtx")[0] for item in sorted(folder.glob("*matrix.mtx*"))]
-    return found[0] if found else ""
-
-
-def _find_positions(folder: Path, spatial_folder: Path) -> Path:
-    if not spatial_folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} has no spatial/ folder, so the spots have no positions. It holds: {contents(folder)}. "
-            "Copy spatial/ from the same Space Ranger run (GEO offers it as <sample>_spatial.tar.gz)."
-        )
-    for name in _POSITIONS:
-        for candidate in (spatial_folder / name, spatial_folder / f"{name}.gz"):
-            if candidate.is_file():
-                return candidate
-    raise FileNotFoundError(
-        f"{spatial_folder} has no spot positions: looked for {', '.join(_POSITIONS)}. "
-        f"It holds: {contents(spatial_folder)}."
-    )
-
-
-def _read_positions(path: Path) -> pd.DataFrame:
-    """Read spot positions, indexed by barcode, from any of the three forms that Space Ranger has written."""
-    if path.suffix == ".parquet":
-        require("pyarrow", extra="spatial", purpose=f"Reading {path.name}")
-        try:
-            table = pd.read_parquet(path)
-        except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-            raise ValueError(f"{path} could not be read as a parquet table (truncated?): {error}.") from error
-    else:
-        table = read_delimited(path, header=None, dtype=str)
-        if str(table.iloc[0, 0]).strip().lower() == "barcode":  # Space Ranger 2 added a header, and some tools before
-            table = table.set_axis(table.iloc[0].str.strip(), axis=1).iloc[1:]
-        elif table.shape[1] == len(_COLUMNS):
-            table = table.set_axis(_COLUMNS, axis=1)
-    missing = [column for column in _COLUMNS if column not in table]
-    if missing:
-        raise ValueError(
-            f"{path} is no table of Visium spot positions: expected the columns {', '.join(_COLUMNS)}, found "
-            f"{_listed(table.columns)}."
-        )
-    table = table[_COLUMNS].set_index("barcode")
-    repeated = table.index[table.index.duplicated()].unique()
-    if len(repeated):
-        raise ValueError(f"{path} lists barcodes more than once: {_listed(repeated, 3)}. Each spot has one position.")
-    numbers = table.apply(pd.to_numeric, errors="coerce")
-    bad = ~np.isfinite(numbers.to_numpy(dtype=np.float64)).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{path}: {bad.sum():,} of {len(bad):,} positions are not numbers, first: {_listed(table.index[bad], 3)}."
-        )
-    return numbers
-
-
 def _attach_positions(adata: AnnData, positions: pd.DataFrame, counts: Path, positions_file: Path) -> AnnData:
     """Match spots by barcode and keep those in tissue."""
+    positions = match_barcodes(positions, adata.obs_names)
     known = adata.obs_names.isin(positions.index)
     if not known.all():
         raise ValueError(
@@ -193,24 +109,24 @@ def _attach_positions(adata: AnnData, positions: pd.DataFrame, counts: Path, pos
     return adata
 
 
-def _read_scalefactors(spatial_folder: Path) -> dict[str, float]:
+def _read_scalefactors(spatial_folder: Path, counts: Counts) -> dict[str, float]:
     """Scale factors from full-resolution pixels to the images; none where the file is missing."""
-    path = spatial_folder / "scalefactors_json.json"
-    if not path.is_file():
+    path = find_beside(spatial_folder, ("scalefactors_json.json",), counts)
+    if path is None:
         return {}
     try:
-        factors = json.loads(path.read_text())
+        factors = json.loads(unpacked_bytes(path))
     except ValueError as error:
         raise ValueError(f"{path} is no valid JSON ({error}). Copy it again from the Space Ranger output.") from error
     return {name: float(value) for name, value in factors.items() if isinstance(value, int | float)}
 
 
-def _read_images(spatial_folder: Path, scalefactors: dict[str, float]) -> dict[str, np.ndarray]:
+def _read_images(spatial_folder: Path, counts: Counts, scalefactors: dict[str, float]) -> dict[str, np.ndarray]:
     """Images that have a scale factor, ``(height, width, 3)`` uint8."""
     images: dict[str, Any] = {}
     for resolution in ("hires", "lowres"):
-        path = spatial_folder / f"tissue_{resolution}_image.png"
-        if not path.is_file():
+        path = find_beside(spatial_folder, (f"tissue_{resolution}_image.png",), counts)
+        if path is None:
             continue
         if f"tissue_{resolution}_scalef" not in scalefactors:
             warnings.warn(
@@ -221,7 +137,7 @@ def _read_images(spatial_folder: Path, scalefactors: dict[str, float]) -> dict[s
             )
             continue
         try:
-            with Image.open(path) as image:
+            with Image.open(BytesIO(unpacked_bytes(path))) as image:
                 images[resolution] = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError) as error:  # PIL reports a broken PNG chunk as SyntaxError
             raise OSError(
