@@ -1,6 +1,7 @@
 """Opening input files: what is missing, cut off or of another kind is said in one sentence."""
 
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -68,12 +69,17 @@ def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
         yield opened
 
 
-def read_delimited(path: Path, *, sep: str | None = None, **options: Any) -> pd.DataFrame:
-    """Read a table with pandas, with the separator that its name implies, or raise ``ValueError`` naming the file."""
+def read_delimited(
+    path: Path, *, sep: str | None = None, content: io.StringIO | None = None, **options: Any
+) -> pd.DataFrame:
+    """Read a table with pandas, with the separator that its name implies, or raise ``ValueError`` naming the file.
+
+    ``content`` is what the file holds, where that was read and decoded before.
+    """
     if sep is None:
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","
     try:
-        return pd.read_csv(path, sep=sep, **options)
+        return pd.read_csv(path if content is None else content, sep=sep, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, *CUT_OFF) as error:
         raise ValueError(
             f"{path} could not be read as a table (truncated, or another separator?): {str(error).rstrip('. ')}."

@@ -1,5 +1,6 @@
 """The text of a ``samples.csv``: rows with numbers and paths, and what is wrong with them."""
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from histoweave._checks import _listed
 from histoweave._keys import Keys
+from histoweave.io._column_names import column_problem
 from histoweave.io._files import read_delimited
 from histoweave.io._slide_mpp import check_mpp
 from histoweave.io._study import check_all_or_none, check_names
@@ -17,6 +20,7 @@ from histoweave.io._study import check_all_or_none, check_names
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale")
 TEXT = ("image", "patient", "slide", "species")  # text also where they look like numbers
+_OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name
 
@@ -32,32 +36,11 @@ class Row:
 
 def read_rows(path: Path) -> dict[str, Row]:
     """Read the table as section name -> row. Only what has no name, or one twice, stops here."""
-    cells = read_delimited(
-        path, sep=",", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
-    )
-    cells = cells.fillna("").map(str.strip)
+    cells = _cells(path)
     header = cells.iloc[0].tolist()
-    while header and not header[-1]:  # spreadsheets leave empty columns behind
-        header.pop()
-    missing = [column for column in REQUIRED if column not in header]
-    if missing:
-        hint = ""
-        if any(mark in cell for cell in header for mark in ";\t"):
-            hint = " It is separated by semicolons or tabs; save it separated by commas."
-        raise ValueError(
-            f"{path}: required column(s) missing: {_listed(missing)} (found: {_listed(header, 12)}). The first line "
-            f"names the columns; {_listed(REQUIRED)} are needed.{hint}"
-        )
-    nameless = sorted({column for column in header if header.count(column) > 1 or not column})
-    if nameless:
-        hint = "" if all(nameless) else " (written by pandas? Save it with index=False)"
-        raise ValueError(f"{path}: every column needs a name of its own; repeated or empty: {_listed(nameless)}{hint}.")
-    unusable = [column for column in header if column in (".", "..", "_index") or "/" in column]
-    if unusable:
-        raise ValueError(
-            f"{path}: columns are written to the results, and an .h5ad file cannot hold a column named "
-            f"{_listed(unusable)}. Rename it."
-        )
+    while header and not header[-1] and not cells.iloc[1:, len(header) - 1].any():
+        header.pop()  # spreadsheets leave empty columns behind
+    _check_header(header, path)
     body = cells.iloc[1:, : len(header)].set_axis(header, axis=1)
     body = body[(body != "").any(axis=1)]
     if body.empty:
@@ -81,6 +64,58 @@ def read_rows(path: Path) -> dict[str, Row]:
         str(name): _parsed(int(line) + 1, dict(zip(header, texts, strict=True)), as_numbers, path.parent)
         for line, name, texts in zip(body.index, names, body.to_numpy().tolist(), strict=True)
     }
+
+
+def _cells(path: Path) -> pd.DataFrame:
+    """Read all cells as text, the header among them, or raise for a file that is no CSV in UTF-8."""
+    content = path.read_bytes()
+    save = "Save it as 'CSV UTF-8 (comma delimited)'."
+    if content.startswith(b"PK"):
+        raise ValueError(f"{path} is an Excel workbook, not a table of text. {save}")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise ValueError(f"{path} is written in UTF-16 ('Unicode text'), and UTF-8 is expected. {save}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path} is not written in UTF-8 (first in line {line}: {content[error.start : error.end]!r}), but in "
+            f"another encoding, such as Latin-1. {save}"
+        ) from error
+    cells = read_delimited(
+        path, content=io.StringIO(text), sep=",", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
+    )
+    return cells.fillna("").map(str.strip)
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    """Raise unless what is needed is there, and every column has a name of its own that results can be filed under."""
+    missing = [column for column in REQUIRED if column not in header]
+    if missing:
+        hint = ""
+        if any(mark in cell for cell in header for mark in ";\t"):
+            hint = " It is separated by semicolons or tabs; save it separated by commas."
+        raise ValueError(
+            f"{path}: required column(s) missing: {_listed(missing)} (found: {_listed(header, 12)}). The first line "
+            f"names the columns; {_listed(REQUIRED)} are needed.{hint}"
+        )
+    repeated = sorted({column for column in header if header.count(column) > 1 or not column})
+    if repeated:
+        hint = ""
+        if "" in repeated:
+            places = _listed([at for at, column in enumerate(header, start=1) if not column])
+            hint = f" Column {places} has no name: name it, or leave it out; pandas writes one for row names, so save "
+            hint += "with to_csv(..., index=False)."
+        raise ValueError(f"{path}: every column needs a name of its own; repeated or empty: {_listed(repeated)}.{hint}")
+    problems = [f"{column!r} {problem}" for column in header if (problem := column_problem(column)) is not None]
+    if problems:
+        raise ValueError(
+            f"{path}: a column becomes one of the results' obs, which cannot have every name: {'; '.join(problems)}. "
+            "Rename it."
+        )
+    ours = [column for column in header if column in _OURS]
+    if ours:
+        raise ValueError(f"{path}: results are written under the name of column {_listed(ours)}. Rename it.")
 
 
 def _all_numbers(cells: list[str]) -> bool:
