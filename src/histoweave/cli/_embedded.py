@@ -143,16 +143,13 @@ def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
     """Return the widths of the fields: once, half, twice and four times the distance of the spots."""
     import numpy as np
 
-    from histoweave.io._coordinates import find_lattice
     from histoweave.models._expression_inputs import microns, pitch
 
     pitches = []
     for name, adata in sections.items():
         recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("pitch_um")
         centres_um, _ = microns(adata, name)
-        # spots of legacy ST are displaced: the nearest one is nearer than the pitch, which the lattice tells
-        lattice = find_lattice(centres_um)
-        pitches.append(recorded or 10 * round((lattice.pitch if lattice else pitch(centres_um)) / 10))
+        pitches.append(recorded or 10 * round(pitch(centres_um) / 10))
     once = max(float(np.median(pitches)), LEAST_FIELD_UM)
     return [once * multiple for multiple in MULTIPLES]
 

@@ -14,8 +14,9 @@ from histoweave._keys import Keys
 from histoweave._runtime import warn_user
 from histoweave.gr import radius_adjacency
 from histoweave.io import estimate_mpp
+from histoweave.io._coordinates import find_lattice
 
-_NEAR = 1.5  # pitches: the 8 nearest on a square lattice, the 6 of a hexagonal one
+_NEAR = 1.5  # nearest distances: the 8 nearest on a square lattice, the 6 of a hexagonal one
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class ImageSection:
     centres_um
         ``(n_spots, 2)`` spot centres ``(x, y)`` in microns.
     adjacency
-        ``(n_spots, n_spots)`` CSR float32 of ones, symmetric, no self loops: spots within 1.5 pitches.
+        ``(n_spots, n_spots)`` CSR float32 of ones, symmetric, no self loops: spots within 1.5 median nearest
+        distances.
     y
         Float32 ``(n_spots, n_genes)``, log1p of counts per 10,000; ``None`` in prediction.
     depth
@@ -200,14 +202,24 @@ def microns(adata: AnnData, name: str, spatial_key: str = Keys.SPATIAL) -> tuple
 
 
 def pitch(centres_um: np.ndarray) -> float:
+    """Return the distance of neighbouring spots: the pitch of their lattice, else the median nearest neighbour.
+
+    Spots of a displaced lattice, as in legacy ST, have a nearest neighbour nearer than the pitch; all links of the
+    lattice together show the pitch.
+    """
+    lattice = find_lattice(centres_um)
+    return nearest_distance(centres_um) if lattice is None else lattice.pitch
+
+
+def nearest_distance(centres_um: np.ndarray) -> float:
     """Return the median distance from a spot to the nearest other place."""
     places = np.unique(centres_um, axis=0)
     return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
 
 
 def near_spots(centres_um: np.ndarray) -> csr_matrix:
-    """Return the binary adjacency of spots within 1.5 pitches of each other."""
-    adjacency = radius_adjacency(centres_um, _NEAR * pitch(centres_um)).astype(np.float32)
+    """Return the binary adjacency of spots within 1.5 median nearest distances of each other."""
+    adjacency = radius_adjacency(centres_um, _NEAR * nearest_distance(centres_um)).astype(np.float32)
     adjacency.data[:] = 1.0
     return adjacency
 

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from histoweave.models._expression_inputs import pitch
+from histoweave.models._expression_inputs import nearest_distance
 from histoweave.models._spahgc_config import SpaHGCConfig
 from histoweave.nn import HeteroGraph, nearest_references
 
@@ -143,7 +143,8 @@ def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
     k = min(n_neighbours, n_spots - 1)
     if k < 1:
         return csr_matrix((n_spots, n_spots), dtype=np.float32)
-    distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=_NEAR * pitch(centres_um))
+    reach = _NEAR * nearest_distance(centres_um)
+    distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=reach)
     found = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
     rows = np.repeat(np.arange(n_spots), found.sum(axis=1))
     return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[found])), shape=(n_spots, n_spots))
