@@ -16,7 +16,7 @@ from histoweave.gr import radius_adjacency
 from histoweave.io import estimate_mpp
 from histoweave.io._coordinates import find_lattice
 
-_NEAR = 1.5  # pitches: the 8 nearest on a square lattice, the 6 of a hexagonal one
+_NEAR = 1.5  # nearest distances: the 8 nearest on a square lattice, the 6 of a hexagonal one
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class ImageSection:
     centres_um
         ``(n_spots, 2)`` spot centres ``(x, y)`` in microns.
     adjacency
-        ``(n_spots, n_spots)`` CSR float32 of ones, symmetric, no self loops: spots within 1.5 pitches.
+        ``(n_spots, n_spots)`` CSR float32 of ones, symmetric, no self loops: spots within 1.5 median nearest
+        distances.
     y
         Float32 ``(n_spots, n_genes)``, log1p of counts per 10,000; ``None`` in prediction.
     depth
@@ -201,12 +202,13 @@ def microns(adata: AnnData, name: str, spatial_key: str = Keys.SPATIAL) -> tuple
 
 
 def pitch(centres_um: np.ndarray) -> float:
-    """Return the distance between neighbouring spots: of the lattice they lie on, else the median to the nearest.
+    """Return the distance of neighbouring spots: the pitch of their lattice, else the median nearest neighbour.
 
-    On a lattice whose spots are displaced, as of legacy ST, the nearest spot is nearer than the pitch.
+    Spots of a displaced lattice, as in legacy ST, have a nearest neighbour nearer than the pitch; all links of the
+    lattice together show the pitch.
     """
-    lattice = find_lattice(centres_um) if centres_um.shape[1] == 2 else None
-    return lattice.pitch if lattice is not None else nearest_distance(centres_um)
+    lattice = find_lattice(centres_um)
+    return nearest_distance(centres_um) if lattice is None else lattice.pitch
 
 
 def nearest_distance(centres_um: np.ndarray) -> float:
@@ -216,7 +218,7 @@ def nearest_distance(centres_um: np.ndarray) -> float:
 
 
 def near_spots(centres_um: np.ndarray) -> csr_matrix:
-    """Return the binary adjacency of spots within 1.5 times the median distance to the nearest."""
+    """Return the binary adjacency of spots within 1.5 median nearest distances of each other."""
     adjacency = radius_adjacency(centres_um, _NEAR * nearest_distance(centres_um)).astype(np.float32)
     adjacency.data[:] = 1.0
     return adjacency

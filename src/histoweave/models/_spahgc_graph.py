@@ -12,7 +12,7 @@ from histoweave.models._expression_inputs import nearest_distance
 from histoweave.models._spahgc_config import SpaHGCConfig
 from histoweave.nn import HeteroGraph, nearest_references
 
-_NEAR = 1.5  # times the median distance to the nearest spot
+_NEAR = 1.5  # pitches
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ def build_graph(
 
 
 def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
-    """Return the directed adjacency to the nearest spots, at most ``n_neighbours``, within 1.5 such distances."""
+    """Return the directed adjacency to the nearest spots, at most ``n_neighbours``, within 1.5 pitches."""
     n_spots = len(centres_um)
     k = min(n_neighbours, n_spots - 1)
     if k < 1:
         return csr_matrix((n_spots, n_spots), dtype=np.float32)
-    most = _NEAR * nearest_distance(centres_um)
-    distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=most)
+    reach = _NEAR * nearest_distance(centres_um)
+    distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=reach)
     found = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
     rows = np.repeat(np.arange(n_spots), found.sum(axis=1))
     return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[found])), shape=(n_spots, n_spots))
