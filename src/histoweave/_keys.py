@@ -14,6 +14,7 @@ class Keys:
     # several sections in one AnnData
     OBS_NAME = "obs_name"  # obs: the spot's name in its own section
     SECTIONS = "sections"  # uns["histoweave"]["sections"]: section -> coordinates, source, libraries
+    ONE_SECTION = "one_section"  # uns["histoweave"]["one_section"]: True where it was declared to be one tissue
 
     # image
     PATIENT = "patient"  # obs: donor; sections of one stay on one side of a split

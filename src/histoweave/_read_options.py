@@ -17,12 +17,15 @@ class ReadOptions:
         Name of the table to take from a SpatialData store that holds several.
     counts_file
         Name of the count matrix to take from a folder that holds several, relative to the folder.
+    one_section
+        Declaration that every file is one tissue, whatever its columns suggest.
     """
 
     keep_all_spots: bool = False
     spatial_columns: tuple[str, str] | None = None
     table: str | None = None
     counts_file: str | None = None
+    one_section: bool = False
 
 
 DEFAULT_READ_OPTIONS = ReadOptions()

@@ -1,5 +1,6 @@
 """Every likely wrong input ends in one line that says what to do, before any work and with nothing written."""
 
+import anndata as ad
 import numpy as np
 import pytest
 
@@ -300,3 +301,42 @@ def test_a_section_in_two_files(refused, three, tmp_path):
     assert "section 'left' (obs['slice']) is in 's2' and in another input" in line
     line = refused("domains", files[0], "-k", 3, "-o", tmp_path / "out", "--section-key", "slice", "--links", "stack")
     assert "obs['slice'] names one section, left" in line
+
+
+@pytest.mark.parametrize("column", ["library_id", "batch", "sample name"])
+def test_two_sections_in_one_frame(section, refuse_section, column):
+    other = section.copy()
+    other.obsm["spatial"] = other.obsm["spatial"][:, ::-1] + 0.3
+    both = ad.concat({"0": section, "1": other}, label=column, index_unique="-")
+    line = refuse_section(both)
+    option = f"--section-key '{column}'" if " " in column else f"--section-key {column}"
+    assert f"obs['{column}'] names 2 ('0', '1')" in line
+    assert f"Pass {option}, or --one-section if they are one tissue." in line
+
+
+@pytest.mark.parametrize("command", ["domains", "train", "evaluate", "predict"])
+def test_a_row_of_a_table_that_is_two_sections(section, refused, samples, tmp_path, ridge_model, command):
+    other = section.copy()
+    other.obsm["spatial"] = other.obsm["spatial"] + [31, 17]
+    ad.concat({"a": section, "b": other}, label="patient_id", index_unique="-").write_h5ad(tmp_path / "two.h5ad")
+    table = samples("section,counts", "one,two.h5ad")
+    inputs = [ridge_model, table] if command == "predict" else [table]
+    line = refused(command, *inputs, "-o", tmp_path / "out")
+    assert "obs['patient_id'] names 2" in line
+    assert "or pass --one-section if they are one tissue" in line
+
+
+def test_one_file_to_predict_that_is_two_sections(section, refused, tmp_path, ridge_model):
+    other = section.copy()
+    other.obsm["spatial"] = other.obsm["spatial"] + [31, 17]
+    ad.concat({"a": section, "b": other}, label="sample", index_unique="-").write_h5ad(tmp_path / "two.h5ad")
+    line = refused("predict", ridge_model, tmp_path / "two.h5ad", "-o", tmp_path / "out")
+    assert "obs['sample'] names 2" in line
+    assert "Write each to a file of its own" in line
+
+
+def test_one_section_and_a_key_of_sections(refused, section_file, tmp_path):
+    line = refused(
+        "domains", section_file, "-k", 3, "-o", tmp_path / "out", "--one-section", "--section-key", "section"
+    )
+    assert "--section-key names several. Choose one." in line

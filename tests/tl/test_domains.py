@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from histoweave.datasets import toy_section
 from histoweave.io import read_h5ad, write_h5ad
-from histoweave.models import SpaMask
+from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
 
 
@@ -317,3 +318,24 @@ def test_squidpy_runs_neighbourhood_enrichment(result):
     z = result.uns["domain_nhood_enrichment"]["zscore"]
     assert z.shape == (5, 5)
     assert (np.diag(z) > 3).all()
+
+
+def test_two_patients_in_one_frame_are_refused_unless_they_are_told_apart(small):
+    other = small.copy()
+    other.obsm["spatial"] = other.obsm["spatial"][:, ::-1] + 0.3
+    both = ad.concat({"P1": small, "P2": other}, label="patient", index_unique="-")
+    with pytest.raises(ValueError, match="Pass section_key='patient', or one_section=True"):
+        spatial_domains(both, 2, progress=False)
+    with pytest.raises(ValueError, match="split_sections"):
+        SpaMask().fit(both, progress=False)
+    model = SpaMask(SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10))
+    spatial_domains(both, 2, model=model, section_key="patient", denoise=False, progress=False)
+    patient = both.obs["patient"].to_numpy()
+    rows, columns = both.obsp["spatial_connectivities"].nonzero()
+    assert (patient[rows] == patient[columns]).all()
+    del both.obs["patient"]
+    with pytest.raises(ValueError, match="spot names end in '-P1', '-P2'"):
+        model.embed(both)
+    spatial_domains(both, 2, config=model.config, one_section=True, denoise=False, progress=False)
+    assert both.uns["histoweave"]["one_section"]
+    assert len(model.embed(both)) == both.n_obs

@@ -56,6 +56,9 @@ CountsFile = Annotated[
     str | None,
     typer.Option("--counts-file", metavar="NAME", help="Count matrix of a folder that holds several."),
 ]
+OneSection = Annotated[
+    bool, typer.Option("--one-section", help="Every file is one tissue, whatever its columns suggest.")
+]
 
 
 def _show_version(asked: bool) -> None:
@@ -139,6 +142,7 @@ def domains(
     spatial_columns: SpatialColumns = None,
     table: Table = None,
     counts_file: CountsFile = None,
+    one_section: OneSection = False,
     ignore_memory: IgnoreMemory = False,
     save_model: Annotated[
         bool, typer.Option("--save-model", help="Write the trained model, for tissue it has not seen, to DIR/model.")
@@ -172,7 +176,7 @@ def domains(
         config=config,
         refine=refine,
         denoise=denoise,
-        reading=parse_read_options(keep_all_spots, spatial_columns, table, counts_file),
+        reading=parse_read_options(keep_all_spots, spatial_columns, table, counts_file, one_section),
         check_memory=not ignore_memory,
         save_model=save_model,
         device=device,

@@ -64,6 +64,8 @@ def find_domains(
     if save_model and separate and several:
         raise CommandError("--save-model needs one model, and --separate trains one for each section.")
     check_out(out, overwrite=overwrite, inputs=inputs, resume=resume)
+    if section_key is not None and reading.one_section:
+        raise CommandError("--one-section says that there is one section, and --section-key names several. Choose one.")
     check_paths(inputs, section_key=section_key, skip_bad=skip_bad)
     record = RunRecord("domains", arguments)
     keys: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}

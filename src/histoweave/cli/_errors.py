@@ -16,7 +16,8 @@ REPORT = "This may be a fault in histoweave: run again with --debug and report w
 
 # the library's errors speak of its arguments, "pass spatial_key="; here they are options
 ARGUMENT = re.compile(
-    r"\b(counts_file|encoder|label_key|layer|links|mpp|n_genes|pitch_um|section_key|skip_bad|spatial_key|table|use_rep)="
+    r"\b(counts_file|encoder|label_key|layer|links|mpp|n_genes|one_section|pitch_um|section_key|skip_bad|spatial_key|"
+    r"table|use_rep)="
     r"(True\b|(?=$|[\s.,;)]))"
 )
 # and what they advise about memory
@@ -27,6 +28,9 @@ ADVICE = {
     re.compile(r"\bset pitch_um= higher"): "set --pitch-um higher",
     re.compile(r"\bdenoise=False"): "--denoise none",
     re.compile(r"\buse_rep='(\w+)'"): r"--use-rep \1",
+    re.compile(r"\bsection_key='([^'\s]+)'"): r"--section-key \1",
+    re.compile(r"\bsection_key=('[^']+'|\"[^\"]+\")"): r"--section-key \1",  # names with blanks stay quoted
+    re.compile(r"\bcall histoweave\.io\.declare_one_section\(adata\)"): "pass --one-section",
     re.compile(r"\bSpaMaskConfig\((\w+)=(\w+)\)"): r'{"\1": \2} in the file of --config',
 }
 BY = re.compile(r"\bleave out by='(\w+)'")

@@ -219,7 +219,7 @@ def _check(
     spatial_key: str,
     section_key: str | None,
 ) -> None:
-    from histoweave import pp
+    from histoweave import io, pp
     from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_obsm_key, check_spatial
 
     check_adata(adata)
@@ -227,6 +227,8 @@ def _check(
     check_n_domains(n_domains, adata.n_obs)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
+    else:
+        io.check_one_section(adata, spatial_key=spatial_key, remedy="argument")
     if use_rep is not None:
         check_obsm_key(adata, use_rep, argument="use_rep")
     else:

@@ -138,6 +138,8 @@ def _section(adata: "AnnData", source: Source, image: Path | None, model: "Expre
     from histoweave.models._expression_inputs import microns
 
     fitted = model._trained()
+    if fitted.spatial_key in adata.obsm:
+        io.check_one_section(adata, spatial_key=fitted.spatial_key, remedy="file")
     missing = [rep for rep in fitted.inputs.reps if rep not in adata.obsm]
     if not missing:
         microns(adata, source.name, fitted.spatial_key)

@@ -5,7 +5,11 @@ from histoweave.cli._errors import CommandError
 
 
 def parse_read_options(
-    keep_all_spots: bool, spatial_columns: str | None, table: str | None, counts_file: str | None
+    keep_all_spots: bool,
+    spatial_columns: str | None,
+    table: str | None,
+    counts_file: str | None,
+    one_section: bool = False,
 ) -> ReadOptions:
     """Return the options of reading from the text of the command line.
 
@@ -27,4 +31,4 @@ def parse_read_options(
                 f"--spatial-columns is two columns of obs, x first (array_x,array_y), got {spatial_columns!r}."
             )
         columns = (names[0], names[1])
-    return ReadOptions(keep_all_spots, columns, table, counts_file)
+    return ReadOptions(keep_all_spots, columns, table, counts_file, one_section)

@@ -57,7 +57,10 @@ def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
     if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
         return io.read_section(path, **asdict(options))
     logger.info("%s: %s of counts stay in the file, and are read as they are needed.", path.name, in_words(size))
-    return settle_spots(io.read_h5ad(path, backed=True), options)
+    adata = settle_spots(io.read_h5ad(path, backed=True), options)
+    if options.one_section:
+        io.declare_one_section(adata)
+    return adata
 
 
 def without_counts(adata: "AnnData") -> "AnnData":

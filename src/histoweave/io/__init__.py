@@ -13,6 +13,7 @@ from histoweave.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoweave.io._h5ad import read_h5ad, write_h5ad
 from histoweave.io._image import attach_image, open_image
 from histoweave.io._legacy_st import read_legacy_st
+from histoweave.io._one_section import check_one_section, declare_one_section
 from histoweave.io._platforms import read_platform
 from histoweave.io._samples import Samples, read_samples
 from histoweave.io._section import read_section
@@ -33,9 +34,11 @@ __all__ = [
     "annotate_genes",
     "apply_alignment",
     "attach_image",
+    "check_one_section",
     "check_slide_mpp",
     "check_study",
     "concat_sections",
+    "declare_one_section",
     "detect_gene_ids",
     "estimate_mpp",
     "name_sections",

@@ -16,6 +16,7 @@ from histoweave._workers import Workers, run_each
 from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._files import PathLike, existing_file
 from histoweave.io._image import record_of_table
+from histoweave.io._one_section import check_one_section
 from histoweave.io._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
 from histoweave.io._section import read_section
 from histoweave.io._study import check_study
@@ -42,6 +43,7 @@ def read_samples(
     spatial_columns: tuple[str, str] | None = None,
     table: str | None = None,
     counts_file: str | None = None,
+    one_section: bool = False,
 ) -> Samples:
     """Read a study from its ``samples.csv``, one row a section.
 
@@ -67,7 +69,7 @@ def read_samples(
         Leave out sections whose row or file is bad, with a warning, and go on. What concerns the whole table is an
         error all the same: missing columns, names used twice, places given for some sections only, too few shared
         genes, different units.
-    keep_all_spots, spatial_columns, table, counts_file
+    keep_all_spots, spatial_columns, table, counts_file, one_section
         Options of :func:`read_section`, the same for every section.
 
     Returns
@@ -99,7 +101,7 @@ def read_samples(
     --------
     concat_sections : joins the sections.
     """
-    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file)
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
     return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata, options=options)
 
 
@@ -180,6 +182,7 @@ def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnDat
             f"{row.text['counts']} holds {len(inside)} sections ({_listed(inside)} in obs['section']), and a row is "
             "one. Write them to files of their own: histoweave.io.split_sections"
         )
+    check_one_section(adata, remedy="file")
     if "mpp" in row.parsed:
         _record_mpp(adata, row.parsed["mpp"], name)
     adata.obs[Keys.SECTION] = pd.Categorical([name] * adata.n_obs)

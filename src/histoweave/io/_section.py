@@ -9,6 +9,7 @@ from histoweave.io._coordinate_table import settle_spots
 from histoweave.io._files import PathLike, contents
 from histoweave.io._h5ad import read_h5ad
 from histoweave.io._legacy_st import read_legacy_st
+from histoweave.io._one_section import declare_one_section
 from histoweave.io._platforms import PLATFORMS, read_platform, recognise_platform
 from histoweave.io._spatialdata import read_spatialdata
 from histoweave.io._visium import read_visium
@@ -27,6 +28,7 @@ def read_section(
     spatial_columns: tuple[str, str] | None = None,
     table: str | None = None,
     counts_file: str | None = None,
+    one_section: bool = False,
 ) -> AnnData:
     """Read a section in any format that can be told from its files.
 
@@ -43,6 +45,8 @@ def read_section(
         Name of the table to take from a SpatialData store that holds several.
     counts_file
         Name of the count matrix to take from a folder that holds several, relative to the folder.
+    one_section
+        Declare that it is one tissue, whatever its columns suggest (:func:`declare_one_section`).
 
     Returns
     -------
@@ -64,8 +68,11 @@ def read_section(
         parent = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
         beside = f" {parent} holds: {contents(parent)}." if parent else ""
         raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
-    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file)
-    return _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
+    adata = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+    if one_section:
+        declare_one_section(adata)
+    return adata
 
 
 def is_section_folder(folder: Path) -> bool:

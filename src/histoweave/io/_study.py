@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoweave._checks import _listed, check_adata, check_spatial
+from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
 from histoweave.io._genes import detect_gene_ids
+from histoweave.io._one_section import check_one_section
 
 # Sections of one platform share nearly all genes, a panel and a whole transcriptome all of the panel. Less than a
 # tenth of the smallest section's genes is an accident (other identifiers, another species); below half, domains rest
@@ -42,8 +43,9 @@ def check_study(sections: Mapping[str, AnnData], *, spatial_key: str = Keys.SPAT
         A section has no spot centres.
     ValueError
         There is no section; two have the same name, or a name cannot name a file; a section has no spots, repeated
-        spot names or unusable coordinates; coordinates are in different units; ``z_um``, ``x_um`` or ``y_um`` are
-        given for some sections only or vary inside one; or too few genes are shared.
+        spot names or unusable coordinates, or is several itself (:func:`check_one_section`); coordinates are in
+        different units; ``z_um``, ``x_um`` or ``y_um`` are given for some sections only or vary inside one; or too few
+        genes are shared.
 
     Warns
     -----
@@ -68,7 +70,7 @@ def check_study(sections: Mapping[str, AnnData], *, spatial_key: str = Keys.SPAT
     for name, adata in sections.items():
         with about_section(name):
             check_adata(adata)
-            check_spatial(adata, spatial_key)
+            check_one_section(adata, spatial_key=spatial_key)
             _check_place(adata)
     if spatial_key == Keys.SPATIAL:
         _check_units(sections)

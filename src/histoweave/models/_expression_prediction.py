@@ -15,6 +15,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import declare_scale, provenance
 from histoweave._types import PatchEncoder, SlideImage
+from histoweave.io import check_one_section
 from histoweave.models._expression_checkpoint import FittedExpression
 from histoweave.models._expression_inputs import (
     ImageSection,
@@ -45,6 +46,7 @@ def as_image_section(adata: AnnData, fitted: FittedExpression) -> tuple[ImageSec
                 f"obsm[{rep!r}] of section {name!r} has {values.shape[1]:,} columns, the model was trained on "
                 f"{width:,}. {_remedy_of_width(record)}"
             )
+    check_one_section(adata, spatial_key=fitted.spatial_key, name=name)
     centres, mpp = microns(adata, name, fitted.spatial_key)
     adjacency = near_spots(centres)
     # a section to predict is a group of its own: no training section may be withheld from it here

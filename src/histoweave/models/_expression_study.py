@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave._runtime import logger
-from histoweave.io import name_sections
+from histoweave.io import check_one_section, name_sections
 from histoweave.models._checkpoint import digest
 from histoweave.models._expression_inputs import (
     check_same_encoder,
@@ -90,6 +90,8 @@ def read_study(
     reps = _embedding_keys(named, use_rep)[: 1 if fields == "one" else None]
     embeddings = [read_embeddings(adata, reps, name) for name, adata in named.items()]
     records = _check_alike(named, reps, embeddings)
+    for name, adata in named.items():
+        check_one_section(adata, spatial_key=spatial_key, name=name)
     centres = [microns(adata, name, spatial_key)[0] for name, adata in named.items()]
     measured = {name: measure(adata, layer) for name, adata in named.items()}
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)

@@ -45,6 +45,7 @@ from histoweave._processes import n_processes
 from histoweave._runtime import logger, progress_bar, resolve_device
 from histoweave._scale import provenance
 from histoweave.gr import knn_graph, radius_graph, union_links
+from histoweave.io import check_one_section
 from histoweave.models._checkpoint import Checkpoint, digest, digest_of_graph, write_checkpoint
 from histoweave.models._mixture import NamedMixture
 from histoweave.models._spamask_checkpoint import from_checkpoint, to_checkpoint
@@ -154,13 +155,15 @@ class SpaMask:
             ``layer``, ``use_rep``, ``spatial_key`` or ``section_key`` is missing.
         ValueError
             There are fewer than 3 spots, coordinates are not finite or all equal, or the expression is neither raw
-            counts nor declared.
+            counts nor declared; or there are several sections in one frame, and no ``section_key``.
         NotADirectoryError
             ``checkpoint`` is a file.
         """
         check_adata(adata)
         if adata.n_obs < 3:
             raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
+        if section_key is None:
+            check_one_section(adata, spatial_key=spatial_key)
         folder = None if checkpoint is None else training_folder(checkpoint)
         started = time.perf_counter()
         torch_device = resolve_device(device, sparse=True)
@@ -243,18 +246,21 @@ class SpaMask:
         RuntimeError
             The model is not trained.
         ValueError
-            Fewer than half of the modelled genes are there, or ``out`` is no ``.npy``.
+            Fewer than half of the modelled genes are there, ``out`` is no ``.npy``, or there are several sections in
+            one frame without the column that ``fit`` was given.
 
         Warns
         -----
         UserWarning
             Some of them are missing.
         """
+        check_adata(adata)
+        fitted = self._trained()
+        if fitted.section_key not in adata.obs:
+            check_one_section(adata, spatial_key=fitted.spatial_key)
         if out is None:
             return self._run(adata, links).embedding
         path = npy_path(out)
-        check_adata(adata)
-        fitted = self._trained()
         if fitted.offsets is not None or not in_tiles(adata.n_obs, self.config.tile_spots):
             return embedding_in_file(path, self._run(adata, links).embedding)
         return embed_into_file(path, fitted, adata, *self._graph_of(adata, links), self.config)

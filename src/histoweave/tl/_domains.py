@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
+from histoweave.io import check_one_section, declare_one_section
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
 from histoweave.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
@@ -29,6 +30,7 @@ def spatial_domains(
     use_rep: str | None = None,
     spatial_key: str = Keys.SPATIAL,
     section_key: str | None = None,
+    one_section: bool = False,
     refine: bool = True,
     denoise: bool | Sequence[str] = True,
     key_added: str = Keys.DOMAIN,
@@ -65,6 +67,9 @@ def spatial_domains(
         Where the spot centres are.
     section_key
         Column of ``obs`` that tells sections apart; spots of two sections are never neighbours.
+    one_section
+        Declaration that all spots are one tissue, where columns of ``obs`` suggest several
+        (:func:`histoweave.io.check_one_section`).
     refine
         Let single spots take the label of their surroundings (:func:`refine_domains`).
     denoise
@@ -106,7 +111,8 @@ def spatial_domains(
     ValueError
         ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the
         expression is neither raw counts nor declared; genes are named in ``denoise`` together with ``use_rep``; fewer
-        domains can be told apart than asked for; more memory would be needed than there is.
+        domains can be told apart than asked for; more memory would be needed than there is; or there are several
+        sections in one frame, and no ``section_key``.
 
     See Also
     --------
@@ -126,12 +132,16 @@ def spatial_domains(
     genes = genes_to_denoise(adata, denoise, use_rep)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
+    elif not one_section:
+        check_one_section(adata, spatial_key=spatial_key, remedy="argument")
     model = fresh_model(model, config)
     if check_memory:
         by_section = section_key is not None and model.config.scale_by_section
         job = Job.of(adata, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes)
         check_memory_suffices(job)
     adata = adata.copy() if copy else adata
+    if one_section:
+        declare_one_section(adata)
     train_and_name(
         adata,
         model,

@@ -8,9 +8,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave._checks import _listed, check_adata, check_obs_key, check_spatial
+from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
-from histoweave.io import name_sections
+from histoweave.io import check_one_section, name_sections
 from histoweave.models._expression_inputs import microns, near_spots, read_embeddings
 from histoweave.models._expression_study import _embedding_keys
 from histoweave.models._targets import Measured, measure
@@ -106,7 +106,7 @@ def read_evaluation_study(
     folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
     reps = _embedding_keys(named, use_rep)
     for name, adata in named.items():
-        check_spatial(adata, spatial_key)
+        check_one_section(adata, spatial_key=spatial_key, name=name)
         read_embeddings(adata, reps, name)
         if needs_counts and expression(adata, layer).scale != "counts":
             raise ValueError(
