@@ -235,6 +235,27 @@ def test_sections_that_do_not_belong_together(refused, three, samples, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("as_table", [False, True])
+def test_what_could_not_be_written_is_told_before_the_work(
+    refused, three_files, samples, tmp_path, monkeypatch, as_table
+):
+    from histoweave.io import _section
+
+    def with_lists(path):
+        adata = read(path)
+        if path.stem == "s2":
+            adata.obs["found"] = [["a", 1]] * adata.n_obs
+        return adata
+
+    read = _section.read_h5ad
+    monkeypatch.setattr(_section, "read_h5ad", with_lists)
+    given = [samples("section,counts", "a,s1.h5ad", "s2,s2.h5ad")] if as_table else three_files[:2]
+    line = refused("domains", *given, "-k", 3, "-o", tmp_path / "out")
+    assert "s2" in line
+    assert "obs['found'] holds mixed values (first: \"['a', 1]\" of type list)" in line
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -38,7 +38,9 @@ def test_what_is_written_is_read(tmp_path, section):
     back = hw.io.read_h5ad(tmp_path / "new" / "one.h5ad")
     assert (back.X != section.X).nnz == 0
     np.testing.assert_array_equal(back.obsm["spatial"], section.obsm["spatial"])
-    pd.testing.assert_frame_equal(back.obsm["denoised"], section.obsm["denoised"])
+    pd.testing.assert_frame_equal(
+        back.obsm["denoised"], section.obsm["denoised"], check_index_type=False, check_column_type=False
+    )
     assert list(back.obs["note"]) == list(section.obs["note"])
     assert back.uns["histoweave"]["coordinates"] == {"unit": "micron"}
     assert "scale" not in back.uns["histoweave"]  # nobody declared one
@@ -51,7 +53,7 @@ def test_text_with_gaps_is_written_and_the_section_stays_as_it_was(tmp_path, sec
     back = hw.io.read_h5ad(tmp_path / "a.h5ad")
     assert list(back.obs["label"].isna()) == [False, True, True] * 10
     assert back.obs["label"].iloc[0] == "tumour"
-    assert section.obs["label"].dtype == object
+    assert not isinstance(section.obs["label"].dtype, pd.CategoricalDtype)
 
 
 def test_the_unit_is_declared_only_where_the_file_tells(tmp_path, section):

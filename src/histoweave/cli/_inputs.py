@@ -221,8 +221,10 @@ def _check(
 ) -> None:
     from histoweave import io, pp
     from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_obsm_key, check_spatial
+    from histoweave.io._writable import check_writable
 
     check_adata(adata)
+    check_writable(adata)
     check_spatial(adata, spatial_key)
     check_n_domains(n_domains, adata.n_obs)
     if section_key is not None:

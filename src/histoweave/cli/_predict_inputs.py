@@ -135,8 +135,10 @@ def _read_section(source: Source, image: Path | None, mpp: float | None, model: 
 def _section(adata: "AnnData", source: Source, image: Path | None, model: "ExpressionModel") -> Target:
     """Make sure that a section has embeddings that fit the model, or an image to make them from."""
     from histoweave import io
+    from histoweave.io._writable import check_writable
     from histoweave.models._expression_inputs import microns
 
+    check_writable(adata)
     fitted = model._trained()
     if fitted.spatial_key in adata.obsm:
         io.check_one_section(adata, spatial_key=fitted.spatial_key, remedy="file")

@@ -65,8 +65,10 @@ def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
 
 def without_counts(adata: "AnnData") -> "AnnData":
     """Let go of what a check has seen and the work will read again: matrices of spots by genes. Changed in place."""
+    from histoweave._layers import named_layers
+
     adata.X = None
     adata.raw = None
-    for name in list(adata.layers):
+    for name in named_layers(adata):
         del adata.layers[name]
     return adata

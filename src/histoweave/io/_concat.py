@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 
 from histoweave._checks import _listed, check_counts
 from histoweave._keys import Keys
+from histoweave._layers import named_layers
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale, declared_scale, provenance
 from histoweave.io._obs import concat_obs
@@ -69,7 +70,7 @@ def concat_sections(
     sections = {str(name): adata for name, adata in sections.items()} if isinstance(sections, Mapping) else sections
     shared = check_study(sections, spatial_key=spatial_key)
     parts = list(sections.values())
-    layers = [name for name in parts[0].layers if all(name in part.layers for part in parts)]
+    layers = [name for name in named_layers(parts[0]) if all(name in part.layers for part in parts)]
     has_x = bool(shared) and all(part.X is not None for part in parts)
     scales = {name: _common_scale(sections, name) for name in (["X"] if has_x else []) + layers}
     names = _unique_names(sections)

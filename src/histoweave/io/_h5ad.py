@@ -16,6 +16,7 @@ from histoweave._keys import Keys
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, existing_file, open_h5
 from histoweave.io._genes import annotate_genes, quiet_duplicates
+from histoweave.io._writable import check_writable, make_plain, writable
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R
@@ -27,7 +28,8 @@ _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
     """Read a section that scanpy, squidpy or histoweave wrote.
 
-    Everything in the file is kept. Added are the gene columns of :func:`annotate_genes`, and, where the file does not
+    Everything in the file is kept; text in pandas' nullable type, which anndata 0.13 writes, becomes plain text, or a
+    categorical where it has gaps. Added are the gene columns of :func:`annotate_genes`, and, where the file does not
     say, the unit of the coordinates: ``"pixel"`` where scanpy's image scale factors are stored beside them (they are
     factors from full-resolution pixels by definition), else ``"unknown"``. The scale of ``X`` is not declared for you.
 
@@ -66,6 +68,7 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
         raise OSError(f"{path} is damaged: {_first_line(error)}. Copy or download it again.") from error
     except Exception as error:  # anndata reports unknown encodings and half-written groups under many types
         raise ValueError(f"{path} could not be read as an AnnData: {_first_line(error)}.") from error
+    make_plain(adata)
     check_adata(adata)
     annotate_genes(adata)
     if Keys.SPATIAL in adata.obsm and Keys.COORDINATES not in adata.uns[Keys.UNS]:
@@ -89,12 +92,15 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
 
     Raises
     ------
+    ValueError
+        A name or a value cannot be written to an ``.h5ad``; the message says which.
     OSError
         The disk is full (``errno`` ``ENOSPC``), or the folder cannot be written to (``PermissionError``).
     """
     path = Path(path).expanduser()
     stored = None if adata.filename is None else Path(adata.filename)
-    adata = _writable(adata)
+    check_writable(adata)
+    adata = writable(adata)
     try:
         with atomic_file(path) as beside:
             _write(adata, beside)
@@ -117,44 +123,6 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
                 errno.ENOTDIR, f"{path.parent} is not a folder: {path.name} cannot be written into it"
             ) from error
         raise
-
-
-def _writable(adata: AnnData) -> AnnData:
-    """Return the section itself, or a copy where text columns have gaps, which h5ad only knows as categories.
-
-    Of a backed section, a copy without ``X``.
-    """
-    gaps = {
-        kind: [
-            name
-            for name, column in frame.items()
-            if column.dtype == object and column.isna().any() and column.dropna().map(type).eq(str).all()
-        ]
-        for kind, frame in (("obs", adata.obs), ("var", adata.var))
-    }
-    if adata.isbacked:
-        adata = _without_x(adata)
-    elif not any(gaps.values()):
-        return adata
-    else:
-        adata = adata.copy()
-    for kind, names in gaps.items():
-        frame = getattr(adata, kind)
-        for name in names:
-            frame[name] = frame[name].astype("category")
-    return adata
-
-
-def _without_x(adata: AnnData) -> AnnData:
-    """Return everything else of a backed section; tables are copies."""
-    if adata.is_view:
-        raise ValueError(
-            "A part of a backed section cannot be written: its X would be copied as a whole. Read the part into memory "
-            "first (.to_memory())."
-        )
-    parts = ("obsm", "varm", "obsp", "varp", "layers")
-    kept = {part: dict(getattr(adata, part)) for part in parts}
-    return AnnData(obs=adata.obs.copy(), var=adata.var.copy(), uns=adata.uns, **kept)
 
 
 def _copy_x(source: Path, target: Path) -> None:

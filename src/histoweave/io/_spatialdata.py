@@ -14,6 +14,7 @@ from histoweave._runtime import logger
 from histoweave.io._coordinates import Unit, record_coordinates
 from histoweave.io._files import PathLike, contents, existing_folder
 from histoweave.io._genes import annotate_genes
+from histoweave.io._writable import make_plain
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -99,6 +100,7 @@ def section_from_spatialdata(
             raise KeyError(f"{region!r} is annotated by no row of the table in {name} (found: {_listed(regions)}).")
         adata = adata[(adata.obs[attrs["region_key"]] == region).to_numpy()].copy()
         regions = [region]
+    make_plain(adata)
     check_adata(adata)
 
     if _SHARED in adata.obsm:  # CosMx: positions on the slide, beside those in the field of view

@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
+from histoweave._layers import named_layers
 from histoweave.io._concat import image_keys
 
 
@@ -120,7 +121,7 @@ def _one_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:
         X=None if joint.X is None else joint.X[rows],
         obs=obs,
         var=joint.var.copy(),
-        layers={key: value[rows] for key, value in joint.layers.items()},
+        layers={key: value[rows] for key, value in named_layers(joint).items()},
         obsm=obsm,
         varm=dict(joint.varm),
         obsp={key: value[rows][:, rows] for key, value in joint.obsp.items()},

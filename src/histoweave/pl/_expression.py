@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 
 from histoweave._checks import check_counts
 from histoweave._keys import Keys
+from histoweave._layers import named_layers
 from histoweave._scale import Scale, declared_scale
 
 _READ_SPOTS = 20_000  # of a backed section, at a time
@@ -71,7 +72,7 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     """
     name = layer if layer is not None else _matrix_name(adata)
     if name != "X" and name not in adata.layers:
-        raise KeyError(f"{name!r} is not in adata.layers (found: {_first(list(adata.layers))}). Pass layer=.")
+        raise KeyError(f"{name!r} is not in adata.layers (found: {_first(list(named_layers(adata)))}). Pass layer=.")
     matrix = adata.X if name == "X" else adata.layers[name]
     if matrix is None:
         raise KeyError("adata.X is empty, so there is no expression to show. Pass layer=.")

@@ -8,6 +8,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata
 from histoweave._keys import Keys
+from histoweave._layers import named_layers
 from histoweave.pl._expression import gene_rows
 
 MEASURED = "measured_log1p_cp10k"
@@ -31,7 +32,7 @@ def prediction_layer(adata: AnnData, method: str | None = None) -> str:
         There is no such prediction, none at all, or several and nothing says which.
     """
     check_adata(adata)
-    found = [name for name in adata.layers if str(name).startswith("predicted_")]
+    found = [name for name in named_layers(adata) if str(name).startswith("predicted_")]
     listed = ", ".join(repr(name) for name in found) or "nothing"
     if method is not None:
         if f"predicted_{method}" not in found:
@@ -48,7 +49,7 @@ def prediction_layer(adata: AnnData, method: str | None = None) -> str:
     if found:
         raise KeyError(f"adata.layers holds {len(found)} predictions: {listed}. Pass method= to name one.")
     raise KeyError(
-        f"adata.layers holds no prediction (found: {', '.join(map(repr, adata.layers)) or 'nothing'}). Expected "
+        f"adata.layers holds no prediction (found: {', '.join(map(repr, named_layers(adata))) or 'nothing'}). Expected "
         "'predicted_<method>', which histoweave.models.load(folder).predict(section) writes into what it returns."
     )
 

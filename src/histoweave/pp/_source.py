@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, diags
 
 from histoweave._checks import check_counts
 from histoweave._keys import Keys
+from histoweave._layers import named_layers
 from histoweave._runtime import warn_user
 from histoweave._scale import Scale, declared_scale
 from histoweave.pp._backed import BackedRows, stored_matrix
@@ -104,7 +105,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     """
     name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
     if name != "X" and name not in adata.layers:
-        found = ", ".join(map(repr, adata.layers)) or "nothing"
+        found = ", ".join(map(repr, named_layers(adata))) or "nothing"
         raise KeyError(f"{name!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
     values = adata.X if name == "X" else adata.layers[name]
     if values is None or adata.n_vars == 0:

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
+from histoweave._layers import named_layers
 from histoweave.io import check_one_section, name_sections
 from histoweave.models._expression_inputs import microns, near_spots, read_embeddings
 from histoweave.models._expression_study import _embedding_keys
@@ -63,7 +64,7 @@ class EvaluationStudy:
                 obs=obs,
                 var=section.var,
                 obsm={key: section.obsm[key] for key in (*self.reps, self.spatial_key)},
-                layers=dict(section.layers),
+                layers=named_layers(section),
                 uns={Keys.UNS: section.uns[Keys.UNS]} if Keys.UNS in section.uns else None,
             )
         return found
