@@ -216,7 +216,7 @@ def test_a_loaded_model_says_exactly_the_same(two, tmp_path, changes):
 
 
 def test_a_model_without_domains_is_loaded_without(two, tmp_path):
-    SpaMask(replace(SMALL, max_epochs=2)).fit(two, progress=False).save(tmp_path / "model")
+    SpaMask(replace(SMALL, max_epochs=2)).fit(two, section_key="section", progress=False).save(tmp_path / "model")
     assert load(tmp_path / "model").domains is None
 
 

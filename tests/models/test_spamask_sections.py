@@ -203,5 +203,5 @@ def test_facts_of_several_networks_are_those_of_the_longest(two):
     assert len(epochs) == 3
     assert facts["n_epochs"] == epochs.max()
     assert facts["stopped"] == "converged"
-    bounded = SpaMask(replace(config, max_epochs=3)).fit(two, progress=False).training_facts
+    bounded = SpaMask(replace(config, max_epochs=3)).fit(two, section_key="section", progress=False).training_facts
     assert (bounded["stopped"], bounded["n_epochs"]) == ("max_epochs", 3)
