@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,16 +11,6 @@ from histoweave.cli import run
 from histoweave.cli._errors import CommandError
 
 HEAVY = ("numpy", "pandas", "anndata", "scanpy", "torch", "sklearn", "matplotlib")
-
-
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_answers_at_once(option):
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "histoweave", option], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.6, seconds  # 0.3 s is what we promise; the rest is for a busy machine
 
 
 @pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
