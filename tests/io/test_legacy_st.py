@@ -42,6 +42,18 @@ def test_spots_are_matched_by_array_position(st_folder, compressed):
     assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["alignment_table_A1.tsv", "A1_alignment_table.tsv", "spot_data-selection-A1.tsv", "alignment_table_A1.tsv.gz"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_other_names_of_the_selection(st_folder, name):
+    (st_folder / "A1_selection.tsv").unlink()
+    packed = gzip.compress(SELECTION.encode()) if name.endswith(".gz") else SELECTION.encode()
+    (st_folder / name).write_bytes(packed)
+    assert list(hw.io.read_section(st_folder / "A1.tsv").obs_names) == ["10x14", "10x13"]
+
+
 def test_selection_missing(st_folder, tmp_path):
     (st_folder / "A1_selection.tsv").rename(st_folder / "elsewhere.tsv")
     with pytest.raises(FileNotFoundError, match=r"looked for A1_selection.tsv.*name it with selection="):

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from anndata.tests.helpers import assert_equal
 
 import histoweave as hw
 
@@ -22,6 +24,15 @@ def test_half_a_space_ranger_folder_is_told_which_half_is_missing(visium_folder)
         hw.io.read_section(visium_folder)
 
 
+@pytest.mark.parametrize("above", [False, True])
+def test_a_matrix_is_chosen_by_its_name(visium_folder, above):
+    (visium_folder / "filtered_feature_bc_matrix.h5").rename(visium_folder / "raw_feature_bc_matrix.h5")
+    folder = visium_folder.parent if above else visium_folder
+    with pytest.raises(FileNotFoundError, match=r"to read it pass counts_file='raw_feature_bc_matrix.h5'"):
+        hw.io.read_section(folder)
+    assert hw.io.read_section(folder, counts_file="raw_feature_bc_matrix.h5").n_obs == 100
+
+
 def test_nothing_there(tmp_path):
     (tmp_path / "near.h5ad").touch()
     with pytest.raises(FileNotFoundError, match=r"a.h5ad does not exist; expected an .h5ad file, .*holds: 'near.h5ad'"):
@@ -37,7 +48,12 @@ def test_a_folder_that_is_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.rds", r"a.rds is no section that can be read; looked for"),
+        ("a.rds", r"a.rds is not a section that can be read. It is an R object.*as an .h5ad"),
+        ("a.RData", r"It is an R object"),
+        ("a.loom", r"It is a Loom file. Add the positions"),
+        ("a.gef", r"Stereo-seq expression file of SAW. Export it to .h5ad"),
+        ("a.gem.gz", r"Stereo-seq expression table of SAW. Export it to .h5ad"),
+        ("matrix.mtx.gz", r"count matrix without positions. Give the folder"),
         ("filtered_feature_bc_matrix.h5", r"For a 10x count matrix give its folder"),
         ("counts.csv", r"histoweave.io.read_table\(counts, coordinates, unit=...\)"),
     ],
@@ -46,6 +62,32 @@ def test_files_of_other_kinds(tmp_path, name, words):
     (tmp_path / name).write_text("x")
     with pytest.raises(ValueError, match=words):
         hw.io.read_section(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ("segmented_outputs/cell.geojson", r"Space Ranger 4 with segmented cells"),
+        ("outs/segmented_outputs/cell.geojson", r"Space Ranger 4 with segmented cells"),
+        ("feature_expression/A.tissue.gef", r"output of SAW \(Stereo-seq\).*Export it to .h5ad"),
+        ("outs/feature_expression/A.tissue.gef", r"output of SAW"),
+        ("A.gem.gz", r"expression tables \(.gem\)"),
+    ],
+)
+def test_folders_of_other_kinds(tmp_path, inside, words):
+    (tmp_path / inside).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / inside).touch()
+    with pytest.raises(ValueError, match=words):
+        hw.io.read_section(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a"])
+def test_an_anndata_zarr_is_read_as_an_h5ad(tmp_path, counts, name):
+    counts = counts[:, :59].copy()
+    counts.obsm["spatial"] = np.arange(200.0).reshape(100, 2)
+    counts.write_zarr(tmp_path / name)
+    counts.write_h5ad(tmp_path / "a.h5ad")
+    assert_equal(hw.io.read_section(tmp_path / name), hw.io.read_section(tmp_path / "a.h5ad"))
 
 
 @pytest.mark.real_data

@@ -103,7 +103,7 @@ def test_several_tables(tmp_path):
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables=tables)
     with pytest.raises(ValueError, match=r"has 2 tables: 'square_008um', 'square_016um'. Choose one with table="):
         hw.io.read_spatialdata(path)
-    with pytest.raises(KeyError, match=r"'table' is no table of .*found: 'square_008um'"):
+    with pytest.raises(KeyError, match=r"'table' is not a table of .*found: 'square_008um'"):
         hw.io.read_spatialdata(path, table="table")
     assert hw.io.read_spatialdata(path, table="square_016um").n_obs == 4
 

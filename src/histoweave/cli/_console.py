@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from histoweave._runtime import logger
+from histoweave.cli._errors import in_options
 
 # written for developers of the packages that raise them; a user can do nothing about them
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
@@ -47,7 +48,7 @@ class Console(logging.Handler):
 
     def warn(self, text: str) -> None:
         """Take a warning."""
-        flat = " ".join(text.split())
+        flat = in_options(" ".join(text.split()))
         if flat not in self.warnings and not flat.startswith(NO_NEWS):
             self.warnings.append(flat)
             self._tell(f"warning: {flat}")
@@ -92,7 +93,7 @@ def noted() -> Iterator[list[str]]:
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
+            found.append(in_options(record.getMessage()))
 
     notes = Notes(logging.WARNING)
     logger.addHandler(notes)
@@ -102,7 +103,7 @@ def noted() -> Iterator[list[str]]:
 
             def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
                 if not issubclass(category, FOR_DEVELOPERS):
-                    found.append(str(message))
+                    found.append(in_options(str(message)))
                 tell(message, category, *place, **more)
 
             warnings.simplefilter("always")

@@ -68,6 +68,26 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
         raise OSError(f"{path} is damaged: {_first_line(error)}. Copy or download it again.") from error
     except Exception as error:  # anndata reports unknown encodings and half-written groups under many types
         raise ValueError(f"{path} could not be read as an AnnData: {_first_line(error)}.") from error
+    return _completed(adata)
+
+
+def read_anndata_zarr(path: Path) -> AnnData:
+    """Read an AnnData that was written with ``write_zarr``, as :func:`read_h5ad` does."""
+    try:
+        with quiet_duplicates():
+            adata = anndata.read_zarr(path)
+    except Exception as error:  # zarr and anndata raise many types on damaged stores
+        raise ValueError(f"{path} could not be read as an AnnData .zarr: {_first_line(error)}.") from error
+    return _completed(adata)
+
+
+def is_anndata_zarr(folder: Path) -> bool:
+    """Whether a zarr store is an AnnData: it has obs and var at its top, which a SpatialData has not."""
+    return all((folder / name).is_dir() for name in ("obs", "var"))
+
+
+def _completed(adata: AnnData) -> AnnData:
+    """Check what was read, and add the gene columns and the unit of the coordinates. Changed in place."""
     make_plain(adata)
     check_adata(adata)
     annotate_genes(adata)

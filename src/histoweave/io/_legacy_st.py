@@ -25,7 +25,8 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
         TSV, may be gzip-compressed: one row a spot, named ``"10x13"`` by its array position, one column a gene.
     selection
         TSV of the spot detector with columns ``x, y, new_x, new_y, pixel_x, pixel_y`` and perhaps ``selected``. By
-        default ``<name>_selection.tsv`` beside the counts (``A1_selection.tsv`` for ``A1.tsv.gz``).
+        default ``<name>_selection.tsv``, ``spot_data-selection-<name>.tsv`` or ``alignment_table_<name>.tsv`` beside
+        the counts (``A1_selection.tsv`` for ``A1.tsv.gz``).
 
     Returns
     -------
@@ -47,7 +48,8 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
     selection_file = find_selection(counts_file) if selection is None else existing_file(selection, "a selection table")
     if selection_file is None:
         raise FileNotFoundError(
-            f"No selection table beside {counts_file}: looked for {_stem(counts_file)}_selection.tsv. It gives the "
+            f"No selection table beside {counts_file}: looked for {_stem(counts_file)}_selection.tsv, "
+            f"spot_data-selection-{_stem(counts_file)}.tsv and alignment_table_{_stem(counts_file)}.tsv. It gives the "
             "spots their pixel positions; name it with selection=, or read the counts with your own coordinates: "
             "histoweave.io.read_table."
         )
@@ -87,8 +89,9 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
 def find_selection(counts: Path) -> Path | None:
     """Return the selection table that belongs to a counts table, by name, or None."""
     stem = _stem(counts)
-    names = (f"{stem}_selection.tsv", f"{stem}_selection.tsv.gz", f"spot_data-selection-{stem}.tsv")
-    return next((counts.with_name(name) for name in names if counts.with_name(name).is_file()), None)
+    names = (f"{stem}_selection", f"spot_data-selection-{stem}", f"alignment_table_{stem}", f"{stem}_alignment_table")
+    files = (counts.with_name(f"{name}.tsv{suffix}") for name in names for suffix in ("", ".gz"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _stem(counts: Path) -> str:

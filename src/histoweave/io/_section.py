@@ -1,14 +1,16 @@
 """One section from whatever path the user has: what it is, is told from its files."""
 
 from pathlib import Path
+from typing import Any
 
 from anndata import AnnData
 
 from histoweave._read_options import ReadOptions
 from histoweave.io._coordinate_table import settle_spots
 from histoweave.io._files import PathLike, contents
-from histoweave.io._h5ad import read_h5ad
+from histoweave.io._h5ad import is_anndata_zarr, read_anndata_zarr, read_h5ad
 from histoweave.io._legacy_st import read_legacy_st
+from histoweave.io._not_read import what_file, what_folder
 from histoweave.io._one_section import declare_one_section
 from histoweave.io._platforms import PLATFORMS, read_platform, recognise_platform
 from histoweave.io._spatialdata import read_spatialdata
@@ -35,8 +37,9 @@ def read_section(
     Parameters
     ----------
     path
-        An ``.h5ad`` file; the folder of Space Ranger (or the one above its ``outs``), of Visium HD (8 um bins) or of
-        another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside it.
+        An ``.h5ad`` file or AnnData ``.zarr``; the folder of Space Ranger (or the one above its ``outs``), of Visium HD
+        (8 um bins) or of another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside
+        it.
     keep_all_spots
         Keep array spots of an ``.h5ad`` that do not lie on tissue (``obs["in_tissue"]`` is 0).
     spatial_columns
@@ -82,6 +85,7 @@ def is_section_folder(folder: Path) -> bool:
         or recognise_platform(folder) is not None
         or (folder / "outs").is_dir()
         or _is_half_visium(folder)
+        or what_folder(folder) is not None
     )
 
 
@@ -90,6 +94,9 @@ def _read_file(path: Path, options: ReadOptions) -> AnnData:
         return settle_spots(read_h5ad(path), options)
     if path.name.removesuffix(".gz").endswith(".tsv"):
         return read_legacy_st(path)
+    known = what_file(path)
+    if known:
+        raise ValueError(f"{path} is not a section that can be read. {known}")
     hint = ""
     if path.suffix == ".h5":
         hint = f" For a 10x count matrix give its folder, {path.absolute().parent}, which also has the positions."
@@ -99,6 +106,8 @@ def _read_file(path: Path, options: ReadOptions) -> AnnData:
 
 
 def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
+    if is_anndata_zarr(folder):
+        return settle_spots(read_anndata_zarr(folder), options)
     if _is_zarr(folder):
         return read_spatialdata(folder, table=options.table)
     platform = recognise_platform(folder)
@@ -109,15 +118,21 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
     if _is_half_visium(folder):
         # files of GEO; or half a Space Ranger folder, whose reader says which half is missing
         return read_visium(folder, counts_file=options.counts_file)
+    known = what_folder(folder) or (what_folder(folder / "outs") if (folder / "outs").is_dir() else None)
+    if known:
+        raise ValueError(f"{folder} is not a section that can be read. {known}")
     raise ValueError(
         f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
     )
 
 
 def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData:
-    if platform == "visium" and options.counts_file is not None:
-        return read_visium(folder, counts_file=options.counts_file)
-    return read_platform(platform, folder)
+    chosen: dict[str, Any] = {}
+    if platform in ("visium", "visium_hd") and options.counts_file is not None:
+        chosen["counts_file"] = options.counts_file
+    elif options.table is not None and PLATFORMS[platform].reader:
+        chosen["table"] = options.table
+    return read_platform(platform, folder, **chosen)
 
 
 def _is_zarr(folder: Path) -> bool:

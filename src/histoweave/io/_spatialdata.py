@@ -136,7 +136,7 @@ def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:
             raise ValueError(f"{name} has {len(tables)} tables: {_listed(tables)}. Choose one with table=.")
         return tables[0]
     if table not in tables:
-        raise KeyError(f"{table!r} is no table of {name} (found: {_listed(tables)}). Pass table=.")
+        raise KeyError(f"{table!r} is not a table of {name} (found: {_listed(tables)}). Pass table=.")
     return table
 
 
@@ -165,7 +165,7 @@ def _centroids(sdata: "SpatialData", adata: AnnData, attrs: dict, regions: list[
         elif system not in get_transformation(element, get_all=True):
             raise ValueError(
                 f"{region!r} has no coordinate system {system!r} in common with the other elements that the table "
-                "annotates. Read one element: region=."
+                "annotates. Read one element: histoweave.io.read_spatialdata(path, region=...)."
             )
         found = get_centroids(element, coordinate_system=system).compute()
         rows = np.flatnonzero(region_of == region)
