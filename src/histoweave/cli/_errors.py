@@ -22,6 +22,9 @@ ARGUMENT = re.compile(
 # and what they advise about memory
 ADVICE = {
     re.compile(r"\bpass check_memory=False"): "pass --ignore-memory",
+    re.compile(r"\bPass image_scale= \(the column image_scale of samples\.csv\)"): (
+        "Fill the column image_scale of samples.csv"
+    ),
     re.compile(r"\bset pitch_um= higher"): "set --pitch-um higher",
     re.compile(r"\bdenoise=False"): "--denoise none",
     re.compile(r"\buse_rep='(\w+)'"): r"--use-rep \1",
