@@ -114,7 +114,7 @@ def test_one_spot(refuse_section, section):
 
 
 def test_no_domains(refused, section_file, tmp_path):
-    assert "at least 1, got 0" in refused("domains", section_file, "-k", 0, "-o", tmp_path / "out")
+    assert "at least 2, got 0" in refused("domains", section_file, "-k", 0, "-o", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

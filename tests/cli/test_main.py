@@ -55,7 +55,7 @@ def test_without_a_command_it_shows_help(capsys):
         (["domains", "a.h5ad", "-k", "3"], "Missing option '--out'"),
         (["domains", "a.h5ad", "-o", "x", "-k", "many"], "a number (7), a range (5-12) or auto, got 'many'"),
         (["domains", "a.h5ad", "-o", "x", "-k", "3", "--seed", "-1"], "--seed"),
-        (["domains", "a.h5ad", "-o", "x", "-k", "0"], "--n-domains must be at least 1, got 0"),
+        (["domains", "a.h5ad", "-o", "x", "-k", "0"], "--n-domains must be at least 2, got 0"),
         (["domains", "a.h5ad", "-o", "x", "-k", "3", "--device", "gpu"], "unknown --device 'gpu'. Use auto"),
     ],
 )

@@ -33,8 +33,11 @@ def check_arguments(n_domains: int | tuple[int, int] | None, device: str) -> Non
     """Raise for what can be seen to be wrong before anything is imported."""
     if isinstance(n_domains, tuple) and not 2 <= n_domains[0] <= n_domains[1]:
         raise CommandError(f"a range of --n-domains goes from 2 up, e.g. 5-12, got {n_domains[0]}-{n_domains[1]}.")
-    if isinstance(n_domains, int) and n_domains < 1:
-        raise CommandError(f"--n-domains must be at least 1, got {n_domains}.")
+    if isinstance(n_domains, int) and n_domains < 2:
+        raise CommandError(
+            f"--n-domains must be at least 2, got {n_domains}: a single domain is the whole section. Ask for "
+            "2 or more, a range (5-12) or auto."
+        )
     check_device(device)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
+from histoweave._outside import scale_factors
 from histoweave.cli._errors import CommandError, about
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ class Placed:
         The file.
     has_picture
         Whether the section holds a picture already, so that none is to be made.
+    scale_factors
+        Those of its own images, name -> image pixels per full-resolution pixel.
     """
 
     centres: "np.ndarray"
     ours: dict[str, Any]
     image: Path
     has_picture: bool
+    scale_factors: dict[str, float]
 
     def section(self) -> "AnnData":
         """Return a section of no genes that can be embedded."""
@@ -45,6 +49,12 @@ class Placed:
         ours = {**self.ours, Keys.IMAGE: {**self.ours[Keys.IMAGE], "path": str(self.image)}}
         names = pd.RangeIndex(len(self.centres)).astype(str)
         return AnnData(obs=pd.DataFrame(index=names), obsm={Keys.SPATIAL: self.centres}, uns={Keys.UNS: ours})
+
+    def section_to_check(self) -> "AnnData":
+        """Return such a section with the scale factors of its own images, which say what its coordinates may be."""
+        adata = self.section()
+        adata.uns[Keys.SPATIAL] = {"": {"scalefactors": self.scale_factors}}
+        return adata
 
 
 @dataclass(frozen=True)
@@ -81,15 +91,27 @@ def place(adata: "AnnData") -> Placed:
         raise CommandError("it has no image. Fill the column image of samples.csv.")
     known = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
     image = Path(ours[Keys.IMAGE]["path"])
-    return Placed(adata.obsm[Keys.SPATIAL], known, image, bool(adata.uns.get(Keys.SPATIAL)))
+    has_picture = bool(adata.uns.get(Keys.SPATIAL))
+    return Placed(adata.obsm[Keys.SPATIAL], known, image, has_picture, dict(scale_factors(adata)))
 
 
 def check_one(placed: Placed, subject: str) -> None:
-    """Raise unless the image of a section opens whole, with spots on it and a known scale."""
-    from histoweave import io
+    """Raise unless the image of a section opens whole, with spots on its tissue and a known scale."""
+    with about(subject):
+        check_spots_on_tissue(placed.section_to_check())
 
-    with about(subject), io.open_image(placed.section()):
-        pass
+
+def check_spots_on_tissue(adata: "AnnData", *, spatial_key: str = Keys.SPATIAL) -> Path:
+    """Open the image of a section, raise unless its spots lie on the tissue, and return its path."""
+    from histoweave import im, io
+
+    image = adata.uns[Keys.UNS][Keys.IMAGE]
+    with io.open_image(adata) as slide:
+        im.check_on_tissue(
+            adata, slide, mpp=image["mpp"], image_scale=image.get("image_scale", 1.0), spatial_key=spatial_key,
+            strict=True,
+        )  # fmt: skip
+        return slide.path
 
 
 def embed_one(placed: Placed, name: str, wanted: Wanted) -> dict[str, Any]:

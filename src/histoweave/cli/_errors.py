@@ -33,6 +33,9 @@ ADVICE = {
     re.compile(r"\bPass mpp= to histoweave\.io\.attach_image"): "Pass --mpp",
     re.compile(r", or pass (?:denoised_key|domain_key|graph_key)="): "",
     re.compile(r"\bprotocol='(\w+)'"): r"--protocol \1",
+    re.compile(r"\bPass image_scale= \(the column image_scale of samples\.csv\)"): (
+        "Fill the column image_scale of samples.csv"
+    ),
     re.compile(r"\bset pitch_um= higher"): "set --pitch-um higher",
     re.compile(r"\bdenoise=False"): "--denoise none",
     re.compile(r"\bcall histoweave\.io\.declare_one_section\(adata\)"): "pass --one-section",

@@ -233,6 +233,9 @@ def _check(
         io.check_one_section(adata, spatial_key=spatial_key, remedy="argument")
     if use_rep is not None:
         check_obsm_key(adata, use_rep, argument="use_rep")
+        if layer not in (None, "X", *adata.layers):  # only markers read it, at the end
+            found = ", ".join(map(repr, adata.layers)) or "nothing"
+            raise KeyError(f"{layer!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
     else:
         pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from histoweave._keys import Keys
 from histoweave._read_options import ReadOptions
+from histoweave.cli._embed_one import check_spots_on_tissue
 from histoweave.cli._errors import CommandError, about
 from histoweave.cli._inputs import is_samples_table, section_names
 from histoweave.cli._predict_one import Target
@@ -152,8 +153,8 @@ def _section(adata: "AnnData", source: Source, image: Path | None, model: "Expre
         )
     if Keys.IMAGE not in adata.uns.get(Keys.UNS, {}):
         raise CommandError("it has no image. Give it with --image, or in the column image of a samples.csv.")
-    with io.open_image(adata) as slide:
-        return Target(source, is_slide=False, image=image, files=(source.path, slide.path))
+    drawn = check_spots_on_tissue(adata, spatial_key=fitted.spatial_key)
+    return Target(source, is_slide=False, image=image, files=(source.path, drawn))
 
 
 def _slide(source: Source, mpp: float | None, model: "ExpressionModel") -> Target:

@@ -11,6 +11,7 @@ from histoweave._workers import Workers
 from histoweave.cli._carry_out import carry_out
 from histoweave.cli._console import Console
 from histoweave.cli._errors import CommandError
+from histoweave.cli._markers import add_markers
 from histoweave.cli._output import Written
 from histoweave.cli._progress import Item, Work
 from histoweave.cli._record import RunRecord
@@ -73,9 +74,8 @@ def segment_study(
     logger.info("%d sections are integrated; --separate finds the domains of each on its own.", len(sections))
     with record.stage("domains"):
         joint = tl.integrate_sections(sections, n_domains, links=links, model=model, **options)  # type: ignore[arg-type]
-    if joint.n_vars:
-        with record.stage("markers"):
-            tl.domain_markers(joint, layer=options["layer"])
+    with record.stage("markers"):
+        add_markers(joint, options["layer"])
     apart = io.split_sections(joint)
     return Segmented(
         sections=apart,

@@ -8,6 +8,7 @@ from histoweave._keys import Keys
 from histoweave.cli._console import noted
 from histoweave.cli._denoised import Denoise, denoise_markers, for_section
 from histoweave.cli._errors import about, writing
+from histoweave.cli._markers import add_markers
 from histoweave.cli._progress import Item
 from histoweave.cli._record import RunRecord
 from histoweave.cli._source import Source
@@ -99,9 +100,8 @@ def _segment(
     options = {**options, "denoise": False if denoise == "markers" else denoise}
     with record.stage("domains"):
         tl.spatial_domains(adata, n_domains, model=model, section_key=section_key, **options)
-    if adata.n_vars:
-        with record.stage("markers"):
-            tl.domain_markers(adata, layer=options["layer"])
-    if denoise == "markers":
+    with record.stage("markers"):
+        has_markers = add_markers(adata, options["layer"])
+    if denoise == "markers" and has_markers:
         with record.stage("denoised markers"):
             denoise_markers(adata, model)

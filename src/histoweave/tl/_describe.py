@@ -70,6 +70,12 @@ def domain_markers(
             f"Every domain in obs[{domain_key!r}] is a single spot, which a t-test cannot compare. "
             "Ask for fewer domains."
         )
+    reads_x = layer == "X" or (layer is None and Keys.COUNTS not in adata.layers)
+    if adata.n_vars == 0 or (adata.X is None and reads_x):
+        raise ValueError(
+            "Markers need expression, and the section has none (X is empty). Put raw counts into "
+            "adata.layers['counts'], or pass layer=."
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have no counts.*")  # said when the section was segmented
         source = expression(adata, layer, in_memory=False)
