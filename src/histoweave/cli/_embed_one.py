@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
+from histoweave._libraries import image_libraries
 from histoweave.cli._errors import CommandError, about
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def place(adata: "AnnData") -> Placed:
         raise CommandError("it has no image. Fill the column image of samples.csv.")
     known = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
     image = Path(ours[Keys.IMAGE]["path"])
-    return Placed(adata.obsm[Keys.SPATIAL], known, image, bool(adata.uns.get(Keys.SPATIAL)))
+    return Placed(adata.obsm[Keys.SPATIAL], known, image, bool(image_libraries(adata)))
 
 
 def check_one(placed: Placed, subject: str) -> None:
