@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from anndata import AnnData
 
+from histoweave._libraries import image_libraries, library_part
 from histoweave._runtime import warn_user
 from histoweave._types import SlideImage
 
@@ -67,8 +68,7 @@ def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
 
 def scale_factors(adata: AnnData) -> Iterator[tuple[str, float]]:
     """Yield the name and value (image pixels per full-resolution pixel) of the scale factors that a section has."""
-    libraries = adata.uns.get("spatial", {})
-    for library in libraries.values() if isinstance(libraries, dict) else ():
-        for name, factor in library.get("scalefactors", {}).items():
+    for library in image_libraries(adata).values():
+        for name, factor in library_part(library, "scalefactors").items():
             if name.startswith("tissue_") and name.endswith("_scalef") and factor > 0:
                 yield name, float(factor)

@@ -3,6 +3,7 @@
 import json
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -162,3 +163,20 @@ def test_a_real_visium_section(data_dir, tmp_path):
     assert histoweave.metrics.ari(truth, table["domain"]) > 0.4
     facts = json.loads((out / "run.json").read_text())
     assert facts["n_spots"] == {"151673": 3639}
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (40, 50, 5), (40, 50, 3)])
+def test_an_image_that_cannot_be_drawn_costs_no_results(shape, section, quick, tmp_path, capsys):
+    pixels = np.full(shape, 200.0)  # float, 0 to 255
+    hires = {"images": {"hires": pixels}, "scalefactors": {"tissue_hires_scalef": 0.02}}
+    section.uns["spatial"] = {"is_single": True, "lib": hires}
+    section.write_h5ad(tmp_path / "toy.h5ad")
+    out = tmp_path / "results"
+    arguments = ["domains", tmp_path / "toy.h5ad", "-k", 3, "-o", out, "--denoise", "none", "--config", quick]
+    assert run(list(map(str, arguments))) == 0
+    assert files(out) == ["domains.csv", "domains.png", "report.html", "run.json", "toy.h5ad"]
+    said = capsys.readouterr().err
+    drawn = shape[-1] == 3
+    size = " x ".join(map(str, shape))
+    assert said.count(f"uns['spatial']['lib']['images']['hires'] of {size} (float64)") == (0 if drawn else 1)
+    assert ("data:image/jpeg" in (out / "report.html").read_text()) == drawn

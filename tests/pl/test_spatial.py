@@ -103,8 +103,9 @@ def test_image_of_the_right_library(written_section):
     assert hw.pl.domains(adata).images[0].get_array().shape == (80, 90, 3)
     adata.obs["slide"] = "A"
     assert hw.pl.domains(adata, library_key="slide").images[0].get_array().shape == (10, 10, 3)
-    del adata.obs["section"]  # nothing says which of the two it is
-    assert not hw.pl.domains(adata).images
+    del adata.obs["section"], adata.obs["slide"]  # nothing says which of the two it is
+    with pytest.warns(UserWarning, match="images of 'A', 'B', and no column of obs names one of them"):
+        assert not hw.pl.domains(adata).images
 
 
 def test_many_spots_are_rasterised(written_section):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoweave._keys import Keys
+from histoweave._libraries import image_libraries
 from histoweave._outside import scale_factors
 from histoweave.cli._errors import CommandError, about
 
@@ -91,7 +92,7 @@ def place(adata: "AnnData") -> Placed:
         raise CommandError("it has no image. Fill the column image of samples.csv.")
     known = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
     image = Path(ours[Keys.IMAGE]["path"])
-    has_picture = bool(adata.uns.get(Keys.SPATIAL))
+    has_picture = bool(image_libraries(adata))
     return Placed(adata.obsm[Keys.SPATIAL], known, image, has_picture, dict(scale_factors(adata)))
 
 

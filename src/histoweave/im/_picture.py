@@ -6,6 +6,7 @@ from scipy.spatial import cKDTree
 
 from histoweave._checks import check_positive, check_spatial
 from histoweave._keys import Keys
+from histoweave._libraries import image_libraries
 from histoweave._types import SlideImage
 from histoweave.im._as_slide import as_slide, resample
 from histoweave.im._thumbnail import Thumbnail, thumbnail
@@ -68,19 +69,21 @@ def attach_picture(
     slide = as_slide(image)
     check_positive(image_scale, "image_scale")
     centres = check_spatial(adata, spatial_key)[:, :2]
-    if adata.uns.get(Keys.SPATIAL):
+    if image_libraries(adata):
         return
     pixels, share = _shrunk(slide, tissue)
     factors = {"tissue_lowres_scalef": share / image_scale}
     if len(centres) > 1:
         nearest = cKDTree(centres).query(centres, k=2)[0][:, 1]
         factors["spot_diameter_fullres"] = float(np.median(nearest))
+    stored = adata.uns.get(Keys.SPATIAL)
     adata.uns[Keys.SPATIAL] = {
+        **(stored if isinstance(stored, dict) else {}),
         slide.name: {
             "images": {"lowres": pixels},
             "scalefactors": factors,
             "metadata": {"source": "histoweave.im.attach_picture"},
-        }
+        },
     }
 
 

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 from histoweave._checks import _listed, check_counts
 from histoweave._keys import Keys
 from histoweave._layers import named_layers
+from histoweave._libraries import image_libraries
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale, declared_scale, provenance
 from histoweave.io._obs import concat_obs
@@ -184,9 +185,9 @@ def _join_uns(joint: AnnData, sections: Mapping[str, AnnData]) -> None:
     for name, adata in sections.items():
         ours = adata.uns.get(Keys.UNS, {})
         record = {key: copy.deepcopy(ours[key]) for key in (Keys.COORDINATES, "source", "image_scale") if key in ours}
-        libraries = adata.uns.get(Keys.SPATIAL)
-        if isinstance(libraries, dict) and libraries:
-            record["libraries"] = [str(library) for library in libraries]
+        libraries = image_libraries(adata)
+        if libraries:
+            record["libraries"] = list(libraries)
             images |= dict(zip(image_keys(name, record["libraries"]), libraries.values(), strict=True))
         records[name] = record
     if images:

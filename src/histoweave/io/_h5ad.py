@@ -13,6 +13,7 @@ from anndata import AnnData
 from histoweave._atomic import atomic_file
 from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
+from histoweave._libraries import image_libraries, library_part
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, existing_file, open_h5
 from histoweave.io._genes import annotate_genes, quiet_duplicates
@@ -189,12 +190,10 @@ def _write(adata: AnnData, path: Path) -> None:
 
 def _has_image_scale(adata: AnnData) -> bool:
     """Whether scanpy's factors from full-resolution pixels to an image are stored."""
-    libraries = adata.uns.get("spatial", {})
-    return isinstance(libraries, dict) and any(
+    return any(
         str(name).startswith("tissue_") and str(name).endswith("_scalef")
-        for library in libraries.values()
-        if isinstance(library, dict)
-        for name in library.get("scalefactors", {})
+        for library in image_libraries(adata).values()
+        for name in library_part(library, "scalefactors")
     )
 
 

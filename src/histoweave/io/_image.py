@@ -7,6 +7,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_positive, check_spatial
 from histoweave._keys import Keys
+from histoweave._libraries import image_libraries, library_part
 from histoweave._outside import check_inside, warn_of_few_outside
 from histoweave._runtime import logger
 from histoweave._scale import provenance
@@ -175,11 +176,10 @@ def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
     if image_scale is not None:
         check_positive(image_scale, "image_scale")
         return float(image_scale)
-    libraries = adata.uns.get("spatial", {})
-    for library in libraries.values() if isinstance(libraries, dict) else ():
+    for library in image_libraries(adata).values():
         for resolution in ("hires", "lowres"):
-            factor = library.get("scalefactors", {}).get(f"tissue_{resolution}_scalef")
-            loaded = library.get("images", {}).get(resolution)
+            factor = library_part(library, "scalefactors").get(f"tissue_{resolution}_scalef")
+            loaded = library_part(library, "images").get(resolution)
             if loaded is not None:
                 is_it = np.shape(loaded)[:2] == (slide.height, slide.width)
             else:

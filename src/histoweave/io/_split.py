@@ -11,6 +11,7 @@ from anndata import AnnData
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave._layers import named_layers
+from histoweave._libraries import image_libraries
 from histoweave.io._concat import image_keys
 
 
@@ -103,8 +104,8 @@ def _own_name(adata: AnnData, section_key: str) -> str | None:
             )
         if len(names):
             return str(names[0])
-    libraries = adata.uns.get(Keys.SPATIAL)
-    return str(next(iter(libraries))) if isinstance(libraries, dict) and len(libraries) == 1 else None
+    libraries = image_libraries(adata)
+    return next(iter(libraries)) if len(libraries) == 1 else None
 
 
 def _one_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:

@@ -10,13 +10,16 @@ from scipy.spatial import cKDTree
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
+from histoweave._libraries import image_libraries, library_part
+from histoweave._runtime import warn_user
+from histoweave.pl._image_pixels import drawable
 
 
 @dataclass(frozen=True)
 class TissueImage:
     """An image of the tissue and how it lies in the coordinates of the spots."""
 
-    pixels: np.ndarray  # (height, width, 3 or 4), uint8 or float in [0, 1]
+    pixels: np.ndarray  # (height, width, 3 or 4), uint8
     scale: float  # image pixels per coordinate unit
 
     @property
@@ -29,32 +32,59 @@ class TissueImage:
 def tissue_image(adata: AnnData, *, library_key: str | None = None) -> TissueImage | None:
     """Return the image of a section from ``uns["spatial"]``, the larger of hires and lowres, or ``None``.
 
-    With images of several libraries, the one that ``obs[library_key]`` names is taken; none if it is not unique.
+    With images of several libraries, the one that ``obs[library_key]`` names is taken, else the one that another column
+    of ``obs`` names; none if it is not unique. An image that cannot be drawn is left out, with a warning.
     """
-    stored = adata.uns.get(Keys.SPATIAL)
-    if not isinstance(stored, dict) or not stored:
+    stored = image_libraries(adata)
+    name = _library(adata, list(stored), library_key) if stored else None
+    if name is None:
         return None
-    library = _library(adata, list(stored), library_key)
-    if library is None or not isinstance(stored[library], dict):
-        return None
-    images, factors = stored[library].get("images") or {}, stored[library].get("scalefactors") or {}
-    names = [name for name in images if f"tissue_{name}_scalef" in factors]
-    if not names:
-        return None
-    name = max(names, key=lambda name: float(factors[f"tissue_{name}_scalef"]))
-    pixels = np.asarray(images[name])
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return TissueImage(pixels, float(factors[f"tissue_{name}_scalef"]))
+    images, factors = library_part(stored[name], "images"), library_part(stored[name], "scalefactors")
+    scales = {size: _scale(factors.get(f"tissue_{size}_scalef")) for size in images}
+    failed = []
+    for size in sorted((size for size in scales if scales[size]), key=lambda size: -scales[size]):
+        try:
+            return TissueImage(drawable(images[size]), scales[size])
+        except ValueError as error:
+            shape = " x ".join(map(str, np.shape(images[size])))
+            key = f"uns['spatial'][{name!r}]['images'][{size!r}]"
+            failed.append(f"{key} of {shape} ({getattr(images[size], 'dtype', type(images[size]).__name__)}): {error}")
+    if failed:
+        warn_user(f"The tissue image cannot be drawn and is left out: {'; '.join(failed)}.")
+    return None
+
+
+def _scale(factor: object) -> float:
+    """Return a scale factor, or 0 where it is none."""
+    try:
+        scale = float(np.asarray(factor, dtype=float).item())
+    except (TypeError, ValueError):
+        return 0.0
+    return scale if np.isfinite(scale) and scale > 0 else 0.0
 
 
 def _library(adata: AnnData, stored: list[str], library_key: str | None) -> str | None:
     key = library_key if library_key is not None else library_column(adata)
-    named = [str(name) for name in adata.obs[key].dropna().unique()] if key is not None else []
+    named = _names(adata, key) if key is not None else []
     if len(named) == 1 and named[0] in stored:
         return named[0]
-    # with one image and spots of one section there is nothing to choose, whatever the names are
-    return stored[0] if len(stored) == 1 and len(named) <= 1 else None
+    if len(named) > 1:
+        return None
+    if len(stored) == 1:  # with one image and spots of one section there is nothing to choose, whatever the names are
+        return stored[0]
+    columns = [column for column in adata.obs if adata.obs[column].dtype.kind in "OST"]
+    said = {names[0] for column in columns if len(names := _names(adata, column)) == 1 and names[0] in stored}
+    if len(said) == 1:
+        return said.pop()
+    warn_user(
+        f"uns['spatial'] holds images of {', '.join(map(repr, stored[:5]))}, and no column of obs names one of them "
+        "for these spots: none is drawn. Name it in obs['library_id']."
+    )
+    return None
+
+
+def _names(adata: AnnData, column: str) -> list[str]:
+    return [str(name) for name in adata.obs[column].dropna().unique()]
 
 
 def library_column(adata: AnnData) -> str | None:
