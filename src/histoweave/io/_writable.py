@@ -79,7 +79,7 @@ def check_writable(adata: AnnData) -> None:
 
     Matrices are not looked at, and of tables no more than is needed to know the types.
     """
-    problems = []
+    problems: list[str] = []
     for part in ("obs", "var"):
         problems += _frame_problems(getattr(adata, part), part)
     for part in ("obsm", "varm", "obsp", "varp", "layers"):
