@@ -111,3 +111,19 @@ def test_ctrl_c_exits_130(monkeypatch, capsys):
     monkeypatch.setattr("histoweave.cli._doctor.examine", interrupt)
     assert run(["doctor"]) == 130
     assert capsys.readouterr().err.strip().endswith("histoweave: interrupted; nothing was written.")
+
+
+@pytest.mark.parametrize("name", ["Größe.h5ad", "切片.h5ad", "samples.csv"])
+def test_a_forced_ascii_locale_and_names_in_other_letters(section, quick, tmp_path, name):
+    folder = tmp_path / "Gewebe_ü"
+    folder.mkdir()
+    section.write_h5ad(folder / ("öl.h5ad" if name == "samples.csv" else name))
+    if name == "samples.csv":
+        (folder / name).write_text("section,counts,Gewebe\nöl,öl.h5ad,Drüse\n", encoding="utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "histoweave", "domains", folder / name, "-k", "3", "-o", folder / "out"]
+    command += ["--config", quick, "--denoise", "none"]
+    done = subprocess.run(command, env={**os.environ, **ascii_only}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = "öl.h5ad" if name == "samples.csv" else name
+    assert (folder / "out" / written).is_file()

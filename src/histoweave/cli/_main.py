@@ -1,6 +1,7 @@
 """The entry point: runs one command and turns whatever happens into an exit code and at most one line."""
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     A termination signal, which is how workflow engines and schedulers stop a job, unwinds like Ctrl-C does, so that
     temporary folders are removed.
     """
+    if argv is None:
+        _in_utf8()
     signal.signal(signal.SIGTERM, _unwind)
     # threads that wait for each other by spinning take twice as long and more where another program uses one of the
     # cores; read when torch is loaded, which no command has done yet
@@ -84,6 +87,19 @@ def _run(argv: Sequence[str]) -> int:
     if code == INTERRUPTED and is_main():
         print("histoweave: interrupted; nothing was written.", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _in_utf8() -> None:
+    """Start the interpreter anew in UTF-8 mode where the locale has it read names of files as ASCII or the like.
+
+    Names with other letters could not be opened or written there. Workers inherit the mode.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal gets escapes
+            stream.reconfigure(errors="backslashreplace")
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1" or not sys.executable:
+        return
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
 
 
 def _unwind(signum: int, frame: FrameType | None) -> NoReturn:
