@@ -44,7 +44,7 @@ def test_all_of_a_small_one_none_and_by_name(denoised):
 def test_what_cannot_be_denoised_is_refused(section_file, tmp_path, refused):
     command = ["domains", section_file, "-k", 3, "-o", tmp_path / "out", "--quiet", "--denoise"]
     assert "--denoise is all, markers, none, auto or genes by name" in refused(*command, ",")
-    assert "'ABSENT' of denoise= is not in adata.var_names" in refused(*command, "ABSENT")
+    assert "'ABSENT' of --denoise is not in adata.var_names" in refused(*command, "ABSENT")
     assert "--use-rep replaces the genes, so nothing can be denoised" in refused(*command, "all", "--use-rep", "X")
     several = [*command[:2], section_file.parent / "copy" / "b.h5ad", *command[2:]]
     several[2].parent.mkdir()

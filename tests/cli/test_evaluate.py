@@ -90,7 +90,7 @@ def test_studies_that_cannot_be_judged(refused, study_folder, tmp_path):
     table.write_text(text.replace(",p1,", ",,"))
     assert "patient" in refused("evaluate", table, *rest)
     table.write_text(text)
-    assert "'layers' is in obs of no section" in refused("evaluate", table, *rest, "--label-key", "layers")
+    assert "--label-key layers is in obs of no section" in refused("evaluate", table, *rest, "--label-key", "layers")
 
 
 @pytest.mark.real_data

@@ -255,12 +255,12 @@ class SpaMask:
             Some of them are missing.
         """
         check_adata(adata)
+        path = None if out is None else npy_path(out)
         fitted = self._trained()
         if fitted.section_key not in adata.obs:
             check_one_section(adata, spatial_key=fitted.spatial_key)
-        if out is None:
+        if path is None:
             return self._run(adata, links).embedding
-        path = npy_path(out)
         if fitted.offsets is not None or not in_tiles(adata.n_obs, self.config.tile_spots):
             return embedding_in_file(path, self._run(adata, links).embedding)
         return embed_into_file(path, fitted, adata, *self._graph_of(adata, links), self.config)
