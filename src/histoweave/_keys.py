@@ -22,6 +22,7 @@ class Keys:
     IMAGE = "image"  # uns["histoweave"]["image"]: path, mpp, image_scale of the H&E image of a section
     STAIN = "X_stain"  # obsm: colour and darkness of the stain around each spot
     OUT_OF_DISTRIBUTION = "out_of_distribution"  # obs: unlike the tissue a model was trained on
+    CONTROLS = "controls"  # obsm: counts of control probes and spike-ins, which are no genes
     IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels, beside the same in microns
     IN_MICRONS = "spatial_um"
 

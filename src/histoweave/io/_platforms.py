@@ -15,6 +15,8 @@ from histoweave._checks import _listed
 from histoweave._optional import require
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale
+from histoweave.io._cell_tables import read_cosmx, read_merscope
+from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, contents, existing_folder, read_delimited
 from histoweave.io._h5ad import read_h5ad
@@ -56,13 +58,13 @@ PLATFORMS: dict[str, Platform] = {
     ),
     "merscope": Platform(
         "MERSCOPE",
-        ("cell_by_gene.csv", "cell_metadata.csv"),
+        ("*cell_by_gene.csv*", "*cell_metadata.csv*"),
         reader="merscope",
         counts=True,
         options={"transcripts": False, "cells_boundaries": False, "mosaic_images": False},
     ),
     "cosmx": Platform(
-        "CosMx", ("*_exprMat_file.csv", "*_metadata_file.csv"), "cosmx", counts=True, options={"transcripts": False}
+        "CosMx", ("*exprMat_file.csv*", "*metadata_file.csv*"), "cosmx", counts=True, options={"transcripts": False}
     ),
     "stereoseq": Platform(
         "Stereo-seq", ("041.cellcut", "051.cellcluster"), "stereoseq", "cells_table", options={"read_square_bin": False}
@@ -80,6 +82,9 @@ PLATFORMS: dict[str, Platform] = {
     "mcmicro": Platform("MCMICRO", reader="mcmicro"),
     "steinbock": Platform("steinbock (imaging mass cytometry)", reader="steinbock"),
 }
+# read by histoweave unless images or the like are asked for: spatialdata-io joins MERSCOPE's tables by order, and needs
+# CosMx's images
+_TABLES: dict[str, Callable[[Path], AnnData]] = {"cosmx": read_cosmx, "merscope": read_merscope}
 _ALIASES = {
     "curioseeker": "curio",
     "slideseq": "curio",
@@ -95,8 +100,9 @@ _ALIASES = {
 def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
     """Read the output folder of a platform by its name.
 
-    Visium, Visium HD and Curio are read by histoweave itself, every other platform by the function of the same name
-    in spatialdata-io (extra ``spatial``). Only the table and the positions are read unless ``options`` ask for more.
+    Visium, Visium HD, Curio, and the tables of CosMx and MERSCOPE are read by histoweave itself, every other platform
+    by the function of the same name in spatialdata-io (extra ``spatial``). Only the table and the positions are read
+    unless ``options`` ask for more. Control probes are not genes: their counts are in ``obsm["controls"]``.
 
     Parameters
     ----------
@@ -132,7 +138,10 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         ...
     ValueError: Unknown platform 'nanopore'; known are visium_hd, visium, xenium, ...
     """
-    name = _canonical(platform)
+    return set_controls_aside(_read(_canonical(platform), path, **options))
+
+
+def _read(name: str, path: PathLike, **options: Any) -> AnnData:
     entry = PLATFORMS[name]
     folder = existing_folder(path, f"the output folder of {entry.label}")
     if name == "visium":
@@ -141,6 +150,10 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         return _read_visium_hd(folder, **options)
     if name == "curio":
         return _read_curio(folder, **options)
+    if name in _TABLES and not options:
+        adata = _TABLES[name](folder)
+        declare_scale(adata, "X", "counts")
+        return adata
     readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
     choice = {"table": options.pop("table", entry.table), "region": options.pop("region", None)}
     sdata = _call(getattr(readers, str(entry.reader)), entry, folder, {**entry.options, **options})
@@ -179,9 +192,9 @@ def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, An
     except (ImportError, MemoryError):
         raise
     except FileNotFoundError as error:
-        missing = Path(str(error.filename)).name if error.filename else str(error)
+        missing = f"{Path(str(error.filename)).name} is missing" if error.filename else str(error).rstrip(". ")
         raise FileNotFoundError(
-            f"{folder} is no complete {entry.label} output: {missing} is missing. It holds: {contents(folder)}."
+            f"{folder} is not a complete {entry.label} output: {missing}. It holds: {contents(folder)}."
         ) from error
     except Exception as error:  # assertions, index and key errors: there is no common type
         raise ValueError(

@@ -5,7 +5,10 @@ from typing import Any
 
 from anndata import AnnData
 
+from histoweave._checks import _listed
 from histoweave._read_options import ReadOptions
+from histoweave._runtime import logger
+from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinate_table import settle_spots
 from histoweave.io._files import PathLike, contents
 from histoweave.io._h5ad import is_anndata_zarr, read_anndata_zarr, read_h5ad
@@ -73,6 +76,7 @@ def read_section(
         raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
     adata = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+    adata = set_controls_aside(adata)
     if one_section:
         declare_one_section(adata)
     return adata
@@ -118,6 +122,15 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
     if _is_half_visium(folder):
         # files of GEO; or half a Space Ranger folder, whose reader says which half is missing
         return read_visium(folder, counts_file=options.counts_file)
+    inner = sorted(item for item in folder.iterdir() if item.is_dir() and recognise_platform(item) is not None)
+    if len(inner) == 1:
+        logger.info("%s: %s is read", folder.name, inner[0].name)
+        return _read_folder(inner[0], options)
+    if inner:
+        raise ValueError(
+            f"{folder} holds {len(inner)} sections: {_listed(item.name for item in inner)}. Give one of these folders, "
+            "or name them in a samples.csv."
+        )
     known = what_folder(folder) or (what_folder(folder / "outs") if (folder / "outs").is_dir() else None)
     if known:
         raise ValueError(f"{folder} is not a section that can be read. {known}")
