@@ -51,4 +51,5 @@ class Keys:
     # provenance: everything of ours in uns lives under this one name
     UNS = "histoweave"
     SCALE = "scale"  # uns["histoweave"]["scale"]: matrix name -> counts | log1p_cp10k
+    WRITTEN = "written"  # uns["histoweave"]["written"]: slot -> keys of results, so that a rerun replaces only ours
     COORDINATES = "coordinates"  # uns["histoweave"]["coordinates"]: unit, mpp, pitch

@@ -112,7 +112,7 @@ def test_nothing_else_is_changed(planted):
     before = planted.copy()
     domain_markers(planted)
     assert (planted.X != before.X).nnz == 0
-    assert set(planted.uns) == {"domain_markers"}
+    assert set(planted.uns) == {"domain_markers", "histoweave"}
     pd.testing.assert_frame_equal(planted.obs, before.obs)
 
 

@@ -28,7 +28,7 @@ def test_neighbours_on_the_line_are_joined(line):
     assert (joined[[0, 1, 2], [1, 2, 3]] > 0.02).all()
     assert joined[[0, 0, 1], [2, 3, 3]].max() == 0
     assert line.uns["paga"]["groups"] == "domain"
-    assert set(line.uns) == {"paga"}
+    assert set(line.uns) == {"paga", "histoweave"}
     assert list(line.obs) == ["domain"]
 
 

@@ -55,11 +55,13 @@ def for_section(denoise: Denoise, adata: "AnnData") -> Denoise:
 def denoise_markers(adata: "AnnData", model: "SpaMask") -> None:
     """Write the denoised expression of the best modelled markers of every domain."""
     from histoweave._scale import declare_scale
+    from histoweave._written import write_result
 
     modelled = set(model.genes)
     markers = adata.uns[Keys.MARKERS]
     best = markers[markers["gene"].isin(modelled)].groupby("domain", sort=False)["gene"].head(_BEST)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        adata.obsm[Keys.DENOISED] = model.denoise(adata, list(dict.fromkeys(best)))
+        denoised = model.denoise(adata, list(dict.fromkeys(best)))
+    write_result(adata, "obsm", Keys.DENOISED, denoised)
     declare_scale(adata, Keys.DENOISED, "log1p_cp10k")

@@ -141,15 +141,17 @@ def embed_one(placed: Placed, name: str, wanted: Wanted) -> dict[str, Any]:
     ours: Mapping[str, Any] = adata.uns[Keys.UNS]
     return {
         "obsm": {key: value for key, value in adata.obsm.items() if key != Keys.SPATIAL},
-        "histoweave": {key: value for key, value in ours.items() if key not in before},
+        "histoweave": {key: value for key, value in ours.items() if key not in before | {Keys.WRITTEN}},
         "picture": adata.uns.get(Keys.SPATIAL),
     }
 
 
 def take(adata: "AnnData", embedded: Mapping[str, Any]) -> None:
     """Write into a section what :func:`embed_one` returned."""
+    from histoweave._written import write_result
+
     for key, value in embedded["obsm"].items():
-        adata.obsm[key] = value
+        write_result(adata, "obsm", key, value)
     adata.uns[Keys.UNS] |= embedded["histoweave"]
     if embedded["picture"]:
         adata.uns[Keys.SPATIAL] = embedded["picture"]

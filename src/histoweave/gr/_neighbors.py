@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
+from histoweave._written import keep_bare_graph
 from histoweave.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 
 
@@ -122,6 +123,7 @@ def _write_graph(
     connectivities = distances.astype(np.float32)
     connectivities.data[:] = 1.0
     _warn_of_gaps(spatial, section, connectivities)
+    keep_bare_graph(adata, key_added)
     adata.obsp[f"{key_added}_connectivities"] = connectivities
     adata.obsp[f"{key_added}_distances"] = distances
     adata.uns[f"{key_added}_neighbors"] = {

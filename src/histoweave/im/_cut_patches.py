@@ -9,6 +9,7 @@ from histoweave._keys import Keys
 from histoweave._outside import check_inside, warn_of_few_outside
 from histoweave._scale import provenance
 from histoweave._types import SlideImage
+from histoweave._written import write_result
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._patches import log_padding, plan_fields
 from histoweave.im._stain import stain_statistics, write_stain
@@ -89,7 +90,7 @@ def cut_patches(
     fields = plan_fields(slide, centres, mpp=mpp * image_scale, field_um=[field_um], out_px=px)
     [n_padded] = log_padding(fields, [field_um])
     [patches] = fields.cut(0, len(centres))
-    adata.obsm[key_added] = patches.reshape(len(patches), -1)
+    write_result(adata, "obsm", key_added, patches.reshape(len(patches), -1))
     provenance(adata)[key_added] = {
         "field_um": float(field_um),
         "px": int(px),

@@ -18,6 +18,7 @@ from histoweave._outside import check_inside, warn_of_few_outside
 from histoweave._runtime import progress_bar, warn_user
 from histoweave._scale import provenance
 from histoweave._types import PatchEncoder, SlideImage
+from histoweave._written import write_result
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._cache import EmbeddingCache
 from histoweave.im._encoders import get_encoder
@@ -124,7 +125,7 @@ def embed_patches(
     base = key_added or f"X_{short_name(job.encoder.name)}"
     for field, n_padded, embedding in zip(job.field_um, job.n_padded, embeddings, strict=True):
         key = f"{base}_{field:g}um" if several else base
-        adata.obsm[key] = embedding[:, 0]
+        write_result(adata, "obsm", key, embedding[:, 0])
         provenance(adata)[key] = {
             "encoder": job.encoder.name,
             "digest": job.encoder.digest,

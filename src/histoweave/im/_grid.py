@@ -9,6 +9,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import provenance
 from histoweave._types import SlideImage
+from histoweave._written import write_result
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._picture import attach_picture
 from histoweave.im._tissue import TissueMask, tissue_mask
@@ -95,7 +96,7 @@ def grid_spots(
     )
     adata = AnnData(np.empty((len(obs), 0), dtype=np.float32), obs=obs)
     adata.obsm[Keys.SPATIAL] = centres
-    adata.obsm[Keys.IN_MICRONS] = centres * mpp
+    write_result(adata, "obsm", Keys.IN_MICRONS, centres * mpp)
     provenance(adata)[Keys.COORDINATES] = {"unit": "pixel", "mpp": mpp, "pitch_um": float(pitch_um)}
     path = getattr(slide, "path", None)
     if path is not None:

@@ -19,6 +19,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import warn_user
 from histoweave._scale import provenance
 from histoweave._types import SlideImage
+from histoweave._written import write_result
 from histoweave.im._as_slide import as_slide, check_mpp
 from histoweave.im._density import glass_colour, is_ink, optical_density
 from histoweave.im._patches import batches, plan_fields
@@ -264,7 +265,7 @@ def stain_statistics(
 def write_stain(adata: AnnData, stain: Sequence[pd.DataFrame], *, field_um: float, out_px: int) -> None:
     """Write what :func:`stain_statistics` measured, batch by batch, beside an embedding of the same patches."""
     table = pd.concat(stain) if stain else stain_statistics(np.empty((0, out_px, out_px, 3), dtype=np.uint8))
-    adata.obsm[Keys.STAIN] = table.to_numpy(dtype=np.float32)
+    write_result(adata, "obsm", Keys.STAIN, table.to_numpy(dtype=np.float32))
     provenance(adata)[Keys.STAIN] = {
         "columns": np.array(table.columns, dtype=object),
         "field_um": float(field_um),

@@ -6,6 +6,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_positive, check_spatial
 from histoweave._keys import Keys
+from histoweave._written import write_result
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, existing_file, read_delimited
 
@@ -116,7 +117,7 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = XENI
             "the section placed on an image already? Read it again."
         )
     pixels = apply_alignment(spatial / pixel_um, matrix, inverse=True)
-    adata.obsm[Keys.IN_MICRONS] = spatial.copy()
+    write_result(adata, "obsm", Keys.IN_MICRONS, spatial.copy())
     adata.obsm[Keys.SPATIAL] = pixels
     mpp = pixel_um * float(np.sqrt(abs(np.linalg.det(np.asarray(matrix)[:2, :2]))))
     record_coordinates(adata, "pixel", mpp=mpp, pitch_um=record.get("pitch_um"))

@@ -16,6 +16,7 @@ from histoweave._layers import named_layers
 from histoweave._libraries import image_libraries
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale, declared_scale, provenance
+from histoweave._written import Slot, declare_ours, is_ours, keep_foreign, write_result
 from histoweave.io._obs import concat_obs
 from histoweave.io._study import check_study
 
@@ -30,7 +31,8 @@ def concat_sections(
     sections
         Section name -> AnnData, in the order in which they are joined. They are not changed.
     section_key
-        Column of ``obs`` that will name the section of every spot; replaced where it is there.
+        Column of ``obs`` that will name the section of every spot; replaced where it is there, and kept as
+        ``<section_key>_before`` where it differs inside a section.
     spatial_key
         Where the spot centres are, without which no section is taken.
 
@@ -75,14 +77,9 @@ def concat_sections(
     has_x = bool(shared) and all(part.X is not None for part in parts)
     scales = {name: _common_scale(sections, name) for name in (["X"] if has_x else []) + layers}
     names = _unique_names(sections)
-    obs = concat_obs([part.obs for part in parts]).set_index(names)
-    obs[section_key] = pd.Categorical(
-        np.repeat(list(sections), [part.n_obs for part in parts]), categories=list(sections)
-    )
-    obs[Keys.OBS_NAME] = np.concatenate([part.obs_names.to_numpy(dtype=object) for part in parts])
     joint = AnnData(
         X=_stack([part.X for part in parts], parts, shared) if has_x else None,
-        obs=obs,
+        obs=concat_obs([part.obs for part in parts]).set_index(names),
         var=_joint_var(parts, shared),
         layers={name: _stack([part.layers[name] for part in parts], parts, shared) for name in layers},
         obsm=_joint_obsm(parts, names, spatial_key),
@@ -93,9 +90,31 @@ def concat_sections(
     for name, scale in scales.items():
         if scale is not None:
             declare_scale(joint, name, scale)
+    _join_written(joint, parts)
+    _name_spots(joint, sections, section_key)
     _join_uns(joint, sections)
     logger.info("%d sections joined: %s spots, %s shared genes", len(parts), f"{joint.n_obs:,}", f"{joint.n_vars:,}")
     return joint
+
+
+def _join_written(joint: AnnData, parts: list[AnnData]) -> None:
+    """Record as ours what histoweave wrote in all sections that have it."""
+    slots: tuple[Slot, ...] = ("obs", "var", "obsm")
+    for slot in slots:
+        for key in getattr(joint, slot):
+            if all(is_ours(part, slot, key) for part in parts if key in getattr(part, slot)):
+                declare_ours(joint, slot, key)
+
+
+def _name_spots(joint: AnnData, sections: Mapping[str, AnnData], section_key: str) -> None:
+    """Write the section of every spot, and the name that it has there."""
+    held = [part.obs[section_key] for part in sections.values() if section_key in part.obs]
+    if any(len(column.dropna().unique()) > 1 for column in held):  # something else than names of sections
+        keep_foreign(joint, "obs", section_key)
+    names = np.repeat(list(sections), [part.n_obs for part in sections.values()])
+    joint.obs[section_key] = pd.Categorical(names, categories=list(sections))
+    of_spots = np.concatenate([part.obs_names.to_numpy(dtype=object) for part in sections.values()])
+    write_result(joint, "obs", Keys.OBS_NAME, of_spots)
 
 
 def _unique_names(sections: Mapping[str, AnnData]) -> pd.Index:

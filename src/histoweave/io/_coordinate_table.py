@@ -9,6 +9,7 @@ from histoweave._coordinate_columns import coordinate_columns
 from histoweave._keys import Keys
 from histoweave._read_options import ReadOptions
 from histoweave._runtime import warn_user
+from histoweave._written import write_result
 
 _OUTSIDE, _INSIDE = {"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
 
@@ -37,9 +38,10 @@ def _take_columns(adata: AnnData, columns: tuple[str, str]) -> None:
         hint = f" Coordinates may be in {near[0]!r}, {near[1]!r}." if near else ""
         raise KeyError(f"{_listed(missing)} not in adata.obs (found: {_listed(adata.obs.columns)}).{hint}")
     try:
-        adata.obsm[Keys.SPATIAL] = adata.obs[list(columns)].astype(np.float64).to_numpy()
+        centres = adata.obs[list(columns)].astype(np.float64).to_numpy()
     except (TypeError, ValueError) as error:
         raise ValueError(f"obs columns {columns[0]!r}, {columns[1]!r} must hold numbers; {error}.") from error
+    write_result(adata, "obsm", Keys.SPATIAL, centres)
 
 
 def _on_tissue(adata: AnnData) -> AnnData:

@@ -13,6 +13,7 @@ from histoweave._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import provenance
 from histoweave._workers import Workers, run_each
+from histoweave._written import declare_foreign, keep_foreign
 from histoweave.io._coordinates import estimate_mpp, record_coordinates
 from histoweave.io._files import PathLike, existing_file
 from histoweave.io._image import record_of_table
@@ -95,7 +96,7 @@ def read_samples(
     -----
     UserWarning
         ``mpp`` disagrees with the spot pitch by more than 5 %, an image is not there, a column of a section's ``obs``
-        is replaced by a different one, or, with ``skip_bad``, a section is left out.
+        is replaced by a different one (and kept as ``<column>_before``), or, with ``skip_bad``, a section is left out.
 
     See Also
     --------
@@ -191,7 +192,10 @@ def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnDat
             continue
         value = row.text["image"] if column == "image" else value
         if column in adata.obs and not _says(adata.obs[column], value):
-            warn_user(f"Section {name!r}: obs[{column!r}] of its file is replaced by {value!r} from the table.")
+            kept = keep_foreign(adata, "obs", column, warn=False)
+            also = "" if kept is None else f", and kept as obs[{kept!r}]"
+            warn_user(f"Section {name!r}: obs[{column!r}] of its file is replaced by {value!r} from the table{also}.")
+        declare_foreign(adata, "obs", column)
         adata.obs[column] = value if isinstance(value, int | float) else pd.Categorical([value] * adata.n_obs)
     ours = provenance(adata)
     ours["source"] = row.text["counts"]

@@ -11,6 +11,7 @@ from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._runtime import logger
+from histoweave._written import write_result
 from histoweave.io._coordinates import Unit, record_coordinates
 from histoweave.io._files import PathLike, contents, existing_folder
 from histoweave.io._genes import annotate_genes
@@ -106,7 +107,8 @@ def section_from_spatialdata(
     if _SHARED in adata.obsm:  # CosMx: positions on the slide, beside those in the field of view
         positions = adata.obsm[_SHARED]
     elif len(regions) > 1:
-        adata.obs[Keys.SECTION] = pd.Categorical(adata.obs[attrs["region_key"]].astype(str))
+        names = pd.Categorical(adata.obs[attrs["region_key"]].astype(str))
+        write_result(adata, "obs", Keys.SECTION, names)
         logger.info("%d annotated elements are told apart by obs[%r]", len(regions), Keys.SECTION)
         positions = _centroids(sdata, adata, attrs, regions, _SHARED)
     elif Keys.SPATIAL in adata.obsm:

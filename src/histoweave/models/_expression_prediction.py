@@ -15,6 +15,7 @@ from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
 from histoweave._scale import declare_scale, provenance
 from histoweave._types import PatchEncoder, SlideImage
+from histoweave._written import write_result
 from histoweave.io import check_one_section
 from histoweave.models._expression_checkpoint import FittedExpression
 from histoweave.models._expression_inputs import (
@@ -200,11 +201,11 @@ def write_prediction(
         uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
         layers={key: values},
     )
-    predicted.obs[Keys.OUT_OF_DISTRIBUTION] = unlike.outside
-    predicted.obs[f"{Keys.OUT_OF_DISTRIBUTION}_score"] = unlike.score
-    predicted.obsm[Keys.IN_MICRONS] = section.centres_um
+    write_result(predicted, "obs", Keys.OUT_OF_DISTRIBUTION, unlike.outside)
+    write_result(predicted, "obs", f"{Keys.OUT_OF_DISTRIBUTION}_score", unlike.score)
+    write_result(predicted, "obsm", Keys.IN_MICRONS, section.centres_um)
     if mpp is not None:
-        predicted.obsm[Keys.IN_PIXELS] = section.centres_um / mpp
+        write_result(predicted, "obsm", Keys.IN_PIXELS, section.centres_um / mpp)
     ours = provenance(predicted)
     # scales of matrices that stay behind, denoised ones apart
     ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}

@@ -44,6 +44,7 @@ from histoweave._keys import Keys
 from histoweave._processes import n_processes
 from histoweave._runtime import logger, progress_bar, resolve_device
 from histoweave._scale import provenance
+from histoweave._written import write_result
 from histoweave.gr import knn_graph, radius_graph, union_links
 from histoweave.io import check_one_section
 from histoweave.models._checkpoint import Checkpoint, digest, digest_of_graph, write_checkpoint
@@ -334,9 +335,10 @@ class SpaMask:
         embedding = self.embed(adata, links=links)
         probabilities = self.domains.mixture.probabilities(embedding)
         names = np.array(self.domains.names)[probabilities.argmax(axis=1)]
-        adata.obsm[embedding_key] = embedding
-        adata.obs[key_added] = pd.Categorical(names, categories=sorted(self.domains.names, key=int))
-        adata.obs[f"{key_added}_confidence"] = probabilities.max(axis=1)
+        domains = pd.Categorical(names, categories=sorted(self.domains.names, key=int))
+        write_result(adata, "obsm", embedding_key, embedding)
+        write_result(adata, "obs", key_added, domains)
+        write_result(adata, "obs", f"{key_added}_confidence", probabilities.max(axis=1))
         provenance(adata)[key_added] = {
             "method": "assigned by a trained model",
             "model_digest": self.training_facts["digest"],

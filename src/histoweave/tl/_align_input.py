@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._scale import provenance
+from histoweave._written import write_result
 from histoweave.io import estimate_mpp
 from histoweave.tl._align_transform import Similarity
 
@@ -167,7 +168,7 @@ def write_moves(
     }
     owners = {id(piece.owner): piece.owner for piece in pieces}
     for owner in owners.values():
-        owner.obsm[key_added] = np.full((owner.n_obs, 2), np.nan)
+        write_result(owner, "obsm", key_added, np.full((owner.n_obs, 2), np.nan))
         provenance(owner)["alignment"] = {name: dict(fact) for name, fact in alignment.items()}
     for piece, move in zip(pieces, moves, strict=True):
         aligned = np.array(piece.owner.obsm[key_added])

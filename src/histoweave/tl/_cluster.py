@@ -15,6 +15,7 @@ from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._scale import provenance
 from histoweave._threads import numba_beside_torch
+from histoweave._written import write_result
 from histoweave.models._mixture import fit_mixture
 from histoweave.models._spatial_sample import spatial_sample
 from histoweave.pp import row_chunks
@@ -74,7 +75,7 @@ def cluster_mixture(
     sample = _sample(adata, seed)
     fit = fit_mixture(embedding, n_domains, n_components=n_components, n_starts=n_starts, sample=sample, seed=seed)
     write_domains(adata, fit.labels, key_added, n_domains)
-    adata.obs[f"{key_added}_confidence"] = fit.probabilities.max(axis=1)
+    write_result(adata, "obs", f"{key_added}_confidence", fit.probabilities.max(axis=1))
     settings = {"n_components": n_components, "n_starts": n_starts, "n_spots_fitted": fit.n_fitted}
     _record(adata, key_added, "mixture EEE", n_domains, use_rep, seed, **settings)
 

@@ -9,6 +9,7 @@ from anndata import AnnData
 from histoweave._checks import check_adata, check_obs_key, check_obsm_key
 from histoweave._keys import Keys
 from histoweave._threads import numba_beside_torch
+from histoweave._written import write_result
 from histoweave.pp import Expression, by_chunks, expression
 from histoweave.tl._markers_by_chunks import rank_by_chunks
 
@@ -84,7 +85,7 @@ def domain_markers(
     symbol = table["names"].astype(str)
     if Keys.GENE_SYMBOL in adata.var:  # a gene without a symbol shows its name
         symbol = symbol.map(adata.var[Keys.GENE_SYMBOL].dropna().astype(str)).fillna(symbol)
-    adata.uns[key_added] = pd.DataFrame(
+    markers = pd.DataFrame(
         {
             "domain": table["group"].astype(str).to_numpy(),
             "gene": table["names"].astype(str).to_numpy(),
@@ -96,6 +97,7 @@ def domain_markers(
             "share_out": table["pct_nz_reference"].to_numpy(np.float64),
         }
     )
+    write_result(adata, "uns", key_added, markers)
 
 
 def _rank_with_scanpy(source: Expression, domains: "pd.Series[str]", groups: list[str], n_genes: int) -> pd.DataFrame:
@@ -131,4 +133,4 @@ def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_ad
     with numba_beside_torch():
         sc.pp.neighbors(scratch, use_rep="X", random_state=seed)
         sc.tl.umap(scratch, random_state=seed)
-    adata.obsm[key_added] = scratch.obsm["X_umap"]
+    write_result(adata, "obsm", key_added, scratch.obsm["X_umap"])

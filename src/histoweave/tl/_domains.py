@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
+from histoweave._written import keep_bare_graph
 from histoweave.io import check_one_section, declare_one_section
 from histoweave.models import SpaMask, SpaMaskConfig
 from histoweave.models._spamask import build_graph
@@ -159,6 +160,7 @@ def spatial_domains(
         progress=progress,
         checkpoint=checkpoint,
     )
+    keep_bare_graph(adata)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
         build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)

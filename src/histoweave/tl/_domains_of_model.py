@@ -15,6 +15,7 @@ from histoweave._checks import check_n_domains
 from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale, provenance
+from histoweave._written import keep_foreign, write_result
 from histoweave.models import SpaMask
 from histoweave.models._mixture import NamedMixture, fit_mixture
 from histoweave.models._spamask_fitted import Outputs
@@ -86,10 +87,11 @@ def train_and_name(
         embedding_key=embedding_key,
         seed=seed,
     )
+    keep_foreign(adata, "obsm", Keys.DENOISED)
     adata.obsm.pop(Keys.DENOISED, None)
     provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
     if denoised is not None:
-        adata.obsm[Keys.DENOISED] = denoised
+        write_result(adata, "obsm", Keys.DENOISED, denoised)
         declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
 
 
@@ -112,7 +114,7 @@ def _name(
     domains in ``uns["histoweave"]``. Confidence is the posterior probability of the domain; with several networks, in
     the mean over mixtures fitted to the embedding of each.
     """
-    adata.obsm[embedding_key] = outputs.embedding
+    write_result(adata, "obsm", embedding_key, outputs.embedding)
     n_components = model.config.n_components
     searched = not isinstance(n_domains, int | np.integer)
     if n_domains is None or isinstance(n_domains, tuple):
@@ -126,7 +128,8 @@ def _name(
     check_all_found(fit.labels, k)
     assert fit.mixture is not None
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
-    adata.obs[key_added] = pd.Categorical.from_codes(fit.labels, pd.Index([str(gaussian) for gaussian in range(k)]))
+    numbered = pd.Categorical.from_codes(fit.labels, pd.Index([str(gaussian) for gaussian in range(k)]))
+    write_result(adata, "obs", key_added, numbered)
     provenance(adata)[key_added] = {
         "method": "mixture EEE",
         "n_domains": k,
@@ -142,7 +145,7 @@ def _name(
         refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
     gaussians = adata.obs[key_added].cat.codes.to_numpy()
     named = name_by_position(gaussians, spatial)
-    adata.obs[key_added] = named
+    write_result(adata, "obs", key_added, named)
     names = [str(named[np.flatnonzero(gaussians == gaussian)[0]]) for gaussian in range(k)]
     model.domains = NamedMixture(fit.mixture, names)
     probabilities = [fit.probabilities]
@@ -154,7 +157,7 @@ def _name(
             "seed": seed,
         }
         probabilities = [fit_mixture(one, k, **own).probabilities for one in outputs.of_networks]
-    adata.obs[f"{key_added}_confidence"] = ensemble_probability(gaussians, probabilities)
+    write_result(adata, "obs", f"{key_added}_confidence", ensemble_probability(gaussians, probabilities))
     _record_model(adata, model)
 
 

@@ -42,7 +42,9 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
             key: found.obsm[key] for key in (study.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS) if key in found.obsm
         },
         layers={layer: kept.layers[ours["prediction"]["layer"]].copy(), MEASURED: truth.to_numpy()},
-        uns={Keys.UNS: {key: value for key, value in ours.items() if key in (Keys.COORDINATES, Keys.IMAGE)}},
+        uns={
+            Keys.UNS: {key: value for key, value in ours.items() if key in (Keys.COORDINATES, Keys.IMAGE, Keys.WRITTEN)}
+        },
     )
     provenance(shown)["prediction"] = {**ours["prediction"], "method": label, "layer": layer}
     for matrix in (layer, MEASURED):

@@ -14,6 +14,7 @@ from histoweave._checks import check_obsm_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import provenance
+from histoweave._written import keep_foreign, write_result
 from histoweave.gr import mutual_nearest_links, stack_links
 from histoweave.io import concat_sections, name_sections
 from histoweave.models import SpaMask, SpaMaskConfig
@@ -171,9 +172,8 @@ def integrate_sections(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said again while the model is fitted
         build_graph(whole, model.config, spatial_key=graph_key, section_key=graph_sections)
-        whole.obsm[Keys.JOINT] = smooth_factors(
-            whole, model.config, layer=layer, use_rep=use_rep, section_key=graph_sections
-        )
+        factors = smooth_factors(whole, model.config, layer=layer, use_rep=use_rep, section_key=graph_sections)
+    write_result(whole, "obsm", Keys.JOINT, factors)
     between = _links_between(whole, links, n_links, section_key, order)
     train_and_name(
         whole,
@@ -221,9 +221,12 @@ def integrate_sections(
 def _spread(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
     """Give every spot what was found for the spot in ``rows`` of the tissue in which each place is there once."""
     for column in (key_added, f"{key_added}_confidence"):
+        keep_foreign(joint, "obs", column, warn=False)  # said of the places
         joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)
+    keep_foreign(joint, "obsm", Keys.DENOISED, warn=False)
     joint.obsm.pop(Keys.DENOISED, None)
     for key in (embedding_key, Keys.JOINT):
+        keep_foreign(joint, "obsm", key, warn=False)
         joint.obsm[key] = whole.obsm[key][rows]
     if Keys.DENOISED in whole.obsm:
         joint.obsm[Keys.DENOISED] = whole.obsm[Keys.DENOISED].iloc[rows].set_axis(joint.obs_names)

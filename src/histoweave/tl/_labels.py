@@ -5,6 +5,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoweave._keys import Keys
+from histoweave._written import write_result
 
 
 def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Categorical[str]":
@@ -52,4 +53,4 @@ def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) 
     """
     check_all_found(labels, n_domains)
     spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
-    adata.obs[key] = name_by_position(labels, spatial)
+    write_result(adata, "obs", key, name_by_position(labels, spatial))

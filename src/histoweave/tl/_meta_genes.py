@@ -7,6 +7,7 @@ from scipy.sparse import csr_matrix
 
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
+from histoweave._written import keep_foreign, write_result
 from histoweave.pp import expression
 
 _FEWEST = 5  # spots on either side of a comparison
@@ -161,6 +162,8 @@ def _welch_t(matrix: csr_matrix, these: np.ndarray, those: np.ndarray) -> np.nda
 
 def _write(adata: AnnData, key: str, table: pd.DataFrame, profiles: dict[str, np.ndarray], known: list[str]) -> None:
     """Put new domains beside those found before, in the order of the categories."""
+    keep_foreign(adata, "uns", key)
+    keep_foreign(adata, "obsm", key)
     columns = dict(profiles)
     if isinstance(before := adata.uns.get(key), pd.DataFrame) and key in adata.obsm:
         kept = [name for name in adata.obsm[key] if name in known and name not in profiles]
@@ -168,5 +171,5 @@ def _write(adata: AnnData, key: str, table: pd.DataFrame, profiles: dict[str, np
         table = pd.concat([before[before["domain"].isin(kept)], table])
     order = [name for name in known if name in columns]
     table = table.sort_values("domain", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
-    adata.uns[key] = table
-    adata.obsm[key] = pd.DataFrame({name: columns[name] for name in order}, index=adata.obs_names)
+    write_result(adata, "uns", key, table)
+    write_result(adata, "obsm", key, pd.DataFrame({name: columns[name] for name in order}, index=adata.obs_names))

@@ -9,6 +9,7 @@ from histoweave._keys import Keys
 from histoweave._optional import is_installed
 from histoweave._runtime import logger
 from histoweave._scale import provenance
+from histoweave._written import write_result
 from histoweave.metrics import mixing_table
 from histoweave.pp import GeneFeatures, expression
 
@@ -50,10 +51,11 @@ def write_mixing(
             before = GeneFeatures.fit(expression(adata, layer), n_pcs=_N_PCS, seed=seed)[1]
     else:
         before = np.asarray(adata.obsm[use_rep], np.float32)[:, :_N_PCS]
-    adata.obsm[Keys.BEFORE] = before
+    write_result(adata, "obsm", Keys.BEFORE, before)
     embeddings = {"before": before}
     if is_installed("harmonypy"):
-        embeddings["harmony"] = adata.obsm[Keys.HARMONY] = harmony(before, sections, seed=seed)
+        embeddings["harmony"] = harmony(before, sections, seed=seed)
+        write_result(adata, "obsm", Keys.HARMONY, embeddings["harmony"])
     else:
         logger.info("harmonypy is not installed, so mixing is not compared with Harmony (extra: cluster).")
     embeddings["histoweave"] = adata.obsm[embedding_key]

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from histoweave._checks import check_adata, check_obs_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._scale import provenance
+from histoweave._written import write_result
 from histoweave.gr import grid_graph, knn_graph, lattice_neighbors
 
 _CHUNK = 50_000  # spots whose votes are counted at a time
@@ -42,7 +43,8 @@ def refine_domains(
     spatial_key, section_key
         Where the spot centres are; spots of two sections are never neighbours.
     key_added
-        Where the refined domains go; by default they replace ``obs[domain_key]``.
+        Where the refined domains go; by default they replace ``obs[domain_key]``, and domains that histoweave did not
+        make are kept in ``obs[f"{domain_key}_before"]``.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def refine_domains(
         link(bare, n_neighbors, spatial_key=spatial_key, section_key=section_key)
     domains = adata.obs[domain_key].astype("category")
     codes = majority_codes(domains.cat.codes.to_numpy(), bare.obsp[Keys.CONNECTIVITIES], len(domains.cat.categories))
-    adata.obs[key_added or domain_key] = pd.Categorical.from_codes(codes, domains.cat.categories)
+    write_result(adata, "obs", key_added or domain_key, pd.Categorical.from_codes(codes, domains.cat.categories))
     record = provenance(adata).setdefault(key_added or domain_key, {})
     record.update(refined=True, refine_neighbors=int(n_neighbors))
 

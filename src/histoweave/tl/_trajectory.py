@@ -7,6 +7,7 @@ from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._threads import numba_beside_torch
+from histoweave._written import write_result
 from histoweave.tl._cluster import _checked_embedding
 
 
@@ -87,7 +88,7 @@ def paga(
     with numba_beside_torch():
         sc.pp.neighbors(scratch, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
     sc.tl.paga(scratch, groups=domain_key)
-    adata.uns["paga"] = scratch.uns["paga"]
+    write_result(adata, "uns", "paga", scratch.uns["paga"])
     if root is None:
         return
     of_root = np.flatnonzero(scratch.obs[domain_key].astype(str) == str(root))
@@ -97,4 +98,4 @@ def paga(
     sc.tl.dpt(scratch, n_dcs=min(10, scratch.n_obs - 2))
     pseudotime = np.full(adata.n_obs, np.nan)
     pseudotime[labelled] = scratch.obs["dpt_pseudotime"]
-    adata.obs[key_added] = np.where(np.isfinite(pseudotime), pseudotime, np.nan)
+    write_result(adata, "obs", key_added, np.where(np.isfinite(pseudotime), pseudotime, np.nan))

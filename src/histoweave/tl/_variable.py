@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control, norm
 
 from histoweave._checks import _listed, check_adata, check_obs_key
 from histoweave._keys import Keys
+from histoweave._written import write_result
 from histoweave.metrics import morans_i
 from histoweave.pp import expression
 
@@ -78,8 +79,8 @@ def spatially_variable_genes(
     table["p_adjusted"] = np.nan
     if tested.any():
         table.loc[tested, "p_adjusted"] = false_discovery_control(table.loc[tested, "p"], method="bh")
-    adata.var["moran_i"] = table["moran_i"].to_numpy()
-    adata.var["moran_p_adjusted"] = table["p_adjusted"].to_numpy()
+    write_result(adata, "var", "moran_i", table["moran_i"].to_numpy())
+    write_result(adata, "var", "moran_p_adjusted", table["p_adjusted"].to_numpy())
     return table.sort_values("moran_i", ascending=False, kind="stable", ignore_index=True)
 
 
