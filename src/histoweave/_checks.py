@@ -9,6 +9,7 @@ from anndata import AnnData
 from scipy.sparse import issparse
 
 from histoweave._coordinate_columns import coordinate_columns
+from histoweave._counts_elsewhere import counts_elsewhere
 from histoweave._keys import Keys
 
 
@@ -107,25 +108,49 @@ def _as_xy(table: pd.DataFrame, spatial_key: str) -> pd.DataFrame:
     return table.rename(columns=str)[[*columns, *map(str, rest)]]
 
 
-def check_counts(matrix: Any, name: str) -> None:
-    """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero."""
+def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
+    """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero.
+
+    With the AnnData that it belongs to, the message says where else raw counts were found; without, it is a file's.
+    """
     values = matrix.data if issparse(matrix) else np.asarray(matrix).ravel()
-    remedy = (
-        "Raw counts are needed: put them into adata.layers['counts'] (or pass layer=), or, where this is log1p of "
-        f"counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: 'log1p_cp10k'}}}}."
-    )
     if values.size == 0 or not values.any():
-        raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
+        elsewhere = "" if adata is None else counts_elsewhere(adata, name)
+        raise ValueError(
+            f"{name} is all zero: no spot has a single count. {elsewhere or 'Check which matrix was read.'}".rstrip()
+        )
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite values. {remedy}")
+        raise ValueError(f"{name} holds NaN or infinite values. {_counts_remedy(name, adata)}")
     if values.min() < 0:
         raise ValueError(
-            f"{name} holds negative values (smallest {values.min():g}), so it was scaled or centred. {remedy}"
+            f"{name} holds negative values (smallest {values.min():g}), so it was scaled or centred. "
+            f"{_counts_remedy(name, adata)}"
         )
     if (values != np.rint(values)).any():
         looks_logged = values.max() < 30
-        guess = "looks log-transformed" if looks_logged else "holds fractions, so it was normalised"
-        raise ValueError(f"{name} {guess} (largest value {values.max():g}, not whole numbers). {remedy}")
+        guess = "looks log-transformed" if looks_logged else "holds fractions, so it was normalised or corrected"
+        raise ValueError(
+            f"{name} {guess} (largest value {values.max():g}, not whole numbers). {_counts_remedy(name, adata)}"
+            + ("" if adata is None else f" {_declaration(name, looks_logged)}")
+        )
+
+
+def _counts_remedy(name: str, adata: AnnData | None) -> str:
+    if adata is None:
+        return "Raw counts are needed."
+    place = counts_elsewhere(adata, name).rstrip() or "put them into adata.layers['counts'] (or pass layer=)."
+    return f"Raw counts are needed: {place}"
+
+
+def _declaration(name: str, looks_logged: bool) -> str:
+    """Return how to declare values that are what they should be, and no whole numbers all the same."""
+    fractions = "counts that became fractions (ambient RNA removed, reads shared among genes)"
+    if looks_logged:
+        return (
+            f"Where {name} is log1p of counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: "
+            f"'log1p_cp10k'}}}}; {{'scale': {{{name!r}: 'counts'}}}} is allowed, too, for {fractions}."
+        )
+    return f"For {fractions}, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: 'counts'}}}}."
 
 
 def check_n_domains(n_domains: int, n_spots: int) -> None:

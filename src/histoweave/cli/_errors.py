@@ -23,6 +23,9 @@ ARGUMENT = re.compile(
 )
 # and what they advise about memory
 ADVICE = {
+    re.compile(r'(adata\.layers\["counts"\] = adata\.raw\.X|adata = adata\.raw\.to_adata\(\))(?! \(in)'): (
+        r"\1 (in Python; write the file again with adata.write_h5ad)"
+    ),
     re.compile(r"\bpass check_memory=False"): "pass --ignore-memory",
     re.compile(r"\bread the file with spatial_columns=(.+?) \(from Python: .*?\)\.$"): r"--spatial-columns \1.",
     re.compile(r"\bkeep_all_spots=True \(--keep-all-spots\)"): "--keep-all-spots",

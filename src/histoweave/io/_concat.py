@@ -11,6 +11,7 @@ from anndata.utils import make_index_unique
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from histoweave._checks import _listed, check_counts
+from histoweave._counts_elsewhere import counts_elsewhere
 from histoweave._keys import Keys
 from histoweave._layers import named_layers
 from histoweave._libraries import image_libraries
@@ -19,6 +20,8 @@ from histoweave._scale import declare_scale, declared_scale, provenance
 from histoweave._written import Slot, declare_ours, is_ours, keep_foreign, write_result
 from histoweave.io._obs import concat_obs
 from histoweave.io._study import check_study
+
+_UNDECLARED = "undeclared and no raw counts"
 
 
 def concat_sections(
@@ -179,12 +182,15 @@ def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = T
         declared = declared or scale
         if scale is None and guess and _holds_counts(adata, name):
             scale = "counts"
-        found.setdefault(scale or "undeclared and no raw counts", []).append(section)
+        found.setdefault(scale or _UNDECLARED, []).append(section)
     if len(found) > 1:
+        without = next((section for section in found.get(_UNDECLARED, [])), None)
+        elsewhere = counts_elsewhere(sections[without], name).rstrip() if without else ""
         listed = "; ".join(f"{scale}: {_listed(names, 4)}" for scale, names in found.items())
         raise ValueError(
             f"{name} is on different scales ({listed}). Bring all sections to one: raw counts in X or in "
             "layers['counts'], or log1p of counts per 10,000 declared in uns['histoweave']['scale']."
+            + (f" Section {without!r}: {elsewhere}" if elsewhere else "")
         )
     return declared
 
