@@ -1,16 +1,16 @@
 """Input checks that raise with a remedy. Public functions call them first; the code below trusts its input."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
 
 from histoweave._coordinate_columns import coordinate_columns
 from histoweave._counts_elsewhere import counts_elsewhere
 from histoweave._keys import Keys
+from histoweave._spot_centres import other_spatial_keys, spot_centres
 
 
 def _listed(names: Iterable[Any], limit: int = 8) -> str:
@@ -46,8 +46,13 @@ def check_obsm_key(adata: AnnData, key: str, *, argument: str) -> None:
         raise KeyError(f"{key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). Pass {argument}=.")
 
 
-def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray:
+def check_spatial(
+    adata: AnnData, spatial_key: str = Keys.SPATIAL, *, remedy: Literal["argument", "file"] = "argument"
+) -> np.ndarray:
     """Return spot centres as float64 ``(n_spots, 2 or 3)``; of a table, its columns put into the order (x, y).
+
+    ``remedy`` is what the error about a missing key advises: ``spatial_key=``, or a change of the file where the caller
+    has no such argument.
 
     Raises
     ------
@@ -57,21 +62,11 @@ def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray
         They are not numbers in 2 or 3 columns, not finite, or all equal; or a table whose columns have other names.
     """
     if spatial_key not in adata.obsm:
-        columns = coordinate_columns(adata.obs.columns)
-        if columns is not None:
-            x, y = columns
-            raise KeyError(
-                f"{spatial_key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). Spot centres seem to be in obs: "
-                f"read the file with spatial_columns={x},{y} (from Python: adata.obsm[{spatial_key!r}] = "
-                f"adata.obs[[{x!r}, {y!r}]].to_numpy())."
-            )
         raise KeyError(
-            f"{spatial_key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). Spot centres are needed; read the "
-            "section with histoweave.io.read_visium, or pass spatial_key=."
+            f"{spatial_key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). "
+            f"{_where_centres(adata, spatial_key, remedy)}"
         )
-    stored = adata.obsm[spatial_key]
-    if isinstance(stored, pd.DataFrame):
-        stored = _as_xy(stored, spatial_key)
+    stored = spot_centres(adata, spatial_key)
     try:
         spatial = np.asarray(stored, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -94,18 +89,23 @@ def check_spatial(adata: AnnData, spatial_key: str = Keys.SPATIAL) -> np.ndarray
     return spatial
 
 
-def _as_xy(table: pd.DataFrame, spatial_key: str) -> pd.DataFrame:
-    """Put the columns of a coordinate table into the order x, y (and z)."""
-    if all(isinstance(name, int | np.integer) or str(name).isdigit() for name in table.columns):
-        return table  # numbered, as an array is
-    columns = coordinate_columns(table.columns)
-    rest = [name for name in table.columns if columns is None or str(name) not in columns]
-    if columns is None or len(rest) > 1 or (rest and not str(rest[0]).casefold().startswith("z")):
-        raise ValueError(
-            f"adata.obsm[{spatial_key!r}] is a table with the columns {_listed(table.columns)}, which do not say "
-            "which is x and which is y. Rename them to 'x' and 'y', or store an array (x, y)."
+def _where_centres(adata: AnnData, spatial_key: str, remedy: str) -> str:
+    """Say where spot centres seem to be instead, and how they are taken from there."""
+    keys = other_spatial_keys(adata, spatial_key)
+    if keys:
+        line = f"adata.obsm[{spatial_key!r}] = adata.obsm[{keys[0]!r}]"
+        said = f"Spot centres seem to be in {' or '.join(f'obsm[{key!r}]' for key in keys)}: "
+        return said + (f"pass spatial_key={keys[0]!r}, or set {line}." if remedy == "argument" else f"set {line}.")
+    columns = coordinate_columns(adata.obs.columns)
+    if columns is not None:
+        x, y = columns
+        return (
+            f"Spot centres seem to be in obs: read the file with spatial_columns={x},{y} (from Python: "
+            f"adata.obsm[{spatial_key!r}] = adata.obs[[{x!r}, {y!r}]].to_numpy())."
         )
-    return table.rename(columns=str)[[*columns, *map(str, rest)]]
+    if remedy == "file":
+        return f"Spot centres are needed: put them into adata.obsm[{spatial_key!r}]."
+    return "Spot centres are needed; read the section with histoweave.io.read_visium, or pass spatial_key=."
 
 
 def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:

@@ -10,7 +10,7 @@ class ReadOptions:
     Attributes
     ----------
     keep_all_spots
-        Keep array spots of an ``.h5ad`` that do not lie on tissue (``obs["in_tissue"]`` is 0).
+        Keep array spots that do not lie on tissue: ``obs["in_tissue"]`` is 0, or a Visium folder says so.
     spatial_columns
         Columns of ``obs`` that hold x and y, for files without ``obsm["spatial"]``.
     table

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 import histoweave as hw
+from histoweave._checks import check_spatial
 from histoweave._coordinate_columns import coordinate_columns
 from histoweave.cli import run
+from histoweave.cli._errors import in_options
 
 
 @pytest.fixture
@@ -89,3 +91,135 @@ def test_columns_that_are_not_there(section, tmp_path):
     section.write_h5ad(tmp_path / "s.h5ad")
     with pytest.raises(KeyError, match=r"'u', 'v' not in adata\.obs"):
         hw.io.read_section(tmp_path / "s.h5ad", spatial_columns=("u", "v"))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ("sdimx", "sdimy"), ("global.x", "global.y"), ("stage_x_um", "stage_y_um"), ("Centroid X µm", "Centroid Y µm"),
+        ("array_column", "array_row"), ("tissue_col_px", "tissue_row_px"), ("posX", "posY"),
+    ],
+)  # fmt: skip
+def test_names_that_differ_in_the_axis_alone(section, x, y):
+    xy = np.asarray(section.obsm["spatial"])
+    section.obsm["spatial"] = pd.DataFrame({y: xy[:, 1], x: xy[:, 0]}, index=section.obs_names)
+    np.testing.assert_array_equal(check_spatial(section), xy)
+    assert coordinate_columns(["n_counts", y, "leiden", "umap_x", "umap_y", x]) == (x, y)
+    del section.obsm["spatial"]
+    section.obs[y], section.obs[x] = xy[:, 1], xy[:, 0]
+    with pytest.raises(KeyError, match=f"spatial_columns={x},{y} "):
+        check_spatial(section)
+
+
+@pytest.mark.parametrize(
+    "names", [["umap_x", "umap_y"], ["min_x", "max_x", "min_y", "max_y"], ["x", "row"], ["sex", "y"]]
+)
+def test_names_that_do_not_say(names):
+    assert coordinate_columns(names) is None
+
+
+@pytest.mark.parametrize("names", [["sdimz", "sdimy", "sdimx"], ["z", "y", "x"], ["global.y", "global.z", "global.x"]])
+def test_depth_comes_last(section, names):
+    xyz = np.column_stack([section.obsm["spatial"], np.arange(section.n_obs)])
+    values = {name: xyz[:, "xyz".index(name[-1])] for name in names}
+    section.obsm["spatial"] = pd.DataFrame(values, index=section.obs_names)
+    np.testing.assert_array_equal(check_spatial(section), xyz)
+
+
+@pytest.mark.parametrize("key", ["X_spatial", "coords", "spatial_coords", "X_xy", "centroids"])
+def test_another_key_is_named(section, tmp_path, capsys, key):
+    section.obsm["X_umap"] = section.obsm["X_spatial_umap"] = np.ones((section.n_obs, 2))
+    section.obsm["spatial_pca"] = np.ones((section.n_obs, 30))
+    section.obsm[key] = section.obsm.pop("spatial")
+    line = f"adata.obsm['spatial'] = adata.obsm['{key}']."
+    with pytest.raises(KeyError) as caught:
+        hw.tl.spatial_domains(section, 2, progress=False)
+    assert f"seem to be in obsm['{key}']: pass spatial_key='{key}', or set {line}" in caught.value.args[0]
+    section.write_h5ad(tmp_path / "s.h5ad")
+    out = ["-q", "-o", str(tmp_path / "o")]
+    assert run(["domains", str(tmp_path / "s.h5ad"), "-k", "2", *out]) == 2
+    assert f"pass --spatial-key {key}, or set {line}" in capsys.readouterr().err
+    (tmp_path / "samples.csv").write_text("section,counts\na,s.h5ad\n")
+    for command in (["domains", "-k", "2"], ["train", "--method", "mean"], ["evaluate", "--methods", "mean"]):
+        assert run([command[0], str(tmp_path / "samples.csv"), *command[1:], *out]) == 2
+        told = capsys.readouterr().err
+        assert f"seem to be in obsm['{key}']: set {line.rstrip('.')}" in told
+        assert "--spatial-key" not in told
+
+
+def test_columns_with_blanks_are_quoted_for_the_shell():
+    message = "read the file with spatial_columns=Centroid X,Centroid Y (from Python: adata.obsm['spatial'] = ...)."
+    assert in_options(message) == "--spatial-columns 'Centroid X,Centroid Y'."
+
+
+def as_table(adata, first="y", second="x", key="spatial"):
+    swapped = np.asarray(adata.obsm.pop("spatial"))[:, ::-1]
+    adata.obsm[key] = pd.DataFrame(swapped, index=adata.obs_names, columns=[first, second])
+    return adata
+
+
+@pytest.mark.parametrize("tiles", [None, 60], ids=["whole", "tiles"])
+def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path, monkeypatch, tiles):
+    """A network sees coordinates in the graph, in tiles, in the digest, and in the names of domains."""
+    if tiles:
+        for module in ("_spamask", "_spamask_fitted"):
+            monkeypatch.setattr(f"histoweave.models.{module}.in_tiles", lambda n_spots, tile_spots: True)
+    config = hw.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8, tile_spots=tiles)
+    found = {}
+    for name, adata in {"array": section.copy(), "table": as_table(section.copy(), "row", "col")}.items():
+        model = hw.models.SpaMask(config).fit(adata, progress=False)
+        embedding = np.asarray(model.embed(adata, out=tmp_path / f"{name}.npy"))
+        adata.obsm["X_e"] = embedding
+        hw.tl.cluster_mixture(adata, 2, use_rep="X_e")
+        found[name] = (model.training_facts["digest"], embedding, list(adata.obs["domain"]))
+    assert found["array"][0] == found["table"][0]
+    np.testing.assert_array_equal(found["array"][1], found["table"][1])
+    assert found["array"][2] == found["table"][2]
+
+
+@pytest.mark.parametrize("key", ["spatial", "X_spatial"])
+def test_domains_of_a_table(section, tmp_path, key):
+    right, table = section.copy(), as_table(section.copy(), key=key)
+    config = hw.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8)
+    for adata, spatial_key in ((right, "spatial"), (table, key)):
+        hw.tl.spatial_domains(adata, 2, config=config, spatial_key=spatial_key, denoise=False, progress=False)
+    assert list(right.obs["domain"]) == list(table.obs["domain"])
+    np.testing.assert_array_equal(pl_points(table, key), right.obsm["spatial"])
+    hw.report.write_report(table, tmp_path / "report.html", spatial_key=key)
+
+
+def pl_points(adata, key):
+    axes = hw.pl.embedding(adata, basis=key, color="domain")
+    drawn = np.concatenate([dots.get_offsets() for dots in axes.collections])
+    assert len(drawn) == adata.n_obs
+    first = np.lexsort(np.asarray(drawn).T)
+    places = check_spatial(adata, key)
+    np.testing.assert_allclose(np.asarray(drawn)[first], places[np.lexsort(places.T)])
+    return places
+
+
+def test_clustering_needs_no_places(section):
+    """A table that does not say what is x is no error where nothing depends on it."""
+    section.obsm["X_e"] = np.asarray(section.X.todense())
+    section.obsm["spatial"] = pd.DataFrame(section.obsm["spatial"], index=section.obs_names, columns=["a", "b"])
+    hw.tl.cluster_kmeans(section, 2, use_rep="X_e")
+    assert section.obs["domain"].nunique() == 2
+
+
+@pytest.mark.parametrize("key", ["spatial", "xy"])
+def test_sections_are_joined_each_by_its_own_columns(section, key):
+    right = np.asarray(section.obsm["spatial"])
+    array = section.copy()
+    array.obsm[key] = array.obsm.pop("spatial")
+    parts = {
+        "array": array,
+        "y first": as_table(section.copy(), key=key),
+        "row": as_table(section.copy(), "row", "col", key),
+        "numbered": as_table(section.copy(), "1", "0", key),
+    }
+    parts["numbered"].obsm[key] = pd.DataFrame(right, index=section.obs_names, columns=[0, 1])
+    joint = hw.io.concat_sections(parts, spatial_key=key)
+    assert isinstance(joint.obsm[key], np.ndarray)
+    np.testing.assert_array_equal(joint.obsm[key], np.concatenate([right] * 4))
+    tables = {name: parts[name] for name in ("y first", "row")}
+    np.testing.assert_array_equal(hw.io.concat_sections(tables, spatial_key=key).obsm[key], np.concatenate([right] * 2))

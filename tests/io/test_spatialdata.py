@@ -71,6 +71,37 @@ def test_positions_of_the_table_come_first(tmp_path):
     np.testing.assert_array_equal(hw.io.read_spatialdata(path).obsm["spatial"], CENTRES + 1)
 
 
+@pytest.mark.parametrize("names", [["y", "x"], ["row", "col"], ["sdimy", "sdimx"]])
+def test_positions_in_a_table_of_the_table(tmp_path, names):
+    adata = counts(4, "spots", range(4))
+    adata.obsm["spatial"] = pd.DataFrame(CENTRES[:, ::-1], index=adata.obs_names, columns=names)
+    path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
+    np.testing.assert_array_equal(hw.io.read_spatialdata(path).obsm["spatial"], CENTRES)
+    np.testing.assert_array_equal(hw.io.read_section(path).obsm["spatial"], CENTRES)
+
+
+def test_options_of_reading_are_those_of_an_h5ad(tmp_path):
+    adata = counts(4, "spots", range(4))
+    adata.obs["in_tissue"] = [1, 0, 1, 1]
+    adata.obs["row_um"], adata.obs["col_um"] = CENTRES[:, 1] * 2, CENTRES[:, 0] * 2
+    path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
+    with pytest.warns(UserWarning, match="1 of 4 spots lie outside the tissue"):
+        section = hw.io.read_section(path)
+    np.testing.assert_array_equal(section.obsm["spatial"], CENTRES[[0, 2, 3]])
+    section = hw.io.read_section(path, keep_all_spots=True, spatial_columns=("col_um", "row_um"))
+    np.testing.assert_array_equal(section.obsm["spatial"], CENTRES * 2)
+
+
+def test_positions_in_obs_only(tmp_path):
+    adata = counts(4, "spots", range(4)).copy()
+    adata.obs = pd.DataFrame({"y_um": CENTRES[:, 1], "x_um": CENTRES[:, 0]}, index=adata.obs_names)
+    path = written(tmp_path, tables={"table": adata})
+    with pytest.raises(ValueError, match=r"no position. Spot centres seem to be in obs: .*spatial_columns=x_um,y_um "):
+        hw.io.read_section(path)
+    section = hw.io.read_section(path, spatial_columns=("x_um", "y_um"))
+    np.testing.assert_array_equal(section.obsm["spatial"], CENTRES)
+
+
 def test_several_regions_share_a_coordinate_system(tmp_path):
     from spatialdata.transformations import Translation, set_transformation
 

@@ -97,6 +97,19 @@ def test_spots_outside_the_tissue_and_antibodies_are_left_out(tmp_path, counts, 
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
+@pytest.mark.parametrize("read", [hw.io.read_visium, hw.io.read_section])
+@pytest.mark.parametrize("name", ["raw_feature_bc_matrix.h5", "filtered_feature_bc_matrix.h5"])
+def test_spots_outside_the_tissue_may_be_kept(tmp_path, counts, visium_spots, read, name):
+    write_10x_h5(counts, tmp_path / name)
+    visium_spots.loc[90:, "in_tissue"] = 0
+    write_spatial(visium_spots, tmp_path / "spatial")
+    adata = read(tmp_path, counts_file=name, keep_all_spots=True)
+    assert list(adata.obs_names) == list(counts.obs_names)
+    assert list(adata.obs["in_tissue"]) == [1] * 90 + [0] * 10
+    assert read(tmp_path, counts_file=name).n_obs == 90
+
+
+@pytest.mark.filterwarnings("ignore:Names that several genes share")
 def test_a_sample_name_before_the_matrix_becomes_the_library(tmp_path, counts, visium_spots):
     write_10x_h5(counts, tmp_path / "liver_filtered_feature_bc_matrix.h5", library_id=None)
     write_spatial(visium_spots, tmp_path / "spatial")

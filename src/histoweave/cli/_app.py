@@ -43,7 +43,7 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same m
 
 
 KeepAllSpots = Annotated[
-    bool, typer.Option("--keep-all-spots", help="Keep spots of an .h5ad outside the tissue (in_tissue is 0).")
+    bool, typer.Option("--keep-all-spots", help="Keep array spots outside the tissue (in_tissue is 0).")
 ]
 SpatialColumns = Annotated[
     str | None,

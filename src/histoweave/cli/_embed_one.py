@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from histoweave._keys import Keys
 from histoweave._libraries import image_libraries
 from histoweave._outside import scale_factors
+from histoweave._spot_centres import spot_centres
 from histoweave.cli._errors import CommandError, about
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def place(adata: "AnnData") -> Placed:
     known = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
     image = Path(ours[Keys.IMAGE]["path"])
     has_picture = bool(image_libraries(adata))
-    return Placed(adata.obsm[Keys.SPATIAL], known, image, has_picture, dict(scale_factors(adata)))
+    return Placed(spot_centres(adata), known, image, has_picture, dict(scale_factors(adata)))
 
 
 def check_one(placed: Placed, subject: str) -> None:

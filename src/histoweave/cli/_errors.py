@@ -27,7 +27,6 @@ ADVICE = {
         r"\1 (in Python; write the file again with adata.write_h5ad)"
     ),
     re.compile(r"\bpass check_memory=False"): "pass --ignore-memory",
-    re.compile(r"\bread the file with spatial_columns=(.+?) \(from Python: .*?\)\.$"): r"--spatial-columns \1.",
     re.compile(r"\bkeep_all_spots=True \(--keep-all-spots\)"): "--keep-all-spots",
     re.compile(r"\bname it with selection=, or read"): "give yours that name, or read",
     re.compile(r"\bChoose with bin_size="): "Give the folder of one of them",
@@ -44,6 +43,7 @@ ADVICE = {
     re.compile(r"\bcall histoweave\.io\.declare_one_section\(adata\)"): "pass --one-section",
     re.compile(r"\bSpaMaskConfig\((\w+)=(\w+)\)"): r'{"\1": \2} in the file of --config',
 }
+COLUMNS = re.compile(r"\bread the file with spatial_columns=(.+?) \(from Python: .*?\)\.$")
 CALL = re.compile(r"(\b\w+(?:\.\w+)+\([^()]*\))")
 BY = re.compile(r"\bleave out by='(\w+)'")
 
@@ -101,6 +101,7 @@ def in_options(message: str) -> str:
     message = BY.sub(r"use --leave-out \1", message)
     for advice, as_option in ADVICE.items():
         message = advice.sub(as_option, message)
+    message = COLUMNS.sub(lambda found: f"--spatial-columns {shlex.quote(found[1])}.", message)
     # a call, like histoweave.io.read_table(counts, unit=...), is Python and stays so
     pieces = CALL.split(message)
     pieces[::2] = [ARGUMENT.sub(_as_option, piece) for piece in pieces[::2]]

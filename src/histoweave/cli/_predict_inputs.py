@@ -136,13 +136,14 @@ def _read_section(source: Source, image: Path | None, mpp: float | None, model: 
 def _section(adata: "AnnData", source: Source, image: Path | None, model: "ExpressionModel") -> Target:
     """Make sure that a section has embeddings that fit the model, or an image to make them from."""
     from histoweave import io
+    from histoweave._checks import check_spatial
     from histoweave.io._writable import check_writable
     from histoweave.models._expression_inputs import microns
 
     check_writable(adata)
     fitted = model._trained()
-    if fitted.spatial_key in adata.obsm:
-        io.check_one_section(adata, spatial_key=fitted.spatial_key, remedy="file")
+    check_spatial(adata, fitted.spatial_key, remedy="file")
+    io.check_one_section(adata, spatial_key=fitted.spatial_key, remedy="file")
     missing = [rep for rep in fitted.inputs.reps if rep not in adata.obsm]
     if not missing:
         microns(adata, source.name, fitted.spatial_key)

@@ -17,6 +17,7 @@ from histoweave._layers import named_layers
 from histoweave._libraries import image_libraries
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale, declared_scale, provenance
+from histoweave._spot_centres import spot_centres
 from histoweave._written import Slot, declare_ours, is_ours, keep_foreign, write_result
 from histoweave.io._obs import concat_obs
 from histoweave.io._study import check_study
@@ -154,10 +155,13 @@ def _joint_var(parts: list[AnnData], genes: list[str]) -> pd.DataFrame:
 def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict[str, Any]:
     """Matrices that all sections have in one width, and tables in their shared columns."""
     joined: dict[str, Any] = {}
+    places = (spatial_key, Keys.ALIGNED)
     for key in parts[0].obsm:
         values = [part.obsm[key] for part in parts if key in part.obsm]
         if len(values) < len(parts):
             continue
+        if key in places and any(isinstance(value, pd.DataFrame) for value in values):
+            values = [spot_centres(part, key) for part in parts]  # each by the names of its own columns
         if all(isinstance(value, pd.DataFrame) for value in values):
             joined[key] = pd.concat(values, join="inner").set_index(names)
         elif len({value.shape[1:] for value in values}) == 1:

@@ -25,23 +25,23 @@ def settle_spots(adata: AnnData, options: ReadOptions) -> AnnData:
         ``obsm["spatial"]`` is a table whose columns do not say which is x.
     """
     if options.spatial_columns is not None:
-        _take_columns(adata, options.spatial_columns)
+        write_result(adata, "obsm", Keys.SPATIAL, centres_of_columns(adata, options.spatial_columns))
     elif isinstance(adata.obsm.get(Keys.SPATIAL), pd.DataFrame):
         adata.obsm[Keys.SPATIAL] = check_spatial(adata)
     return adata if options.keep_all_spots else _on_tissue(adata)
 
 
-def _take_columns(adata: AnnData, columns: tuple[str, str]) -> None:
+def centres_of_columns(adata: AnnData, columns: tuple[str, str]) -> np.ndarray:
+    """Return two columns of ``obs`` as spot centres, float64 ``(n_spots, 2)``."""
     missing = [name for name in columns if name not in adata.obs]
     if missing:
         near = coordinate_columns(adata.obs.columns)
         hint = f" Coordinates may be in {near[0]!r}, {near[1]!r}." if near else ""
         raise KeyError(f"{_listed(missing)} not in adata.obs (found: {_listed(adata.obs.columns)}).{hint}")
     try:
-        centres = adata.obs[list(columns)].astype(np.float64).to_numpy()
+        return adata.obs[list(columns)].astype(np.float64).to_numpy()
     except (TypeError, ValueError) as error:
         raise ValueError(f"obs columns {columns[0]!r}, {columns[1]!r} must hold numbers; {error}.") from error
-    write_result(adata, "obsm", Keys.SPATIAL, centres)
 
 
 def _on_tissue(adata: AnnData) -> AnnData:

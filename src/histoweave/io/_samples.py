@@ -176,7 +176,7 @@ def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
 def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnData:
     """Read one section, from ``counts``, and write into it what the table says."""
     adata = read_section(counts, **asdict(options))
-    check_spatial(adata)
+    check_spatial(adata, remedy="file")
     inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
     if len(inside) > 1:
         raise ValueError(

@@ -44,9 +44,9 @@ def read_section(
         (8 um bins) or of another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside
         it.
     keep_all_spots
-        Keep array spots of an ``.h5ad`` that do not lie on tissue (``obs["in_tissue"]`` is 0).
+        Keep array spots that do not lie on tissue: ``obs["in_tissue"]`` is 0, or a Visium folder says so.
     spatial_columns
-        Columns of ``obs`` that hold x and y, for an ``.h5ad`` without ``obsm["spatial"]``.
+        Columns of ``obs`` that hold x and y, for an AnnData or SpatialData without ``obsm["spatial"]``.
     table
         Name of the table to take from a SpatialData store that holds several.
     counts_file
@@ -113,7 +113,8 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
     if is_anndata_zarr(folder):
         return settle_spots(read_anndata_zarr(folder), options)
     if _is_zarr(folder):
-        return read_spatialdata(folder, table=options.table)
+        found = read_spatialdata(folder, table=options.table, spatial_columns=options.spatial_columns)
+        return settle_spots(found, options)
     platform = recognise_platform(folder)
     if platform is None and (folder / "outs").is_dir() and is_section_folder(folder / "outs"):
         return _read_folder(folder / "outs", options)
@@ -121,7 +122,8 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
         return _read_platform(platform, folder, options)
     if _is_half_visium(folder):
         # files of GEO; or half a Space Ranger folder, whose reader says which half is missing
-        return read_visium(folder, counts_file=options.counts_file)
+        found = read_visium(folder, counts_file=options.counts_file, keep_all_spots=options.keep_all_spots)
+        return settle_spots(found, options)
     inner = sorted(item for item in folder.iterdir() if item.is_dir() and recognise_platform(item) is not None)
     if len(inner) == 1:
         logger.info("%s: %s is read", folder.name, inner[0].name)
@@ -141,11 +143,11 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
 
 def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData:
     chosen: dict[str, Any] = {}
-    if platform in ("visium", "visium_hd") and options.counts_file is not None:
-        chosen["counts_file"] = options.counts_file
+    if platform in ("visium", "visium_hd"):
+        chosen = {"counts_file": options.counts_file, "keep_all_spots": options.keep_all_spots}
     elif options.table is not None and PLATFORMS[platform].reader:
         chosen["table"] = options.table
-    return read_platform(platform, folder, **chosen)
+    return settle_spots(read_platform(platform, folder, **chosen), options)
 
 
 def _is_zarr(folder: Path) -> bool:

@@ -8,10 +8,13 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
 from histoweave._checks import _listed, check_adata
+from histoweave._coordinate_columns import coordinate_columns
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._runtime import logger
+from histoweave._spot_centres import spot_centres
 from histoweave._written import write_result
+from histoweave.io._coordinate_table import centres_of_columns
 from histoweave.io._coordinates import Unit, record_coordinates
 from histoweave.io._files import PathLike, contents, existing_folder
 from histoweave.io._genes import annotate_genes
@@ -40,7 +43,12 @@ READER_UNITS: dict[str, Unit] = {
 
 
 def read_spatialdata(
-    path: PathLike, *, table: str | None = None, region: str | None = None, unit: Unit | None = None
+    path: PathLike,
+    *,
+    table: str | None = None,
+    region: str | None = None,
+    unit: Unit | None = None,
+    spatial_columns: tuple[str, str] | None = None,
 ) -> AnnData:
     """Read one table of a SpatialData zarr, with the positions of the spots or cells that it annotates.
 
@@ -59,6 +67,8 @@ def read_spatialdata(
     unit
         What the coordinates are in. By default what the reader that made the zarr is known to store, else
         ``"unknown"``.
+    spatial_columns
+        Columns of ``obs`` that hold x and y, to be taken in place of positions in the store.
 
     Returns
     -------
@@ -85,11 +95,19 @@ def read_spatialdata(
         sdata = spatialdata.read_zarr(folder)
     except Exception as error:  # zarr and ome-zarr raise many types on damaged stores
         raise ValueError(f"{folder} could not be read as a SpatialData zarr: {error}") from error
-    return section_from_spatialdata(sdata, str(folder), table=table, region=region, unit=unit)
+    return section_from_spatialdata(
+        sdata, str(folder), table=table, region=region, unit=unit, spatial_columns=spatial_columns
+    )
 
 
 def section_from_spatialdata(
-    sdata: "SpatialData", name: str, *, table: str | None = None, region: str | None = None, unit: Unit | None = None
+    sdata: "SpatialData",
+    name: str,
+    *,
+    table: str | None = None,
+    region: str | None = None,
+    unit: Unit | None = None,
+    spatial_columns: tuple[str, str] | None = None,
 ) -> AnnData:
     """Turn a table of a SpatialData object into an AnnData; parameters as in :func:`read_spatialdata`."""
     adata = sdata.tables[_choose_table(sdata, name, table)].copy()
@@ -104,21 +122,25 @@ def section_from_spatialdata(
     make_plain(adata)
     check_adata(adata)
 
-    if _SHARED in adata.obsm:  # CosMx: positions on the slide, beside those in the field of view
-        positions = adata.obsm[_SHARED]
-    elif len(regions) > 1:
+    several = len(regions) > 1 and _SHARED not in adata.obsm
+    if several:
         names = pd.Categorical(adata.obs[attrs["region_key"]].astype(str))
         write_result(adata, "obs", Keys.SECTION, names)
         logger.info("%d annotated elements are told apart by obs[%r]", len(regions), Keys.SECTION)
+    if spatial_columns is not None:
+        positions = centres_of_columns(adata, spatial_columns)
+    elif _SHARED in adata.obsm:  # CosMx: positions on the slide, beside those in the field of view
+        positions = spot_centres(adata, _SHARED)
+    elif several:
         positions = _centroids(sdata, adata, attrs, regions, _SHARED)
     elif Keys.SPATIAL in adata.obsm:
-        positions = adata.obsm[Keys.SPATIAL]
+        positions = spot_centres(adata)
     elif regions:
         positions = _centroids(sdata, adata, attrs, regions, _OWN)
     else:
         raise ValueError(
             f"The table in {name} annotates no element and has no obsm['spatial'] (obsm holds: "
-            f"{_listed(adata.obsm)}), so its rows have no position."
+            f"{_listed(adata.obsm)}), so its rows have no position.{_columns_that_may(adata)}"
         )
     adata.obsm[Keys.SPATIAL] = np.asarray(positions, dtype=np.float64)
     adata.X = csr_matrix(adata.X) if not issparse(adata.X) else adata.X.tocsr()
@@ -126,6 +148,17 @@ def section_from_spatialdata(
     if unit is not None or Keys.COORDINATES not in adata.uns[Keys.UNS]:
         record_coordinates(adata, unit or READER_UNITS.get(str(sdata.attrs.get("spatialdata_io_reader")), "unknown"))
     return adata
+
+
+def _columns_that_may(adata: AnnData) -> str:
+    columns = coordinate_columns(adata.obs.columns)
+    if columns is None:
+        return ""
+    x, y = columns
+    return (
+        f" Spot centres seem to be in obs: read the file with spatial_columns={x},{y} (from Python: "
+        f"spatial_columns=({x!r}, {y!r}))."
+    )
 
 
 def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:

@@ -22,12 +22,17 @@ from histoweave.io._visium_positions import match_barcodes, read_positions
 
 
 def read_visium(
-    path: PathLike, *, counts_file: str | None = None, load_images: bool = True, library_id: str | None = None
+    path: PathLike,
+    *,
+    counts_file: str | None = None,
+    keep_all_spots: bool = False,
+    load_images: bool = True,
+    library_id: str | None = None,
 ) -> AnnData:
     """Read a Visium section from the folder that Space Ranger (1 to 3) wrote.
 
-    Kept are the spots that lie in tissue and are in the count matrix, in the order of the matrix. A single bin folder
-    of Visium HD (``binned_outputs/square_008um``) has the same layout and is read too.
+    Kept are the spots that are in the count matrix and, unless all are wanted, in tissue; in the order of the matrix. A
+    single bin folder of Visium HD (``binned_outputs/square_008um``) has the same layout and is read too.
 
     Parameters
     ----------
@@ -37,6 +42,8 @@ def read_visium(
         as GEO offers it: the same files in one folder, each with ``GSM..._`` before its name, gzip-compressed or not.
     counts_file
         Name of another count matrix in the folder, ``.h5`` or a matrix folder, e.g. ``"raw_feature_bc_matrix.h5"``.
+    keep_all_spots
+        Keep spots outside the tissue, which the unfiltered matrix has (``"raw_feature_bc_matrix.h5"``).
     load_images
         Read the PNG images, as uint8 RGB.
     library_id
@@ -75,7 +82,7 @@ def read_visium(
 
     adata = read_10x_h5(counts.path) if counts.path.is_file() else read_10x_mtx(counts.path, counts.mtx_prefix)
     source = adata.uns.pop("10x")
-    adata = _attach_positions(adata, positions, counts.path, positions_file)
+    adata = _attach_positions(adata, positions, counts.path, positions_file, keep_all_spots)
 
     outs_of = folder.resolve().parent.name if folder.resolve().name == "outs" else folder.resolve().name
     library = library_id or next(iter(source["library_ids"]), None) or counts.sample or outs_of
@@ -85,8 +92,10 @@ def read_visium(
     return adata
 
 
-def _attach_positions(adata: AnnData, positions: pd.DataFrame, counts: Path, positions_file: Path) -> AnnData:
-    """Match spots by barcode and keep those in tissue."""
+def _attach_positions(
+    adata: AnnData, positions: pd.DataFrame, counts: Path, positions_file: Path, keep_all: bool
+) -> AnnData:
+    """Match spots by barcode and keep those in tissue, or all."""
     positions = match_barcodes(positions, adata.obs_names)
     known = adata.obs_names.isin(positions.index)
     if not known.all():
@@ -97,10 +106,11 @@ def _attach_positions(adata: AnnData, positions: pd.DataFrame, counts: Path, pos
         )
     positions = positions.loc[adata.obs_names]
     in_tissue = (positions["in_tissue"] == 1).to_numpy()
-    if not in_tissue.any():
+    if not in_tissue.any() and not keep_all:
         raise ValueError(f"None of the {len(in_tissue):,} barcodes in {counts.name} is in tissue ({positions_file}).")
-    if not in_tissue.all():
-        logger.info("%d of %d spots lie outside the tissue and are left out", (~in_tissue).sum(), len(in_tissue))
+    if not in_tissue.all() and not keep_all:
+        outside = f"{(~in_tissue).sum():,} of {len(in_tissue):,} spots"
+        logger.info("%s lie outside the tissue and are left out; keep_all_spots=True keeps them", outside)
         adata, positions = adata[in_tissue].copy(), positions[in_tissue]
     for column in ("in_tissue", "array_row", "array_col"):
         adata.obs[column] = positions[column].to_numpy(dtype=np.int64)

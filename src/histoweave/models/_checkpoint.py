@@ -17,6 +17,7 @@ from torch import Tensor
 
 import histoweave
 from histoweave._atomic import atomic_folder
+from histoweave._spot_centres import spot_centres
 
 _WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = (
     "weights.safetensors",
@@ -113,7 +114,7 @@ def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
     It tells whether two models saw the same data; it does not reveal the data.
     """
     hashed = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
-    for values in (np.asarray(adata.obsm[spatial_key], dtype=np.float64), inputs):
+    for values in (np.asarray(spot_centres(adata, spatial_key), dtype=np.float64), inputs):
         hashed.update(np.ascontiguousarray(values).tobytes())
     return hashed.hexdigest()
 

@@ -44,6 +44,7 @@ from histoweave._keys import Keys
 from histoweave._processes import n_processes
 from histoweave._runtime import logger, progress_bar, resolve_device
 from histoweave._scale import provenance
+from histoweave._spot_centres import spot_centres
 from histoweave._written import write_result
 from histoweave.gr import knn_graph, radius_graph, union_links
 from histoweave.io import check_one_section
@@ -439,7 +440,7 @@ class SpaMask:
             x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
             return partial(train_network, x, graph, self.config), 1
         sections = _sections(adata, section_key)
-        tiles = Tiles.of(adjacency, np.asarray(adata.obsm[spatial_key]), sections, self.config.tile_spots)
+        tiles = Tiles.of(adjacency, spot_centres(adata, spatial_key), sections, self.config.tile_spots)
         smooth = None if inputs.hops is None else smooth_all(values, adjacency, inputs.hops)
         return partial(train_on_tiles, values, tiles, self.config, smooth=smooth, device=device), len(tiles)
 

@@ -9,6 +9,7 @@ from numpy.lib.format import open_memmap
 from scipy.sparse import csr_matrix
 
 from histoweave._atomic import atomic_file
+from histoweave._spot_centres import spot_centres
 from histoweave.models._spamask_config import SpaMaskConfig
 from histoweave.models._spamask_fitted import FittedSpaMask
 from histoweave.models._spamask_tiled_training import said_by_tiles
@@ -44,7 +45,7 @@ def embed_into_file(
     """
     latent = config.embedding == "latent"
     values, _ = fitted.inputs.transform(adata, fitted.layer, sections)
-    tiles = Tiles.of(adjacency, np.asarray(adata.obsm[fitted.spatial_key]), sections, config.tile_spots)
+    tiles = Tiles.of(adjacency, spot_centres(adata, fitted.spatial_key), sections, config.tile_spots)
     width = sum(one.network.bridge.in_features for one in fitted.networks) if latent else values.shape[1]
     with atomic_file(path) as beside:
         written = open_memmap(beside, mode="w+", dtype=np.float32, shape=(adata.n_obs, width))

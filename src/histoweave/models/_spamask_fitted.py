@@ -8,6 +8,7 @@ import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from histoweave._spot_centres import spot_centres
 from histoweave.models._section_offsets import SectionOffsets
 from histoweave.models._spamask_inputs import SpaMaskInputs, WayBack
 from histoweave.models._spamask_tiled_training import outputs_on_tiles
@@ -94,7 +95,7 @@ class FittedSpaMask:
         values, way_back = self.inputs.transform(adata, self.layer, sections)
         latent = embedding == "latent"
         if in_tiles(adata.n_obs, tile_spots):
-            tiles = Tiles.of(adjacency, np.asarray(adata.obsm[self.spatial_key]), sections, tile_spots)
+            tiles = Tiles.of(adjacency, spot_centres(adata, self.spatial_key), sections, tile_spots)
             reconstructions, latents = outputs_on_tiles(self.networks, values, tiles, adjacency, latent=latent)
         else:
             x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)

@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from histoweave._checks import check_adata, check_obs_key
 from histoweave._keys import Keys
+from histoweave._spot_centres import spot_centres
 from histoweave.pl._draw import RASTERISE_FROM, add_colorbar, add_legend
 from histoweave.pl._palette import UNLABELLED, as_categories, domain_colors
 
@@ -68,7 +69,7 @@ def embedding(
             "Compute a UMAP with histoweave.tl.umap(adata), or pass basis=."
         )
     check_obs_key(adata, color, argument="color")
-    points = np.asarray(adata.obsm[basis], dtype=float)
+    points = np.asarray(spot_centres(adata, basis, strict=False), dtype=float)
     if points.ndim != 2 or points.shape[1] < 2:
         raise ValueError(f"adata.obsm[{basis!r}] must have at least two columns, got shape {points.shape}.")
     if ax is None:

@@ -14,6 +14,7 @@ from histoweave._checks import check_adata, check_n_domains, check_obsm_key
 from histoweave._keys import Keys
 from histoweave._optional import require
 from histoweave._scale import provenance
+from histoweave._spot_centres import spot_centres
 from histoweave._threads import numba_beside_torch
 from histoweave._written import write_result
 from histoweave.models._mixture import fit_mixture
@@ -171,7 +172,7 @@ def _of_nearest(embedding: np.ndarray, sample: np.ndarray, labels: np.ndarray, n
 
 def _sample(adata: AnnData, seed: int) -> np.ndarray | None:
     """Rows to fit on, spread over the tissue where coordinates are there; ``None`` for all."""
-    spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
+    spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
     if spatial is not None and not np.isfinite(spatial).all():  # an embedding is clustered without places, too
         spatial = None
     return spatial_sample(adata.n_obs, spatial, seed=seed)

@@ -15,6 +15,7 @@ from histoweave._checks import check_n_domains
 from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale, provenance
+from histoweave._spot_centres import spot_centres
 from histoweave._written import keep_foreign, write_result
 from histoweave.models import SpaMask
 from histoweave.models._mixture import NamedMixture, fit_mixture
@@ -121,7 +122,7 @@ def _name(
         k = _choose(adata, n_domains, embedding_key, n_components, seed)
     else:
         k = int(n_domains)
-    spatial = np.asarray(adata.obsm[spatial_key], dtype=float)
+    spatial = np.asarray(spot_centres(adata, spatial_key), dtype=float)
     sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
     sample = spatial_sample(adata.n_obs, spatial, sections, seed=seed)
     fit = fit_mixture(outputs.embedding, k, n_components=n_components, sample=sample, seed=seed)

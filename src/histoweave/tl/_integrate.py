@@ -14,6 +14,7 @@ from histoweave._checks import check_obsm_key, check_spatial
 from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import provenance
+from histoweave._spot_centres import spot_centres
 from histoweave._written import keep_foreign, write_result
 from histoweave.gr import mutual_nearest_links, stack_links
 from histoweave.io import concat_sections, name_sections
@@ -166,7 +167,7 @@ def integrate_sections(
             stitch_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
     source = np.arange(joint.n_obs)
     if links == "stitched":
-        source = stand_ins(joint.obsm[Keys.ALIGNED], joint.obs[section_key].astype(str).to_numpy())
+        source = stand_ins(spot_centres(joint, Keys.ALIGNED), joint.obs[section_key].astype(str).to_numpy())
     once = np.unique(source)
     whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
     with warnings.catch_warnings():
@@ -257,7 +258,7 @@ def _stack_order(joint: AnnData, section_key: str) -> list[str]:
 def _links_between(joint: AnnData, links: Links, n_links: int, section_key: str, order: list[str]) -> csr_matrix | None:
     section = joint.obs[section_key].astype(str).to_numpy()
     if links == "stack":
-        return stack_links(joint.obsm[Keys.ALIGNED], section, order, n_links)
+        return stack_links(spot_centres(joint, Keys.ALIGNED), section, order, n_links)
     if links == "expression":
         return mutual_nearest_links(joint.obsm[Keys.JOINT], section, n_links)
     return None

@@ -5,6 +5,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoweave._keys import Keys
+from histoweave._spot_centres import spot_centres
 from histoweave._written import write_result
 
 
@@ -52,5 +53,5 @@ def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) 
         Another number of domains was found than asked for.
     """
     check_all_found(labels, n_domains)
-    spatial = np.asarray(adata.obsm[Keys.SPATIAL], float) if Keys.SPATIAL in adata.obsm else None
+    spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
     write_result(adata, "obs", key, name_by_position(labels, spatial))
