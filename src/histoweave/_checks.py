@@ -9,6 +9,7 @@ from anndata import AnnData
 from scipy.sparse import issparse
 
 from histoweave._coordinate_columns import coordinate_columns
+from histoweave._counts_elsewhere import counts_elsewhere
 from histoweave._keys import Keys
 
 
@@ -107,25 +108,36 @@ def _as_xy(table: pd.DataFrame, spatial_key: str) -> pd.DataFrame:
     return table.rename(columns=str)[[*columns, *map(str, rest)]]
 
 
-def check_counts(matrix: Any, name: str) -> None:
-    """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero."""
+def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
+    """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero.
+
+    The message names other slots of ``adata`` that do.
+    """
     values = matrix.data if issparse(matrix) else np.asarray(matrix).ravel()
-    remedy = (
-        "Raw counts are needed: put them into adata.layers['counts'] (or pass layer=), or, where this is log1p of "
-        f"counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: 'log1p_cp10k'}}}}."
-    )
     if values.size == 0 or not values.any():
         raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
+    problem, may_be_declared = "", False
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite values. {remedy}")
-    if values.min() < 0:
-        raise ValueError(
-            f"{name} holds negative values (smallest {values.min():g}), so it was scaled or centred. {remedy}"
+        problem = "holds NaN or infinite values"
+    elif values.min() < 0:
+        problem = f"holds negative values (smallest {values.min():g}), so it was scaled or centred"
+    elif (values != np.rint(values)).any():
+        guess = "looks log-transformed" if values.max() < 30 else "holds fractions, so it was normalised or corrected"
+        problem, may_be_declared = f"{guess} (largest value {values.max():g}, not whole numbers)", True
+    if problem:
+        raise ValueError(f"{name} {problem}. {_counts_remedy(name, adata, may_be_declared)}")
+
+
+def _counts_remedy(name: str, adata: AnnData | None, may_be_declared: bool) -> str:
+    elsewhere = counts_elsewhere(adata, name) if adata is not None else ""
+    remedy = elsewhere or "Put raw counts into adata.layers['counts'] (or pass layer=)."
+    if may_be_declared:
+        remedy += (
+            f" Where {name} is log1p of counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': "
+            f"{{{name!r}: 'log1p_cp10k'}}}}; where it is counts that were corrected (decontaminated), {{'scale': "
+            f"{{{name!r}: 'counts'}}}}."
         )
-    if (values != np.rint(values)).any():
-        looks_logged = values.max() < 30
-        guess = "looks log-transformed" if looks_logged else "holds fractions, so it was normalised"
-        raise ValueError(f"{name} {guess} (largest value {values.max():g}, not whole numbers). {remedy}")
+    return f"Raw counts are needed. {remedy}"
 
 
 def check_n_domains(n_domains: int, n_spots: int) -> None:

@@ -15,6 +15,8 @@ from histoweave._scale import Scale, declared_scale
 from histoweave.pp._backed import BackedRows, stored_matrix
 from histoweave.pp._chunks import by_chunks, row_chunks
 
+_LOGGED_ROWS = 100  # spots that are looked at
+_LARGEST_MULTIPLE, _ROUNDING = 20.0, 1e-3  # beyond, float32 tells a whole number from a fraction badly
 _CHECKED_COLUMNS = 200  # stored values of a spot, about: sets how many spots are checked at a time
 
 
@@ -117,7 +119,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     _check_gene_names(adata)
     matrix = stored_matrix(adata, name, in_memory=in_memory)
     scale = declared_scale(adata, name)
-    _check_values(matrix, name, scale)
+    _check_values(matrix, name, scale, adata)
     return Expression(matrix, [str(gene) for gene in adata.var_names], scale or "counts", name)
 
 
@@ -135,7 +137,7 @@ def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_ma
     return csr_matrix((data, matrix.indices, matrix.indptr), matrix.shape, copy=False)
 
 
-def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | None) -> None:
+def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | None, adata: AnnData) -> None:
     """Check the values against the scale, warn of fractions and of empty spots and genes; large sections by chunks."""
     n_empty, n_spots_with = 0, np.zeros(matrix.shape[1], int)
     largest = 0.0
@@ -147,7 +149,7 @@ def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | 
         if part.nnz == 0 and not last_chance:
             continue
         if declared is None:
-            check_counts(part, name)
+            check_counts(part, name, adata)
         else:
             largest = max(largest, _check_declared(part, name, declared))
     if largest:
@@ -181,7 +183,7 @@ def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
                 f"{totals.max():.3g}. Correct adata.uns['histoweave']['scale'][{name!r}], or give raw counts."
             )
     elif (values != np.rint(values)).any():
-        if values.max() < 30:
+        if values.max() < 30 and _looks_logged(matrix):
             raise ValueError(
                 f"{name} is declared counts, but looks log-transformed (largest value {values.max():g}, not whole "
                 f"numbers): it was changed after it was declared. Put the raw counts into adata.layers['counts'], or "
@@ -189,6 +191,24 @@ def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
             )
         return float(values.max())
     return 0.0
+
+
+def _looks_logged(matrix: csr_matrix) -> bool:
+    """Whether the logarithm, undone, leaves whole multiples of the smallest value of each spot, as of counts.
+
+    So normalised and logged counts differ from counts that were corrected, which hold fractions too.
+    """
+    n_whole, n_seen = 0, 0
+    for row in np.unique(np.linspace(0, matrix.shape[0] - 1, _LOGGED_ROWS).astype(int)):
+        values = np.expm1(matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]].astype(np.float64))
+        values = values[values > 0]
+        if not len(values):
+            continue
+        multiples = values / values.min()
+        multiples = multiples[(multiples > 1.5) & (multiples < _LARGEST_MULTIPLE)]
+        n_whole += int((abs(multiples - np.rint(multiples)) < _ROUNDING * multiples).sum())
+        n_seen += len(multiples)
+    return n_seen > 0 and n_whole > 0.9 * n_seen
 
 
 def _check_gene_names(adata: AnnData) -> None:
