@@ -275,3 +275,30 @@ def test_the_record_survives_a_file(spots, tmp_path):
         AnnData(np.ones((4, 2)), obs=spots.obs, uns={"histoweave": spots.uns["histoweave"]}), tmp_path / "a.h5ad"
     )
     assert is_ours(ad.read_h5ad(tmp_path / "a.h5ad"), "obs", "regions")
+
+
+def test_places_of_sections():
+    two = hw.datasets.toy_section(n_spots=300, n_genes=30, n_domains=2, n_sections=2, seed=0)
+    two.obs["x_um"], two.obs["y_um"] = (two.obs["section"] == "s2") * 5000.0, 0.0
+    two.obsm["spatial_aligned"] = np.ones((two.n_obs, 2))
+    with pytest.warns(UserWarning, match=r"kept as obsm\['spatial_aligned_before'\]"):
+        hw.tl.place_sections(two)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*was not written by histoweave")
+        hw.tl.place_sections(two)
+    assert (two.obsm["spatial_aligned_before"] == 1).all()
+
+
+def test_a_prediction_keeps_columns_of_its_section():
+    sections = [hw.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=0) for _ in "abc"]
+    for number, adata in enumerate(sections):
+        noise = np.random.default_rng(number).normal(size=(adata.n_obs, 2))
+        adata.obsm["X_image"] = np.eye(2)[adata.obs["domain_true"].cat.codes] + 0.3 * noise
+    named = dict(zip("abc", sections, strict=True))
+    model = hw.models.RidgeOnEmbedding().fit({name: named[name] for name in "ab"}, use_rep="X_image")
+    named["c"].obs["out_of_distribution"] = "artefact"
+    with pytest.warns(UserWarning, match=r"kept as obs\['out_of_distribution_before'\]"):
+        predicted = model.predict(named["c"])
+    assert predicted.obs["out_of_distribution"].dtype == bool
+    assert (predicted.obs["out_of_distribution_before"] == "artefact").all()
+    assert "out_of_distribution_before" not in named["c"].obs

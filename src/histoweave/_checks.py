@@ -111,46 +111,33 @@ def _where_centres(adata: AnnData, spatial_key: str, remedy: str) -> str:
 def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
     """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero.
 
-    With the AnnData that it belongs to, the message says where else raw counts were found; without, it is a file's.
+    The message names other slots of ``adata`` that do.
     """
     values = matrix.data if issparse(matrix) else np.asarray(matrix).ravel()
     if values.size == 0 or not values.any():
-        elsewhere = "" if adata is None else counts_elsewhere(adata, name)
-        raise ValueError(
-            f"{name} is all zero: no spot has a single count. {elsewhere or 'Check which matrix was read.'}".rstrip()
-        )
+        raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
+    problem, may_be_declared = "", False
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite values. {_counts_remedy(name, adata)}")
-    if values.min() < 0:
-        raise ValueError(
-            f"{name} holds negative values (smallest {values.min():g}), so it was scaled or centred. "
-            f"{_counts_remedy(name, adata)}"
+        problem = "holds NaN or infinite values"
+    elif values.min() < 0:
+        problem = f"holds negative values (smallest {values.min():g}), so it was scaled or centred"
+    elif (values != np.rint(values)).any():
+        guess = "looks log-transformed" if values.max() < 30 else "holds fractions, so it was normalised or corrected"
+        problem, may_be_declared = f"{guess} (largest value {values.max():g}, not whole numbers)", True
+    if problem:
+        raise ValueError(f"{name} {problem}. {_counts_remedy(name, adata, may_be_declared)}")
+
+
+def _counts_remedy(name: str, adata: AnnData | None, may_be_declared: bool) -> str:
+    elsewhere = counts_elsewhere(adata, name) if adata is not None else ""
+    remedy = elsewhere or "Put raw counts into adata.layers['counts'] (or pass layer=)."
+    if may_be_declared:
+        remedy += (
+            f" Where {name} is log1p of counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': "
+            f"{{{name!r}: 'log1p_cp10k'}}}}; where it is counts that were corrected (decontaminated), {{'scale': "
+            f"{{{name!r}: 'counts'}}}}."
         )
-    if (values != np.rint(values)).any():
-        looks_logged = values.max() < 30
-        guess = "looks log-transformed" if looks_logged else "holds fractions, so it was normalised or corrected"
-        raise ValueError(
-            f"{name} {guess} (largest value {values.max():g}, not whole numbers). {_counts_remedy(name, adata)}"
-            + ("" if adata is None else f" {_declaration(name, looks_logged)}")
-        )
-
-
-def _counts_remedy(name: str, adata: AnnData | None) -> str:
-    if adata is None:
-        return "Raw counts are needed."
-    place = counts_elsewhere(adata, name).rstrip() or "put them into adata.layers['counts'] (or pass layer=)."
-    return f"Raw counts are needed: {place}"
-
-
-def _declaration(name: str, looks_logged: bool) -> str:
-    """Return how to declare values that are what they should be, and no whole numbers all the same."""
-    fractions = "counts that became fractions (ambient RNA removed, reads shared among genes)"
-    if looks_logged:
-        return (
-            f"Where {name} is log1p of counts per 10,000, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: "
-            f"'log1p_cp10k'}}}}; {{'scale': {{{name!r}: 'counts'}}}} is allowed, too, for {fractions}."
-        )
-    return f"For {fractions}, declare it: adata.uns['histoweave'] = {{'scale': {{{name!r}: 'counts'}}}}."
+    return f"Raw counts are needed. {remedy}"
 
 
 def check_n_domains(n_domains: int, n_spots: int) -> None:

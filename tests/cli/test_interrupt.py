@@ -46,6 +46,28 @@ def test_stopped_in_mid_training(section_file, tmp_path, stop, code):
         assert errors.splitlines()[-1] == "histoweave: interrupted; nothing was written."
 
 
+@pytest.mark.parametrize(("stop", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_whose_exception_is_lost_stops_all_the_same(section_file, tmp_path, stop, code):
+    # what is raised in the callback of a weak reference goes nowhere
+    while_collecting = f"""
+    import os, weakref
+    thing = type("Thing", (), {{}})()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.{stop}))
+    del thing
+    return fit(self, *arguments, **more)"""
+    program = PROGRAM.replace("\n    return fit(self, *arguments, **more)", while_collecting)
+    assert program != PROGRAM
+    endless = tmp_path / "endless.json"
+    endless.write_text('{"max_epochs": 1000000, "tolerance": 0.0}')
+    command = [sys.executable, "-c", program, "domains", section_file, "-k", 3, "-o", tmp_path / "out"]
+    ended = subprocess.run(
+        [*map(str, command), "--config", str(endless)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_stopped_while_writing(monkeypatch, section, tmp_path):
     from histoweave import report
     from histoweave.cli import _output

@@ -90,7 +90,7 @@ def test_the_grid_lies_on_the_tissue(square):
     np.testing.assert_allclose(spots.obsm["spatial"][0], [225.0, 125.0])
     np.testing.assert_allclose(spots.obsm["spatial_um"], 2.0 * spots.obsm["spatial"])
     assert spots.obs["tissue_fraction"].min() > 0.9
-    assert spots.uns["histoweave"] == {"coordinates": {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0}}
+    assert spots.uns["histoweave"]["coordinates"] == {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0}
     hw.gr.grid_graph(spots)
     assert spots.obsp["spatial_connectivities"].shape == (64, 64)
 

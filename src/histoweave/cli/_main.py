@@ -5,7 +5,9 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
+from _thread import interrupt_main
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if argv is None:
         _in_utf8()
     signal.signal(signal.SIGTERM, _unwind)
+    sys.unraisablehook = _stop_again
     # threads that wait for each other by spinning take twice as long and more where another program uses one of the
     # cores; read when torch is loaded, which no command has done yet
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -100,6 +103,21 @@ def _in_utf8() -> None:
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1" or not sys.executable:
         return
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
+
+
+def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Repeat a signal to stop whose exception was lost.
+
+    Python drops whatever is raised while it calls a destructor or the callback of a weak reference, and a signal may
+    arrive at that moment.
+    """
+    lost = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(unraisable.exc_type)
+    if lost is None:
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.1, interrupt_main, (lost,))
+    again.daemon = True
+    again.start()
 
 
 def _unwind(signum: int, frame: FrameType | None) -> NoReturn:

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 def add_markers(adata: "AnnData", layer: str | None) -> bool:
     """Write markers into a section and return whether there are any; warn where they are left out."""
     from histoweave import tl
+    from histoweave._written import keep_foreign
 
-    adata.uns.pop(Keys.MARKERS, None)  # of other domains, of an earlier run
+    if keep_foreign(adata, "uns", Keys.MARKERS) is None:
+        adata.uns.pop(Keys.MARKERS, None)  # of other domains, of an earlier run
     if not adata.n_vars:
         return False
     try:

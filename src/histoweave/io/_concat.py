@@ -201,7 +201,7 @@ def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = T
 
 def _holds_counts(adata: AnnData, name: str) -> bool:
     try:
-        check_counts(adata.X if name == "X" else adata.layers[name], name)
+        check_counts(adata.X if name == "X" else adata.layers[name], name, adata)
     except ValueError:
         return False
     return True

@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from histoweave._checks import _listed
 from histoweave._keys import Keys
 from histoweave._runtime import logger, warn_user
+from histoweave._written import write_result
 
 # CosMx, MERSCOPE, Xenium and the spike-ins of the External RNA Controls Consortium; no gene has such a name (the gene
 # ERCC1 has no dash, spike-ins are ERCC-00002)
@@ -48,9 +49,10 @@ def set_controls_aside(adata: AnnData) -> AnnData:
         return adata
     table = None if adata.X is None else adata.X[:, np.flatnonzero(controls)]
     adata = adata[:, ~controls].copy()
-    if table is not None and Keys.CONTROLS not in adata.obsm:
+    if table is not None:
         dense = table.toarray() if issparse(table) else np.asarray(table)
-        adata.obsm[Keys.CONTROLS] = pd.DataFrame(_small(dense), index=adata.obs_names, columns=names.astype(str))
+        values = pd.DataFrame(_small(dense), index=adata.obs_names, columns=names.astype(str))
+        write_result(adata, "obsm", Keys.CONTROLS, values)
     logger.info("%d controls (%s) are not genes: they are in obsm[%r]", len(names), _listed(names, 4), Keys.CONTROLS)
     return adata
 

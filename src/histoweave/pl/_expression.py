@@ -79,18 +79,12 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     scale = declared_scale(adata, name)
     if name == "X" and adata.isbacked:  # read a few spots at a time
         parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
-        return np.concatenate([_log_counts(adata, part, columns, scale, name, may_be_zero=True) for part in parts])
-    return _log_counts(adata, matrix, columns, scale, name)
+        return np.concatenate([_log_counts(part, columns, scale, name, may_be_zero=True) for part in parts])
+    return _log_counts(matrix, columns, scale, name)
 
 
 def _log_counts(
-    adata: AnnData,
-    matrix: Any,
-    columns: Sequence[int],
-    scale: Scale | None,
-    name: str,
-    *,
-    may_be_zero: bool = False,
+    matrix: Any, columns: Sequence[int], scale: Scale | None, name: str, *, may_be_zero: bool = False
 ) -> np.ndarray:
     picked = matrix[:, list(columns)]
     values = np.asarray(picked.todense() if issparse(picked) else picked, dtype=np.float32)
@@ -98,7 +92,7 @@ def _log_counts(
         return values
     depth = np.asarray(matrix.sum(axis=1), dtype=np.float32).reshape(-1, 1)
     if scale is None and not (may_be_zero and not depth.any()):
-        check_counts(matrix, name, adata)
+        check_counts(matrix, name)
     return np.log1p(values * (1e4 / np.where(depth > 0, depth, 1)))  # an empty spot stays at zero
 
 

@@ -8,7 +8,6 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
 
 from histoweave._checks import check_counts
-from histoweave._counts_elsewhere import counts_elsewhere, counts_in_raw
 from histoweave._keys import Keys
 from histoweave._layers import named_layers
 from histoweave._runtime import warn_user
@@ -16,7 +15,8 @@ from histoweave._scale import Scale, declared_scale
 from histoweave.pp._backed import BackedRows, stored_matrix
 from histoweave.pp._chunks import by_chunks, row_chunks
 
-_ENOUGH_SPOTS = 5  # that sum to the same: no chance
+_LOGGED_ROWS = 100  # spots that are looked at
+_LARGEST_MULTIPLE, _ROUNDING = 20.0, 1e-3  # beyond, float32 tells a whole number from a fraction badly
 _CHECKED_COLUMNS = 200  # stored values of a spot, about: sets how many spots are checked at a time
 
 
@@ -108,21 +108,18 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
     if name != "X" and name not in adata.layers:
         found = ", ".join(map(repr, named_layers(adata))) or "nothing"
-        raise KeyError(
-            f"{name!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'. "
-            f"{counts_in_raw(adata)}".rstrip()
-        )
+        raise KeyError(f"{name!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
     values = adata.X if name == "X" else adata.layers[name]
     if values is None or adata.n_vars == 0:
         embeddings = ", ".join(map(repr, adata.obsm)) or "nothing"
         raise ValueError(
-            f"The section has no expression ({name} is empty). {counts_elsewhere(adata, name)}Pass use_rep= to start "
-            f"from an embedding in adata.obsm (found: {embeddings})."
+            f"The section has no expression ({name} is empty). Pass use_rep= to start from an embedding in adata.obsm "
+            f"(found: {embeddings})."
         )
     _check_gene_names(adata)
     matrix = stored_matrix(adata, name, in_memory=in_memory)
     scale = declared_scale(adata, name)
-    _check_values(adata, matrix, name, scale)
+    _check_values(matrix, name, scale, adata)
     return Expression(matrix, [str(gene) for gene in adata.var_names], scale or "counts", name)
 
 
@@ -140,7 +137,7 @@ def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_ma
     return csr_matrix((data, matrix.indices, matrix.indptr), matrix.shape, copy=False)
 
 
-def _check_values(adata: AnnData, matrix: csr_matrix | BackedRows, name: str, declared: Scale | None) -> None:
+def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | None, adata: AnnData) -> None:
     """Check the values against the scale, warn of fractions and of empty spots and genes; large sections by chunks."""
     n_empty, n_spots_with = 0, np.zeros(matrix.shape[1], int)
     largest = 0.0
@@ -154,10 +151,9 @@ def _check_values(adata: AnnData, matrix: csr_matrix | BackedRows, name: str, de
         if declared is None:
             check_counts(part, name, adata)
         else:
-            largest = max(largest, _check_declared(adata, part, name, declared))
+            largest = max(largest, _check_declared(part, name, declared))
     if largest:
-        doubt = f" Where it was log-transformed since, declare it {'log1p_cp10k'!r}." if largest < 30 else ""
-        warn_user(f"{name} is declared counts, but holds fractions (largest value {largest:g}).{doubt}")
+        warn_user(f"{name} is declared counts, but holds fractions (largest value {largest:g}).")
     if n_empty:
         warn_user(f"{n_empty:,} of {matrix.shape[0]:,} spots have no counts; they are kept.")
     n_genes = int((n_spots_with == 0).sum())
@@ -165,7 +161,7 @@ def _check_values(adata: AnnData, matrix: csr_matrix | BackedRows, name: str, de
         warn_user(f"{n_genes:,} of {matrix.shape[1]:,} genes have no counts; they are left out.")
 
 
-def _check_declared(adata: AnnData, matrix: csr_matrix, name: str, scale: Scale) -> float:
+def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
     """Raise where the values belie the declaration: most often X was normalised after it was read.
 
     Returns
@@ -176,10 +172,7 @@ def _check_declared(adata: AnnData, matrix: csr_matrix, name: str, scale: Scale)
     if values.size == 0:
         raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
     if not np.isfinite(values).all() or values.min() < 0:
-        raise ValueError(
-            f"{name} is declared {scale}, but holds NaN, infinite or negative values. "
-            f"{counts_elsewhere(adata, name)}".rstrip()
-        )
+        raise ValueError(f"{name} is declared {scale}, but holds NaN, infinite or negative values.")
     if scale == "log1p_cp10k":
         # a spot's counts per 10,000 sum to 10,000, or less over some of the genes; twice that is no rounding error
         with np.errstate(over="ignore"):
@@ -187,38 +180,35 @@ def _check_declared(adata: AnnData, matrix: csr_matrix, name: str, scale: Scale)
         if totals.max() > 2e4:
             raise ValueError(
                 f"{name} is declared log1p_cp10k, but cannot be log1p of counts per 10,000: undone, a spot sums to "
-                f"{totals.max():.3g}. Correct adata.uns['histoweave']['scale'][{name!r}], or give raw counts. "
-                f"{counts_elsewhere(adata, name)}".rstrip()
+                f"{totals.max():.3g}. Correct adata.uns['histoweave']['scale'][{name!r}], or give raw counts."
             )
     elif (values != np.rint(values)).any():
-        if _was_logged(matrix):
+        if values.max() < 30 and _looks_logged(matrix):
             raise ValueError(
                 f"{name} is declared counts, but looks log-transformed (largest value {values.max():g}, not whole "
-                f"numbers): it was changed after it was declared. {_where_counts(adata, name)} Or declare it: "
-                f"adata.uns['histoweave']['scale'][{name!r}] = 'log1p_cp10k'."
+                f"numbers): it was changed after it was declared. Put the raw counts into adata.layers['counts'], or "
+                f"declare it: adata.uns['histoweave']['scale'][{name!r}] = 'log1p_cp10k'."
             )
         return float(values.max())
     return 0.0
 
 
-def _where_counts(adata: AnnData, name: str) -> str:
-    return counts_elsewhere(adata, name).rstrip() or "Put the raw counts into adata.layers['counts']."
+def _looks_logged(matrix: csr_matrix) -> bool:
+    """Whether the logarithm, undone, leaves whole multiples of the smallest value of each spot, as of counts.
 
-
-def _was_logged(matrix: csr_matrix) -> bool:
-    """Whether values are without doubt log1p of something: undone, they are whole, or spots have one and the same sum.
-
-    Counts with fractions that are small everywhere, as ambient RNA removal leaves them, are neither.
+    So normalised and logged counts differ from counts that were corrected, which hold fractions too.
     """
-    if matrix.data.max() >= 30:
-        return False
-    undone = np.expm1(matrix.astype(np.float64))
-    small = undone.data[matrix.data < 5]  # of larger ones single precision loses the fraction
-    if small.size and (np.abs(small - np.rint(small)) < 1e-3).all():
-        return True
-    totals = np.asarray(undone.sum(axis=1)).ravel()
-    totals = totals[totals > 0]
-    return len(totals) >= _ENOUGH_SPOTS and bool(np.ptp(totals) < 1e-3 * totals.mean())
+    n_whole, n_seen = 0, 0
+    for row in np.unique(np.linspace(0, matrix.shape[0] - 1, _LOGGED_ROWS).astype(int)):
+        values = np.expm1(matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]].astype(np.float64))
+        values = values[values > 0]
+        if not len(values):
+            continue
+        multiples = values / values.min()
+        multiples = multiples[(multiples > 1.5) & (multiples < _LARGEST_MULTIPLE)]
+        n_whole += int((abs(multiples - np.rint(multiples)) < _ROUNDING * multiples).sum())
+        n_seen += len(multiples)
+    return n_seen > 0 and n_whole > 0.9 * n_seen
 
 
 def _check_gene_names(adata: AnnData) -> None:
