@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 import histoweave as hw
+from histoweave.io import _platforms
 from histoweave.io._platforms import PLATFORMS, recognise_platform
 
 from .conftest import write_10x_h5, write_spatial
@@ -320,3 +322,36 @@ def test_a_strange_folder_is_reported_in_one_sentence(tmp_path):
         with pytest.raises((FileNotFoundError, ValueError), match=entry.label.split(" (")[0] + "|Space Ranger"):
             hw.io.read_platform(name, tmp_path)
     assert recognise_platform(tmp_path) is None
+
+
+def failing_reader(error):
+    def reader(folder, **options):
+        print("noise")
+        warnings.warn("of another package", UserWarning, stacklevel=1)
+        raise error
+
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError("Images directory not found: {0}/CellComposite."), "CellComposite is missing. It holds"),
+        (FileNotFoundError("{0}/images/transform.csv not found."), "transform.csv is missing. It holds"),
+        (FileNotFoundError("No such thing."), "output: No such thing. It holds"),
+        (FileNotFoundError(2, "No such file", "{0}/cells.parquet"), "cells.parquet is missing. It holds"),
+        (ValueError("Index of obs\nmust match."), "spatialdata-io: ValueError: Index of obs must match. It holds"),
+    ],
+)
+def test_errors_of_readers_are_one_clean_sentence(tmp_path, error, words, monkeypatch, recwarn, capsys):
+    module = type("spatialdata_io", (), {"xenium": staticmethod(failing_reader(error))})
+    monkeypatch.setattr(_platforms, "require", lambda *args, **kwargs: module)
+    error.args = tuple(arg.format(tmp_path) if isinstance(arg, str) else arg for arg in error.args)
+    if getattr(error, "filename", None):
+        error.filename = error.filename.format(tmp_path)
+    with pytest.raises(type(error)) as raised:
+        hw.io.read_platform("xenium", tmp_path)
+    assert words in str(raised.value)
+    assert ".." not in str(raised.value)
+    assert not recwarn.list
+    assert capsys.readouterr().out == ""

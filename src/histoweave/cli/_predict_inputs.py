@@ -108,12 +108,16 @@ def _is_section_folder(folder: Path) -> bool:
 
 
 def _slides_in(folder: Path) -> list[Path]:
+    from histoweave.io._section import holds_sections
+
     # a name that begins with a dot is what macOS and interrupted copies leave behind
     slides = [
         path
         for path in sorted(folder.iterdir())
         if path.suffix.lower() in SLIDE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     ]
+    if not slides and holds_sections(folder):  # read_section says which
+        return [folder]
     if not slides:
         raise CommandError(
             f"{folder} is no section, and there is no slide in it: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "

@@ -78,8 +78,15 @@ def read_delimited(
     """
     if sep is None:
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","
-    try:
+    with table_errors(path):
         return pd.read_csv(path if content is None else content, sep=sep, **options)
+
+
+@contextmanager
+def table_errors(path: Path) -> Iterator[None]:
+    """Raise ``ValueError`` naming the file for what pandas raises on a table that it cannot read."""
+    try:
+        yield
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, *CUT_OFF) as error:
         raise ValueError(
             f"{path} could not be read as a table (truncated, or another separator?): {str(error).rstrip('. ')}."

@@ -14,6 +14,7 @@ from histoweave._atomic import atomic_file
 from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
 from histoweave._libraries import image_libraries, library_part
+from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinates import record_coordinates
 from histoweave.io._files import PathLike, existing_file, open_h5
 from histoweave.io._genes import annotate_genes, quiet_duplicates
@@ -29,7 +30,8 @@ _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
     """Read a section that scanpy, squidpy or histoweave wrote.
 
-    Everything in the file is kept; text in pandas' nullable type, which anndata 0.13 writes, becomes plain text, or a
+    Everything in the file is kept; controls (negative probes, blanks, spike-ins) move from the genes to
+    ``obsm["controls"]``, and text in pandas' nullable type, which anndata 0.13 writes, becomes plain text, or a
     categorical where it has gaps. Added are the gene columns of :func:`annotate_genes`, and, where the file does not
     say, the unit of the coordinates: ``"pixel"`` where scanpy's image scale factors are stored beside them (they are
     factors from full-resolution pixels by definition), else ``"unknown"``. The scale of ``X`` is not declared for you.
@@ -88,9 +90,10 @@ def is_anndata_zarr(folder: Path) -> bool:
 
 
 def _completed(adata: AnnData) -> AnnData:
-    """Check what was read, and add the gene columns and the unit of the coordinates. Changed in place."""
+    """Check what was read, set controls aside, and add the gene columns and the unit of the coordinates."""
     make_plain(adata)
     check_adata(adata)
+    adata = set_controls_aside(adata)
     annotate_genes(adata)
     if Keys.SPATIAL in adata.obsm and Keys.COORDINATES not in adata.uns[Keys.UNS]:
         record_coordinates(adata, "pixel" if _has_image_scale(adata) else "unknown")

@@ -27,6 +27,11 @@ def what_folder(folder: Path) -> str | None:
             "It is an output of Space Ranger 4 with segmented cells (segmented_outputs/) and without binned_outputs/. "
             "Cells are not read from there: run Space Ranger with bins, or save the cells and their centroids as .h5ad."
         )
+    if any((folder / name).exists() for name in ("cell_feature_matrix.h5", "cell_feature_matrix")):
+        return (
+            "It is an output of Xenium without experiment.xenium, by which its version is known. Copy the whole folder "
+            "that the instrument wrote."
+        )
     if (folder / "feature_expression").is_dir() or any(folder.glob("*.gef")):
         return f"It is an output of SAW (Stereo-seq) with .gef files. {_STEREO}"
     if any(folder.glob("*.gem")) or any(folder.glob("*.gem.gz")):

@@ -1,8 +1,8 @@
 """Platforms by name: which reader of spatialdata-io knows the folder, and what its numbers mean."""
 
-import io
+import os
+import re
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from histoweave._checks import _listed
 from histoweave._optional import require
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale
-from histoweave.io._cell_tables import read_cosmx, read_merscope
-from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinates import record_coordinates
+from histoweave.io._cosmx import read_cosmx
 from histoweave.io._files import PathLike, contents, existing_folder, read_delimited
 from histoweave.io._h5ad import read_h5ad
-from histoweave.io._spatialdata import section_from_spatialdata
+from histoweave.io._merscope import read_merscope
+from histoweave.io._spatialdata import quiet_reader, section_from_spatialdata
 from histoweave.io._visium import read_visium
 
 
@@ -58,13 +58,13 @@ PLATFORMS: dict[str, Platform] = {
     ),
     "merscope": Platform(
         "MERSCOPE",
-        ("*cell_by_gene.csv*", "*cell_metadata.csv*"),
+        ("*cell_by_gene*.csv*", "*cell_metadata*.csv*"),
         reader="merscope",
         counts=True,
         options={"transcripts": False, "cells_boundaries": False, "mosaic_images": False},
     ),
     "cosmx": Platform(
-        "CosMx", ("*exprMat_file.csv*", "*metadata_file.csv*"), "cosmx", counts=True, options={"transcripts": False}
+        "CosMx", ("*exprMat_file*.csv*", "*metadata_file*.csv*"), "cosmx", counts=True, options={"transcripts": False}
     ),
     "stereoseq": Platform(
         "Stereo-seq", ("041.cellcut", "051.cellcluster"), "stereoseq", "cells_table", options={"read_square_bin": False}
@@ -84,7 +84,7 @@ PLATFORMS: dict[str, Platform] = {
 }
 # read by histoweave unless images or the like are asked for: spatialdata-io joins MERSCOPE's tables by order, and needs
 # CosMx's images
-_TABLES: dict[str, Callable[[Path], AnnData]] = {"cosmx": read_cosmx, "merscope": read_merscope}
+_TABLES: dict[str, Callable[..., AnnData]] = {"cosmx": read_cosmx, "merscope": read_merscope}
 _ALIASES = {
     "curioseeker": "curio",
     "slideseq": "curio",
@@ -113,7 +113,8 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         The folder that the instrument's software wrote.
     **options
         ``table`` and ``region`` choose among several (see :func:`read_spatialdata`); ``bin_size`` in microns is for
-        Visium HD (default 8); everything else goes to the reader of spatialdata-io.
+        Visium HD (default 8); ``counts_file`` for Visium, MERSCOPE and CosMx; everything else goes to the reader of
+        spatialdata-io, MERSCOPE and CosMx included.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         ...
     ValueError: Unknown platform 'nanopore'; known are visium_hd, visium, xenium, ...
     """
-    return set_controls_aside(_read(_canonical(platform), path, **options))
+    return _read(_canonical(platform), path, **options)
 
 
 def _read(name: str, path: PathLike, **options: Any) -> AnnData:
@@ -150,11 +151,10 @@ def _read(name: str, path: PathLike, **options: Any) -> AnnData:
         return _read_visium_hd(folder, **options)
     if name == "curio":
         return _read_curio(folder, **options)
-    if name in _TABLES and not options:
-        adata = _TABLES[name](folder)
-        declare_scale(adata, "X", "counts")
-        return adata
-    readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
+    if name in _TABLES and not set(options) - {"counts_file"}:  # other options are those of spatialdata-io
+        return _TABLES[name](folder, **options)
+    with quiet_reader():  # what it imports warns, too
+        readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
     choice = {"table": options.pop("table", entry.table), "region": options.pop("region", None)}
     sdata = _call(getattr(readers, str(entry.reader)), entry, folder, {**entry.options, **options})
     adata = section_from_spatialdata(sdata, str(folder), **choice)
@@ -175,6 +175,11 @@ def recognise_platform(folder: Path) -> str | None:
     return None
 
 
+def half_platform(folder: Path) -> str | None:
+    """Name of the platform whose counts are in a folder without the positions of the cells, or None."""
+    return next((name for name in _TABLES if any(folder.glob(PLATFORMS[name].markers[0]))), None)
+
+
 def _canonical(platform: str) -> str:
     """Return the name in the registry for what somebody typed."""
     plain = platform.lower().replace("-", "").replace("_", "").replace(" ", "")
@@ -187,20 +192,35 @@ def _canonical(platform: str) -> str:
 def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, Any]) -> Any:
     """Call a reader of spatialdata-io; what it raises on a strange folder is put into one sentence."""
     try:
-        with redirect_stdout(io.StringIO()):  # it prints, and logs to stdout, every file that it was asked to leave out
+        with quiet_reader():
             return reader(folder, **options)
     except (ImportError, MemoryError):
         raise
     except FileNotFoundError as error:
-        missing = f"{Path(str(error.filename)).name} is missing" if error.filename else str(error).rstrip(". ")
         raise FileNotFoundError(
-            f"{folder} is not a complete {entry.label} output: {missing}. It holds: {contents(folder)}."
-        ) from error
-    except Exception as error:  # assertions, index and key errors: there is no common type
-        raise ValueError(
-            f"{folder} could not be read as {entry.label} by spatialdata-io: {type(error).__name__}: {error}. "
+            f"{folder} is not a complete {entry.label} output: {_what_is_missing(error, folder)}. "
             f"It holds: {contents(folder)}."
         ) from error
+    except Exception as error:  # assertions, index and key errors: there is no common type
+        reason = " ".join(str(error).split()).rstrip(". ")
+        raise ValueError(
+            f"{folder} could not be read as {entry.label} by spatialdata-io: {type(error).__name__}: {reason}. "
+            f"It holds: {contents(folder)}."
+        ) from error
+
+
+def _what_is_missing(error: FileNotFoundError, folder: Path) -> str:
+    """Return which file is missing, also where the path is part of a sentence: "Images directory not found: ...".
+
+    Examples
+    --------
+    >>> _what_is_missing(FileNotFoundError("Images directory not found: run/CellComposite."), Path("run"))
+    'CellComposite is missing'
+    """
+    sentence = " ".join(str(error).split()).rstrip(". ")
+    _, inside, rest = sentence.partition(f"{folder}{os.sep}")
+    name = error.filename or (re.match(r"[^\s'\":,]*", rest)[0] if inside else "")  # type: ignore[index]
+    return f"{Path(str(name)).name} is missing" if name else sentence
 
 
 def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnData:

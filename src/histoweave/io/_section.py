@@ -1,5 +1,6 @@
 """One section from whatever path the user has: what it is, is told from its files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,13 @@ from anndata import AnnData
 from histoweave._checks import _listed
 from histoweave._read_options import ReadOptions
 from histoweave._runtime import logger
-from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinate_table import settle_spots
 from histoweave.io._files import PathLike, contents
 from histoweave.io._h5ad import is_anndata_zarr, read_anndata_zarr, read_h5ad
 from histoweave.io._legacy_st import read_legacy_st
 from histoweave.io._not_read import what_file, what_folder
 from histoweave.io._one_section import declare_one_section
-from histoweave.io._platforms import PLATFORMS, read_platform, recognise_platform
+from histoweave.io._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
 from histoweave.io._spatialdata import read_spatialdata
 from histoweave.io._visium import read_visium
 
@@ -24,6 +24,7 @@ _LOOKED_FOR = (
     "ST table (.tsv or .tsv.gz with <name>_selection.tsv beside it), or the output folder of "
     + ", ".join(entry.label for entry in PLATFORMS.values() if entry.reader and entry.markers)
 )
+_MOST_ENTRIES = 200  # of a folder that are looked into for sections
 
 
 def read_section(
@@ -76,7 +77,6 @@ def read_section(
         raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
     adata = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
-    adata = set_controls_aside(adata)
     if one_section:
         declare_one_section(adata)
     return adata
@@ -90,7 +90,13 @@ def is_section_folder(folder: Path) -> bool:
         or (folder / "outs").is_dir()
         or _is_half_visium(folder)
         or what_folder(folder) is not None
+        or half_platform(folder) is not None
     )
+
+
+def holds_sections(folder: Path) -> bool:
+    """Whether output folders of platforms lie in a folder that is none itself."""
+    return bool(_sections_inside(folder))
 
 
 def _read_file(path: Path, options: ReadOptions) -> AnnData:
@@ -102,7 +108,10 @@ def _read_file(path: Path, options: ReadOptions) -> AnnData:
     if known:
         raise ValueError(f"{path} is not a section that can be read. {known}")
     hint = ""
-    if path.suffix == ".h5":
+    platform = recognise_platform(path.absolute().parent)
+    if platform is not None:
+        hint = f" It is part of an output of {PLATFORMS[platform].label}: give the folder, {path.absolute().parent}."
+    elif path.suffix == ".h5":
         hint = f" For a 10x count matrix give its folder, {path.absolute().parent}, which also has the positions."
     elif path.suffix in {".csv", ".txt", ".gz"}:
         hint = " Other tables have no positions in them: histoweave.io.read_table(counts, coordinates, unit=...)."
@@ -124,27 +133,47 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
         # files of GEO; or half a Space Ranger folder, whose reader says which half is missing
         found = read_visium(folder, counts_file=options.counts_file, keep_all_spots=options.keep_all_spots)
         return settle_spots(found, options)
-    inner = sorted(item for item in folder.iterdir() if item.is_dir() and recognise_platform(item) is not None)
-    if len(inner) == 1:
-        logger.info("%s: %s is read", folder.name, inner[0].name)
-        return _read_folder(inner[0], options)
-    if inner:
-        raise ValueError(
-            f"{folder} holds {len(inner)} sections: {_listed(item.name for item in inner)}. Give one of these folders, "
-            "or name them in a samples.csv."
-        )
     known = what_folder(folder) or (what_folder(folder / "outs") if (folder / "outs").is_dir() else None)
     if known:
         raise ValueError(f"{folder} is not a section that can be read. {known}")
+    half = half_platform(folder)
+    if half is not None:
+        return _read_platform(half, folder, options)  # its reader says what is missing
+    inside = _sections_inside(folder)
+    if len(inside) == 1:
+        logger.info("%s is read: the only section in %s", inside[0].relative_to(folder), folder)
+        return _read_folder(inside[0], options)
+    if inside:
+        raise ValueError(
+            f"{folder} holds {len(inside)} sections: {_listed(str(item.relative_to(folder)) for item in inside)}. "
+            "Give one of them, or list them in a samples.csv, one row each."
+        )
     raise ValueError(
         f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
     )
+
+
+def _sections_inside(folder: Path, depth: int = 2) -> list[Path]:
+    """Return the output folders of platforms in a folder, such as region_0 of a run; the level nearest to it."""
+    level = [folder]
+    for _ in range(depth):
+        level = [item for above in level for item in sorted(above.iterdir())[:_MOST_ENTRIES] if _is_visible(item)]
+        found = [item for item in level if recognise_platform(item) or recognise_platform(item / "outs")]
+        if found:
+            return found
+    return []
+
+
+def _is_visible(item: Path) -> bool:
+    return not item.name.startswith(".") and item.is_dir() and os.access(item, os.R_OK | os.X_OK)
 
 
 def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData:
     chosen: dict[str, Any] = {}
     if platform in ("visium", "visium_hd"):
         chosen = {"counts_file": options.counts_file, "keep_all_spots": options.keep_all_spots}
+    elif platform in ("merscope", "cosmx") and options.counts_file is not None:
+        chosen["counts_file"] = options.counts_file
     elif options.table is not None and PLATFORMS[platform].reader:
         chosen["table"] = options.table
     return settle_spots(read_platform(platform, folder, **chosen), options)

@@ -1,5 +1,9 @@
 """SpatialData: one of its tables becomes an AnnData with the positions of what it annotates."""
 
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +18,7 @@ from histoweave._optional import require
 from histoweave._runtime import logger
 from histoweave._spot_centres import spot_centres
 from histoweave._written import write_result
+from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinate_table import centres_of_columns
 from histoweave.io._coordinates import Unit, record_coordinates
 from histoweave.io._files import PathLike, contents, existing_folder
@@ -88,16 +93,30 @@ def read_spatialdata(
         position.
     """
     folder = existing_folder(path, "a SpatialData .zarr folder")
-    spatialdata = require("spatialdata", extra="spatial", purpose="Reading a SpatialData .zarr")
+    with quiet_reader():  # what it imports warns, too
+        spatialdata = require("spatialdata", extra="spatial", purpose="Reading a SpatialData .zarr")
     if not any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
         raise ValueError(f"{folder} is no zarr store (no zarr.json or .zgroup). It holds: {contents(folder)}.")
     try:
-        sdata = spatialdata.read_zarr(folder)
+        with quiet_reader():
+            sdata = spatialdata.read_zarr(folder)
     except Exception as error:  # zarr and ome-zarr raise many types on damaged stores
         raise ValueError(f"{folder} could not be read as a SpatialData zarr: {error}") from error
     return section_from_spatialdata(
         sdata, str(folder), table=table, region=region, unit=unit, spatial_columns=spatial_columns
     )
+
+
+@contextmanager
+def quiet_reader() -> Iterator[None]:
+    """Silence spatialdata and spatialdata-io while they read.
+
+    They print, log to stdout and warn about every file that they were asked to leave out; stdout belongs to the command
+    line, and what is wrong for us is raised afterwards.
+    """
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def section_from_spatialdata(
@@ -144,6 +163,7 @@ def section_from_spatialdata(
         )
     adata.obsm[Keys.SPATIAL] = np.asarray(positions, dtype=np.float64)
     adata.X = csr_matrix(adata.X) if not issparse(adata.X) else adata.X.tocsr()
+    adata = set_controls_aside(adata)
     annotate_genes(adata)
     if unit is not None or Keys.COORDINATES not in adata.uns[Keys.UNS]:
         record_coordinates(adata, unit or READER_UNITS.get(str(sdata.attrs.get("spatialdata_io_reader")), "unknown"))

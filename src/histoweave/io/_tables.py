@@ -11,6 +11,7 @@ from histoweave._checks import _listed, check_adata, check_counts
 from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale
+from histoweave.io._controls import set_controls_aside
 from histoweave.io._coordinates import Unit, record_coordinates
 from histoweave.io._files import PathLike, existing_file, read_delimited
 from histoweave.io._genes import annotate_genes, quiet_duplicates
@@ -139,6 +140,7 @@ def counts_to_adata(table: pd.DataFrame, path: Path) -> AnnData:
         adata.var_names = pd.Index(table.columns, dtype=object)
     check_adata(adata)
     check_counts(adata.X, path.name)
+    adata = set_controls_aside(adata)
     annotate_genes(adata)
     declare_scale(adata, "X", "counts")
     return adata

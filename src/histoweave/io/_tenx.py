@@ -16,6 +16,7 @@ from histoweave._checks import _listed, check_adata
 from histoweave._keys import Keys
 from histoweave._runtime import logger
 from histoweave._scale import declare_scale
+from histoweave.io._controls import set_controls_aside
 from histoweave.io._files import CUT_OFF, contents, open_h5, read_delimited
 from histoweave.io._genes import annotate_genes, quiet_duplicates
 
@@ -107,6 +108,7 @@ def _genes_only(adata: AnnData) -> AnnData:
     check_adata(adata)
     if adata.X.dtype != np.float32 or not isinstance(adata.X, csr_matrix):
         adata.X = csr_matrix(adata.X, dtype=np.float32)
+    adata = set_controls_aside(adata)
     annotate_genes(adata, gene_id="gene_ids")
     adata.var = adata.var.drop(columns="gene_ids")
     adata.var = adata.var[[Keys.GENE_ID, Keys.GENE_SYMBOL, *adata.var.columns.drop([Keys.GENE_ID, Keys.GENE_SYMBOL])]]
