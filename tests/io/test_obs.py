@@ -62,7 +62,9 @@ def test_the_joined_table_can_be_written_and_read(tmp_path):
 def test_one_type_in_all_sections_stays(dtype):
     values = pd.Series([1, 0], dtype=dtype) if dtype != "object" else pd.Series(["u", "v"], dtype=object)
     joined = concat_obs([pd.DataFrame({"a": values}), pd.DataFrame({"a": values})])
-    assert joined["a"].dtype == (pd.DataFrame({"a": values.to_numpy()})["a"].dtype if dtype == "object" else values.dtype)
+    assert joined["a"].dtype == (
+        pd.DataFrame({"a": values.to_numpy()})["a"].dtype if dtype == "object" else values.dtype
+    )
     assert joined["a"].tolist() == values.tolist() * 2
 
 

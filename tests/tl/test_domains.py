@@ -292,7 +292,9 @@ def test_denoised_expression_of_an_earlier_run_goes(small, small_config):
 def test_it_survives_h5ad(result, tmp_path):
     write_h5ad(result, tmp_path / "result.h5ad")
     read = read_h5ad(tmp_path / "result.h5ad")
-    pd.testing.assert_frame_equal(read.obs[list(result.obs)], result.obs, check_index_type=False, check_categorical=False)
+    pd.testing.assert_frame_equal(
+        read.obs[list(result.obs)], result.obs, check_index_type=False, check_categorical=False
+    )
     assert (read.obsm["X_spamask"] == result.obsm["X_spamask"]).all()
     pd.testing.assert_frame_equal(read.obsm["denoised"], result.obsm["denoised"], check_index_type=False)
     assert (read.obsp["spatial_connectivities"] != result.obsp["spatial_connectivities"]).nnz == 0

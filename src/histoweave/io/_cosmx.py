@@ -69,7 +69,7 @@ def _positions(cells: pd.DataFrame, folder: Path, path: Path) -> tuple[np.ndarra
             f"{_listed(' and '.join(names[:2]) for names in _PLACES)}). Found: {_listed(cells.columns, 12)}."
         )
     inside = cells[list(_IN_FIELD)].to_numpy(dtype=np.float64)
-    if cells[field].nunique() == 1:
+    if len(set(cells[field])) == 1:
         return inside, "pixel"
     found = sorted(folder.glob("*fov_positions_file*.csv*"))
     if not found:
