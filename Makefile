@@ -1,7 +1,7 @@
 # On a bare machine with Python 3.11 or newer, two commands are enough: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
-OUT ?= histoweave-demo
+OUT ?= histoquilt-demo
 
 BIN := $(VENV)/bin
 # a second call installs nothing: these stamps are newer than what they depend on
@@ -15,10 +15,10 @@ help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: $(USER)  ## domains, and expression read off a stain, on built-in tissue with known truth, offline; says what to look at
-	$(BIN)/histoweave demo --out $(OUT) --overwrite
+	$(BIN)/histoquilt demo --out $(OUT) --overwrite
 
 # tests run side by side, each on one thread: with more they wait for each other
-test: $(DEV)  ## the whole test suite (HISTOWEAVE_DATA=FOLDER adds the tests on real tissue)
+test: $(DEV)  ## the whole test suite (HISTOQUILT_DATA=FOLDER adds the tests on real tissue)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(DEV)  ## style
@@ -40,7 +40,7 @@ clean:  ## remove what make made
 
 # old versions of pip are slow and resolve badly, so it comes first
 $(BARE):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "histoweave needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "histoquilt needs Python 3.11 or newer; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
 	@touch $@

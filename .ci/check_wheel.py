@@ -9,7 +9,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 def main(folder: Path) -> int:
     """Return 1 where something is missing from the wheel in a folder, or too much."""
-    [wheel] = folder.glob("histoweave-*.whl")
+    [wheel] = folder.glob("histoquilt-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         path.relative_to(SOURCE).as_posix()
@@ -17,7 +17,7 @@ def main(folder: Path) -> int:
         if path.is_file() and "__pycache__" not in path.parts
     }
     missing = sorted(wanted - names)
-    foreign = sorted(name for name in names if not name.startswith("histoweave"))
+    foreign = sorted(name for name in names if not name.startswith("histoquilt"))
     if not any(name.endswith("licenses/LICENSE") for name in names):
         missing.append("LICENSE")
     print(f"{wheel.name}: {len(names)} files, missing {missing or 'none'}, foreign {foreign or 'none'}")

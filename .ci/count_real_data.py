@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> int:
     real = [case for case in cases if needs_real_data(case)]
     found = count(real)
     print(f"{len(real)} tests on real tissue: {', '.join(f'{n} {word}' for word, n in found.items())}")
-    if not os.environ.get("HISTOWEAVE_DATA"):
-        print("HISTOWEAVE_DATA is not set, so they skip")
+    if not os.environ.get("HISTOQUILT_DATA"):
+        print("HISTOQUILT_DATA is not set, so they skip")
         return 0
     if not real or found["skipped"]:
         for case in real:

@@ -2,11 +2,11 @@
 
     python benchmarks/cluster.py --out cluster_results
 
-Eight sections (``histoweave.datasets.toy_section``, about 5,000 spots of 500 genes each, written as .h5ad by this
+Eight sections (``histoquilt.datasets.toy_section``, about 5,000 spots of 500 genes each, written as .h5ad by this
 script) and eight with an image (``toy_slide``) are worked on through the command line, as users do:
 
-* ``domains``: ``histoweave domains --separate --dask`` reads, checks and segments every section.
-* ``embedding``: ``histoweave train --method mean --dask`` reads every section and embeds its image; the method itself
+* ``domains``: ``histoquilt domains --separate --dask`` reads, checks and segments every section.
+* ``embedding``: ``histoquilt train --method mean --dask`` reads every section and embeds its image; the method itself
   takes no time.
 
 Every arm has a cluster of its own of one or of two processes, with one thread each. Arms alternate, after a first run
@@ -34,7 +34,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 def build(folder: Path, n_sections: int, n_spots: int, n_paired: int) -> None:
     from PIL import Image
 
-    from histoweave.datasets import toy_section, toy_slide
+    from histoquilt.datasets import toy_section, toy_slide
 
     rows = ["section,counts,image,patient,mpp"]
     for seed in range(n_sections):
@@ -59,9 +59,9 @@ def cluster(n_workers: int) -> Iterator[str]:
         yield running.scheduler_address
 
 
-def histoweave(*arguments: object) -> dict[str, float]:
+def histoquilt(*arguments: object) -> dict[str, float]:
     """Run the program to its end; return the stages of its ``run.json``, in seconds."""
-    command = [sys.executable, "-m", "histoweave", *map(str, arguments), "-q", "--overwrite"]
+    command = [sys.executable, "-m", "histoquilt", *map(str, arguments), "-q", "--overwrite"]
     subprocess.run(command, check=True, env={**os.environ, **ONE_THREAD})
     out = Path(str(arguments[arguments.index("--out") + 1]))
     return json.loads((out / "run.json").read_text())["timings"]
@@ -77,11 +77,11 @@ def jobs(folder: Path, n_sections: int) -> dict[str, Callable[[str, Path], float
 
     def domains(address: str, out: Path) -> float:
         started = time.perf_counter()
-        timings = histoweave("domains", *files, "--separate", "-k", 6, "--dask", address, "--out", out)
+        timings = histoquilt("domains", *files, "--separate", "-k", 6, "--dask", address, "--out", out)
         return time.perf_counter() - started - timings["import"]
 
     def embedding(address: str, out: Path) -> float:
-        timings = histoweave("train", folder / "samples.csv", "--method", "mean", "--dask", address, "--out", out)
+        timings = histoquilt("train", folder / "samples.csv", "--method", "mean", "--dask", address, "--out", out)
         return timings["read"] + timings["embed"]
 
     return {"domains": domains, "embedding": embedding}

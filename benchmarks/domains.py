@@ -1,6 +1,6 @@
 """Domains of labelled tissue: SpaMask beside trivial baselines on the same features.
 
-    HISTOWEAVE_DATA=... python benchmarks/domains.py
+    HISTOQUILT_DATA=... python benchmarks/domains.py
 
 Ten seeds of SpaMask, five of each baseline, the true number of domains. All domains
 are found, and written to ``domains.csv.gz`` beside the table, before a label is read: nothing here depends on one. The
@@ -36,7 +36,7 @@ BASELINE_SEEDS = 5
 def read(name: str) -> ad.AnnData:
     """A section without its labels."""
     file, label, _, _ = SECTIONS[name]
-    adata = ad.read_h5ad(Path(os.environ["HISTOWEAVE_DATA"]) / file)
+    adata = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / file)
     adata.obs = adata.obs.drop(columns=[label, "cell_type"], errors="ignore")
     return adata
 
@@ -44,8 +44,8 @@ def read(name: str) -> ad.AnnData:
 def baseline_embeddings(adata: ad.AnnData, use_rep: str | None) -> dict[str, np.ndarray]:
     from scipy.sparse import diags, eye
 
-    from histoweave.gr import knn_adjacency
-    from histoweave.pp import GeneFeatures, expression
+    from histoquilt.gr import knn_adjacency
+    from histoquilt.pp import GeneFeatures, expression
 
     features = adata.obsm[use_rep] if use_rep else GeneFeatures.fit(expression(adata))[1]
     links = knn_adjacency(np.asarray(adata.obsm["spatial"], float), 12)
@@ -66,7 +66,7 @@ def find_domains(job: tuple[str, int]) -> pd.DataFrame:
     """All methods and seeds on one section; no label is at hand."""
     import torch
 
-    from histoweave.tl import cluster_kmeans, cluster_mixture, spatial_domains
+    from histoquilt.tl import cluster_kmeans, cluster_mixture, spatial_domains
 
     name, n_seeds = job
     torch.set_num_threads(1)
@@ -91,12 +91,12 @@ def find_domains(job: tuple[str, int]) -> pd.DataFrame:
 
 def score(domains: pd.DataFrame) -> pd.DataFrame:
     """Read the labels, at last."""
-    from histoweave.metrics import ari, nmi
+    from histoquilt.metrics import ari, nmi
 
     rows = []
     for name, of_section in domains.groupby("section", sort=False):
         file, label, nothing, _ = SECTIONS[name]
-        truth = ad.read_h5ad(Path(os.environ["HISTOWEAVE_DATA"]) / file, backed="r").obs[label].astype(object)
+        truth = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / file, backed="r").obs[label].astype(object)
         truth = truth.where(~truth.isin(nothing), None)
         for (method, seed), one in of_section.groupby(["method", "seed"], sort=False):
             found = one.set_index("obs_name")["domain"].reindex(truth.index)

@@ -23,14 +23,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-import histoweave as hw
-from histoweave._threads import use_threads
-from histoweave.gr._neighbors import knn_adjacency
-from histoweave.models._spamask_tiled_training import train_on_tiles
-from histoweave.models._spamask_tiles import Tiles
-from histoweave.models._spamask_training import train_network
-from histoweave.nn import UndirectedGraph
-from histoweave.nn._precision import _multiplies_bfloat16
+import histoquilt as hq
+from histoquilt._threads import use_threads
+from histoquilt.gr._neighbors import knn_adjacency
+from histoquilt.models._spamask_tiled_training import train_on_tiles
+from histoquilt.models._spamask_tiles import Tiles
+from histoquilt.models._spamask_training import train_network
+from histoquilt.nn import UndirectedGraph
+from histoquilt.nn._precision import _multiplies_bfloat16
 
 N_FEATURES = 200
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -91,7 +91,7 @@ def spamask_step(n_spots: int, n_steps: int, *, on_tiles: bool) -> Callable[[Arm
     places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)[:n_spots].astype(float)
     values = np.random.default_rng(0).standard_normal((n_spots, N_FEATURES), dtype=np.float32)
     adjacency = knn_adjacency(places, 6)
-    wanted = hw.models.SpaMaskConfig(n_hidden=512, n_latent=256, max_epochs=n_steps + 2, check_every=n_steps + 2)
+    wanted = hq.models.SpaMaskConfig(n_hidden=512, n_latent=256, max_epochs=n_steps + 2, check_every=n_steps + 2)
     tiles = Tiles.of(adjacency, places, None, wanted.tile_spots) if on_tiles else None
 
     def measure(arm: Arm) -> float:
@@ -108,9 +108,9 @@ def spamask_step(n_spots: int, n_steps: int, *, on_tiles: bool) -> Callable[[Arm
     return measure
 
 
-def expression_fit(model: Callable[[], hw.models.ExpressionModel], n_spots: int) -> Callable[[Arm], float]:
+def expression_fit(model: Callable[[], hq.models.ExpressionModel], n_spots: int) -> Callable[[Arm], float]:
     """Return what measures seconds of a fit on four sections."""
-    sections = hw.datasets.paired_study(n_sections=4, n_spots=n_spots, n_genes=400, seed=0)
+    sections = hq.datasets.paired_study(n_sections=4, n_spots=n_spots, n_genes=400, seed=0)
 
     def measure(arm: Arm) -> float:
         device, _ = arm
@@ -129,14 +129,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the table here, as .csv")
     arguments = parser.parse_args()
     small, n_steps = arguments.quick, 4 if arguments.quick else arguments.steps
-    mclstexp = replace(hw.models.MclSTExpConfig.published("embedding"), max_epochs=1 if small else 10)
-    spahgc = replace(hw.models.SpaHGCConfig.published(), max_epochs=1 if small else 10, check_every=1 if small else 10)
+    mclstexp = replace(hq.models.MclSTExpConfig.published("embedding"), max_epochs=1 if small else 10)
+    spahgc = replace(hq.models.SpaHGCConfig.published(), max_epochs=1 if small else 10, check_every=1 if small else 10)
     n_whole, n_tiled, n_paired = (500, 3_000, 60) if small else (4_000, 100_000, 1_000)
     jobs = {
         f"SpaMask, {n_whole:,} spots in one piece, a step": spamask_step(n_whole, n_steps, on_tiles=False),
         f"SpaMask, {n_tiled:,} spots on tiles, a step": spamask_step(n_tiled, n_steps, on_tiles=True),
-        f"MclSTExp, 4 x {n_paired:,} spots, a fit": expression_fit(lambda: hw.models.MclSTExp(mclstexp), n_paired),
-        f"SpaHGC, 4 x {n_paired:,} spots, a fit": expression_fit(lambda: hw.models.SpaHGC(spahgc), n_paired),
+        f"MclSTExp, 4 x {n_paired:,} spots, a fit": expression_fit(lambda: hq.models.MclSTExp(mclstexp), n_paired),
+        f"SpaHGC, 4 x {n_paired:,} spots, a fit": expression_fit(lambda: hq.models.SpaHGC(spahgc), n_paired),
     }
     rows = []
     with use_threads(arguments.threads):

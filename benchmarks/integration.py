@@ -1,6 +1,6 @@
 """Several sections: joint domains, mixing, unseen sections, stitched halves, patients, and the number of domains.
 
-    HISTOWEAVE_DATA=... python benchmarks/integration.py [--parts joint unseen halves patients number] [--seeds 10]
+    HISTOQUILT_DATA=... python benchmarks/integration.py [--parts joint unseen halves patients number] [--seeds 10]
 
 Labels are dropped when a file is read, and read again only to score what was found. Mixing is measured per pair of
 sections and always beside the agreement with labels, because smoothing everything mixes best.
@@ -25,7 +25,7 @@ LABELS = ["layer_guess", "layer", "label", "cell_type"]
 
 
 def data(file: str) -> Path:
-    return Path(os.environ["HISTOWEAVE_DATA"]) / file
+    return Path(os.environ["HISTOQUILT_DATA"]) / file
 
 
 def read(file: str) -> ad.AnnData:
@@ -60,8 +60,8 @@ def quiet() -> None:
 
 def joint_run(job: tuple[str, int]) -> list[dict]:
     """One seed of one way to link the four sections."""
-    from histoweave.metrics import ari
-    from histoweave.tl import integrate_sections
+    from histoquilt.metrics import ari
+    from histoquilt.tl import integrate_sections
 
     quiet()
     way, seed = job
@@ -85,7 +85,7 @@ def joint_run(job: tuple[str, int]) -> list[dict]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append({"way": way, "seed": seed, "metric": "peak GB", "value": peak})
     if seed == 0:
-        mixing = joint.uns["histoweave"]["mixing"]
+        mixing = joint.uns["histoquilt"]["mixing"]
         mixing.assign(way=way).to_csv(OUT / f"mixing-{way.replace(' ', '_')}.csv", index=False)
         rows += harmony_rows(joint, way)
     return rows
@@ -93,8 +93,8 @@ def joint_run(job: tuple[str, int]) -> list[dict]:
 
 def harmony_rows(joint: ad.AnnData, way: str) -> list[dict]:
     """ARI of Harmony's embedding under the same clustering, and of plain principal components."""
-    from histoweave.metrics import ari
-    from histoweave.tl import cluster_kmeans, cluster_mixture
+    from histoquilt.metrics import ari
+    from histoquilt.tl import cluster_kmeans, cluster_mixture
 
     rows = []
     for key in ("X_before", "X_harmony"):
@@ -135,9 +135,9 @@ def part_unseen(n_seeds: int) -> None:
 
     The agreement on the sections trained on tells what was lost on the way to the others, and what by training on two.
     """
-    from histoweave.metrics import ari
-    from histoweave.models import SpaMask
-    from histoweave.tl import integrate_sections, refine_domains
+    from histoquilt.metrics import ari
+    from histoquilt.models import SpaMask
+    from histoquilt.tl import integrate_sections, refine_domains
 
     quiet()
     sections = dlpfc(z=TRUE_Z)
@@ -165,8 +165,8 @@ def part_unseen(n_seeds: int) -> None:
 
 def part_halves(n_seeds: int) -> None:
     """A section cut in two overlapping halves, one turned and rescaled, put together again."""
-    from histoweave.metrics import ari
-    from histoweave.tl import integrate_sections, spatial_domains
+    from histoquilt.metrics import ari
+    from histoquilt.tl import integrate_sections, spatial_domains
 
     quiet()
     print("\nHalves: ARI with the uncut section")
@@ -184,7 +184,7 @@ def part_halves(n_seeds: int) -> None:
         matrix = 1.3 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         right.obsm["spatial"] = right.obsm["spatial"] @ matrix.T + [500, -300]
         for adata in (left, right):
-            adata.uns.pop("histoweave", None)
+            adata.uns.pop("histoquilt", None)
             for key in ("X_spamask",):
                 adata.obsm.pop(key, None)
         values = []
@@ -201,8 +201,8 @@ def part_halves(n_seeds: int) -> None:
 
 def part_patients(n_seeds: int) -> None:
     """Five patients without alignment, beside Harmony and k-means, and each section on its own."""
-    from histoweave.metrics import ari
-    from histoweave.tl import cluster_kmeans, integrate_sections, spatial_domains
+    from histoquilt.metrics import ari
+    from histoquilt.tl import cluster_kmeans, integrate_sections, spatial_domains
 
     quiet()
     rows = []
@@ -231,14 +231,14 @@ def part_patients(n_seeds: int) -> None:
         .round(3)
         .to_string()
     )
-    mixing = joint.uns["histoweave"]["mixing"]
+    mixing = joint.uns["histoquilt"]["mixing"]
     mixing = mixing[mixing["sections"] == "all"]
     print(mixing.pivot_table(index="metric", columns="embedding", values="value").round(2).to_string())
 
 
 def part_number(n_seeds: int) -> None:
     """The number of domains chosen without labels, beside the annotation's."""
-    from histoweave.tl import spatial_domains
+    from histoquilt.tl import spatial_domains
 
     quiet()
     print("\nNumber of domains chosen (annotated)")

@@ -2,8 +2,8 @@
 
     python benchmarks/interrupted.py --kills 20 --seed 0
 
-Two jobs, on tissue from ``histoweave.datasets`` that is written first: ``histoweave domains --separate --resume`` of
-six sections, and ``histoweave predict --resume`` of ten slides. Each runs once undisturbed. Then, for every kill, a
+Two jobs, on tissue from ``histoquilt.datasets`` that is written first: ``histoquilt domains --separate --resume`` of
+six sections, and ``histoquilt predict --resume`` of ten slides. Each runs once undisturbed. Then, for every kill, a
 fresh job is started, its process group is killed at a moment drawn evenly from the time of the undisturbed run, and the
 same command is given again. It has to end with exit code 0 and with what the undisturbed run wrote: contents of every
 .h5ad and bytes of every .csv and .png the same, ``run.json`` the same but for times, and nothing else left behind.
@@ -47,7 +47,7 @@ def build(folder: Path, size: Size, log: Path) -> dict[str, list[str]]:
     """Write tissue and a model; return name -> arguments of each job, without --out."""
     from PIL import Image
 
-    from histoweave.datasets import toy_section, toy_slides
+    from histoquilt.datasets import toy_section, toy_slides
 
     sections, slides = folder / "sections", folder / "slides"
     for made in (sections, slides):
@@ -86,7 +86,7 @@ def start(arguments: list[str], log: Path) -> int:
         with log.open("w") as told:
             os.dup2(told.fileno(), 1)
             os.dup2(told.fileno(), 2)
-        from histoweave.cli import run
+        from histoquilt.cli import run
 
         code = run(arguments)
     finally:
@@ -130,7 +130,7 @@ def timeless(path: Path):
     import anndata as ad
 
     adata = ad.read_h5ad(path)
-    adata.uns["histoweave"].get("spamask", {}).pop("wall_s", None)
+    adata.uns["histoquilt"].get("spamask", {}).pop("wall_s", None)
     return adata
 
 
@@ -180,8 +180,8 @@ def main() -> None:
     import scanpy  # noqa: F401  what the jobs would import one after another
     import torch
 
-    from histoweave import im, io, metrics, models, report, tl  # noqa: F401
-    from histoweave.train import _checkpoint
+    from histoquilt import im, io, metrics, models, report, tl  # noqa: F401
+    from histoquilt.train import _checkpoint
 
     torch.set_num_threads(1)  # a pool of threads does not survive the fork
     _checkpoint.CHECKPOINT_EVERY = 0.0 if options.quick else 1.0

@@ -1,6 +1,6 @@
 """Expression from H&E: methods, baselines, oracles and ablations on sections that none of them has seen; time.
 
-    HISTOWEAVE_DATA=... python benchmarks/prediction.py [--study her2st als] [--encoder he_texture mobilenet]
+    HISTOQUILT_DATA=... python benchmarks/prediction.py [--study her2st als] [--encoder he_texture mobilenet]
         [--parts methods ablations time] [--seeds 3] [--out FOLDER]
 
 her2st leaves out one section of a single patient (optimistic), als one group of slides. All settings are chosen by the
@@ -22,9 +22,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from histoweave import im, io
-from histoweave.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig
-from histoweave.tl import evaluate_expression
+from histoquilt import im, io
+from histoquilt.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig
+from histoquilt.tl import evaluate_expression
 
 HER2ST = ("C2", "C3", "C4", "C5")
 ALS = ("CN51_C2_1", "CN51_C2_2", "CN52_C2_1", "CN52_C2_2", "CN62_E2", "CN63_C1", "CN63_E2", "L6CN51_E1_2")
@@ -33,7 +33,7 @@ FIELDS = [PITCH_UM, PITCH_UM / 2, PITCH_UM * 2, PITCH_UM * 4]
 
 
 def data(file: str) -> Path:
-    return Path(os.environ["HISTOWEAVE_DATA"]) / file
+    return Path(os.environ["HISTOQUILT_DATA"]) / file
 
 
 def encoder_name(encoder: str) -> str:
@@ -58,7 +58,7 @@ def embedded(study: str, encoder: str, cache: Path) -> tuple[dict[str, ad.AnnDat
     for adata in sections.values():
         with io.open_image(adata) as slide:
             im.embed_patches(
-                adata, slide, mpp=adata.uns["histoweave"]["image"]["mpp"], encoder=encoder_name(encoder),
+                adata, slide, mpp=adata.uns["histoquilt"]["image"]["mpp"], encoder=encoder_name(encoder),
                 field_um=FIELDS, key_added="X_image", cache=cache, progress=False,
             )  # fmt: skip
     return sections, [f"X_image_{field:g}um" for field in FIELDS]
@@ -117,7 +117,7 @@ def times(out: Path) -> None:
         print(f"predicting one {time.perf_counter() - fitted:.2f} s")
     adata = sections["C2"]
     encoder = im.get_encoder(encoder_name("mobilenet"))
-    mpp = adata.uns["histoweave"]["image"]["mpp"]
+    mpp = adata.uns["histoquilt"]["image"]["mpp"]
     with io.open_image(adata) as slide:
         patches = im.extract_patches(slide, adata.obsm["spatial"], mpp=mpp, field_um=PITCH_UM, out_px=encoder.input_px)
         patches = patches[0] if isinstance(patches, tuple) else patches
@@ -157,7 +157,7 @@ if sys.argv[2] == "make":
             tif.write(tiles(), shape=(n, n, 3), dtype=np.uint8, tile=(tile, tile), photometric="rgb",
                       compression="jpeg", subifds=4 if level == 0 else None, subfiletype=0 if level == 0 else 1)
 else:
-    from histoweave import im, io
+    from histoquilt import im, io
     started = time.perf_counter()
     with io.open_slide(path, mpp=0.25) as slide:
         opened = time.perf_counter() - started

@@ -2,11 +2,11 @@
 
     python benchmarks/scale.py --out scale_results --picture docs/_static/scale.png
 
-Every job is a process of its own. Tissue (``histoweave.datasets.toy_section``, 500 genes, six domains: principal
+Every job is a process of its own. Tissue (``histoquilt.datasets.toy_section``, 500 genes, six domains: principal
 components and k-means reach an ARI around 0.5, every second layer is four cells wide, islands lie scattered, and more
 cells are more tissue) is made once and written as .h5ad. The job of each arm is to read it and to find six domains:
 
-* ``histoweave``: ``histoweave.tl.spatial_domains`` with its defaults, with every seed of ``--seeds``.
+* ``histoquilt``: ``histoquilt.tl.spatial_domains`` with its defaults, with every seed of ``--seeds``.
 * ``pca``, ``averaged``: trivial baselines, the tissue's difficulty: the same principal components divided by k-means,
   as they are, and averaged twice over each cell's neighbours in the graph that the network uses; every seed.
 * ``pyg``: the same network, inputs, losses and optimiser, full batch, with messages passed by PyTorch Geometric, and
@@ -39,19 +39,19 @@ import pandas as pd
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 N_DOMAINS = 6
 ARMS = {
-    "histoweave": "histoweave",
+    "histoquilt": "histoquilt",
     "pca": "PCA + k-means",
     "averaged": "averaged PCA + k-means",
     "pyg": "PyTorch Geometric, full batch",
 }
-COLOURS = {"histoweave": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a", "pyg": "#c8553d"}
+COLOURS = {"histoquilt": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a", "pyg": "#c8553d"}
 ONCE = ("pyg",)  # with the first seed only
 EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unable to allocate", "bad_alloc")
 
 
 def peak_gb() -> float:
     """Peak resident set of this process, in GB of 10**9 bytes."""
-    from histoweave._memory import peak_bytes
+    from histoquilt._memory import peak_bytes
 
     return (peak_bytes() or np.nan) / 1e9
 
@@ -66,7 +66,7 @@ def limit_memory(gigabytes: float) -> None:
 
 
 def build(n_spots: int, n_genes: int, seed: int, file: Path) -> dict[str, Any]:
-    from histoweave.datasets import toy_section
+    from histoquilt.datasets import toy_section
 
     started = time.perf_counter()
     adata = toy_section(n_spots, n_genes, N_DOMAINS, seed=seed)
@@ -80,7 +80,7 @@ def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
     import anndata as ad
     import torch
 
-    from histoweave.metrics import ari
+    from histoquilt.metrics import ari
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     started = time.perf_counter()
@@ -95,10 +95,10 @@ def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
 
 
 def find_domains(adata: Any, seed: int) -> dict[str, Any]:
-    import histoweave as hw
+    import histoquilt as hq
 
-    hw.tl.spatial_domains(adata, N_DOMAINS, seed=seed, progress=False)
-    trained = adata.uns["histoweave"]["spamask"]
+    hq.tl.spatial_domains(adata, N_DOMAINS, seed=seed, progress=False)
+    trained = adata.uns["histoquilt"]["spamask"]
     facts = {"epochs": int(trained["n_epochs"]), "stopped": trained["stopped"], "training_s": trained["wall_s"]}
     return facts | {"tiles": int(trained["tiles"])}
 
@@ -106,18 +106,18 @@ def find_domains(adata: Any, seed: int) -> dict[str, Any]:
 def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dict[str, Any]:
     from scipy.sparse import diags, eye
 
-    import histoweave as hw
-    from histoweave.gr import knn_adjacency
+    import histoquilt as hq
+    from histoquilt.gr import knn_adjacency
 
-    values = hw.pp.GeneFeatures.fit(hw.pp.expression(adata), seed=seed)[1]
+    values = hq.pp.GeneFeatures.fit(hq.pp.expression(adata), seed=seed)[1]
     if averagings:
-        links = knn_adjacency(adata.obsm["spatial"], hw.models.SpaMaskConfig().n_neighbors)
+        links = knn_adjacency(adata.obsm["spatial"], hq.models.SpaMaskConfig().n_neighbors)
         links.data[:] = 1
         links = links + eye(adata.n_obs, format="csr")
         for _ in range(averagings):
             values = diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ (links @ values)
     adata.obsm["X_pca"] = values.astype(np.float32)
-    hw.tl.cluster_kmeans(adata, N_DOMAINS, use_rep="X_pca", n_starts=10, seed=seed)
+    hq.tl.cluster_kmeans(adata, N_DOMAINS, use_rep="X_pca", n_starts=10, seed=seed)
     return {}
 
 
@@ -126,11 +126,11 @@ def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
     import torch
     from torch_geometric.nn import SimpleConv
 
-    import histoweave as hw
-    from histoweave.gr import knn_adjacency
-    from histoweave.models._spamask_inputs import SpaMaskInputs
-    from histoweave.models._spamask_training import train_network
-    from histoweave.nn import Propagation, UndirectedGraph
+    import histoquilt as hq
+    from histoquilt.gr import knn_adjacency
+    from histoquilt.models._spamask_inputs import SpaMaskInputs
+    from histoquilt.models._spamask_training import train_network
+    from histoquilt.nn import Propagation, UndirectedGraph
 
     class Messages(Propagation):
         """A propagation as PyG does it: gather along edges, weigh, scatter."""
@@ -153,7 +153,7 @@ def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
             degree = torch.bincount(edge_index[1], minlength=self.n_spots)
             return Messages(edge_index, 1 / degree[edge_index[1]].float())
 
-    config = hw.models.SpaMaskConfig()
+    config = hq.models.SpaMaskConfig()
     adjacency = knn_adjacency(adata.obsm["spatial"], config.n_neighbors)
     inputs, values = SpaMaskInputs.fit(adata, adjacency, config, layer=None, use_rep=None)
     started, before = time.perf_counter(), peak_gb()
@@ -163,13 +163,13 @@ def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
     )
     adata.obsm["X_spamask"] = network.reconstruction(x, graph)
     facts = {"training_s": time.perf_counter() - started, "before_training_gb": before, "epochs": history.n_epochs}
-    hw.tl.cluster_mixture(adata, N_DOMAINS, use_rep="X_spamask", n_components=config.n_components, seed=seed)
-    hw.tl.refine_domains(adata)
+    hq.tl.cluster_mixture(adata, N_DOMAINS, use_rep="X_spamask", n_components=config.n_components, seed=seed)
+    hq.tl.refine_domains(adata)
     return facts | {"stopped": history.stopped}
 
 
 FINDERS: dict[str, Callable[[Any, int], dict[str, Any]]] = {
-    "histoweave": find_domains,
+    "histoquilt": find_domains,
     "pca": find_domains_by_kmeans,
     "averaged": partial(find_domains_by_kmeans, averagings=2),
     "pyg": find_domains_with_pyg,
@@ -281,7 +281,7 @@ def bench(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     arms = list(arguments.arms)
     if "pyg" in arms and find_spec("torch_geometric") is None:
-        print("PyTorch Geometric is not installed, so there is nothing beside histoweave: pip install torch_geometric")
+        print("PyTorch Geometric is not installed, so there is nothing beside histoquilt: pip install torch_geometric")
         arms.remove("pyg")
     rows: list[dict[str, Any]] = []
     given_up: set[str] = set()

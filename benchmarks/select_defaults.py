@@ -1,6 +1,6 @@
 """Choose the defaults of SpaMask without labels.
 
-    HISTOWEAVE_DATA=... python benchmarks/select_defaults.py
+    HISTOQUILT_DATA=... python benchmarks/select_defaults.py
 
 Every label column is dropped when a file is read. The score of a setting is how well domains predict expression at
 places that were not looked at: a fifth of the spots is removed, domains are found in the rest, a removed spot gets the
@@ -68,7 +68,7 @@ def read(path: Path) -> ad.AnnData:
 
 def references(adata: ad.AnnData) -> np.ndarray:
     """What domains have to predict: ranks of the 30 leading principal components, unit variance."""
-    from histoweave.pp import GeneFeatures, expression
+    from histoquilt.pp import GeneFeatures, expression
 
     values = adata.obsm["X_pca"] if adata.n_vars == 0 else GeneFeatures.fit(expression(adata), n_pcs=30)[1]
     ranks = rankdata(values[:, :30], axis=0)
@@ -76,7 +76,7 @@ def references(adata: ad.AnnData) -> np.ndarray:
 
 
 def score(adata: ad.AnnData, n_domains: int, config, draw: int, target: np.ndarray) -> float:
-    from histoweave.tl import spatial_domains
+    from histoquilt.tl import spatial_domains
 
     removed = np.random.default_rng(draw).random(adata.n_obs) < 0.2
     seen = adata[~removed].copy()
@@ -94,12 +94,12 @@ def score_section(job: tuple[str, int, str]) -> list[dict]:
     """Score one setting on one section; small sections are noisy and quick, so they get more draws."""
     import torch
 
-    from histoweave.models import SpaMaskConfig
+    from histoquilt.models import SpaMaskConfig
 
     file, n_domains, name = job
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    adata = read(Path(os.environ["HISTOWEAVE_DATA"]) / file)
+    adata = read(Path(os.environ["HISTOQUILT_DATA"]) / file)
     target, config = references(adata), replace(SpaMaskConfig(), **(settings() | ablations())[name])
     return [
         {"setting": name, "section": file, "draw": draw, "score": score(adata, n_domains, config, draw, target)}
@@ -127,7 +127,7 @@ def main() -> None:
 
 def write_table(scores: pd.DataFrame, path: Path) -> None:
     """Write the scores, each row with the whole configuration it stands for."""
-    from histoweave.models import SpaMaskConfig
+    from histoquilt.models import SpaMaskConfig
 
     configs = [json.dumps(replace(SpaMaskConfig(), **settings()[name]).to_dict()) for name in scores.index]
     scores.round(5).assign(config=configs).to_csv(path)

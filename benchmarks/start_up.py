@@ -8,6 +8,6 @@ for option in ("--help", "--version"):
     seconds = []
     for _ in range(10):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "histoweave", option], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "histoquilt", option], capture_output=True, check=True)
         seconds.append(time.perf_counter() - start)
     print(f"{option}: {min(seconds):.2f} s")

@@ -1,7 +1,7 @@
 """One training step of SpaMask at its published sizes: our CSR message passing beside PyTorch Geometric.
 
     pip install torch_geometric
-    HISTOWEAVE_DATA=... python benchmarks/step_time.py
+    HISTOQUILT_DATA=... python benchmarks/step_time.py
 
 The same network and losses (200 features, 512, 256; both branches, backward pass, clipping, Adam) on the 12-nearest-
 neighbour graph of 151673, same threads, interleaved; the median of each and their ratio are printed. PyG runs
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
-from histoweave.gr import knn_adjacency
-from histoweave.nn import (
+from histoquilt.gr import knn_adjacency
+from histoquilt.nn import (
     MaskedGraphAutoencoder,
     UndirectedGraph,
     draw_mask,
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    section = ad.read_h5ad(Path(os.environ["HISTOWEAVE_DATA"]) / "dlpfc/151673.h5ad", backed="r")
+    section = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / "dlpfc/151673.h5ad", backed="r")
     graph = UndirectedGraph(knn_adjacency(section.obsm["spatial"].astype(float), 12))
     x = torch.randn(graph.n_spots, N_FEATURES, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
@@ -129,7 +129,7 @@ def main() -> None:
     full = cached_normalisation(graph)
     on_csr = PygSpaMask(as_csr=True)
     steps = {
-        "histoweave": our_stepper(dtype),
+        "histoquilt": our_stepper(dtype),
         "PyG edge_index": stepper(on_edges, lambda: on_edges(x, graph, full, generator)),
         "PyG torch CSR": stepper(on_csr, lambda: on_csr(x, graph, (graph.propagation.matrix,), generator)),
     }
@@ -142,7 +142,7 @@ def main() -> None:
             step()
             if repeat:  # the first of each warms up
                 times[name].append(time.perf_counter() - start)
-    base = statistics.median(times["histoweave"])
+    base = statistics.median(times["histoquilt"])
     print(
         f"{graph.n_spots:,} spots, {graph.n_edges:,} edges, {arguments.threads} threads, {arguments.steps} steps each,"
         f" ours in {dtype}"

@@ -1,18 +1,18 @@
 """Sphinx configuration: MyST pages, NumPy docstrings, API pages made from each room's ``__all__``."""
 
-import histoweave
+import histoquilt
 
-project = "histoweave"
-author = "The histoweave developers"
+project = "histoquilt"
+author = "The histoquilt developers"
 copyright = author
-release = version = histoweave.__version__
+release = version = histoquilt.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "generated/*.inc"]
 html_theme = "furo"
 html_static_path = ["_static"]
-html_title = "histoweave"
+html_title = "histoquilt"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import histoweave as hw
+import histoquilt as hq
 
 STATIC = Path(__file__).parent / "_static"
 
@@ -24,9 +24,9 @@ def draw_domains() -> None:
     """A slide, its domains, and a gene as measured and denoised."""
     import matplotlib.pyplot as plt
 
-    adata, image = hw.datasets.toy_slide(n_spots=1500, n_genes=500, n_domains=6, seed=0, mpp=4)
-    hw.tl.spatial_domains(adata, 6, seed=0)
-    hw.tl.domain_markers(adata)
+    adata, image = hq.datasets.toy_slide(n_spots=1500, n_genes=500, n_domains=6, seed=0, mpp=4)
+    hq.tl.spatial_domains(adata, 6, seed=0)
+    hq.tl.domain_markers(adata)
     # the marker whose domain is told apart best, shown before and after
     markers = adata.uns["domain_markers"]
     gene = markers.loc[markers["score"].idxmax(), "gene"]
@@ -35,9 +35,9 @@ def draw_domains() -> None:
     axes[0].imshow(image)
     axes[0].set_title("stained section (toy)")
     axes[0].axis("off")
-    hw.pl.domains(adata, image=False, ax=axes[1]).set_title("domains")
-    hw.pl.gene(adata, gene, ax=axes[2]).set_title(f"{gene}, as measured")
-    hw.pl.gene(adata, gene, denoised=True, ax=axes[3]).set_title(f"{gene}, denoised")
+    hq.pl.domains(adata, image=False, ax=axes[1]).set_title("domains")
+    hq.pl.gene(adata, gene, ax=axes[2]).set_title(f"{gene}, as measured")
+    hq.pl.gene(adata, gene, denoised=True, ax=axes[3]).set_title(f"{gene}, denoised")
     figure.savefig(STATIC / "domains.png", dpi=90, bbox_inches="tight")
 
 
@@ -46,13 +46,13 @@ def draw_expression() -> None:
     import matplotlib.pyplot as plt
 
     mpp, fields = 2.0, (100.0, 200.0)
-    slides = hw.datasets.toy_slides(3, n_spots=400, n_genes=150, n_domains=4, seed=0, mpp=mpp)
+    slides = hq.datasets.toy_slides(3, n_spots=400, n_genes=150, n_domains=4, seed=0, mpp=mpp)
     for section, picture in slides.values():
-        hw.im.embed_patches(section, picture, mpp=mpp, field_um=fields, progress=False)
+        hq.im.embed_patches(section, picture, mpp=mpp, field_um=fields, progress=False)
     unseen, image = slides.pop("s3")
-    model = hw.models.SpaHGC().fit({name: section for name, (section, _) in slides.items()}, n_genes=40, seed=0)
+    model = hq.models.SpaHGC().fit({name: section for name, (section, _) in slides.items()}, n_genes=40, seed=0)
     predicted, bare = model.predict(unseen), model.predict(image, mpp=mpp)
-    hw.tl.spatial_domains(bare, 4, seed=0, progress=False)
+    hq.tl.spatial_domains(bare, 4, seed=0, progress=False)
     # the gene that was told best in training, not the one that fits this slide best
     gene = predicted.var["reliability"].idxmax()
     guess, truth = (predicted.obs_vector(gene, layer=layer) for layer in ("predicted_spahgc", "measured_log1p_cp10k"))
@@ -71,7 +71,7 @@ def draw_expression() -> None:
         ax.set(aspect="equal", title=title)
         ax.invert_yaxis()
         ax.axis("off")
-    hw.pl.domains(bare, image=False, ax=axes[3]).set_title("domains of the bare slide")
+    hq.pl.domains(bare, image=False, ax=axes[3]).set_title("domains of the bare slide")
     with io.BytesIO() as drawn:
         figure.savefig(drawn, dpi=75, bbox_inches="tight", facecolor="white")
         # 256 colours are enough here, and a repository keeps every version of a picture

@@ -11,8 +11,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave._cluster import connect
-from histoweave._workers import Workers
+from histoquilt._cluster import connect
+from histoquilt._workers import Workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,9 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real tissue, or a skip that says what to set."""
-    folder = os.environ.get("HISTOWEAVE_DATA")
+    folder = os.environ.get("HISTOQUILT_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("real tissue is absent: set HISTOWEAVE_DATA to the folder that holds dlpfc/, her2st/, starmap/")
+        pytest.skip("real tissue is absent: set HISTOQUILT_DATA to the folder that holds dlpfc/, her2st/, starmap/")
     return Path(folder).resolve()
 
 
@@ -82,7 +82,7 @@ def _written_section(*, n_side: int = 12, n_domains: int = 4, image: bool = True
     change = np.r_[np.nan, 1.0 / epochs[1:] ** 2]  # the first epoch has nothing to compare with
     history = pd.DataFrame({"run": 0, "epoch": epochs, "loss": 2.0 / epochs, "feature_loss": 1.0 / epochs})
     history = history.assign(edge_loss=1.0 / epochs, embedding_change=change)
-    adata.uns["histoweave"] = {
+    adata.uns["histoquilt"] = {
         "scale": {"X": "counts", "denoised": "log1p_cp10k"},
         "coordinates": {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0},
         "spamask": {"version": "0.1.0", "seed": 3, "config": {"n_latent": 16}, "features": {"kind": "pca"},
@@ -127,7 +127,7 @@ def _predicted_section(*, n_side: int = 12, n_genes: int = 6, measured: bool = T
         ),
         layers=layers,
         obsm={"spatial": centres, "spatial_px": centres, "spatial_um": centres * 2},
-        uns={"histoweave": {
+        uns={"histoquilt": {
             "scale": dict.fromkeys(layers, "log1p_cp10k"),
             "coordinates": {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0},
             "prediction": {"method": "ridge", "layer": "predicted_ridge", "section": name, "trained_on": "a, b",

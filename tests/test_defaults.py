@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from histoweave.models import SpaMaskConfig
+from histoquilt.models import SpaMaskConfig
 
 TABLE = Path(__file__).parents[1] / "benchmarks" / "defaults.csv"
 

@@ -14,9 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
-from histoweave._runtime import resolve_device
-from histoweave.datasets import paired_study, toy_section
-from histoweave.models import (
+from histoquilt._runtime import resolve_device
+from histoquilt.datasets import paired_study, toy_section
+from histoquilt.models import (
     MclSTExp,
     MclSTExpConfig,
     RidgeOnEmbedding,
@@ -26,7 +26,7 @@ from histoweave.models import (
     SpaMaskConfig,
     load,
 )
-from histoweave.nn import _edges, _sparse
+from histoquilt.nn import _edges, _sparse
 
 ELSEWHERE = torch.device("meta")
 # a GPU takes numbers of rows from the CPU, and copies from there

@@ -26,8 +26,8 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
         exec(block, names)
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert (tmp_path / "toy.h5ad").exists()
-    hw, adata = names["hw"], names["adata"]
-    assert hw.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
+    hq, adata = names["hq"], names["adata"]
+    assert hq.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
 
 
 @pytest.mark.slow
@@ -42,15 +42,15 @@ def test_the_page_on_several_sections_runs(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(block, names)
-    hw, joint, unlinked, curve = (names[name] for name in ("hw", "joint", "unlinked", "curve"))
+    hq, joint, unlinked, curve = (names[name] for name in ("hq", "joint", "unlinked", "curve"))
 
     def agreement(adata):
-        return hw.metrics.ari(adata.obs["domain_true"], adata.obs["domain"])
+        return hq.metrics.ari(adata.obs["domain_true"], adata.obs["domain"])
 
     assert list(samples := names["samples"].sections) == ["s1", "s2", "s3"], samples
-    linked, alone = (hw.io.split_sections(study) for study in (joint, unlinked))
+    linked, alone = (hq.io.split_sections(study) for study in (joint, unlinked))
     assert sum(map(agreement, linked.values())) > sum(map(agreement, alone.values()))
-    assert joint.uns["histoweave"]["integration"]["links"] == "stack"
+    assert joint.uns["histoquilt"]["integration"]["links"] == "stack"
     assert names["chosen"] >= 5
     assert curve.set_index("n_domains")["stable"].loc[5]
     assert names["genes"]["missing"] == []
@@ -64,8 +64,8 @@ def test_the_alignment_page_runs():
     names: dict[str, object] = {}
     for block in blocks(DOCS / "alignment.md", "python"):
         exec(block, names)
-    assert names["adata"].uns["histoweave"]["alignment"]["s2"]["mirrored"]
-    assert names["right"].uns["histoweave"]["alignment"]["right"]["scale"] == pytest.approx(1 / 1.5, rel=0.03)
+    assert names["adata"].uns["histoquilt"]["alignment"]["s2"]["mirrored"]
+    assert names["right"].uns["histoquilt"]["alignment"]["right"]["scale"] == pytest.approx(1 / 1.5, rel=0.03)
 
 
 @pytest.mark.slow
@@ -92,18 +92,18 @@ def test_the_page_on_expression_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "expression", "install", "scale"])
 def test_every_command_and_option_in_the_text_exists(name, capsys):
-    from histoweave.cli import run
+    from histoquilt.cli import run
 
     text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     shell = "".join(blocks(DOCS / f"{name}.md", ""))
-    commands = set(re.findall(r"^histoweave ([a-z]+)\b", shell, flags=re.MULTILINE))
-    commands |= set(re.findall(r"`histoweave ([a-z]+)\b", text))
+    commands = set(re.findall(r"^histoquilt ([a-z]+)\b", shell, flags=re.MULTILINE))
+    commands |= set(re.findall(r"`histoquilt ([a-z]+)\b", text))
     assert commands
     known = ""
     for command in commands:
         assert run([command, "--help"]) == 0, command
         known += capsys.readouterr().out
-    used = {option for line in re.findall(r"^histoweave .*|`-[^`]*`", text, flags=re.MULTILINE)
+    used = {option for line in re.findall(r"^histoquilt .*|`-[^`]*`", text, flags=re.MULTILINE)
             for option in re.findall(r"--[a-z-]+", line)}  # fmt: skip
     known += "--debug --version"
     assert [option for option in sorted(used) if option not in known] == []
@@ -111,13 +111,13 @@ def test_every_command_and_option_in_the_text_exists(name, capsys):
 
 @pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.stem)
 def test_every_public_name_in_the_text_exists(page):
-    import histoweave
+    import histoquilt
 
     text = page.read_text(encoding="utf-8")
     if "_build" in page.parts or "generated" in page.parts:
         pytest.skip("made by sphinx")
-    for name in re.findall(r"\{(?:func|class)\}`histoweave\.([\w.]+)`", text) + re.findall(r"\bhw\.([\w.]+)\(", text):
-        found = histoweave
+    for name in re.findall(r"\{(?:func|class)\}`histoquilt\.([\w.]+)`", text) + re.findall(r"\bhw\.([\w.]+)\(", text):
+        found = histoquilt
         for part in name.split("."):
             assert hasattr(found, part), name
             found = getattr(found, part)
@@ -128,13 +128,13 @@ def test_the_api_pages_list_every_public_name():
     import importlib
     import pkgutil
 
-    import histoweave
+    import histoquilt
 
-    rooms = [name for _, name, package in pkgutil.iter_modules(histoweave.__path__) if package and name != "cli"]
-    listed = re.findall(r"^   histoweave\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rooms = [name for _, name, package in pkgutil.iter_modules(histoquilt.__path__) if package and name != "cli"]
+    listed = re.findall(r"^   histoquilt\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert sorted(listed) == sorted(rooms)
     for room in rooms:
-        module = importlib.import_module(f"histoweave.{room}")
+        module = importlib.import_module(f"histoquilt.{room}")
         assert module.__doc__, room
         public = {name for name in vars(module) if not name.startswith("_") and name != "annotations"}
         shown = {name for name in public if callable(getattr(module, name))}

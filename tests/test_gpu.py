@@ -12,12 +12,12 @@ import pytest
 import torch
 from anndata import AnnData
 
-from histoweave.datasets import paired_study, toy_section
-from histoweave.gr import knn_graph
-from histoweave.metrics import ari
-from histoweave.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig, SpaMask, SpaMaskConfig, load
-from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph
-from histoweave.tl import spatial_domains
+from histoquilt.datasets import paired_study, toy_section
+from histoquilt.gr import knn_graph
+from histoquilt.metrics import ari
+from histoquilt.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig, SpaMask, SpaMaskConfig, load
+from histoquilt.nn import MaskedGraphAutoencoder, UndirectedGraph
+from histoquilt.tl import spatial_domains
 
 N_DOMAINS = 4
 QUICK = SpaMaskConfig(n_hidden=64, n_latent=32, n_pcs=50, max_epochs=40)

@@ -3,9 +3,9 @@
 import ast
 from pathlib import Path
 
-import histoweave
+import histoquilt
 
-ROOT = Path(histoweave.__file__).parent
+ROOT = Path(histoquilt.__file__).parent
 LEVEL = {
     "nn": 1, "metrics": 1,
     "io": 2, "datasets": 2, "pp": 2, "gr": 2, "im": 2,
@@ -16,7 +16,7 @@ NO_ANNDATA = {"nn", "metrics"}
 
 
 def room_of(module: str) -> str | None:
-    """The room of ``histoweave.room._file``, or None for a level-0 file."""
+    """The room of ``histoquilt.room._file``, or None for a level-0 file."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in LEVEL else None
 
@@ -29,8 +29,8 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; write the full name"
             found.add(node.module)
-            if node.module == "histoweave":
-                found |= {f"histoweave.{alias.name}" for alias in node.names}
+            if node.module == "histoquilt":
+                found |= {f"histoquilt.{alias.name}" for alias in node.names}
     return found
 
 
@@ -40,7 +40,7 @@ def violations(path: Path, here: str | None) -> list[str]:
         top = module.split(".")[0]
         if (here in NO_TORCH and top == "torch") or (here in NO_ANNDATA and top == "anndata"):
             found.append(f"{path.name} in {here} imports {module}")
-        if top != "histoweave":
+        if top != "histoquilt":
             continue
         there = room_of(module)
         if there is None or there == here:
@@ -67,5 +67,5 @@ def test_imports_go_downwards():
 
 def test_an_upward_import_is_caught(tmp_path):
     bad = tmp_path / "_bad.py"
-    bad.write_text("from histoweave.models import SpaMask\nimport torch\n")
+    bad.write_text("from histoquilt.models import SpaMask\nimport torch\n")
     assert len(violations(bad, "gr")) == 2

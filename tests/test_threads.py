@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from histoweave._threads import threads_in_use, threads_to_use, use_threads
+from histoquilt._threads import threads_in_use, threads_to_use, use_threads
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_torch_blas_and_new_processes_get_the_number_and_give_it_back():
 
 
 def test_without_a_number_only_too_many_are_changed(cores, monkeypatch):
-    from histoweave import _threads
+    from histoquilt import _threads
 
     before = torch.get_num_threads()
     with use_threads() as found:
@@ -81,10 +81,10 @@ def test_without_a_number_only_too_many_are_changed(cores, monkeypatch):
 
 # in processes of their own: numba starts its threads once, and a test before this one may have done it
 AFTER_NUMBA = """
-import torch, histoweave as hw
+import torch, histoquilt as hq
 torch.set_num_threads(1)
-adata = hw.datasets.toy_section(n_spots=150, n_genes=20, seed=0)
-hw.tl.domain_markers(adata, domain_key="domain_true")
+adata = hq.datasets.toy_section(n_spots=150, n_genes=20, seed=0)
+hq.tl.domain_markers(adata, domain_key="domain_true")
 first = torch.get_num_threads()
 import numba
 print(first, torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
@@ -101,7 +101,7 @@ def test_markers_leave_torch_its_number_of_threads():
 
 TAKES_OVER = """
 import numba, torch
-from histoweave._threads import numba_beside_torch
+from histoquilt._threads import numba_beside_torch
 for wanted in (1, 7):
     torch.set_num_threads(wanted)
     with numba_beside_torch():

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import histoweave
-from histoweave import _optional
-from histoweave._cluster import _check_workers, connect
-from histoweave._runtime import logger
-from histoweave._workers import WorkerError, run_each
+import histoquilt
+from histoquilt import _optional
+from histoquilt._cluster import _check_workers, connect
+from histoquilt._runtime import logger
+from histoquilt._workers import WorkerError, run_each
 
 
 @pytest.fixture(params=["here", "workers"])
@@ -41,7 +41,7 @@ def test_log_and_warnings_are_told_here(workers, caplog):
         warnings.warn(f"{name} is odd", RuntimeWarning, stacklevel=2)
         return name
 
-    with caplog.at_level(logging.INFO, "histoweave"), pytest.warns(RuntimeWarning, match="one is odd"):
+    with caplog.at_level(logging.INFO, "histoquilt"), pytest.warns(RuntimeWarning, match="one is odd"):
         assert [outcome.value for outcome in run_each(speak, {"one": ("one",)}, workers=workers)] == ["one"]
     assert caplog.messages == ["working on one"]
 
@@ -121,13 +121,13 @@ def test_a_folder_that_a_worker_does_not_see(dask_workers, tmp_path, monkeypatch
         raise outcome.error
 
 
-def test_another_version_of_histoweave(dask_workers, monkeypatch):
-    version = histoweave.__version__
-    monkeypatch.setattr(histoweave, "__version__", "99.0")
-    with pytest.raises(WorkerError, match=rf"has histoweave {re.escape(version)}, and this process 99.0"):
+def test_another_version_of_histoquilt(dask_workers, monkeypatch):
+    version = histoquilt.__version__
+    monkeypatch.setattr(histoquilt, "__version__", "99.0")
+    with pytest.raises(WorkerError, match=rf"has histoquilt {re.escape(version)}, and this process 99.0"):
         _check_workers(dask_workers)
     (outcome,) = run_each(divmod, {"a": (7, 2)}, workers=dask_workers)
-    with pytest.raises(WorkerError, match=rf"has histoweave {re.escape(version)}, and this process 99.0"):
+    with pytest.raises(WorkerError, match=rf"has histoquilt {re.escape(version)}, and this process 99.0"):
         raise outcome.error
 
 
@@ -156,7 +156,7 @@ def test_addresses_at_which_there_is_no_cluster(tmp_path, monkeypatch):
         pass
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
-        monkeypatch.setattr("histoweave._cluster._ANSWER_S", 0.2)
+        monkeypatch.setattr("histoquilt._cluster._ANSWER_S", 0.2)
         with pytest.raises(ConnectionError, match=rf"no Dask scheduler answers at {address} .*local"), connect(address):
             pass
 
@@ -166,7 +166,7 @@ def test_the_extra_is_named(monkeypatch):
         raise ImportError(f"No module named {module!r}")
 
     monkeypatch.setattr(_optional, "import_module", missing)
-    with pytest.raises(ImportError, match=r"Dask cluster needs distributed.*histoweave\[scale\]"), connect("local"):
+    with pytest.raises(ImportError, match=r"Dask cluster needs distributed.*histoquilt\[scale\]"), connect("local"):
         pass
 
 

@@ -9,10 +9,10 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix, eye
 
-import histoweave as hw
-from histoweave._written import is_ours, keep_foreign, write_result
+import histoquilt as hq
+from histoquilt._written import is_ours, keep_foreign, write_result
 
-QUICK = hw.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10)
+QUICK = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def spots():
 
 @pytest.fixture
 def toy():
-    adata = hw.datasets.toy_section(n_spots=150, n_genes=60, n_domains=2, seed=0)
+    adata = hq.datasets.toy_section(n_spots=150, n_genes=60, n_domains=2, seed=0)
     return adata
 
 
@@ -35,23 +35,23 @@ def toy():
 def silent():
     """Turn a warning that something was kept into an error."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was not written by histoweave")
+        warnings.filterwarnings("error", message=".*was not written by histoquilt")
         yield
 
 
 def find_domains(adata, **options):
-    hw.tl.spatial_domains(adata, 2, config=QUICK, progress=False, **options)
+    hq.tl.spatial_domains(adata, 2, config=QUICK, progress=False, **options)
 
 
 def domains_and_markers(adata):
     find_domains(adata)
-    hw.tl.domain_markers(adata)
+    hq.tl.domain_markers(adata)
 
 
 def test_labels_of_the_user_are_kept_with_their_colours(spots):
     before = spots.obs["domain"].copy()
     with pytest.warns(
-        UserWarning, match=r"obs\['domain'\] was not written by histoweave.*kept as obs\['domain_before'\]"
+        UserWarning, match=r"obs\['domain'\] was not written by histoquilt.*kept as obs\['domain_before'\]"
     ):
         write_result(spots, "obs", "domain", pd.Categorical(list("1122")))
     assert spots.obs["domain"].tolist() == list("1122")
@@ -105,10 +105,10 @@ def test_what_is_kept_already_is_not_kept_twice(spots):
 
 
 def test_the_scale_of_a_matrix_goes_with_it(spots):
-    spots.uns["histoweave"] = {"scale": {"X_mine": "counts"}}
+    spots.uns["histoquilt"] = {"scale": {"X_mine": "counts"}}
     with pytest.warns(UserWarning, match="X_mine_before"):
         keep_foreign(spots, "obsm", "X_mine")
-    assert spots.uns["histoweave"]["scale"] == {"X_mine_before": "counts"}
+    assert spots.uns["histoquilt"]["scale"] == {"X_mine_before": "counts"}
     assert list(spots.obsm) == ["X_mine_before"]
 
 
@@ -126,10 +126,10 @@ def test_the_scale_of_a_matrix_goes_with_it(spots):
     ],
 )
 def test_results_of_earlier_versions_are_ours(record, slot, key):
-    adata = AnnData(np.zeros((3, 2), np.float32), uns={"histoweave": record})
+    adata = AnnData(np.zeros((3, 2), np.float32), uns={"histoquilt": record})
     getattr(adata, slot)[key] = np.ones((3, 2))[:, 0] if slot == "obs" else np.ones((3, 2))
     assert is_ours(adata, slot, key)
-    adata.uns["histoweave"] = {"coordinates": {"unit": "pixel"}, "scale": {}}
+    adata.uns["histoquilt"] = {"coordinates": {"unit": "pixel"}, "scale": {}}
     assert not is_ours(adata, slot, key)
 
 
@@ -138,7 +138,7 @@ def test_everything_that_domains_write(toy):
     toy.obsm["X_spamask"], toy.obsm["denoised"] = np.ones((150, 3)), np.ones((150, 2))
     toy.uns["domain_markers"] = {"1": ["KRT5"]}
     toy.obsp["spatial_connectivities"] = csr_matrix(eye(150))
-    with pytest.warns(UserWarning, match="was not written by histoweave") as caught:
+    with pytest.warns(UserWarning, match="was not written by histoquilt") as caught:
         domains_and_markers(toy)
     said = [str(one.message) for one in caught if "was not written" in str(one.message)]
     assert len(said) == 6
@@ -164,20 +164,20 @@ def test_a_second_run_of_everything_is_silent(toy, tmp_path):
 
     def everything(adata):
         find_domains(adata)
-        hw.tl.domain_markers(adata)
-        hw.tl.spatially_variable_genes(adata)
-        hw.tl.meta_genes(adata, max_steps=1)
-        hw.tl.cluster_kmeans(adata, 2, key_added="means")
-        hw.tl.refine_domains(adata, key_added="refined")
-        hw.tl.umap(adata)
+        hq.tl.domain_markers(adata)
+        hq.tl.spatially_variable_genes(adata)
+        hq.tl.meta_genes(adata, max_steps=1)
+        hq.tl.cluster_kmeans(adata, 2, key_added="means")
+        hq.tl.refine_domains(adata, key_added="refined")
+        hq.tl.umap(adata)
 
     with pytest.warns(UserWarning, match="domain_before"):
         everything(toy)
-    hw.io.write_h5ad(toy, tmp_path / "a.h5ad")
-    again = hw.io.read_h5ad(tmp_path / "a.h5ad")
+    hq.io.write_h5ad(toy, tmp_path / "a.h5ad")
+    again = hq.io.read_h5ad(tmp_path / "a.h5ad")
     names = {slot: set(getattr(again, slot)) for slot in ("obs", "obsm", "obsp", "uns", "var")}
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was not written by histoweave")
+        warnings.filterwarnings("error", message=".*was not written by histoquilt")
         everything(again)
     assert names == {slot: set(getattr(again, slot)) for slot in names}
     assert (again.obs["domain_before"] == "tumour").all()
@@ -187,9 +187,9 @@ def test_a_second_run_of_everything_is_silent(toy, tmp_path):
 def test_other_results(toy, slot):
     find_domains(toy, denoise=False)
     run, key, mine = {
-        "var": (hw.tl.spatially_variable_genes, "moran_i", np.arange(60.0)),
-        "uns": (hw.tl.meta_genes, "meta_genes", {"mine": 1}),
-        "obsm": (hw.tl.umap, "X_umap", np.ones((150, 2))),
+        "var": (hq.tl.spatially_variable_genes, "moran_i", np.arange(60.0)),
+        "uns": (hq.tl.meta_genes, "meta_genes", {"mine": 1}),
+        "obsm": (hq.tl.umap, "X_umap", np.ones((150, 2))),
     }[slot]
     getattr(toy, slot)[key] = mine
     with pytest.warns(UserWarning, match=rf"kept as {slot}\['{key}_before'\]"):
@@ -202,34 +202,34 @@ def test_labels_that_are_refined_in_place_are_kept(toy):
     labels[100:] = "b"
     toy.obs["annotation"] = labels
     with pytest.warns(UserWarning, match="annotation_before"):
-        hw.tl.refine_domains(toy, domain_key="annotation")
+        hq.tl.refine_domains(toy, domain_key="annotation")
     assert toy.obs["annotation_before"].tolist() == labels.tolist()
 
 
 def test_a_graph_that_squidpy_describes_is_replaced_as_squidpy_does(toy):
-    hw.gr.knn_graph(toy, 4)
-    del toy.uns["histoweave"]
+    hq.gr.knn_graph(toy, 4)
+    del toy.uns["histoquilt"]
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was not written by histoweave")
-        hw.gr.knn_graph(toy, 6)
+        warnings.filterwarnings("error", message=".*was not written by histoquilt")
+        hq.gr.knn_graph(toy, 6)
     assert set(toy.obsp) == {"spatial_connectivities", "spatial_distances"}
 
 
 @pytest.mark.parametrize("links", ["expression", "stitched"])
 def test_a_study_keeps_labels_and_takes_ours_for_ours(links):
-    two = hw.datasets.toy_section(n_spots=300, n_genes=60, n_domains=2, n_sections=2, seed=0)
+    two = hq.datasets.toy_section(n_spots=300, n_genes=60, n_domains=2, n_sections=2, seed=0)
     if links == "stitched":  # the same tissue twice, so that one spot stands for two
         two.obsm["spatial_aligned"] = two.obsm["spatial"]
     two.obs["domain"] = pd.Categorical(np.where(np.arange(two.n_obs) < 50, "tumour", "stroma"))
     options = {"links": links, "config": QUICK, "progress": False, "mixing": False}
-    with pytest.warns(UserWarning, match=r"obs\['domain'\] was not written by histoweave"):
-        joint = hw.tl.integrate_sections(two, 2, **options)
+    with pytest.warns(UserWarning, match=r"obs\['domain'\] was not written by histoquilt"):
+        joint = hq.tl.integrate_sections(two, 2, **options)
     assert joint.obs["domain_before"].tolist() == two.obs["domain"].tolist()
-    parts = hw.io.split_sections(joint)
+    parts = hq.io.split_sections(joint)
     assert all("domain_before" in part.obs for part in parts.values())
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was not written by histoweave")
-        again = hw.tl.integrate_sections(parts, 2, **options)
+        warnings.filterwarnings("error", message=".*was not written by histoquilt")
+        again = hq.tl.integrate_sections(parts, 2, **options)
     assert set(again.obs) == set(joint.obs)
     assert again.obs["domain_before"].tolist() == two.obs["domain"].tolist()
 
@@ -238,13 +238,13 @@ def test_a_column_named_section_that_names_no_sections_is_kept(toy):
     other = toy.copy()
     toy.obs["section"] = np.where(np.arange(150) < 9, "rim", "core")
     with pytest.warns(UserWarning, match=r"kept as obs\['section_before'\]"):
-        joint = hw.io.concat_sections({"a": toy, "b": other})
+        joint = hq.io.concat_sections({"a": toy, "b": other})
     assert joint.obs["section_before"].iloc[:150].tolist() == toy.obs["section"].tolist()
 
 
 def test_assigned_domains_and_a_table_of_ours(toy):
-    model = hw.models.SpaMask(QUICK)
-    hw.tl.spatial_domains(toy.copy(), 2, model=model, progress=False)
+    model = hq.models.SpaMask(QUICK)
+    hq.tl.spatial_domains(toy.copy(), 2, model=model, progress=False)
     toy.obs["domain"] = "tumour"
     with pytest.warns(UserWarning, match="domain_before"):
         model.assign_domains(toy)
@@ -252,10 +252,10 @@ def test_assigned_domains_and_a_table_of_ours(toy):
 
 
 def test_stain_and_embedding_of_an_image():
-    adata, slide = hw.datasets.toy_slide(n_spots=100, mpp=4.0)
+    adata, slide = hq.datasets.toy_slide(n_spots=100, mpp=4.0)
     adata.obsm["X_stain"] = adata.obsm["X_he_texture"] = np.ones((adata.n_obs, 2))
-    with pytest.warns(UserWarning, match="was not written by histoweave") as caught:
-        hw.im.embed_patches(adata, slide, mpp=4.0)
+    with pytest.warns(UserWarning, match="was not written by histoquilt") as caught:
+        hq.im.embed_patches(adata, slide, mpp=4.0)
     assert sum("was not written" in str(one.message) for one in caught) == 2
     assert {"X_stain_before", "X_he_texture_before"} <= set(adata.obsm)
 
@@ -264,38 +264,38 @@ def test_coordinates_that_columns_replace_are_kept(toy, tmp_path):
     toy.obs["x"], toy.obs["y"] = toy.obsm["spatial"].T + 7.0
     toy.write_h5ad(tmp_path / "a.h5ad")
     with pytest.warns(UserWarning, match=r"kept as obsm\['spatial_before'\]"):
-        read = hw.io.read_section(tmp_path / "a.h5ad", spatial_columns=("x", "y"))
+        read = hq.io.read_section(tmp_path / "a.h5ad", spatial_columns=("x", "y"))
     np.testing.assert_array_equal(read.obsm["spatial_before"], toy.obsm["spatial"])
     np.testing.assert_array_equal(read.obsm["spatial"], toy.obs[["x", "y"]])
 
 
 def test_the_record_survives_a_file(spots, tmp_path):
     write_result(spots, "obs", "regions", pd.Categorical(list("1122")))
-    hw.io.write_h5ad(
-        AnnData(np.ones((4, 2)), obs=spots.obs, uns={"histoweave": spots.uns["histoweave"]}), tmp_path / "a.h5ad"
+    hq.io.write_h5ad(
+        AnnData(np.ones((4, 2)), obs=spots.obs, uns={"histoquilt": spots.uns["histoquilt"]}), tmp_path / "a.h5ad"
     )
     assert is_ours(ad.read_h5ad(tmp_path / "a.h5ad"), "obs", "regions")
 
 
 def test_places_of_sections():
-    two = hw.datasets.toy_section(n_spots=300, n_genes=30, n_domains=2, n_sections=2, seed=0)
+    two = hq.datasets.toy_section(n_spots=300, n_genes=30, n_domains=2, n_sections=2, seed=0)
     two.obs["x_um"], two.obs["y_um"] = (two.obs["section"] == "s2") * 5000.0, 0.0
     two.obsm["spatial_aligned"] = np.ones((two.n_obs, 2))
     with pytest.warns(UserWarning, match=r"kept as obsm\['spatial_aligned_before'\]"):
-        hw.tl.place_sections(two)
+        hq.tl.place_sections(two)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was not written by histoweave")
-        hw.tl.place_sections(two)
+        warnings.filterwarnings("error", message=".*was not written by histoquilt")
+        hq.tl.place_sections(two)
     assert (two.obsm["spatial_aligned_before"] == 1).all()
 
 
 def test_a_prediction_keeps_columns_of_its_section():
-    sections = [hw.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=0) for _ in "abc"]
+    sections = [hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=0) for _ in "abc"]
     for number, adata in enumerate(sections):
         noise = np.random.default_rng(number).normal(size=(adata.n_obs, 2))
         adata.obsm["X_image"] = np.eye(2)[adata.obs["domain_true"].cat.codes] + 0.3 * noise
     named = dict(zip("abc", sections, strict=True))
-    model = hw.models.RidgeOnEmbedding().fit({name: named[name] for name in "ab"}, use_rep="X_image")
+    model = hq.models.RidgeOnEmbedding().fit({name: named[name] for name in "ab"}, use_rep="X_image")
     named["c"].obs["out_of_distribution"] = "artefact"
     with pytest.warns(UserWarning, match=r"kept as obs\['out_of_distribution_before'\]"):
         predicted = model.predict(named["c"])

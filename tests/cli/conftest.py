@@ -13,9 +13,9 @@ from anndata import AnnData, read_h5ad
 from anndata.tests.helpers import assert_equal
 from PIL import Image
 
-from histoweave.cli import run
-from histoweave.datasets import toy_section, toy_slide
-from histoweave.io import split_sections
+from histoquilt.cli import run
+from histoquilt.datasets import toy_section, toy_slide
+from histoquilt.io import split_sections
 
 QUICK = {"max_epochs": 3, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}
 
@@ -92,7 +92,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         lines = captured.err.splitlines()
         assert code == 2, captured.err
         assert len(lines) == 1, captured.err
-        assert lines[0].startswith("histoweave: ")
+        assert lines[0].startswith("histoquilt: ")
         assert "Traceback" not in captured.err
         return lines[0]
 
@@ -104,7 +104,7 @@ def program() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the program as a shell would."""
 
     def start(*arguments: object, **more: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "histoweave", *map(str, arguments)]
+        command = [sys.executable, "-m", "histoquilt", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **more)
 
     return start
@@ -164,7 +164,7 @@ def same_results() -> Callable[[Path, Path], None]:
 
 def _timeless(path: Path) -> AnnData:
     adata = read_h5ad(path)
-    adata.uns["histoweave"].get("spamask", {}).pop("wall_s", None)
+    adata.uns["histoquilt"].get("spamask", {}).pop("wall_s", None)
     return adata
 
 

@@ -4,7 +4,7 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from histoweave import tl
+from histoquilt import tl
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +207,7 @@ def disjoint_genes(three):
 
 def pixels(three):
     three["s2"].obsm["spatial"] = 4 * three["s2"].obsm["spatial"]
-    three["s2"].uns["histoweave"]["coordinates"] = {"unit": "pixel", "mpp": 0.25, "pitch_um": 100.0}
+    three["s2"].uns["histoquilt"]["coordinates"] = {"unit": "pixel", "mpp": 0.25, "pitch_um": 100.0}
 
 
 def one_z(three):
@@ -239,7 +239,7 @@ def test_sections_that_do_not_belong_together(refused, three, samples, tmp_path,
 def test_what_could_not_be_written_is_told_before_the_work(
     refused, three_files, samples, tmp_path, monkeypatch, as_table
 ):
-    from histoweave.io import _section
+    from histoquilt.io import _section
 
     def with_lists(path):
         adata = read(path)

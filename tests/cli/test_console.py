@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 
-from histoweave._runtime import logger
-from histoweave.cli._console import told
+from histoquilt._runtime import logger
+from histoquilt.cli._console import told
 
 
 def test_warnings_are_one_line_each_and_told_once(capsys):
@@ -18,7 +18,7 @@ def test_warnings_are_one_line_each_and_told_once(capsys):
         warnings.warn("nor on this", DeprecationWarning, stacklevel=1)
         warnings.warn("Sparse CSR tensor support is in beta state. And so on.", UserWarning, stacklevel=1)
     assert console.warnings == ["5 of 10 spots have no counts"]
-    assert capsys.readouterr().err == "histoweave: warning: 5 of 10 spots have no counts\n"
+    assert capsys.readouterr().err == "histoquilt: warning: 5 of 10 spots have no counts\n"
 
 
 def test_the_log_is_shown_unless_quiet(capsys):
@@ -27,13 +27,13 @@ def test_the_log_is_shown_unless_quiet(capsys):
         logger.info("Took %d genes", 300)
         logger.info("Took %d genes", 300)
         logger.warning("Few genes")
-    assert capsys.readouterr().err == "histoweave: Took 300 genes\nhistoweave: warning: Few genes\n"
+    assert capsys.readouterr().err == "histoquilt: Took 300 genes\nhistoquilt: warning: Few genes\n"
     assert console.warnings == ["Few genes"]
     with told(quiet=True) as console:
         console.speak()
         logger.info("Took 300 genes")
         logger.warning("Few genes")
-    assert capsys.readouterr().err == "histoweave: warning: Few genes\n"
+    assert capsys.readouterr().err == "histoquilt: warning: Few genes\n"
 
 
 def test_the_logger_is_left_as_it_was():
@@ -56,4 +56,4 @@ def test_what_is_held_back_is_never_told_when_an_error_ends_the_block(capsys):
         logger.info("Took 300 genes")
         console.speak()
         logger.info("Trained")
-    assert capsys.readouterr().err == "histoweave: Took 300 genes\nhistoweave: Trained\n"
+    assert capsys.readouterr().err == "histoquilt: Took 300 genes\nhistoquilt: Trained\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from anndata.tests.helpers import assert_equal
 
-from histoweave.cli import run
+from histoquilt.cli import run
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +69,9 @@ def test_training(with_and_without, study_folder):
 
 
 def test_embeddings_of_an_evaluation(dask_workers, study_folder):
-    from histoweave.cli._console import told
-    from histoweave.cli._embedded import read_imaged
-    from histoweave.cli._record import RunRecord
+    from histoquilt.cli._console import told
+    from histoquilt.cli._embedded import read_imaged
+    from histoquilt.cli._record import RunRecord
 
     found = []
     for workers in (None, dask_workers):

@@ -4,8 +4,8 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-from histoweave.cli import run
-from histoweave.pp import _chunks
+from histoquilt.cli import run
+from histoquilt.pp import _chunks
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_of_a_large_section_the_best_markers_are_written(denoised, monkeypatch):
     best = list(dict.fromkeys(markers.groupby("domain", sort=False).head(5)["gene"]))
     assert 5 <= len(best) <= 15
     assert list(by_itself.obsm["denoised"].columns) == best
-    assert by_itself.uns["histoweave"]["scale"]["denoised"] == "log1p_cp10k"
+    assert by_itself.uns["histoquilt"]["scale"]["denoised"] == "log1p_cp10k"
     pd.testing.assert_frame_equal(by_itself.obsm["denoised"], everything.obsm["denoised"][best], rtol=1e-5)
     assert (by_itself.obs["domain"] == everything.obs["domain"]).all()
 

@@ -6,8 +6,8 @@ import os
 import pytest
 import torch
 
-from histoweave.cli import run
-from histoweave.datasets import toy_section
+from histoquilt.cli import run
+from histoquilt.datasets import toy_section
 
 COMMANDS = {
     "domains": ["domains", "a.h5ad"],

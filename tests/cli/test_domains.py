@@ -1,4 +1,4 @@
-"""``histoweave domains`` from files to files."""
+"""``histoquilt domains`` from files to files."""
 
 import json
 
@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import histoweave
-from histoweave.cli import run
-from histoweave.cli._record import sha256
+import histoquilt
+from histoquilt.cli import run
+from histoquilt.cli._record import sha256
 
 
 def files(folder):
@@ -51,7 +51,7 @@ def test_the_folder_holds_everything(done, section_file, section):
 def test_the_facts_of_the_run(done, section_file, quick):
     out, _ = done
     facts = json.loads((out / "run.json").read_text())
-    assert facts["version"] == histoweave.__version__
+    assert facts["version"] == histoquilt.__version__
     assert facts["command"] == "domains"
     assert (facts["seed"], facts["n_domains"], facts["device"]) == (5, 3, facts["device"])
     assert facts["arguments"]["config"] == str(quick)
@@ -85,7 +85,7 @@ def test_quiet_says_nothing(section_file, quick, tmp_path, capsys):
     assert run(list(map(str, command))) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert all(line.startswith("histoweave: warning: ") for line in printed.err.splitlines())
+    assert all(line.startswith("histoquilt: warning: ") for line in printed.err.splitlines())
 
 
 def test_sections_kept_separate(section, section_file, quick, tmp_path, capsys):
@@ -147,7 +147,7 @@ def test_warnings_reach_stderr_and_the_record(section, quick, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(list(map(str, ["domains", tmp_path / "gap.h5ad", "-k", 2, "-o", out, "--config", quick]))) == 0
     [line] = [line for line in capsys.readouterr().err.splitlines() if "no counts; they are kept" in line]
-    assert line.startswith("histoweave: warning: 1 of 240 spots")
+    assert line.startswith("histoquilt: warning: 1 of 240 spots")
     assert any("1 of 240 spots" in text for text in json.loads((out / "run.json").read_text())["warnings"])
     assert len(pd.read_csv(out / "domains.csv")) == 240
 
@@ -160,7 +160,7 @@ def test_a_real_visium_section(data_dir, tmp_path):
     table = pd.read_csv(out / "domains.csv")
     truth = ad.read_h5ad(data_dir / "dlpfc" / "151673.h5ad", backed="r").obs["layer_guess"]
     assert table["domain"].nunique() == 7
-    assert histoweave.metrics.ari(truth, table["domain"]) > 0.4
+    assert histoquilt.metrics.ari(truth, table["domain"]) > 0.4
     facts = json.loads((out / "run.json").read_text())
     assert facts["n_spots"] == {"151673": 3639}
 

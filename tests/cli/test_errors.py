@@ -9,12 +9,12 @@ import anndata as ad
 import pytest
 import typer
 
-import histoweave
-from histoweave._runtime import logger
-from histoweave.cli import run
-from histoweave.cli._app import app
-from histoweave.cli._console import told
-from histoweave.cli._errors import CALL, in_options
+import histoquilt
+from histoquilt._runtime import logger
+from histoquilt.cli import run
+from histoquilt.cli._app import app
+from histoquilt.cli._console import told
+from histoquilt.cli._errors import CALL, in_options
 
 REMEDY = re.compile(r"(?<![\w.{'])([a-z][a-z_]*)=(?=$|[\s.,;)'{\dTN])")
 # names of no option that no command can come across, or that are not an argument
@@ -55,7 +55,7 @@ def _filled(part: ast.FormattedValue) -> str:
 
 
 def remedies() -> list[tuple[str, str]]:
-    root = Path(histoweave.__file__).parent
+    root = Path(histoquilt.__file__).parent
     files = [path for room in ("io", "tl") for path in sorted((root / room).glob("*.py"))]
     return [(path.name, text) for path in files for text in texts(path) if REMEDY.search(text)]
 

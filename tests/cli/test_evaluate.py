@@ -1,4 +1,4 @@
-"""``histoweave evaluate``: tables, a page, and in words who beats ridge."""
+"""``histoquilt evaluate``: tables, a page, and in words who beats ridge."""
 
 import json
 
@@ -6,7 +6,7 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-from histoweave.cli import run
+from histoquilt.cli import run
 
 FAST = ["--field-um", "100", "--n-genes", "20"]
 CONTRACT = "fold,section,method,seed,gene_set,n_genes,n_undefined,pcc_mean,pcc_median,spearman_mean,mse,rmse,mae"

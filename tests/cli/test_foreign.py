@@ -4,9 +4,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from histoweave.cli import run
+from histoquilt.cli import run
 
-SAID = "was not written by histoweave"
+SAID = "was not written by histoquilt"
 
 
 def domains(*arguments):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from histoweave.cli._errors import CommandError
-from histoweave.cli._inputs import check_paths, is_samples_table, read_inputs, section_names
-from histoweave.cli._record import sha256
+from histoquilt.cli._errors import CommandError
+from histoquilt.cli._inputs import check_paths, is_samples_table, read_inputs, section_names
+from histoquilt.cli._record import sha256
 
 NEEDS = {"n_domains": 3, "use_rep": None, "layer": None, "spatial_key": "spatial", "section_key": None}
 
@@ -72,13 +72,13 @@ def test_rows_of_a_table_that_are_skipped(three_files, samples, three):
 
 
 def test_large_counts_stay_in_their_file_where_sections_are_not_joined(section_file, monkeypatch):
-    monkeypatch.setattr("histoweave._memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("histoquilt._memory.available_bytes", lambda: 1000)
     needs = {"n_domains": 3, "use_rep": None, "layer": None, "spatial_key": "spatial", "skip_bad": False}
     [alone] = read_inputs([section_file], section_key=None, **needs).sections.values()
     assert alone.isbacked
-    assert alone.uns["histoweave"]["genes"]
+    assert alone.uns["histoquilt"]["genes"]
     [joined] = read_inputs([section_file], section_key="domain_true", **needs).sections.values()
     assert not joined.isbacked
-    monkeypatch.setattr("histoweave._memory.available_bytes", lambda: None)
+    monkeypatch.setattr("histoquilt._memory.available_bytes", lambda: None)
     [unknown] = read_inputs([section_file], section_key=None, **needs).sections.values()
     assert not unknown.isbacked

@@ -12,8 +12,8 @@ PROGRAM = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
-import histoweave.models as models
-from histoweave.cli import main
+import histoquilt.models as models
+from histoquilt.cli import main
 fit = models.SpaMask.fit
 def announced(self, *arguments, **more):
     print("training", flush=True)
@@ -43,7 +43,7 @@ def test_stopped_in_mid_training(section_file, tmp_path, stop, code):
     assert "Traceback" not in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["endless.json", "toy.h5ad"]
     if stop == signal.SIGINT:
-        assert errors.splitlines()[-1] == "histoweave: interrupted; nothing was written."
+        assert errors.splitlines()[-1] == "histoquilt: interrupted; nothing was written."
 
 
 @pytest.mark.parametrize(("stop", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
@@ -69,8 +69,8 @@ def test_a_signal_whose_exception_is_lost_stops_all_the_same(section_file, tmp_p
 
 
 def test_stopped_while_writing(monkeypatch, section, tmp_path):
-    from histoweave import report
-    from histoweave.cli import _output
+    from histoquilt import report
+    from histoquilt.cli import _output
 
     def interrupt(*arguments, **more):
         raise KeyboardInterrupt

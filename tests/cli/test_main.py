@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-import histoweave
-from histoweave.cli import run
-from histoweave.cli._errors import CommandError
+import histoquilt
+from histoquilt.cli import run
+from histoquilt.cli._errors import CommandError
 
 HEAVY = ("numpy", "pandas", "anndata", "scanpy", "torch", "sklearn", "matplotlib")
 
@@ -19,7 +19,7 @@ def test_threads_wait_without_spinning_unless_the_user_decided(given, found):
     if given:
         environment["OMP_WAIT_POLICY"] = given
     code = (
-        "import atexit, os, sys; from histoweave.cli import main; "
+        "import atexit, os, sys; from histoquilt.cli import main; "
         "atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)); main(['--version'])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
@@ -28,7 +28,7 @@ def test_threads_wait_without_spinning_unless_the_user_decided(given, found):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys; from histoweave.cli import run; run(['domains', '--help']); "
+        "import sys; from histoquilt.cli import run; run(['domains', '--help']); "
         f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -38,7 +38,7 @@ def test_help_loads_nothing_heavy():
 
 def test_version(capsys):
     assert run(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == f"histoweave {histoweave.__version__}"
+    assert capsys.readouterr().out.strip() == f"histoquilt {histoquilt.__version__}"
 
 
 def test_without_a_command_it_shows_help(capsys):
@@ -67,10 +67,10 @@ def test_the_traceback_is_there_for_who_asks(monkeypatch, capsys):
     arguments = ["domains", "nowhere.h5ad", "-k", "3", "-o", "x"]
     assert run([*arguments, "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
-    monkeypatch.setenv("HISTOWEAVE_DEBUG", "1")
+    monkeypatch.setenv("HISTOQUILT_DEBUG", "1")
     assert run(arguments) == 2
     assert "Traceback" in capsys.readouterr().err
-    monkeypatch.setenv("HISTOWEAVE_DEBUG", "0")
+    monkeypatch.setenv("HISTOQUILT_DEBUG", "0")
     assert run(arguments) == 2
     assert "Traceback" not in capsys.readouterr().err
 
@@ -78,12 +78,12 @@ def test_the_traceback_is_there_for_who_asks(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (CommandError("a fault\nin two lines"), "histoweave: a fault in two lines"),
+        (CommandError("a fault\nin two lines"), "histoquilt: a fault in two lines"),
         (MemoryError(), "not enough memory"),
         (OSError(28, os.strerror(28), "out.h5ad"), "out.h5ad: No space left on device."),
         (
             IndexError("index 3"),
-            "unexpected IndexError: index 3. This may be a fault in histoweave: run again with --debug",
+            "unexpected IndexError: index 3. This may be a fault in histoquilt: run again with --debug",
         ),
         (KeyError("a key with no quotes"), "unexpected KeyError: a key with no quotes."),
     ],
@@ -92,7 +92,7 @@ def test_whatever_happens_is_one_line(monkeypatch, refused, error, words):
     def fail():
         raise error
 
-    monkeypatch.setattr("histoweave.cli._doctor.examine", fail)
+    monkeypatch.setattr("histoquilt.cli._doctor.examine", fail)
     assert words in refused("doctor")
 
 
@@ -108,9 +108,9 @@ def test_ctrl_c_exits_130(monkeypatch, capsys):
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("histoweave.cli._doctor.examine", interrupt)
+    monkeypatch.setattr("histoquilt.cli._doctor.examine", interrupt)
     assert run(["doctor"]) == 130
-    assert capsys.readouterr().err.strip().endswith("histoweave: interrupted; nothing was written.")
+    assert capsys.readouterr().err.strip().endswith("histoquilt: interrupted; nothing was written.")
 
 
 @pytest.mark.parametrize("name", ["Größe.h5ad", "切片.h5ad", "samples.csv"])
@@ -121,7 +121,7 @@ def test_a_forced_ascii_locale_and_names_in_other_letters(section, quick, tmp_pa
     if name == "samples.csv":
         (folder / name).write_text("section,counts,Gewebe\nöl,öl.h5ad,Drüse\n", encoding="utf-8")
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "histoweave", "domains", folder / name, "-k", "3", "-o", folder / "out"]
+    command = [sys.executable, "-m", "histoquilt", "domains", folder / name, "-k", "3", "-o", folder / "out"]
     command += ["--config", quick, "--denoise", "none"]
     done = subprocess.run(command, env={**os.environ, **ascii_only}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""``histoweave domains --use-rep`` writes domains where the expression allows no markers, and says so once."""
+"""``histoquilt domains --use-rep`` writes domains where the expression allows no markers, and says so once."""
 
 import json
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scanpy as sc
 
-from histoweave import tl
-from histoweave.cli import run
+from histoquilt import tl
+from histoquilt.cli import run
 
 
 def _scanpy(adata, kind):

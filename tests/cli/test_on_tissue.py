@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histoweave.cli import run
+from histoquilt.cli import run
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def _hires(xy):
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_study_on_another_scale_is_refused(scan_folder, refused, tmp_path, monkeypatch, command):
-    monkeypatch.setattr("histoweave.cli._embedded._embed", lambda *_, **__: pytest.fail("embedded"))
+    monkeypatch.setattr("histoquilt.cli._embedded._embed", lambda *_, **__: pytest.fail("embedded"))
     _rewrite(scan_folder / "s1.h5ad", _hires)
     method = ["--method", "mean"] if command == "train" else ["--methods", "mean"]
     told = refused(command, scan_folder / "samples.csv", *method, "-q", "--out", tmp_path / "out")
@@ -51,7 +51,7 @@ def test_the_column_makes_it_right(scan_folder, tmp_path):
     for number in range(3):
         _rewrite(scan_folder / f"s{number}.h5ad", _hires)
         adata = ad.read_h5ad(scan_folder / f"s{number}.h5ad")
-        adata.uns["histoweave"]["coordinates"] = {"unit": "pixel", "pitch_um": 100.0}
+        adata.uns["histoquilt"]["coordinates"] = {"unit": "pixel", "pitch_um": 100.0}
         adata.write_h5ad(scan_folder / f"s{number}.h5ad")
     rows = [f"s{number},s{number}.h5ad,he.png,p{number},0.3" for number in range(3)]
     (scan_folder / "samples.csv").write_text("\n".join(["section,counts,image,patient,image_scale", *rows]) + "\n")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from histoweave.cli import _output
-from histoweave.cli._errors import CommandError, writing
-from histoweave.cli._output import check_out
+from histoquilt.cli import _output
+from histoquilt.cli._errors import CommandError, writing
+from histoquilt.cli._output import check_out
 
 
 def earlier_run(folder: Path, *more: str) -> Path:
@@ -43,7 +43,7 @@ def test_an_earlier_run_is_refused_and_replaced_on_demand(tmp_path):
 
 def test_overwriting_never_deletes_what_is_no_result(tmp_path):
     out = earlier_run(tmp_path / "out", "thesis.docx")
-    with pytest.raises(CommandError, match=r"no results of histoweave \(first: thesis.docx\)"):
+    with pytest.raises(CommandError, match=r"no results of histoquilt \(first: thesis.docx\)"):
         check_out(out, overwrite=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
@@ -105,9 +105,9 @@ def test_other_errors_are_not_taken_for_failed_writes(tmp_path):
 FULL_DISK = """
 import sys
 from pathlib import Path
-import histoweave.report
-from histoweave.cli import _app, _output, main
-from histoweave.io import read_h5ad
+import histoquilt.report
+from histoquilt.cli import _app, _output, main
+from histoquilt.io import read_h5ad
 
 def write_only():
     adata = read_h5ad(sys.argv[1])
@@ -115,7 +115,7 @@ def write_only():
     _output.write_results(Path(sys.argv[2]), {"toy": adata}, dict, title="t")
     yield "written"
 
-from histoweave.cli import _doctor
+from histoquilt.cli import _doctor
 _doctor.examine = write_only
 main(["doctor"])
 """

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histoweave.cli import run
+from histoquilt.cli import run
 
 
 @pytest.mark.parametrize(

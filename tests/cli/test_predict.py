@@ -1,4 +1,4 @@
-"""``histoweave predict``: sections and bare slides, and one clear line for every likely mistake."""
+"""``histoquilt predict``: sections and bare slides, and one clear line for every likely mistake."""
 
 import json
 
@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from histoweave import io, models
-from histoweave.cli import run
-from histoweave.models import SpaMask, SpaMaskConfig
+from histoquilt import io, models
+from histoquilt.cli import run
+from histoquilt.models import SpaMask, SpaMaskConfig
 
 
 def predict(*arguments):
@@ -30,7 +30,7 @@ def test_a_bare_slide(study_folder, ridge_model, tmp_path):
     np.testing.assert_allclose(table[model.genes], adata.layers["predicted_ridge"], rtol=1e-3, atol=1e-4)
     steps = np.unique(np.diff(np.unique(table["x_um"])))
     assert steps.min() == pytest.approx(200)
-    assert adata.uns["histoweave"]["scale"]["X"] == "log1p_cp10k"
+    assert adata.uns["histoquilt"]["scale"]["X"] == "log1p_cp10k"
     record = json.loads((out / "run.json").read_text())
     assert record["outputs"] == ["he.csv", "he.h5ad", "report.html"]
     assert record["n_spots"] == {"he": adata.n_obs}
@@ -47,7 +47,7 @@ def test_a_section_with_its_image_is_predicted_as_the_library_does(study_folder,
     found = ad.read_h5ad(out / "s1.h5ad")
     adata = io.read_section(section)
     io.attach_image(adata, study_folder / "he.png", mpp=2)
-    from histoweave import im
+    from histoquilt import im
 
     with io.open_image(adata) as slide:
         im.embed_patches(adata, slide, mpp=2, field_um=[100.0], key_added="X_he_texture", progress=False)
@@ -66,7 +66,7 @@ def test_all_sections_of_a_table(study_folder, ridge_model, tmp_path, capsys):
 
 
 def test_domains_of_a_slide_that_was_never_sequenced(study_folder, ridge_model, tmp_path):
-    from histoweave import tl
+    from histoquilt import tl
 
     assert predict(ridge_model, study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out") == 0
     adata = ad.read_h5ad(tmp_path / "out" / "he.h5ad")
@@ -148,7 +148,7 @@ def _trained_on(study_folder, out, describe, **arguments):
 
 
 def test_a_model_that_reads_pixels_predicts_sections_and_bare_slides(study_folder, tmp_path, capsys):
-    from histoweave import im
+    from histoquilt import im
 
     def cut(adata):
         with io.open_image(adata) as slide:

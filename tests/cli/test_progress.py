@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from histoweave.cli._errors import CommandError, Interrupted
-from histoweave.cli._lock import locked
-from histoweave.cli._output import check_out
-from histoweave.cli._progress import JOB, digest_of, workplace
+from histoquilt.cli._errors import CommandError, Interrupted
+from histoquilt.cli._lock import locked
+from histoquilt.cli._output import check_out
+from histoquilt.cli._progress import JOB, digest_of, workplace
 
 
 def test_two_runs_do_not_meet(tmp_path):
@@ -36,7 +36,7 @@ def test_windows_is_told_that_it_has_no_such_locks(tmp_path, monkeypatch):
 HOLD = """
 import sys, time
 from pathlib import Path
-from histoweave.cli._lock import locked
+from histoquilt.cli._lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from histoweave._threads import use_threads
-from histoweave.cli._record import RunRecord, package_versions, peak_rss_mb, sha256
+from histoquilt._threads import use_threads
+from histoquilt.cli._record import RunRecord, package_versions, peak_rss_mb, sha256
 
 
 def test_digest_of_a_file_is_the_one_that_sha256sum_prints(tmp_path):
@@ -41,7 +41,7 @@ def test_peak_memory_is_in_mb():
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child counts for itself")
 def test_peak_memory_is_that_of_this_process_alone():
     block = np.ones(2**26)  # 512 MB, which the child's ru_maxrss counts: it was forked from this process
-    code = "from histoweave.cli._record import peak_rss_mb; print(peak_rss_mb())"
+    code = "from histoquilt.cli._record import peak_rss_mb; print(peak_rss_mb())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 5 < float(child.stdout) < block.nbytes / 2**20
 

@@ -1,14 +1,14 @@
-"""``histoweave domains --resume``: finished sections are kept, training goes on, and the end is the same."""
+"""``histoquilt domains --resume``: finished sections are kept, training goes on, and the end is the same."""
 
 import json
 
 import numpy as np
 import pytest
 
-from histoweave import models, report
-from histoweave.cli import _segment_all, run
-from histoweave.models._spamask_training import GradientStep
-from histoweave.train import _checkpoint
+from histoquilt import models, report
+from histoquilt.cli import _segment_all, run
+from histoquilt.models._spamask_training import GradientStep
+from histoquilt.train import _checkpoint
 
 STEPS = 12
 
@@ -169,7 +169,7 @@ def test_a_row_that_changed_is_done_again(domains, three_files, worked, samples,
 
 
 def test_a_full_disk_stops_the_run_and_says_what_is_kept(domains, worked, monkeypatch, tmp_path, capsys):
-    from histoweave import io
+    from histoquilt import io
 
     real = io.write_h5ad
 

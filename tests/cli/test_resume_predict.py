@@ -1,4 +1,4 @@
-"""``histoweave predict --resume``: stopped anywhere, the same command ends with what an undisturbed run writes."""
+"""``histoquilt predict --resume``: stopped anywhere, the same command ends with what an undisturbed run writes."""
 
 import gc
 import json
@@ -10,8 +10,8 @@ import pytest
 from anndata import AnnData
 from PIL import Image
 
-from histoweave.cli import _predict, _predict_one, run
-from histoweave.datasets import toy_slide
+from histoquilt.cli import _predict, _predict_one, run
+from histoquilt.datasets import toy_slide
 
 NAMES = ("a", "b", "c")
 
@@ -102,7 +102,7 @@ def test_stopped_without_resume(predict, worked, tmp_path, capsys):
 
 
 def test_stopped_while_the_report_is_written(predict, worked, monkeypatch, tmp_path):
-    from histoweave import report
+    from histoquilt import report
 
     def stop(*arguments, **more):
         raise KeyboardInterrupt

@@ -1,11 +1,11 @@
-"""``histoweave train --resume``: stopped anywhere, the same command ends with the model of an undisturbed run."""
+"""``histoquilt train --resume``: stopped anywhere, the same command ends with the model of an undisturbed run."""
 
 import pytest
 
-from histoweave.cli import run
-from histoweave.im._he_texture import TextureEncoder
-from histoweave.models import _mclstexp_training
-from histoweave.train import _checkpoint
+from histoquilt.cli import run
+from histoquilt.im._he_texture import TextureEncoder
+from histoquilt.models import _mclstexp_training
+from histoquilt.train import _checkpoint
 
 
 @pytest.fixture

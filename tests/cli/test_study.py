@@ -1,4 +1,4 @@
-"""``histoweave domains`` of several sections: integrated, written one by one, told what was done."""
+"""``histoquilt domains`` of several sections: integrated, written one by one, told what was done."""
 
 import contextlib
 import io
@@ -9,8 +9,8 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-import histoweave as hw
-from histoweave.cli import run
+import histoquilt as hq
+from histoquilt.cli import run
 
 QUICK = {"max_epochs": 3, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}  # as the fixture quick
 
@@ -57,7 +57,7 @@ def test_the_folder_of_a_study(done, three):
         rows = table[table["section"] == name]
         assert list(rows["obs_name"]) == list(written.obs_names)
         assert list(rows["domain"]) == list(written.obs["domain"].astype(str))
-        assert written.uns["histoweave"]["integration"]["links"] == "expression"
+        assert written.uns["histoquilt"]["integration"]["links"] == "expression"
 
 
 def test_the_report_shows_the_sections_together(done):
@@ -91,11 +91,11 @@ def test_what_is_said_of_a_study(done):
 @pytest.mark.filterwarnings("ignore:.* genes")
 def test_the_model_travels(done, three):
     """It names the domains of the section that the command was not given."""
-    model = hw.models.load(done[0] / "model")
+    model = hq.models.load(done[0] / "model")
     unseen = three["s3"]
     model.assign_domains(unseen)
     assert list(unseen.obs["domain"].cat.categories) == ["1", "2", "3"]
-    assert hw.metrics.ari(unseen.obs["domain_true"], unseen.obs["domain"]) > 0.15  # three epochs; chance is 0
+    assert hq.metrics.ari(unseen.obs["domain_true"], unseen.obs["domain"]) > 0.15  # three epochs; chance is 0
     assert model.training_facts["sections"] == ["s1", "s2"]
 
 
@@ -126,7 +126,7 @@ def test_a_table_with_z_is_a_stack(three_files, samples, quick, tmp_path, capsys
     assert [one["section"] for one in facts["inputs"]] == ["samples.csv", "top", "low", "mid"]
     assert list(pd.read_csv(out / "domains.csv")["section"].unique()) == ["top", "low", "mid"]
     top = ad.read_h5ad(out / "top.h5ad")
-    assert top.uns["histoweave"]["integration"]["sections"] == "low, mid, top"
+    assert top.uns["histoquilt"]["integration"]["sections"] == "low, mid, top"
     assert (top.obs["z_um"] == 200).all()
     assert (top.obs["age"] == 7).all()
     assert top.obsm["spatial_aligned"].shape == (150, 2)
@@ -136,7 +136,7 @@ def test_a_quiet_study(three_files, quick, tmp_path, capsys):
     assert domains(*three_files, "-k", 3, "-o", tmp_path / "out", "--config", quick, "--quiet") == 0
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert all(line.startswith("histoweave: warning: ") for line in printed.err.splitlines())
+    assert all(line.startswith("histoquilt: warning: ") for line in printed.err.splitlines())
 
 
 def test_links_can_be_chosen_and_k_searched(three_files, quick, tmp_path):
@@ -146,7 +146,7 @@ def test_links_can_be_chosen_and_k_searched(three_files, quick, tmp_path):
     assert facts["links"] == "none"
     assert facts["n_domains"] in (2, 3, 4)
     assert facts["n_domains_asked"] == "2-4"
-    assert "n_domains_curve" in ad.read_h5ad(out / "s1.h5ad").uns["histoweave"]
+    assert "n_domains_curve" in ad.read_h5ad(out / "s1.h5ad").uns["histoquilt"]
 
 
 @pytest.mark.parametrize("as_table", [False, True], ids=["files", "table"])
@@ -179,7 +179,7 @@ def test_one_that_is_left_is_segmented_on_its_own(three_files, quick, tmp_path, 
 
 
 def test_sections_of_one_file_are_linked_on_demand(three, quick, tmp_path):
-    joint = hw.io.concat_sections(three)
+    joint = hq.io.concat_sections(three)
     joint.obs["slice"] = joint.obs.pop("section")
     joint.write_h5ad(tmp_path / "joint.h5ad")
     out = tmp_path / "out"
@@ -206,7 +206,7 @@ def test_two_real_sections(data_dir, tmp_path):
         assert list(found["obs_name"]) == list(real.obs_names)
         labelled = real.obs["layer_guess"].notna().to_numpy()
         truth = real.obs["layer_guess"].to_numpy()[labelled]
-        assert hw.metrics.ari(truth, found["domain"].to_numpy()[labelled]) > 0.4
-    mixing = ad.read_h5ad(out / "151673.h5ad").uns["histoweave"]["mixing"]
+        assert hq.metrics.ari(truth, found["domain"].to_numpy()[labelled]) > 0.4
+    mixing = ad.read_h5ad(out / "151673.h5ad").uns["histoquilt"]["mixing"]
     ilisi = mixing[(mixing["metric"] == "ilisi") & (mixing["sections"] == "all")].set_index("embedding")["value"]
-    assert ilisi["histoweave"] > ilisi["before"]
+    assert ilisi["histoquilt"] > ilisi["before"]

@@ -1,4 +1,4 @@
-"""``histoweave train``: a model folder, and one clear line for every likely mistake."""
+"""``histoquilt train``: a model folder, and one clear line for every likely mistake."""
 
 import json
 
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histoweave import models
-from histoweave.cli import run
-from histoweave.cli._embedded import default_fields
-from histoweave.cli._expression_options import METHODS
-from histoweave.tl._evaluate_methods import METHOD_NAMES
+from histoquilt import models
+from histoquilt.cli import run
+from histoquilt.cli._embedded import default_fields
+from histoquilt.cli._expression_options import METHODS
+from histoquilt.tl._evaluate_methods import METHOD_NAMES
 
 
 def test_the_names_of_methods_are_those_of_the_library():
@@ -91,7 +91,7 @@ def test_a_retrieval_model_says_what_it_contains(study_folder, tmp_path, capsys)
 def test_displaced_spots_do_not_narrow_the_fields():
     spots = np.stack(np.meshgrid(np.arange(12), np.arange(12)), axis=-1).reshape(-1, 2) * 200.0
     spots += np.random.default_rng(0).uniform(-20, 20, spots.shape)
-    adata = ad.AnnData(obsm={"spatial": spots}, uns={"histoweave": {"coordinates": {"unit": "micron"}}})
+    adata = ad.AnnData(obsm={"spatial": spots}, uns={"histoquilt": {"coordinates": {"unit": "micron"}}})
     assert default_fields({"a": adata}) == [200.0, 100.0, 400.0, 800.0]
 
 

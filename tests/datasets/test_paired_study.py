@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
-from histoweave.datasets import paired_study
+from histoquilt.datasets import paired_study
 
 KINDS = ["references", "pairing", "both"]
 
@@ -94,8 +94,8 @@ def test_what_is_written(kind):
         assert section.obsm["X_image"].dtype == np.float32
         assert section.obs["section"].unique().tolist() == [name]
         assert section.obs_names.is_unique
-        assert section.uns["histoweave"]["scale"] == {"X": "counts"}
-        assert section.uns["histoweave"]["coordinates"]["pitch_um"] == 100
+        assert section.uns["histoquilt"]["scale"] == {"X": "counts"}
+        assert section.uns["histoquilt"]["coordinates"]["pitch_um"] == 100
         assert section.var_names.equals(study["s1"].var_names)
         counts = section.obs["prototype"].value_counts()
         if kind == "pairing":

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from histoweave.datasets import _expression, toy_section
+from histoquilt.datasets import _expression, toy_section
 
 
 def codes(adata) -> np.ndarray:
@@ -50,8 +50,8 @@ def test_the_contract():
     assert adata.X.has_sorted_indices
     assert (adata.X.data >= 1).all()
     assert (adata.X.data == np.rint(adata.X.data)).all()
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
-    assert adata.uns["histoweave"]["coordinates"] == {"unit": "micron", "mpp": 1.0, "pitch_um": 100.0}
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"] == {"unit": "micron", "mpp": 1.0, "pitch_um": 100.0}
     assert adata.obs_names.is_unique
     assert adata.var_names.is_unique
     assert list(adata.obs.columns) == ["domain_true"]

@@ -8,7 +8,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from histoweave.datasets import toy_slide
+from histoquilt.datasets import toy_slide
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def slide():
 
 
 def patches(adata, image, side_um: float = 80.0) -> list[np.ndarray]:
-    half = int(side_um / adata.uns["histoweave"]["coordinates"]["mpp"] / 2)
+    half = int(side_um / adata.uns["histoquilt"]["coordinates"]["mpp"] / 2)
     centres = np.rint(adata.obsm["spatial"]).astype(int)
     return [image[y - half : y + half, x - half : x + half] for x, y in centres]
 
@@ -39,8 +39,8 @@ def test_the_contract(slide):
     assert image.dtype == np.uint8
     assert image.ndim == 3
     assert image.shape[2] == 3
-    assert adata.uns["histoweave"]["coordinates"] == {"unit": "pixel", "mpp": 1.0, "pitch_um": 100.0}
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"] == {"unit": "pixel", "mpp": 1.0, "pitch_um": 100.0}
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
     library = adata.uns["spatial"]["toy_slide"]
     assert max(library["images"]["lowres"].shape) <= 600
     assert library["scalefactors"]["spot_diameter_fullres"] == 55.0
@@ -165,5 +165,5 @@ def test_it_survives_a_file(slide, tmp_path):
     back = anndata.read_h5ad(tmp_path / "slide.h5ad")
     library = back.uns["spatial"]["toy_slide"]
     assert np.array_equal(library["images"]["lowres"], adata.uns["spatial"]["toy_slide"]["images"]["lowres"])
-    assert back.uns["histoweave"]["coordinates"]["unit"] == "pixel"
+    assert back.uns["histoquilt"]["coordinates"]["unit"] == "pixel"
     assert (back.var["marker_of"] == adata.var["marker_of"]).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from histoweave.datasets import toy_slides
+from histoquilt.datasets import toy_slides
 
 
 @pytest.fixture(scope="module")

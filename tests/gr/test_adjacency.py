@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
-from histoweave.gr import grid_adjacency, knn_adjacency, radius_adjacency
+from histoquilt.gr import grid_adjacency, knn_adjacency, radius_adjacency
 
 # a - b -- c --- d on a line, at 0, 1, 3, 6
 LINE = np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [6.0, 0.0]])

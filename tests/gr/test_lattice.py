@@ -2,7 +2,7 @@ import anndata
 import numpy as np
 import pytest
 
-from histoweave.gr import lattice_neighbors
+from histoquilt.gr import lattice_neighbors
 
 
 def lattice(n_side: int, *, hexagonal: bool) -> np.ndarray:

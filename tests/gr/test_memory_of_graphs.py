@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 
-from histoweave.gr import _lattice
-from histoweave.gr._adjacency import knn_adjacency
-from histoweave.gr._lattice import lattice_neighbors
+from histoquilt.gr import _lattice
+from histoquilt.gr._adjacency import knn_adjacency
+from histoquilt.gr._lattice import lattice_neighbors
 
 
 def test_peak_is_a_small_multiple_of_the_graph():

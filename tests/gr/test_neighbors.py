@@ -11,8 +11,8 @@ import squidpy as sq
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave.gr import grid_graph, knn_graph, radius_graph
+import histoquilt as hq
+from histoquilt.gr import grid_graph, knn_graph, radius_graph
 
 
 def section(xy: np.ndarray) -> AnnData:
@@ -162,16 +162,16 @@ def test_warnings_point_at_the_callers_line():
     with pytest.warns(UserWarning, match="repeat") as direct:
         knn_graph(adata, 1)
     assert Path(direct[0].filename) == Path(__file__)
-    adata = hw.datasets.toy_section(n_spots=80, n_genes=40, n_domains=2, seed=0)
+    adata = hq.datasets.toy_section(n_spots=80, n_genes=40, n_domains=2, seed=0)
     adata.obsm["spatial"][1] = adata.obsm["spatial"][0]
-    config = hw.models.SpaMaskConfig(max_epochs=1)
+    config = hq.models.SpaMaskConfig(max_epochs=1)
     with pytest.warns(UserWarning, match="repeat") as nested:
-        hw.tl.spatial_domains(adata, 2, config=config, progress=False)
+        hq.tl.spatial_domains(adata, 2, config=config, progress=False)
     assert {Path(w.filename) for w in nested if "repeat" in str(w.message)} == {Path(__file__)}
 
 
 def test_size_is_logged(scattered, caplog):
-    with caplog.at_level(logging.INFO, logger="histoweave"):
+    with caplog.at_level(logging.INFO, logger="histoquilt"):
         knn_graph(scattered, 6)
     assert "150 spots" in caplog.text
 
@@ -203,7 +203,7 @@ def test_missing_keys(scattered):
 
 
 def test_squidpy_and_scanpy_read_the_graph():
-    adata = hw.datasets.toy_section(n_spots=300, n_genes=60, n_domains=3, seed=0)
+    adata = hq.datasets.toy_section(n_spots=300, n_genes=60, n_domains=3, seed=0)
     x = adata.obsm["spatial"][:, 0]
     adata.obs["half"] = pd.Categorical(np.where(x < np.median(x), "left", "right"))
     grid_graph(adata, 6)

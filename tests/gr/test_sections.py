@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoweave.gr import knn_adjacency, mutual_nearest_links, stack_links, union_links
+from histoquilt.gr import knn_adjacency, mutual_nearest_links, stack_links, union_links
 
 
 def pairs(graph) -> set[tuple[int, int]]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoweave.gr import grid_adjacency
-from histoweave.gr._tiles import among, halo, spatial_tiles
+from histoquilt.gr import grid_adjacency
+from histoquilt.gr._tiles import among, halo, spatial_tiles
 
 
 def lattice(width: int, height: int) -> np.ndarray:

@@ -4,12 +4,12 @@ import anndata as ad
 import numpy as np
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 
 @pytest.fixture(scope="module")
 def toy():
-    return hw.datasets.toy_slide(100, 40, seed=0, mpp=2.0)
+    return hq.datasets.toy_slide(100, 40, seed=0, mpp=2.0)
 
 
 @pytest.fixture
@@ -19,25 +19,25 @@ def section(toy):
 
 def test_patches_are_those_of_extract_patches_and_are_recorded(section, tmp_path):
     adata, image = section
-    hw.im.cut_patches(adata, image, mpp=2.0, field_um=90.0, px=24)
-    patches = hw.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=90.0, out_px=24)
+    hq.im.cut_patches(adata, image, mpp=2.0, field_um=90.0, px=24)
+    patches = hq.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=90.0, out_px=24)
     adata.write_h5ad(tmp_path / "a.h5ad")
     back = ad.read_h5ad(tmp_path / "a.h5ad")
     assert back.obsm["patches"].dtype == np.uint8
     np.testing.assert_array_equal(back.obsm["patches"].reshape(100, 24, 24, 3), patches)
-    record = dict(back.uns["histoweave"]["patches"])
-    assert record.pop("histoweave") == hw.__version__
+    record = dict(back.uns["histoquilt"]["patches"])
+    assert record.pop("histoquilt") == hq.__version__
     assert record == {"field_um": 90.0, "px": 24, "mpp": 2.0, "image_scale": 1.0, "n_padded": 0}
-    np.testing.assert_array_equal(back.obsm["X_stain"], hw.im.stain_statistics(patches))
-    assert back.uns["histoweave"]["X_stain"]["input_mpp"] == 90 / 24
+    np.testing.assert_array_equal(back.obsm["X_stain"], hq.im.stain_statistics(patches))
+    assert back.uns["histoquilt"]["X_stain"]["input_mpp"] == 90 / 24
 
 
 def test_a_reduced_image_gives_the_same_field(section):
     adata, image = section
     even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2].astype(float)
     half = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
-    hw.im.cut_patches(adata, image, mpp=2.0, field_um=128.0, px=16, key_added="full")
-    hw.im.cut_patches(adata, half, mpp=2.0, image_scale=2.0, field_um=128.0, px=16, key_added="half")
+    hq.im.cut_patches(adata, image, mpp=2.0, field_um=128.0, px=16, key_added="full")
+    hq.im.cut_patches(adata, half, mpp=2.0, image_scale=2.0, field_um=128.0, px=16, key_added="half")
     assert np.abs(adata.obsm["full"].astype(float) - adata.obsm["half"]).mean() < 5
 
 
@@ -55,5 +55,5 @@ def test_a_reduced_image_gives_the_same_field(section):
 def test_what_cannot_be_cut_is_refused_and_nothing_is_written(section, arguments, error, words):
     adata, image = section
     with pytest.raises(error, match=words):
-        hw.im.cut_patches(adata, image, **arguments)
+        hq.im.cut_patches(adata, image, **arguments)
     assert "patches" not in adata.obsm

@@ -8,9 +8,9 @@ import anndata as ad
 import numpy as np
 import pytest
 
-import histoweave as hw
-from histoweave.im._embed import short_name, turn
-from histoweave.im._read_ahead import read_ahead
+import histoquilt as hq
+from histoquilt.im._embed import short_name, turn
+from histoquilt.im._read_ahead import read_ahead
 
 
 class MeanColour:
@@ -44,7 +44,7 @@ def mean_colour() -> type[MeanColour]:
 
 @pytest.fixture(scope="module")
 def toy():
-    return hw.datasets.toy_slide(100, 40, seed=0, mpp=2.0)
+    return hq.datasets.toy_slide(100, 40, seed=0, mpp=2.0)
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def section(toy):
 def test_the_contract(section, mean_colour):
     adata, image = section
     encoder = mean_colour()
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=encoder, field_um=64)
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=encoder, field_um=64)
     embedding = adata.obsm["X_mean_colour"]
     assert embedding.dtype == np.float32
-    patches = hw.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=64, out_px=16)
+    patches = hq.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=64, out_px=16)
     np.testing.assert_array_equal(embedding, encoder.embed(patches))
-    record = adata.uns["histoweave"]["X_mean_colour"]
-    assert record.pop("histoweave") == hw.__version__
+    record = adata.uns["histoquilt"]["X_mean_colour"]
+    assert record.pop("histoquilt") == hq.__version__
     assert record == {
         "encoder": "mean_colour", "digest": encoder.digest, "mpp": 2.0, "image_scale": 1.0, "field_um": 64.0,
         "input_mpp": 4.0, "n_padded": 0, "licence": "",
@@ -70,17 +70,17 @@ def test_the_contract(section, mean_colour):
 
 def test_it_can_be_written_and_read(section, mean_colour, tmp_path):
     adata, image = section
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64, key_added="X_img")
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64, key_added="X_img")
     adata.write_h5ad(tmp_path / "a.h5ad")
-    assert ad.read_h5ad(tmp_path / "a.h5ad").uns["histoweave"]["X_img"]["field_um"] == 64.0
+    assert ad.read_h5ad(tmp_path / "a.h5ad").uns["histoquilt"]["X_img"]["field_um"] == 64.0
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 500])
 def test_batch_size_changes_nothing(section, mean_colour, batch_size):
     adata, image = section
     encoder = mean_colour()
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64, key_added="whole")
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=encoder, field_um=64, batch_size=batch_size, key_added="parts")
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64, key_added="whole")
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=encoder, field_um=64, batch_size=batch_size, key_added="parts")
     np.testing.assert_array_equal(adata.obsm["whole"], adata.obsm["parts"])
     assert encoder.largest_batch == min(batch_size, 100)
 
@@ -90,17 +90,17 @@ def test_shuffled_spots_shuffle_rows(section, mean_colour):
     order = np.random.default_rng(0).permutation(adata.n_obs)
     shuffled = adata[order].copy()
     for each in (adata, shuffled):
-        hw.im.embed_patches(each, image, mpp=2.0, encoder=mean_colour(), field_um=64)
+        hq.im.embed_patches(each, image, mpp=2.0, encoder=mean_colour(), field_um=64)
     np.testing.assert_array_equal(adata.obsm["X_mean_colour"][order], shuffled.obsm["X_mean_colour"])
 
 
 def test_several_fields_are_written_apart(section, mean_colour):
     adata, image = section
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=[56, 112.5, 1000], key_added="X_m")
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=[56, 112.5, 1000], key_added="X_m")
     assert [key for key in adata.obsm if key.startswith("X_m")] == ["X_m_56um", "X_m_112.5um", "X_m_1000um"]
-    assert adata.uns["histoweave"]["X_m_112.5um"]["field_um"] == 112.5
-    assert adata.uns["histoweave"]["X_m_1000um"]["n_padded"] > 0
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=56, key_added="alone")
+    assert adata.uns["histoquilt"]["X_m_112.5um"]["field_um"] == 112.5
+    assert adata.uns["histoquilt"]["X_m_1000um"]["n_padded"] > 0
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=56, key_added="alone")
     assert np.abs(adata.obsm["alone"] - adata.obsm["X_m_56um"]).max() <= 1
 
 
@@ -108,8 +108,8 @@ def test_a_smaller_image_of_the_same_section_gives_nearly_the_same(section, mean
     adata, image = section
     small = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     small = small.reshape(small.shape[0] // 2, 2, small.shape[1] // 2, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64, key_added="full")
-    hw.im.embed_patches(adata, small, mpp=2.0, image_scale=2.0, encoder=mean_colour(), field_um=64, key_added="half")
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64, key_added="full")
+    hq.im.embed_patches(adata, small, mpp=2.0, image_scale=2.0, encoder=mean_colour(), field_um=64, key_added="half")
     assert np.abs(adata.obsm["full"] - adata.obsm["half"]).mean() < 1.5
 
 
@@ -119,24 +119,24 @@ def test_a_smaller_image_of_the_same_section_gives_nearly_the_same(section, mean
 def test_the_stain_is_measured_on_the_first_field(section, mean_colour, tmp_path):
     adata, image = section
     arguments = {"mpp": 2.0, "field_um": [64, 128], "batch_size": 33, "cache": tmp_path / "cache"}
-    hw.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
+    hq.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
     first = adata.obsm["X_stain"]
     expected, larger = (
-        hw.im.stain_statistics(hw.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=field, out_px=16))
+        hq.im.stain_statistics(hq.im.extract_patches(image, adata.obsm["spatial"], mpp=2.0, field_um=field, out_px=16))
         for field in (64, 128)
     )
     np.testing.assert_allclose(first, expected, atol=0.01)  # a grey level: it was cut out of a larger region
     assert np.abs(first - larger.to_numpy()).max() > 0.1
-    record = adata.uns["histoweave"]["X_stain"]
+    record = adata.uns["histoquilt"]["X_stain"]
     assert list(record["columns"]) == list(expected.columns)
     assert (record["field_um"], record["input_mpp"]) == (64.0, 4.0)
     again = mean_colour()
-    hw.im.embed_patches(adata, image, encoder=again, **arguments)
+    hq.im.embed_patches(adata, image, encoder=again, **arguments)
     assert again.n_embedded == 0  # the embedding is remembered, the stain of the pixels is there all the same
     np.testing.assert_array_equal(adata.obsm["X_stain"], first)
     adata.write_h5ad(tmp_path / "a.h5ad")
     back = ad.read_h5ad(tmp_path / "a.h5ad")
-    assert list(back.uns["histoweave"]["X_stain"]["columns"]) == list(expected.columns)
+    assert list(back.uns["histoquilt"]["X_stain"]["columns"]) == list(expected.columns)
 
 
 # --- the cache ---
@@ -146,8 +146,8 @@ def test_what_was_computed_is_found_again(section, mean_colour, tmp_path):
     adata, image = section
     first, again = mean_colour(), mean_colour()
     arguments = {"mpp": 2.0, "field_um": 64, "batch_size": 16, "cache": tmp_path / "cache"}
-    hw.im.embed_patches(adata, image, encoder=first, key_added="first", **arguments)
-    hw.im.embed_patches(adata, image, encoder=again, key_added="again", **arguments)
+    hq.im.embed_patches(adata, image, encoder=first, key_added="first", **arguments)
+    hq.im.embed_patches(adata, image, encoder=again, key_added="again", **arguments)
     assert (first.n_embedded, again.n_embedded) == (100, 0)
     np.testing.assert_array_equal(adata.obsm["first"], adata.obsm["again"])
     assert {path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()} == {".npz"}
@@ -157,7 +157,7 @@ def test_what_was_computed_is_found_again(section, mean_colour, tmp_path):
 def test_any_change_of_what_decides_it_is_computed_anew(section, mean_colour, tmp_path, changed):
     adata, image = section
     arguments = {"mpp": 2.0, "field_um": 64, "cache": tmp_path, "batch_size": 100}
-    hw.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
+    hq.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
     encoder = mean_colour(digest="b" if changed == "encoder" else "a")
     if changed == "pixel":
         image = image.copy()
@@ -167,10 +167,10 @@ def test_any_change_of_what_decides_it_is_computed_anew(section, mean_colour, tm
         adata.obsm["spatial"][5] += 3
     if changed in arguments:
         arguments[changed] *= 1.5
-    hw.im.embed_patches(adata, image, encoder=encoder, key_added="changed", **arguments)
+    hq.im.embed_patches(adata, image, encoder=encoder, key_added="changed", **arguments)
     assert encoder.n_embedded == 100
     fresh = mean_colour()
-    hw.im.embed_patches(adata, image, encoder=fresh, key_added="fresh", mpp=arguments["mpp"],
+    hq.im.embed_patches(adata, image, encoder=fresh, key_added="fresh", mpp=arguments["mpp"],
                         field_um=arguments["field_um"])  # fmt: skip
     np.testing.assert_array_equal(adata.obsm["changed"], adata.obsm["fresh"])
 
@@ -179,7 +179,7 @@ def test_any_change_of_what_decides_it_is_computed_anew(section, mean_colour, tm
 def test_a_damaged_entry_is_computed_again(section, mean_colour, tmp_path, caplog, damage):
     adata, image = section
     arguments = {"mpp": 2.0, "field_um": 64, "cache": tmp_path, "batch_size": 100}
-    hw.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
+    hq.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
     [entry] = [path for path in tmp_path.rglob("*.npz")]
     if damage == "truncated":
         entry.write_bytes(entry.read_bytes()[:100])
@@ -188,20 +188,20 @@ def test_a_damaged_entry_is_computed_again(section, mean_colour, tmp_path, caplo
     else:
         np.savez(entry, embedding=np.zeros((100, 3), dtype=np.float32))
     encoder = mean_colour()
-    with caplog.at_level(logging.WARNING, logger="histoweave"):
-        hw.im.embed_patches(adata, image, encoder=encoder, key_added="again", **arguments)
+    with caplog.at_level(logging.WARNING, logger="histoquilt"):
+        hq.im.embed_patches(adata, image, encoder=encoder, key_added="again", **arguments)
     assert "it is computed again" in caplog.text
     assert encoder.n_embedded == 100
     np.testing.assert_array_equal(adata.obsm["again"], adata.obsm["X_mean_colour"])
     last = mean_colour()
-    hw.im.embed_patches(adata, image, encoder=last, **arguments)
+    hq.im.embed_patches(adata, image, encoder=last, **arguments)
     assert last.n_embedded == 0
 
 
 def test_a_cache_that_is_a_file_is_refused(section, mean_colour, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotADirectoryError, match="is a file"):
-        hw.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), field_um=64, cache=tmp_path / "file")
+        hq.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), field_um=64, cache=tmp_path / "file")
 
 
 # --- views ---
@@ -209,10 +209,10 @@ def test_a_cache_that_is_a_file_is_refused(section, mean_colour, tmp_path):
 
 def test_views_are_the_eight_symmetries(section, mean_colour):
     adata, image = section
-    views = hw.im.embed_views(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
+    views = hq.im.embed_views(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
     assert views.shape == (100, 8, 12)
     assert views.dtype == np.float32
-    hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
     np.testing.assert_array_equal(views[:, 0], adata.obsm["X_mean_colour"])
     quarters = views.reshape(100, 8, 2, 2, 3)  # turning a patch turns its quarters
     np.testing.assert_allclose(quarters[:, 1], np.rot90(quarters[:, 0], axes=(1, 2)))
@@ -230,18 +230,18 @@ def test_turning_by_hand():
 def test_views_share_the_cache(section, mean_colour, tmp_path):
     adata, image = section
     arguments = {"mpp": 2.0, "field_um": 64, "cache": tmp_path}
-    hw.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
+    hq.im.embed_patches(adata, image, encoder=mean_colour(), **arguments)
     first, again = mean_colour(), mean_colour()
-    views = hw.im.embed_views(adata, image, encoder=first, n_views=3, **arguments)
+    views = hq.im.embed_views(adata, image, encoder=first, n_views=3, **arguments)
     assert first.n_embedded == 2 * 100  # view 0 was there
-    np.testing.assert_array_equal(views, hw.im.embed_views(adata, image, encoder=again, n_views=3, **arguments))
+    np.testing.assert_array_equal(views, hq.im.embed_views(adata, image, encoder=again, n_views=3, **arguments))
     assert again.n_embedded == 0
 
 
 @pytest.mark.parametrize("n_views", [0, 9, 2.0, True])
 def test_a_square_has_eight_views(section, mean_colour, n_views):
     with pytest.raises(ValueError, match="from 1 to 8"):
-        hw.im.embed_views(*section, mpp=2.0, encoder=mean_colour(), field_um=64, n_views=n_views)
+        hq.im.embed_views(*section, mpp=2.0, encoder=mean_colour(), field_um=64, n_views=n_views)
 
 
 # --- what is refused and warned of ---
@@ -260,12 +260,12 @@ def test_a_square_has_eight_views(section, mean_colour, n_views):
 )
 def test_absurd_numbers_are_refused(section, mean_colour, changed, match):
     with pytest.raises(ValueError, match=match):
-        hw.im.embed_patches(*section, **({"mpp": 2.0, "encoder": mean_colour(), "field_um": 64} | changed))
+        hq.im.embed_patches(*section, **({"mpp": 2.0, "encoder": mean_colour(), "field_um": 64} | changed))
 
 
 def test_missing_coordinates_are_named(section, mean_colour):
     with pytest.raises(KeyError, match="spatial_key"):
-        hw.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), spatial_key="nowhere")
+        hq.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), spatial_key="nowhere")
 
 
 def test_spots_outside_name_the_scale_that_would_fit(section, mean_colour):
@@ -273,9 +273,9 @@ def test_spots_outside_name_the_scale_that_would_fit(section, mean_colour):
     del adata.uns["spatial"]
     adata.obsm["spatial"] = adata.obsm["spatial"] * 5.6
     with pytest.raises(ValueError, match=r"of 100 spots fall outside.*at least [45]\.\dx too large") as caught:
-        hw.im.embed_patches(adata, image, mpp=2.0 / 5.6, encoder=mean_colour(), field_um=64)
+        hq.im.embed_patches(adata, image, mpp=2.0 / 5.6, encoder=mean_colour(), field_um=64)
     scale = float(str(caught.value).split("image_scale=")[1].split()[0])
-    hw.im.embed_patches(adata, image, mpp=2.0 / 5.6, image_scale=1.02 * scale, encoder=mean_colour(), field_um=64)
+    hq.im.embed_patches(adata, image, mpp=2.0 / 5.6, image_scale=1.02 * scale, encoder=mean_colour(), field_um=64)
 
 
 def test_spots_outside_find_the_scale_factor_of_the_section(section, mean_colour):
@@ -283,7 +283,7 @@ def test_spots_outside_find_the_scale_factor_of_the_section(section, mean_colour
     adata.obsm["spatial"] = adata.obsm["spatial"] * 5.6
     adata.uns["spatial"]["toy_slide"]["scalefactors"] = {"tissue_hires_scalef": 1 / 5.6, "spot_diameter_fullres": 9.0}
     with pytest.raises(ValueError, match=r"1 / tissue_hires_scalef of this section: pass image_scale=5.6"):
-        hw.im.embed_patches(adata, image, mpp=2.0 / 5.6, encoder=mean_colour(), field_um=64)
+        hq.im.embed_patches(adata, image, mpp=2.0 / 5.6, encoder=mean_colour(), field_um=64)
 
 
 @pytest.mark.parametrize("move", [(-9000.0, 0.0), (0.0, 0.0)])
@@ -295,47 +295,47 @@ def test_spots_that_no_scale_brings_back(section, mean_colour, move):
         centres[:60, 0] = -5 - np.arange(60)
     adata.obsm["spatial"] = centres
     with pytest.raises(ValueError, match="another origin"):
-        hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
+        hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
 
 
 def test_some_spots_outside_are_padded(section, mean_colour):
     adata, image = section
     adata.obsm["spatial"][:20] += 10_000
     with pytest.warns(UserWarning, match=r"20 of 100 spots lie outside the image .*taken for empty glass"):
-        hw.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
-    assert adata.uns["histoweave"]["X_mean_colour"]["n_padded"] == 20
+        hq.im.embed_patches(adata, image, mpp=2.0, encoder=mean_colour(), field_um=64)
+    assert adata.uns["histoquilt"]["X_mean_colour"]["n_padded"] == 20
     assert (adata.obsm["X_mean_colour"][:20] == 255).all()
 
 
 def test_another_resolution_than_the_encoder_learnt_from_is_told(section, mean_colour, recwarn):
-    hw.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(mpp=2.5), field_um=64)  # 4 um per pixel
+    hq.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(mpp=2.5), field_um=64)  # 4 um per pixel
     assert not recwarn.list
     with pytest.warns(UserWarning, match=r"4 um per pixel of the encoder mean_colour.* from 0.5.*field_um=8"):
-        hw.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(mpp=0.5), field_um=64)
+        hq.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(mpp=0.5), field_um=64)
 
 
 def test_an_image_too_coarse_for_the_field_is_told(section, mean_colour):
     with pytest.warns(UserWarning, match="blown up to 16"):
-        hw.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), field_um=8)
+        hq.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), field_um=8)
 
 
 def test_the_files_own_mpp_is_compared(section, mean_colour):
-    from histoweave.im._as_slide import ArraySlide
+    from histoquilt.im._as_slide import ArraySlide
 
     adata, image = section
     with pytest.warns(UserWarning, match=r"says 0.5 um per pixel.*together say 2"):
-        hw.im.embed_patches(adata, ArraySlide(image, name="s", mpp=0.5), mpp=2.0, encoder=mean_colour(), field_um=64)
+        hq.im.embed_patches(adata, ArraySlide(image, name="s", mpp=0.5), mpp=2.0, encoder=mean_colour(), field_um=64)
 
 
 def test_an_encoder_that_breaks_its_word_is_named(section, mean_colour):
     encoder = mean_colour()
     encoder.n_features = 13
     with pytest.raises(ValueError, match=r"mean_colour returned .* declares n_features=13"):
-        hw.im.embed_patches(*section, mpp=2.0, encoder=encoder, field_um=64)
+        hq.im.embed_patches(*section, mpp=2.0, encoder=encoder, field_um=64)
     encoder = mean_colour()
     encoder.embed = lambda patches: np.full((len(patches), 12), np.nan)
     with pytest.raises(ValueError, match="NaN or infinite"):
-        hw.im.embed_patches(*section, mpp=2.0, encoder=encoder, field_um=64)
+        hq.im.embed_patches(*section, mpp=2.0, encoder=encoder, field_um=64)
 
 
 @pytest.mark.parametrize(
@@ -381,4 +381,4 @@ def test_reading_ahead_passes_errors_on_and_stops_with_its_reader():
     endless = read_ahead(iter(int, 1))
     next(endless)
     endless.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "histoweave-patches"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "histoquilt-patches"]

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from histoweave._threads import use_threads
-from histoweave._types import PatchEncoder
-from histoweave.im import _onnx_runtimes as runtimes
-from histoweave.im._encoders import get_encoder
-from histoweave.im._onnx import OnnxEncoder
+from histoquilt._threads import use_threads
+from histoquilt._types import PatchEncoder
+from histoquilt.im import _onnx_runtimes as runtimes
+from histoquilt.im._encoders import get_encoder
+from histoquilt.im._onnx import OnnxEncoder
 
 FLOAT = 1
 
@@ -204,7 +204,7 @@ def test_without_a_runtime_the_extra_is_named(onnx_model, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"Encoder net.onnx needs onnxruntime.*histoweave\[onnx\]"):
+    with pytest.raises(ImportError, match=r"Encoder net.onnx needs onnxruntime.*histoquilt\[onnx\]"):
         OnnxEncoder(onnx_model(), runtime="onnxruntime")
 
 
@@ -212,7 +212,7 @@ def test_without_a_runtime_the_extra_is_named(onnx_model, monkeypatch):
 def test_real_network_on_both_runtimes(data_dir):
     path = data_dir.parent / "weights" / "mobilenet_imagenet.onnx"
     if not path.is_file():
-        pytest.skip("weights/mobilenet_imagenet.onnx is absent beside HISTOWEAVE_DATA")
+        pytest.skip("weights/mobilenet_imagenet.onnx is absent beside HISTOQUILT_DATA")
     encoder = get_encoder(f"onnx:{path}")
     assert (encoder.n_features, encoder.input_px) == (1280, 224)
     patches = np.random.default_rng(0).integers(0, 256, (6, 56, 56, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)

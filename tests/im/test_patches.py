@@ -8,15 +8,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-import histoweave as hw
-from histoweave.im._patches import plan_fields
+import histoquilt as hq
+from histoquilt.im._patches import plan_fields
 
 CENTRES = np.array([[300.3, 280.7], [150.0, 10.0], [401.9, 333.1]])
 
 
 @pytest.fixture(scope="module")
 def toy() -> np.ndarray:
-    return hw.datasets.toy_slide(100, 40, mpp=2.0)[1]
+    return hq.datasets.toy_slide(100, 40, mpp=2.0)[1]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,13 @@ def checks() -> np.ndarray:
 
 
 def test_pixels_of_a_patch_are_those_around_its_centre(checks):
-    [patch] = hw.im.extract_patches(checks, [[30.0, 50.0]], mpp=0.5, field_um=10, out_px=20)
+    [patch] = hq.im.extract_patches(checks, [[30.0, 50.0]], mpp=0.5, field_um=10, out_px=20)
     np.testing.assert_array_equal(patch, checks[40:60, 20:40])
 
 
 def test_x_is_the_column_and_half_pixels_count(checks):
     doubled = np.minimum(2 * checks.astype(int), 255).astype(np.uint8)
-    [patch] = hw.im.extract_patches(doubled, [[30.5, 50.0]], mpp=1.0, field_um=10, out_px=5)
+    [patch] = hq.im.extract_patches(doubled, [[30.5, 50.0]], mpp=1.0, field_um=10, out_px=5)
     # columns 25.5 to 35.5 of a field of 10 px are those with indices 25 to 35, half of the first and of the last
     assert abs(patch[..., 1].mean() - 2 * 30.0) < 0.7
     assert abs(patch[..., 0].mean() - 2 * 49.5) < 0.7
@@ -46,15 +46,15 @@ def test_the_same_tissue_at_any_resolution(mpp):
     fine = np.kron(np.random.default_rng(0).integers(0, 255, (40, 40, 3)), np.ones((32, 32, 1))).astype(np.uint8)
     image = fine[:: int(mpp / 0.25), :: int(mpp / 0.25)]
     centre = np.array([[640.0, 640.0]]) * 0.25 / mpp
-    reference = hw.im.extract_patches(fine, [[640.0, 640.0]], mpp=0.25, field_um=120, out_px=30).astype(int)
-    patch = hw.im.extract_patches(image, centre, mpp=mpp, field_um=120, out_px=30).astype(int)
+    reference = hq.im.extract_patches(fine, [[640.0, 640.0]], mpp=0.25, field_um=120, out_px=30).astype(int)
+    patch = hq.im.extract_patches(image, centre, mpp=mpp, field_um=120, out_px=30).astype(int)
     assert np.abs(patch - reference).mean() < 3
 
 
 def test_borders_are_padded_with_white_and_counted(checks, caplog):
     centres = np.array([[0.0, 0.0], [50.0, 60.0], [100.0, 120.0], [500.0, 500.0]])
-    with caplog.at_level("INFO", logger="histoweave"):
-        patches = hw.im.extract_patches(checks, centres, mpp=1.0, field_um=20, out_px=20)
+    with caplog.at_level("INFO", logger="histoquilt"):
+        patches = hq.im.extract_patches(checks, centres, mpp=1.0, field_um=20, out_px=20)
     assert "3 of 4 fields of 20 um cross the border" in caplog.text
     assert (patches[0, :10] == 255).all()
     np.testing.assert_array_equal(patches[0, 10:, 10:], checks[:10, :10])
@@ -73,28 +73,28 @@ def test_several_fields_of_one_read_are_those_of_single_reads(toy):
     image, centres = toy, CENTRES
     together = plan_fields(image, centres, mpp=2.0, field_um=[56.0, 112.0, 224.0], out_px=32).cut(0, 3)
     for field, patches in zip([56.0, 112.0, 224.0], together, strict=True):
-        alone = hw.im.extract_patches(image, centres, mpp=2.0, field_um=field, out_px=32)
+        alone = hq.im.extract_patches(image, centres, mpp=2.0, field_um=field, out_px=32)
         np.testing.assert_array_equal(alone, patches)
 
 
 def test_batches_are_the_same_patches(checks):
     centres = np.random.default_rng(0).uniform(0, 100, (11, 2))
-    whole = hw.im.extract_patches(checks, centres, mpp=1.0, field_um=16, out_px=8)
-    parts = list(hw.im.iter_patches(checks, centres, mpp=1.0, field_um=16, out_px=8, batch_size=4))
+    whole = hq.im.extract_patches(checks, centres, mpp=1.0, field_um=16, out_px=8)
+    parts = list(hq.im.iter_patches(checks, centres, mpp=1.0, field_um=16, out_px=8, batch_size=4))
     assert [len(part) for part in parts] == [4, 4, 3]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_no_patches_are_none(checks):
-    assert hw.im.extract_patches(checks, np.empty((0, 2)), mpp=1.0, field_um=16, out_px=8).shape == (0, 8, 8, 3)
+    assert hq.im.extract_patches(checks, np.empty((0, 2)), mpp=1.0, field_um=16, out_px=8).shape == (0, 8, 8, 3)
 
 
 def test_a_file_gives_the_patches_of_its_array(tmp_path, toy):
     Image.fromarray(toy).save(tmp_path / "slide.png")
-    with hw.io.open_slide(tmp_path / "slide.png") as slide:
+    with hq.io.open_slide(tmp_path / "slide.png") as slide:
         for field, tolerance in [(112.0, 0.0), (896.0, 2.0)]:  # the larger is read reduced
-            want = hw.im.extract_patches(toy, CENTRES, mpp=2.0, field_um=field, out_px=64).astype(int)
-            got = hw.im.extract_patches(slide, CENTRES, mpp=2.0, field_um=field, out_px=64)
+            want = hq.im.extract_patches(toy, CENTRES, mpp=2.0, field_um=field, out_px=64).astype(int)
+            got = hq.im.extract_patches(slide, CENTRES, mpp=2.0, field_um=field, out_px=64)
             assert np.abs(want - got).mean() <= tolerance
 
 
@@ -106,15 +106,15 @@ def test_a_pyramid_is_read_from_a_coarse_level(tmp_path, toy):
         half = image.reshape(image.shape[0] // 4, 4, image.shape[1] // 4, 4, 3).mean(axis=(1, 3)).astype(np.uint8)
         tiff.write(half, tile=(128, 128), photometric="rgb", subfiletype=1)
     centres = np.array([[400.0, 380.0]])
-    with hw.io.open_slide(path) as slide:
+    with hq.io.open_slide(path) as slide:
         asked = []
         read = slide.read_region
         slide.read_region = lambda *place, out_px=None: asked.append((place, out_px)) or read(*place, out_px=out_px)
-        got = hw.im.extract_patches(slide, centres, mpp=1.0, field_um=512.0, out_px=64).astype(int)
+        got = hq.im.extract_patches(slide, centres, mpp=1.0, field_um=512.0, out_px=64).astype(int)
     [(place, out_px)] = asked
     assert out_px == (place[2] // 4, place[3] // 4)
     assert [value % 4 for value in place] == [0, 0, 0, 0]
-    want = hw.im.extract_patches(image, centres, mpp=1.0, field_um=512.0, out_px=64)
+    want = hq.im.extract_patches(image, centres, mpp=1.0, field_um=512.0, out_px=64)
     assert np.abs(want - got).mean() < 3
 
 
@@ -126,13 +126,13 @@ def test_a_pyramid_is_read_from_a_coarse_level(tmp_path, toy):
         (np.zeros((3, 9, 9), np.uint8), ValueError, "Channels come last"),
         (np.zeros((9, 9, 3)), ValueError, "must be uint8.*got float64"),
         (np.zeros((0, 9, 3), np.uint8), ValueError, "no pixels"),
-        ("slide.svs", TypeError, "histoweave.io.open_slide"),
+        ("slide.svs", TypeError, "histoquilt.io.open_slide"),
         (7, TypeError, "got int"),
     ],
 )
 def test_what_is_no_rgb_image_is_refused(image, error, match):
     with pytest.raises(error, match=match):
-        hw.im.extract_patches(image, [[1.0, 1.0]], mpp=1.0)
+        hq.im.extract_patches(image, [[1.0, 1.0]], mpp=1.0)
 
 
 @pytest.mark.parametrize(
@@ -151,18 +151,18 @@ def test_what_is_no_rgb_image_is_refused(image, error, match):
 def test_absurd_numbers_are_refused(checks, changed, match):
     arguments = {"centres_px": [[50.0, 50.0]], "mpp": 1.0, "field_um": 20.0, "out_px": 8} | changed
     with pytest.raises(ValueError, match=match):
-        hw.im.extract_patches(checks, **arguments)
+        hq.im.extract_patches(checks, **arguments)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        hw.im.iter_patches(checks, [[50.0, 50.0]], mpp=1.0, batch_size=0)
+        hq.im.iter_patches(checks, [[50.0, 50.0]], mpp=1.0, batch_size=0)
 
 
 @pytest.mark.real_data
 def test_a_real_section_is_cut_in_no_time(data_dir):
     adata = ad.read_h5ad(data_dir / "her2st" / "C2.h5ad")
-    with hw.io.open_slide(data_dir / "her2st" / "C2.jpg") as slide:
+    with hq.io.open_slide(data_dir / "her2st" / "C2.jpg") as slide:
         slide.read_region(0, 0, 8, 8)  # decoded once
         start = time.perf_counter()
-        patches = hw.im.extract_patches(slide, adata.obsm["spatial"], mpp=0.69, field_um=0.69 * 270, out_px=224)
+        patches = hq.im.extract_patches(slide, adata.obsm["spatial"], mpp=0.69, field_um=0.69 * 270, out_px=224)
         seconds = time.perf_counter() - start
     assert patches.shape == (adata.n_obs, 224, 224, 3)
     assert patches.mean() < 220  # tissue, not glass

@@ -6,13 +6,13 @@ import anndata as ad
 import numpy as np
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 
 @pytest.fixture(scope="module")
 def scan():
     """Tissue at the lower right of a large scan; spots in full-resolution pixels."""
-    adata, picture = hw.datasets.toy_slide(n_spots=150, n_genes=10, seed=0, mpp=4)
+    adata, picture = hq.datasets.toy_slide(n_spots=150, n_genes=10, seed=0, mpp=4)
     height, width = picture.shape[:2]
     image = np.full((2 * height, 3 * width, 3), 242, np.uint8)
     image[height:, 2 * width :] = picture
@@ -31,7 +31,7 @@ def moved(adata, spatial):
 def test_the_scale_is_estimated(scan, factor):
     adata, image = scan
     with pytest.raises(ValueError, match=r"Only \d+% of 150 spots lie on the tissue.*image_scale=") as told:
-        hw.im.check_on_tissue(moved(adata, adata.obsm["spatial"] * factor), image, mpp=4, strict=True)
+        hq.im.check_on_tissue(moved(adata, adata.obsm["spatial"] * factor), image, mpp=4, strict=True)
     assert float(re.search(r"image_scale=([\d.]+)", str(told.value))[1]) == pytest.approx(factor, rel=0.03)
 
 
@@ -41,14 +41,14 @@ def test_the_sections_own_factors_come_first(scan, name):
     wrong = moved(adata, adata.obsm["spatial"] * 0.3)
     wrong.uns["spatial"] = {"lib": {"images": {}, "scalefactors": {name: 0.3}}}
     with pytest.raises(ValueError, match=rf"image_scale=0\.3 \({name} of this section\)"):
-        hw.im.check_on_tissue(wrong, image, mpp=4, strict=True)
+        hq.im.check_on_tissue(wrong, image, mpp=4, strict=True)
 
 
 def test_a_usual_hires_image_is_recognised(scan):
     adata, image = scan
     factor = 600 / max(image.shape)
     with pytest.raises(ValueError, match="coordinates of a lowres image"):
-        hw.im.check_on_tissue(moved(adata, adata.obsm["spatial"] * factor), image, mpp=4, strict=True)
+        hq.im.check_on_tissue(moved(adata, adata.obsm["spatial"] * factor), image, mpp=4, strict=True)
 
 
 def test_exchanged_axes_are_told_even_where_some_lie_on_tissue(scan):
@@ -56,11 +56,11 @@ def test_exchanged_axes_are_told_even_where_some_lie_on_tissue(scan):
     image = np.vstack([image, np.full((image.shape[1] - image.shape[0], image.shape[1], 3), 242, np.uint8)])
     exchanged = moved(adata, adata.obsm["spatial"][:, ::-1])
     with pytest.raises(ValueError, match="with x and y exchanged: obsm\\['spatial'\\] must be \\(x, y\\)"):
-        hw.im.check_on_tissue(exchanged, image, mpp=4, strict=True)
+        hq.im.check_on_tissue(exchanged, image, mpp=4, strict=True)
     with pytest.warns(UserWarning, match="x and y exchanged"):
-        hw.im.check_on_tissue(exchanged, image, mpp=4)
-    strip = hw.datasets.toy_slide(n_spots=150, n_genes=10, seed=0, mpp=4)
-    assert hw.im.check_on_tissue(*strip, mpp=4, strict=True).fraction > 0.95
+        hq.im.check_on_tissue(exchanged, image, mpp=4)
+    strip = hq.datasets.toy_slide(n_spots=150, n_genes=10, seed=0, mpp=4)
+    assert hq.im.check_on_tissue(*strip, mpp=4, strict=True).fraction > 0.95
 
 
 def test_another_image_has_no_scale_that_fits(scan):
@@ -68,7 +68,7 @@ def test_another_image_has_no_scale_that_fits(scan):
     rng = np.random.default_rng(0)
     scattered = moved(adata, rng.uniform(0, 1, (150, 2)) * image.shape[1::-1])
     with pytest.raises(ValueError, match=r"No image_scale would change that\. Check that it is the image"):
-        hw.im.check_on_tissue(scattered, image, mpp=4, strict=True)
+        hq.im.check_on_tissue(scattered, image, mpp=4, strict=True)
 
 
 REAL = [
@@ -84,7 +84,7 @@ REAL = [
 @pytest.mark.parametrize(("section", "image"), REAL)
 def test_real_sections_pass_with_a_margin(data_dir, section, image):
     adata = ad.read_h5ad(data_dir / f"{section}.h5ad")
-    mpp = adata.uns["histoweave"]["coordinates"].get("mpp") if "histoweave" in adata.uns else None
-    mpp = mpp or hw.io.estimate_mpp(adata)
-    with hw.io.open_slide(data_dir / image) as slide:
-        assert hw.im.check_on_tissue(adata, slide, mpp=mpp, strict=True).fraction > 0.9
+    mpp = adata.uns["histoquilt"]["coordinates"].get("mpp") if "histoquilt" in adata.uns else None
+    mpp = mpp or hq.io.estimate_mpp(adata)
+    with hq.io.open_slide(data_dir / image) as slide:
+        assert hq.im.check_on_tissue(adata, slide, mpp=mpp, strict=True).fraction > 0.9

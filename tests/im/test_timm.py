@@ -4,11 +4,11 @@ import traceback
 import numpy as np
 import pytest
 
-from histoweave._types import PatchEncoder
-from histoweave.im import _timm
-from histoweave.im._encoders import get_encoder
-from histoweave.im._known_encoders import KNOWN, NOT_TIMM
-from histoweave.im._timm import TimmEncoder, without_tokens
+from histoquilt._types import PatchEncoder
+from histoquilt.im import _timm
+from histoquilt.im._encoders import get_encoder
+from histoquilt.im._known_encoders import KNOWN, NOT_TIMM
+from histoquilt.im._timm import TimmEncoder, without_tokens
 
 TOKEN = "hf_notARealTokenButLongEnough"
 
@@ -139,7 +139,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(ImportError, match=r"Encoder timm:resnet18 needs torchvision.*histoweave\[timm\]"):
+    with pytest.raises(ImportError, match=r"Encoder timm:resnet18 needs torchvision.*histoquilt\[timm\]"):
         TimmEncoder("timm:resnet18")
 
 

@@ -4,14 +4,14 @@ import anndata as ad
 import numpy as np
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 PINK, GLASS = (205, 130, 185), (243, 242, 244)
 
 
 @pytest.fixture(scope="module")
 def toy():
-    return hw.datasets.toy_slide(150, 40, seed=0, mpp=2.0)
+    return hq.datasets.toy_slide(150, 40, seed=0, mpp=2.0)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def square() -> np.ndarray:
 
 
 def test_a_square_of_tissue_is_found_to_the_pixel(square):
-    tissue = hw.im.tissue_mask(square, mpp=2.0)
+    tissue = hq.im.tissue_mask(square, mpp=2.0)
     assert tissue.step_px == 4
     assert tissue.mask.shape == (175, 200)
     assert abs(tissue.area_mm2 - 0.64) < 0.02
@@ -32,20 +32,20 @@ def test_a_square_of_tissue_is_found_to_the_pixel(square):
 
 
 def test_fractions_by_hand(square):
-    tissue = hw.im.tissue_mask(square, mpp=2.0)
+    tissue = hq.im.tissue_mask(square, mpp=2.0)
     points = [[400.0, 300.0], [200.0, 300.0], [200.0, 100.0], [50.0, 50.0], [-900.0, 9000.0]]
     np.testing.assert_allclose(tissue.fraction(np.array(points), 160), [1, 0.5, 0.25, 0, 0], atol=0.04)
 
 
 def test_dust_ink_grey_and_unscanned_areas_are_no_tissue(square):
-    clean = hw.im.tissue_mask(square, mpp=2.0).mask
+    clean = hq.im.tissue_mask(square, mpp=2.0).mask
     square[20:40, 20:40] = PINK  # 40 um wide
     square[600:650, 100:500] = (40, 70, 200)
     square[550:590, 100:500] = (40, 150, 80)
     square[100:500, 680:720] = (150, 150, 150)  # the frame of a capture slide
     square[:, 760:] = 0
     square[300:320, 300:320] = GLASS  # a vessel
-    np.testing.assert_array_equal(hw.im.tissue_mask(square, mpp=2.0).mask, clean)
+    np.testing.assert_array_equal(hq.im.tissue_mask(square, mpp=2.0).mask, clean)
 
 
 def test_a_picture_of_tissue_alone_is_not_halved(toy):
@@ -53,7 +53,7 @@ def test_a_picture_of_tissue_alone_is_not_halved(toy):
     adata, image = toy
     x, y = adata.obsm["spatial"].mean(axis=0).astype(int)
     crop = image[y - 150 : y + 150, x - 150 : x + 150]
-    assert hw.im.tissue_mask(crop, mpp=2.0).mask.mean() > 0.75
+    assert hq.im.tissue_mask(crop, mpp=2.0).mask.mean() > 0.75
 
 
 @pytest.mark.parametrize("mpp", [0.5, 2.0])
@@ -61,28 +61,28 @@ def test_resolution_changes_little(toy, mpp):
     image = toy[1]
     if mpp == 0.5:
         image = np.kron(image, np.ones((4, 4, 1), np.uint8))
-    tissue = hw.im.tissue_mask(image, mpp=mpp)
+    tissue = hq.im.tissue_mask(image, mpp=mpp)
     assert tissue.fraction(toy[0].obsm["spatial"] * 2.0 / mpp, 55).min() > 0.9
-    assert abs(tissue.area_mm2 - hw.im.tissue_mask(toy[1], mpp=2.0).area_mm2) < 0.03
+    assert abs(tissue.area_mm2 - hq.im.tissue_mask(toy[1], mpp=2.0).area_mm2) < 0.03
 
 
 def test_large_slides_are_read_in_blocks(toy, monkeypatch):
-    whole = hw.im.tissue_mask(toy[1], mpp=2.0).mask
-    monkeypatch.setattr("histoweave.im._thumbnail.BLOCK_PX", 256)
-    np.testing.assert_array_equal(hw.im.tissue_mask(toy[1], mpp=2.0).mask, whole)
+    whole = hq.im.tissue_mask(toy[1], mpp=2.0).mask
+    monkeypatch.setattr("histoquilt.im._thumbnail.BLOCK_PX", 256)
+    np.testing.assert_array_equal(hq.im.tissue_mask(toy[1], mpp=2.0).mask, whole)
 
 
 @pytest.mark.parametrize("noise", [0, 3])
 def test_a_slide_without_tissue_says_so(noise):
     glass = np.random.default_rng(0).normal(240, noise, (400, 400, 3)).clip(0, 255).astype(np.uint8)
     with pytest.raises(ValueError, match=r"has no tissue.*unstained"):
-        hw.im.tissue_mask(glass, mpp=2.0)
+        hq.im.tissue_mask(glass, mpp=2.0)
     with pytest.raises(ValueError, match="has no tissue"):
-        hw.im.grid_spots(glass, mpp=2.0)
+        hq.im.grid_spots(glass, mpp=2.0)
 
 
 def test_the_grid_lies_on_the_tissue(square):
-    spots = hw.im.grid_spots(square, mpp=2.0, pitch_um=100)
+    spots = hq.im.grid_spots(square, mpp=2.0, pitch_um=100)
     # squares of 100 um that begin at 0: columns 4 to 11 and rows 2 to 9 are tissue
     assert spots.shape == (64, 0)
     assert spots.obs_names[0] == "x4_y2"
@@ -90,14 +90,14 @@ def test_the_grid_lies_on_the_tissue(square):
     np.testing.assert_allclose(spots.obsm["spatial"][0], [225.0, 125.0])
     np.testing.assert_allclose(spots.obsm["spatial_um"], 2.0 * spots.obsm["spatial"])
     assert spots.obs["tissue_fraction"].min() > 0.9
-    assert spots.uns["histoweave"]["coordinates"] == {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0}
-    hw.gr.grid_graph(spots)
+    assert spots.uns["histoquilt"]["coordinates"] == {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0}
+    hq.gr.grid_graph(spots)
     assert spots.obsp["spatial_connectivities"].shape == (64, 64)
 
 
 def test_names_do_not_depend_on_the_threshold(toy):
     _, image = toy
-    some, more = (hw.im.grid_spots(image, mpp=2.0, least_tissue=share) for share in (0.9, 0.1))
+    some, more = (hq.im.grid_spots(image, mpp=2.0, least_tissue=share) for share in (0.9, 0.1))
     assert some.n_obs < more.n_obs
     np.testing.assert_array_equal(more[some.obs_names].obsm["spatial"], some.obsm["spatial"])
 
@@ -106,9 +106,9 @@ def test_the_grid_of_a_file_remembers_it(square, tmp_path):
     from PIL import Image
 
     Image.fromarray(square).save(tmp_path / "slide.png")
-    with hw.io.open_slide(tmp_path / "slide.png") as slide:
-        spots = hw.im.grid_spots(slide, mpp=2.0)
-    record = spots.uns["histoweave"]["image"]
+    with hq.io.open_slide(tmp_path / "slide.png") as slide:
+        spots = hq.im.grid_spots(slide, mpp=2.0)
+    record = spots.uns["histoquilt"]["image"]
     assert record == {"path": str(tmp_path / "slide.png"), "image_scale": 1.0, "mpp": 2.0}
 
 
@@ -125,12 +125,12 @@ def test_the_grid_of_a_file_remembers_it(square, tmp_path):
 )
 def test_absurd_grids_are_refused(square, changed, match):
     with pytest.raises(ValueError, match=match):
-        hw.im.grid_spots(square, **({"mpp": 2.0} | changed))
+        hq.im.grid_spots(square, **({"mpp": 2.0} | changed))
 
 
 def test_spots_on_tissue(toy, recwarn):
     adata, image = toy
-    found = hw.im.check_on_tissue(adata, image, mpp=2.0)
+    found = hq.im.check_on_tissue(adata, image, mpp=2.0)
     assert found.fraction > 0.97
     assert not recwarn.list
     assert list(found.spots.index) == list(adata.obs_names)
@@ -142,7 +142,7 @@ def test_spots_beside_the_tissue_are_told(toy):
     adata, image = toy[0].copy(), toy[1]
     adata.obsm["spatial"] = adata.obsm["spatial"] - [350, 0]
     with pytest.warns(UserWarning, match=r"Only \d\d% of 150 spots lie on the tissue.*image_scale"):
-        found = hw.im.check_on_tissue(adata, image, mpp=2.0)
+        found = hq.im.check_on_tissue(adata, image, mpp=2.0)
     assert 0.2 < found.fraction < 0.8
     assert found.spots["outside"].any()
     assert not found.spots.loc[found.spots["outside"], "on_tissue"].any()
@@ -152,7 +152,7 @@ def test_spots_off_the_image_are_refused(toy):
     adata, image = toy[0].copy(), toy[1]
     adata.obsm["spatial"] = adata.obsm["spatial"] * 9
     with pytest.raises(ValueError, match="fall outside the image"):
-        hw.im.check_on_tissue(adata, image, mpp=0.3)
+        hq.im.check_on_tissue(adata, image, mpp=0.3)
 
 
 @pytest.mark.real_data
@@ -162,6 +162,6 @@ def test_spots_off_the_image_are_refused(toy):
 )
 def test_real_spots_lie_on_real_tissue(data_dir, section, mpp, least, area):
     adata = ad.read_h5ad(data_dir / f"{section}.h5ad")
-    with hw.io.open_slide(data_dir / f"{section}.jpg") as slide:
-        assert hw.im.check_on_tissue(adata, slide, mpp=mpp).fraction > least
-        assert area[0] < hw.im.tissue_mask(slide, mpp=mpp).area_mm2 < area[1]
+    with hq.io.open_slide(data_dir / f"{section}.jpg") as slide:
+        assert hq.im.check_on_tissue(adata, slide, mpp=mpp).fraction > least
+        assert area[0] < hq.im.tissue_mask(slide, mpp=mpp).area_mm2 < area[1]

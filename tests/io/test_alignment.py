@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-import histoweave as hw
+import histoquilt as hq
 
 # of the form that Xenium Explorer writes: a quarter turn, 1.29 morphology pixels an image pixel
 MATRIX = "0.011071028838929093,1.2895790134339569,807.97\n-1.2895790134339569,0.011071028838929093,73097.65\n0,0,1\n"
@@ -21,28 +21,28 @@ def matrix_file(tmp_path):
 
 
 def test_a_matrix_leads_from_the_image_to_xenium(matrix_file):
-    matrix = hw.io.read_alignment_matrix(matrix_file)
-    assert hw.io.apply_alignment(np.zeros((1, 2)), matrix).tolist() == [[807.97, 73097.65]]
-    [[x, y]] = hw.io.apply_alignment(np.array([[10.0, 100.0]]), matrix)
+    matrix = hq.io.read_alignment_matrix(matrix_file)
+    assert hq.io.apply_alignment(np.zeros((1, 2)), matrix).tolist() == [[807.97, 73097.65]]
+    [[x, y]] = hq.io.apply_alignment(np.array([[10.0, 100.0]]), matrix)
     assert x == pytest.approx(0.110710288 + 128.95790134 + 807.97)
     assert y == pytest.approx(-12.895790134 + 1.1071028839 + 73097.65)
-    assert hw.io.apply_alignment(np.array([[x, y]]), matrix, inverse=True) == pytest.approx(np.array([[10.0, 100.0]]))
+    assert hq.io.apply_alignment(np.array([[x, y]]), matrix, inverse=True) == pytest.approx(np.array([[10.0, 100.0]]))
 
 
 def test_cells_are_placed_on_the_image(matrix_file):
-    matrix = hw.io.read_alignment_matrix(matrix_file)
+    matrix = hq.io.read_alignment_matrix(matrix_file)
     on_image = np.array([[100.0, 200.0], [3000.0, 150.0], [40.0, 9000.0]])
-    microns = hw.io.apply_alignment(on_image, matrix) * 0.2125
+    microns = hq.io.apply_alignment(on_image, matrix) * 0.2125
     adata = AnnData(np.ones((3, 2)), obsm={"spatial": microns})
-    hw.io.record_coordinates(adata, "micron")
-    hw.io.place_on_image(adata, matrix)
+    hq.io.record_coordinates(adata, "micron")
+    hq.io.place_on_image(adata, matrix)
     assert adata.obsm["spatial"] == pytest.approx(on_image)
     assert adata.obsm["spatial_um"] == pytest.approx(microns)
-    record = adata.uns["histoweave"]["coordinates"]
+    record = adata.uns["histoquilt"]["coordinates"]
     assert record["unit"] == "pixel"
     assert record["mpp"] == pytest.approx(0.2125 * 1.28963, rel=1e-4)
     with pytest.raises(ValueError, match=r"recorded in pixel units, and a Xenium alignment starts from microns"):
-        hw.io.place_on_image(adata, matrix)
+        hq.io.place_on_image(adata, matrix)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_cells_are_placed_on_the_image(matrix_file):
 def test_what_is_no_matrix(text, words, tmp_path):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
-        hw.io.read_alignment_matrix(tmp_path / "a.csv")
+        hq.io.read_alignment_matrix(tmp_path / "a.csv")
 
 
 def test_points_of_another_shape():
     with pytest.raises(ValueError, match=r"points must have shape \(n, 2\)"):
-        hw.io.apply_alignment(np.zeros((2, 3)), np.eye(3))
+        hq.io.apply_alignment(np.zeros((2, 3)), np.eye(3))
 
 
 SPOTS_PER_UM = 2.8366  # image pixels per micron of the slide's design: 0.3525 um/px
@@ -96,7 +96,7 @@ def loupe_file(tmp_path):
 
 
 def test_loupe(loupe_file):
-    table = hw.io.read_loupe_alignment(loupe_file())
+    table = hq.io.read_loupe_alignment(loupe_file())
     assert len(table) == 16
     assert table.attrs["serial_number"] == "V19B23-073"
     assert table.attrs["area"] == "B1"
@@ -109,10 +109,10 @@ def test_loupe(loupe_file):
 
 
 def test_loupe_of_cytassist_leads_to_the_microscopes_image(loupe_file):
-    plain = hw.io.read_loupe_alignment(loupe_file())
+    plain = hq.io.read_loupe_alignment(loupe_file())
     matrix = np.array([[0.25, 0, 100.0], [0, 0.25, -50.0], [0, 0, 1]])  # microscope pixels to CytAssist pixels
     info = {"checksumHiRes": "0" * 32, "transformImages": matrix.tolist()}
-    table = hw.io.read_loupe_alignment(loupe_file(cytAssistInfo=info))
+    table = hq.io.read_loupe_alignment(loupe_file(cytAssistInfo=info))
     assert table["x"].to_numpy() == pytest.approx((plain["x"].to_numpy() - 100) * 4)
     assert table["y"].to_numpy() == pytest.approx((plain["y"].to_numpy() + 50) * 4)
     assert table.attrs["mpp"] == pytest.approx(plain.attrs["mpp"] / 4)
@@ -123,16 +123,16 @@ def test_loupe_of_cytassist_leads_to_the_microscopes_image(loupe_file):
 def test_spots_are_placed_by_row_and_column(loupe_file):
     obs = pd.DataFrame({"array_row": [3, 0], "array_col": [1, 6]}, index=["b", "a"])
     adata = AnnData(np.ones((2, 2)), obs=obs)
-    hw.io.place_by_loupe(adata, loupe_file())
-    table = hw.io.read_loupe_alignment(loupe_file()).set_index(["array_row", "array_col"])
+    hq.io.place_by_loupe(adata, loupe_file())
+    table = hq.io.read_loupe_alignment(loupe_file()).set_index(["array_row", "array_col"])
     assert adata.obsm["spatial"].tolist() == table.loc[[(3, 1), (0, 6)], ["x", "y"]].to_numpy().tolist()
-    assert adata.uns["histoweave"]["coordinates"]["mpp"] == pytest.approx(1 / SPOTS_PER_UM)
+    assert adata.uns["histoquilt"]["coordinates"]["mpp"] == pytest.approx(1 / SPOTS_PER_UM)
     adata.obs["array_row"] = [3, 77]
     with pytest.raises(ValueError, match=r"1 of 2 spots are not in the alignment, which has 16 \(rows 0-3"):
-        hw.io.place_by_loupe(adata, loupe_file())
+        hq.io.place_by_loupe(adata, loupe_file())
     del adata.obs["array_row"]
     with pytest.raises(KeyError, match=r"'array_row' not in adata.obs"):
-        hw.io.place_by_loupe(adata, loupe_file())
+        hq.io.place_by_loupe(adata, loupe_file())
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_spots_are_placed_by_row_and_column(loupe_file):
 )
 def test_loupe_without_spots(changes, words, loupe_file):
     with pytest.raises(ValueError, match=words):
-        hw.io.read_loupe_alignment(loupe_file(**changes))
+        hq.io.read_loupe_alignment(loupe_file(**changes))
 
 
 def test_what_is_no_loupe_alignment(tmp_path):
     (tmp_path / "a.json").write_text('{"spots": 1}')
     with pytest.raises(ValueError, match=r"it has no 'oligo' \(found: 'spots'\)"):
-        hw.io.read_loupe_alignment(tmp_path / "a.json")
+        hq.io.read_loupe_alignment(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"oligo": [')
     with pytest.raises(ValueError, match=r"is no valid JSON"):
-        hw.io.read_loupe_alignment(tmp_path / "a.json")
+        hq.io.read_loupe_alignment(tmp_path / "a.json")

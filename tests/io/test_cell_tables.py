@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import histoweave as hw
-from histoweave.io import _cell_tables
-from histoweave.io._platforms import recognise_platform
+import histoquilt as hq
+from histoquilt.io import _cell_tables
+from histoquilt.io._platforms import recognise_platform
 
 GENES = [f"GENE{i}" for i in range(6)]
 
@@ -31,8 +31,8 @@ def check(adata, truth, names, unit):
     np.testing.assert_allclose(adata.obsm["spatial"], places[rows])
     assert list(adata.var_names) == GENES
     assert adata.X.dtype == np.float32
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
-    assert adata.uns["histoweave"]["coordinates"]["unit"] == unit
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"]["unit"] == unit
 
 
 # ---- MERSCOPE
@@ -79,21 +79,21 @@ def test_merscope(tmp_path, truth, changes, monkeypatch):
     folder = write_merscope(tmp_path / "run" / "region_0", truth, **changes)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        adata = hw.io.read_section(folder)
+        adata = hq.io.read_section(folder)
     check(adata, truth, merscope_ids(), "micron")
     assert list(adata.obs_names) == merscope_ids()  # in the order of the counts
     assert set(adata.obs["region"]) == {"region_0"}
     if changes.get("blanks", True):
         assert list(adata.obsm["controls"].columns) == ["Blank-1", "blank-20"]
         assert (adata.obsm["controls"].to_numpy() == [1, 2]).all()
-    hw.io.write_h5ad(adata, tmp_path / "written.h5ad")
+    hq.io.write_h5ad(adata, tmp_path / "written.h5ad")
 
 
 def test_merscope_saved_again_with_a_row_number(tmp_path, truth):
     folder = write_merscope(tmp_path / "run", truth, shuffle=True)
     for path in folder.iterdir():
         pd.read_csv(path, dtype=str).to_csv(path)
-    check(hw.io.read_section(folder), truth, merscope_ids(), "micron")
+    check(hq.io.read_section(folder), truth, merscope_ids(), "micron")
 
 
 def test_merscope_cells_in_one_table_only_are_left_out(tmp_path, truth):
@@ -102,7 +102,7 @@ def test_merscope_cells_in_one_table_only_are_left_out(tmp_path, truth):
     cells[cells["EntityID"] != merscope_ids()[3]].to_csv(folder / "cell_metadata.csv", index=False)
     kept = np.delete(np.arange(24), 3)
     names = [merscope_ids()[i] for i in kept]
-    check(hw.io.read_section(folder), (truth[0][kept], truth[1][kept]), names, "micron")
+    check(hq.io.read_section(folder), (truth[0][kept], truth[1][kept]), names, "micron")
 
 
 def test_merscope_that_cannot_be_joined(tmp_path, truth):
@@ -110,19 +110,19 @@ def test_merscope_that_cannot_be_joined(tmp_path, truth):
     whole = pd.read_csv(folder / "cell_metadata.csv", dtype={"EntityID": str})
     whole.assign(EntityID="2e18").to_csv(folder / "cell_metadata.csv", index=False)
     with pytest.raises(ValueError, match=r"No cell of cell_by_gene.csv \(named like '20.* cell_metadata.csv .*'2e18'"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     whole.drop(columns="EntityID").to_csv(folder / "cell_metadata.csv", index=False)
     with pytest.raises(ValueError, match=r"cell_metadata.csv has no column that names its cells .*'EntityID'.*Found:"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     pd.concat([whole, whole[:2]]).to_csv(folder / "cell_metadata.csv", index=False)
     with pytest.raises(ValueError, match=r"cell_metadata.csv lists cells more than once: '20"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     whole.drop(columns="center_y").to_csv(folder / "cell_metadata.csv", index=False)
     with pytest.raises(ValueError, match=r"cell_metadata.csv has no 'center_y' \(found: 'EntityID'"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     (folder / "cell_metadata.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"no complete MERSCOPE output: it has no cell_metadata.csv or .csv.gz"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
 
 
 def test_two_regions_in_one_folder(tmp_path, truth):
@@ -130,10 +130,10 @@ def test_two_regions_in_one_folder(tmp_path, truth):
     other = (truth[0][::-1], truth[1][::-1])
     write_merscope(folder, other, names="b_{}")
     with pytest.raises(ValueError, match=r"several MERSCOPE outputs: 'a_cell_by_gene.csv', 'b_.*counts_file="):
-        hw.io.read_section(folder)
-    check(hw.io.read_section(folder, counts_file="b_cell_by_gene.csv"), other, merscope_ids(), "micron")
+        hq.io.read_section(folder)
+    check(hq.io.read_section(folder, counts_file="b_cell_by_gene.csv"), other, merscope_ids(), "micron")
     with pytest.raises(FileNotFoundError, match=r"has no 'c.csv' \(counts_file=\)"):
-        hw.io.read_section(folder, counts_file="c.csv")
+        hq.io.read_section(folder, counts_file="c.csv")
 
 
 def test_damaged_counts(tmp_path, truth):
@@ -142,14 +142,14 @@ def test_damaged_counts(tmp_path, truth):
     whole = counts.read_bytes()
     counts.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cell_by_gene.csv.gz could not be read as a table \(truncated"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     table = gzip.decompress(whole).decode().splitlines()
     for bad, words in (("", "has no number for some cells in column 'GENE0'"), ("many", "something else than counts")):
         cells = table[-1].split(",")
         cells[1] = bad
         counts.write_bytes(gzip.compress("\n".join([*table[:-1], ",".join(cells)]).encode()))
         with pytest.raises(ValueError, match=words):
-            hw.io.read_section(folder)
+            hq.io.read_section(folder)
 
 
 # ---- CosMx
@@ -200,11 +200,11 @@ def test_cosmx(tmp_path, truth, changes, names, monkeypatch):
     folder = write_cosmx(tmp_path / "run", truth, **changes)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        adata = hw.io.read_section(folder)
+        adata = hq.io.read_section(folder)
     check(adata, truth, names, "pixel")
     assert list(adata.obsm["controls"].columns) == ["NegPrb1", "SystemControl2"]
     assert (adata.obsm["controls"] == 1).all(axis=None)
-    hw.io.write_h5ad(adata, tmp_path / "written.h5ad")
+    hq.io.write_h5ad(adata, tmp_path / "written.h5ad")
 
 
 def test_cosmx_in_millimetres(tmp_path, truth):
@@ -213,13 +213,13 @@ def test_cosmx_in_millimetres(tmp_path, truth):
     x, y = cells.pop("CenterX_global_px"), cells.pop("CenterY_global_px")
     cells.to_csv(folder / "S1_metadata_file.csv", index=False)
     with pytest.raises(FileNotFoundError, match=r"has positions in the fields of view only"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     nowhere = cells.drop(columns=["CenterX_local_px", "CenterY_local_px"])
     nowhere.to_csv(folder / "S1_metadata_file.csv", index=False)
     with pytest.raises(ValueError, match=r"no positions on the slide \(looked for: 'CenterX_global_px .*Found: 'fov'"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     cells.assign(x_slide_mm=x / 1000, y_slide_mm=y / 1000).to_csv(folder / "S1_metadata_file.csv", index=False)
-    check(hw.io.read_section(folder), truth, COSMX, "micron")
+    check(hq.io.read_section(folder), truth, COSMX, "micron")
 
 
 def test_cosmx_of_two_slides_is_joined_by_name(tmp_path, truth):
@@ -233,25 +233,25 @@ def test_cosmx_of_two_slides_is_joined_by_name(tmp_path, truth):
         table.loc[second, "cell"] = table.loc[second, "cell"].str.replace("c_1_2_", "c_2_1_")
         table.to_csv(path, index=False)
     names = [name.replace("c_1_2_", "c_2_1_") for name in LONG]
-    check(hw.io.read_section(folder), truth, names, "pixel")
+    check(hq.io.read_section(folder), truth, names, "pixel")
     for path in folder.iterdir():
         pd.read_csv(path).drop(columns="cell").to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"exprMat_file.csv lists cells more than once: '1_1'.*a folder of its own"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
 
 
 def test_cosmx_that_cannot_be_joined(tmp_path, truth):
     folder = write_cosmx(tmp_path / "run", truth, counts_ids=("fov", "cell_ID"), cells_ids=("cell",))
     with pytest.raises(ValueError, match=r"no columns in common that name the cells \(fov and cell_ID, or cell\)"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     (folder / "S1_metadata_file.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"no complete CosMx output: it has no metadata_file.csv or .csv.gz"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     other = write_cosmx(tmp_path / "other", truth)
     counts = pd.read_csv(other / "S1_exprMat_file.csv")
     counts.assign(fov=counts["fov"] + 7).to_csv(other / "S1_exprMat_file.csv", index=False)
     with pytest.raises(ValueError, match=r"No cell of S1_exprMat_file.csv \(named like '1_8', .*the same slide\?"):
-        hw.io.read_section(other)
+        hq.io.read_section(other)
 
 
 def test_text_beside_the_counts_is_named(tmp_path, truth):
@@ -259,7 +259,7 @@ def test_text_beside_the_counts_is_named(tmp_path, truth):
     counts = pd.read_csv(folder / "S1_exprMat_file.csv")
     counts.assign(tissue="lung").to_csv(folder / "S1_exprMat_file.csv", index=False)
     with pytest.warns(UserWarning, match=r"S1_exprMat_file.csv that hold text are not read as genes: 'tissue'"):
-        check(hw.io.read_section(folder), truth, COSMX, "pixel")
+        check(hq.io.read_section(folder), truth, COSMX, "pixel")
 
 
 # ---- the folder above
@@ -267,32 +267,32 @@ def test_text_beside_the_counts_is_named(tmp_path, truth):
 
 def test_the_folder_above(tmp_path, truth, caplog):
     folder = write_merscope(tmp_path / "run" / "region_0", truth)
-    with caplog.at_level("INFO", "histoweave"):
-        check(hw.io.read_section(tmp_path / "run"), truth, merscope_ids(), "micron")
+    with caplog.at_level("INFO", "histoquilt"):
+        check(hq.io.read_section(tmp_path / "run"), truth, merscope_ids(), "micron")
     assert "region_0 is read: the only section in" in caplog.text
-    check(hw.io.read_section(tmp_path), truth, merscope_ids(), "micron")  # two levels
+    check(hq.io.read_section(tmp_path), truth, merscope_ids(), "micron")  # two levels
     shutil.copytree(folder, tmp_path / "run" / "region_1")
     with pytest.raises(ValueError, match=r"holds 2 sections: 'region_0', 'region_1'. Give one of them, or list them"):
-        hw.io.read_section(tmp_path / "run")
+        hq.io.read_section(tmp_path / "run")
 
 
 def test_the_folder_above_cosmx_and_xenium(tmp_path, truth):
     write_cosmx(tmp_path / "export" / "flatFiles" / "S1", truth)
-    check(hw.io.read_section(tmp_path / "export"), truth, COSMX, "pixel")
+    check(hq.io.read_section(tmp_path / "export"), truth, COSMX, "pixel")
     for name in ("output-XETG1__A", "output-XETG1__B"):
         (tmp_path / "xenium" / name).mkdir(parents=True)
         (tmp_path / "xenium" / name / "experiment.xenium").write_text("{}")
     with pytest.raises(ValueError, match=r"holds 2 sections: 'output-XETG1__A', 'output-XETG1__B'"):
-        hw.io.read_section(tmp_path / "xenium")
+        hq.io.read_section(tmp_path / "xenium")
     half = tmp_path / "half"
     half.mkdir()
     (half / "cell_feature_matrix.h5").touch()
     with pytest.raises(ValueError, match=r"output of Xenium without experiment.xenium"):
-        hw.io.read_section(half)
+        hq.io.read_section(half)
 
 
 def test_a_file_of_an_output(tmp_path, truth):
     folder = write_cosmx(tmp_path / "run", truth)
     with pytest.raises(ValueError, match=r"It is part of an output of CosMx: give the folder, .*run"):
-        hw.io.read_section(folder / "S1_exprMat_file.csv")
+        hq.io.read_section(folder / "S1_exprMat_file.csv")
     assert recognise_platform(folder) == "cosmx"

@@ -8,8 +8,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave.io._controls import find_controls
+import histoquilt as hq
+from histoquilt.io._controls import find_controls
 
 CONTROLS = [
     "NegPrb1", "NegPrb-10", "Negative01", "Negative.2", "Negative-3", "SystemControl1", "SystemControl004",
@@ -66,23 +66,23 @@ def test_symbols_and_kinds_are_looked_at(column):
 def test_h5ad(tmp_path, caplog):
     before = mixed()
     before.write_h5ad(tmp_path / "a.h5ad")
-    with caplog.at_level(logging.INFO, "histoweave"):
-        adata = hw.io.read_section(tmp_path / "a.h5ad")
+    with caplog.at_level(logging.INFO, "histoquilt"):
+        adata = hq.io.read_section(tmp_path / "a.h5ad")
     assert "2 controls are not genes and are kept in obsm['controls']: 'NegPrb1', 'ERCC-00002'" in caplog.text
     check_mixed(adata, before)
-    check_mixed(hw.io.read_h5ad(tmp_path / "a.h5ad"), before)
-    hw.io.write_h5ad(adata, tmp_path / "b.h5ad")
-    check_mixed(hw.io.read_section(tmp_path / "b.h5ad"), before)  # once more changes nothing
+    check_mixed(hq.io.read_h5ad(tmp_path / "a.h5ad"), before)
+    hq.io.write_h5ad(adata, tmp_path / "b.h5ad")
+    check_mixed(hq.io.read_section(tmp_path / "b.h5ad"), before)  # once more changes nothing
 
 
 def test_backed_h5ad(tmp_path):
     before = mixed()
     before.write_h5ad(tmp_path / "a.h5ad")
-    adata = hw.io.read_h5ad(tmp_path / "a.h5ad", backed=True)
+    adata = hq.io.read_h5ad(tmp_path / "a.h5ad", backed=True)
     check_mixed(adata, before)
-    hw.io.write_h5ad(adata, tmp_path / "b.h5ad")
+    hq.io.write_h5ad(adata, tmp_path / "b.h5ad")
     before[:, [0, 2, 4]].copy().write_h5ad(tmp_path / "c.h5ad")
-    assert hw.io.read_h5ad(tmp_path / "c.h5ad", backed=True).isbacked  # no controls: nothing is loaded
+    assert hq.io.read_h5ad(tmp_path / "c.h5ad", backed=True).isbacked  # no controls: nothing is loaded
 
 
 def test_raw_counts_of_controls_are_kept(tmp_path):
@@ -91,7 +91,7 @@ def test_raw_counts_of_controls_are_kept(tmp_path):
     before.layers["counts"] = counts
     before.X = np.log1p(counts.toarray())
     before.write_h5ad(tmp_path / "a.h5ad")
-    controls = hw.io.read_section(tmp_path / "a.h5ad").obsm["controls"]
+    controls = hq.io.read_section(tmp_path / "a.h5ad").obsm["controls"]
     np.testing.assert_array_equal(controls.to_numpy(), counts.toarray()[:, [1, 3]])
 
 
@@ -100,9 +100,9 @@ def test_a_table_of_that_name_stays(tmp_path):
     before.obsm["controls"] = np.ones((before.n_obs, 2))
     before.write_h5ad(tmp_path / "a.h5ad")
     with pytest.warns(
-        UserWarning, match=r"obsm\['controls'\] was not written by histoweave. It is kept as obsm\['controls_before'\]"
+        UserWarning, match=r"obsm\['controls'\] was not written by histoquilt. It is kept as obsm\['controls_before'\]"
     ):
-        adata = hw.io.read_section(tmp_path / "a.h5ad")
+        adata = hq.io.read_section(tmp_path / "a.h5ad")
     check_mixed(adata, before)
     np.testing.assert_array_equal(adata.obsm["controls_before"], 1)
 
@@ -110,7 +110,7 @@ def test_a_table_of_that_name_stays(tmp_path):
 def test_only_controls_stay_what_they_are(tmp_path):
     only = mixed()[:, ["NegPrb1", "ERCC-00002"]].copy()
     only.write_h5ad(tmp_path / "a.h5ad")
-    assert hw.io.read_section(tmp_path / "a.h5ad").n_vars == 2
+    assert hq.io.read_section(tmp_path / "a.h5ad").n_vars == 2
 
 
 def test_tables_and_samples(tmp_path):
@@ -118,15 +118,15 @@ def test_tables_and_samples(tmp_path):
     before.to_df().astype(int).to_csv(tmp_path / "counts.csv")
     places = pd.DataFrame(before.obsm["spatial"], index=before.obs_names, columns=["x", "y"])
     places.to_csv(tmp_path / "places.csv")
-    check_mixed(hw.io.read_table(tmp_path / "counts.csv", tmp_path / "places.csv", unit="pixel"), before)
+    check_mixed(hq.io.read_table(tmp_path / "counts.csv", tmp_path / "places.csv", unit="pixel"), before)
     before.write_h5ad(tmp_path / "a.h5ad")
     other = before.copy()
     other.var_names = ["ERCC1", "BLANK_0001", "BLNK", "Negative1", "NEGR1"]
     other.write_h5ad(tmp_path / "b.h5ad")
     (tmp_path / "samples.csv").write_text("section,counts\na,a.h5ad\nb,b.h5ad\n")
-    sections = hw.io.read_samples(tmp_path / "samples.csv").sections
+    sections = hq.io.read_samples(tmp_path / "samples.csv").sections
     check_mixed(sections["a"], before)
     assert list(sections["b"].obsm["controls"].columns) == ["BLANK_0001", "Negative1"]
-    joint = hw.io.concat_sections(sections)
+    joint = hq.io.concat_sections(sections)
     assert list(joint.var_names) == ["ERCC1", "BLNK", "NEGR1"]
-    hw.io.write_h5ad(joint, tmp_path / "joint.h5ad")
+    hq.io.write_h5ad(joint, tmp_path / "joint.h5ad")

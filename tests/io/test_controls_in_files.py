@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import histoweave as hw
-from histoweave.io._controls import find_controls
+import histoquilt as hq
+from histoquilt.io._controls import find_controls
 
 CONTROLS = [
     "NegPrb1", "Negative", "Negative07", "SystemControl12", "FalseCode3", "BLANK_0004", "Blank-17", "blank-2",
@@ -24,7 +24,7 @@ def test_names():
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])
 def test_they_are_set_aside_in_every_file(tmp_path, suffix, dtype):
-    section = hw.datasets.toy_section(n_spots=60, n_genes=30, n_domains=2, seed=0)
+    section = hq.datasets.toy_section(n_spots=60, n_genes=30, n_domains=2, seed=0)
     names = [*section.var_names[:-3], "NegPrb1", "BLANK_1", "ERCC-00002"]
     counts = section.X.astype(dtype)
     adata = ad.AnnData(
@@ -33,16 +33,16 @@ def test_they_are_set_aside_in_every_file(tmp_path, suffix, dtype):
     adata.layers["counts"] = counts.copy()
     path = tmp_path / f"s{suffix}"
     adata.write_h5ad(path) if suffix == ".h5ad" else adata.write_zarr(path)
-    read = hw.io.read_section(path)
+    read = hq.io.read_section(path)
     assert list(read.var_names) == names[:-3]
     assert read.layers["counts"].shape == (60, 27)
     assert list(read.obsm["controls"]) == names[-3:]
     np.testing.assert_array_equal(read.obsm["controls"].to_numpy(), counts[:, -3:].toarray())
     if suffix == ".h5ad":
-        assert list(hw.io.read_h5ad(path).var_names) == names[:-3]
+        assert list(hq.io.read_h5ad(path).var_names) == names[:-3]
 
 
 def test_a_file_without_controls_is_not_copied(tmp_path):
-    section = hw.datasets.toy_section(n_spots=60, n_genes=30, n_domains=2, seed=0)
-    assert hw.io._controls.set_controls_aside(section) is section
+    section = hq.datasets.toy_section(n_spots=60, n_genes=30, n_domains=2, seed=0)
+    assert hq.io._controls.set_controls_aside(section) is section
     assert "controls" not in section.obsm

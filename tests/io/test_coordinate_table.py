@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import histoweave as hw
-from histoweave._checks import check_spatial
-from histoweave._coordinate_columns import coordinate_columns
-from histoweave.cli import run
-from histoweave.cli._errors import in_options
+import histoquilt as hq
+from histoquilt._checks import check_spatial
+from histoquilt._coordinate_columns import coordinate_columns
+from histoquilt.cli import run
+from histoquilt.cli._errors import in_options
 
 
 @pytest.fixture
 def section():
-    adata = hw.datasets.toy_section(n_spots=120, n_genes=30, n_domains=2, seed=0)
+    adata = hq.datasets.toy_section(n_spots=120, n_genes=30, n_domains=2, seed=0)
     adata.uns.clear()
     return adata
 
@@ -32,7 +32,7 @@ def test_columns_of_a_table_are_put_in_order(section, tmp_path, x, y, swapped):
     table = pd.DataFrame({x: xy[:, 0], y: xy[:, 1]}, index=section.obs_names)
     section.obsm["spatial"] = table[[y, x]] if swapped else table
     section.write_h5ad(tmp_path / "s.h5ad")
-    read = hw.io.read_section(tmp_path / "s.h5ad")
+    read = hq.io.read_section(tmp_path / "s.h5ad")
     assert type(read.obsm["spatial"]) is np.ndarray
     np.testing.assert_allclose(read.obsm["spatial"], xy)
     assert coordinate_columns([y, x]) == (x, y)
@@ -41,7 +41,7 @@ def test_columns_of_a_table_are_put_in_order(section, tmp_path, x, y, swapped):
 def test_unknown_columns_are_refused_with_their_names(section):
     section.obsm["spatial"] = pd.DataFrame(section.obsm["spatial"], index=section.obs_names, columns=["a", "b"])
     with pytest.raises(ValueError, match="columns 'a', 'b', which do not say which is x"):
-        hw.tl.spatial_domains(section, 2, progress=False)
+        hq.tl.spatial_domains(section, 2, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_spots_outside_the_tissue_are_left_out(section, tmp_path, values):
     section.obs["in_tissue"] = np.where(inside, values[1], values[0])
     section.write_h5ad(tmp_path / "s.h5ad")
     with pytest.warns(UserWarning, match="40 of 120 spots lie outside the tissue"):
-        read = hw.io.read_section(tmp_path / "s.h5ad")
+        read = hq.io.read_section(tmp_path / "s.h5ad")
     assert list(read.obs_names) == list(section.obs_names[inside])
-    assert hw.io.read_section(tmp_path / "s.h5ad", keep_all_spots=True).n_obs == section.n_obs
+    assert hq.io.read_section(tmp_path / "s.h5ad", keep_all_spots=True).n_obs == section.n_obs
 
 
 def test_another_meaning_of_in_tissue_changes_nothing(section, tmp_path):
     section.obs["in_tissue"] = np.arange(section.n_obs) % 3
     section.write_h5ad(tmp_path / "s.h5ad")
-    assert hw.io.read_section(tmp_path / "s.h5ad").n_obs == section.n_obs
+    assert hq.io.read_section(tmp_path / "s.h5ad").n_obs == section.n_obs
 
 
 @pytest.mark.parametrize("columns", [("imagecol", "imagerow"), ("CenterX_global_px", "CenterY_global_px"), ("x", "y")])
@@ -69,10 +69,10 @@ def test_coordinates_in_obs(section, tmp_path, columns):
     section.obs[columns[0]], section.obs[columns[1]] = xy[:, 0], xy[:, 1]
     del section.obsm["spatial"]
     section.write_h5ad(tmp_path / "s.h5ad")
-    read = hw.io.read_section(tmp_path / "s.h5ad", spatial_columns=columns)
+    read = hq.io.read_section(tmp_path / "s.h5ad", spatial_columns=columns)
     np.testing.assert_allclose(read.obsm["spatial"], xy)
     with pytest.raises(KeyError, match=f"spatial_columns={columns[0]},{columns[1]}"):
-        hw.tl.spatial_domains(section, 2, progress=False)
+        hq.tl.spatial_domains(section, 2, progress=False)
 
 
 def test_the_command_names_the_option(section, tmp_path, capsys):
@@ -90,7 +90,7 @@ def test_the_command_names_the_option(section, tmp_path, capsys):
 def test_columns_that_are_not_there(section, tmp_path):
     section.write_h5ad(tmp_path / "s.h5ad")
     with pytest.raises(KeyError, match=r"'u', 'v' not in adata\.obs"):
-        hw.io.read_section(tmp_path / "s.h5ad", spatial_columns=("u", "v"))
+        hq.io.read_section(tmp_path / "s.h5ad", spatial_columns=("u", "v"))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_another_key_is_named(section, tmp_path, capsys, key):
     section.obsm[key] = section.obsm.pop("spatial")
     line = f"adata.obsm['spatial'] = adata.obsm['{key}']."
     with pytest.raises(KeyError) as caught:
-        hw.tl.spatial_domains(section, 2, progress=False)
+        hq.tl.spatial_domains(section, 2, progress=False)
     assert f"seem to be in obsm['{key}']: pass spatial_key='{key}', or set {line}" in caught.value.args[0]
     section.write_h5ad(tmp_path / "s.h5ad")
     out = ["-q", "-o", str(tmp_path / "o")]
@@ -163,14 +163,14 @@ def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path, monkeypa
     """A network sees coordinates in the graph, in tiles, in the digest, and in the names of domains."""
     if tiles:
         for module in ("_spamask", "_spamask_fitted"):
-            monkeypatch.setattr(f"histoweave.models.{module}.in_tiles", lambda n_spots, tile_spots: True)
-    config = hw.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8, tile_spots=tiles)
+            monkeypatch.setattr(f"histoquilt.models.{module}.in_tiles", lambda n_spots, tile_spots: True)
+    config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8, tile_spots=tiles)
     found = {}
     for name, adata in {"array": section.copy(), "table": as_table(section.copy(), "row", "col")}.items():
-        model = hw.models.SpaMask(config).fit(adata, progress=False)
+        model = hq.models.SpaMask(config).fit(adata, progress=False)
         embedding = np.asarray(model.embed(adata, out=tmp_path / f"{name}.npy"))
         adata.obsm["X_e"] = embedding
-        hw.tl.cluster_mixture(adata, 2, use_rep="X_e")
+        hq.tl.cluster_mixture(adata, 2, use_rep="X_e")
         found[name] = (model.training_facts["digest"], embedding, list(adata.obs["domain"]))
     assert found["array"][0] == found["table"][0]
     np.testing.assert_array_equal(found["array"][1], found["table"][1])
@@ -180,16 +180,16 @@ def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path, monkeypa
 @pytest.mark.parametrize("key", ["spatial", "X_spatial"])
 def test_domains_of_a_table(section, tmp_path, key):
     right, table = section.copy(), as_table(section.copy(), key=key)
-    config = hw.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8)
+    config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8)
     for adata, spatial_key in ((right, "spatial"), (table, key)):
-        hw.tl.spatial_domains(adata, 2, config=config, spatial_key=spatial_key, denoise=False, progress=False)
+        hq.tl.spatial_domains(adata, 2, config=config, spatial_key=spatial_key, denoise=False, progress=False)
     assert list(right.obs["domain"]) == list(table.obs["domain"])
     np.testing.assert_array_equal(pl_points(table, key), right.obsm["spatial"])
-    hw.report.write_report(table, tmp_path / "report.html", spatial_key=key)
+    hq.report.write_report(table, tmp_path / "report.html", spatial_key=key)
 
 
 def pl_points(adata, key):
-    axes = hw.pl.embedding(adata, basis=key, color="domain")
+    axes = hq.pl.embedding(adata, basis=key, color="domain")
     drawn = np.concatenate([dots.get_offsets() for dots in axes.collections])
     assert len(drawn) == adata.n_obs
     first = np.lexsort(np.asarray(drawn).T)
@@ -202,7 +202,7 @@ def test_clustering_needs_no_places(section):
     """A table that does not say what is x is no error where nothing depends on it."""
     section.obsm["X_e"] = np.asarray(section.X.todense())
     section.obsm["spatial"] = pd.DataFrame(section.obsm["spatial"], index=section.obs_names, columns=["a", "b"])
-    hw.tl.cluster_kmeans(section, 2, use_rep="X_e")
+    hq.tl.cluster_kmeans(section, 2, use_rep="X_e")
     assert section.obs["domain"].nunique() == 2
 
 
@@ -218,8 +218,8 @@ def test_sections_are_joined_each_by_its_own_columns(section, key):
         "numbered": as_table(section.copy(), "1", "0", key),
     }
     parts["numbered"].obsm[key] = pd.DataFrame(right, index=section.obs_names, columns=[0, 1])
-    joint = hw.io.concat_sections(parts, spatial_key=key)
+    joint = hq.io.concat_sections(parts, spatial_key=key)
     assert isinstance(joint.obsm[key], np.ndarray)
     np.testing.assert_array_equal(joint.obsm[key], np.concatenate([right] * 4))
     tables = {name: parts[name] for name in ("y first", "row")}
-    np.testing.assert_array_equal(hw.io.concat_sections(tables, spatial_key=key).obsm[key], np.concatenate([right] * 2))
+    np.testing.assert_array_equal(hq.io.concat_sections(tables, spatial_key=key).obsm[key], np.concatenate([right] * 2))

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 
 @pytest.fixture
 def cells():
     """Return 40 cells with whole positions, in two fields of view, and the tables of CosMx."""
-    adata = hw.datasets.toy_section(n_spots=40, n_genes=12, n_domains=2, seed=0)
+    adata = hq.datasets.toy_section(n_spots=40, n_genes=12, n_domains=2, seed=0)
     fov = np.repeat([1, 2], 20)
     cell = np.tile(np.arange(1, 21), 2)
     counts = pd.DataFrame(adata.X.toarray().astype(int), columns=adata.var_names)
@@ -65,12 +65,12 @@ def test_cosmx_without_images(tmp_path, cells, form, ending):
     right = counts.drop(columns=["fov", "cell_ID"])
     counts, metadata = form(counts, metadata)
     rows = metadata.index  # of the counts, in the order of the metadata
-    adata = hw.io.read_section(write(tmp_path / "run", counts, metadata, ending))
+    adata = hq.io.read_section(write(tmp_path / "run", counts, metadata, ending))
     assert list(adata.var_names) == list(right)
     np.testing.assert_array_equal(adata.X.toarray(), right.to_numpy()[rows])
     np.testing.assert_allclose(adata.obsm["spatial"], xy[rows])
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
-    assert adata.uns["histoweave"]["coordinates"]["unit"] == "pixel"
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"]["unit"] == "pixel"
 
 
 def test_cosmx_positions_from_the_fields(tmp_path, cells):
@@ -78,10 +78,10 @@ def test_cosmx_positions_from_the_fields(tmp_path, cells):
     metadata = metadata.drop(columns=["CenterX_global_px", "CenterY_global_px"])
     folder = write(tmp_path / "run", counts, metadata)
     with pytest.raises(FileNotFoundError, match=r"\*fov_positions_file.csv, .* is missing"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     places = pd.DataFrame({"FOV": [2, 1], "x_global_px": [5000, 0], "y_global_px": [100, 0]})
     places.to_csv(folder / "S1_fov_positions_file.csv", index=False)
-    adata = hw.io.read_section(folder)
+    adata = hq.io.read_section(folder)
     local = metadata[["CenterX_local_px", "CenterY_local_px"]].to_numpy()
     np.testing.assert_allclose(adata.obsm["spatial"][:20], local[:20])
     np.testing.assert_allclose(adata.obsm["spatial"][20:], local[20:] + np.array([5000, 100]))
@@ -90,7 +90,7 @@ def test_cosmx_positions_from_the_fields(tmp_path, cells):
 def test_cells_that_share_no_name_are_refused(tmp_path, cells):
     counts, metadata, _ = cells
     with pytest.raises(ValueError, match=r"No cell of S1_exprMat_file\.csv .* is in S1_metadata_file\.csv"):
-        hw.io.read_section(write(tmp_path / "run", counts, metadata.assign(fov=metadata["fov"] + 7)))
+        hq.io.read_section(write(tmp_path / "run", counts, metadata.assign(fov=metadata["fov"] + 7)))
 
 
 @pytest.mark.parametrize("prefix", ["", "HumanOvarianCancerPatient2Slice2_"])
@@ -105,7 +105,7 @@ def test_merscope_is_joined_by_cell(tmp_path, cells, prefix, ending):
     counts.assign(**{"Blank-1": 3}).set_axis(ids).rename_axis("cell").to_csv(folder / f"{prefix}cell_by_gene{ending}")
     metadata.sample(frac=1, random_state=1).to_csv(folder / f"{prefix}cell_metadata{ending}", index=False)
     for path in (folder, folder.parent):  # the folder above is as good
-        adata = hw.io.read_section(path)
+        adata = hq.io.read_section(path)
         assert list(adata.obs_names) == ids
         np.testing.assert_array_equal(adata.X.toarray(), counts.to_numpy())
         np.testing.assert_allclose(adata.obsm["spatial"], xy)
@@ -114,4 +114,4 @@ def test_merscope_is_joined_by_cell(tmp_path, cells, prefix, ending):
     for path in folder.iterdir():
         (tmp_path / "run" / "region_1" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match=r"holds 2 sections: 'region_0', 'region_1'\. Give one"):
-        hw.io.read_section(tmp_path / "run")
+        hq.io.read_section(tmp_path / "run")

@@ -13,8 +13,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csc_matrix, csr_matrix
 
-import histoweave as hw
-from histoweave.io._h5ad import matrix_bytes
+import histoquilt as hq
+from histoquilt.io._h5ad import matrix_bytes
 
 
 @pytest.fixture
@@ -31,26 +31,26 @@ def section() -> AnnData:
 
 
 def test_what_is_written_is_read(tmp_path, section):
-    hw.io.record_coordinates(section, "micron")
+    hq.io.record_coordinates(section, "micron")
     before = section.obs.dtypes.copy()
-    hw.io.write_h5ad(section, tmp_path / "new" / "one.h5ad")
+    hq.io.write_h5ad(section, tmp_path / "new" / "one.h5ad")
     assert (section.obs.dtypes == before).all()  # the caller's object is not touched
-    back = hw.io.read_h5ad(tmp_path / "new" / "one.h5ad")
+    back = hq.io.read_h5ad(tmp_path / "new" / "one.h5ad")
     assert (back.X != section.X).nnz == 0
     np.testing.assert_array_equal(back.obsm["spatial"], section.obsm["spatial"])
     pd.testing.assert_frame_equal(
         back.obsm["denoised"], section.obsm["denoised"], check_index_type=False, check_column_type=False
     )
     assert list(back.obs["note"]) == list(section.obs["note"])
-    assert back.uns["histoweave"]["coordinates"] == {"unit": "micron"}
-    assert "scale" not in back.uns["histoweave"]  # nobody declared one
+    assert back.uns["histoquilt"]["coordinates"] == {"unit": "micron"}
+    assert "scale" not in back.uns["histoquilt"]  # nobody declared one
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "one.h5ad"]
 
 
 def test_text_with_gaps_is_written_and_the_section_stays_as_it_was(tmp_path, section):
     section.obs["label"] = np.array(["tumour", np.nan, None] * 10, dtype=object)
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
-    back = hw.io.read_h5ad(tmp_path / "a.h5ad")
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
+    back = hq.io.read_h5ad(tmp_path / "a.h5ad")
     assert list(back.obs["label"].isna()) == [False, True, True] * 10
     assert back.obs["label"].iloc[0] == "tumour"
     assert not isinstance(section.obs["label"].dtype, pd.CategoricalDtype)
@@ -58,18 +58,18 @@ def test_text_with_gaps_is_written_and_the_section_stays_as_it_was(tmp_path, sec
 
 def test_the_unit_is_declared_only_where_the_file_tells(tmp_path, section):
     section.write_h5ad(tmp_path / "a.h5ad")
-    assert hw.io.read_h5ad(tmp_path / "a.h5ad").uns["histoweave"]["coordinates"] == {"unit": "unknown"}
+    assert hq.io.read_h5ad(tmp_path / "a.h5ad").uns["histoquilt"]["coordinates"] == {"unit": "unknown"}
     section.uns["spatial"] = {"lib": {"images": {}, "scalefactors": {"tissue_hires_scalef": 0.1}}}
     section.write_h5ad(tmp_path / "b.h5ad")
-    assert hw.io.read_h5ad(tmp_path / "b.h5ad").uns["histoweave"]["coordinates"] == {"unit": "pixel"}
+    assert hq.io.read_h5ad(tmp_path / "b.h5ad").uns["histoquilt"]["coordinates"] == {"unit": "pixel"}
     del section.obsm["spatial"]
     section.write_h5ad(tmp_path / "c.h5ad")
-    assert "coordinates" not in hw.io.read_h5ad(tmp_path / "c.h5ad").uns["histoweave"]
+    assert "coordinates" not in hq.io.read_h5ad(tmp_path / "c.h5ad").uns["histoquilt"]
 
 
 def test_reading_h5ad_does_not_import_scanpy(tmp_path, section):
     section.write_h5ad(tmp_path / "a.h5ad")
-    script = "import sys, histoweave as hw; hw.io.read_h5ad(sys.argv[1]); print('scanpy' in sys.modules)"
+    script = "import sys, histoquilt as hq; hq.io.read_h5ad(sys.argv[1]); print('scanpy' in sys.modules)"
     command = [sys.executable, "-c", script, tmp_path / "a.h5ad"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -78,28 +78,28 @@ def test_reading_h5ad_does_not_import_scanpy(tmp_path, section):
 def test_missing_file(tmp_path):
     (tmp_path / "other.h5ad").touch()
     with pytest.raises(FileNotFoundError, match=r"a.h5ad does not exist; expected an .h5ad file.*holds: 'other.h5ad'"):
-        hw.io.read_h5ad(tmp_path / "a.h5ad")
+        hq.io.read_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(FileNotFoundError, match=r"is a folder; expected an .h5ad file"):
-        hw.io.read_h5ad(tmp_path)
+        hq.io.read_h5ad(tmp_path)
 
 
 def test_truncated_file(tmp_path, section, truncated):
     section.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(OSError, match=r"a.h5ad is truncated .*the end of the file is missing. Copy or download it"):
-        hw.io.read_h5ad(truncated(tmp_path / "a.h5ad"))
+        hq.io.read_h5ad(truncated(tmp_path / "a.h5ad"))
 
 
 def test_damaged_file(tmp_path, section):
     """The size is right, but a compressed block of the matrix is overwritten."""
     path = tmp_path / "a.h5ad"
-    hw.io.write_h5ad(section, path)
+    hq.io.write_h5ad(section, path)
     with h5py.File(path) as file:
         chunk = file["X/data"].id.get_chunk_info(0)
     with path.open("r+b") as stream:
         stream.seek(chunk.byte_offset)
         stream.write(b"\x00" * chunk.size)
     with pytest.raises((OSError, ValueError), match=r"a.h5ad (is damaged|could not be read as an AnnData)"):
-        hw.io.read_h5ad(path)
+        hq.io.read_h5ad(path)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_damaged_file(tmp_path, section):
 def test_not_hdf5(tmp_path, content, words):
     (tmp_path / "a.h5ad").write_bytes(content)
     with pytest.raises(OSError, match=words):
-        hw.io.read_h5ad(tmp_path / "a.h5ad")
+        hq.io.read_h5ad(tmp_path / "a.h5ad")
 
 
 def test_hdf5_but_no_anndata(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w") as file:
         file["matrix"] = 1
     with pytest.raises(ValueError, match=r"no AnnData: it has no obs and var \(found: 'matrix'\)"):
-        hw.io.read_h5ad(tmp_path / "a.h5ad")
+        hq.io.read_h5ad(tmp_path / "a.h5ad")
 
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
@@ -130,14 +130,14 @@ def test_duplicated_barcodes(tmp_path, section):
     del section.obsm["denoised"]
     section.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(ValueError, match=r"Spot names \(barcodes\) must be unique; repeated: 'same'"):
-        hw.io.read_h5ad(tmp_path / "a.h5ad")
+        hq.io.read_h5ad(tmp_path / "a.h5ad")
 
 
 def test_genes_without_names(tmp_path, section):
     section.var_names = ["", *section.var_names[1:]]
     section.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(ValueError, match=r"1 of 12 genes have no name"):
-        hw.io.read_h5ad(tmp_path / "a.h5ad")
+        hq.io.read_h5ad(tmp_path / "a.h5ad")
 
 
 def test_read_only_folder(section):
@@ -149,7 +149,7 @@ def test_read_only_folder(section):
         if root:
             os.seteuid(65534)
         with pytest.raises(PermissionError, match=r"is read-only for you: a.h5ad was not written. Choose another"):
-            hw.io.write_h5ad(section, folder / "a.h5ad")
+            hq.io.write_h5ad(section, folder / "a.h5ad")
     finally:
         if root:
             os.seteuid(0)
@@ -159,7 +159,7 @@ def test_read_only_folder(section):
 def test_a_file_where_the_folder_should_be(tmp_path, section):
     (tmp_path / "out").touch()
     with pytest.raises(NotADirectoryError, match=r"out is not a folder: a.h5ad cannot be written into it"):
-        hw.io.write_h5ad(section, tmp_path / "out" / "a.h5ad")
+        hq.io.write_h5ad(section, tmp_path / "out" / "a.h5ad")
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_full_disk(small_disk):
     small_disk.joinpath("a.h5ad").write_text("an earlier result")
     large = AnnData(np.random.default_rng(0).random((700, 1000), dtype=np.float32))  # noise does not compress
     with pytest.raises(OSError, match=r"The disk is full: .*a.h5ad could not be written .*free some space") as caught:
-        hw.io.write_h5ad(large, small_disk / "a.h5ad")
+        hq.io.write_h5ad(large, small_disk / "a.h5ad")
     assert caught.value.errno == errno.ENOSPC
     assert [item.name for item in small_disk.iterdir()] == ["a.h5ad"]
     assert (small_disk / "a.h5ad").read_text() == "an earlier result"
@@ -186,12 +186,12 @@ def test_full_disk(small_disk):
 
 BREAK_OFF = """
 import resource, signal, sys
-import numpy as np, histoweave as hw
+import numpy as np, histoquilt as hq
 from anndata import AnnData
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 try:
-    hw.io.write_h5ad(AnnData(np.random.default_rng(0).random((700, 1000), dtype=np.float32)), sys.argv[1])
+    hq.io.write_h5ad(AnnData(np.random.default_rng(0).random((700, 1000), dtype=np.float32)), sys.argv[1])
 except OSError as error:
     print(error.errno, error, file=sys.stderr)
     sys.exit(2)
@@ -211,12 +211,12 @@ def test_a_write_that_breaks_off_leaves_one_line_and_no_file(tmp_path):
 
 
 def test_a_large_section_is_only_begun_where_it_fits(tmp_path, section, monkeypatch):
-    monkeypatch.setattr("histoweave.io._h5ad._LARGE_BYTES", 0)
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")  # straight to disk
-    assert (hw.io.read_h5ad(tmp_path / "a.h5ad").X != section.X).nnz == 0
+    monkeypatch.setattr("histoquilt.io._h5ad._LARGE_BYTES", 0)
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")  # straight to disk
+    assert (hq.io.read_h5ad(tmp_path / "a.h5ad").X != section.X).nnz == 0
     monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(OSError, match=r"The disk is full: .*b.h5ad"):
-        hw.io.write_h5ad(section, tmp_path / "b.h5ad")
+        hq.io.write_h5ad(section, tmp_path / "b.h5ad")
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5ad"]
 
 
@@ -225,17 +225,17 @@ def backed(tmp_path, section) -> AnnData:
     section.raw = section
     section.X = csr_matrix(section.X) * 2
     section.obs["label"] = np.array(["tumour", np.nan, None] * 10, dtype=object)
-    hw.io.write_h5ad(section, tmp_path / "first.h5ad")
-    return hw.io.read_h5ad(tmp_path / "first.h5ad", backed=True)
+    hq.io.write_h5ad(section, tmp_path / "first.h5ad")
+    return hq.io.read_h5ad(tmp_path / "first.h5ad", backed=True)
 
 
 def test_a_backed_section_is_written_with_its_counts(tmp_path, backed, section):
     backed.obs["domain"] = pd.Categorical(["1", "2"] * 15)
     backed.obs["found"] = np.array(["x", None] * 15, dtype=object)
     backed.obsm["X_new"] = np.ones((30, 3), np.float32)
-    hw.io.write_h5ad(backed, tmp_path / "second.h5ad")
+    hq.io.write_h5ad(backed, tmp_path / "second.h5ad")
     assert backed.isbacked
-    back = hw.io.read_h5ad(tmp_path / "second.h5ad")
+    back = hq.io.read_h5ad(tmp_path / "second.h5ad")
     assert (back.X != section.X).nnz == 0
     assert (back.raw.X != section.raw.X).nnz == 0
     assert back.obs["domain"].tolist() == ["1", "2"] * 15
@@ -246,7 +246,7 @@ def test_a_backed_section_is_written_with_its_counts(tmp_path, backed, section):
 
 def test_a_part_of_a_backed_section_is_not_written(tmp_path, backed):
     with pytest.raises(ValueError, match=r"Read the part into memory first \(\.to_memory\(\)\)"):
-        hw.io.write_h5ad(backed[:5], tmp_path / "part.h5ad")
+        hq.io.write_h5ad(backed[:5], tmp_path / "part.h5ad")
     assert not (tmp_path / "part.h5ad").exists()
 
 

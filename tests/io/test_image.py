@@ -5,7 +5,7 @@ import pytest
 from anndata import AnnData
 from PIL import Image
 
-import histoweave as hw
+import histoquilt as hq
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def section(tmp_path):
     spots = np.stack(np.meshgrid(np.arange(10), np.arange(10)), axis=-1).reshape(-1, 2) * 100.0 + [110, 60]
     adata = AnnData(np.ones((100, 3), np.float32), obsm={"spatial": spots})
     adata.obs_names = [f"spot{i}" for i in range(100)]
-    hw.io.record_coordinates(adata, "pixel")
+    hq.io.record_coordinates(adata, "pixel")
     return adata
 
 
@@ -28,22 +28,22 @@ def image(tmp_path):
 
 
 def test_attached_written_read_and_opened(section, image, tmp_path):
-    hw.io.attach_image(section, image())
-    assert section.uns["histoweave"]["image"] == {"path": str(tmp_path / "he.png"), "image_scale": 1.0, "mpp": 2.0}
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
-    with hw.io.open_image(hw.io.read_h5ad(tmp_path / "a.h5ad")) as slide:
+    hq.io.attach_image(section, image())
+    assert section.uns["histoquilt"]["image"] == {"path": str(tmp_path / "he.png"), "image_scale": 1.0, "mpp": 2.0}
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
+    with hq.io.open_image(hq.io.read_h5ad(tmp_path / "a.h5ad")) as slide:
         assert (slide.name, slide.width, slide.mpp) == ("he", 1200, 2.0)
 
 
 def test_mpp_given_scale_given(section, image):
-    hw.io.attach_image(section, image(600, 550), mpp=2.02, image_scale=2)
-    assert section.uns["histoweave"]["image"]["mpp"] == 2.02
-    with hw.io.open_image(section) as slide:
+    hq.io.attach_image(section, image(600, 550), mpp=2.02, image_scale=2)
+    assert section.uns["histoquilt"]["image"]["mpp"] == 2.02
+    with hq.io.open_image(section) as slide:
         assert slide.mpp == 4.04  # of the image
     with pytest.warns(UserWarning, match=r"mpp of he.png .given. is 1, and 2 by the distance between spots"):
-        hw.io.attach_image(section, image(), mpp=1)
+        hq.io.attach_image(section, image(), mpp=1)
     with pytest.raises(ValueError, match=r"mpp is 500 microns per pixel.*nanometres"):
-        hw.io.attach_image(section, image(), mpp=500)
+        hq.io.attach_image(section, image(), mpp=500)
 
 
 @pytest.mark.parametrize(("name", "factor"), [("hires", 0.5), ("lowres", 0.1)])
@@ -53,110 +53,110 @@ def test_space_rangers_own_images_are_recognised(name, factor, loaded, section, 
     images = {name: np.zeros((size[1], size[0], 3), np.uint8)} if loaded else {}
     factors = {"tissue_hires_scalef": 0.5, "tissue_lowres_scalef": 0.1}
     section.uns["spatial"] = {"s": {"images": images, "scalefactors": factors}}
-    hw.io.attach_image(section, image(*size, f"tissue_{name}_image.png"))
-    assert section.uns["histoweave"]["image"]["image_scale"] == 1 / factor
+    hq.io.attach_image(section, image(*size, f"tissue_{name}_image.png"))
+    assert section.uns["histoquilt"]["image"]["image_scale"] == 1 / factor
 
 
 def test_spots_outside_say_what_would_fit(section, image):
     section.obsm["spatial"] += [20, 0]
     with pytest.raises(ValueError, match=r"100 of 100 spots .*he .120 x 60 px.*at least 16.0x too large.*image_scale="):
-        hw.io.attach_image(section, image(120, 60))
+        hq.io.attach_image(section, image(120, 60))
     section.uns["spatial"] = {"s": {"scalefactors": {"tissue_hires_scalef": 0.3, "tissue_lowres_scalef": 0.05}}}
     with pytest.raises(ValueError, match=r"fit with 1 / tissue_lowres_scalef of this section: pass image_scale=20\."):
-        hw.io.attach_image(section, image(61, 55))
+        hq.io.attach_image(section, image(61, 55))
     with pytest.raises(ValueError, match=r"They all fit with image_scale = 1: pass image_scale=1\."):
-        hw.io.attach_image(section, image(), image_scale=0.1)
+        hq.io.attach_image(section, image(), image_scale=0.1)
     del section.uns["spatial"]
     section.obsm["spatial"] *= [3, 1]
     with pytest.raises(ValueError, match=r"They fit with x and y exchanged"):
-        hw.io.attach_image(section, image(1000, 3300))
+        hq.io.attach_image(section, image(1000, 3300))
     section.obsm["spatial"] *= -1
     with pytest.raises(ValueError, match=r"No scale would change that"):
-        hw.io.attach_image(section, image())
+        hq.io.attach_image(section, image())
 
 
 def test_a_few_spots_outside_are_a_warning(section, image):
     with pytest.warns(UserWarning, match=r"10 of 100 spots lie outside the image he \("):
-        hw.io.attach_image(section, image(1000, 1100))
+        hq.io.attach_image(section, image(1000, 1100))
 
 
 def test_coordinates_that_are_no_pixels(section, image):
-    hw.io.record_coordinates(section, "micron")
+    hq.io.record_coordinates(section, "micron")
     with pytest.raises(ValueError, match=r"in micron units, not pixels.*place_on_image"):
-        hw.io.attach_image(section, image())
+        hq.io.attach_image(section, image())
 
 
 def test_no_image_and_one_that_moved(section, image):
     with pytest.raises(KeyError, match=r"This section has no image.*attach_image"):
-        hw.io.open_image(section)
+        hq.io.open_image(section)
     path = image()
-    hw.io.attach_image(section, path)
+    hq.io.attach_image(section, path)
     path.rename(path.with_name("moved.png"))
     with pytest.raises(FileNotFoundError, match=r"he.png does not exist.*'moved.png'.*attach it anew"):
-        hw.io.open_image(section)
+        hq.io.open_image(section)
 
 
 def test_a_truncated_image_and_spots_that_have_left_it(section, image, truncated):
     path = image()
-    hw.io.attach_image(section, path)
+    hq.io.attach_image(section, path)
     truncated(path)
     with pytest.raises(OSError, match=r"truncated or damaged"):
-        hw.io.open_image(section)
+        hq.io.open_image(section)
     image(100, 100)
     with pytest.raises(ValueError, match=r"100 of 100 spots fall outside"):
-        hw.io.open_image(section)
+        hq.io.open_image(section)
 
 
 def test_mpp_that_nobody_knows(section, image):
     section.obsm["spatial"] = np.random.default_rng(0).uniform(0, 1000, (100, 2))
     with pytest.raises(ValueError, match=r"Microns per pixel of .*he.png are not known.*Pass mpp="):
-        hw.io.attach_image(section, image())
-    hw.io.attach_image(section, image(), mpp=0.5)
-    del section.uns["histoweave"]["image"]["mpp"]
+        hq.io.attach_image(section, image())
+    hq.io.attach_image(section, image(), mpp=0.5)
+    del section.uns["histoquilt"]["image"]["mpp"]
     with pytest.raises(ValueError, match=r"column mpp of samples.csv"):
-        hw.io.open_image(section)
+        hq.io.open_image(section)
 
 
 def test_the_files_own_mpp_is_used_last_and_compared(section, tmp_path):
     path = tmp_path / "he.png"
     Image.new("RGB", (1200, 1100)).save(path, dpi=(25_400, 25_400))  # 1 um/px; the spots say 2
     with pytest.warns(UserWarning, match=r"mpp of he.png is 1, and 2 by the distance"):
-        hw.io.attach_image(section, path)
-    assert section.uns["histoweave"]["image"]["mpp"] == 2.0
+        hq.io.attach_image(section, path)
+    assert section.uns["histoquilt"]["image"]["mpp"] == 2.0
     section.obsm["spatial"] = np.random.default_rng(0).uniform(0, 1000, (100, 2))
-    hw.io.attach_image(section, path)
-    assert section.uns["histoweave"]["image"]["mpp"] == pytest.approx(1.0, rel=1e-3)
+    hq.io.attach_image(section, path)
+    assert section.uns["histoquilt"]["image"]["mpp"] == pytest.approx(1.0, rel=1e-3)
 
 
 def test_a_table_names_images(section, image, tmp_path):
     image(600, 550)
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
     (tmp_path / "samples.csv").write_text("section,counts,image,image_scale\na,a.h5ad,he.png,2\n")
-    adata = hw.io.read_samples(tmp_path / "samples.csv").sections["a"]
+    adata = hq.io.read_samples(tmp_path / "samples.csv").sections["a"]
     path = str(tmp_path / "he.png")
-    assert adata.uns["histoweave"]["image"] == {"path": path, "image_scale": 2.0, "mpp": 2.0, "name": "he.png"}
-    with hw.io.open_image(adata) as slide:
+    assert adata.uns["histoquilt"]["image"] == {"path": path, "image_scale": 2.0, "mpp": 2.0, "name": "he.png"}
+    with hq.io.open_image(adata) as slide:
         assert slide.mpp == 4.0
     (tmp_path / "he.png").write_text("no image")  # domains need none: said when it is opened
-    adata = hw.io.read_samples(tmp_path / "samples.csv").sections["a"]
-    assert adata.uns["histoweave"]["image"]["image_scale"] == 2.0
+    adata = hq.io.read_samples(tmp_path / "samples.csv").sections["a"]
+    assert adata.uns["histoquilt"]["image"]["image_scale"] == 2.0
     with pytest.raises(ValueError, match=r"is no image that can be read"):
-        hw.io.open_image(adata)
+        hq.io.open_image(adata)
 
 
 def test_mpp_of_a_table_that_cannot_be(section, tmp_path):
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
     (tmp_path / "samples.csv").write_text("section,counts,mpp\na,a.h5ad,250\n")
     with pytest.raises(ValueError, match=r"'a' \(line 2\): mpp is 250 microns per pixel"):
-        hw.io.read_samples(tmp_path / "samples.csv")
+        hq.io.read_samples(tmp_path / "samples.csv")
 
 
 @pytest.mark.real_data
 def test_real_sections_lie_on_their_images(data_dir):
     for counts, file, mpp in [("her2st/C2.h5ad", "her2st/C2.jpg", 0.7), ("mob/MOB1.h5ad", "mob/MOB1.jpg", 6.2)]:
-        adata = hw.io.read_section(data_dir / counts)
-        hw.io.attach_image(adata, data_dir / file)
-        assert adata.uns["histoweave"]["image"]["mpp"] == pytest.approx(mpp, rel=0.1)
-        with hw.io.open_image(adata) as slide:
+        adata = hq.io.read_section(data_dir / counts)
+        hq.io.attach_image(adata, data_dir / file)
+        assert adata.uns["histoquilt"]["image"]["mpp"] == pytest.approx(mpp, rel=0.1)
+        with hq.io.open_image(adata) as slide:
             x, y = adata.obsm["spatial"][0]
             assert slide.read_region(x - 50, y - 50, 100, 100, out_px=(32, 32)).mean() < 245

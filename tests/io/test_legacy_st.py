@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from anndata import read_h5ad
 
-import histoweave as hw
+import histoquilt as hq
 
 SELECTION = """x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected
 10\t13\t9.85\t12.99\t1923.65\t2622.15\t1
@@ -31,15 +31,15 @@ def test_spots_are_matched_by_array_position(st_folder, compressed):
         (st_folder / "A1.tsv.gz").write_bytes(gzip.compress(counts.read_bytes()))
         counts = st_folder / "A1.tsv.gz"
     with pytest.warns(UserWarning, match=r"1 of 3 spots of A1.tsv.* are not selected as tissue .* and are left out"):
-        adata = hw.io.read_legacy_st(counts)
+        adata = hq.io.read_legacy_st(counts)
     assert list(adata.obs_names) == ["10x14", "10x13"]
     np.testing.assert_array_equal(adata.X.toarray(), [[1, 0, 2], [0, 3, 5]])
     np.testing.assert_array_equal(adata.obsm["spatial"], [[1926.69, 2844.32], [1923.65, 2622.15]])
     np.testing.assert_array_equal(adata.obs["array_y"], [14, 13])
     np.testing.assert_array_equal(adata.obs["new_x"], [9.87, 9.85])
     assert list(adata.var_names) == ["SAMD11", "NOC2L", "NOC2L-1"]
-    assert adata.uns["histoweave"]["coordinates"] == {"unit": "pixel", "pitch_um": 200.0}
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"] == {"unit": "pixel", "pitch_um": 200.0}
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
 
 
 @pytest.mark.parametrize(
@@ -51,22 +51,22 @@ def test_other_names_of_the_selection(st_folder, name):
     (st_folder / "A1_selection.tsv").unlink()
     packed = gzip.compress(SELECTION.encode()) if name.endswith(".gz") else SELECTION.encode()
     (st_folder / name).write_bytes(packed)
-    assert list(hw.io.read_section(st_folder / "A1.tsv").obs_names) == ["10x14", "10x13"]
+    assert list(hq.io.read_section(st_folder / "A1.tsv").obs_names) == ["10x14", "10x13"]
 
 
 def test_selection_missing(st_folder, tmp_path):
     (st_folder / "A1_selection.tsv").rename(st_folder / "elsewhere.tsv")
     with pytest.raises(FileNotFoundError, match=r"looked for A1_selection.tsv.*name it with selection="):
-        hw.io.read_legacy_st(st_folder / "A1.tsv")
+        hq.io.read_legacy_st(st_folder / "A1.tsv")
     with pytest.raises(FileNotFoundError, match=r"nowhere.tsv does not exist; expected a selection table"):
-        hw.io.read_legacy_st(st_folder / "A1.tsv", selection=st_folder / "nowhere.tsv")
+        hq.io.read_legacy_st(st_folder / "A1.tsv", selection=st_folder / "nowhere.tsv")
     with pytest.warns(UserWarning, match="left out|Names that several"):
-        assert hw.io.read_legacy_st(st_folder / "A1.tsv", selection=st_folder / "elsewhere.tsv").n_obs == 2
+        assert hq.io.read_legacy_st(st_folder / "A1.tsv", selection=st_folder / "elsewhere.tsv").n_obs == 2
 
 
 def test_counts_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"A9.tsv does not exist; expected a legacy ST counts table"):
-        hw.io.read_legacy_st(tmp_path / "A9.tsv")
+        hq.io.read_legacy_st(tmp_path / "A9.tsv")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_counts_missing(tmp_path):
 def test_strange_counts(st_folder, table, words):
     (st_folder / "A1.tsv").write_text(table)
     with pytest.raises(ValueError, match=words):
-        hw.io.read_legacy_st(st_folder / "A1.tsv")
+        hq.io.read_legacy_st(st_folder / "A1.tsv")
 
 
 def test_truncated_counts(st_folder, truncated):
@@ -95,22 +95,22 @@ def test_truncated_counts(st_folder, truncated):
     header = "\t" + "\t".join(f"G{i}" for i in range(500)) + "\n"
     (st_folder / "A1.tsv.gz").write_bytes(gzip.compress((header + rows).encode()))
     with pytest.raises(ValueError, match=r"A1.tsv.gz could not be read as a table \(truncated"):
-        hw.io.read_legacy_st(truncated(st_folder / "A1.tsv.gz"))
+        hq.io.read_legacy_st(truncated(st_folder / "A1.tsv.gz"))
 
 
 def test_strange_selection(st_folder):
     selection = pd.read_csv(st_folder / "A1_selection.tsv", sep="\t")
     selection.drop(columns="pixel_x").to_csv(st_folder / "A1_selection.tsv", sep="\t", index=False)
     with pytest.raises(ValueError, match=r"is no legacy ST selection: it lacks 'pixel_x'"):
-        hw.io.read_legacy_st(st_folder / "A1.tsv")
+        hq.io.read_legacy_st(st_folder / "A1.tsv")
     pd.concat([selection, selection]).to_csv(st_folder / "A1_selection.tsv", sep="\t", index=False)
     with pytest.raises(ValueError, match=r"lists spots more than once: '10x13'"):
-        hw.io.read_legacy_st(st_folder / "A1.tsv")
+        hq.io.read_legacy_st(st_folder / "A1.tsv")
 
 
 @pytest.mark.real_data
 def test_the_published_files_of_a1_agree_with_its_h5ad(data_dir):
-    adata = hw.io.read_legacy_st(data_dir / "her2st" / "raw" / "A1.tsv.gz")
+    adata = hq.io.read_legacy_st(data_dir / "her2st" / "raw" / "A1.tsv.gz")
     truth = read_h5ad(data_dir / "her2st" / "A1.h5ad")
     truth.obs_names = truth.obs_names.str.removeprefix("A1_")
     assert set(adata.obs_names) == set(truth.obs_names)
@@ -120,4 +120,4 @@ def test_the_published_files_of_a1_agree_with_its_h5ad(data_dir):
     np.testing.assert_array_equal(adata.obsm["spatial"], truth.obsm["spatial"])
     for column in ("array_x", "array_y", "new_x", "new_y"):
         np.testing.assert_array_equal(adata.obs[column], truth.obs[column])
-    assert adata.uns["histoweave"]["coordinates"]["mpp"] == pytest.approx(0.918, abs=0.002)
+    assert adata.uns["histoquilt"]["coordinates"]["mpp"] == pytest.approx(0.918, abs=0.002)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-import histoweave as hw
-from histoweave.io._obs import concat_obs
+import histoquilt as hq
+from histoquilt.io._obs import concat_obs
 
 A = pd.DataFrame(
     {
@@ -51,8 +51,8 @@ def test_columns_of_all_sections_each_of_one_type():
 def test_the_joined_table_can_be_written_and_read(tmp_path):
     obs = concat_obs([A, B])
     obs.index = ["s1", "s2", "s3"]
-    hw.io.write_h5ad(AnnData(np.ones((3, 2), np.float32), obs=obs), tmp_path / "a.h5ad")
-    back = hw.io.read_h5ad(tmp_path / "a.h5ad").obs
+    hq.io.write_h5ad(AnnData(np.ones((3, 2), np.float32), obs=obs), tmp_path / "a.h5ad")
+    back = hq.io.read_h5ad(tmp_path / "a.h5ad").obs
     assert back["layer"].tolist() == ["L2", "L1", "L3"]
     assert back["batch"].tolist() == ["b1", "b1", "7"]
     assert back["inside"].isna().tolist() == [False, False, True]

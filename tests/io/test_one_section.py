@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-import histoweave as hw
+import histoquilt as hq
 
 
 def square(n_side=12, pitch=100.0, shift=(0.0, 0.0)):
@@ -54,7 +54,7 @@ def test_sections_in_one_frame_are_found_by_the_name_of_the_column(places, colum
     if len(places[1]) == 144 and places[1][:, 0].min() > 1000:
         places = (places[0], places[1] - [100, 0])
     with pytest.raises(ValueError, match=rf"obs\['{column}'\] names {len(places)} \('P1', 'P2'.*split_sections"):
-        hw.io.check_one_section(joined(*places, column=column))
+        hq.io.check_one_section(joined(*places, column=column))
 
 
 @pytest.mark.parametrize("names", [("a", "b"), (0, 1), (0.0, 10.0)], ids=["text", "whole numbers", "z"])
@@ -64,38 +64,38 @@ def test_on_lattices_any_column_that_parts_them_is_named(names, as_type):
     both.obs["who"] = both.obs["who"].astype(type(names[0])).astype(as_type or type(names[0]))
     both.obs["domain"] = np.where(both.obsm["spatial"][:, 0] > 500, "in", "out")
     with pytest.raises(ValueError, match=r"obs\['who'\] names 2"):
-        hw.io.check_one_section(both)
+        hq.io.check_one_section(both)
 
 
 def test_ends_of_barcodes_give_sections_away_with_and_without_a_column():
     both = joined(scattered(), scattered(seed=1), column="tissue_block", suffix=True)
     with pytest.raises(ValueError, match=r"obs\['tissue_block'\] names 2 \('P1', 'P2'\)"):
-        hw.io.check_one_section(both)
+        hq.io.check_one_section(both)
     del both.obs["tissue_block"]
     with pytest.raises(ValueError, match=r"spot names end in '-P1', '-P2'.*rsplit\('-', n=1\)"):
-        hw.io.check_one_section(both)
+        hq.io.check_one_section(both)
 
 
 def test_stacked_slices_are_found_whatever_their_z():
     both = joined(scattered(), scattered(seed=1), scattered(seed=2), column="slice")
     both.obsm["spatial"] = np.column_stack([both.obsm["spatial"], 10.0 * both.obs["slice"].cat.codes])
     with pytest.raises(ValueError, match=r"obs\['slice'\] names 3"):
-        hw.io.check_one_section(both)
+        hq.io.check_one_section(both)
 
 
 def test_the_finest_column_of_sections_is_named():
     both = joined(scattered(), scattered(seed=1), scattered(seed=2))
     both.obs["patient"] = both.obs["library_id"].map({"P1": "A", "P2": "A", "P3": "B"})
     with pytest.raises(ValueError, match="library_id"):
-        hw.io.check_one_section(both)
+        hq.io.check_one_section(both)
 
 
 def test_a_large_section_is_looked_at_in_windows():
     both = joined(scattered(15_000), scattered(15_000, seed=1), column="sample")
     with pytest.raises(ValueError, match=r"obs\['sample'\]"):
-        hw.io.check_one_section(both)
+        hq.io.check_one_section(both)
     both.obs["sample"] = np.where(both.obsm["spatial"][:, 0] > 500, "right", "left")
-    hw.io.check_one_section(both)
+    hq.io.check_one_section(both)
 
 
 @pytest.mark.parametrize("places", [square(), hexagons(), scattered(), square() + scattered(144) / 100])
@@ -110,18 +110,18 @@ def test_regions_cell_types_and_splits_of_one_tissue_pass(places):
     one.obs["array_row"] = (places[:, 1] // 100).astype(int)
     one.obs["cluster"] = rng.integers(0, 4, len(places))
     one.obs["batch"] = "only one"
-    hw.io.check_one_section(one)
+    hq.io.check_one_section(one)
 
 
 @pytest.mark.parametrize("place", [square, hexagons, scattered])
 def test_pieces_side_by_side_pass(place):
-    hw.io.check_one_section(joined(place(), place(shift=(1300, 0)), suffix=True))
+    hq.io.check_one_section(joined(place(), place(shift=(1300, 0)), suffix=True))
 
 
 def test_what_was_declared_one_tissue_passes():
     both = joined(square(), square(shift=(30, 20)))
-    hw.io.declare_one_section(both)
-    hw.io.check_one_section(both)
+    hq.io.declare_one_section(both)
+    hq.io.check_one_section(both)
 
 
 def test_lists_and_numbers_of_many_values_are_no_sections():
@@ -129,7 +129,7 @@ def test_lists_and_numbers_of_many_values_are_no_sections():
     one.obs["batch"] = [[1]] * one.n_obs
     one.obs["sample"] = np.arange(one.n_obs)
     one.obs["slide"] = np.nan
-    hw.io.check_one_section(one)
+    hq.io.check_one_section(one)
 
 
 def test_a_row_of_a_table_is_one_section(tmp_path):
@@ -137,12 +137,12 @@ def test_a_row_of_a_table_is_one_section(tmp_path):
     AnnData(np.ones((places.n_obs, 3)), obs=places.obs, obsm=dict(places.obsm)).write_h5ad(tmp_path / "both.h5ad")
     (tmp_path / "samples.csv").write_text("section,counts\nA,both.h5ad\n")
     with pytest.raises(ValueError, match=r"'A' \(line 2\).*obs\['batch'\] names 2.*one_section=True"):
-        hw.io.read_samples(tmp_path / "samples.csv")
-    sections = hw.io.read_samples(tmp_path / "samples.csv", one_section=True).sections
-    assert sections["A"].uns["histoweave"]["one_section"]
+        hq.io.read_samples(tmp_path / "samples.csv")
+    sections = hq.io.read_samples(tmp_path / "samples.csv", one_section=True).sections
+    assert sections["A"].uns["histoquilt"]["one_section"]
 
 
 def test_a_section_of_a_study_is_one():
     both = joined(square(), square(shift=(30, 20)))
     with pytest.raises(ValueError, match=r"library_id"):
-        hw.io.check_study({"a": both})
+        hq.io.check_study({"a": both})

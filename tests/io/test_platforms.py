@@ -12,9 +12,9 @@ from anndata import AnnData
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave.io import _platforms
-from histoweave.io._platforms import PLATFORMS, recognise_platform
+import histoquilt as hq
+from histoquilt.io import _platforms
+from histoquilt.io._platforms import PLATFORMS, recognise_platform
 
 from .conftest import write_10x_h5, write_spatial
 
@@ -42,9 +42,9 @@ def check_cells(adata, cells, unit, names=None):
         assert list(adata.obs_names) == list(names)
     np.testing.assert_array_equal(adata.X.toarray(), cells.X.toarray())
     np.testing.assert_allclose(adata.obsm["spatial"], cells.obsm["spatial"], rtol=1e-5)
-    assert adata.uns["histoweave"]["coordinates"]["unit"] == unit
+    assert adata.uns["histoquilt"]["coordinates"]["unit"] == unit
     assert {"gene_id", "gene_symbol"} <= set(adata.var)
-    hw.io.write_h5ad(adata, "written.h5ad")  # nothing in it that a file cannot hold
+    hq.io.write_h5ad(adata, "written.h5ad")  # nothing in it that a file cannot hold
 
 
 def xenium_id(number: int) -> str:
@@ -91,14 +91,14 @@ def write_xenium(cells: AnnData, folder):
 def test_xenium(tmp_path, cells, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = write_xenium(cells, tmp_path / "run")
-    adata = hw.io.read_platform("Xenium", folder)
+    adata = hq.io.read_platform("Xenium", folder)
     check_cells(adata, cells, "micron", cells.obs_names)
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
     assert list(adata.var["gene_id"]) == list(cells.var["gene_ids"])
-    assert list(hw.io.read_section(folder).obs_names) == list(cells.obs_names)
+    assert list(hq.io.read_section(folder).obs_names) == list(cells.obs_names)
     assert capsys.readouterr().out == ""  # stdout belongs to the command line
     with pytest.raises(ValueError, match=r"declared in micron units"):
-        hw.io.estimate_mpp(adata)
+        hq.io.estimate_mpp(adata)
 
 
 @needs_spatial
@@ -106,10 +106,10 @@ def test_incomplete_xenium(tmp_path, cells):
     folder = write_xenium(cells, tmp_path / "run")
     (folder / "cells.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"not a complete Xenium output: cells.parquet is missing. It holds:"):
-        hw.io.read_platform("xenium", folder)
+        hq.io.read_platform("xenium", folder)
     (folder / "experiment.xenium").write_text("{")
     with pytest.raises(ValueError, match=r"could not be read as Xenium by spatialdata-io: JSONDecodeError"):
-        hw.io.read_platform("xenium", folder)
+        hq.io.read_platform("xenium", folder)
 
 
 def write_merscope(cells: AnnData, folder):
@@ -126,8 +126,8 @@ def write_merscope(cells: AnnData, folder):
 def test_merscope(tmp_path, cells, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write_merscope(cells, tmp_path / "run" / "region_0")
-    check_cells(hw.io.read_section(folder), cells, "micron", cells.obs_names)
-    assert hw.io.read_platform("vizgen", folder).uns["histoweave"]["scale"] == {"X": "counts"}
+    check_cells(hq.io.read_section(folder), cells, "micron", cells.obs_names)
+    assert hq.io.read_platform("vizgen", folder).uns["histoquilt"]["scale"] == {"X": "counts"}
 
 
 def write_cosmx(cells: AnnData, folder):
@@ -157,7 +157,7 @@ def write_cosmx(cells: AnnData, folder):
 def test_cosmx_positions_are_those_on_the_slide(tmp_path, cells, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write_cosmx(cells, tmp_path / "run")
-    check_cells(hw.io.read_section(folder), cells, "pixel", [f"{i}_{fov}" for fov in (1, 2) for i in range(1, 11)])
+    check_cells(hq.io.read_section(folder), cells, "pixel", [f"{i}_{fov}" for fov in (1, 2) for i in range(1, 11)])
 
 
 def test_curio(tmp_path, cells, monkeypatch):
@@ -168,13 +168,13 @@ def test_curio(tmp_path, cells, monkeypatch):
     cells.write_h5ad(folder / "S1_anndata.h5ad")
     clusters = pd.DataFrame({"bead": cells.obs_names, "cluster": np.arange(cells.n_obs) % 3})
     clusters[::-1].to_csv(folder / "S1_cluster_assignment.txt", sep="\t", header=False, index=False)
-    adata = hw.io.read_section(folder)
+    adata = hq.io.read_section(folder)
     check_cells(adata, cells, "unknown", cells.obs_names)
     assert list(adata.obs["cluster"]) == list(clusters["cluster"].astype(str))
-    assert "scale" not in adata.uns["histoweave"]  # the format does not promise raw counts
+    assert "scale" not in adata.uns["histoquilt"]  # the format does not promise raw counts
     (folder / "S1_anndata.h5ad").unlink()
     with pytest.raises(FileNotFoundError, match=r"is no Curio Seeker output: it has no files \*_anndata.h5ad"):
-        hw.io.read_platform("Slide-seq", folder)
+        hq.io.read_platform("Slide-seq", folder)
 
 
 def write_stereoseq(cells: AnnData, folder):
@@ -218,9 +218,9 @@ def write_stereoseq(cells: AnnData, folder):
 def test_stereoseq(tmp_path, cells, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write_stereoseq(cells, tmp_path / "run")
-    adata = hw.io.read_section(folder)
+    adata = hq.io.read_section(folder)
     check_cells(adata, cells, "pixel", cells.obs_names)
-    assert adata.uns["histoweave"]["coordinates"]["mpp"] == 0.5
+    assert adata.uns["histoquilt"]["coordinates"]["mpp"] == 0.5
 
 
 @needs_spatial
@@ -237,7 +237,7 @@ def test_seqfish(tmp_path, cells, monkeypatch):
     pixel = {"PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.1, "PhysicalSizeYUnit": "µm"}
     image = np.zeros((1, 60, 60), dtype=np.uint16)
     tifffile.imwrite(folder / "Roi1_DAPI.tiff", image, ome=True, metadata={"axes": "CYX", **pixel})
-    adata = hw.io.read_section(folder)
+    adata = hq.io.read_section(folder)
     check_cells(adata, cells, "micron")
     assert list(adata.obs["instance_id"].astype(str)) == list(cells.obs_names)
 
@@ -257,7 +257,7 @@ def test_dbit(tmp_path, monkeypatch):
     spots.var_names = ["A1", "B2", "C3"]
     spots[::-1].copy().write_h5ad(folder / "embryo.h5ad")
     spots.obsm["spatial"] = np.column_stack([a, b]) + 1.0
-    check_cells(hw.io.read_platform("DBiT", folder), spots, "array", names)
+    check_cells(hq.io.read_platform("DBiT", folder), spots, "array", names)
 
 
 @pytest.fixture
@@ -276,32 +276,32 @@ def visium_hd(tmp_path, counts, visium_spots):
 
 def test_visium_hd(visium_hd):
     expected = {"unit": "pixel", "mpp": 0.274, "pitch_um": 8.0}
-    adata = hw.io.read_section(visium_hd)
+    adata = hq.io.read_section(visium_hd)
     assert adata.shape == (100, 59)
-    assert adata.uns["histoweave"]["coordinates"] == expected
+    assert adata.uns["histoquilt"]["coordinates"] == expected
     assert list(adata.uns["spatial"]["hd"]["images"]) == ["hires"]
-    assert hw.io.read_platform("Visium HD", visium_hd, bin_size=16).uns["histoweave"]["coordinates"]["pitch_um"] == 16
+    assert hq.io.read_platform("Visium HD", visium_hd, bin_size=16).uns["histoquilt"]["coordinates"]["pitch_um"] == 16
     with pytest.raises(
         FileNotFoundError, match=r"has no square_004um \(found: 'square_002um', .*Choose with bin_size="
     ):
-        hw.io.read_platform("visium_hd", visium_hd, bin_size=4)
+        hq.io.read_platform("visium_hd", visium_hd, bin_size=4)
     shutil.rmtree(visium_hd / "binned_outputs")
     with pytest.raises(FileNotFoundError, match=r"is no Visium HD output: it has no binned_outputs"):
-        hw.io.read_platform("visium_hd", visium_hd)
+        hq.io.read_platform("visium_hd", visium_hd)
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
 def test_visium_by_name(visium_folder):
-    assert hw.io.read_platform("visium", visium_folder, load_images=False).n_obs == 100
+    assert hq.io.read_platform("visium", visium_folder, load_images=False).n_obs == 100
 
 
 def test_unknown_names_and_missing_folders(tmp_path):
     with pytest.raises(
         ValueError, match=r"Unknown platform 'nanopore'; known are visium_hd, visium, xenium, .*steinbock"
     ):
-        hw.io.read_platform("nanopore", tmp_path)
+        hq.io.read_platform("nanopore", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"does not exist; expected the output folder of CosMx"):
-        hw.io.read_platform("cosmx", tmp_path / "absent")
+        hq.io.read_platform("cosmx", tmp_path / "absent")
 
 
 @needs_spatial
@@ -320,7 +320,7 @@ def test_a_strange_folder_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "notes.txt").touch()
     for name, entry in PLATFORMS.items():
         with pytest.raises((FileNotFoundError, ValueError), match=entry.label.split(" (")[0] + "|Space Ranger"):
-            hw.io.read_platform(name, tmp_path)
+            hq.io.read_platform(name, tmp_path)
     assert recognise_platform(tmp_path) is None
 
 
@@ -350,7 +350,7 @@ def test_errors_of_readers_are_one_clean_sentence(tmp_path, error, words, monkey
     if getattr(error, "filename", None):
         error.filename = error.filename.format(tmp_path)
     with pytest.raises(type(error)) as raised:
-        hw.io.read_platform("xenium", tmp_path)
+        hq.io.read_platform("xenium", tmp_path)
     assert words in str(raised.value)
     assert ".." not in str(raised.value)
     assert not recwarn.list

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-import histoweave as hw
+import histoquilt as hq
 
 GRID = np.stack(np.meshgrid(np.arange(6), np.arange(6)), axis=-1).reshape(-1, 2)
 
@@ -23,8 +23,8 @@ def write_section(path, *, unit="pixel", first_gene=0, pitch=400.0, **uns) -> No
         obsm={"spatial": GRID * pitch},
         uns=uns,
     )
-    hw.io.record_coordinates(adata, unit)
-    hw.io.write_h5ad(adata, path)
+    hq.io.record_coordinates(adata, unit)
+    hq.io.write_h5ad(adata, path)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def study(tmp_path):
 
     def read(table: str, **options):
         (tmp_path / "samples.csv").write_text(table, encoding="utf-8")
-        return hw.io.read_samples(tmp_path / "samples.csv", **options)
+        return hq.io.read_samples(tmp_path / "samples.csv", **options)
 
     read.folder = tmp_path
     return read
@@ -64,13 +64,13 @@ def test_what_the_table_says_is_written_into_the_sections(study):
     assert b.obs["note"].unique().tolist() == ["fresh, cold"]
     assert "note" not in a.obs
     assert not {"counts", "mpp", "image_scale"} & set(a.obs)
-    assert a.uns["histoweave"]["coordinates"] == {"unit": "pixel", "mpp": 0.5}
-    assert b.uns["histoweave"]["coordinates"] == {"unit": "pixel"}
-    assert b.uns["histoweave"]["image_scale"] == 2.5
-    assert b.uns["histoweave"]["source"] == "data/b.h5ad"
+    assert a.uns["histoquilt"]["coordinates"] == {"unit": "pixel", "mpp": 0.5}
+    assert b.uns["histoquilt"]["coordinates"] == {"unit": "pixel"}
+    assert b.uns["histoquilt"]["image_scale"] == 2.5
+    assert b.uns["histoquilt"]["source"] == "data/b.h5ad"
     assert found.table.index.tolist() == ["a", "b"]
     assert found.table["counts"].tolist() == [str(study.folder / "data" / f"{name}.h5ad") for name in "ab"]
-    assert hw.io.concat_sections(found.sections).n_obs == 72
+    assert hq.io.concat_sections(found.sections).n_obs == 72
 
 
 def test_as_spreadsheets_write_it(study):
@@ -85,8 +85,8 @@ def test_names_that_are_numbers_stay_text(study):
 @pytest.mark.parametrize("name", ["_note", "__x", "a.b", "index", "Größe", "Unnamed: 0"])
 def test_odd_names_of_columns_that_can_be_written(study, name):
     adata = study(rows(name, "x")).sections["a"]
-    hw.io.write_h5ad(adata, study.folder / "out.h5ad")
-    assert hw.io.read_h5ad(study.folder / "out.h5ad").obs[name].unique().tolist() == ["x"]
+    hq.io.write_h5ad(adata, study.folder / "out.h5ad")
+    assert hq.io.read_h5ad(study.folder / "out.h5ad").obs[name].unique().tolist() == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_odd_names_of_columns_that_can_be_written(study, name):
 def test_a_table_in_another_encoding(study, encoding, words):
     (study.folder / "samples.csv").write_bytes("section,counts\nMöller,data/a.h5ad\n".encode(encoding))
     with pytest.raises(ValueError, match=rf"samples.csv is {words}"):
-        hw.io.read_samples(study.folder / "samples.csv")
+        hq.io.read_samples(study.folder / "samples.csv")
 
 
 def test_a_table_that_is_a_workbook(study):
     (study.folder / "samples.csv").write_bytes(b"PK\x03\x04\x00\x00")
     with pytest.raises(ValueError, match=r"samples.csv is an Excel workbook.*CSV UTF-8"):
-        hw.io.read_samples(study.folder / "samples.csv")
+        hq.io.read_samples(study.folder / "samples.csv")
 
 
 def test_paths_in_full(study):
@@ -163,7 +163,7 @@ def test_a_bad_row_is_named_before_any_file_is_read(study, table, words, monkeyp
     def unread(path, **options):
         pytest.fail(f"{path} was read though a row is bad")
 
-    monkeypatch.setattr("histoweave.io._samples.read_section", unread)
+    monkeypatch.setattr("histoquilt.io._samples.read_section", unread)
     with pytest.raises(ValueError, match=f"{words}.*Correct them, or go on without them: skip_bad=True"):
         study(table)
 
@@ -197,7 +197,7 @@ def test_an_error_of_another_package_is_named_by_its_type(study, monkeypatch):
     def fails(path, **options):
         raise RuntimeError("no such block")
 
-    monkeypatch.setattr("histoweave.io._samples.read_section", fails)
+    monkeypatch.setattr("histoquilt.io._samples.read_section", fails)
     with pytest.raises(ValueError, match=r"'a' \(line 2\): RuntimeError: no such block"):
         study(rows("", ""))
 
@@ -206,14 +206,14 @@ def test_running_out_of_memory_is_no_bad_section(study, monkeypatch):
     def fails(path, **options):
         raise MemoryError
 
-    monkeypatch.setattr("histoweave.io._samples.read_section", fails)
+    monkeypatch.setattr("histoquilt.io._samples.read_section", fails)
     with pytest.raises(MemoryError):
         study(rows("", "", ""), skip_bad=True)
 
 
 def test_one_file_with_several_sections(study):
-    joint = hw.datasets.toy_section(n_spots=40, n_genes=4, n_domains=2, n_sections=2, seed=0)
-    hw.io.write_h5ad(joint, study.folder / "data" / "a.h5ad")
+    joint = hq.datasets.toy_section(n_spots=40, n_genes=4, n_domains=2, n_sections=2, seed=0)
+    hq.io.write_h5ad(joint, study.folder / "data" / "a.h5ad")
     with pytest.raises(ValueError, match=r"'a' \(line 2\): data/a.h5ad holds 2 sections \('s1', 's2' in obs"):
         study(rows("", "", ""))
 
@@ -232,14 +232,14 @@ def test_mpp_is_compared_with_the_pitch(study, recwarn):
     assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
     with pytest.warns(UserWarning, match=r"'b': mpp is 0.25 in the table, and 0.5 by the distance .*100% apart"):
         found = study(rows("mpp", "0.5", "0.25"))
-    assert found.sections["b"].uns["histoweave"]["coordinates"]["mpp"] == 0.25
+    assert found.sections["b"].uns["histoquilt"]["coordinates"]["mpp"] == 0.25
 
 
 def test_mpp_where_there_are_no_pixels(study):
     write_section(study.folder / "data" / "a.h5ad", unit="micron")
     with pytest.raises(ValueError, match=r"'a' .*mpp is 0.5, but the coordinates are recorded in micron units"):
         study("section,counts,mpp\na,data/a.h5ad,0.5\n")
-    assert study("section,counts,mpp\na,data/a.h5ad,1\n").sections["a"].uns["histoweave"]["coordinates"]["unit"] == (
+    assert study("section,counts,mpp\na,data/a.h5ad,1\n").sections["a"].uns["histoquilt"]["coordinates"]["unit"] == (
         "micron"
     )
 
@@ -247,12 +247,12 @@ def test_mpp_where_there_are_no_pixels(study):
 def test_mpp_makes_unknown_units_pixels_and_keeps_the_pitch(study):
     path = study.folder / "data" / "a.h5ad"
     write_section(path, unit="unknown")
-    adata = hw.io.read_h5ad(path)
-    adata.uns["histoweave"]["coordinates"] = {"unit": "unknown", "pitch_um": 200.0}
+    adata = hq.io.read_h5ad(path)
+    adata.uns["histoquilt"]["coordinates"] = {"unit": "unknown", "pitch_um": 200.0}
     adata.obsm["spatial"] += np.random.default_rng(0).uniform(-900, 900, (36, 2))  # no lattice to compare with
-    hw.io.write_h5ad(adata, path)
+    hq.io.write_h5ad(adata, path)
     found = study("section,counts,mpp\na,data/a.h5ad,0.3\n").sections["a"]
-    assert found.uns["histoweave"]["coordinates"] == {"unit": "pixel", "mpp": 0.3, "pitch_um": 200.0}
+    assert found.uns["histoquilt"]["coordinates"] == {"unit": "pixel", "mpp": 0.3, "pitch_um": 200.0}
 
 
 def test_an_image_that_is_not_there_is_a_warning(study):
@@ -266,15 +266,15 @@ def test_an_image_that_is_not_there_is_a_warning(study):
 @pytest.mark.filterwarnings("ignore:Variable names are not unique", "ignore:Names that several genes share")
 def test_folders_and_files_in_one_table(study, visium_folder):
     shutil.copytree(visium_folder, study.folder / "run1" / "outs")
-    adata = hw.io.read_section(study.folder / "run1")
-    hw.io.write_h5ad(adata, study.folder / "data" / "a.h5ad")
+    adata = hq.io.read_section(study.folder / "run1")
+    hq.io.write_h5ad(adata, study.folder / "data" / "a.h5ad")
     found = study("section,counts\nwhole,run1\nsaved,data/a.h5ad\n")
     assert [section.n_obs for section in found.sections.values()] == [100, 100]
 
 
 def test_no_table(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"samples.csv does not exist; expected a samples table"):
-        hw.io.read_samples(tmp_path / "samples.csv")
+        hq.io.read_samples(tmp_path / "samples.csv")
 
 
 @pytest.mark.real_data
@@ -284,9 +284,9 @@ def test_ten_real_sections_one_of_them_unreadable(data_dir, tmp_path):
     (tmp_path / "bad.h5ad").write_bytes((data_dir / "her2st" / "C1.h5ad").read_bytes()[:4000])
     (tmp_path / "samples.csv").write_text("\n".join(["section,counts", *lines, "C1,bad.h5ad"]))
     with pytest.raises(ValueError, match=r"1 of 10 sections cannot be used: 'C1' \(line 11\).*truncated"):
-        hw.io.read_samples(tmp_path / "samples.csv")
+        hq.io.read_samples(tmp_path / "samples.csv")
     with pytest.warns(UserWarning, match="'C1' is left out"):
-        found = hw.io.read_samples(tmp_path / "samples.csv", skip_bad=True)
+        found = hq.io.read_samples(tmp_path / "samples.csv", skip_bad=True)
     assert list(found.sections) == names
     assert list(found.skipped) == ["C1"]
-    assert hw.io.concat_sections(found.sections).n_vars > 10_000
+    assert hq.io.concat_sections(found.sections).n_vars > 10_000

@@ -2,26 +2,26 @@ import numpy as np
 import pytest
 from anndata.tests.helpers import assert_equal
 
-import histoweave as hw
+import histoquilt as hq
 
 pytestmark = pytest.mark.filterwarnings("ignore:Names that several genes share")
 
 
 def test_a_space_ranger_folder_and_the_one_above(visium_folder):
-    assert hw.io.read_section(visium_folder).n_obs == 100
-    assert hw.io.read_section(visium_folder.parent).n_obs == 100
-    assert hw.io.read_section(str(visium_folder)).n_obs == 100
+    assert hq.io.read_section(visium_folder).n_obs == 100
+    assert hq.io.read_section(visium_folder.parent).n_obs == 100
+    assert hq.io.read_section(str(visium_folder)).n_obs == 100
 
 
 def test_an_h5ad_file(tmp_path, counts):
-    hw.io.write_h5ad(counts[:, :59].copy(), tmp_path / "a.h5ad")
-    assert hw.io.read_section(tmp_path / "a.h5ad").shape == (100, 59)
+    hq.io.write_h5ad(counts[:, :59].copy(), tmp_path / "a.h5ad")
+    assert hq.io.read_section(tmp_path / "a.h5ad").shape == (100, 59)
 
 
 def test_half_a_space_ranger_folder_is_told_which_half_is_missing(visium_folder):
     (visium_folder / "filtered_feature_bc_matrix.h5").unlink()
     with pytest.raises(FileNotFoundError, match=r"looked for filtered_feature_bc_matrix.h5"):
-        hw.io.read_section(visium_folder)
+        hq.io.read_section(visium_folder)
 
 
 @pytest.mark.parametrize("above", [False, True])
@@ -29,20 +29,20 @@ def test_a_matrix_is_chosen_by_its_name(visium_folder, above):
     (visium_folder / "filtered_feature_bc_matrix.h5").rename(visium_folder / "raw_feature_bc_matrix.h5")
     folder = visium_folder.parent if above else visium_folder
     with pytest.raises(FileNotFoundError, match=r"to read it pass counts_file='raw_feature_bc_matrix.h5'"):
-        hw.io.read_section(folder)
-    assert hw.io.read_section(folder, counts_file="raw_feature_bc_matrix.h5").n_obs == 100
+        hq.io.read_section(folder)
+    assert hq.io.read_section(folder, counts_file="raw_feature_bc_matrix.h5").n_obs == 100
 
 
 def test_nothing_there(tmp_path):
     (tmp_path / "near.h5ad").touch()
     with pytest.raises(FileNotFoundError, match=r"a.h5ad does not exist; expected an .h5ad file, .*holds: 'near.h5ad'"):
-        hw.io.read_section(tmp_path / "a.h5ad")
+        hq.io.read_section(tmp_path / "a.h5ad")
 
 
 def test_a_folder_that_is_nothing(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(ValueError, match=r"looked for an .h5ad file, a Space Ranger .*Xenium.*It holds: 'photos/'"):
-        hw.io.read_section(tmp_path)
+        hq.io.read_section(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_a_folder_that_is_nothing(tmp_path):
         ("a.gem.gz", r"Stereo-seq expression table of SAW. Export it to .h5ad"),
         ("matrix.mtx.gz", r"count matrix without positions. Give the folder"),
         ("filtered_feature_bc_matrix.h5", r"For a 10x count matrix give its folder"),
-        ("counts.csv", r"histoweave.io.read_table\(counts, coordinates, unit=...\)"),
+        ("counts.csv", r"histoquilt.io.read_table\(counts, coordinates, unit=...\)"),
     ],
 )
 def test_files_of_other_kinds(tmp_path, name, words):
     (tmp_path / name).write_text("x")
     with pytest.raises(ValueError, match=words):
-        hw.io.read_section(tmp_path / name)
+        hq.io.read_section(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_folders_of_other_kinds(tmp_path, inside, words):
     (tmp_path / inside).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / inside).touch()
     with pytest.raises(ValueError, match=words):
-        hw.io.read_section(tmp_path)
+        hq.io.read_section(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.zarr", "a"])
@@ -87,12 +87,12 @@ def test_an_anndata_zarr_is_read_as_an_h5ad(tmp_path, counts, name):
     counts.obsm["spatial"] = np.arange(200.0).reshape(100, 2)
     counts.write_zarr(tmp_path / name)
     counts.write_h5ad(tmp_path / "a.h5ad")
-    assert_equal(hw.io.read_section(tmp_path / name), hw.io.read_section(tmp_path / "a.h5ad"))
+    assert_equal(hq.io.read_section(tmp_path / name), hq.io.read_section(tmp_path / "a.h5ad"))
 
 
 @pytest.mark.real_data
 def test_real_files(data_dir):
-    assert hw.io.read_section(data_dir / "her2st" / "raw" / "A1.tsv.gz").n_obs == 346
-    assert hw.io.read_section(data_dir / "dlpfc" / "151673.h5ad").n_obs == 3639
+    assert hq.io.read_section(data_dir / "her2st" / "raw" / "A1.tsv.gz").n_obs == 346
+    assert hq.io.read_section(data_dir / "dlpfc" / "151673.h5ad").n_obs == 3639
     with pytest.raises(FileNotFoundError, match=r"151673_spatial is not a Space Ranger output|no section"):
-        hw.io.read_visium(data_dir / "dlpfc" / "151673_spatial")
+        hq.io.read_visium(data_dir / "dlpfc" / "151673_spatial")

@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-import histoweave as hw
-from histoweave._types import SlideImage
+import histoquilt as hq
+from histoquilt._types import SlideImage
 
 pyvips = pytest.importorskip("pyvips")
 
@@ -53,7 +53,7 @@ KINDS = ["png", "plain", "strips", "predictor", "planar", "planar plain", "ome p
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_format_gives_the_same_pixels(kind, pixels, tmp_path):
-    with hw.io.open_slide(write(kind, pixels, tmp_path)) as slide:
+    with hq.io.open_slide(write(kind, pixels, tmp_path)) as slide:
         assert isinstance(slide, SlideImage)
         assert (slide.name, slide.width, slide.height, slide.mpp) == (kind, 900, 700, None)
         assert (slide.read_region(0, 0, 900, 700) == pixels).all()
@@ -63,7 +63,7 @@ def test_every_format_gives_the_same_pixels(kind, pixels, tmp_path):
 
 @pytest.mark.parametrize("kind", ["png", "predictor", "planar plain"])
 def test_outside_is_white(kind, pixels, tmp_path):
-    with hw.io.open_slide(write(kind, pixels, tmp_path)) as slide:
+    with hq.io.open_slide(write(kind, pixels, tmp_path)) as slide:
         corner = slide.read_region(-10, -20, 40, 50)
         assert (corner[:20] == 255).all()
         assert (corner[:, :10] == 255).all()
@@ -75,7 +75,7 @@ def test_outside_is_white(kind, pixels, tmp_path):
 
 
 def test_whole_factors_are_means_of_blocks(pixels, tmp_path):
-    with hw.io.open_slide(write("plain", pixels, tmp_path)) as slide:
+    with hq.io.open_slide(write("plain", pixels, tmp_path)) as slide:
         small = slide.read_region(100, 200, 400, 300, out_px=(100, 75))
     blocks = pixels[200:500, 100:500].reshape(75, 4, 100, 4, 3).mean(axis=(1, 3))
     assert np.abs(small - blocks).max() <= 1  # two roundings
@@ -84,7 +84,7 @@ def test_whole_factors_are_means_of_blocks(pixels, tmp_path):
 def test_other_factors_keep_place_and_brightness(tmp_path):
     ramp = np.broadcast_to(np.arange(900) * 255 / 900, (700, 900))
     slanted = np.stack([ramp, 255 - ramp, np.full((700, 900), 77)], axis=2).astype(np.uint8)
-    with hw.io.open_slide(write("plain", slanted, tmp_path)) as slide:
+    with hq.io.open_slide(write("plain", slanted, tmp_path)) as slide:
         small = slide.read_region(31.3, 12.7, 310.4, 310.4, out_px=(224, 224)).astype(float)
     assert (small[..., 2] == 77).all()
     expected = (31.3 + (np.arange(224) + 0.5) * 310.4 / 224 - 0.5) * 255 / 900
@@ -92,9 +92,9 @@ def test_other_factors_keep_place_and_brightness(tmp_path):
 
 
 def test_bands_change_nothing(pixels, tmp_path, monkeypatch):
-    with hw.io.open_slide(write("plain", pixels, tmp_path)) as slide:
+    with hq.io.open_slide(write("plain", pixels, tmp_path)) as slide:
         whole = slide.read_region(-3.5, 0, 880, 700, out_px=(300, 251))
-        monkeypatch.setattr("histoweave.io._slide_resample._BAND_PX", 20_000)
+        monkeypatch.setattr("histoquilt.io._slide_resample._BAND_PX", 20_000)
         banded = slide.read_region(-3.5, 0, 880, 700, out_px=(300, 251))
     assert np.abs(whole.astype(int) - banded).max() <= 1
 
@@ -102,7 +102,7 @@ def test_bands_change_nothing(pixels, tmp_path, monkeypatch):
 def test_a_constant_image_stays_constant_to_its_edges(tmp_path):
     plain = np.full((701, 903, 3), 90, dtype=np.uint8)  # no level divides it
     for kind in ("plain", "vips pyramid"):
-        with hw.io.open_slide(write(kind, plain, tmp_path)) as slide:
+        with hq.io.open_slide(write(kind, plain, tmp_path)) as slide:
             for out in [(301, 77), (113, 88), (50, 40), (1200, 900)]:
                 assert (slide.read_region(0, 0, 903, 701, out_px=out) == 90).all(), (kind, out)
 
@@ -114,7 +114,7 @@ def test_the_nearest_finer_level_is_read(pixels, tmp_path):
         for i, level in enumerate(shades):
             extra = {"subifds": 2} if i == 0 else {"subfiletype": 1}
             writer.write(level, photometric="rgb", tile=(128, 128), compression="zlib", **extra)
-    with hw.io.open_slide(path) as slide:
+    with hq.io.open_slide(path) as slide:
         assert [level.downsample for level in slide.levels] == [1, 4, 16]
         for out, shade in [(1024, 10), (530, 10), (512, 20), (200, 20), (128, 30), (16, 30)]:
             assert (slide.read_region(0, 0, 2048, 1024, out_px=(out, out // 2)) == shade).all(), out
@@ -128,7 +128,7 @@ def test_tiles_that_were_never_written_are_glass(tmp_path):
     tifffile.imwrite(
         path, tiles, shape=(512, 512, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb", compression="zlib"
     )
-    with hw.io.open_slide(path) as slide:
+    with hq.io.open_slide(path) as slide:
         region = slide.read_region(0, 0, 512, 512)
     assert (region[:256, 256:] == 255).all()
     assert (region[256:] == 50).all()
@@ -143,7 +143,7 @@ def test_alpha_is_laid_on_white(suffix, tmp_path):
         Image.fromarray(pixels).save(path)
     else:
         tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unassalpha"])
-    with hw.io.open_slide(path) as slide:
+    with hq.io.open_slide(path) as slide:
         region = slide.read_region(0, 0, 60, 40)
     assert (region[1:, :30] == 255).all()
     assert (region[1:, 30:] == [200, 0, 0]).all()
@@ -155,7 +155,7 @@ def test_jpeg_in_tiff_and_alone(pixels, tmp_path):
     Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95)
     pyvips.Image.new_from_array(smooth).tiffsave(str(tmp_path / "a.tif"), tile=True, compression="jpeg", Q=95)
     for name in ("a.jpg", "a.tif"):
-        with hw.io.open_slide(tmp_path / name) as slide:
+        with hq.io.open_slide(tmp_path / name) as slide:
             assert np.abs(slide.read_region(0, 0, 900, 700).astype(int) - smooth).mean() < 3
 
 
@@ -163,20 +163,20 @@ def test_openslide_and_vips(pixels, tmp_path):
     pytest.importorskip("openslide")
     path = write("vips pyramid", pixels, tmp_path)
     named = path.rename(tmp_path / "slide.svs")  # by its name openslide is asked
-    with hw.io.open_slide(named) as slide:
+    with hq.io.open_slide(named) as slide:
         assert type(slide).__name__ == "OpenSlideSlide"
         assert len(slide.levels) > 1
         assert slide.mpp is None
         assert (slide.read_region(-5, 300, 105, 60)[:, 5:] == pixels[300:360, :100]).all()
     webp = tmp_path / "a.webp"
     pyvips.Image.new_from_array(pixels).webpsave(str(webp), lossless=True)
-    with hw.io.open_slide(webp) as slide:
+    with hq.io.open_slide(webp) as slide:
         assert type(slide).__name__ == "VipsSlide"
         assert (slide.read_region(100, 50, 40, 30) == pixels[50:80, 100:140]).all()
 
 
 def test_what_cannot_be_asked_of_a_region(pixels, tmp_path):
-    with hw.io.open_slide(write("plain", pixels, tmp_path)) as slide:
+    with hq.io.open_slide(write("plain", pixels, tmp_path)) as slide:
         assert "900 x 700 px, mpp unknown" in repr(slide)
         with pytest.raises(ValueError, match=r"width must be positive, got 0"):
             slide.read_region(0, 0, 0, 10)
@@ -193,7 +193,7 @@ def test_what_cannot_be_asked_of_a_region(pixels, tmp_path):
 _MAKE_AND_READ = """
 import resource, sys
 import numpy as np, tifffile
-import histoweave as hw
+import histoquilt as hq
 path, side, tile = sys.argv[1], 40_000, 512
 rng = np.random.default_rng(0)
 bank = [np.kron(rng.integers(120, 255, (8, 8, 3)), np.ones((64, 64, 1))).astype(np.uint8) for _ in range(16)]
@@ -204,7 +204,7 @@ with tifffile.TiffWriter(path, bigtiff=True) as writer:
         extra = {"subifds": 3} if size == side else {"subfiletype": 1}
         writer.write(tiles, shape=(size, size, 3), dtype=np.uint8, photometric="rgb", tile=(tile, tile),
                      compression=sys.argv[2], resolution=(20_000, 20_000), resolutionunit="CENTIMETER", **extra)
-with hw.io.open_slide(path) as slide:
+with hq.io.open_slide(path) as slide:
     assert (slide.width, slide.height, slide.mpp) == (side, side, 0.5)
     assert slide.read_region(0, 0, side, side, out_px=(1000, 1000)).mean() < 250
     for x, y in rng.integers(0, side - 300, (200, 2)):
@@ -231,6 +231,6 @@ def test_a_slide_of_1600_megapixels_stays_under_a_gigabyte(tmp_path):
 
 @pytest.mark.real_data
 def test_a_real_section_of_92_megapixels(data_dir):
-    with hw.io.open_slide(data_dir / "her2st" / "C2.jpg") as slide:
+    with hq.io.open_slide(data_dir / "her2st" / "C2.jpg") as slide:
         assert (slide.width, slide.height, slide.mpp) == (9274, 9911, None)  # 72 dpi says nothing
         assert 200 < slide.read_region(0, 0, 9274, 9911, out_px=(464, 496)).mean() < 240

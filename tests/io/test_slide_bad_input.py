@@ -5,15 +5,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-import histoweave as hw
-from histoweave.io import _slide_open, _slide_picture, _slide_tiff_layout
+import histoquilt as hq
+from histoquilt.io import _slide_open, _slide_picture, _slide_tiff_layout
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
 
 
 def refused(path, error, words):
     with pytest.raises(error, match=words):
-        hw.io.open_slide(path)
+        hq.io.open_slide(path)
 
 
 def test_not_there(tmp_path):
@@ -44,7 +44,7 @@ def test_a_tile_that_is_damaged_is_named(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[offset : offset + 40] = bytes(40)
     path.write_bytes(raw)
-    with hw.io.open_slide(path) as slide, pytest.raises(OSError, match=r"tile 0 of level 0 cannot be decoded"):
+    with hq.io.open_slide(path) as slide, pytest.raises(OSError, match=r"tile 0 of level 0 cannot be decoded"):
         slide.read_region(0, 0, 50, 50)
 
 
@@ -109,14 +109,14 @@ def test_no_image_at_all(tmp_path):
 def test_without_the_extra(tmp_path, monkeypatch):
     (tmp_path / "a.svs").touch()
     monkeypatch.setitem(__import__("sys").modules, "openslide", None)
-    refused(tmp_path / "a.svs", ImportError, r"Reading .svs slides needs openslide.*histoweave\[wsi\]")
+    refused(tmp_path / "a.svs", ImportError, r"Reading .svs slides needs openslide.*histoquilt\[wsi\]")
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb", compression="lzw")
     for module in (_slide_open, _slide_tiff_layout):
         monkeypatch.setattr(module, "is_installed", lambda name: False)
     monkeypatch.setattr(_slide_tiff_layout.tifffile.TIFF, "DECOMPRESSORS", {8: None})
-    refused(tmp_path / "a.tif", ImportError, r"compressed with LZW, which needs imagecodecs.*histoweave\[wsi\]")
+    refused(tmp_path / "a.tif", ImportError, r"compressed with LZW, which needs imagecodecs.*histoquilt\[wsi\]")
     (tmp_path / "a.img").write_bytes(b"of a scanner")
-    refused(tmp_path / "a.img", ValueError, r"Further formats need: pip install 'histoweave\[wsi\]'")
+    refused(tmp_path / "a.img", ValueError, r"Further formats need: pip install 'histoquilt\[wsi\]'")
 
 
 @pytest.mark.parametrize(

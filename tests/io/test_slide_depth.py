@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-import histoweave as hw
+import histoquilt as hq
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(20, 250, (150, 200, 3), dtype=np.uint8)
@@ -63,7 +63,7 @@ def test_every_format_gives_the_same_pixels(bits, name, tmp_path):
     path = write(tmp_path / name, PIXELS.astype(np.uint16) * scale)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with hw.io.open_slide(path) as slide:
+        with hq.io.open_slide(path) as slide:
             assert (slide.read_region(0, 60, 200, 90) == PIXELS[60:]).all()  # no glass in it: the same scale
             assert (slide.read_region(0, 0, 200, 150) == PIXELS).all()
     said = [str(one.message) for one in seen]
@@ -79,7 +79,7 @@ def test_transparency_is_glass_and_no_brightness(name, tmp_path):
     alpha = np.full((150, 200, 1), 65_535, np.uint16)
     alpha[100:] = 0
     values = np.concatenate([PIXELS.astype(np.uint16) * 16, alpha], axis=2)
-    with pytest.warns(UserWarning, match="12 bits"), hw.io.open_slide(write(tmp_path / name, values)) as slide:
+    with pytest.warns(UserWarning, match="12 bits"), hq.io.open_slide(write(tmp_path / name, values)) as slide:
         read = slide.read_region(0, 0, 200, 150)
     assert (read[:100] == PIXELS[:100]).all()
     assert (read[100:] == 255).all()
@@ -93,7 +93,7 @@ def test_tiles_that_were_never_written_are_glass_and_no_brightness(tmp_path):
         counts = file.pages[0].tags["TileByteCounts"]
         counts.overwrite([counts.value[0], 0, 0, 0])
     with pytest.warns(UserWarning, match="12 bits"):
-        slide = hw.io.open_slide(tmp_path / "a.tif")
+        slide = hq.io.open_slide(tmp_path / "a.tif")
     with slide:
         assert (slide.read_region(0, 0, 64, 64) == PIXELS[:64, :64]).all()
         assert (slide.read_region(64, 64, 64, 64) == 255).all()

@@ -5,13 +5,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-import histoweave as hw
+import histoquilt as hq
 
 PIXELS = np.full((60, 80, 3), 200, dtype=np.uint8)
 
 
 def mpp_of(path):
-    with hw.io.open_slide(path) as slide:
+    with hq.io.open_slide(path) as slide:
         return slide.mpp
 
 
@@ -36,7 +36,7 @@ def test_resolution_tags(resolution, unit, mpp, tmp_path):
 
 
 def test_what_is_ignored_is_logged(tmp_path, caplog):
-    caplog.set_level("INFO", logger="histoweave")
+    caplog.set_level("INFO", logger="histoquilt")
     Image.fromarray(PIXELS).save(tmp_path / "a.jpg", dpi=(96, 96))
     assert mpp_of(tmp_path / "a.jpg") is None
     assert "264.6 um/px of its resolution tags cannot be a microscope's and is ignored" in caplog.text
@@ -58,22 +58,22 @@ def test_pixels_that_are_not_square(tmp_path):
 
 def test_what_the_user_says_wins_if_it_can_be(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    with hw.io.open_slide(tmp_path / "a.png", mpp=0.25) as slide:
+    with hq.io.open_slide(tmp_path / "a.png", mpp=0.25) as slide:
         assert slide.mpp == 0.25
     with pytest.raises(ValueError, match=r"mpp is 250 microns per pixel; images of tissue have 0.05 to 20.*nanometres"):
-        hw.io.open_slide(tmp_path / "a.png", mpp=250)
+        hq.io.open_slide(tmp_path / "a.png", mpp=250)
     with pytest.raises(ValueError, match=r"mpp must be positive, got 0"):
-        hw.io.open_slide(tmp_path / "a.png", mpp=0)
+        hq.io.open_slide(tmp_path / "a.png", mpp=0)
 
 
 def test_the_spots_are_asked(recwarn):
-    adata, _ = hw.datasets.toy_slide(n_spots=100, mpp=2)
-    assert hw.io.check_slide_mpp(adata, 2.02) == pytest.approx(2.0, rel=0.02)
-    assert hw.io.check_slide_mpp(adata, 4.0, image_scale=2) == pytest.approx(4.0, rel=0.02)
+    adata, _ = hq.datasets.toy_slide(n_spots=100, mpp=2)
+    assert hq.io.check_slide_mpp(adata, 2.02) == pytest.approx(2.0, rel=0.02)
+    assert hq.io.check_slide_mpp(adata, 4.0, image_scale=2) == pytest.approx(4.0, rel=0.02)
     assert not recwarn.list
     with pytest.warns(UserWarning, match=r"mpp of C2.jpg is 0.5, and 2 by the distance between spots .300% apart"):
-        hw.io.check_slide_mpp(adata, 0.5, name="C2.jpg")
+        hq.io.check_slide_mpp(adata, 0.5, name="C2.jpg")
     with pytest.raises(ValueError, match=r"mpp of the image is 100 microns per pixel"):
-        hw.io.check_slide_mpp(adata, 100)
+        hq.io.check_slide_mpp(adata, 100)
     adata.obsm["spatial"] = np.random.default_rng(0).uniform(0, 1000, (100, 2))
-    assert hw.io.check_slide_mpp(adata, 0.5) is None
+    assert hq.io.check_slide_mpp(adata, 0.5) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-import histoweave as hw
+import histoquilt as hq
 
 SCAN = np.full((300, 400, 3), 200, np.uint8)
 SMALL = np.full((50, 70, 3), 180, np.uint8)
@@ -30,7 +30,7 @@ def ome(path, *images):
 
 
 def opened(path):
-    with hw.io.open_slide(path) as slide:
+    with hq.io.open_slide(path) as slide:
         return slide.width, slide.height, slide.mpp, len(slide.levels), int(slide.read_region(0, 0, 1, 1)[0, 0, 0])
 
 
@@ -96,10 +96,10 @@ def test_channel_names_of_the_scan_count(tmp_path):
 
 
 def test_spots_are_laid_by_the_scan(tmp_path):
-    _, image = hw.datasets.toy_slide(n_spots=80, n_genes=8, mpp=2, seed=0)
+    _, image = hq.datasets.toy_slide(n_spots=80, n_genes=8, mpp=2, seed=0)
     small = image[::6, ::6].copy()
     images = [(small, "overview", 12.0, False), (image, "20x", 2.0, False)]
-    with hw.io.open_slide(ome(tmp_path / "a.ome.tif", *images)) as slide:
-        laid = hw.im.grid_spots(slide, mpp=slide.mpp)
-    with hw.io.open_slide(ome(tmp_path / "b.ome.tif", images[1])) as slide:
-        assert laid.n_obs == hw.im.grid_spots(slide, mpp=slide.mpp).n_obs
+    with hq.io.open_slide(ome(tmp_path / "a.ome.tif", *images)) as slide:
+        laid = hq.im.grid_spots(slide, mpp=slide.mpp)
+    with hq.io.open_slide(ome(tmp_path / "b.ome.tif", images[1])) as slide:
+        assert laid.n_obs == hq.im.grid_spots(slide, mpp=slide.mpp).n_obs

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-import histoweave as hw
+import histoquilt as hq
 
 spatialdata = pytest.importorskip("spatialdata", reason="the extra 'spatial' is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of zarr and ome-zarr
@@ -48,27 +48,27 @@ def written(tmp_path, **elements):
 def test_a_table_on_shapes_in_another_order(tmp_path):
     adata = counts(3, "spots", [2, 0, 3])
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
-    section = hw.io.read_spatialdata(path)
+    section = hq.io.read_spatialdata(path)
     np.testing.assert_array_equal(section.obsm["spatial"], CENTRES[[2, 0, 3]])
     np.testing.assert_array_equal(section.X.toarray(), adata.X)
-    assert section.uns["histoweave"]["coordinates"] == {"unit": "unknown"}
-    assert "scale" not in section.uns["histoweave"]
-    assert hw.io.read_spatialdata(path, unit="micron").uns["histoweave"]["coordinates"] == {"unit": "micron"}
-    hw.io.write_h5ad(hw.io.read_section(path), tmp_path / "a.h5ad")
+    assert section.uns["histoquilt"]["coordinates"] == {"unit": "unknown"}
+    assert "scale" not in section.uns["histoquilt"]
+    assert hq.io.read_spatialdata(path, unit="micron").uns["histoquilt"]["coordinates"] == {"unit": "micron"}
+    hq.io.write_h5ad(hq.io.read_section(path), tmp_path / "a.h5ad")
 
 
 def test_a_table_on_labels(tmp_path):
     """Centroids of pixels 8 to 11 lie at 10, as pixels are as wide as one unit."""
     adata = counts(4, "cells", [14, 13, 12, 11])
     path = written(tmp_path, labels={"cells": labels()}, tables={"table": table_of(adata, "cells")})
-    np.testing.assert_allclose(hw.io.read_spatialdata(path).obsm["spatial"], CENTRES[::-1])
+    np.testing.assert_allclose(hq.io.read_spatialdata(path).obsm["spatial"], CENTRES[::-1])
 
 
 def test_positions_of_the_table_come_first(tmp_path):
     adata = counts(4, "spots", range(4))
     adata.obsm["spatial"] = CENTRES + 1
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
-    np.testing.assert_array_equal(hw.io.read_spatialdata(path).obsm["spatial"], CENTRES + 1)
+    np.testing.assert_array_equal(hq.io.read_spatialdata(path).obsm["spatial"], CENTRES + 1)
 
 
 @pytest.mark.parametrize("names", [["y", "x"], ["row", "col"], ["sdimy", "sdimx"]])
@@ -76,8 +76,8 @@ def test_positions_in_a_table_of_the_table(tmp_path, names):
     adata = counts(4, "spots", range(4))
     adata.obsm["spatial"] = pd.DataFrame(CENTRES[:, ::-1], index=adata.obs_names, columns=names)
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
-    np.testing.assert_array_equal(hw.io.read_spatialdata(path).obsm["spatial"], CENTRES)
-    np.testing.assert_array_equal(hw.io.read_section(path).obsm["spatial"], CENTRES)
+    np.testing.assert_array_equal(hq.io.read_spatialdata(path).obsm["spatial"], CENTRES)
+    np.testing.assert_array_equal(hq.io.read_section(path).obsm["spatial"], CENTRES)
 
 
 def test_options_of_reading_are_those_of_an_h5ad(tmp_path):
@@ -86,9 +86,9 @@ def test_options_of_reading_are_those_of_an_h5ad(tmp_path):
     adata.obs["row_um"], adata.obs["col_um"] = CENTRES[:, 1] * 2, CENTRES[:, 0] * 2
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
     with pytest.warns(UserWarning, match="1 of 4 spots lie outside the tissue"):
-        section = hw.io.read_section(path)
+        section = hq.io.read_section(path)
     np.testing.assert_array_equal(section.obsm["spatial"], CENTRES[[0, 2, 3]])
-    section = hw.io.read_section(path, keep_all_spots=True, spatial_columns=("col_um", "row_um"))
+    section = hq.io.read_section(path, keep_all_spots=True, spatial_columns=("col_um", "row_um"))
     np.testing.assert_array_equal(section.obsm["spatial"], CENTRES * 2)
 
 
@@ -97,8 +97,8 @@ def test_positions_in_obs_only(tmp_path):
     adata.obs = pd.DataFrame({"y_um": CENTRES[:, 1], "x_um": CENTRES[:, 0]}, index=adata.obs_names)
     path = written(tmp_path, tables={"table": adata})
     with pytest.raises(ValueError, match=r"no position. Spot centres seem to be in obs: .*spatial_columns=x_um,y_um "):
-        hw.io.read_section(path)
-    section = hw.io.read_section(path, spatial_columns=("x_um", "y_um"))
+        hq.io.read_section(path)
+    section = hq.io.read_section(path, spatial_columns=("x_um", "y_um"))
     np.testing.assert_array_equal(section.obsm["spatial"], CENTRES)
 
 
@@ -110,14 +110,14 @@ def test_several_regions_share_a_coordinate_system(tmp_path):
     adata = counts(8, ["left"] * 4 + ["right"] * 4, [0, 1, 2, 3] * 2)
     table = table_of(adata, ["left", "right"])
     path = written(tmp_path, shapes={"left": circles(CENTRES), "right": right}, tables={"table": table})
-    both = hw.io.read_spatialdata(path)
+    both = hq.io.read_spatialdata(path)
     np.testing.assert_array_equal(both.obsm["spatial"], np.vstack([CENTRES, CENTRES + np.array([100, 0])]))
     assert list(both.obs["section"]) == ["left"] * 4 + ["right"] * 4
-    one = hw.io.read_spatialdata(path, region="right")
+    one = hq.io.read_spatialdata(path, region="right")
     np.testing.assert_array_equal(one.obsm["spatial"], CENTRES)  # the element's own coordinates
     assert list(one.obs_names) == ["s4", "s5", "s6", "s7"]
     with pytest.raises(KeyError, match=r"'middle' is annotated by no row .*found: 'left', 'right'"):
-        hw.io.read_spatialdata(path, region="middle")
+        hq.io.read_spatialdata(path, region="middle")
 
 
 def test_the_reader_that_made_it_tells_the_unit(tmp_path):
@@ -125,55 +125,55 @@ def test_the_reader_that_made_it_tells_the_unit(tmp_path):
     sdata = spatialdata.SpatialData(shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
     sdata.attrs["spatialdata_io_reader"] = "xenium"
     sdata.write(tmp_path / "section.zarr")
-    section = hw.io.read_spatialdata(tmp_path / "section.zarr")
-    assert section.uns["histoweave"]["coordinates"] == {"unit": "micron"}
+    section = hq.io.read_spatialdata(tmp_path / "section.zarr")
+    assert section.uns["histoquilt"]["coordinates"] == {"unit": "micron"}
 
 
 def test_several_tables(tmp_path):
     tables = {f"square_{size}": table_of(counts(4, "spots", range(4)), "spots") for size in ("008um", "016um")}
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables=tables)
     with pytest.raises(ValueError, match=r"has 2 tables: 'square_008um', 'square_016um'. Choose one with table="):
-        hw.io.read_spatialdata(path)
+        hq.io.read_spatialdata(path)
     with pytest.raises(KeyError, match=r"'table' is not a table of .*found: 'square_008um'"):
-        hw.io.read_spatialdata(path, table="table")
-    assert hw.io.read_spatialdata(path, table="square_016um").n_obs == 4
+        hq.io.read_spatialdata(path, table="table")
+    assert hq.io.read_spatialdata(path, table="square_016um").n_obs == 4
 
 
 def test_rows_without_a_position(tmp_path):
     adata = counts(4, "spots", [0, 1, 2, 99])
     path = written(tmp_path, shapes={"spots": circles(CENTRES)}, tables={"table": table_of(adata, "spots")})
     with pytest.raises(ValueError, match=r"1 of 4 rows of the table annotate no existing shape or label in 'spots'"):
-        hw.io.read_spatialdata(path)
+        hq.io.read_spatialdata(path)
 
 
 def test_a_table_that_annotates_nothing_or_what_is_not_there(tmp_path):
     bare = AnnData(np.ones((4, 2), dtype=np.float32))
     path = written(tmp_path, tables={"table": spatialdata.models.TableModel.parse(bare)})
     with pytest.raises(ValueError, match=r"annotates no element and has no obsm\['spatial'\]"):
-        hw.io.read_spatialdata(path)
+        hq.io.read_spatialdata(path)
     path = written(tmp_path / "b", tables={"table": table_of(counts(4, "gone", range(4)), "gone")})
     with pytest.raises(ValueError, match=r"annotates 'gone', which is not in the SpatialData object"):
-        hw.io.read_spatialdata(path)
+        hq.io.read_spatialdata(path)
 
 
 def test_no_table(tmp_path):
     path = written(tmp_path, shapes={"spots": circles(CENTRES)})
     with pytest.raises(ValueError, match=r"has no table, so there are no counts. It holds: 'spots'"):
-        hw.io.read_spatialdata(path)
+        hq.io.read_spatialdata(path)
 
 
 def test_missing_and_strange_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a.zarr does not exist; expected a SpatialData .zarr folder"):
-        hw.io.read_spatialdata(tmp_path / "a.zarr")
+        hq.io.read_spatialdata(tmp_path / "a.zarr")
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(ValueError, match=r"a.zarr is no zarr store"):
-        hw.io.read_spatialdata(tmp_path / "a.zarr")
+        hq.io.read_spatialdata(tmp_path / "a.zarr")
     (tmp_path / "a.zarr" / "zarr.json").write_text("{")
     with pytest.raises(ValueError, match=r"a.zarr could not be read as a SpatialData zarr"):
-        hw.io.read_spatialdata(tmp_path / "a.zarr")
+        hq.io.read_spatialdata(tmp_path / "a.zarr")
     (tmp_path / "b.zarr").touch()
     with pytest.raises(NotADirectoryError, match=r"b.zarr is a file; expected a SpatialData .zarr folder"):
-        hw.io.read_spatialdata(tmp_path / "b.zarr")
+        hq.io.read_spatialdata(tmp_path / "b.zarr")
 
 
 def test_without_the_extra(tmp_path, monkeypatch):
@@ -181,5 +181,5 @@ def test_without_the_extra(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "spatialdata", None)
     (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(ImportError, match=r"Reading a SpatialData .zarr needs spatialdata.*histoweave\[spatial\]"):
-        hw.io.read_spatialdata(tmp_path / "a.zarr")
+    with pytest.raises(ImportError, match=r"Reading a SpatialData .zarr needs spatialdata.*histoquilt\[spatial\]"):
+        hq.io.read_spatialdata(tmp_path / "a.zarr")

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 COUNTS = pd.DataFrame({"MBP": [1, 0, 4], "NA": [0, 2, 0]}, index=["001", "002", "003"])
 PLACES = pd.DataFrame(
@@ -27,10 +27,10 @@ def check(adata):
 
 
 def test_spots_by_genes(tables):
-    adata = hw.io.read_table(*tables, unit="micron")
+    adata = hq.io.read_table(*tables, unit="micron")
     check(adata)
-    assert adata.uns["histoweave"]["coordinates"] == {"unit": "micron"}
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"] == {"unit": "micron"}
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
 
 
 @pytest.mark.parametrize("ending", [".tsv", ".tsv.gz", ".txt", ".csv.gz"])
@@ -39,12 +39,12 @@ def test_genes_by_spots_in_every_dress(tmp_path, ending):
     COUNTS.T.to_csv(tmp_path / f"counts{ending}", sep=sep)
     PLACES.to_csv(tmp_path / f"places{ending}", sep=sep, index=False)
     files = (tmp_path / f"counts{ending}", tmp_path / f"places{ending}")
-    check(hw.io.read_table(*files, unit="pixel", transpose=True))
+    check(hq.io.read_table(*files, unit="pixel", transpose=True))
 
 
 def test_a_header_without_a_corner_as_r_writes_it(tables):
     tables[0].write_text('"MBP","NA"\n"001",1,0\n"002",0,2\n"003",4,0\n')
-    check(hw.io.read_table(*tables, unit="pixel"))
+    check(hq.io.read_table(*tables, unit="pixel"))
 
 
 def test_named_columns_and_separator(tables):
@@ -52,42 +52,42 @@ def test_named_columns_and_separator(tables):
     PLACES.rename(columns={"x": "um_x", "y": "um_y"})[["um_x", "um_y", "layer", "cell"]].to_csv(
         tables[1], sep=";", index=False
     )
-    check(hw.io.read_table(*tables, unit="micron", x="um_x", y="um_y", spot="cell", sep=";"))
+    check(hq.io.read_table(*tables, unit="micron", x="um_x", y="um_y", spot="cell", sep=";"))
 
 
 def test_the_unit_must_be_said(tables):
     with pytest.raises(TypeError, match="unit"):
-        hw.io.read_table(*tables)
-    assert hw.io.read_table(*tables, unit="pixel", mpp=0.5).uns["histoweave"]["coordinates"]["mpp"] == 0.5
+        hq.io.read_table(*tables)
+    assert hq.io.read_table(*tables, unit="pixel", mpp=0.5).uns["histoquilt"]["coordinates"]["mpp"] == 0.5
     with pytest.raises(ValueError, match="mpp is microns per pixel"):
-        hw.io.read_table(*tables, unit="array", mpp=0.5)
+        hq.io.read_table(*tables, unit="array", mpp=0.5)
 
 
 def test_the_wrong_way_round(tables, tmp_path):
     with pytest.raises(ValueError, match=r"3 of its row names are spots .*spots x genes; leave transpose=True out"):
-        hw.io.read_table(*tables, unit="pixel", transpose=True)
+        hq.io.read_table(*tables, unit="pixel", transpose=True)
     COUNTS.T.to_csv(tables[0])
     with pytest.raises(ValueError, match=r"3 of its column names are spots .*it is genes x spots; pass transpose=True"):
-        hw.io.read_table(*tables, unit="pixel")
+        hq.io.read_table(*tables, unit="pixel")
 
 
 def test_names_that_do_not_meet(tables):
     COUNTS.set_axis(["a", "b", "c"]).to_csv(tables[0])
     with pytest.raises(ValueError, match=r"No name in counts.csv is a spot of places.csv: rows are named like 'a'"):
-        hw.io.read_table(*tables, unit="pixel")
+        hq.io.read_table(*tables, unit="pixel")
     COUNTS.set_axis(["001", "002", "c"]).to_csv(tables[0])
     with pytest.raises(ValueError, match=r"1 of 3 spots in counts.csv have no position in places.csv, first: 'c'"):
-        hw.io.read_table(*tables, unit="pixel")
+        hq.io.read_table(*tables, unit="pixel")
 
 
 def test_columns_that_are_not_there(tables):
     with pytest.raises(KeyError, match=r"'px' is no column of places.csv \(found: 'cell', 'x', 'y', .*Pass x="):
-        hw.io.read_table(*tables, unit="pixel", x="px")
+        hq.io.read_table(*tables, unit="pixel", x="px")
     with pytest.raises(KeyError, match=r"Pass spot="):
-        hw.io.read_table(*tables, unit="pixel", spot="barcode")
+        hq.io.read_table(*tables, unit="pixel", spot="barcode")
     PLACES[["x", "y", "cell"]].to_csv(tables[1], index=False)
     with pytest.raises(KeyError, match=r"The first column of places.csv is 'x', a coordinate.*with spot="):
-        hw.io.read_table(*tables, unit="pixel")
+        hq.io.read_table(*tables, unit="pixel")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_columns_that_are_not_there(tables):
 def test_strange_positions(tables, places, words):
     places.to_csv(tables[1], index=False)
     with pytest.raises(ValueError, match=words):
-        hw.io.read_table(*tables, unit="pixel")
+        hq.io.read_table(*tables, unit="pixel")
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_strange_positions(tables, places, words):
 def test_strange_counts(tables, counts, words):
     counts.to_csv(tables[0])
     with pytest.raises(ValueError, match=words):
-        hw.io.read_table(*tables, unit="pixel")
+        hq.io.read_table(*tables, unit="pixel")
 
 
 def test_missing_files(tables, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.csv does not exist; expected a table of counts"):
-        hw.io.read_table(tmp_path / "none.csv", tables[1], unit="pixel")
+        hq.io.read_table(tmp_path / "none.csv", tables[1], unit="pixel")
     with pytest.raises(FileNotFoundError, match=r"none.csv does not exist; expected a table of spot positions"):
-        hw.io.read_table(tables[0], tmp_path / "none.csv", unit="pixel")
+        hq.io.read_table(tables[0], tmp_path / "none.csv", unit="pixel")

@@ -10,7 +10,7 @@ from anndata import read_h5ad
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
+import histoquilt as hq
 
 from .conftest import write_10x_h5, write_10x_mtx, write_spatial
 
@@ -26,9 +26,9 @@ def check_section(adata, counts, spots):
     np.testing.assert_array_equal(adata.obsm["spatial"][:, 1], expected["pxl_row_in_fullres"])
     for column in ("array_row", "array_col", "in_tissue"):
         np.testing.assert_array_equal(adata.obs[column], expected[column])
-    assert adata.uns["histoweave"]["scale"] == {"X": "counts"}
-    assert adata.uns["histoweave"]["coordinates"]["unit"] == "pixel"
-    assert adata.uns["histoweave"]["coordinates"]["mpp"] == pytest.approx(0.5, rel=0.01)
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
+    assert adata.uns["histoquilt"]["coordinates"]["unit"] == "pixel"
+    assert adata.uns["histoquilt"]["coordinates"]["mpp"] == pytest.approx(0.5, rel=0.01)
     assert list(adata.var["gene_id"]) == list(counts.var["gene_ids"])
     assert list(adata.var["gene_symbol"]) == list(counts.var_names)
     assert list(adata.var_names[-2:]) == ["TBCE", "TBCE-1"]
@@ -47,22 +47,22 @@ def test_every_form_of_counts_and_positions_gives_the_same_section(tmp_path, cou
         compressed = matrix.endswith(".gz")
         write_10x_mtx(counts, tmp_path / "filtered_feature_bc_matrix", version=version, compressed=compressed)
     write_spatial(visium_spots, tmp_path / "spatial", form=form)
-    adata = hw.io.read_visium(tmp_path)
+    adata = hq.io.read_visium(tmp_path)
     check_section(adata, counts, visium_spots)
     assert list(adata.uns["spatial"]) == ["sample1" if matrix == "h5-3" else tmp_path.name]
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
 def test_images_and_scale_factors_lie_where_squidpy_looks(visium_folder):
-    adata = hw.io.read_visium(visium_folder)
+    adata = hq.io.read_visium(visium_folder)
     library = adata.uns["spatial"]["sample1"]
     assert library["images"]["hires"].shape == (300, 280, 3)
     with Image.open(visium_folder / "spatial" / "tissue_lowres_image.png") as image:
         np.testing.assert_array_equal(library["images"]["lowres"], np.asarray(image))
     assert library["scalefactors"]["tissue_hires_scalef"] == 0.1
     assert library["metadata"]["software_version"] == "spaceranger-2.1.0"
-    assert hw.io.read_visium(visium_folder, load_images=False).uns["spatial"]["sample1"]["images"] == {}
-    assert list(hw.io.read_visium(visium_folder, library_id="mine").uns["spatial"]) == ["mine"]
+    assert hq.io.read_visium(visium_folder, load_images=False).uns["spatial"]["sample1"]["images"] == {}
+    assert list(hq.io.read_visium(visium_folder, library_id="mine").uns["spatial"]) == ["mine"]
 
 
 def test_the_matrix_agrees_with_scanpy(tmp_path, counts, visium_spots):
@@ -71,7 +71,7 @@ def test_the_matrix_agrees_with_scanpy(tmp_path, counts, visium_spots):
     write_10x_mtx(counts, tmp_path / "filtered_feature_bc_matrix")
     write_spatial(visium_spots, tmp_path / "spatial")
     theirs = scanpy.read_10x_mtx(tmp_path / "filtered_feature_bc_matrix")
-    ours = hw.io.read_visium(tmp_path)
+    ours = hq.io.read_visium(tmp_path)
     assert list(ours.obs_names) == list(theirs.obs_names)
     assert list(ours.var_names) == list(theirs.var_names)
     np.testing.assert_array_equal(ours.X.toarray(), theirs.X.toarray())
@@ -82,7 +82,7 @@ def test_a_gene_called_na_keeps_its_name(tmp_path, counts, visium_spots):
     counts.var_names = ["NA", *counts.var_names[1:]]
     write_10x_mtx(counts, tmp_path / "filtered_feature_bc_matrix")
     write_spatial(visium_spots, tmp_path / "spatial")
-    assert hw.io.read_visium(tmp_path).var_names[0] == "NA"
+    assert hq.io.read_visium(tmp_path).var_names[0] == "NA"
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
@@ -91,13 +91,13 @@ def test_spots_outside_the_tissue_and_antibodies_are_left_out(tmp_path, counts, 
     write_10x_h5(counts, tmp_path / "raw_feature_bc_matrix.h5")
     visium_spots.loc[90:, "in_tissue"] = 0
     write_spatial(visium_spots, tmp_path / "spatial")
-    adata = hw.io.read_visium(tmp_path, counts_file="raw_feature_bc_matrix.h5")
+    adata = hq.io.read_visium(tmp_path, counts_file="raw_feature_bc_matrix.h5")
     assert adata.shape == (90, 59)
     assert list(adata.obs_names) == list(visium_spots["barcode"][:90])
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
-@pytest.mark.parametrize("read", [hw.io.read_visium, hw.io.read_section])
+@pytest.mark.parametrize("read", [hq.io.read_visium, hq.io.read_section])
 @pytest.mark.parametrize("name", ["raw_feature_bc_matrix.h5", "filtered_feature_bc_matrix.h5"])
 def test_spots_outside_the_tissue_may_be_kept(tmp_path, counts, visium_spots, read, name):
     write_10x_h5(counts, tmp_path / name)
@@ -113,10 +113,10 @@ def test_spots_outside_the_tissue_may_be_kept(tmp_path, counts, visium_spots, re
 def test_a_sample_name_before_the_matrix_becomes_the_library(tmp_path, counts, visium_spots):
     write_10x_h5(counts, tmp_path / "liver_filtered_feature_bc_matrix.h5", library_id=None)
     write_spatial(visium_spots, tmp_path / "spatial")
-    assert list(hw.io.read_visium(tmp_path).uns["spatial"]) == ["liver"]
+    assert list(hq.io.read_visium(tmp_path).uns["spatial"]) == ["liver"]
     write_10x_h5(counts, tmp_path / "brain_filtered_feature_bc_matrix.h5", library_id=None)
     with pytest.raises(ValueError, match=r"several count matrices: 'brain_.*counts_file="):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
@@ -124,20 +124,20 @@ def test_a_positions_list_with_a_header_is_read(tmp_path, visium_folder, counts,
     shutil.rmtree(visium_folder / "spatial")
     write_spatial(visium_spots, visium_folder / "spatial")
     (visium_folder / "spatial" / "tissue_positions.csv").rename(visium_folder / "spatial" / "tissue_positions_list.csv")
-    check_section(hw.io.read_visium(visium_folder), counts, visium_spots)
+    check_section(hq.io.read_visium(visium_folder), counts, visium_spots)
 
 
 @pytest.mark.filterwarnings("ignore:Names that several genes share")
 def test_an_image_without_scale_is_left_out_with_a_warning(visium_folder):
     (visium_folder / "spatial" / "scalefactors_json.json").unlink()
     with pytest.warns(UserWarning, match=r"tissue_hires_image.png is left out: scalefactors_json.json.*is missing"):
-        adata = hw.io.read_visium(visium_folder)
+        adata = hq.io.read_visium(visium_folder)
     assert adata.uns["spatial"]["sample1"]["images"] == {}
 
 
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent does not exist; expected a Space Ranger output folder"):
-        hw.io.read_visium(tmp_path / "absent")
+        hq.io.read_visium(tmp_path / "absent")
 
 
 def test_a_folder_that_is_no_visium_output(tmp_path):
@@ -145,35 +145,35 @@ def test_a_folder_that_is_no_visium_output(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"is not a Space Ranger output folder: looked for.*It holds: 'notes.txt'"
     ):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
 
 
 def test_the_folder_above_outs(visium_folder):
     with pytest.raises(FileNotFoundError, match=r"Did you mean .*outs\?"):
-        hw.io.read_visium(visium_folder.parent)
+        hq.io.read_visium(visium_folder.parent)
 
 
 def test_raw_counts_are_only_read_when_asked_for(visium_folder):
     (visium_folder / "filtered_feature_bc_matrix.h5").rename(visium_folder / "raw_feature_bc_matrix.h5")
     with pytest.raises(FileNotFoundError, match=r"pass counts_file='raw_feature_bc_matrix.h5'"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
     with pytest.raises(FileNotFoundError, match=r"has no 'other.h5' \(counts_file=\)"):
-        hw.io.read_visium(visium_folder, counts_file="other.h5")
+        hq.io.read_visium(visium_folder, counts_file="other.h5")
 
 
 def test_positions_missing(visium_folder):
     (visium_folder / "spatial" / "tissue_positions.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no spot positions: looked for tissue_positions.parquet"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
     shutil.rmtree(visium_folder / "spatial")
     with pytest.raises(FileNotFoundError, match=r"has no spatial/ folder, so the spots have no positions"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 def test_truncated_counts(visium_folder, truncated):
     truncated(visium_folder / "filtered_feature_bc_matrix.h5")
     with pytest.raises(OSError, match=r"is truncated .*Copy or download it again"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 def test_truncated_matrix_folder(tmp_path, counts, visium_spots, truncated):
@@ -181,7 +181,7 @@ def test_truncated_matrix_folder(tmp_path, counts, visium_spots, truncated):
     write_spatial(visium_spots, tmp_path / "spatial")
     truncated(tmp_path / "filtered_feature_bc_matrix" / "matrix.mtx.gz")
     with pytest.raises(ValueError, match=r"matrix.mtx.gz could not be read as a count matrix \(truncated\?\)"):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
 
 
 def test_matrix_folder_of_mixed_samples_or_with_a_file_missing(tmp_path, counts, visium_spots):
@@ -191,29 +191,29 @@ def test_matrix_folder_of_mixed_samples_or_with_a_file_missing(tmp_path, counts,
     barcodes = (matrix / "barcodes.tsv").read_text().splitlines()
     (matrix / "barcodes.tsv").write_text("\n".join(barcodes[:-1]))
     with pytest.raises(ValueError, match=r"do not belong together: .*100 barcodes.* barcodes.tsv 99 barcodes"):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
     (matrix / "barcodes.tsv").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no barcodes.tsv\[.gz\]"):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
 
 
 def test_not_a_10x_file(visium_folder, counts):
     target = visium_folder / "filtered_feature_bc_matrix.h5"
     counts[:, :59].copy().write_h5ad(target)
     with pytest.raises(ValueError, match=r"no group 'matrix'.*It is an AnnData"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
     target.write_text("<html>404</html>")
     with pytest.raises(OSError, match=r"is not an HDF5 file.*It is a web page"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
     target.write_bytes(b"")
     with pytest.raises(OSError, match=r"is empty \(0 bytes\)"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 def test_truncated_image(visium_folder, truncated):
     truncated(visium_folder / "spatial" / "tissue_hires_image.png")
     with pytest.raises(OSError, match=r"tissue_hires_image.png could not be read as an image.*load_images=False"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 def test_parquet_positions(visium_folder, visium_spots, truncated, monkeypatch):
@@ -221,15 +221,15 @@ def test_parquet_positions(visium_folder, visium_spots, truncated, monkeypatch):
     visium_spots.to_parquet(visium_folder / "spatial" / "tissue_positions.parquet")
     truncated(visium_folder / "spatial" / "tissue_positions.parquet")
     with pytest.raises(ValueError, match=r"could not be read as a parquet table \(truncated\?\)"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"Reading tissue_positions.parquet needs pyarrow.*histoweave\[spatial\]"):
-        hw.io.read_visium(visium_folder)
+    with pytest.raises(ImportError, match=r"Reading tissue_positions.parquet needs pyarrow.*histoquilt\[spatial\]"):
+        hq.io.read_visium(visium_folder)
 
 
 def test_a_file_where_the_folder_should_be(visium_folder):
     with pytest.raises(NotADirectoryError, match=r"is a file; expected a Space Ranger output folder"):
-        hw.io.read_visium(visium_folder / "filtered_feature_bc_matrix.h5")
+        hq.io.read_visium(visium_folder / "filtered_feature_bc_matrix.h5")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_file_where_the_folder_should_be(visium_folder):
 def test_strange_positions(visium_folder, visium_spots, change, words):
     change(visium_spots).to_csv(visium_folder / "spatial" / "tissue_positions.csv", index=False)
     with pytest.raises(ValueError, match=words):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 def test_duplicated_barcodes_in_the_matrix(tmp_path, counts, visium_spots):
@@ -253,7 +253,7 @@ def test_duplicated_barcodes_in_the_matrix(tmp_path, counts, visium_spots):
     write_10x_h5(counts, tmp_path / "filtered_feature_bc_matrix.h5")
     write_spatial(visium_spots, tmp_path / "spatial")
     with pytest.raises(ValueError, match=r"Spot names \(barcodes\) must be unique; repeated"):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
 
 
 def test_genes_without_names(tmp_path, counts, visium_spots):
@@ -262,18 +262,18 @@ def test_genes_without_names(tmp_path, counts, visium_spots):
     counts.var_names = ["", "", *counts.var_names[2:]]
     write_10x_h5(counts, tmp_path / "filtered_feature_bc_matrix.h5")
     with pytest.warns(UserWarning, match=r"2 of 59 genes have no symbol; they are named by their identifier"):
-        adata = hw.io.read_visium(tmp_path)
+        adata = hq.io.read_visium(tmp_path)
     assert list(adata.var_names[:3]) == ["ENSG00000000000", "ENSG00000000001", "GENE2"]
     counts.var["gene_ids"] = ""
     write_10x_h5(counts, tmp_path / "filtered_feature_bc_matrix.h5")
     with pytest.raises(ValueError, match=r"2 of 59 genes have no name \(empty or NaN\)"):
-        hw.io.read_visium(tmp_path)
+        hq.io.read_visium(tmp_path)
 
 
 def test_damaged_scale_factors(visium_folder):
     (visium_folder / "spatial" / "scalefactors_json.json").write_text('{"tissue_hires_scalef": 0.1')
     with pytest.raises(ValueError, match=r"is no valid JSON"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 @pytest.mark.real_data
@@ -287,7 +287,7 @@ def test_the_real_spatial_folder_of_151673(data_dir, tmp_path, matrix):
         write_10x_mtx(truth, tmp_path / "filtered_feature_bc_matrix")
     else:
         write_10x_h5(truth, tmp_path / "filtered_feature_bc_matrix.h5", version=int(matrix[-1]), library_id="151673")
-    adata = hw.io.read_visium(tmp_path, library_id="151673")
+    adata = hq.io.read_visium(tmp_path, library_id="151673")
     assert list(adata.obs_names) == list(truth.obs_names)
     assert (adata.X != truth.X).nnz == 0
     np.testing.assert_array_equal(adata.obsm["spatial"], truth.obsm["spatial"])
@@ -295,4 +295,4 @@ def test_the_real_spatial_folder_of_151673(data_dir, tmp_path, matrix):
     library, expected = adata.uns["spatial"]["151673"], truth.uns["spatial"]["151673"]
     np.testing.assert_array_equal(library["images"]["lowres"], expected["images"]["lowres"])
     assert library["scalefactors"] == json.loads((tmp_path / "spatial" / "scalefactors_json.json").read_text())
-    assert adata.uns["histoweave"]["genes"]["species"] == "human"
+    assert adata.uns["histoquilt"]["genes"]["species"] == "human"

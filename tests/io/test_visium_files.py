@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 from .conftest import write_10x_h5, write_10x_mtx, write_spatial
 
@@ -59,7 +59,7 @@ def as_geo_does(folder, counts, spots, prefix=SAMPLE, *, inside="", packed=True,
     ids=str,
 )
 def test_a_sample_of_geo(tmp_path, counts, visium_spots, layout):
-    adata = hw.io.read_section(as_geo_does(tmp_path / "GSE1", counts, visium_spots, **layout))
+    adata = hq.io.read_section(as_geo_does(tmp_path / "GSE1", counts, visium_spots, **layout))
     expected = visium_spots.set_index("barcode").loc[counts.obs_names]
     assert list(adata.obs_names) == list(counts.obs_names)
     np.testing.assert_array_equal(adata.X.toarray(), counts.X.toarray())
@@ -77,9 +77,9 @@ def test_several_samples_in_one_folder_are_named_and_can_be_chosen(tmp_path, cou
     as_geo_does(folder, counts, moved, "GSM2_B_", matrix=matrix)
     words = r"several count matrices.*samples 'GSM1_A', 'GSM2_B'.*counts_file='GSM1_A_.*folder of its own"
     with pytest.raises(ValueError, match=words):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
     file = "GSM2_B_filtered_feature_bc_matrix.h5" if matrix == "h5" else "GSM2_B_matrix.mtx.gz"
-    chosen = hw.io.read_section(folder, counts_file=file)
+    chosen = hq.io.read_section(folder, counts_file=file)
     assert list(chosen.uns["spatial"]) == ["GSM2_B"]
     expected = moved.set_index("barcode").loc[counts.obs_names, "pxl_row_in_fullres"]
     np.testing.assert_array_equal(chosen.obsm["spatial"][:, 1], expected)
@@ -90,14 +90,14 @@ def test_positions_of_several_samples_and_none_is_named_like_the_matrix(tmp_path
     (folder / "GSM1_A_tissue_positions_list.csv.gz").rename(folder / "A_tissue_positions_list.csv.gz")
     shutil.copy(folder / "A_tissue_positions_list.csv.gz", folder / "B_tissue_positions_list.csv.gz")
     with pytest.raises(ValueError, match=r"several tissue_positions_list.csv: 'A_.*folder of its own"):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
 
 
 def test_an_archive_that_is_not_unpacked(tmp_path, counts):
     write_10x_h5(counts, tmp_path / "GSM1_A_filtered_feature_bc_matrix.h5")
     (tmp_path / "GSM1_A_spatial.tar.gz").touch()
     with pytest.raises(FileNotFoundError, match=r"no spatial/ folder.*Unpack 'GSM1_A_spatial.tar.gz' there"):
-        hw.io.read_section(tmp_path)
+        hq.io.read_section(tmp_path)
 
 
 @pytest.mark.parametrize("name", [f"{SAMPLE}tissue_positions_list.csv.gz", f"{SAMPLE}scalefactors_json.json.gz"])
@@ -105,7 +105,7 @@ def test_a_cut_off_file_is_named(tmp_path, counts, visium_spots, truncated, name
     folder = as_geo_does(tmp_path / "GSE1", counts, visium_spots)
     truncated(folder / name)
     with pytest.raises(ValueError, match=re.escape(name)):
-        hw.io.read_section(folder)
+        hq.io.read_section(folder)
 
 
 @pytest.mark.parametrize("half", ["no matrix", "no positions", "no spatial"])
@@ -117,7 +117,7 @@ def test_the_folder_above_an_incomplete_outs_says_the_same(visium_folder, half):
     else:
         shutil.rmtree(visium_folder / "spatial")
     with pytest.raises(FileNotFoundError) as at_outs:
-        hw.io.read_section(visium_folder)
+        hq.io.read_section(visium_folder)
     with pytest.raises(FileNotFoundError) as above:
-        hw.io.read_section(visium_folder.parent)
+        hq.io.read_section(visium_folder.parent)
     assert str(above.value) == str(at_outs.value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import histoweave as hw
+import histoquilt as hq
 
 from .conftest import write_10x_h5, write_spatial
 
@@ -39,9 +39,9 @@ RESAVED = {
 
 @pytest.mark.parametrize("write", RESAVED.values(), ids=RESAVED)
 def test_positions_saved_again_are_read_as_they_were(visium_folder, visium_spots, write):
-    expected = hw.io.read_visium(visium_folder)
+    expected = hq.io.read_visium(visium_folder)
     write(visium_spots, visium_folder / "spatial" / "tissue_positions.csv")
-    adata = hw.io.read_visium(visium_folder)
+    adata = hq.io.read_visium(visium_folder)
     assert list(adata.obs_names) == list(expected.obs_names)
     np.testing.assert_array_equal(adata.obsm["spatial"], expected.obsm["spatial"])
     np.testing.assert_array_equal(adata.obs["in_tissue"], 1)
@@ -52,28 +52,28 @@ def test_spots_outside_the_tissue_are_found_by_true_and_false(tmp_path, counts, 
     write_10x_h5(counts, tmp_path / "filtered_feature_bc_matrix.h5")
     visium_spots["in_tissue"] = visium_spots.index < 40
     write_spatial(visium_spots, tmp_path / "spatial")
-    assert hw.io.read_visium(tmp_path).n_obs == 40
+    assert hq.io.read_visium(tmp_path).n_obs == 40
 
 
 def test_barcodes_without_suffix_in_the_matrix(tmp_path, counts, visium_spots):
     counts.obs_names = counts.obs_names.str[:-2]
     write_10x_h5(counts, tmp_path / "filtered_feature_bc_matrix.h5")
     write_spatial(visium_spots, tmp_path / "spatial")
-    assert list(hw.io.read_visium(tmp_path).obs_names) == list(counts.obs_names)
+    assert list(hq.io.read_visium(tmp_path).obs_names) == list(counts.obs_names)
 
 
 def test_another_suffix_is_another_capture_area(visium_folder, visium_spots):
     visium_spots["barcode"] = visium_spots["barcode"].str[:-1] + "2"
     visium_spots.to_csv(visium_folder / "spatial" / "tissue_positions.csv", index=False)
     with pytest.raises(ValueError, match="have no position"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
 
 
 def test_what_is_wrong_is_named(visium_folder, visium_spots):
     path = visium_folder / "spatial" / "tissue_positions.csv"
     visium_spots.rename(columns={"array_row": "y"}).to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"it lacks 'array_row'; expected the columns .*found .*'y'"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)
     visium_spots.assign(in_tissue="tumour").to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"column 'in_tissue', e.g. 'tumour'"):
-        hw.io.read_visium(visium_folder)
+        hq.io.read_visium(visium_folder)

@@ -7,9 +7,9 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave._layers import named_layers
-from histoweave.io._writable import check_writable, writable
+import histoquilt as hq
+from histoquilt._layers import named_layers
+from histoquilt.io._writable import check_writable, writable
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ PLACES = ["obs index", "var index", "obs column", "gaps", "categories", "var col
 def test_nullable_text_from_python_is_written(section, where, tmp_path):
     nullable(section, where)
     before = section.obs.dtypes.copy(), section.obs_names.dtype
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
     assert (section.obs.dtypes == before[0]).all()  # the caller's object is not touched
     assert section.obs_names.dtype == before[1]
-    back = hw.io.read_h5ad(tmp_path / "a.h5ad")
+    back = hq.io.read_h5ad(tmp_path / "a.h5ad")
     assert back.obs_names.tolist() == [f"spot{i}" for i in range(6)]
     assert back.var_names.tolist() == list("ABCD")
     assert (back.X != section.X).nnz == 0
@@ -80,7 +80,7 @@ def test_nullable_text_in_a_file_is_read_as_plain_text(section, where, backed, t
     nullable(section, where)
     with anndata.settings.override(allow_write_nullable_strings=True):
         section.write_h5ad(tmp_path / "a.h5ad", convert_strings_to_categoricals=False)
-    back = hw.io.read_h5ad(tmp_path / "a.h5ad", backed=backed)
+    back = hq.io.read_h5ad(tmp_path / "a.h5ad", backed=backed)
     kinds = [
         back.obs_names.dtype,
         back.var_names.dtype,
@@ -88,8 +88,8 @@ def test_nullable_text_in_a_file_is_read_as_plain_text(section, where, backed, t
         *back.var.dtypes.drop(["gene_id", "gene_symbol"], errors="ignore"),
     ]
     assert not any(isinstance(kind, pd.StringDtype) for kind in kinds)
-    hw.io.write_h5ad(back, tmp_path / "b.h5ad")
-    again = hw.io.read_h5ad(tmp_path / "b.h5ad")
+    hq.io.write_h5ad(back, tmp_path / "b.h5ad")
+    again = hq.io.read_h5ad(tmp_path / "b.h5ad")
     assert again.obs_names.tolist() == section.obs_names.tolist()
     assert again.obs.columns.tolist() == section.obs.columns.tolist()
 
@@ -114,8 +114,8 @@ def test_nothing_is_copied_where_nothing_changes(section):
 )
 def test_objects_of_one_type_are_written_as_what_they_are(section, values, dtype, tmp_path):
     section.obs["mark"] = pd.Series(values, dtype=object, index=section.obs_names)
-    hw.io.write_h5ad(section, tmp_path / "a.h5ad")
-    assert hw.io.read_h5ad(tmp_path / "a.h5ad").obs["mark"].dtype == dtype
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
+    assert hq.io.read_h5ad(tmp_path / "a.h5ad").obs["mark"].dtype == dtype
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_cannot_be_written_is_named(section, part, name, values, words, tmp
     with pytest.raises(ValueError, match=f"could not be written to an .h5ad file: {words}"):
         check_writable(section)
     with pytest.raises(ValueError, match=words):
-        hw.io.write_h5ad(section, tmp_path / "a.h5ad")
+        hq.io.write_h5ad(section, tmp_path / "a.h5ad")
     assert not list(tmp_path.iterdir())
 
 
@@ -152,8 +152,8 @@ def test_all_that_cannot_be_written_is_named_at_once(section):
 
 def test_sections_that_have_x_and_layers_are_joined_and_taken_apart(section):
     section.layers["counts"] = section.X.copy()
-    joint = hw.io.concat_sections({"a": section, "b": section.copy()})
+    joint = hq.io.concat_sections({"a": section, "b": section.copy()})
     assert list(named_layers(joint)) == ["counts"]
-    back = hw.io.split_sections(joint)["b"]
+    back = hq.io.split_sections(joint)["b"]
     assert list(named_layers(back)) == ["counts"]
     assert (back.X != section.X).nnz == 0

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as skm
 
-from histoweave import metrics
+from histoquilt import metrics
 
 ALL = ["ari", "nmi", "ami", "homogeneity", "completeness", "v_measure", "fowlkes_mallows", "acc"]
 

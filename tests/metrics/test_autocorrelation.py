@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csc_matrix, csr_array, csr_matrix, diags, random_array
 
-from histoweave import metrics
-from histoweave.metrics import _autocorrelation
+from histoquilt import metrics
+from histoquilt.metrics import _autocorrelation
 
 ROW = csr_matrix(diags([1.0, 1.0], [-1, 1], shape=(4, 4)))  # four spots in a row, W = 6
 

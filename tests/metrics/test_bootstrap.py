@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histoweave import metrics
+from histoquilt import metrics
 
 
 def test_a_section_counts_once_however_many_values_it_has():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from histoweave import metrics
+from histoquilt import metrics
 
 # Five spots in a row at x = 0, 1, 2, 3, 4 (y = 0); the standard deviation of x is sqrt(2), y has none.
 ROW = np.array([[0, 0], [1, 0], [2, 0], [3, 0], [4, 0]], dtype=float)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoweave import metrics
-from histoweave.metrics import _correlation_structure
+from histoquilt import metrics
+from histoquilt.metrics import _correlation_structure
 
 
 def case(seed=0):

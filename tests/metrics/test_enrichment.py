@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, fisher_exact
 
-from histoweave import metrics
+from histoquilt import metrics
 
 PANEL = [f"G{i}" for i in range(40)]
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.sparse import csc_matrix, csr_array, csr_matrix, diags
 from scipy.stats import pearsonr, spearmanr
 
-from histoweave import metrics
-from histoweave.metrics import _expression
+from histoquilt import metrics
+from histoquilt.metrics import _expression
 
 
 def case(n_spots=60, n_genes=23, seed=0):

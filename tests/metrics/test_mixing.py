@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import silhouette_samples
 
-from histoweave import metrics
-from histoweave.metrics._lisi import nearest_others
+from histoquilt import metrics
+from histoquilt.metrics._lisi import nearest_others
 
 LINE = np.arange(200.0)[:, None]
 ALTERNATING = np.array(["a", "b"] * 100)

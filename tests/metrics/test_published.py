@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoweave import metrics
-from histoweave.metrics._published import own_range_truth, wrong_axis_truth
+from histoquilt import metrics
+from histoquilt.metrics._published import own_range_truth, wrong_axis_truth
 
 
 def counts_without_pattern(n_spots=400, n_genes=300, seed=0):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from histoweave import metrics
-from histoweave.metrics._significance import distance_classes
+from histoquilt import metrics
+from histoquilt.metrics._significance import distance_classes
 
 
 def grid(side):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_samples, silhouette_score
 
-from histoweave import metrics
+from histoquilt import metrics
 
 
 def test_by_hand():

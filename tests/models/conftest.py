@@ -7,8 +7,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMask, SpaMaskConfig
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMask, SpaMaskConfig
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5)
 CONFIGS = {
@@ -76,7 +76,7 @@ def make_study(n_sections: int = 4, n_spots: int = 64, n_genes: int = 12, *, n_f
         adata.obsm["spatial"] = 200.0 * lattice + rng.uniform(-4, 4, lattice.shape)
         adata.obsm["X_image"] = (3.0 + 2.0 * shown + rng.normal(0, 0.3, shown.shape)).astype(np.float32)
         adata.obsm["X_wide"] = rng.normal(size=(side**2, 3)).astype(np.float32)
-        adata.uns["histoweave"] = {"coordinates": {"unit": "pixel", "mpp": 0.5, "pitch_um": 100.0}}
+        adata.uns["histoquilt"] = {"coordinates": {"unit": "pixel", "mpp": 0.5, "pitch_um": 100.0}}
         sections[f"s{number}"] = adata
     return sections
 

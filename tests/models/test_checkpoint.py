@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histoweave.models import SpaMask, load
+from histoquilt.models import SpaMask, load
 
 FILES = {"weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"}
 
@@ -55,7 +55,7 @@ def test_the_folder_holds_no_pickle(fitted, tmp_path):
     json.loads((tmp_path / "model" / "config.json").read_text())
     provenance = json.loads((tmp_path / "model" / "provenance.json").read_text())
     assert provenance["seed"] == 3
-    assert "histoweave" in provenance
+    assert "histoquilt" in provenance
     assert (tmp_path / "model" / "genes.txt").read_text().split() == fitted.genes
 
 
@@ -72,12 +72,12 @@ def test_an_existing_folder_is_refused_without_overwrite(pca_model, rep_model, t
 def test_a_missing_file_is_named(pca_model, tmp_path, name):
     pca_model.save(tmp_path / "model")
     (tmp_path / "model" / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"no complete histoweave model: {name} missing"):
+    with pytest.raises(FileNotFoundError, match=rf"no complete histoquilt model: {name} missing"):
         load(tmp_path / "model")
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent is no complete histoweave model"):
+    with pytest.raises(FileNotFoundError, match="absent is no complete histoquilt model"):
         load(tmp_path / "absent")
 
 
@@ -121,5 +121,5 @@ def test_a_class_from_the_future(pca_model, tmp_path):
     pca_model.save(tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     path.write_text(path.read_text().replace('"SpaMask"', '"SpaMask9"'))
-    with pytest.raises(ValueError, match=r"holds a 'SpaMask9'.*known: SpaMask.*Update histoweave"):
+    with pytest.raises(ValueError, match=r"holds a 'SpaMask9'.*known: SpaMask.*Update histoquilt"):
         load(tmp_path / "model")

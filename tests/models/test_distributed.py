@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave import tl
-from histoweave._processes import is_main, n_processes, others_named, own_gpu, rank
-from histoweave.cli import run
-from histoweave.cli._errors import CommandError
-from histoweave.cli._in_step import in_step
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMaskConfig
-from histoweave.nn._batch_norm import CoreBatchNorm
+from histoquilt import tl
+from histoquilt._processes import is_main, n_processes, others_named, own_gpu, rank
+from histoquilt.cli import run
+from histoquilt.cli._errors import CommandError
+from histoquilt.cli._in_step import in_step
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMaskConfig
+from histoquilt.nn._batch_norm import CoreBatchNorm
 
 CONFIG = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=20, max_epochs=20, tolerance=0.0, tile_spots=60)
 OF_TWO = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -47,7 +47,7 @@ def done(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
     toy_section(n_spots=960, n_genes=100, n_domains=4, seed=1).write_h5ad(folder / "tissue.h5ad")
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
     asked = ["-k", "4", "--config", str(folder / "config.json"), "--seed", "3", "--out", str(folder / "out")]
-    return torchrun("-m", "histoweave", "domains", str(folder / "tissue.h5ad"), *asked), folder
+    return torchrun("-m", "histoquilt", "domains", str(folder / "tissue.h5ad"), *asked), folder
 
 
 def test_losses_and_embedding_are_those_of_one_process_with_the_doubled_batch(done):
@@ -55,7 +55,7 @@ def test_losses_and_embedding_are_those_of_one_process_with_the_doubled_batch(do
     assert process.returncode == 0, process.stderr
     together, alone = ad.read_h5ad(folder / "out" / "tissue.h5ad"), ad.read_h5ad(folder / "tissue.h5ad")
     tl.spatial_domains(alone, 4, config=replace(CONFIG, n_parts=2), seed=3, denoise=False, progress=False)
-    facts, of_one = (adata.uns["histoweave"]["spamask"] for adata in (together, alone))
+    facts, of_one = (adata.uns["histoquilt"]["spamask"] for adata in (together, alone))
     assert (facts["processes"], facts["parts"], facts["steps"]) == (2, 2, 20)
     assert (of_one["processes"], of_one["parts"]) == (1, 2)
     for name in ("loss", "feature_loss", "edge_loss"):
@@ -121,7 +121,7 @@ def test_a_process_that_raises_ends_all(pair):
 
 
 def test_who_is_left_says_so(one_of_two, monkeypatch):
-    monkeypatch.setattr("histoweave._processes.group_size", lambda: 2)
+    monkeypatch.setattr("histoquilt._processes.group_size", lambda: 2)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     with pytest.raises(RuntimeError, match=r"Process 1 of 2 lost the others: one of them stopped"), others_named():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave.models import MeanExpression, NearestNeighbours, RidgeConfig, RidgeOnEmbedding, load
+import histoquilt as hq
+from histoquilt.models import MeanExpression, NearestNeighbours, RidgeConfig, RidgeOnEmbedding, load
 
 MODELS = [MeanExpression, RidgeOnEmbedding, NearestNeighbours]
 
 
 def record(adata, rep="X_image", **changes):
-    adata.uns["histoweave"][rep] = {
+    adata.uns["histoquilt"][rep] = {
         "encoder": "he_texture", "digest": "d1", "mpp": 0.5, "field_um": 112.0, "licence": "", **changes
     }  # fmt: skip
 
@@ -27,7 +27,7 @@ def test_a_prediction_is_complete_and_survives_the_checkpoint(model, study, tmp_
     key = f"predicted_{fitted.method}"
     assert predicted.layers[key].dtype == np.float32
     assert list(predicted.var_names) == fitted.genes
-    assert predicted.uns["histoweave"]["scale"] == {key: "log1p_cp10k", "measured_log1p_cp10k": "log1p_cp10k"}
+    assert predicted.uns["histoquilt"]["scale"] == {key: "log1p_cp10k", "measured_log1p_cp10k": "log1p_cp10k"}
     np.testing.assert_allclose(predicted.obsm["spatial_px"], held_out.obsm["spatial"])
     np.testing.assert_allclose(predicted.obsm["spatial_um"], 0.5 * held_out.obsm["spatial"])
     assert predicted.obs["out_of_distribution"].mean() < 0.1
@@ -85,7 +85,7 @@ def test_inputs_are_not_changed(study):
 
 def test_one_anndata_a_list_and_a_dict_give_the_same_model(study):
     held_out = study.pop("s3")
-    joint = hw.io.concat_sections(study)
+    joint = hq.io.concat_sections(study)
     listed = [adata.copy() for adata in study.values()]
     for number, adata in enumerate(listed):
         adata.obs["section"] = f"s{number}"
@@ -133,7 +133,7 @@ def test_embeddings_of_encoders_are_found(study):
 
 
 def test_a_retrieval_model_says_that_it_holds_measured_expression(study, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, logger="histoweave"):
+    with caplog.at_level(logging.WARNING, logger="histoquilt"):
         NearestNeighbours().fit(study, use_rep="X_image").save(tmp_path / "knn")
         assert "measured expression of its training sections (s0, s1, s2, s3)" in caplog.text
     caplog.clear()
@@ -199,7 +199,7 @@ def test_a_section_of_another_encoder_field_or_width_is_not_predicted(study):
     record(held_out, field_um=224.0)
     with pytest.raises(ValueError, match=r"fields of 224 um.*of 112 um"):
         model.predict(held_out)
-    del held_out.uns["histoweave"]["X_image"]
+    del held_out.uns["histoquilt"]["X_image"]
     with pytest.warns(UserWarning, match="no record of its encoder"):
         model.predict(held_out)
     record(held_out)
@@ -212,7 +212,7 @@ def test_bad_embeddings_coordinates_and_patients(study):
     held_out = study.pop("s3")
     model = MeanExpression().fit(study, use_rep="X_image")
     with pytest.raises(ValueError, match=r"predict takes one section, obs\['section'\] names 3"):
-        model.predict(hw.io.concat_sections(study))
+        model.predict(hq.io.concat_sections(study))
     held_out.obsm["X_image"][3, 1] = np.nan
     with pytest.raises(ValueError, match=r"NaN or infinite values in 1 of 64 spots\. Embed the image again, or drop"):
         model.predict(held_out)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave.datasets import paired_study
-from histoweave.models import MclSTExp, MclSTExpConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
-from histoweave.models import _mclstexp_training as of_mclstexp
-from histoweave.models import _spahgc_training as of_spahgc
-from histoweave.train import _checkpoint
+from histoquilt.datasets import paired_study
+from histoquilt.models import MclSTExp, MclSTExpConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
+from histoquilt.models import _mclstexp_training as of_mclstexp
+from histoquilt.models import _spahgc_training as of_spahgc
+from histoquilt.train import _checkpoint
 
 N_EPOCHS, N_FOLDS = 6, 3
 METHODS = {
@@ -94,7 +94,7 @@ def test_killed_in_any_epoch(name, number, study, undisturbed, tmp_path, monkeyp
         kill_in_epoch(patch, module, number)
         with pytest.raises(Killed):
             cls(config).fit(study["train"], use_rep="X_image", checkpoint=tmp_path)
-    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "histoweave"):
+    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "histoquilt"):
         made = kill_in_epoch(patch, module, -1)
         model = cls(config).fit(study["train"], use_rep="X_image", checkpoint=tmp_path)
     assert made[0] == N_FOLDS * N_EPOCHS + n_last - (number - 1)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import histoweave as hw
-from histoweave.models import NearestNeighbours, RidgeConfig, RidgeOnEmbedding, load
-from histoweave.models._inner_validation import gene_correlations
+import histoquilt as hq
+from histoquilt.models import NearestNeighbours, RidgeConfig, RidgeOnEmbedding, load
+from histoquilt.models._inner_validation import gene_correlations
 
 
 @pytest.fixture(scope="module")
 def toy():
     """The halves of a toy section with embeddings of two fields, and its whole slide."""
-    adata, image = hw.datasets.toy_slide(n_spots=160, n_genes=40, n_domains=3, seed=0, mpp=2.0)
-    hw.im.embed_patches(adata, image, mpp=2.0, field_um=[112.0, 224.0], progress=False)
+    adata, image = hq.datasets.toy_slide(n_spots=160, n_genes=40, n_domains=3, seed=0, mpp=2.0)
+    hq.im.embed_patches(adata, image, mpp=2.0, field_um=[112.0, 224.0], progress=False)
     left = adata.obsm["spatial"][:, 0] < np.median(adata.obsm["spatial"][:, 0])
     return {"left": adata[left].copy(), "right": adata[~left].copy()}, image
 
@@ -26,13 +26,13 @@ def test_a_bare_slide_becomes_spots_with_expression(toy, tmp_path):
     predicted = load(tmp_path / "model").predict(image, mpp=2.0, pitch_um=200.0)
     assert predicted.n_vars == len(model.genes) == 40
     np.testing.assert_array_equal(predicted.X, predicted.layers["predicted_ridge"])
-    assert predicted.uns["histoweave"]["scale"] == {"X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k"}
+    assert predicted.uns["histoquilt"]["scale"] == {"X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k"}
     assert set(reps) <= set(predicted.obsm)
-    assert predicted.uns["histoweave"]["prediction"]["stain_compared"]
+    assert predicted.uns["histoquilt"]["prediction"]["stain_compared"]
     np.testing.assert_allclose(predicted.obsm["spatial_um"], 2.0 * predicted.obsm["spatial"])
     # the same slide with its spots given: one prediction for one place
-    spots = hw.im.grid_spots(image, mpp=2.0, pitch_um=200.0)
-    hw.im.embed_patches(spots, image, mpp=2.0, field_um=[112.0, 224.0], progress=False)
+    spots = hq.im.grid_spots(image, mpp=2.0, pitch_um=200.0)
+    hq.im.embed_patches(spots, image, mpp=2.0, field_um=[112.0, 224.0], progress=False)
     np.testing.assert_allclose(model.predict(spots).layers["predicted_ridge"], predicted.X, rtol=1e-4, atol=1e-4)
 
 
@@ -43,35 +43,35 @@ def test_the_stain_of_a_bare_slide_is_measured_on_the_field_of_training(toy, las
     fields = {"X_once": 112.0, "X_twice": 224.0}
     for adata in sections.values():
         for key, field_um in sorted(fields.items(), key=lambda one: one[1] == last_um):
-            hw.im.embed_patches(adata, image, mpp=2.0, field_um=field_um, key_added=key, progress=False)
+            hq.im.embed_patches(adata, image, mpp=2.0, field_um=field_um, key_added=key, progress=False)
     model = RidgeOnEmbedding(RidgeConfig(smoothing=0)).fit(sections, use_rep=list(fields))
     predicted = model.predict(image, mpp=2.0, pitch_um=200.0)
-    assert predicted.uns["histoweave"]["X_stain"]["field_um"] == last_um
-    assert predicted.uns["histoweave"]["prediction"]["stain_compared"]
+    assert predicted.uns["histoquilt"]["X_stain"]["field_um"] == last_um
+    assert predicted.uns["histoquilt"]["prediction"]["stain_compared"]
 
 
 def test_spots_outside_the_image_are_warned_about_and_marked_as_unlike_training(toy):
     sections, image = {name: adata.copy() for name, adata in toy[0].items()}, toy[1]
     for adata in sections.values():
-        hw.im.embed_patches(adata, image, mpp=2.0, progress=False)
+        hq.im.embed_patches(adata, image, mpp=2.0, progress=False)
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(sections, use_rep="X_he_texture")
     held_out = sections["left"].copy()
     held_out.obsm["spatial"][:3, 1] += 20_000
     with pytest.warns(UserWarning, match="3 of 79 spots lie outside the image"):
-        hw.im.embed_patches(held_out, image, mpp=2.0, progress=False)
+        hq.im.embed_patches(held_out, image, mpp=2.0, progress=False)
     outside = model.predict(held_out).obs["out_of_distribution"]
     assert outside[:3].all()
     assert not outside[3:].any()
     held_out.obsm["spatial"][:, 1] += 20_000
     with pytest.raises(ValueError, match=r"79 of 79 spots fall outside the image"):
-        hw.im.embed_patches(held_out, image, mpp=2.0, progress=False)
+        hq.im.embed_patches(held_out, image, mpp=2.0, progress=False)
 
 
 def test_domains_of_a_slide_that_was_never_sequenced(toy):
     sections, image = toy
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(sections, use_rep="X_he_texture_112um")
     predicted = model.predict(image, mpp=2.0, pitch_um=100.0)
-    hw.tl.spatial_domains(predicted, 3, progress=False)
+    hq.tl.spatial_domains(predicted, 3, progress=False)
     assert predicted.obs["domain"].nunique() == 3
 
 
@@ -84,7 +84,7 @@ def test_a_slide_needs_mpp_an_encoder_on_record_and_to_be_one(toy):
         model.predict(3)
     bare = {name: adata.copy() for name, adata in sections.items()}
     for adata in bare.values():
-        del adata.uns["histoweave"]["X_he_texture_112um"]
+        del adata.uns["histoquilt"]["X_he_texture_112um"]
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(bare, use_rep="X_he_texture_112um")
     with pytest.raises(ValueError, match="whose encoder is not recorded"):
         model.predict(image, mpp=2.0)
@@ -98,7 +98,7 @@ def test_her2st_patient_c_leave_one_section_out(data_dir):
     sections = {}
     for name in ("C2", "C3", "C4", "C5"):
         adata = anndata.read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
-        hw.io.record_coordinates(adata, "pixel", mpp=200 / 270)
+        hq.io.record_coordinates(adata, "pixel", mpp=200 / 270)
         adata.obsm["X_colour"] = _colours(data_dir / "her2st" / f"{name}.jpg", adata.obsm["spatial"])
         sections[name] = adata
     found = {"ridge": [], "knn": []}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from anndata import AnnData
 
-from histoweave.datasets import paired_study
-from histoweave.models import MclSTExp, MclSTExpConfig, MeanExpression, NearestNeighbours, NearestNeighboursConfig, load
-from histoweave.models._inner_validation import gene_correlations
-from histoweave.models._targets import measure
+from histoquilt.datasets import paired_study
+from histoquilt.models import MclSTExp, MclSTExpConfig, MeanExpression, NearestNeighbours, NearestNeighboursConfig, load
+from histoquilt.models._inner_validation import gene_correlations
+from histoquilt.models._targets import measure
 
 QUICK = MclSTExpConfig(n_latent=32, max_epochs=4, k=(5, 20))
 AT_RANDOM = replace(
@@ -92,7 +92,7 @@ def test_training_leaves_global_random_state_and_sections_alone(sections: dict[s
 def test_a_folder_gives_back_the_same_model(
     model: MclSTExp, sections: dict[str, AnnData], tmp_path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="histoweave"):
+    with caplog.at_level(logging.WARNING, logger="histoquilt"):
         model.save(tmp_path / "model")
     assert "measured expression of its training sections (s1, s2, s3)" in caplog.text
     back = load(tmp_path / "model")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from histoweave.models import MclSTExpConfig
+from histoquilt.models import MclSTExpConfig
 
 
 @pytest.mark.parametrize(

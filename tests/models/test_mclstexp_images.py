@@ -9,12 +9,12 @@ import pytest
 import torch
 from anndata import AnnData
 
-from histoweave import im
-from histoweave.datasets import toy_slide
-from histoweave.models import MclSTExp, MclSTExpConfig, load
-from histoweave.models._inner_validation import gene_correlations
-from histoweave.models._mclstexp_images import vary
-from histoweave.models._targets import measure
+from histoquilt import im
+from histoquilt.datasets import toy_slide
+from histoquilt.models import MclSTExp, MclSTExpConfig, load
+from histoquilt.models._inner_validation import gene_correlations
+from histoquilt.models._mclstexp_images import vary
+from histoquilt.models._targets import measure
 
 TRAINABLE = MclSTExpConfig.trainable()
 
@@ -53,14 +53,14 @@ def test_a_bare_slide_is_cut_as_the_training_sections_were(pieces: dict[str, Ann
     image = toy_slide(n_spots=300, n_genes=60, seed=0, mpp=2.0)[1]
     predicted = load(tmp_path / "model").predict(image, mpp=2.0, pitch_um=200.0)
     assert predicted.obsm["patches"].shape[1] == 3 * 24**2
-    assert predicted.uns["histoweave"]["prediction"]["stain_compared"]
+    assert predicted.uns["histoquilt"]["prediction"]["stain_compared"]
     spots = im.grid_spots(image, mpp=2.0, pitch_um=200.0)
     im.cut_patches(spots, image, mpp=2.0, field_um=90.0, px=24)
     np.testing.assert_array_equal(model.predict(spots).layers["predicted_mclstexp"], predicted.X)
     # a slide scanned twice as coarse: the same field in microns, the same pixels to the network
     coarse = model.predict(np.ascontiguousarray(image[::2, ::2]), mpp=4.0, pitch_um=200.0)
     assert coarse.obsm["patches"].shape[1] == 3 * 24**2
-    assert coarse.uns["histoweave"]["patches"]["field_um"] == 90.0
+    assert coarse.uns["histoquilt"]["patches"]["field_um"] == 90.0
 
 
 def test_patches_of_another_size_or_field_are_not_predicted(pieces: dict[str, AnnData]) -> None:
@@ -68,17 +68,17 @@ def test_patches_of_another_size_or_field_are_not_predicted(pieces: dict[str, An
     model = MclSTExp(config).fit({name: pieces[name] for name in ("upper", "lower")}, use_rep="patches")
     adata, image = toy_slide(n_spots=100, n_genes=60, seed=0, mpp=2.0)
     im.cut_patches(adata, image, mpp=2.0, field_um=90.0, px=16)
-    with pytest.raises(ValueError, match=r"768 columns.*on 1,728. Cut patches with px=24, field_um=90 \(histoweave.im"):
+    with pytest.raises(ValueError, match=r"768 columns.*on 1,728. Cut patches with px=24, field_um=90 \(histoquilt.im"):
         model.predict(adata)
     im.cut_patches(adata, image, mpp=2.0, field_um=180.0, px=24)
     with pytest.raises(ValueError, match=r"fields of 180 um.*Cut patches again .* with px=24, field_um=90.0"):
         model.predict(adata)
-    del adata.uns["histoweave"]["patches"]
+    del adata.uns["histoquilt"]["patches"]
     by_hand = {name: pieces[name].copy() for name in ("upper", "lower")}
     for one in by_hand.values():
-        del one.uns["histoweave"]["patches"]
+        del one.uns["histoquilt"]["patches"]
     model = MclSTExp(config).fit(by_hand, use_rep="patches")
-    with pytest.raises(ValueError, match=r"not recorded \('patches'\).*or on pixels of histoweave.im.cut_patches"):
+    with pytest.raises(ValueError, match=r"not recorded \('patches'\).*or on pixels of histoquilt.im.cut_patches"):
         model.predict(image, mpp=2.0)
 
 
@@ -89,7 +89,7 @@ def test_patches_of_another_size_or_field_are_not_predicted(pieces: dict[str, An
         (lambda pixels: pixels[:, :100], r"got \(\d+, 100\)"),
         (
             lambda pixels: pixels.astype(float) + 100,
-            "from 0 to 255, got .* Put patches there with histoweave.im.cut_patches",
+            "from 0 to 255, got .* Put patches there with histoquilt.im.cut_patches",
         ),
         (lambda pixels: pixels.astype(float) - 100, "use image_branch='embedding'"),
     ],
@@ -119,7 +119,7 @@ def test_a_network_of_timm_is_trained_too(pieces: dict[str, AnnData], torchvisio
 
 def test_timm_that_is_not_there_is_named(pieces: dict[str, AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"image_branch='timm:densenet121' needs timm.*histoweave\[timm\]"):
+    with pytest.raises(ImportError, match=r"image_branch='timm:densenet121' needs timm.*histoquilt\[timm\]"):
         MclSTExp(MclSTExpConfig.published()).fit({name: pieces[name] for name in ("upper", "lower")}, use_rep="patches")
 
 

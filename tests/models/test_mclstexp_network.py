@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from histoweave.gr import radius_adjacency
-from histoweave.models._mclstexp_network import MclSTExpNetwork, TrainingSpots
-from histoweave.models._mclstexp_start import LinearLatents
+from histoquilt.gr import radius_adjacency
+from histoquilt.models._mclstexp_network import MclSTExpNetwork, TrainingSpots
+from histoquilt.models._mclstexp_start import LinearLatents
 
 N_GENES, N_IMAGE = 7, 5
 

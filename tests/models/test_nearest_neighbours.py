@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from histoweave.models import NearestNeighbours, NearestNeighboursConfig
-from histoweave.models._inner_validation import gene_correlations
+from histoquilt.models import NearestNeighbours, NearestNeighboursConfig
+from histoquilt.models._inner_validation import gene_correlations
 
 PLAIN = replace(NearestNeighboursConfig.plain(), k=(7,), metric="euclidean", standardised=False, weighting="uniform")
 

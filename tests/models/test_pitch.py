@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-import histoweave as hw
-from histoweave.cli._embedded import default_fields
-from histoweave.models._expression_inputs import microns, pitch
+import histoquilt as hq
+from histoquilt.cli._embedded import default_fields
+from histoquilt.models._expression_inputs import microns, pitch
 
 PITCH = 200.0
 
@@ -57,10 +57,10 @@ def test_displaced_spots_train_the_pitch_of_bare_slides_and_the_fields(rng):
         points = lattice("square")[:96] + rng.normal(0, 9, (96, 2))
         adata = ad.AnnData(rng.poisson(2.0, (96, 12)).astype(np.float32), obsm={"spatial": points})
         adata.obsm["X_image"] = rng.normal(size=(96, 4)).astype(np.float32)
-        hw.io.record_coordinates(adata, "micron")
+        hq.io.record_coordinates(adata, "micron")
         sections[name] = adata
     assert default_fields(sections)[0] == 200.0
-    model = hw.models.RidgeOnEmbedding().fit(sections, use_rep="X_image", progress=False)
+    model = hq.models.RidgeOnEmbedding().fit(sections, use_rep="X_image", progress=False)
     assert model._trained().pitch_um == pytest.approx(PITCH, rel=0.015)
 
 

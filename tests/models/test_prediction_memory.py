@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-import histoweave as hw
-from histoweave.models import _prediction_memory
-from histoweave.models._prediction_memory import bytes_to_predict
+import histoquilt as hq
+from histoquilt.models import _prediction_memory
+from histoquilt.models._prediction_memory import bytes_to_predict
 
 
 def fitted(n_genes, width):
@@ -26,16 +26,16 @@ def test_the_estimate_lies_above_measured_peaks(n_genes, width, measured):
 
 @pytest.fixture(scope="module")
 def study():
-    return hw.datasets.toy_slides(3, 60, 20, 2, 0, mpp=2)
+    return hq.datasets.toy_slides(3, 60, 20, 2, 0, mpp=2)
 
 
 @pytest.fixture(scope="module")
 def model(study):
     sections = {}
     for name, (adata, pixels) in list(study.items())[:2]:
-        hw.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
+        hq.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
         sections[name] = adata
-    return hw.models.RidgeOnEmbedding().fit(sections, use_rep="X_texture")
+    return hq.models.RidgeOnEmbedding().fit(sections, use_rep="X_texture")
 
 
 def test_a_slide_says_which_distance_of_spots_would_fit(study, model, monkeypatch):
@@ -46,7 +46,7 @@ def test_a_slide_says_which_distance_of_spots_would_fit(study, model, monkeypatc
     )
     monkeypatch.setattr(_prediction_memory, "available_bytes", lambda: 300_000_000)
     patches = []
-    monkeypatch.setattr(hw.im, "embed_patches", lambda *args, **kwargs: patches.append(args))
+    monkeypatch.setattr(hq.im, "embed_patches", lambda *args, **kwargs: patches.append(args))
     with pytest.raises(ValueError, match=r"slide: predicting \d+ spots will take about .* GB of memory") as caught:
         model.predict(pixels, mpp=2)
     assert not patches
@@ -58,7 +58,7 @@ def test_a_slide_says_which_distance_of_spots_would_fit(study, model, monkeypatc
 
 def test_a_section_is_refused_and_can_be_insisted_on(study, model, monkeypatch):
     adata, pixels = list(study.values())[2]
-    hw.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
+    hq.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
     monkeypatch.setattr(_prediction_memory, "available_bytes", lambda: 1_000_000)
     with pytest.raises(ValueError, match=r"0\.1 GB of memory; 0\.001 GB is available\. Predict a part of its spots"):
         model.predict(adata)
@@ -67,6 +67,6 @@ def test_a_section_is_refused_and_can_be_insisted_on(study, model, monkeypatch):
 
 def test_where_the_system_does_not_tell_nothing_is_refused(study, model, monkeypatch):
     adata, pixels = list(study.values())[2]
-    hw.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
+    hq.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
     monkeypatch.setattr(_prediction_memory, "available_bytes", lambda: None)
     assert model.predict(adata).n_vars == model.n_genes

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from histoweave.models import RidgeConfig, RidgeOnEmbedding
-from histoweave.models._inner_validation import gene_correlations
+from histoquilt.models import RidgeConfig, RidgeOnEmbedding
+from histoquilt.models._inner_validation import gene_correlations
 
 PLAIN = RidgeConfig.plain()
 

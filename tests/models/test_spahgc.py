@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave.metrics import score_genes
-from histoweave.models import SpaHGC, SpaHGCConfig
-from histoweave.models._spahgc_graph import NetworkSection, ReferenceBank, build_graph, near_targets
-from histoweave.models._spahgc_network import training_losses
-from histoweave.models._spahgc_training import build_network, network_says, train_epochs
-from histoweave.nn import HeteroGraph
+import histoquilt as hq
+from histoquilt.metrics import score_genes
+from histoquilt.models import SpaHGC, SpaHGCConfig
+from histoquilt.models._spahgc_graph import NetworkSection, ReferenceBank, build_graph, near_targets
+from histoquilt.models._spahgc_network import training_losses
+from histoquilt.models._spahgc_training import build_network, network_says, train_epochs
+from histoquilt.nn import HeteroGraph
 
 CPU = torch.device("cpu")
 QUICK = SpaHGCConfig(max_epochs=2, check_every=1, n_hidden=16, n_heads=2, n_inputs=8)
@@ -25,7 +25,7 @@ def correlation(predicted, measured) -> float:
 
 @pytest.fixture(scope="module")
 def study():
-    return hw.datasets.paired_study(n_sections=4, n_spots=40, n_genes=12, seed=0, kind="both")
+    return hq.datasets.paired_study(n_sections=4, n_spots=40, n_genes=12, seed=0, kind="both")
 
 
 def network_sections(n: int = 3, *, n_spots: int = 30, n_genes: int = 5, seed: int = 0) -> list[NetworkSection]:
@@ -104,7 +104,7 @@ def test_the_momentum_encoder_follows_and_learns_in_no_other_way(monkeypatch):
         assert not any(p.requires_grad for p in follower.parameters())
         return training_losses(network, follower, *args)
 
-    monkeypatch.setattr("histoweave.models._spahgc_training.training_losses", spy)
+    monkeypatch.setattr("histoquilt.models._spahgc_training.training_losses", spy)
     list(train_epochs(network_sections(), QUICK, 2, seed=0, device=CPU))
     assert len(followers) == 6
     first, last = followers[0], followers[-1]
@@ -138,7 +138,7 @@ def test_same_seed_same_prediction_and_a_saved_model_predicts_alike(study, tmp_p
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     models[0].save(tmp_path / "model")
-    loaded = hw.models.load(tmp_path / "model")
+    loaded = hq.models.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict(held_out).layers["predicted_spahgc"], first)
     assert not list((tmp_path / "model").glob("*.pkl"))
 
@@ -162,7 +162,7 @@ def test_two_sections_leave_the_linear_part_alone(study):
 
 @pytest.mark.slow
 def test_references_carry_the_signal_and_cutting_them_loses_it():
-    sections = hw.datasets.paired_study(n_sections=5, n_spots=60, n_genes=20, seed=0, kind="references")
+    sections = hq.datasets.paired_study(n_sections=5, n_spots=60, n_genes=20, seed=0, kind="references")
     held_out = sections.pop("s5")
     config = SpaHGCConfig(
         max_epochs=12, check_every=12, n_hidden=64, n_inputs=16, gains=(0.0, 1.0), learning_rate=3e-3, neighbours=False

@@ -9,9 +9,9 @@ import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.datasets import toy_section
-from histoweave.gr import knn_adjacency
-from histoweave.models import SpaMask, SpaMaskConfig
+from histoquilt.datasets import toy_section
+from histoquilt.gr import knn_adjacency
+from histoquilt.models import SpaMask, SpaMaskConfig
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5)
 
@@ -105,7 +105,7 @@ def test_adata_is_not_changed(section):
     assert all((section.obsm[key] == before.obsm[key]).all() for key in before.obsm)
     assert not section.obsp
     assert section.uns.keys() == before.uns.keys()
-    assert section.uns["histoweave"] == before.uns["histoweave"]
+    assert section.uns["histoquilt"] == before.uns["histoquilt"]
 
 
 def test_global_random_states_are_untouched(section):
@@ -185,7 +185,7 @@ def test_layer_and_declared_scale(section):
     logged.layers["raw_counts"] = section.X.copy()
     logged.layers["logged"] = csr_matrix(log1p_cp10k(section).astype(np.float32))
     logged.X = csr_matrix((section.n_obs, section.n_vars), dtype=np.float32)
-    logged.uns["histoweave"] = {"scale": {"logged": "log1p_cp10k"}}
+    logged.uns["histoquilt"] = {"scale": {"logged": "log1p_cp10k"}}
     from_layer = SpaMask(SMALL).fit(logged, layer="raw_counts", seed=3, progress=False)
     from_x = SpaMask(SMALL).fit(section, seed=3, progress=False)
     assert (from_layer.embed(logged) == from_x.embed(section)).all()
@@ -264,7 +264,7 @@ def test_repr(pca_model, rep_model):
 @pytest.mark.parametrize("job", ["embed", "denoise", "save"])
 def test_not_trained(job, section, tmp_path):
     argument = tmp_path / "model" if job == "save" else section
-    with pytest.raises(RuntimeError, match=r"not trained\. Call \.fit\(adata\), or histoweave\.models\.load"):
+    with pytest.raises(RuntimeError, match=r"not trained\. Call \.fit\(adata\), or histoquilt\.models\.load"):
         getattr(SpaMask(SMALL), job)(argument)
 
 

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from histoweave.models import SpaMaskConfig
+from histoquilt.models import SpaMaskConfig
 
 
 def test_published_settings_are_those_of_the_paper():

@@ -8,9 +8,9 @@ import pytest
 from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMask, SpaMaskConfig, load
-from histoweave.tl import refine_domains, spatial_domains
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMask, SpaMaskConfig, load
+from histoquilt.tl import refine_domains, spatial_domains
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* genes have no counts")
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=15)
@@ -65,10 +65,10 @@ def test_refined_domains_keep_their_names(two):
     model.assign_domains(again)
     same = (again.obs["domain"].astype(str) == adata.obs["domain"].astype(str)).mean()
     assert 0.85 < same <= 1
-    assert again.uns["histoweave"]["domain"]["refined"] is False
+    assert again.uns["histoquilt"]["domain"]["refined"] is False
     refine_domains(again)
     assert again.obs["domain"].tolist() == adata.obs["domain"].tolist()
-    assert again.uns["histoweave"]["domain"]["refined"] is True
+    assert again.uns["histoquilt"]["domain"]["refined"] is True
 
 
 def test_a_section_the_model_has_not_seen(model, two):
@@ -113,7 +113,7 @@ def test_what_is_recorded(model, two):
     unseen = section(two, "s2")[:, 5:].copy()
     with pytest.warns(UserWarning, match="filled with the average"):
         model.assign_domains(unseen)
-    record = unseen.uns["histoweave"]["domain"]
+    record = unseen.uns["histoquilt"]["domain"]
     n_missing = len(set(model.genes) & set(two.var_names[:5]))
     assert record["genes"] == {"shared": len(model.genes) - n_missing, "missing": n_missing, "filled": n_missing}
     assert record["model_digest"] == model.training_facts["digest"]
@@ -126,7 +126,7 @@ def test_sections_together_are_assigned_as_each_alone(two):
     together, parts = two.copy(), [section(two, "s1"), section(two, "s2")]
     for adata in (together, *parts):
         model.assign_domains(adata)
-    assert together.uns["histoweave"]["domain"]["trained_on"] == "s1, s2"
+    assert together.uns["histoquilt"]["domain"]["trained_on"] == "s1, s2"
     assert together.obs["domain"].tolist() == [name for part in parts for name in part.obs["domain"]]
 
 
@@ -161,10 +161,10 @@ def test_training_again_forgets_the_domains(first):
 
 def test_a_section_that_lacks_most_genes_stays_as_it_was(model, two):
     foreign = section(two, "s2")[:, model.genes[:40]].copy()
-    before = list(foreign.obs), list(foreign.obsm), set(foreign.uns["histoweave"])
+    before = list(foreign.obs), list(foreign.obsm), set(foreign.uns["histoquilt"])
     with pytest.raises(ValueError, match=r"At least 50% are needed"):
         model.assign_domains(foreign)
-    assert (list(foreign.obs), list(foreign.obsm), set(foreign.uns["histoweave"])) == before
+    assert (list(foreign.obs), list(foreign.obsm), set(foreign.uns["histoquilt"])) == before
 
 
 # genes
@@ -209,7 +209,7 @@ def test_a_loaded_model_says_exactly_the_same(two, tmp_path, changes):
     loaded.assign_domains(theirs)
     pd.testing.assert_frame_equal(ours.obs, theirs.obs, check_exact=True)
     np.testing.assert_array_equal(ours.obsm["X_spamask"], theirs.obsm["X_spamask"])
-    assert ours.uns["histoweave"]["domain"] == theirs.uns["histoweave"]["domain"]
+    assert ours.uns["histoquilt"]["domain"] == theirs.uns["histoquilt"]["domain"]
     pd.testing.assert_frame_equal(loaded.denoise(two), model.denoise(two), check_exact=True)
     load(tmp_path / "model").save(tmp_path / "again")
     assert load(tmp_path / "again").domains.names == model.domains.names

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMask, SpaMaskConfig, _spamask
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMask, SpaMaskConfig, _spamask
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=4, tile_spots=100)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
-from histoweave.datasets import toy_section
-from histoweave.gr import knn_adjacency
-from histoweave.models import SpaMaskConfig
-from histoweave.models._spamask_inputs import SpaMaskInputs, WayBack
-from histoweave.pp import expression
+from histoquilt.datasets import toy_section
+from histoquilt.gr import knn_adjacency
+from histoquilt.models import SpaMaskConfig
+from histoquilt.models._spamask_inputs import SpaMaskInputs, WayBack
+from histoquilt.pp import expression
 
 ALL = SpaMaskConfig(n_pcs=500, clip=1e9, min_spots=1, min_counts=0, spatial_factors=False)
 

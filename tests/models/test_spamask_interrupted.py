@@ -13,12 +13,12 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMask, SpaMaskConfig, _spamask_tiles
-from histoweave.models._spamask_training import GradientStep
-from histoweave.nn._precision import _multiplies_bfloat16
-from histoweave.tl import integrate_sections, spatial_domains
-from histoweave.train import _checkpoint
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMask, SpaMaskConfig, _spamask_tiles
+from histoquilt.models._spamask_training import GradientStep
+from histoquilt.nn._precision import _multiplies_bfloat16
+from histoquilt.tl import integrate_sections, spatial_domains
+from histoquilt.train import _checkpoint
 
 N_EPOCHS = 12
 KINDS = {
@@ -118,7 +118,7 @@ def test_killed_in_any_step(kind, number, tissue, undisturbed, tmp_path, monkeyp
         kill_in_step(patch, number)
         with pytest.raises(Killed):
             model.fit(tissue, progress=False, checkpoint=tmp_path)
-    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "histoweave"):
+    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "histoquilt"):
         made = kill_in_step(patch, -1)
         model.fit(tissue, progress=False, checkpoint=tmp_path)
     kept = (number - 1) // 2 * 2  # the last look at the embedding
@@ -226,10 +226,10 @@ def test_shared_domains_are_the_same(tmp_path, monkeypatch, keep_all):
 SCRIPT = """
 import json, sys, time
 import torch
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMask, SpaMaskConfig
-from histoweave.models._spamask_training import GradientStep
-from histoweave.train import _checkpoint
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models._spamask_training import GradientStep
+from histoquilt.train import _checkpoint
 
 torch.set_num_threads(int(sys.argv[2]))
 _checkpoint.CHECKPOINT_EVERY, _checkpoint._SHARE_OF_TIME = 0.0, float("inf")
@@ -264,7 +264,7 @@ def test_killed_for_real(tissue, tmp_path, caplog):
     finally:
         child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    with caplog.at_level(logging.INFO, "histoweave"):
+    with caplog.at_level(logging.INFO, "histoquilt"):
         model = SpaMask(settings).fit(tissue, progress=False, checkpoint=tmp_path)
     (said,) = [record for record in caplog.records if "were kept by an interrupted run" in record.msg]
     assert 5 <= said.args[0] < 60

@@ -9,9 +9,9 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
 
-from histoweave.datasets import toy_section
-from histoweave.gr import knn_adjacency, stack_links
-from histoweave.models import SpaMask, SpaMaskConfig
+from histoquilt.datasets import toy_section
+from histoquilt.gr import knn_adjacency, stack_links
+from histoquilt.models import SpaMask, SpaMaskConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* genes have no counts")
 # what networks say of several sections, before any difference between these is taken out of it

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from histoweave._runtime import progress_bar
-from histoweave.gr import knn_adjacency
-from histoweave.models import SpaMaskConfig
-from histoweave.models._spamask_training import build_network, calibrate, network_seeds, train_network
-from histoweave.nn import UndirectedGraph
+from histoquilt._runtime import progress_bar
+from histoquilt.gr import knn_adjacency
+from histoquilt.models import SpaMaskConfig
+from histoquilt.models._spamask_training import build_network, calibrate, network_seeds, train_network
+from histoquilt.nn import UndirectedGraph
 
 SMALL = SpaMaskConfig(n_hidden=16, n_latent=8, max_epochs=4, check_every=1, tolerance=0.0)
 

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-import histoweave as hw
-from histoweave.models import RidgeConfig, RidgeOnEmbedding, load
-from histoweave.models._stain_distribution import StainDistribution
+import histoquilt as hq
+from histoquilt.models import RidgeConfig, RidgeOnEmbedding, load
+from histoquilt.models._stain_distribution import StainDistribution
 
 PATCHES = (112.0, 1.0)
 KEY = "share_out_of_distribution"
@@ -26,7 +26,7 @@ def _stains(n_sections=4, n_spots=80):
 def give_stain(study, **changes):
     for adata, stain in zip(study.values(), _stains(len(study), 64), strict=True):
         adata.obsm["X_stain"] = stain
-        adata.uns["histoweave"]["X_stain"] = {"field_um": 112.0, "input_mpp": 1.0, **changes}
+        adata.uns["histoquilt"]["X_stain"] = {"field_um": 112.0, "input_mpp": 1.0, **changes}
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_sections_of_one_stain_without_any_spread_give_finite_limits():
 def test_a_prediction_says_that_it_is_the_stain_and_the_model_keeps_it(stained, tmp_path):
     held_out = stained.pop("s3")
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(stained, use_rep="X_image")
-    said = model.predict(held_out).uns["histoweave"]["prediction"]
+    said = model.predict(held_out).uns["histoquilt"]["prediction"]
     assert said["stain_compared"]
     assert said[f"{KEY}_by_stain"] < 0.1
     held_out.obsm["X_stain"][:, 0] += 0.3
@@ -72,7 +72,7 @@ def test_a_prediction_says_that_it_is_the_stain_and_the_model_keeps_it(stained, 
     words = r"as a whole looks unlike the tissue .* by the stain \(100% of the spots; .*stained, scanned or exposed"
     with pytest.warns(UserWarning, match=words):
         predicted = model.predict(held_out)
-    said = predicted.uns["histoweave"]["prediction"]
+    said = predicted.uns["histoquilt"]["prediction"]
     assert (said[KEY], said[f"{KEY}_by_stain"]) == (1.0, 1.0)
     assert said[f"{KEY}_by_embedding"] < 0.1
     assert predicted.obs["out_of_distribution"].all()
@@ -81,7 +81,7 @@ def test_a_prediction_says_that_it_is_the_stain_and_the_model_keeps_it(stained, 
     with pytest.warns(UserWarning, match="by the stain"):
         again = load(tmp_path / "model").predict(held_out)
     assert again.obs.equals(predicted.obs)
-    assert again.uns["histoweave"]["prediction"] == said
+    assert again.uns["histoquilt"]["prediction"] == said
     again.write_h5ad(tmp_path / "again.h5ad")
 
 
@@ -94,7 +94,7 @@ def test_a_spot_is_outside_by_either(stained):
     after = model.predict(held_out)
     assert after.obs["out_of_distribution"][:4].all()
     assert (after.obs["out_of_distribution"][4:] == before[4:]).all()
-    said = after.uns["histoweave"]["prediction"]
+    said = after.uns["histoquilt"]["prediction"]
     assert said[KEY] >= max(said[f"{KEY}_by_stain"], said[f"{KEY}_by_embedding"]) > 0
     held_out.obsm["X_stain"][:, 0] += 1
     held_out.obsm["X_image"] = held_out.obsm["X_image"] + 50
@@ -107,14 +107,14 @@ def test_without_stain_in_all_training_sections_embeddings_alone_decide(stained,
     if lacking == "column":
         del stained["s1"].obsm["X_stain"]
     elif lacking == "record":
-        del stained["s1"].uns["histoweave"]["X_stain"]
+        del stained["s1"].uns["histoquilt"]["X_stain"]
     else:
-        stained["s1"].uns["histoweave"]["X_stain"]["field_um"] = 224.0
+        stained["s1"].uns["histoquilt"]["X_stain"]["field_um"] = 224.0
     held_out = stained.pop("s3")
-    with caplog.at_level(logging.INFO, logger="histoweave"):
+    with caplog.at_level(logging.INFO, logger="histoquilt"):
         model = RidgeOnEmbedding(RidgeConfig.plain()).fit(stained, use_rep="X_image")
     assert "No stain is compared" in caplog.text
-    said = model.predict(held_out).uns["histoweave"]["prediction"]
+    said = model.predict(held_out).uns["histoquilt"]["prediction"]
     assert not said["stain_compared"]
     assert f"{KEY}_by_stain" not in said
 
@@ -123,7 +123,7 @@ def test_without_stain_in_all_training_sections_embeddings_alone_decide(stained,
     ("spoil", "words"),
     [
         (lambda adata: adata.obsm.pop("X_stain"), "stain is not compared with training"),
-        (lambda adata: adata.uns["histoweave"]["X_stain"].update(field_um=224.0), "fields of 224 um .*not compared"),
+        (lambda adata: adata.uns["histoquilt"]["X_stain"].update(field_um=224.0), "fields of 224 um .*not compared"),
         (lambda adata: adata.obsm.update(X_stain=np.ones((64, 3))), "other columns than in training"),
     ],
     ids=["none", "other field", "other columns"],
@@ -132,10 +132,10 @@ def test_a_section_whose_stain_cannot_be_compared_is_judged_by_its_embedding(sta
     held_out = stained.pop("s3")
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(stained, use_rep="X_image")
     spoil(held_out)
-    with caplog.at_level(logging.INFO, logger="histoweave"):
+    with caplog.at_level(logging.INFO, logger="histoquilt"):
         predicted = model.predict(held_out)
     assert any(re.search(words, record.getMessage()) for record in caplog.records)
-    assert not predicted.uns["histoweave"]["prediction"]["stain_compared"]
+    assert not predicted.uns["histoquilt"]["prediction"]["stain_compared"]
     held_out.obsm["X_image"] = held_out.obsm["X_image"] + 50
     with pytest.warns(UserWarning, match="by the embedding: another organ, stain, scanner or focus"):
         model.predict(held_out)
@@ -157,19 +157,19 @@ def test_her2st_c5_is_familiar_and_the_same_image_in_another_hue_is_not(data_dir
     sections, images, mpp = {}, {}, 200 / 270
     for name in ("C2", "C3", "C4", "C5"):
         adata = sections[name] = anndata.read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
-        hw.io.record_coordinates(adata, "pixel", mpp=mpp)
-        with hw.io.open_slide(data_dir / "her2st" / f"{name}.jpg") as slide:
+        hq.io.record_coordinates(adata, "pixel", mpp=mpp)
+        with hq.io.open_slide(data_dir / "her2st" / f"{name}.jpg") as slide:
             images[name] = slide.read_region(0, 0, slide.width, slide.height)
-        hw.im.embed_patches(adata, images[name], mpp=mpp, field_um=200.0, progress=False)
+        hq.im.embed_patches(adata, images[name], mpp=mpp, field_um=200.0, progress=False)
     held_out = sections.pop("C5")
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(sections, n_genes=20)
-    said = model.predict(held_out).uns["histoweave"]["prediction"]
+    said = model.predict(held_out).uns["histoquilt"]["prediction"]
     assert said[f"{KEY}_by_stain"] < 0.1
     less_red, more_contrast = images["C5"].copy(), images["C5"]
     less_red[..., 0] = (0.85 * less_red[..., 0]).astype(np.uint8)
     grey = np.clip(1.3 * (np.arange(256) - 128.0) + 128, 0, 255).astype(np.uint8)
     for changed in (less_red, grey[more_contrast]):
-        hw.im.embed_patches(held_out, changed, mpp=mpp, field_um=200.0, progress=False)
+        hq.im.embed_patches(held_out, changed, mpp=mpp, field_um=200.0, progress=False)
         with pytest.warns(UserWarning, match=r"by the stain \(100%"):
-            said = model.predict(held_out).uns["histoweave"]["prediction"]
+            said = model.predict(held_out).uns["histoquilt"]["prediction"]
         assert said[f"{KEY}_by_stain"] == 1.0

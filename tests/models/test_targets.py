@@ -3,7 +3,7 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.models._targets import Measured, check_panel, choose_panel, measure
+from histoquilt.models._targets import Measured, check_panel, choose_panel, measure
 
 
 def _section(counts, genes):
@@ -20,7 +20,7 @@ def test_counts_per_ten_thousand_are_over_all_genes_of_the_section():
 
 def test_a_declared_log_matrix_is_taken_as_it_is():
     adata = _section([[1.5, 0.5], [0.0, 2.0]], ["a", "b"])
-    adata.uns["histoweave"] = {"scale": {"X": "log1p_cp10k"}}
+    adata.uns["histoquilt"] = {"scale": {"X": "log1p_cp10k"}}
     measured = measure(adata)
     np.testing.assert_array_equal(measured.of(["b", "a"]), np.array([[0.5, 1.5], [2.0, 0.0]], dtype=np.float32))
     assert measured.depth is None

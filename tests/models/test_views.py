@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import histoweave as hw
-from histoweave.models import MclSTExp, MclSTExpConfig, RidgeConfig, RidgeOnEmbedding
-from histoweave.models._expression_inputs import ImageSection
-from histoweave.models._image_components import Basis, own_moments
-from histoweave.models._mclstexp_images import ImageInputs
-from histoweave.models._mclstexp_training import Pairs
+import histoquilt as hq
+from histoquilt.models import MclSTExp, MclSTExpConfig, RidgeConfig, RidgeOnEmbedding
+from histoquilt.models._expression_inputs import ImageSection
+from histoquilt.models._image_components import Basis, own_moments
+from histoquilt.models._mclstexp_images import ImageInputs
+from histoquilt.models._mclstexp_training import Pairs
 
 # trained to the end: choosing epoch 0 would hide that training differs
 QUICK = MclSTExpConfig(n_latent=16, n_blocks=0, max_epochs=3, check_every=0, k=(10,), key="image", learning_rate=1e-3)
@@ -97,9 +97,9 @@ def test_an_embedding_without_views_stands_as_it_is_beside_one_with(study):
 
 
 def test_views_of_real_patches_survive_a_file(tmp_path):
-    adata, image = hw.datasets.toy_slide(n_spots=160, n_genes=20, seed=0, mpp=4.0)
-    hw.im.embed_patches(adata, image, mpp=4.0, field_um=224.0, progress=False)
-    adata.obsm["X_he_texture_views"] = hw.im.embed_views(adata, image, mpp=4.0, field_um=224, n_views=3, progress=False)
+    adata, image = hq.datasets.toy_slide(n_spots=160, n_genes=20, seed=0, mpp=4.0)
+    hq.im.embed_patches(adata, image, mpp=4.0, field_um=224.0, progress=False)
+    adata.obsm["X_he_texture_views"] = hq.im.embed_views(adata, image, mpp=4.0, field_um=224, n_views=3, progress=False)
     adata.write_h5ad(tmp_path / "toy.h5ad")
     back = ad.read_h5ad(tmp_path / "toy.h5ad")
     np.testing.assert_array_equal(back.obsm["X_he_texture_views"], adata.obsm["X_he_texture_views"])
@@ -111,7 +111,7 @@ def test_views_of_real_patches_survive_a_file(tmp_path):
     assert first.history == second.history
     assert first.training_facts["n_views"] == 3
     assert first.training_facts["encoders"].keys() == {"X_he_texture"}  # views are no embedding of their own
-    third = MclSTExp(config).fit(hw.io.concat_sections(halves), use_rep="X_he_texture")
+    third = MclSTExp(config).fit(hq.io.concat_sections(halves), use_rep="X_he_texture")
     assert third.history == first.history
     assert MclSTExp(replace(config, use_views=False)).fit(halves).history != first.history
 
@@ -120,7 +120,7 @@ def test_views_in_some_sections_only_are_left_alone(study, caplog):
     without, _ = predicted(study)
     with_views(study)
     del study["s1"].obsm["X_image_views"]
-    with caplog.at_level(logging.INFO, logger="histoweave"):
+    with caplog.at_level(logging.INFO, logger="histoquilt"):
         np.testing.assert_array_equal(predicted(study)[0], without)
     assert "section s1 has no obsm['X_image_views'], others have" in caplog.text
 

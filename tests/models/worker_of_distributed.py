@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from histoweave._processes import check_same, from_main, is_main, rank, start_group, summed
-from histoweave.nn._batch_norm import CoreBatchNorm
+from histoquilt._processes import check_same, from_main, is_main, rank, start_group, summed
+from histoquilt.nn._batch_norm import CoreBatchNorm
 
 
 def main(folder: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from histoweave._runtime import torch_generator
-from histoweave.nn._batch_norm import CoreBatchNorm
+from histoquilt._runtime import torch_generator
+from histoquilt.nn._batch_norm import CoreBatchNorm
 
 N_SPOTS, N_CORE, N_FEATURES = 14, 9, 3
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave.nn import contrastive_loss
+from histoquilt.nn import contrastive_loss
 
 
 def test_by_hand():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from histoweave.nn import dropout
+from histoquilt.nn import dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

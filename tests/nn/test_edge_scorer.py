@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from histoweave.nn import _edge_scorer, edge_contrast
-from histoweave.nn._edge_scorer import EdgeScorer, _drop
+from histoquilt.nn import _edge_scorer, edge_contrast
+from histoquilt.nn._edge_scorer import EdgeScorer, _drop
 
 N_SPOTS, N_LATENT = 40, 8
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, random_array
 
-from histoweave.nn import Edges, MultiHeadEdgeAttention, edge_attention, edge_softmax
+from histoquilt.nn import Edges, MultiHeadEdgeAttention, edge_attention, edge_softmax
 
 
 def adjacency(n_out: int, n_in: int, seed: int = 0) -> csr_matrix:

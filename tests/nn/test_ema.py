@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from histoweave.nn import momentum_update
+from histoquilt.nn import momentum_update
 
 
 def networks(value: float) -> tuple[nn.Module, nn.Module]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from histoweave.nn import UndirectedGraph
+from histoquilt.nn import UndirectedGraph
 
 
 def graph_of(links: list[tuple[int, int]], n_spots: int, value: float = 1.0) -> UndirectedGraph:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, random_array
 
-from histoweave.nn import (
+from histoquilt.nn import (
     CrossNodeAttention,
     CrossNodeReadout,
     HeteroGraph,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave.nn import (
+from histoquilt.nn import (
     complementary_masks,
     cosine_loss,
     draw_mask,

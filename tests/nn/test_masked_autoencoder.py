@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from histoweave.nn import GCNEncoder, GCNLayer, MaskedGraphAutoencoder, UndirectedGraph, draw_mask
+from histoquilt.nn import GCNEncoder, GCNLayer, MaskedGraphAutoencoder, UndirectedGraph, draw_mask
 
 N_FEATURES = 12
 

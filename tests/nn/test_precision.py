@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from histoweave.nn import MaskedGraphAutoencoder, UndirectedGraph, _precision, product_dtype
-from histoweave.nn._precision import linear
+from histoquilt.nn import MaskedGraphAutoencoder, UndirectedGraph, _precision, product_dtype
+from histoquilt.nn._precision import linear
 
 CPU = torch.device("cpu")
 

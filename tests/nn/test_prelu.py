@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from histoweave.nn._prelu import SharedPReLU
+from histoquilt.nn._prelu import SharedPReLU
 
 
 @pytest.mark.parametrize("slope", [0.25, 0.0, -0.5, 1.0])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from histoweave.nn import ResidualCNN
+from histoquilt.nn import ResidualCNN
 
 
 def build(**keywords: object) -> ResidualCNN:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave.nn import inverse_square_weights, nearest_references
+from histoquilt.nn import inverse_square_weights, nearest_references
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.sparse import eye
 
-from histoweave.nn import UndirectedGraph, smooth_by_hops
+from histoquilt.nn import UndirectedGraph, smooth_by_hops
 
 
 def line(n_spots: int) -> UndirectedGraph:

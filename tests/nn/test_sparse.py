@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, random_array
 
-from histoweave.nn import Propagation
+from histoquilt.nn import Propagation
 
 
 def sparse(n_rows: int, n_columns: int, seed: int = 0) -> csr_matrix:
@@ -96,7 +96,7 @@ def test_torchs_news_of_its_beta_does_not_reach_the_user():
     program = (
         "import warnings; warnings.simplefilter('error')\n"
         "from scipy.sparse import eye\n"
-        "from histoweave.nn import Propagation, UndirectedGraph\n"
+        "from histoquilt.nn import Propagation, UndirectedGraph\n"
         "Propagation.from_scipy(eye(3, format='csr'), symmetric=True)\n"
         "graph = UndirectedGraph(eye(3, k=1, format='csr') + eye(3, k=-1, format='csr'))\n"
         "graph.without(graph.edges[:, 0] == 0)\n"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix, eye
 
-from histoweave.nn import CoordinateEncoding, Edges, ProjectionHead, SpotTransformer
+from histoquilt.nn import CoordinateEncoding, Edges, ProjectionHead, SpotTransformer
 
 LINE = csr_matrix(eye(9) + eye(9, k=1) + eye(9, k=-1))  # nine spots in a row
 

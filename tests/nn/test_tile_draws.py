@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave.gr._tiles import among, halo
-from histoweave.nn import LossesOnTiles, MaskedGraphAutoencoder, TileDraws, TileGraph, UndirectedGraph
-from histoweave.nn._hashed import happens, random_bits_for
-from histoweave.nn._losses import scaled_cosine_error
+from histoquilt.gr._tiles import among, halo
+from histoquilt.nn import LossesOnTiles, MaskedGraphAutoencoder, TileDraws, TileGraph, UndirectedGraph
+from histoquilt.nn._hashed import happens, random_bits_for
+from histoquilt.nn._losses import scaled_cosine_error
 
 FIRST, SECOND = np.arange(5, 25), np.arange(40, 70)  # places of two parts
 

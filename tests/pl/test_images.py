@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-import histoweave as hw
-from histoweave.pl._tissue import tissue_image
+import histoquilt as hq
+from histoquilt.pl._tissue import tissue_image
 
 PIXELS = np.random.default_rng(0).integers(20, 250, (40, 50, 3), dtype=np.uint8)
 PIXELS[0] = 250
@@ -15,7 +15,7 @@ PIXELS[0] = 250
 
 @pytest.fixture
 def section():
-    adata = hw.datasets.toy_section(n_spots=80, n_genes=10, n_domains=2, seed=0)
+    adata = hq.datasets.toy_section(n_spots=80, n_genes=10, n_domains=2, seed=0)
     adata.obs["domain"] = adata.obs["domain_true"].astype("category")
     adata.uns["spatial"] = {"A": library(PIXELS)}
     return adata
@@ -42,7 +42,7 @@ def library(pixels, scale=0.02):
 def test_images_of_any_depth_are_drawn_alike(image, section):
     section.uns["spatial"]["A"] = library(image)
     assert np.abs(tissue_image(section).pixels.astype(int) - PIXELS).max() <= 1
-    ax = hw.pl.domains(section)
+    ax = hq.pl.domains(section)
     assert len(ax.images) == 1
     plt.gcf().canvas.draw()
 
@@ -70,10 +70,10 @@ def test_grey_and_transparent_images_are_drawn(section):
 def test_what_cannot_be_drawn_is_left_out(image, words, section, tmp_path):
     section.uns["spatial"]["A"] = library(image)
     with pytest.warns(UserWarning, match=r"\['spatial'\]\['A'\]\['images'\]\['hires'\] .*" + words) as seen:
-        assert not hw.pl.domains(section).images
+        assert not hq.pl.domains(section).images
     assert len(seen) == 1
     with pytest.warns(UserWarning, match="is left out") as seen:
-        hw.report.write_report(section, tmp_path / "a.html")
+        hq.report.write_report(section, tmp_path / "a.html")
     assert len(seen) == 1
     assert "data:image/jpeg" not in (tmp_path / "a.html").read_text()
 
@@ -81,18 +81,18 @@ def test_what_cannot_be_drawn_is_left_out(image, words, section, tmp_path):
 @pytest.mark.parametrize("flag", [True, np.bool_(True), np.array(True)])
 def test_is_single_is_no_library(flag, section, tmp_path):
     section.uns["spatial"] = {"is_single": flag, "A": library(PIXELS)}
-    assert len(hw.pl.domains(section).images) == 1
-    hw.report.write_report(section, tmp_path / "a.html")
+    assert len(hq.pl.domains(section).images) == 1
+    hq.report.write_report(section, tmp_path / "a.html")
     assert "data:image/jpeg" in (tmp_path / "a.html").read_text()
-    joint = hw.io.concat_sections({"s1": section, "s2": section})
+    joint = hq.io.concat_sections({"s1": section, "s2": section})
     assert list(joint.uns["spatial"]) == ["s1", "s2"]
-    assert list(hw.io.split_sections(joint)["s2"].uns["spatial"]) == ["A"]
+    assert list(hq.io.split_sections(joint)["s2"].uns["spatial"]) == ["A"]
     section.uns["spatial"] = {"is_single": flag}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not hw.pl.domains(section).images
-    hw.im.attach_picture(section, np.full((9000, 9000, 3), 200, np.uint8))
-    assert len(hw.pl.domains(section).images) == 1
+        assert not hq.pl.domains(section).images
+    hq.im.attach_picture(section, np.full((9000, 9000, 3), 200, np.uint8))
+    assert len(hq.pl.domains(section).images) == 1
 
 
 @pytest.mark.parametrize("column", ["library_id", "section", "sample_id", "batch"])

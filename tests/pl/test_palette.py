@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from histoweave.pl import UNLABELLED, domain_colors, domain_palette
+from histoquilt.pl import UNLABELLED, domain_colors, domain_palette
 
 # Machado, Oliveira, Fernandes (2009), severity 1.0, on linear RGB
 VISION = {

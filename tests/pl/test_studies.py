@@ -8,7 +8,7 @@ from matplotlib.collections import EllipseCollection, PathCollection
 from matplotlib.colors import to_hex
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-import histoweave as hw
+import histoquilt as hq
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def study(written_section):
     sections = {name: written_section(name=name) for name in "ABC"}
     for place, adata in enumerate(sections.values()):
         adata.uns["spatial"][next(iter(adata.uns["spatial"]))]["images"]["lowres"][:] = 80 * place
-        adata.uns["histoweave"]["coordinates"]["mpp"] = 2.0 if place < 2 else 4.0
+        adata.uns["histoquilt"]["coordinates"]["mpp"] = 2.0 if place < 2 else 4.0
     sections["C"] = sections["C"][(sections["C"].obs["domain"] != "1").to_numpy()].copy()
-    joint = hw.io.concat_sections(sections)
+    joint = hq.io.concat_sections(sections)
     joint.obs["domain"] = joint.obs["domain"].astype("category")
     joint.obs["z_um"] = joint.obs["section"].map({"A": 20.0, "B": 0.0, "C": 10.0}).astype(float)
     joint.obsm["spatial_aligned"] = 2.0 * joint.obsm["spatial"]
@@ -37,7 +37,7 @@ def names_in(legend):
 
 
 def test_grid_of_a_study_takes_the_image_and_the_scale_of_each_section(study):
-    axes = hw.pl.domains_grid(study)
+    axes = hq.pl.domains_grid(study)
     assert [ax.get_title() for ax in axes] == ["A", "B", "C"]
     assert [int(ax.images[0].get_array().max()) for ax in axes] == [0, 80, 160]
     bars = [next(artist for artist in ax.artists if isinstance(artist, AnchoredSizeBar)) for ax in axes]
@@ -48,7 +48,7 @@ def test_grid_of_a_study_takes_the_image_and_the_scale_of_each_section(study):
 
 def test_grid_of_a_study_has_the_colours_of_the_whole(study):
     study.uns["domain_colors"] = ["#112233", "#445566", "#778899", "#aabbcc"]
-    axes = hw.pl.domains_grid(study)
+    axes = hq.pl.domains_grid(study)
     last = [to_hex(spots_of(ax).get_facecolors()[-1]) for ax in axes]
     assert last == ["#aabbcc"] * 3
     assert "#112233" not in {to_hex(color) for color in spots_of(axes[2]).get_facecolors()}
@@ -56,7 +56,7 @@ def test_grid_of_a_study_has_the_colours_of_the_whole(study):
 
 
 def test_confidence_grid_has_one_scale_and_one_bar(study):
-    axes = hw.pl.confidence_grid(study, n_columns=2, cmap="magma")
+    axes = hq.pl.confidence_grid(study, n_columns=2, cmap="magma")
     assert [ax.get_title() for ax in axes] == ["A", "B", "C"]
     for ax, name in zip(axes, "ABC", strict=True):
         assert spots_of(ax).get_clim() == (0, 1)
@@ -66,11 +66,11 @@ def test_confidence_grid_has_one_scale_and_one_bar(study):
     assert bar.get_ylabel() == "domain confidence"
     del study.obs["domain_confidence"]
     with pytest.raises(KeyError, match="confidence_key="):
-        hw.pl.confidence_grid(study)
+        hq.pl.confidence_grid(study)
 
 
 def test_stack_stands_in_order_of_z_in_one_frame(study):
-    axes = hw.pl.aligned_stack(study)
+    axes = hq.pl.aligned_stack(study)
     assert [ax.get_title() for ax in axes] == ["B, z 0 µm", "C, z 10 µm", "A, z 20 µm"]
     assert len({ax.get_xlim() for ax in axes}) == len({ax.get_ylim() for ax in axes}) == 1
     (left, right), (bottom, top) = axes[0].get_xlim(), axes[0].get_ylim()
@@ -87,7 +87,7 @@ def test_stack_stands_in_order_of_z_in_one_frame(study):
 
 
 def test_every_section_of_the_stack_has_the_outline_of_the_first(study):
-    axes = hw.pl.aligned_stack(study)
+    axes = hq.pl.aligned_stack(study)
     first = study.obsm["spatial_aligned"][(study.obs["section"] == "B").to_numpy()]
     for ax in axes:
         (line,) = [artist for artist in ax.collections if not isinstance(artist, EllipseCollection)]
@@ -100,32 +100,32 @@ def test_every_section_of_the_stack_has_the_outline_of_the_first(study):
 
 def test_stack_without_heights_stands_as_sections_come(study):
     study.obs.loc[study.obs["section"] == "C", "z_um"] = np.nan
-    assert [ax.get_title() for ax in hw.pl.aligned_stack(study)] == ["A, z 20 µm", "B, z 0 µm", "C"]
+    assert [ax.get_title() for ax in hq.pl.aligned_stack(study)] == ["A, z 20 µm", "B, z 0 µm", "C"]
     del study.obs["z_um"]
-    assert [ax.get_title() for ax in hw.pl.aligned_stack(study)] == ["A", "B", "C"]
+    assert [ax.get_title() for ax in hq.pl.aligned_stack(study)] == ["A", "B", "C"]
 
 
 def test_stack_errors(study):
     with pytest.raises(KeyError, match="domain_key="):
-        hw.pl.aligned_stack(study, domain_key="leiden")
+        hq.pl.aligned_stack(study, domain_key="leiden")
     bare = study.copy()
     del bare.obs["section"]
     with pytest.raises(KeyError, match=r"nothing tells sections apart. Pass section_key="):
-        hw.pl.aligned_stack(bare)
+        hq.pl.aligned_stack(bare)
     del study.obsm["spatial_aligned"]
     with pytest.raises(KeyError, match=r"'spatial_aligned' is not in adata.obsm \(found: .*tl.align_sections"):
-        hw.pl.aligned_stack(study)
+        hq.pl.aligned_stack(study)
 
 
 @pytest.fixture
 def mixed(study):
     rows = [
         (embedding, sections, metric, value)
-        for embedding, ilisi, clisi in [("before", 0.1, 0.9), ("harmony", 0.7, 0.85), ("histoweave", 0.6, 0.95)]
+        for embedding, ilisi, clisi in [("before", 0.1, 0.9), ("harmony", 0.7, 0.85), ("histoquilt", 0.6, 0.95)]
         for sections, less in [("all", 0.0), ("A vs B", 0.05), ("A vs C", np.nan)]
         for metric, value in [("ilisi_scaled", ilisi - less), ("clisi_scaled", clisi - less), ("ilisi", 3 * ilisi + 1)]
     ]
-    study.uns["histoweave"]["mixing"] = pd.DataFrame(rows, columns=["embedding", "sections", "metric", "value"])
+    study.uns["histoquilt"]["mixing"] = pd.DataFrame(rows, columns=["embedding", "sections", "metric", "value"])
     return study
 
 
@@ -136,9 +136,9 @@ def dots_of(ax):
 
 
 def test_mixing_puts_ilisi_beside_clisi_for_every_embedding(mixed):
-    axes = hw.pl.mixing(mixed)
+    axes = hq.pl.mixing(mixed)
     assert [ax.get_title() for ax in axes] == ["sections mix (iLISI)", "domains stay apart (cLISI)"]
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["before", "harmony", "histoweave"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["before", "harmony", "histoquilt"]
     assert axes[0].get_ylim()[0] > axes[0].get_ylim()[1]  # before is on top
     pairs, every = dots_of(axes[0])
     np.testing.assert_allclose(every, [[0.1, 0], [0.7, 1], [0.6, 2]])
@@ -152,44 +152,44 @@ def test_mixing_puts_ilisi_beside_clisi_for_every_embedding(mixed):
 
 
 def test_mixing_without_clisi_warns(mixed):
-    table = mixed.uns["histoweave"]["mixing"]
+    table = mixed.uns["histoquilt"]["mixing"]
     with pytest.warns(UserWarning, match=r"without cLISI.*with domains"):
-        (ax,) = hw.pl.mixing(mixed, metrics=["ilisi"])
+        (ax,) = hq.pl.mixing(mixed, metrics=["ilisi"])
     assert ax.get_xlim()[0] == 1
-    mixed.uns["histoweave"]["mixing"] = table[table["metric"] == "ilisi"]
+    mixed.uns["histoquilt"]["mixing"] = table[table["metric"] == "ilisi"]
     with pytest.raises(KeyError, match=r"None of 'ilisi_scaled', 'clisi_scaled' .*found: 'ilisi'.*metrics="):
-        hw.pl.mixing(mixed)
-    mixed.uns["histoweave"]["mixing"] = table.drop(columns="metric")
+        hq.pl.mixing(mixed)
+    mixed.uns["histoquilt"]["mixing"] = table.drop(columns="metric")
     with pytest.raises(KeyError, match=r"No mixing table .*found: .*'mixing'.*integrate_sections"):
-        hw.pl.mixing(mixed)
+        hq.pl.mixing(mixed)
 
 
 def test_mixing_of_a_table_read_back_from_a_file(mixed, tmp_path):
     import anndata
 
     mixed.write_h5ad(tmp_path / "joint.h5ad")
-    again = hw.pl.mixing(anndata.read_h5ad(tmp_path / "joint.h5ad"))
-    for ax, before in zip(again, hw.pl.mixing(mixed), strict=True):
+    again = hq.pl.mixing(anndata.read_h5ad(tmp_path / "joint.h5ad"))
+    for ax, before in zip(again, hq.pl.mixing(mixed), strict=True):
         assert dots_of(ax) == dots_of(before)
 
 
 def test_umaps_before_and_after_coloured_by_section(study):
     study.obsm["X_umap"] = np.random.default_rng(0).normal(size=(study.n_obs, 2))
-    (only,) = hw.pl.mixing_umap(study)
+    (only,) = hq.pl.mixing_umap(study)
     assert only.get_title() == "after"
     study.obsm["X_umap_before"] = study.obsm["X_umap"] + 10
-    before, after = hw.pl.mixing_umap(study)
+    before, after = hq.pl.mixing_umap(study)
     assert [before.get_title(), after.get_title()] == ["before", "after"]
     assert before.get_legend() is None
     assert names_in(after.get_legend()) == ["A", "B", "C"]
     of = {tuple(np.asarray(xy)): to_hex(color) for xy, color in
           zip(before.collections[0].get_offsets(), before.collections[0].get_facecolors(), strict=True)}  # fmt: skip
     shown = [of[tuple(xy)] for xy in study.obsm["X_umap_before"]]
-    assert shown == [hw.pl.domain_palette(3)[code] for code in study.obs["section"].cat.codes]
+    assert shown == [hq.pl.domain_palette(3)[code] for code in study.obs["section"].cat.codes]
     with pytest.raises(KeyError, match=r"None of 'X_tsne' is in adata.obsm .*tl.umap\(adata\)"):
-        hw.pl.mixing_umap(study, bases=["X_tsne"])
+        hq.pl.mixing_umap(study, bases=["X_tsne"])
     with pytest.raises(KeyError, match="color="):
-        hw.pl.mixing_umap(study, color="nope")
+        hq.pl.mixing_umap(study, color="nope")
 
 
 @pytest.fixture
@@ -197,12 +197,12 @@ def searched(written_section):
     adata = written_section()
     weakest, stable = [0.95, 0.9, 0.85, 0.4], [True, True, True, False]
     curve = {"n_domains": [2, 3, 4, 5], "stability": [0.8, 0.7, 0.9, 0.6], "sd": 0.05, "weakest": weakest}
-    adata.uns["histoweave"]["n_domains_curve"] = pd.DataFrame({**curve, "weakest_sd": 0.1, "stable": stable})
+    adata.uns["histoquilt"]["n_domains_curve"] = pd.DataFrame({**curve, "weakest_sd": 0.1, "stable": stable})
     return adata
 
 
 def test_curve_marks_the_number_chosen_and_the_threshold(searched):
-    ax = hw.pl.n_domains_curve(searched)
+    ax = hq.pl.n_domains_curve(searched)
     level, (adjusted, weakest) = ax.lines[0], [bars.lines[0] for bars in ax.containers]
     assert set(level.get_ydata()) == {0.8}
     np.testing.assert_allclose(adjusted.get_xydata(), [[2, 0.8], [3, 0.7], [4, 0.9], [5, 0.6]])
@@ -223,18 +223,18 @@ def test_curve_marks_the_number_chosen_and_the_threshold(searched):
     ],
 )
 def test_curve_tells_a_given_number_from_a_chosen_one(searched, record, title):
-    searched.uns["histoweave"]["domain"] = record
-    assert hw.pl.n_domains_curve(searched).get_title() == title
+    searched.uns["histoquilt"]["domain"] = record
+    assert hq.pl.n_domains_curve(searched).get_title() == title
 
 
 def test_curve_of_the_mean_alone_and_no_curve(searched):
-    ours = searched.uns["histoweave"]
+    ours = searched.uns["histoquilt"]
     ours["n_domains_curve"] = ours["n_domains_curve"][["n_domains", "stability", "sd"]].iloc[::-1]
     _, own = plt.subplots()
-    ax = hw.pl.n_domains_curve(searched, ax=own)
+    ax = hq.pl.n_domains_curve(searched, ax=own)
     assert ax is own
     (bars,) = ax.containers
     assert bars.lines[0].get_xdata(orig=False).tolist() == [2, 3, 4, 5]
     del ours["n_domains_curve"]
     with pytest.raises(KeyError, match=r"No curve .*choose_n_domains\(adata\)"):
-        hw.pl.n_domains_curve(searched)
+        hq.pl.n_domains_curve(searched)

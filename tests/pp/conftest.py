@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.pp import Expression
+from histoquilt.pp import Expression
 
 
 def _counts(n_spots: int = 120, n_genes: int = 60, seed: int = 0) -> np.ndarray:

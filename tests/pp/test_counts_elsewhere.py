@@ -7,15 +7,15 @@ import pytest
 import scanpy as sc
 from anndata import AnnData
 
-import histoweave as hw
-from histoweave.cli import run
-from histoweave.pp import expression
+import histoquilt as hq
+from histoquilt.cli import run
+from histoquilt.pp import expression
 
 
 @pytest.fixture
 def logged():
     """Return a section as scanpy leaves it, and its counts."""
-    adata = hw.datasets.toy_section(n_spots=120, n_genes=40, n_domains=2, seed=0)
+    adata = hq.datasets.toy_section(n_spots=120, n_genes=40, n_domains=2, seed=0)
     adata.uns.clear()
     counts = adata.X.copy()
     sc.pp.normalize_total(adata, target_sum=1e4)
@@ -85,7 +85,7 @@ def test_corrected_counts_may_be_declared(logged, factor):
     adata.X.data *= rng.uniform(0.8, 1.0, adata.X.nnz).astype(np.float32)
     with pytest.raises(ValueError, match=r"corrected \(decontaminated\), \{'scale': \{'X': 'counts'\}\}"):
         expression(adata)
-    adata.uns["histoweave"] = {"scale": {"X": "counts"}}
+    adata.uns["histoquilt"] = {"scale": {"X": "counts"}}
     with pytest.warns(UserWarning, match="declared counts, but holds fractions"):
         assert expression(adata).scale == "counts"
 
@@ -95,7 +95,7 @@ def test_corrected_counts_may_be_declared(logged, factor):
 def test_a_declaration_from_before_the_logarithm_is_still_found(logged, target, n_genes):
     adata, counts = logged
     adata.X = counts
-    adata.uns["histoweave"] = {"scale": {"X": "counts"}}
+    adata.uns["histoquilt"] = {"scale": {"X": "counts"}}
     sc.pp.normalize_total(adata, target_sum=target)
     sc.pp.log1p(adata)
     with pytest.raises(ValueError, match=r"looks log-transformed.*changed after"):

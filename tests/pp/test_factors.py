@@ -5,8 +5,8 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from histoweave.metrics import morans_i
-from histoweave.pp import SpatialFactors
+from histoquilt.metrics import morans_i
+from histoquilt.pp import SpatialFactors
 
 AS_THEY_ARE = {"outlier_sd": np.inf, "equal_length": False}
 

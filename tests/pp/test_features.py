@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoweave.pp import Expression, GeneFeatures
+from histoquilt.pp import Expression, GeneFeatures
 
 
 def inverse(

@@ -7,8 +7,8 @@ import scanpy as sc
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-import histoweave as hw
-from histoweave.pp import Expression, expression, shared_variable_genes, variable_genes
+import histoquilt as hq
+from histoquilt.pp import Expression, expression, shared_variable_genes, variable_genes
 
 
 def test_finds_the_genes_that_differ(source):
@@ -78,7 +78,7 @@ def test_tiny_sections_fall_back_on_dispersion():
 
 
 def test_toy_tissue():
-    toy = hw.datasets.toy_section(n_spots=500, n_genes=400, seed=0)
+    toy = hq.datasets.toy_section(n_spots=500, n_genes=400, seed=0)
     chosen = variable_genes(expression(toy), 100)
     assert len(chosen) == 100
     assert (np.diff(chosen) > 0).all()

@@ -9,8 +9,8 @@ from anndata import AnnData, read_h5ad
 from scipy.sparse import block_diag, csc_matrix, csr_matrix, diags
 from scipy.spatial import cKDTree
 
-from histoweave._scale import declare_scale
-from histoweave.pp import (
+from histoquilt._scale import declare_scale
+from histoquilt.pp import (
     Expression,
     GeneFeatures,
     SpatialFactors,
@@ -22,9 +22,9 @@ from histoweave.pp import (
     shared_variable_genes,
     variable_genes,
 )
-from histoweave.pp._backed import BackedRows
-from histoweave.pp._factors import choose_hops
-from histoweave.pp._patches import inner_spots, scattered_patches
+from histoquilt.pp._backed import BackedRows
+from histoquilt.pp._factors import choose_hops
+from histoquilt.pp._patches import inner_spots, scattered_patches
 
 N_SPOTS = 3000
 SECTIONS = np.repeat(["b", "a", "c"], N_SPOTS // 3)

@@ -7,8 +7,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csc_matrix, csr_matrix
 
-from histoweave._scale import declare_scale
-from histoweave.pp import Expression, expression
+from histoquilt._scale import declare_scale
+from histoquilt.pp import Expression, expression
 
 
 def dense(adata: AnnData) -> np.ndarray:
@@ -75,12 +75,12 @@ def test_declared_log_that_is_none(section, wrong):
     if wrong != "counts":
         section.X = expression(section).normalised(1e6)
     declare_scale(section, "X", "log1p_cp10k")
-    with pytest.raises(ValueError, match=r"cannot be log1p of counts per 10,000.*uns\['histoweave'\]"):
+    with pytest.raises(ValueError, match=r"cannot be log1p of counts per 10,000.*uns\['histoquilt'\]"):
         expression(section)
 
 
 def test_declared_counts_that_were_logged_since(section):
-    """What happens when somebody reads with histoweave, and normalises with scanpy before the domains."""
+    """What happens when somebody reads with histoquilt, and normalises with scanpy before the domains."""
     declare_scale(section, "X", "counts")
     logged(section)
     with pytest.raises(ValueError, match=r"X is declared counts, but looks log-transformed.*changed after"):
@@ -105,7 +105,7 @@ def test_declared_matrix_with_impossible_values(section, scale, value):
 
 
 def test_unknown_declaration(section):
-    section.uns["histoweave"] = {"scale": {"X": "cpm"}}
+    section.uns["histoquilt"] = {"scale": {"X": "cpm"}}
     with pytest.raises(ValueError, match="is 'cpm'; known scales are counts, log1p_cp10k"):
         expression(section)
 
@@ -124,7 +124,7 @@ def with_value(value):
         (with_value(-2), r"negative values \(smallest -2\).*layers\['counts'\]"),
         (with_value(np.nan), "NaN or infinite"),
         (with_value(np.inf), "NaN or infinite"),
-        (np.log1p, r"looks log-transformed.*uns\['histoweave'\]"),
+        (np.log1p, r"looks log-transformed.*uns\['histoquilt'\]"),
         (lambda x: x * 7.5, "holds fractions, so it was normalised"),
         (np.zeros_like, "all zero: no spot has a single count"),
     ],

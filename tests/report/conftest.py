@@ -17,17 +17,17 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def _toy_study() -> AnnData:
-    import histoweave as hw
+    import histoquilt as hq
 
-    joint = hw.datasets.toy_section(n_spots=400, n_genes=120, n_domains=5, n_sections=3, seed=0)
-    hw.tl.spatial_domains(joint, 5, section_key="section", denoise=False, progress=False)
-    hw.tl.domain_markers(joint)
+    joint = hq.datasets.toy_section(n_spots=400, n_genes=120, n_domains=5, n_sections=3, seed=0)
+    hq.tl.spatial_domains(joint, 5, section_key="section", denoise=False, progress=False)
+    hq.tl.domain_markers(joint)
     joint.obsm["spatial_aligned"] = joint.obsm["spatial"] - 1000
     before = np.log1p(joint.X.toarray())
     before += 3 * joint.obs["section"].cat.codes.to_numpy()[:, None]  # sections apart
-    embeddings = {"before": before, "histoweave": joint.obsm["X_spamask"]}
-    ours = joint.uns["histoweave"]
-    ours["mixing"] = hw.metrics.mixing_table(embeddings, joint.obs["section"], joint.obs["domain_true"])
+    embeddings = {"before": before, "histoquilt": joint.obsm["X_spamask"]}
+    ours = joint.uns["histoquilt"]
+    ours["mixing"] = hq.metrics.mixing_table(embeddings, joint.obs["section"], joint.obs["domain_true"])
     ours["integration"] = {"links": "stack", "n_links": 3, "sections": "s1, s2, s3", "n_shared_genes": 120}
     stable = [True, True, True, True, False]
     weakest = [0.95, 0.9, 0.9, 0.85, 0.4]
@@ -51,7 +51,7 @@ def toy_study(_toy_study) -> Callable[[], AnnData]:
 def browser(tmp_path_factory):
     if not (CHROMIUM and DRIVER):
         pytest.skip("no chromium and chromedriver: install Debian's chromium and chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install 'histoweave[test]'")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install 'histoquilt[test]'")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from histoweave.report import write_report
+from histoquilt.report import write_report
 
 pytestmark = pytest.mark.usefixtures("browser")
 
@@ -116,7 +116,7 @@ def test_hover_tells_the_right_spot(opened, written_section, spot):
 
 
 def test_spots_are_drawn_in_their_colours_and_the_legend_highlights_one_domain(opened, written_section):
-    from histoweave.pl import domain_palette
+    from histoquilt.pl import domain_palette
 
     adata = written_section(image=False)
     browser = opened(adata)
@@ -235,7 +235,7 @@ def until_drawn(browser, canvas: str):
 
 
 def test_study_opens_and_draws_every_section_in_the_same_colours(opened, toy_study):
-    from histoweave.pl import domain_palette
+    from histoquilt.pl import domain_palette
 
     joint = toy_study()
     browser = opened(joint, study=joint)
@@ -263,7 +263,7 @@ def test_outline_of_the_first_section_lies_over_the_others(opened, toy_study):
 
 
 def test_legend_of_a_study_highlights_and_lists_one_domain(opened, toy_study):
-    from histoweave.pl import UNLABELLED, domain_palette
+    from histoquilt.pl import UNLABELLED, domain_palette
 
     joint = toy_study()
     browser = opened(joint, study=joint)

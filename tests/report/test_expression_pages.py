@@ -8,17 +8,17 @@ import time
 import numpy as np
 import pytest
 
-import histoweave as hw
-from histoweave.report import write_evaluation_report, write_prediction_report
+import histoquilt as hq
+from histoquilt.report import write_evaluation_report, write_prediction_report
 
 
 @pytest.fixture(scope="module")
 def evaluation():
     """Three sections judged by leaving each out, with the published protocol beside."""
-    sections = hw.datasets.paired_study(n_sections=3, n_spots=60, n_genes=30, kind="pairing", n_features=16)
+    sections = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=30, kind="pairing", n_features=16)
     for adata in sections.values():
         adata.obs["patient"] = "P1"
-    return hw.tl.evaluate_expression(
+    return hq.tl.evaluate_expression(
         sections, ["knn"], use_rep="X_image", leave_out="section", protocol="published", n_genes=15, progress=False
     )
 
@@ -51,7 +51,7 @@ def test_values_of_every_gene_survive_the_way_into_the_page(predicted_section, t
 def test_shares_and_warnings_are_in_words(predicted_section, tmp_path):
     many, bare, whole = predicted_section(), predicted_section(measured=False), predicted_section()
     many.obs["out_of_distribution"] = np.arange(many.n_obs) % 4 == 0
-    whole.uns["histoweave"]["prediction"]["section_out_of_distribution_score"] = 1.7
+    whole.uns["histoquilt"]["prediction"]["section_out_of_distribution_score"] = 1.7
     page = page_of(tmp_path, write_prediction_report, {"many": many, "bare": bare, "whole": whole}, facts={"seed": 5})
     assert page.count("<b>Unlike training.</b>") == 2
     assert "25% of the spots look unlike the tissue that the model was trained on" in page
@@ -62,7 +62,7 @@ def test_shares_and_warnings_are_in_words(predicted_section, tmp_path):
 
 
 def test_large_sections_are_sampled_and_genes_limited_and_the_page_says_so(predicted_section, tmp_path, monkeypatch):
-    from histoweave.report import _prediction
+    from histoquilt.report import _prediction
 
     monkeypatch.setattr(_prediction, "MAX_SPOTS", 100)
     monkeypatch.setattr(_prediction, "MAX_VALUES", 800)
@@ -79,7 +79,7 @@ def test_bad_arguments_are_named(written_section, predicted_section, tmp_path):
         write_prediction_report(tmp_path / "page.html", {})
     with pytest.raises(KeyError, match="holds no prediction"):
         write_prediction_report(tmp_path / "page.html", {"S1": written_section()})
-    with pytest.raises(TypeError, match=r"Expected what histoweave.tl.evaluate_expression returns, got dict"):
+    with pytest.raises(TypeError, match=r"Expected what histoquilt.tl.evaluate_expression returns, got dict"):
         write_evaluation_report(tmp_path / "page.html", {"S1": predicted_section()})
     assert not (tmp_path / "page.html").exists()
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from histoweave.pl import domain_palette
-from histoweave.report import write_report
+from histoquilt.pl import domain_palette
+from histoquilt.report import write_report
 
 
 def page_of(tmp_path, sections, **arguments) -> str:
@@ -114,7 +114,7 @@ def test_measured_and_denoised_values(written_section, tmp_path):
 
 def test_run_facts(written_section, tmp_path):
     run = {
-        "histoweave": "9.8.7", "seed": 11, "n_domains": 4, "wall_s": 75.2, "peak_rss_mb": 2048.0,
+        "histoquilt": "9.8.7", "seed": 11, "n_domains": 4, "wall_s": 75.2, "peak_rss_mb": 2048.0,
         "inputs": [{"section": "S1", "path": "S1.h5ad", "sha256": "abc123"}], "warnings": ["3 spots are isolated."],
         "timings": {"read": 0.5}, "arguments": {"layer": "umi", "use_rep": None}, "device": "cpu",
     }  # fmt: skip
@@ -144,7 +144,7 @@ def test_nothing_from_data_becomes_markup(written_section, tmp_path):
     adata.obsm["denoised"].index = adata.obs_names
     adata.obs["domain"] = adata.obs["domain"].cat.rename_categories({"1": evil})
     adata.uns["domain_markers"] = adata.uns["domain_markers"].replace({"1": evil, "SYM0": evil})
-    adata.uns["histoweave"]["spamask"]["config"][evil] = evil
+    adata.uns["histoquilt"]["spamask"]["config"][evil] = evil
     page = page_of(
         tmp_path, {evil: adata, "b": adata}, title=evil, run={evil: evil, "warnings": [evil], "inputs": [evil]}
     )
@@ -164,7 +164,7 @@ def test_colours_that_only_matplotlib_knows_are_replaced(written_section, tmp_pa
 
 def test_bare_section_renders(written_section, tmp_path):
     adata = written_section(image=False)[:, :0].copy()
-    for key in ("domain_markers", "histoweave", "domain_colors"):
+    for key in ("domain_markers", "histoquilt", "domain_colors"):
         adata.uns.pop(key, None)
     del adata.obsm["denoised"], adata.obs["domain_confidence"], adata.obs["section"]
     page = page_of(tmp_path, adata)
@@ -177,7 +177,7 @@ def test_bare_section_renders(written_section, tmp_path):
 def test_measured_values_that_are_no_counts_are_left_out_with_the_reason(written_section, tmp_path):
     adata = written_section()
     adata.X = adata.X * 0.5
-    del adata.uns["histoweave"]["scale"]["X"]
+    del adata.uns["histoquilt"]["scale"]["X"]
     page = page_of(tmp_path, adata)
     assert "Measured values are not shown: X looks log-transformed" in page
     assert data_of(page)[0]["genes"][0]["measured"] is None
@@ -193,7 +193,7 @@ def test_several_sections(written_section, tmp_path):
 
 
 def test_large_sections_are_sampled_and_the_page_says_so(written_section, tmp_path, monkeypatch):
-    monkeypatch.setattr("histoweave.report._page.MAX_SPOTS", 100)
+    monkeypatch.setattr("histoquilt.report._page.MAX_SPOTS", 100)
     page = page_of(tmp_path, written_section())
     (group,) = data_of(page)
     (drawn,) = group["maps"]
@@ -204,7 +204,7 @@ def test_large_sections_are_sampled_and_the_page_says_so(written_section, tmp_pa
 
 
 def test_sample_covers_the_tissue_evenly(written_section, tmp_path, monkeypatch):
-    monkeypatch.setattr("histoweave.report._page.MAX_SPOTS", 256)
+    monkeypatch.setattr("histoquilt.report._page.MAX_SPOTS", 256)
     adata = written_section(n_side=32, image=False)  # 1,024 spots: one in four
     shuffled = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
     (drawn,) = data_of(page_of(tmp_path, shuffled))[0]["maps"]
@@ -215,7 +215,7 @@ def test_sample_covers_the_tissue_evenly(written_section, tmp_path, monkeypatch)
 
 
 def test_large_sections_leave_room_for_small_ones(written_section, tmp_path, monkeypatch):
-    monkeypatch.setattr("histoweave.report._page.MAX_SPOTS", 200)
+    monkeypatch.setattr("histoquilt.report._page.MAX_SPOTS", 200)
     sections = {"small": written_section(n_side=5), "large": written_section(n_side=20)}
     groups = data_of(page_of(tmp_path, sections))
     assert [group["maps"][0]["n_drawn"] for group in groups] == [25, 175]
@@ -248,7 +248,7 @@ def test_visium_sized_section_is_small_and_quick(written_section, tmp_path):
 
 
 def test_no_plotting_library_scanpy_or_torch_is_needed():
-    code = "import histoweave.report, sys; print({'matplotlib', 'scanpy', 'torch'} & set(sys.modules) or 'none')"
+    code = "import histoquilt.report, sys; print({'matplotlib', 'scanpy', 'torch'} & set(sys.modules) or 'none')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "none"
 
 

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from histoweave.io import split_sections
-from histoweave.pl import domain_palette
-from histoweave.report import write_report
+from histoquilt.io import split_sections
+from histoquilt.pl import domain_palette
+from histoquilt.report import write_report
 
 from .test_report import data_of, page_of, unpack
 
@@ -82,10 +82,10 @@ def test_mixing_before_and_after_is_a_table_read_beside_clisi(toy_study, tmp_pat
     joint = toy_study()
     page = page_of(tmp_path, joint, study=joint)
     card = card_of(page, "Integration")
-    table = joint.uns["histoweave"]["mixing"]
+    table = joint.uns["histoquilt"]["mixing"]
     value = table[table["sections"] == "all"].set_index(["embedding", "metric"])["value"]
     row = dict(re.findall(r'<th scope="row">(\w+)</th>(.*?)</tr>', card))
-    for name in ("before", "histoweave"):
+    for name in ("before", "histoquilt"):
         shown = [float(number) for number in re.findall(r"</span> (-?[\d.]+)</td>", row[name])]
         assert shown[:2] == [round(value[name, metric], 2) for metric in ("ilisi_scaled", "clisi_scaled")]
     assert "read beside cLISI" in card
@@ -98,8 +98,8 @@ def test_mixing_before_and_after_is_a_table_read_beside_clisi(toy_study, tmp_pat
 
 def test_mixing_without_domains_says_that_it_proves_nothing(toy_study, tmp_path):
     joint = toy_study()
-    table = joint.uns["histoweave"]["mixing"]
-    joint.uns["histoweave"]["mixing"] = table[~table["metric"].str.contains("clisi")]
+    table = joint.uns["histoquilt"]["mixing"]
+    joint.uns["histoquilt"]["mixing"] = table[~table["metric"].str.contains("clisi")]
     assert "prove nothing by themselves" in page_of(tmp_path, joint, study=joint)
 
 
@@ -113,7 +113,7 @@ def test_markers_training_and_parameters_are_told_once(toy_study, tmp_path):
     assert "No markers were computed" not in page
     cards = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page.split("</header>")[0]))
     assert (cards["Sections"], cards["Spots"], cards["Genes"], cards["Seed"]) == ("3", "1,200", "120", "0")
-    wall_s = joint.uns["histoweave"]["spamask"]["wall_s"]
+    wall_s = joint.uns["histoquilt"]["spamask"]["wall_s"]
     assert cards["Run time"] == f"{wall_s:.1f} s"  # not once for each section
 
 
@@ -128,7 +128,7 @@ def test_shares_of_domains_in_sections(toy_study, tmp_path):
 @pytest.mark.parametrize(("chosen", "words"), [(True, "5 domains were chosen"), (False, "5 domains (given)")])
 def test_curve_of_a_study_and_of_a_single_section(toy_study, tmp_path, chosen, words):
     joint = toy_study()
-    joint.uns["histoweave"]["domain"]["chosen"] = chosen
+    joint.uns["histoquilt"]["domain"]["chosen"] = chosen
     alone = split_sections(joint)["s1"]
     for page in (page_of(tmp_path, joint, study=joint), page_of(tmp_path, alone)):
         assert words in page
@@ -138,7 +138,7 @@ def test_curve_of_a_study_and_of_a_single_section(toy_study, tmp_path, chosen, w
         assert mark == dots[3]  # of 2 to 6
         assert svg.count('class="level"') == 1
         assert ("was asked for, not discovered" in page) is not chosen
-    del alone.uns["histoweave"]["n_domains_curve"]
+    del alone.uns["histoquilt"]["n_domains_curve"]
     assert "How many domains?" not in page_of(tmp_path, alone)
 
 
@@ -155,7 +155,7 @@ def test_symbols_stand_for_identifiers(toy_study, tmp_path):
 
 def test_bare_study_renders(toy_study, tmp_path):
     joint = toy_study()
-    for key in ("histoweave", "domain_markers"):
+    for key in ("histoquilt", "domain_markers"):
         del joint.uns[key]
     del joint.obs["domain_confidence"], joint.obs["z_um"], joint.obsm["spatial_aligned"]
     page = page_of(tmp_path, joint, study=joint)
@@ -169,8 +169,8 @@ def test_nothing_from_a_study_becomes_markup(toy_study, tmp_path):
     joint = toy_study()
     joint.obs["section"] = joint.obs["section"].cat.rename_categories({"s1": evil})
     joint.obs["domain"] = joint.obs["domain"].cat.rename_categories({"1": evil})
-    joint.uns["histoweave"]["integration"] = {evil: evil}
-    joint.uns["histoweave"]["mixing"] = joint.uns["histoweave"]["mixing"].replace({"before": evil, "s1 vs s2": evil})
+    joint.uns["histoquilt"]["integration"] = {evil: evil}
+    joint.uns["histoquilt"]["mixing"] = joint.uns["histoquilt"]["mixing"].replace({"before": evil, "s1 vs s2": evil})
     page = page_of(tmp_path, joint, study=joint)
     assert "<script>alert" not in page
     assert page.count("<script") == page.count("</script>") == 3
@@ -179,7 +179,7 @@ def test_nothing_from_a_study_becomes_markup(toy_study, tmp_path):
 
 
 def test_large_studies_are_sampled(toy_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("histoweave.report._study.MAX_SPOTS", 300)
+    monkeypatch.setattr("histoquilt.report._study.MAX_SPOTS", 300)
     joint = toy_study()
     page = page_of(tmp_path, joint, study=joint)
     study = study_of(page)
@@ -201,7 +201,7 @@ def test_sections_of_another_run_and_unnamed_sections(toy_study, written_section
 
 
 def test_ten_visium_sections_make_a_page_of_a_few_megabytes(written_section, tmp_path):
-    from histoweave.io import concat_sections
+    from histoquilt.io import concat_sections
 
     joint = concat_sections({f"s{i}": written_section(n_side=63, image=False) for i in range(10)})
     joint.obsm["spatial_aligned"] = 2 * joint.obsm["spatial"]

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMaskConfig
-from histoweave.tl import spatial_domains
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMaskConfig
+from histoquilt.tl import spatial_domains
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=50, max_epochs=10)
 

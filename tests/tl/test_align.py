@@ -6,13 +6,13 @@ import pytest
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoweave.datasets import toy_section
-from histoweave.io import record_coordinates, write_h5ad
-from histoweave.tl import _align_paste as paste
-from histoweave.tl import align_sections
-from histoweave.tl._align_expression import Agreement
-from histoweave.tl._align_outline import find_outline, fit_outlines
-from histoweave.tl._align_transform import Similarity, procrustes
+from histoquilt.datasets import toy_section
+from histoquilt.io import record_coordinates, write_h5ad
+from histoquilt.tl import _align_paste as paste
+from histoquilt.tl import align_sections
+from histoquilt.tl._align_expression import Agreement
+from histoquilt.tl._align_outline import find_outline, fit_outlines
+from histoquilt.tl._align_transform import Similarity, procrustes
 
 PITCH = 100.0
 
@@ -41,7 +41,7 @@ def test_a_known_move_is_undone(method, n_spots, angle, mirrored, seed):
     adata, truth = moved_stack(n_spots, angle=angle, mirrored=mirrored, seed=seed)
     align_sections(adata, method=method, n_sample=400, progress=False)
     assert error_in_pitches(adata, truth) < 0.5
-    found = adata.uns["histoweave"]["alignment"]["s2"]
+    found = adata.uns["histoquilt"]["alignment"]["s2"]
     # a flip undoes itself, so a flipped section is turned by the same angle again
     wanted = angle if mirrored else -angle
     assert abs((found["angle_deg"] - wanted + 180) % 360 - 180) < 2
@@ -56,7 +56,7 @@ def test_a_known_move_is_undone(method, n_spots, angle, mirrored, seed):
 def test_a_stack_is_chained_from_its_reference():
     adata, truth = moved_stack(400, n_sections=4, angle=60)
     align_sections(adata, reference="s3", progress=False)
-    facts = adata.uns["histoweave"]["alignment"]
+    facts = adata.uns["histoquilt"]["alignment"]
     assert [facts[name]["neighbor"] for name in ("s1", "s2", "s3", "s4")] == ["s2", "s3", "s3", "s3"]
     third = (adata.obs["section"] == "s3").to_numpy()
     np.testing.assert_array_equal(adata.obsm["spatial_aligned"][third], adata.obsm["spatial"][third])
@@ -69,7 +69,7 @@ def test_depth_orders_the_stack_whatever_the_names_say():
     adata, _ = moved_stack(300, n_sections=3)
     adata.obs["z_um"] = adata.obs["section"].map({"s1": 0.0, "s2": 300.0, "s3": 10.0}).astype(float)
     align_sections(adata, progress=False)
-    facts = adata.uns["histoweave"]["alignment"]
+    facts = adata.uns["histoquilt"]["alignment"]
     assert facts["s3"]["neighbor"] == "s1"
     assert facts["s2"]["neighbor"] == "s3"
 
@@ -167,8 +167,8 @@ def test_expression_decides_where_the_outline_cannot():
     """A square fits its frame in eight ways; only one of them puts the stripes and the corner where they were."""
     adata = square_pair(turn=90)
     align_sections(adata, progress=False)
-    assert adata.uns["histoweave"]["alignment"]["b"]["angle_deg"] == pytest.approx(-90, abs=2)
-    assert not adata.uns["histoweave"]["alignment"]["b"]["mirrored"]
+    assert adata.uns["histoquilt"]["alignment"]["b"]["angle_deg"] == pytest.approx(-90, abs=2)
+    assert not adata.uns["histoquilt"]["alignment"]["b"]["mirrored"]
 
 
 def test_a_symmetric_outline_without_expression_is_warned_about():
@@ -269,7 +269,7 @@ def no_lattice(adata):
 
 
 def mixed_units(adata):
-    adata.uns["histoweave"]["sections"] = {
+    adata.uns["histoquilt"]["sections"] = {
         "s1": {"coordinates": {"unit": "pixel"}},
         "s2": {"coordinates": {"unit": "micron"}},
     }
@@ -367,6 +367,6 @@ def test_paste_without_pot(monkeypatch):
     def absent(module):
         raise ImportError(f"No module named {module!r}")
 
-    monkeypatch.setattr("histoweave._optional.import_module", absent)
-    with pytest.raises(ImportError, match=r"Alignment by PASTE needs ot.*histoweave\[align\]"):
+    monkeypatch.setattr("histoquilt._optional.import_module", absent)
+    with pytest.raises(ImportError, match=r"Alignment by PASTE needs ot.*histoquilt\[align\]"):
         align_sections(adata, method="paste", progress=False)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from histoweave.io import estimate_mpp, read_h5ad
-from histoweave.tl import align_sections, stitch_sections
-from histoweave.tl._align_transform import Similarity
+from histoquilt.io import estimate_mpp, read_h5ad
+from histoquilt.tl import align_sections, stitch_sections
+from histoquilt.tl._align_transform import Similarity
 
 pytestmark = pytest.mark.real_data
 DLPFC = ["151673", "151674", "151675", "151676"]
@@ -27,7 +27,7 @@ def test_serial_sections_of_cortex(data_dir, method):
     for section in sections.values():
         section.obsm["as_mounted"] = section.obsm["spatial"] * estimate_mpp(section)
     align_sections(sections, method=method, n_sample=600, progress=False)
-    facts = sections["151673"].uns["histoweave"]["alignment"]
+    facts = sections["151673"].uns["histoquilt"]["alignment"]
     for name in DLPFC[1:]:
         assert abs(facts[name]["angle_deg"]) < 15
         assert not facts[name]["mirrored"]
@@ -78,6 +78,6 @@ def test_serial_sections_of_tumours_are_upright(data_dir, patient):
     names = [path.stem for path in sorted((data_dir / "her2st").glob(f"{patient}?.h5ad"))][:3]
     sections = {name: read_h5ad(data_dir / f"her2st/{name}.h5ad") for name in names}
     align_sections(sections, progress=False)
-    for fact in sections[names[0]].uns["histoweave"]["alignment"].values():
+    for fact in sections[names[0]].uns["histoquilt"]["alignment"].values():
         assert abs(fact["angle_deg"]) < 30
         assert not fact["mirrored"]

@@ -5,10 +5,10 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.datasets import toy_section
-from histoweave.io import record_coordinates
-from histoweave.tl import place_sections, stitch_sections
-from histoweave.tl._align_transform import Similarity
+from histoquilt.datasets import toy_section
+from histoquilt.io import record_coordinates
+from histoquilt.tl import place_sections, stitch_sections
+from histoquilt.tl._align_transform import Similarity
 
 PITCH = 100.0
 
@@ -54,7 +54,7 @@ def test_halves_find_each_other(whole, angle, scale, mirrored):
     stitch_sections({"first": first, "second": second}, mirror=mirrored, progress=False)
     assert error_in_pitches(second, truth) < 0.5
     np.testing.assert_array_equal(first.obsm["spatial_aligned"], first.obsm["spatial"])
-    found = second.uns["histoweave"]["alignment"]["second"]
+    found = second.uns["histoquilt"]["alignment"]["second"]
     assert found["scale"] == pytest.approx(1 / scale, rel=0.03)
     assert found["mirrored"] is mirrored
     assert found["agreement"] > 0.6
@@ -67,7 +67,7 @@ def test_halves_find_each_other(whole, angle, scale, mirrored):
 def test_lengths_stay_where_scaling_is_not_allowed(whole):
     first, second, truth = overlapping(whole, scale=1.0)
     stitch_sections([first, second], allow_scale=False, progress=False)
-    assert second.uns["histoweave"]["alignment"]["2"]["scale"] == pytest.approx(1.0)
+    assert second.uns["histoquilt"]["alignment"]["2"]["scale"] == pytest.approx(1.0)
     assert error_in_pitches(second, truth) < 0.5
 
 
@@ -93,7 +93,7 @@ def test_three_pieces_in_a_row_are_joined_through_the_middle_one(whole):
     for piece, angle in zip(pieces[1:], (50, -100), strict=True):
         piece.obsm["spatial"] = Similarity.turn(np.radians(angle))(piece.obsm["spatial"])
     stitch_sections(dict(zip("abc", pieces, strict=True)), progress=False)
-    facts = pieces[0].uns["histoweave"]["alignment"]
+    facts = pieces[0].uns["histoquilt"]["alignment"]
     assert facts["b"]["neighbor"] == "c"
     assert facts["c"]["neighbor"] == "a"
     assert {fact["reference"] for fact in facts.values()} == {"a"}
@@ -150,7 +150,7 @@ def test_given_places():
     aligned = adata.obsm["spatial_aligned"]
     np.testing.assert_allclose(aligned[:25], adata.obsm["spatial"][:25] * 0.5)
     np.testing.assert_allclose(aligned[25:], adata.obsm["spatial"][25:] * 0.5 + [6500, 100])
-    found = adata.uns["histoweave"]["alignment"]["right"]
+    found = adata.uns["histoquilt"]["alignment"]["right"]
     assert found["method"] == "placed"
     assert found["shift"].tolist() == [6500, 100]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoweave.datasets import toy_section
-from histoweave.tl import spatial_domains
+from histoquilt.datasets import toy_section
+from histoquilt.tl import spatial_domains
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def no_genes(adata):
 )
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
 def test_refused(section, small_config, spoil, error, words):
-    section.uns.pop("histoweave")  # nothing is declared, as in most files
+    section.uns.pop("histoquilt")  # nothing is declared, as in most files
     spoil(section)
     columns = list(section.obs)
     with pytest.raises(error, match=f"(?s){words}"):
@@ -117,7 +117,7 @@ def test_one_spot(section, small_config):
 
 
 def test_not_an_anndata(section):
-    with pytest.raises(TypeError, match=r"Expected an AnnData, got str\. Read files with histoweave\.io"):
+    with pytest.raises(TypeError, match=r"Expected an AnnData, got str\. Read files with histoquilt\.io"):
         spatial_domains("section.h5ad", 3)
 
 

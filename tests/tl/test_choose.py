@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from histoweave.tl import choose_n_domains
-from histoweave.tl._choose import _adjusted_rand, _compare, _weakest
+from histoquilt.tl import choose_n_domains
+from histoquilt.tl._choose import _adjusted_rand, _compare, _weakest
 
 
 def groups(k: int, *, each: int = 60, apart: float = 7.0, seed: int = 0) -> np.ndarray:
@@ -24,7 +24,7 @@ def groups(k: int, *, each: int = 60, apart: float = 7.0, seed: int = 0) -> np.n
 def test_finds_the_number_that_is_there(embedded, k):
     adata = embedded(groups(k))
     assert choose_n_domains(adata, n_domains=(2, 9)) == k
-    curve = adata.uns["histoweave"]["n_domains_curve"]
+    curve = adata.uns["histoquilt"]["n_domains_curve"]
     assert list(curve.columns) == ["n_domains", "stability", "sd", "weakest", "weakest_sd", "stable"]
     assert curve["n_domains"].tolist() == list(range(2, 10))
     at = curve.set_index("n_domains")
@@ -46,7 +46,7 @@ def test_noise_has_no_stable_number(embedded):
     adata = embedded(np.random.default_rng(0).normal(size=(400, 5)))
     with pytest.warns(UserWarning, match=r"No number of domains from 2 to 6 is stable .*weak choice"):
         chosen = choose_n_domains(adata, n_domains=(2, 6))
-    curve = adata.uns["histoweave"]["n_domains_curve"]
+    curve = adata.uns["histoquilt"]["n_domains_curve"]
     assert not curve["stable"].any()
     assert chosen == curve.loc[curve["weakest"].idxmax(), "n_domains"]
 
@@ -70,7 +70,7 @@ def test_same_seed_same_curve_and_nothing_else_is_written(embedded):
     choose_n_domains(adata, n_domains=(2, 6), key_added="a", seed=3)
     choose_n_domains(adata, n_domains=(2, 6), key_added="b", seed=3)
     choose_n_domains(adata, n_domains=(2, 6), key_added="c", seed=4)
-    curves = adata.uns["histoweave"]
+    curves = adata.uns["histoquilt"]
     assert curves["a"].equals(curves["b"])
     assert not curves["a"].equals(curves["c"])
     assert adata.obs.equals(before.obs)
@@ -82,7 +82,7 @@ def test_a_missing_domain_is_no_agreement(embedded):
     """Three distinct rows hold no fourth domain, however well all fits agree on three."""
     adata = embedded(np.repeat(np.eye(3), 40, axis=0))
     assert choose_n_domains(adata, n_domains=(2, 5)) == 3
-    curve = adata.uns["histoweave"]["n_domains_curve"].set_index("n_domains")
+    curve = adata.uns["histoquilt"]["n_domains_curve"].set_index("n_domains")
     assert curve.loc[[4, 5], "stability"].tolist() == [0, 0]
 
 

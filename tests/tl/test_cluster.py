@@ -6,9 +6,9 @@ import pytest
 from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
-from histoweave.models import _spatial_sample
-from histoweave.pp import _chunks
-from histoweave.tl import cluster_kmeans, cluster_leiden, cluster_mixture
+from histoquilt.models import _spatial_sample
+from histoquilt.pp import _chunks
+from histoquilt.tl import cluster_kmeans, cluster_leiden, cluster_mixture
 
 ALL = [cluster_mixture, cluster_kmeans, cluster_leiden]
 
@@ -29,7 +29,7 @@ def test_clusters_are_found_and_named_by_position(blobs, cluster):
     assert list(blobs.obs["found"].cat.categories) == ["1", "2", "3", "4"]
     if cluster is not cluster_kmeans:  # which knows nothing of covariances
         assert (blobs.obs["found"].astype(int) - 1 == blobs.obs["truth"]).all()
-    facts = blobs.uns["histoweave"]["found"]
+    facts = blobs.uns["histoquilt"]["found"]
     assert (facts["n_domains"], facts["seed"], facts["use_rep"], facts["refined"]) == (4, 1, "X_spamask", False)
     again = blobs.copy()
     cluster(again, 4, key_added="found", seed=1)
@@ -73,7 +73,7 @@ def test_leiden_finds_exactly_k(result, n_domains):
     pytest.importorskip("igraph")
     cluster_leiden(result, n_domains, key_added="leiden")
     assert result.obs["leiden"].nunique() == n_domains
-    assert result.uns["histoweave"]["leiden"]["resolution"] > 0
+    assert result.uns["histoquilt"]["leiden"]["resolution"] > 0
 
 
 def test_leiden_says_what_it_found(embedded):
@@ -88,7 +88,7 @@ def test_leiden_says_what_it_found(embedded):
 
 def test_leiden_without_igraph(blobs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "igraph", None)
-    with pytest.raises(ImportError, match=r"Leiden clustering needs igraph.*histoweave\[cluster\]"):
+    with pytest.raises(ImportError, match=r"Leiden clustering needs igraph.*histoquilt\[cluster\]"):
         cluster_leiden(blobs, 3)
 
 
@@ -132,13 +132,13 @@ def test_bad_input(embedded, cluster):
 
 @pytest.mark.parametrize("cluster", [cluster_mixture, cluster_kmeans])
 def test_large_tissue_is_fitted_on_a_sample_and_says_so(cluster, monkeypatch):
-    monkeypatch.setattr("histoweave.models._spatial_sample.SAMPLE_ABOVE", 300)
+    monkeypatch.setattr("histoquilt.models._spatial_sample.SAMPLE_ABOVE", 300)
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1, 2], 400)
     embedding = 6 * np.eye(3, 40)[truth] + rng.normal(size=(1200, 40))
     adata = AnnData(obsm={"X_spamask": embedding, "spatial": rng.uniform(size=(1200, 2)) + truth[:, None]})
     cluster(adata, 3, n_components=5, n_starts=4)
-    assert adata.uns["histoweave"]["domain"]["n_spots_fitted"] == 300
+    assert adata.uns["histoquilt"]["domain"]["n_spots_fitted"] == 300
     assert adjusted_rand_score(truth, adata.obs["domain"]) > 0.95
 
 
@@ -156,7 +156,7 @@ def test_a_large_section_is_clustered_by_a_sample_of_it(blobs, cluster, as_if_la
         pytest.importorskip("igraph")
     blobs.obsm["X_spamask"] = blobs.obsm["X_spamask"].astype(np.float32)
     cluster(blobs, 4)
-    assert blobs.uns["histoweave"]["domain"]["n_spots_fitted"] == 150
+    assert blobs.uns["histoquilt"]["domain"]["n_spots_fitted"] == 150
     if cluster is not cluster_kmeans:
         assert (blobs.obs["domain"].astype(int) - 1 == blobs.obs["truth"]).all()
 

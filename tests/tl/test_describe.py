@@ -6,9 +6,9 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.datasets import toy_section
-from histoweave.pp import _chunks
-from histoweave.tl import domain_markers, umap
+from histoquilt.datasets import toy_section
+from histoquilt.pp import _chunks
+from histoquilt.tl import domain_markers, umap
 
 COLUMNS = ["domain", "gene", "symbol", "score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]
 
@@ -66,7 +66,7 @@ def test_declared_scale_gives_the_same_table(planted):
     counts = planted.X.toarray()
     logged = planted.copy()
     logged.X = csr_matrix(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)).astype(np.float32))
-    logged.uns["histoweave"] = {"scale": {"X": "log1p_cp10k"}}
+    logged.uns["histoquilt"] = {"scale": {"X": "log1p_cp10k"}}
     domain_markers(logged)
     pd.testing.assert_frame_equal(logged.uns["domain_markers"], planted.uns["domain_markers"], rtol=1e-3)
 
@@ -112,7 +112,7 @@ def test_nothing_else_is_changed(planted):
     before = planted.copy()
     domain_markers(planted)
     assert (planted.X != before.X).nnz == 0
-    assert set(planted.uns) == {"domain_markers", "histoweave"}
+    assert set(planted.uns) == {"domain_markers", "histoquilt"}
     pd.testing.assert_frame_equal(planted.obs, before.obs)
 
 

@@ -10,10 +10,10 @@ import scanpy as sc
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
-from histoweave.datasets import toy_section
-from histoweave.io import read_h5ad, write_h5ad
-from histoweave.models import SpaMask, SpaMaskConfig
-from histoweave.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
+from histoquilt.datasets import toy_section
+from histoquilt.io import read_h5ad, write_h5ad
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_is_written(result, small_config):
     for key in ("spatial_connectivities", "spatial_distances"):
         assert (result.obsp[key] != result.obsp[key].T).nnz == 0
         assert result.obsp[key].diagonal().sum() == 0
-    ours = result.uns["histoweave"]
+    ours = result.uns["histoquilt"]
     assert ours["scale"] == {"X": "counts", "denoised": "log1p_cp10k"}
     assert ours["domain"]["n_domains"] == 5
     assert ours["domain"]["refined"] is True
@@ -113,8 +113,8 @@ def test_copy_leaves_the_section_alone(small, small_config):
     assert list(small.obs) == ["domain_true"]
     assert set(small.obsm) == {"spatial"}
     assert not small.obsp
-    assert set(small.uns["histoweave"]) == {"scale", "coordinates"}
-    assert small.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert set(small.uns["histoquilt"]) == {"scale", "coordinates"}
+    assert small.uns["histoquilt"]["scale"] == {"X": "counts"}
 
 
 def test_same_seed_identical(small, small_config):
@@ -129,12 +129,12 @@ def test_keys_can_be_chosen(small, small_config):
     assert {"region", "region_confidence"} <= set(small.obs)
     assert "X_mine" in small.obsm
     assert "X_spamask" not in small.obsm
-    assert small.uns["histoweave"]["region"]["use_rep"] == "X_mine"
+    assert small.uns["histoquilt"]["region"]["use_rep"] == "X_mine"
 
 
 def test_without_refinement(small, small_config):
     plain = spatial_domains(small, 3, config=small_config, refine=False, progress=False, copy=True)
-    assert plain.uns["histoweave"]["domain"]["refined"] is False
+    assert plain.uns["histoquilt"]["domain"]["refined"] is False
     model = SpaMask(small_config).fit(small, progress=False)
     assert (model.embed(small) == plain.obsm["X_spamask"]).all()
 
@@ -147,7 +147,7 @@ def test_some_genes_or_none_are_denoised(small, small_config):
     pd.testing.assert_frame_equal(some, everything[chosen], rtol=1e-5)
     none = spatial_domains(small, 3, config=small_config, denoise=False, progress=False, copy=True)
     assert "denoised" not in none.obsm
-    assert none.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert none.uns["histoquilt"]["scale"] == {"X": "counts"}
 
 
 def test_names_of_genes_are_checked_before_training(small, small_config):
@@ -169,14 +169,14 @@ def test_an_embedding_replaces_the_genes(small, small_config):
     spatial_domains(small, 3, use_rep="X_own", config=small_config, progress=False)
     assert adjusted_rand_score(truth, small.obs["domain"]) > 0.5
     assert "denoised" not in small.obsm
-    assert small.uns["histoweave"]["spamask"]["n_genes"] == 0
+    assert small.uns["histoquilt"]["spamask"]["n_genes"] == 0
 
 
 def test_declared_log_expression_and_layers(small, small_config):
     from_counts = spatial_domains(small, 3, config=small_config, progress=False, copy=True)
     logged = small.copy()
     logged.X = log1p_cp10k(small)
-    logged.uns["histoweave"]["scale"] = {"X": "log1p_cp10k"}
+    logged.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
     spatial_domains(logged, 3, config=small_config, progress=False)
     assert adjusted_rand_score(from_counts.obs["domain"], logged.obs["domain"]) > 0.8
     layered = small.copy()
@@ -205,7 +205,7 @@ def test_several_sections_have_their_own_graph(small_config):
 
 def test_the_number_of_domains_is_searched_in_a_range(small, small_config):
     spatial_domains(small, (2, 4), config=small_config, denoise=False, progress=False)
-    ours = small.uns["histoweave"]
+    ours = small.uns["histoquilt"]
     assert ours["n_domains_curve"]["n_domains"].tolist() == [2, 3, 4]
     k = ours["domain"]["n_domains"]
     assert k in (2, 3, 4)
@@ -219,15 +219,15 @@ def test_the_number_of_domains_is_searched_in_a_range(small, small_config):
 def test_without_a_number_a_small_section_is_searched_as_far_as_it_bears(small, small_config):
     few = small[:64].copy()
     spatial_domains(few, config=small_config, denoise=False, progress=False)
-    assert few.uns["histoweave"]["n_domains_curve"]["n_domains"].tolist() == list(range(2, 9))  # 64 / 8
-    assert few.obs["domain"].nunique() == few.uns["histoweave"]["domain"]["n_domains"]
+    assert few.uns["histoquilt"]["n_domains_curve"]["n_domains"].tolist() == list(range(2, 9))  # 64 / 8
+    assert few.obs["domain"].nunique() == few.uns["histoquilt"]["domain"]["n_domains"]
 
 
 def test_a_number_of_numpys_is_a_number(small, small_config):
     spatial_domains(small, np.int64(3), config=small_config, denoise=False, progress=False)
-    record = small.uns["histoweave"]["domain"]
+    record = small.uns["histoquilt"]["domain"]
     assert (record["n_domains"], record["chosen"]) == (3, False)
-    assert "n_domains_curve" not in small.uns["histoweave"]
+    assert "n_domains_curve" not in small.uns["histoquilt"]
 
 
 def test_a_model_of_ones_own_is_left_trained(small, small_config):
@@ -260,8 +260,8 @@ def test_confidence_of_several_networks(small, small_config):
     config = replace(small_config, n_networks=2)
     model = SpaMask(config)
     spatial_domains(small, 3, model=model, denoise=False, progress=False)
-    assert small.uns["histoweave"]["domain"]["n_networks"] == 2
-    assert small.uns["histoweave"]["spamask"]["history"]["run"].unique().tolist() == [0, 1]
+    assert small.uns["histoquilt"]["domain"]["n_networks"] == 2
+    assert small.uns["histoquilt"]["spamask"]["history"]["run"].unique().tolist() == [0, 1]
     codes = small.obs["domain"].cat.codes.to_numpy()
     of_each = []
     for own in model._run(small).of_networks:
@@ -283,7 +283,7 @@ def test_denoised_expression_of_an_earlier_run_goes(small, small_config):
     assert "denoised" in small.obsm
     spatial_domains(small, 3, config=small_config, denoise=False, progress=False)
     assert "denoised" not in small.obsm
-    assert small.uns["histoweave"]["scale"] == {"X": "counts"}
+    assert small.uns["histoquilt"]["scale"] == {"X": "counts"}
 
 
 # what others do with it
@@ -298,7 +298,7 @@ def test_it_survives_h5ad(result, tmp_path):
     assert (read.obsm["X_spamask"] == result.obsm["X_spamask"]).all()
     pd.testing.assert_frame_equal(read.obsm["denoised"], result.obsm["denoised"], check_index_type=False)
     assert (read.obsp["spatial_connectivities"] != result.obsp["spatial_connectivities"]).nnz == 0
-    ours, theirs = result.uns["histoweave"], read.uns["histoweave"]
+    ours, theirs = result.uns["histoquilt"], read.uns["histoquilt"]
     history = theirs["spamask"]["history"].reset_index(drop=True)
     expected = ours["spamask"]["history"].reset_index(drop=True)
     pd.testing.assert_frame_equal(history, expected, check_dtype=False, check_index_type=False)
@@ -339,5 +339,5 @@ def test_two_patients_in_one_frame_are_refused_unless_they_are_told_apart(small)
     with pytest.raises(ValueError, match="spot names end in '-P1', '-P2'"):
         model.embed(both)
     spatial_domains(both, 2, config=model.config, one_section=True, denoise=False, progress=False)
-    assert both.uns["histoweave"]["one_section"]
+    assert both.uns["histoquilt"]["one_section"]
     assert len(model.embed(both)) == both.n_obs

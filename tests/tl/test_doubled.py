@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from histoweave.tl._doubled import stand_ins
+from histoquilt.tl._doubled import stand_ins
 
 
 def lattice(n_columns: int, n_rows: int, pitch: float = 100.0) -> np.ndarray:

@@ -8,12 +8,12 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.metrics import paired_difference
-from histoweave.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
-from histoweave.tl import Evaluation, evaluate_expression
-from histoweave.tl._evaluate_domains import labelled_sections
-from histoweave.tl._evaluate_methods import METHOD_NAMES, new_model
-from histoweave.train import Split
+from histoquilt.metrics import paired_difference
+from histoquilt.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
+from histoquilt.tl import Evaluation, evaluate_expression
+from histoquilt.tl._evaluate_domains import labelled_sections
+from histoquilt.tl._evaluate_methods import METHOD_NAMES, new_model
+from histoquilt.train import Split
 
 N_SIGNAL, N_GENES = 6, 13
 ONE_FOLD = [Split("mine", ["s0", "s1"], ["s2", "s3"], optimistic=False)]
@@ -37,7 +37,7 @@ def make_section(number: int, *, n_side: int = 7, signal: float = 1.0) -> AnnDat
     adata.obsm["spatial"] = 100.0 * lattice
     adata.obsm["X_image"] = (shown + rng.normal(0, 0.2, shown.shape)).astype(np.float32)
     adata.obs["patient"] = f"p{number}"
-    adata.uns["histoweave"] = {"coordinates": {"unit": "micron", "pitch_um": 100.0}}
+    adata.uns["histoquilt"] = {"coordinates": {"unit": "micron", "pitch_um": 100.0}}
     return adata
 
 
@@ -251,7 +251,7 @@ def test_the_published_protocol_is_marked_and_leaves_the_rest_alone(study):
     assert "depth_oracle" in set(published.published["method"])
     for adata in study.values():
         adata.X = csr_matrix(np.log1p(1e4 * adata.X.toarray() / adata.X.sum(axis=1)))
-        adata.uns["histoweave"]["scale"] = {"X": "log1p_cp10k"}
+        adata.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
     with pytest.raises(ValueError, match="normalised expression only"):
         evaluate(study, protocol="published")
     assert "depth_oracle" not in set(evaluate(study, splits=ONE_FOLD).scores["method"])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
-import histoweave as hw
-from histoweave.models import SpaMask, SpaMaskConfig
-from histoweave.tl import integrate_sections
+import histoquilt as hq
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.tl import integrate_sections
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* genes have no counts", "ignore:.*fits .* poorly")
 QUICK = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5)
@@ -15,7 +15,7 @@ FAST = {"config": QUICK, "mixing": False, "progress": False}
 
 @pytest.fixture(scope="module")
 def _three() -> AnnData:
-    return hw.datasets.toy_section(n_spots=200, n_genes=100, n_domains=3, n_sections=3, seed=0)
+    return hq.datasets.toy_section(n_spots=200, n_genes=100, n_domains=3, n_sections=3, seed=0)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def stacked(_three: AnnData) -> AnnData:
 @pytest.fixture(scope="module")
 def learned() -> tuple[AnnData, AnnData]:
     """Two sections with a strong batch effect, and the same integrated."""
-    two = hw.datasets.toy_section(n_spots=600, n_genes=300, n_domains=5, n_sections=2, seed=1)
+    two = hq.datasets.toy_section(n_spots=600, n_genes=300, n_domains=5, n_sections=2, seed=1)
     rng = np.random.default_rng(0)
     second = (two.obs["section"] == "s2").to_numpy()
     counts = two.X.toarray()
@@ -54,19 +54,19 @@ def pairs_of_sections(adata: AnnData, key: str) -> set[tuple[str, str]]:
 
 def test_domains_are_shared_in_spite_of_the_batch_effect(learned):
     two, joint = learned
-    ari = hw.metrics.ari(two.obs["domain_true"], joint.obs["domain"])
+    ari = hq.metrics.ari(two.obs["domain_true"], joint.obs["domain"])
     assert ari > 0.6
     plain = joint.copy()
-    hw.tl.cluster_mixture(plain, 5, use_rep="X_before", key_added="plain")
-    assert ari > hw.metrics.ari(two.obs["domain_true"], plain.obs["plain"]) + 0.1
+    hq.tl.cluster_mixture(plain, 5, use_rep="X_before", key_added="plain")
+    assert ari > hq.metrics.ari(two.obs["domain_true"], plain.obs["plain"]) + 0.1
 
 
 def test_sections_mix_and_domains_stay_apart(learned):
-    table = learned[1].uns["histoweave"]["mixing"]
+    table = learned[1].uns["histoquilt"]["mixing"]
     every = table[table["sections"] == "all"].pivot_table(index="embedding", columns="metric", values="value")
-    assert list(every.index) == ["before", "harmony", "histoweave"]
-    assert every.loc["histoweave", "ilisi"] > every.loc["before", "ilisi"] + 0.3
-    assert every.loc["histoweave", "clisi"] < every.loc["before", "clisi"]
+    assert list(every.index) == ["before", "harmony", "histoquilt"]
+    assert every.loc["histoquilt", "ilisi"] > every.loc["before", "ilisi"] + 0.3
+    assert every.loc["histoquilt", "clisi"] < every.loc["before", "clisi"]
 
 
 def test_what_is_written(stacked):
@@ -76,7 +76,7 @@ def test_what_is_written(stacked):
     assert stacked.obsm["X_spamask"].dtype == stacked.obsm["X_joint"].dtype == np.float32
     assert len(stacked.obsm["X_joint"]) == 600
     assert stacked.obsm["spatial_aligned"].shape == (600, 2)
-    facts = stacked.uns["histoweave"]["integration"]
+    facts = stacked.uns["histoquilt"]["integration"]
     assert (facts["links"], facts["n_links"], facts["z_given"]) == ("stack", 3, True)
     assert (facts["sections"], facts["z_um"]) == ("s1, s2, s3", "0, 100, 200")
     assert facts["n_shared_genes"] == 100
@@ -85,14 +85,14 @@ def test_what_is_written(stacked):
 
 
 def test_it_can_be_written_and_read(stacked, tmp_path):
-    hw.io.write_h5ad(stacked, tmp_path / "joint.h5ad")
-    again = hw.io.read_h5ad(tmp_path / "joint.h5ad")
-    assert again.uns["histoweave"]["integration"]["links"] == "stack"
+    hq.io.write_h5ad(stacked, tmp_path / "joint.h5ad")
+    again = hq.io.read_h5ad(tmp_path / "joint.h5ad")
+    assert again.uns["histoquilt"]["integration"]["links"] == "stack"
     assert (again.obsp["section_links"] != stacked.obsp["section_links"]).nnz == 0
 
 
 def test_list_dict_and_one_anndata_are_the_same(three, stacked):
-    sections = hw.io.split_sections(three)
+    sections = hq.io.split_sections(three)
     for given in (sections, list(sections.values())):
         joint = integrate_sections(given, 3, **FAST)
         assert joint.obs["section"].tolist() == stacked.obs["section"].tolist()
@@ -135,7 +135,7 @@ def test_a_stack_links_neighbours_in_z(stacked):
 def test_the_order_of_a_stack_is_that_of_z_not_of_the_sections(three):
     three.obs["z_um"] = three.obs["section"].map({"s1": 50.0, "s2": 0.0, "s3": 400.0}).astype(float)
     joint = integrate_sections(three, 3, **FAST)
-    assert joint.uns["histoweave"]["integration"]["sections"] == "s2, s1, s3"
+    assert joint.uns["histoquilt"]["integration"]["sections"] == "s2, s1, s3"
     assert pairs_of_sections(joint, "section_links") == {("s1", "s2"), ("s2", "s1"), ("s1", "s3"), ("s3", "s1")}
 
 
@@ -147,17 +147,17 @@ def test_how_far_sections_are_apart_changes_nothing(three, stacked):
 def test_a_stack_without_z_is_in_the_order_given(three, stacked):
     del three.obs["z_um"]
     joint = integrate_sections(three, 3, links="stack", **FAST)
-    assert joint.uns["histoweave"]["integration"]["z_given"] is False
+    assert joint.uns["histoquilt"]["integration"]["z_given"] is False
     assert (joint.obsp["section_links"] != stacked.obsp["section_links"]).nnz == 0
 
 
 def test_without_z_sections_are_linked_by_expression_and_it_is_said(three, caplog):
     del three.obs["z_um"]
-    with caplog.at_level("INFO", logger="histoweave"):
+    with caplog.at_level("INFO", logger="histoquilt"):
         joint = integrate_sections(three, 3, **FAST)
     assert "No z_um is given" in caplog.text
     assert "mutual nearest neighbours in expression" in caplog.text
-    assert joint.uns["histoweave"]["integration"]["links"] == "expression"
+    assert joint.uns["histoquilt"]["integration"]["links"] == "expression"
     names = ("s1", "s2", "s3")
     every = {(a, b) for a in names for b in names if a != b}
     assert pairs_of_sections(joint, "section_links") == every
@@ -177,14 +177,14 @@ def test_links_by_expression_join_alike_tissue(learned):
 def test_no_links(three):
     joint = integrate_sections(three, 3, links="none", **FAST)
     assert "section_links" not in joint.obsp
-    facts = joint.uns["histoweave"]["integration"]
+    facts = joint.uns["histoquilt"]["integration"]
     assert (facts["links"], facts["n_links"], facts["n_linked_spots"]) == ("none", 0, 0)
     assert joint.obs["domain"].cat.categories.size == 3
 
 
 def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     """Halves that share a third of the tissue; one is turned and moved."""
-    whole = hw.datasets.toy_section(n_spots=900, n_genes=300, n_domains=4, seed=0)
+    whole = hq.datasets.toy_section(n_spots=900, n_genes=300, n_domains=4, seed=0)
     x = whole.obsm["spatial"][:, 0]
     low, high = np.quantile(x, [1 / 3, 2 / 3])
     left, right = whole[x <= high].copy(), whole[x >= low].copy()
@@ -194,12 +194,12 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     config = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=50, max_epochs=10)
     settings = {"config": config, "progress": False}
     joint = integrate_sections({"left": left, "right": right}, 4, links="stitched", mixing=False, **settings)
-    uncut = hw.tl.spatial_domains(whole, 4, copy=True, **settings)
+    uncut = hq.tl.spatial_domains(whole, 4, copy=True, **settings)
     of_uncut = uncut.obs["domain"].loc[joint.obs["obs_name"]].to_numpy()
-    assert hw.metrics.ari(of_uncut, joint.obs["domain"]) > 0.9
+    assert hq.metrics.ari(of_uncut, joint.obs["domain"]) > 0.9
     truth = whole.obs["domain_true"].loc[joint.obs["obs_name"]].to_numpy()
-    as_good = hw.metrics.ari(whole.obs["domain_true"], uncut.obs["domain"])
-    assert hw.metrics.ari(truth, joint.obs["domain"]) > as_good - 0.05
+    as_good = hq.metrics.ari(whole.obs["domain_true"], uncut.obs["domain"])
+    assert hq.metrics.ari(truth, joint.obs["domain"]) > as_good - 0.05
     joined = pairs_of_sections(joint, "spatial_connectivities")
     assert ("left", "right") in joined  # one tissue
     twice = joint.obs["obs_name"].duplicated(keep=False).to_numpy()
@@ -207,15 +207,15 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     assert (places.max() - places.min()).mean() < 50  # half a pitch
     # every spot of the overlap is there twice, and counted once
     n_twice = int(joint.obs["obs_name"].duplicated().sum())
-    assert joint.uns["histoweave"]["integration"]["n_measured_twice"] == n_twice
-    assert joint.uns["histoweave"]["spamask"]["n_spots"] == whole.n_obs
+    assert joint.uns["histoquilt"]["integration"]["n_measured_twice"] == n_twice
+    assert joint.uns["histoquilt"]["spamask"]["n_spots"] == whole.n_obs
     for column in ("domain", "domain_confidence"):
         assert joint.obs.groupby("obs_name")[column].nunique().max() == 1
     assert len(np.unique(joint.obsm["X_spamask"], axis=0)) == whole.n_obs
 
 
 def test_denoised_expression_of_stitched_pieces():
-    whole = hw.datasets.toy_section(n_spots=400, n_genes=100, n_domains=3, seed=0)
+    whole = hq.datasets.toy_section(n_spots=400, n_genes=100, n_domains=3, seed=0)
     microns = whole.obsm["spatial"]
     left, right = whole[microns[:, 0] <= 1100].copy(), whole[microns[:, 0] >= 800].copy()
     for piece in (left, right):
@@ -233,8 +233,8 @@ def test_denoised_expression_of_stitched_pieces():
 def test_the_number_of_domains_is_searched(three):
     joint = integrate_sections(three, (2, 4), **FAST)
     assert joint.obs["domain"].cat.categories.size in (2, 3, 4)
-    assert joint.uns["histoweave"]["n_domains_curve"]["n_domains"].tolist() == [2, 3, 4]
-    assert joint.uns["histoweave"]["domain"]["chosen"]
+    assert joint.uns["histoquilt"]["n_domains_curve"]["n_domains"].tolist() == [2, 3, 4]
+    assert joint.uns["histoquilt"]["domain"]["chosen"]
 
 
 def test_from_an_embedding(three):
@@ -251,24 +251,24 @@ def test_the_model_is_left_trained(three, stacked, tmp_path):
     joint = integrate_sections(three, 3, model=model, mixing=False, progress=False)
     assert (joint.obsm["X_spamask"] == stacked.obsm["X_spamask"]).all()
     model.save(tmp_path / "model")
-    unseen = hw.datasets.toy_section(n_spots=200, n_genes=100, n_domains=3, seed=0)
-    hw.models.load(tmp_path / "model").assign_domains(unseen)
+    unseen = hq.datasets.toy_section(n_spots=200, n_genes=100, n_domains=3, seed=0)
+    hq.models.load(tmp_path / "model").assign_domains(unseen)
     assert unseen.obs["domain"].cat.categories.tolist() == ["1", "2", "3"]
 
 
 def test_denoised_expression(three):
     joint = integrate_sections(three, 3, denoise=list(three.var_names[:2]), links="none", **FAST)
     assert list(joint.obsm["denoised"]) == list(three.var_names[:2])
-    assert joint.uns["histoweave"]["scale"]["denoised"] == "log1p_cp10k"
+    assert joint.uns["histoquilt"]["scale"]["denoised"] == "log1p_cp10k"
 
 
 def test_denoised_expression_of_an_earlier_run_is_not_kept(three):
-    sections = hw.io.split_sections(three)
+    sections = hq.io.split_sections(three)
     for section in sections.values():
-        hw.tl.spatial_domains(section, 3, config=QUICK, progress=False)
+        hq.tl.spatial_domains(section, 3, config=QUICK, progress=False)
     joint = integrate_sections(sections, 3, links="none", **FAST)
     assert "denoised" not in joint.obsm
-    assert "denoised" not in joint.uns["histoweave"].get("scale", {})
+    assert "denoised" not in joint.uns["histoquilt"].get("scale", {})
     assert all("denoised" in section.obsm for section in sections.values())
 
 
@@ -297,7 +297,7 @@ def test_no_column_of_sections(three):
 
 
 def test_genes_in_common_are_needed(three):
-    sections = hw.io.split_sections(three)
+    sections = hq.io.split_sections(three)
     sections["s2"].var_names = [f"GENE{i}" for i in range(100)]
     with pytest.raises(ValueError, match="share 0 genes"):
         integrate_sections(sections, 3, **FAST)

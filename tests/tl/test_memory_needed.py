@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histoweave.datasets import toy_section
-from histoweave.models import SpaMaskConfig
-from histoweave.tl import _memory_needed, integrate_sections, spatial_domains
-from histoweave.tl._memory_needed import Job, check_memory_suffices, memory_needed
+from histoquilt.datasets import toy_section
+from histoquilt.models import SpaMaskConfig
+from histoquilt.tl import _memory_needed, integrate_sections, spatial_domains
+from histoquilt.tl._memory_needed import Job, check_memory_suffices, memory_needed
 
 MB, GB = 10**6, 10**9
 DEFAULT = SpaMaskConfig()
@@ -120,10 +120,10 @@ def test_a_limit_of_the_system_is_seen(tmp_path):
     toy_section(n_spots=2000, n_genes=100, n_domains=3, seed=0).write_h5ad(tmp_path / "toy.h5ad")
     program = f"""
 import resource
-import histoweave.cli, histoweave.tl, scanpy, skmisc.loess
+import histoquilt.cli, histoquilt.tl, scanpy, skmisc.loess
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData:")) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000,) * 2)
-raise SystemExit(histoweave.cli.run(["domains", "{tmp_path}/toy.h5ad", "-k", "3", "-o", "{tmp_path}/out", "-q"]))
+raise SystemExit(histoquilt.cli.run(["domains", "{tmp_path}/toy.h5ad", "-k", "3", "-o", "{tmp_path}/out", "-q"]))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 2, ran.stderr

@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.tl import meta_genes
+from histoquilt.tl import meta_genes
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_one_domain_after_the_other_gives_the_same(section):
 def test_no_step_keeps_the_marker(section):
     table = meta_genes(section, "2", max_steps=0, key_added="mine")
     assert table["gene"].tolist() == ["other"]
-    assert set(section.uns) == {"mine", "histoweave"}
+    assert set(section.uns) == {"mine", "histoquilt"}
     assert set(section.obsm) == {"mine"}
 
 

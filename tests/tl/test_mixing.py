@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from histoweave.datasets import toy_section
-from histoweave.tl import _mixing
-from histoweave.tl._mixing import harmony, write_mixing
+from histoquilt.datasets import toy_section
+from histoquilt.tl import _mixing
+from histoquilt.tl._mixing import harmony, write_mixing
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def apart():
 
 
 def values(adata, metric):
-    table = adata.uns["histoweave"]["mixing"]
+    table = adata.uns["histoquilt"]["mixing"]
     return table[(table["metric"] == metric) & (table["sections"] == "all")].set_index("embedding")["value"]
 
 
@@ -31,10 +31,10 @@ def test_before_harmony_and_after(apart):
     adata = apart.copy()
     write_mixing(adata, use_rep="X_pca")
     ilisi, clisi = values(adata, "ilisi"), values(adata, "clisi")
-    assert list(ilisi.index) == ["before", "harmony", "histoweave"]
+    assert list(ilisi.index) == ["before", "harmony", "histoquilt"]
     assert ilisi["before"] < 1.1  # apart
     assert ilisi["harmony"] > 1.5
-    assert ilisi["histoweave"] > 1.5
+    assert ilisi["histoquilt"] > 1.5
     assert (clisi < 1.3).all()  # domains stay apart in all three
     np.testing.assert_array_equal(adata.obsm["X_before"], apart.obsm["X_pca"])
     assert adata.obsm["X_harmony"].shape == (240, 3)
@@ -45,13 +45,13 @@ def test_principal_components_of_genes_come_before(apart):
     adata = apart.copy()
     write_mixing(adata)
     assert adata.obsm["X_before"].shape == (240, 30)
-    assert list(adata.uns["histoweave"]["mixing"]["embedding"].unique()) == ["before", "harmony", "histoweave"]
+    assert list(adata.uns["histoquilt"]["mixing"]["embedding"].unique()) == ["before", "harmony", "histoquilt"]
 
 
 def test_without_harmony(apart, monkeypatch, caplog):
     adata = apart.copy()
     monkeypatch.setattr(_mixing, "is_installed", lambda name: False)
-    with caplog.at_level("INFO", logger="histoweave"):
+    with caplog.at_level("INFO", logger="histoquilt"):
         write_mixing(adata, use_rep="X_pca")
     assert "harmonypy is not installed" in caplog.text
     assert "X_harmony" not in adata.obsm

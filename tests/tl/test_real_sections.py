@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from histoweave.io import read_h5ad
-from histoweave.tl import spatial_domains
+from histoquilt.io import read_h5ad
+from histoquilt.tl import spatial_domains
 
 pytestmark = pytest.mark.real_data
 LABELS = ["layer_guess", "layer", "label"]

@@ -6,9 +6,9 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoweave.gr._adjacency import knn_adjacency
-from histoweave.tl import _refine, refine_domains
-from histoweave.tl._refine import majority_codes
+from histoquilt.gr._adjacency import knn_adjacency
+from histoquilt.tl import _refine, refine_domains
+from histoquilt.tl._refine import majority_codes
 
 HEXAGON = np.array([[0, 0], [1, 0], [0.5, 0.866], [-0.5, 0.866], [-1, 0], [-0.5, -0.866], [0.5, -0.866]])
 
@@ -127,7 +127,7 @@ def test_lattices_are_recognised():
     for lattice, n_neighbors in ((square(5), 4), (hexagonal(7), 6)):
         adata = section(lattice, ["a"] * len(lattice))
         refine_domains(adata)
-        assert adata.uns["histoweave"]["domain"] == {"refined": True, "refine_neighbors": n_neighbors}
+        assert adata.uns["histoquilt"]["domain"] == {"refined": True, "refine_neighbors": n_neighbors}
 
 
 def test_square_3x3_ties_stay():
@@ -155,7 +155,7 @@ def test_sections_are_apart_and_their_lattice_is_known():
     refine_domains(adata, section_key="section", key_added="fine")
     assert list(adata.obs["fine"]) == ["a"] * 25 + ["b"] * 25
     assert list(adata.obs["domain"]) == list(domains)
-    assert adata.uns["histoweave"]["fine"]["refine_neighbors"] == 4
+    assert adata.uns["histoquilt"]["fine"]["refine_neighbors"] == 4
 
 
 def test_scattered_cells():

@@ -5,15 +5,15 @@ import pytest
 import scanpy as sc
 from anndata import AnnData
 
-import histoweave as hw
+import histoquilt as hq
 
 
 @pytest.fixture(scope="module")
 def study() -> AnnData:
     """Two serial sections, integrated; functions get copies."""
-    two = hw.datasets.toy_section(n_spots=300, n_genes=200, n_domains=4, n_sections=2, seed=0)
-    config = hw.models.SpaMaskConfig(max_epochs=5)
-    return hw.tl.integrate_sections(two, 4, config=config, mixing=False, progress=False)
+    two = hq.datasets.toy_section(n_spots=300, n_genes=200, n_domains=4, n_sections=2, seed=0)
+    config = hq.models.SpaMaskConfig(max_epochs=5)
+    return hq.tl.integrate_sections(two, 4, config=config, mixing=False, progress=False)
 
 
 def test_squidpy_runs_neighbourhood_enrichment_on_a_study(study):

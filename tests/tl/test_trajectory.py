@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from histoweave.tl import paga
+from histoquilt.tl import paga
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_neighbours_on_the_line_are_joined(line):
     assert (joined[[0, 1, 2], [1, 2, 3]] > 0.02).all()
     assert joined[[0, 0, 1], [2, 3, 3]].max() == 0
     assert line.uns["paga"]["groups"] == "domain"
-    assert set(line.uns) == {"paga", "histoweave"}
+    assert set(line.uns) == {"paga", "histoquilt"}
     assert list(line.obs) == ["domain"]
 
 
@@ -75,5 +75,5 @@ def test_bad_input(line, monkeypatch):
     with pytest.raises(ValueError, match=r"A trajectory joins domains, and obs\['one'\] holds 1"):
         paga(line, domain_key="one")
     monkeypatch.setitem(sys.modules, "igraph", None)
-    with pytest.raises(ImportError, match=r"PAGA needs igraph.*histoweave\[cluster\]"):
+    with pytest.raises(ImportError, match=r"PAGA needs igraph.*histoquilt\[cluster\]"):
         paga(line)

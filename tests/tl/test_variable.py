@@ -9,11 +9,11 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
 from scipy.stats import norm
 
-from histoweave.gr import knn_graph
-from histoweave.io import read_h5ad
-from histoweave.metrics import morans_i
-from histoweave.tl import compare_denoised, spatially_variable_genes
-from histoweave.tl._variable import _variance
+from histoquilt.gr import knn_graph
+from histoquilt.io import read_h5ad
+from histoquilt.metrics import morans_i
+from histoquilt.tl import compare_denoised, spatially_variable_genes
+from histoquilt.tl._variable import _variance
 
 
 def chain(n: int) -> csr_matrix:

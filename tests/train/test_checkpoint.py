@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from histoweave.train import TrainingCheckpoint, restore_training, training_folder, training_tensors
-from histoweave.train import _checkpoint as module
+from histoquilt.train import TrainingCheckpoint, restore_training, training_folder, training_tensors
+from histoquilt.train import _checkpoint as module
 
 CPU = torch.device("cpu")
 JOB = {"seed": 0, "data": "abc", "settings": {"rate": 0.1, "fields": [1, 2]}}
@@ -64,7 +64,7 @@ def test_another_job_is_not_taken_up(file, caplog, changed, named):
 @pytest.mark.parametrize(
     ("owner", "name", "value", "named"),
     [
-        (module.histoweave, "__version__", "0.0.1", "histoweave"),
+        (module.histoquilt, "__version__", "0.0.1", "histoquilt"),
         (torch, "__version__", "9.9.9", "torch"),
         (torch, "get_num_threads", lambda: 77, "n_threads"),
     ],
@@ -207,6 +207,6 @@ def test_before_the_first_step_there_are_no_moments():
 
 
 def test_log_is_silent_where_all_is_well(file, caplog):
-    with caplog.at_level(logging.DEBUG, "histoweave"):
+    with caplog.at_level(logging.DEBUG, "histoquilt"):
         assert TrainingCheckpoint(file, JOB, CPU).read() is not None
     assert not caplog.records

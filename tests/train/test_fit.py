@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from histoweave.train import fit_until_stable
+from histoquilt.train import fit_until_stable
 
 
 class Run:

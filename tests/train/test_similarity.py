@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histoweave.train import linear_cka
+from histoquilt.train import linear_cka
 
 
 def embeddings(n_a: int = 6, n_b: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ import logging
 import pandas as pd
 import pytest
 
-from histoweave.train import Split, check_split, inner_folds, leave_one_out, section_groups
+from histoquilt.train import Split, check_split, inner_folds, leave_one_out, section_groups
 
 
 def table(patients, slides=None, names=None) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def test_numbers_are_names_too():
 
 
 def test_by_section_is_optimistic_and_says_so(caplog):
-    with caplog.at_level(logging.INFO, logger="histoweave"):
+    with caplog.at_level(logging.INFO, logger="histoquilt"):
         splits = leave_one_out(table(["A", "A", "B"]), by="section")
     assert [split.fold for split in splits] == ["s0", "s1", "s2"]
     assert [split.optimistic for split in splits] == [True, True, False]  # s2 is the only one of its patient
@@ -111,7 +111,7 @@ def test_inner_folds_hold_out_groups():
 
 
 def test_inner_folds_of_one_patient_fall_back_to_sections(caplog):
-    with caplog.at_level(logging.INFO, logger="histoweave"):
+    with caplog.at_level(logging.INFO, logger="histoquilt"):
         folds = inner_folds(["s0", "s1", "s2"], dict.fromkeys(["s0", "s1", "s2"], "C"))
     assert [fold.test for fold in folds] == [["s0"], ["s1"], ["s2"]]
     assert all(fold.optimistic for fold in folds)

@@ -1,0 +1,55 @@
+"""Every key that histoquilt reads from or writes to AnnData, in one place."""
+
+
+class Keys:
+    """Names of AnnData slots. Functions take them as defaults, so that each can be changed by the caller."""
+
+    # read
+    SPATIAL = "spatial"  # obsm: spot centres (x, y)
+    SECTION = "section"  # obs: which tissue slice
+    LIBRARY = "library_id"  # obs: squidpy's word for section
+    PLACE = ("z_um", "x_um", "y_um")  # obs: where the section lies in the study, one number in each section
+    COUNTS = "counts"  # layers: raw counts, where X holds something else
+
+    # several sections in one AnnData
+    OBS_NAME = "obs_name"  # obs: the spot's name in its own section
+    SECTIONS = "sections"  # uns["histoquilt"]["sections"]: section -> coordinates, source, libraries
+    ONE_SECTION = "one_section"  # uns["histoquilt"]["one_section"]: True where it was declared to be one tissue
+
+    # image
+    PATIENT = "patient"  # obs: donor; sections of one stay on one side of a split
+    SLIDE = "slide"  # obs: the glass slide or capture slide that sections share
+    IMAGE = "image"  # uns["histoquilt"]["image"]: path, mpp, image_scale of the H&E image of a section
+    STAIN = "X_stain"  # obsm: colour and darkness of the stain around each spot
+    OUT_OF_DISTRIBUTION = "out_of_distribution"  # obs: unlike the tissue a model was trained on
+    CONTROLS = "controls"  # obsm: counts of control probes and spike-ins, which are no genes
+    IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels, beside the same in microns
+    IN_MICRONS = "spatial_um"
+
+    # genes
+    GENE_ID = "gene_id"  # var: Ensembl identifier without version
+    GENE_SYMBOL = "gene_symbol"  # var: display name
+    GENE_SPECIES = "species"  # uns["histoquilt"]["genes"]: guessed from the identifiers
+
+    # graph, named as squidpy names them
+    CONNECTIVITIES = "spatial_connectivities"
+    DISTANCES = "spatial_distances"
+    NEIGHBORS = "spatial_neighbors"
+
+    # results
+    EMBEDDING = "X_spamask"  # obsm
+    DENOISED = "denoised"  # obsm: DataFrame, log1p_cp10k
+    ALIGNED = "spatial_aligned"  # obsm: spot centres of all sections in one frame, microns
+    JOINT = "X_joint"  # obsm: the network's input of a study, smoothed within sections
+    BEFORE = "X_before"  # obsm: plain principal components of a study
+    HARMONY = "X_harmony"  # obsm: the same after Harmony
+    SECTION_LINKS = "section_links"  # obsp: links between spots of different sections
+    DOMAIN = "domain"  # obs: categorical
+    CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
+    MARKERS = "domain_markers"  # uns: tidy DataFrame
+
+    # provenance: everything of ours in uns lives under this one name
+    UNS = "histoquilt"
+    SCALE = "scale"  # uns["histoquilt"]["scale"]: matrix name -> counts | log1p_cp10k
+    WRITTEN = "written"  # uns["histoquilt"]["written"]: slot -> keys of results, so that a rerun replaces only ours
+    COORDINATES = "coordinates"  # uns["histoquilt"]["coordinates"]: unit, mpp, pitch

@@ -1,0 +1,75 @@
+"""Small protocols that two rooms share."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class SlideImage(Protocol):
+    """An H&E image read by region; what ``im`` knows of a slide (:func:`histoquilt.io.open_slide` returns one).
+
+    Attributes
+    ----------
+    name
+        File name without extension, or what the caller called it.
+    width, height
+        Size of the full-resolution image in pixels.
+    mpp
+        Microns per full-resolution pixel as the file's metadata says, or ``None`` where it says nothing.
+    """
+
+    name: str
+    width: int
+    height: int
+    mpp: float | None
+
+    def read_region(
+        self, x: float, y: float, width: float, height: float, *, out_px: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Return a rectangle as RGB uint8 ``(rows, columns, 3)``.
+
+        Parameters
+        ----------
+        x, y
+            Its left upper corner in full-resolution pixels; it may lie outside the image, and what does is white.
+        width, height
+            Its size in full-resolution pixels.
+        out_px
+            ``(width, height)`` of what is returned, averaged down from the nearest finer level of a pyramid;
+            by default full resolution.
+        """
+        ...
+
+
+@runtime_checkable
+class PatchEncoder(Protocol):
+    """Describes square patches of H&E by numbers (:func:`histoquilt.im.get_encoder` returns one).
+
+    Attributes
+    ----------
+    name
+        As the user wrote it: ``he_texture``, ``onnx:PATH``, ``timm:NAME``, ``hf-hub:NAME``.
+    n_features
+        Width of the embedding.
+    input_px
+        Side of the patches that it takes.
+    mpp
+        Microns per pixel that it was trained at, or ``None`` where any will do.
+    digest
+        SHA-256 of what decides its output (weights or settings): embeddings of one digest compare.
+    licence, citation
+        Of its weights; empty for none.
+    """
+
+    name: str
+    n_features: int
+    input_px: int
+    mpp: float | None
+    digest: str
+    licence: str
+    citation: str
+
+    def embed(self, patches: np.ndarray) -> np.ndarray:
+        """Return float32 ``(n_patches, n_features)`` of uint8 ``(n_patches, input_px, input_px, 3)``."""
+        ...

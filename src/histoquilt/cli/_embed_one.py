@@ -1,0 +1,177 @@
+"""The image of one section: checked, and embedded; runs in this process or in another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._keys import Keys
+from histoquilt._libraries import image_libraries
+from histoquilt._outside import scale_factors
+from histoquilt._spot_centres import spot_centres
+from histoquilt.cli._errors import CommandError, about
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
+
+    from histoquilt._types import PatchEncoder
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A section without its counts: where its spots lie on its image.
+
+    Attributes
+    ----------
+    centres
+        ``(n_spots, 2 or 3)``, in full-resolution pixels.
+    ours
+        What histoquilt recorded of coordinates and image.
+    image
+        The file.
+    has_picture
+        Whether the section holds a picture already, so that none is to be made.
+    scale_factors
+        Those of its own images, name -> image pixels per full-resolution pixel.
+    """
+
+    centres: "np.ndarray"
+    ours: dict[str, Any]
+    image: Path
+    has_picture: bool
+    scale_factors: dict[str, float]
+
+    def section(self) -> "AnnData":
+        """Return a section of no genes that can be embedded."""
+        import pandas as pd
+        from anndata import AnnData
+
+        ours = {**self.ours, Keys.IMAGE: {**self.ours[Keys.IMAGE], "path": str(self.image)}}
+        names = pd.RangeIndex(len(self.centres)).astype(str)
+        return AnnData(obs=pd.DataFrame(index=names), obsm={Keys.SPATIAL: self.centres}, uns={Keys.UNS: ours})
+
+    def section_to_check(self) -> "AnnData":
+        """Return such a section with the scale factors of its own images, which say what its coordinates may be."""
+        adata = self.section()
+        adata.uns[Keys.SPATIAL] = {"": {"scalefactors": self.scale_factors}}
+        return adata
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What all sections have in common.
+
+    Attributes
+    ----------
+    encoder
+        The encoder, or its name where it is loaded by another process.
+    device, digest
+        Where a named one computes, and the digest that it has to have.
+    fields_um, base
+        Widths of the fields, and how their keys in ``obsm`` begin.
+    cache
+        Folder for embeddings.
+    progress
+        Whether to show a progress bar.
+    """
+
+    encoder: "PatchEncoder | str"
+    device: str
+    digest: str
+    fields_um: tuple[float, ...]
+    base: str
+    cache: Path | None
+    progress: bool
+
+
+def place(adata: "AnnData") -> Placed:
+    """Take from a section what embedding its image needs; raises where it has no image."""
+    ours = adata.uns.get(Keys.UNS, {})
+    if Keys.IMAGE not in ours:
+        raise CommandError("it has no image. Fill the column image of samples.csv.")
+    known = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
+    image = Path(ours[Keys.IMAGE]["path"])
+    has_picture = bool(image_libraries(adata))
+    return Placed(spot_centres(adata), known, image, has_picture, dict(scale_factors(adata)))
+
+
+def check_one(placed: Placed, subject: str) -> None:
+    """Raise unless the image of a section opens whole, with spots on its tissue and a known scale."""
+    with about(subject):
+        check_spots_on_tissue(placed.section_to_check())
+
+
+def check_spots_on_tissue(adata: "AnnData", *, spatial_key: str = Keys.SPATIAL) -> Path:
+    """Open the image of a section, raise unless its spots lie on the tissue, and return its path."""
+    from histoquilt import im, io
+
+    image = adata.uns[Keys.UNS][Keys.IMAGE]
+    with io.open_image(adata) as slide:
+        im.check_on_tissue(
+            adata, slide, mpp=image["mpp"], image_scale=image.get("image_scale", 1.0), spatial_key=spatial_key,
+            strict=True,
+        )  # fmt: skip
+        return slide.path
+
+
+def embed_one(placed: Placed, name: str, wanted: Wanted) -> dict[str, Any]:
+    """Embed the image of a section.
+
+    Returns
+    -------
+    ``obsm`` and ``histoquilt`` (of ``uns``), dicts of what :func:`histoquilt.im.embed_patches` adds, and ``picture``,
+    the ``uns["spatial"]`` of a section that has none yet.
+    """
+    from histoquilt import im, io
+
+    adata = placed.section()
+    image = adata.uns[Keys.UNS][Keys.IMAGE]
+    before = set(adata.uns[Keys.UNS])
+    with about(f"section {name!r}"), io.open_image(adata) as slide:
+        encoder = wanted.encoder
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, wanted.device, wanted.digest)
+        im.embed_patches(
+            adata, slide, mpp=image["mpp"], encoder=encoder, field_um=wanted.fields_um, key_added=wanted.base,
+            image_scale=image.get("image_scale", 1.0), cache=wanted.cache, progress=wanted.progress,
+        )  # fmt: skip
+        if not placed.has_picture:
+            im.attach_picture(adata, slide, image_scale=image.get("image_scale", 1.0))
+    ours: Mapping[str, Any] = adata.uns[Keys.UNS]
+    return {
+        "obsm": {key: value for key, value in adata.obsm.items() if key != Keys.SPATIAL},
+        "histoquilt": {key: value for key, value in ours.items() if key not in before | {Keys.WRITTEN}},
+        "picture": adata.uns.get(Keys.SPATIAL),
+    }
+
+
+def take(adata: "AnnData", embedded: Mapping[str, Any]) -> None:
+    """Write into a section what :func:`embed_one` returned."""
+    from histoquilt._written import write_result
+
+    for key, value in embedded["obsm"].items():
+        write_result(adata, "obsm", key, value)
+    adata.uns[Keys.UNS] |= embedded["histoquilt"]
+    if embedded["picture"]:
+        adata.uns[Keys.SPATIAL] = embedded["picture"]
+
+
+@lru_cache(maxsize=1)
+def load_encoder(name: str, device: str, digest: str) -> "PatchEncoder":
+    """Return an image encoder by name, loaded once in a process; raises unless it has the digest."""
+    from histoquilt import im
+
+    encoder = im.get_encoder(name, device=device)
+    if encoder.digest != digest:
+        raise CommandError(
+            f"on this worker {name} is another encoder (digest {encoder.digest[:12]}, not {digest[:12]}). Install the "
+            "same on every machine."
+        )
+    return encoder
+
+
+def keys_of(base: str, fields_um: Sequence[float]) -> list[str]:
+    """Return the keys in ``obsm``, in the order of the fields."""
+    return [f"{base}_{field:g}um" for field in fields_um]

@@ -1,0 +1,219 @@
+"""The prediction of one section or slide, from its file to its files; runs in this process or in another."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._keys import Keys
+from histoquilt.cli._console import noted
+from histoquilt.cli._errors import CommandError, about, writing
+from histoquilt.cli._progress import Item
+from histoquilt.cli._source import Source
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from histoquilt._types import PatchEncoder
+    from histoquilt.models import ExpressionModel
+
+SUFFIXES = (".h5ad", ".csv")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to predict, known to be good.
+
+    Attributes
+    ----------
+    source
+        Where the section is read from; of a bare slide only its name and path count.
+    is_slide
+        Whether there are no spots yet.
+    image
+        The H&E image of a section that does not name it itself.
+    files
+        All that it is read from, for ``run.json``.
+    """
+
+    source: Source
+    is_slide: bool
+    image: Path | None
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all targets have in common.
+
+    Attributes
+    ----------
+    model, digest
+        The model's folder, and its digest.
+    encoder
+        Name of the image encoder, where it is not the one that the model names.
+    device
+        Where networks compute.
+    mpp, pitch_um
+        Microns per pixel, and between the spots of a bare slide.
+    cache
+        Folder for embeddings of sections.
+    out, kept
+        Where results go in the end, and where finished ones outlive a failure; for messages.
+    progress
+        Whether to show a progress bar.
+    check_memory
+        Whether to refuse what will need more memory than there is.
+    """
+
+    model: Path
+    digest: str
+    encoder: str | None
+    device: str
+    mpp: float | None
+    pitch_um: float | None
+    cache: Path | None
+    out: Path
+    kept: Path | None
+    progress: bool
+    check_memory: bool
+
+
+def predict_one(item: Item, target: Target, settings: Settings) -> dict[str, Any]:
+    """Predict one target and write ``<name>.h5ad`` and ``<name>.csv``; nothing of it stays in memory.
+
+    Returns
+    -------
+    ``n_spots``, ``n_genes``, ``out_of_distribution`` (share of spots) and ``warnings``.
+
+    Raises
+    ------
+    CommandError
+        It cannot be predicted.
+    WriteError
+        It cannot be written.
+    """
+    from histoquilt._atomic import atomic_file
+    from histoquilt.io import write_h5ad
+
+    with noted() as warnings, about(item.name):
+        model, encoder = equipment(settings.model, settings.digest, settings.encoder, settings.device)
+        adata = _predicted(target, model, encoder, settings)
+    with writing(settings.out, kept=settings.kept):
+        write_h5ad(adata, item.file(".h5ad"))
+        with atomic_file(item.file(".csv")) as beside:
+            write_table(adata, beside)
+        facts = {
+            "n_spots": adata.n_obs,
+            "n_genes": adata.n_vars,
+            "out_of_distribution": float(adata.obs[Keys.OUT_OF_DISTRIBUTION].mean()),
+            "warnings": warnings,
+        }
+        item.finish(SUFFIXES, facts)
+    return facts
+
+
+@lru_cache(maxsize=1)
+def equipment(
+    folder: Path, digest: str, encoder: str | None, device: str
+) -> "tuple[ExpressionModel, PatchEncoder | None]":
+    """Return a model and its image encoder, loaded once in a process; ``digest`` tells changed folders apart."""
+    model = load_model(folder, device)
+    return model, _encoder_of(model, encoder, device)
+
+
+def load_model(folder: Path, device: str) -> "ExpressionModel":
+    """Load a model that predicts expression."""
+    from histoquilt import models
+
+    with about(folder):
+        model = models.load(folder, device=device)
+    if not isinstance(model, models.ExpressionModel):
+        raise CommandError(
+            f"{folder} holds a {type(model).__name__}, which predicts no expression. Give a model that "
+            "histoquilt train made."
+        )
+    return model
+
+
+def write_table(adata: "AnnData", file: Path) -> None:
+    """Write one row a spot: ``spot, x_um, y_um, out_of_distribution`` and the genes, log1p of counts per 10,000."""
+    import pandas as pd
+
+    from histoquilt._scale import provenance
+    from histoquilt.pp import row_chunks
+
+    where = adata.obsm[Keys.IN_MICRONS]
+    values = adata.layers[provenance(adata)["prediction"]["layer"]]
+    outside = adata.obs[Keys.OUT_OF_DISTRIBUTION].to_numpy()
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        for rows in row_chunks(*values.shape):
+            front = pd.DataFrame({
+                "spot": adata.obs_names[rows], "x_um": where[rows, 0], "y_um": where[rows, 1],
+                "out_of_distribution": outside[rows],
+            })  # fmt: skip
+            table = pd.concat([front, pd.DataFrame(values[rows], columns=list(adata.var_names))], axis=1)
+            table.to_csv(handle, header=rows.start == 0, index=False, float_format="%.5g")
+
+
+def _predicted(
+    target: Target, model: "ExpressionModel", encoder: "PatchEncoder | None", settings: Settings
+) -> "AnnData":
+    from histoquilt import io
+
+    if target.is_slide:
+        with io.open_slide(target.source.path, mpp=settings.mpp) as slide:
+            return model.predict(
+                slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoder, progress=settings.progress,
+                check_memory=settings.check_memory,
+            )  # fmt: skip
+    adata = target.source.read()
+    if target.image is not None:
+        io.attach_image(adata, target.image, mpp=settings.mpp)
+    if not all(rep in adata.obsm for rep in model._trained().inputs.reps):
+        _describe(adata, model, encoder, settings)
+    return model.predict(adata, check_memory=settings.check_memory)
+
+
+def _describe(adata: "AnnData", model: "ExpressionModel", encoder: "PatchEncoder | None", settings: Settings) -> None:
+    """Write into a section what the model reads of its image."""
+    from histoquilt import im, io
+    from histoquilt.models._expression_prediction import describe_spots
+
+    fitted = model._trained()
+    image = adata.uns[Keys.UNS][Keys.IMAGE]
+    scale = image.get("image_scale", 1.0)
+    with io.open_image(adata) as slide:
+        describe_spots(
+            adata, slide, fitted, mpp=image["mpp"], encoder=encoder, spatial_key=fitted.spatial_key,
+            image_scale=scale, cache=settings.cache, progress=settings.progress,
+        )  # fmt: skip
+        im.attach_picture(adata, slide, image_scale=scale, spatial_key=fitted.spatial_key)
+
+
+def _encoder_of(model: "ExpressionModel", name: str | None, device: str) -> "PatchEncoder | None":
+    """Return the encoder that the model was trained with, or refuse another one."""
+    from histoquilt import im
+
+    records = [one for one in model._trained().inputs.records if one]
+    if not records:
+        if name is not None:
+            raise CommandError("the model was trained on embeddings of unrecorded origin; leave --encoder out.")
+        return None
+    trained = records[0]
+    if "encoder" not in trained:
+        if name is not None:
+            raise CommandError("the model reads pixels itself and takes no encoder; leave --encoder out.")
+        return None
+    try:
+        found = im.get_encoder(name or trained["encoder"], device=device)
+    except (FileNotFoundError, ValueError, ImportError, PermissionError) as error:
+        with about(f"the model's encoder {trained['encoder']}"):
+            raise error
+    if found.digest != trained["digest"]:
+        raise CommandError(
+            f"the model was trained with the encoder {trained['encoder']} (digest {trained['digest'][:12]}), and "
+            f"{found.name} is another one (digest {found.digest[:12]}). Predictions would be meaningless: give the "
+            "model's own with --encoder."
+        )
+    return found

@@ -1,0 +1,74 @@
+"""Where one section is read from: plain, so that it can travel to another process."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histoquilt._read_options import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt._runtime import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
+
+
+@dataclass(frozen=True)
+class Source:
+    """One section of the command line, or of a table.
+
+    Attributes
+    ----------
+    name
+        Of the section.
+    path
+        Its file or folder.
+    table
+        The ``samples.csv`` that has a row for it, where it was not named by its file.
+    row
+        What the table says of it, by which a changed row is noticed.
+    options
+        How it is read.
+    """
+
+    name: str
+    path: Path
+    table: Path | None = None
+    row: str = ""
+    options: ReadOptions = DEFAULT_READ_OPTIONS
+
+    def read(self, *, whole: bool = True) -> "AnnData":
+        """Read the section; not ``whole``: as :func:`read_file` does."""
+        if self.table is None:
+            return read_file(self.path, whole=whole, options=self.options)
+        from histoquilt.io._samples import read_sample
+
+        return read_sample(self.table, self.name, self.options)
+
+
+def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
+    """Read a section; unless ``whole``, counts that would take much of the memory stay in their file."""
+    from histoquilt import io
+    from histoquilt._memory import available_bytes, in_words
+    from histoquilt.io._coordinate_table import settle_spots
+    from histoquilt.io._h5ad import matrix_bytes
+
+    available = None if whole or path.suffix != ".h5ad" else available_bytes()
+    if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
+        return io.read_section(path, **asdict(options))
+    logger.info("%s: %s of counts stay in the file, and are read as they are needed.", path.name, in_words(size))
+    adata = settle_spots(io.read_h5ad(path, backed=True), options)
+    if options.one_section:
+        io.declare_one_section(adata)
+    return adata
+
+
+def without_counts(adata: "AnnData") -> "AnnData":
+    """Let go of what a check has seen and the work will read again: matrices of spots by genes. Changed in place."""
+    from histoquilt._layers import named_layers
+
+    adata.X = None
+    adata.raw = None
+    for name in named_layers(adata):
+        del adata.layers[name]
+    return adata

@@ -1,0 +1,19 @@
+"""Sparse graphs: which spots are neighbours, in and across sections. Always CSR, symmetric, without self loops."""
+
+from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
+from histoquilt.gr._lattice import lattice_neighbors
+from histoquilt.gr._neighbors import grid_graph, knn_graph, radius_graph
+from histoquilt.gr._sections import mutual_nearest_links, stack_links, union_links
+
+__all__ = [
+    "grid_adjacency",
+    "grid_graph",
+    "knn_adjacency",
+    "knn_graph",
+    "lattice_neighbors",
+    "mutual_nearest_links",
+    "radius_adjacency",
+    "radius_graph",
+    "stack_links",
+    "union_links",
+]

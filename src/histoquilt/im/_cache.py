@@ -1,0 +1,66 @@
+"""Embeddings kept on disk under a name made from what decides them: the pixels of a batch and the encoder.
+
+No path, date or setting is part of the name. Whatever leads to the same patches finds the same embedding, and any
+change of the image, the spots, mpp or the field gives other pixels and so another name.
+"""
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from histoquilt._atomic import atomic_file
+from histoquilt._runtime import logger
+
+
+class EmbeddingCache:
+    """Embeddings of batches of patches in a folder, one ``.npz`` each, without pickle.
+
+    Parameters
+    ----------
+    folder
+        Made on first use; may be shared by sections, encoders and processes.
+    encoder_digest
+        What decides the encoder's output (``PatchEncoder.digest``).
+    n_features
+        Width of its embedding.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], encoder_digest: str, n_features: int) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"cache={str(folder)!r} is a file. Pass the name of a folder.")
+        self.encoder_digest = encoder_digest
+        self.n_features = n_features
+        self.n_found = 0
+        self.n_missed = 0
+
+    def path_of(self, patches: np.ndarray) -> Path:
+        """Return where the embedding of these patches lies or will lie."""
+        digest = hashlib.sha256(f"{self.encoder_digest} {patches.shape}".encode())
+        digest.update(np.ascontiguousarray(patches).data)
+        name = digest.hexdigest()
+        return self.folder / name[:2] / f"{name}.npz"
+
+    def get(self, path: Path, n_patches: int) -> np.ndarray | None:
+        """Return float32 ``(n_patches, n_features)``, or None where it is not kept or the file is damaged."""
+        embedding = None
+        if path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as kept:
+                    embedding = kept["embedding"]
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                logger.warning("cached embedding %s is damaged (%s); it is computed again", path, error)
+        if embedding is not None and (embedding.shape != (n_patches, self.n_features) or embedding.dtype != np.float32):
+            logger.warning("cached embedding %s has shape %s; it is computed again", path, embedding.shape)
+            embedding = None
+        self.n_found += embedding is not None
+        self.n_missed += embedding is None
+        return embedding
+
+    def put(self, path: Path, embedding: np.ndarray) -> None:
+        """Keep an embedding; a reader never sees half of a file."""
+        with atomic_file(path) as beside:
+            np.savez(beside, embedding=embedding)

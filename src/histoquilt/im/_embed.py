@@ -1,0 +1,330 @@
+"""Describe the tissue around each spot with an image encoder, reading ahead and remembering what was computed."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt import __version__
+from histoquilt._checks import check_adata, check_positive, check_spatial
+from histoquilt._keys import Keys
+from histoquilt._outside import check_inside, warn_of_few_outside
+from histoquilt._runtime import progress_bar, warn_user
+from histoquilt._scale import provenance
+from histoquilt._types import PatchEncoder, SlideImage
+from histoquilt._written import write_result
+from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt.im._cache import EmbeddingCache
+from histoquilt.im._encoders import get_encoder
+from histoquilt.im._patches import Fields, batches, log_padding, plan_fields
+from histoquilt.im._read_ahead import read_ahead
+from histoquilt.im._stain import stain_statistics, write_stain
+
+MOST_RELATIVE_MPP = 2.0  # an encoder is told of patches that are more than twice as coarse or fine as it learnt from
+MOST_BLOWN_UP = 4.0  # output pixels per pixel of the image: more is invented
+MPP_DISAGREES = 1.2  # ratio of the caller's mpp to the file's; spot pitches are measured to a few per cent
+MOST_VIEWS = 8  # a square has eight symmetries
+
+
+def embed_patches(
+    adata: AnnData,
+    image: SlideImage | np.ndarray,
+    *,
+    mpp: float,
+    encoder: str | PatchEncoder = "he_texture",
+    field_um: float | Sequence[float] = 112.0,
+    spatial_key: str = Keys.SPATIAL,
+    key_added: str | None = None,
+    batch_size: int = 64,
+    image_scale: float = 1.0,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> None:
+    """Describe the tissue around each spot with an image encoder.
+
+    A square field of `field_um` microns, centred on the spot, is cut from the H&E image, resampled to the size that
+    the encoder takes, and encoded. Fields that cross the border of the image are padded with white (empty glass) and
+    counted. Patches are read in a thread beside the encoder. The stain of each spot's field is measured on the way, so
+    that a model can tell a section that was stained or scanned otherwise than those it was trained on.
+
+    Parameters
+    ----------
+    adata
+        One section, ``(n_spots, n_genes)``; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in full-resolution
+        pixels.
+    image
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
+    mpp
+        Microns per full-resolution pixel, the unit of the spot centres. There is no default: a wrong guess changes
+        every result and raises nothing. See :func:`histoquilt.io.estimate_mpp`.
+    encoder
+        A name from :func:`list_encoders`, or any object that keeps the ``PatchEncoder`` protocol.
+    field_um
+        Side of the field in microns; or several, each region of the slide being read once for all of them. At the
+        encoder's own resolution it is ``encoder.input_px * encoder.mpp``; another is resampled, recorded, and warned
+        of where it is more than twice as coarse or fine.
+    spatial_key
+        Where the spot centres are.
+    key_added
+        Where the embedding goes; by default ``X_`` and the encoder's short name: ``X_he_texture``, ``X_onnx_<file>``,
+        ``X_timm_<name>``.
+    batch_size
+        Patches per forward pass. Changes memory and speed, not results; the cache is found again only with the same.
+    image_scale
+        Full-resolution pixels per pixel of `image`: 1 where it is the full-resolution image itself, e.g.
+        ``1 / tissue_hires_scalef`` for the 'hires' image of Visium.
+    cache
+        Folder for embeddings, named by the digest of the patches and of the encoder.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    None. Adds to ``adata``, for one field:
+
+    `obsm[key_added]` : float32, ``(n_spots, encoder.n_features)``
+    `uns["histoquilt"][key_added]` : dict with ``encoder``, ``digest``, ``mpp``, ``field_um``, ``n_padded``,
+    ``licence``, ``input_mpp`` (microns per pixel that the encoder saw), ``image_scale`` and the version, ``histoquilt``
+
+    and for several the same under ``f"{key_added}_{field:g}um"`` each. Of the first field also:
+
+    `obsm["X_stain"]` : float32, ``(n_spots, 11)``, the columns of :func:`stain_statistics`
+    `uns["histoquilt"]["X_stain"]` : dict with ``columns``, ``field_um``, ``input_mpp`` and the version
+
+    Raises
+    ------
+    KeyError
+        `spatial_key` is not in ``adata.obsm``.
+    TypeError
+        `image` is neither a slide nor an array, or `encoder` no encoder.
+    ValueError
+        `mpp`, `field_um` or `image_scale` is absurd; more than half of the spots lie outside `image` (the message says
+        which scale would fit); or the encoder returns something else than it declares.
+
+    See Also
+    --------
+    embed_views : the same patches turned and mirrored, for contrastive training.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata, slide = hq.datasets.toy_slide(n_spots=100, mpp=2.0)
+    >>> hq.im.embed_patches(adata, slide, mpp=2.0, encoder="he_texture")
+    >>> adata.obsm["X_he_texture"].shape[0]
+    100
+    """
+    job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
+    several = not np.isscalar(field_um)
+    embeddings, stain = _embed(job, 1, progress, stain=True)
+    base = key_added or f"X_{short_name(job.encoder.name)}"
+    for field, n_padded, embedding in zip(job.field_um, job.n_padded, embeddings, strict=True):
+        key = f"{base}_{field:g}um" if several else base
+        write_result(adata, "obsm", key, embedding[:, 0])
+        provenance(adata)[key] = {
+            "encoder": job.encoder.name,
+            "digest": job.encoder.digest,
+            "mpp": float(mpp),
+            "image_scale": float(image_scale),
+            "field_um": float(field),
+            "input_mpp": float(field) / job.encoder.input_px,
+            "n_padded": n_padded,
+            "licence": job.encoder.licence,
+            "histoquilt": __version__,
+        }
+    write_stain(adata, stain, field_um=job.field_um[0], out_px=job.encoder.input_px)
+
+
+def embed_views(
+    adata: AnnData,
+    image: SlideImage | np.ndarray,
+    *,
+    mpp: float,
+    encoder: str | PatchEncoder = "he_texture",
+    field_um: float = 112.0,
+    n_views: int = MOST_VIEWS,
+    spatial_key: str = Keys.SPATIAL,
+    batch_size: int = 64,
+    image_scale: float = 1.0,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> np.ndarray:
+    """Embed each spot's patch in several orientations: what a contrastive model may draw from while it trains.
+
+    Tissue has no up and no left, so the eight symmetries of the square are all equally true: view 0 is the patch as
+    :func:`embed_patches` sees it, views 1 to 3 are turned by 90, 180 and 270 degrees counter-clockwise, views 4 to 7
+    are these four mirrored left to right. Nothing is drawn at random.
+
+    Parameters
+    ----------
+    adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache, progress
+        As in :func:`embed_patches`, with one field.
+    n_views
+        How many of the eight, 1 to 8.
+
+    Returns
+    -------
+    float32 ``(n_spots, n_views, encoder.n_features)``. Nothing is written into ``adata``.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As :func:`embed_patches`; `n_views` is not 1 to 8.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata, slide = hq.datasets.toy_slide(n_spots=100, mpp=4.0)
+    >>> hq.im.embed_views(adata, slide, mpp=4.0, field_um=224, n_views=2).shape[:2]
+    (100, 2)
+    """
+    if isinstance(n_views, bool) or not isinstance(n_views, int | np.integer) or not 1 <= n_views <= MOST_VIEWS:
+        raise ValueError(f"n_views must be a whole number from 1 to {MOST_VIEWS}, got {n_views!r}.")
+    job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
+    [embedding], _ = _embed(job, int(n_views), progress, stain=False)
+    return embedding
+
+
+def short_name(encoder_name: str) -> str:
+    """Return an encoder's name as it stands in keys: ``onnx:a/net.onnx`` is ``onnx_net``, ``timm:a/b`` ``timm_a_b``."""
+    kind, colon, rest = encoder_name.partition(":")
+    if kind in ("onnx", "openvino") and colon:
+        rest = Path(rest).stem
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", kind + colon + rest)
+
+
+def turn(patches: np.ndarray, view: int) -> np.ndarray:
+    """Return patches ``(n, side, side, 3)`` in one of the eight orientations of a square."""
+    turned = np.rot90(patches, view % 4, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if view >= 4 else turned)
+
+
+@dataclass(frozen=True)
+class _Job:
+    fields: Fields
+    field_um: list[float]
+    n_padded: list[int]
+    encoder: PatchEncoder
+    batch_size: int
+    cache: EmbeddingCache | None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Patches of some spots in one field and one view; either their embedding is known or they have to be encoded.
+
+    Their stain is measured in the first field, as it is.
+    """
+
+    field: int
+    view: int
+    start: int
+    patches: np.ndarray
+    path: Path | None
+    known: np.ndarray | None
+    stain: pd.DataFrame | None
+
+
+def _plan(
+    adata: AnnData, image: SlideImage | np.ndarray, mpp: float, encoder: str | PatchEncoder,
+    field_um: float | Sequence[float], spatial_key: str, batch_size: int, image_scale: float,
+    cache: str | os.PathLike[str] | None,
+) -> _Job:  # fmt: skip
+    """Check everything before the first pixel is read."""
+    check_adata(adata)
+    slide = as_slide(image)
+    check_mpp(mpp)
+    check_positive(image_scale, "image_scale")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    asked = [field_um] if np.isscalar(field_um) else list(field_um)  # type: ignore[arg-type]
+    sides = [float(field) for field in asked]  # type: ignore[arg-type]
+    if len(set(sides)) < len(sides):
+        raise ValueError(f"field_um names a field twice: {sides}.")
+    chosen = get_encoder(encoder)
+    centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
+    check_inside(adata, slide, centres, image_scale=image_scale)
+    warn_of_few_outside(slide, centres)
+    image_mpp = mpp * image_scale
+    fields = plan_fields(slide, centres, mpp=image_mpp, field_um=sides, out_px=chosen.input_px)
+    _warn_of_file_mpp(slide, image_mpp)
+    _warn_of_resolution(chosen, sides, image_mpp)
+    kept = EmbeddingCache(cache, chosen.digest, chosen.n_features) if cache is not None else None
+    return _Job(fields, sides, log_padding(fields, sides), chosen, int(batch_size), kept)
+
+
+def _warn_of_file_mpp(slide: SlideImage, image_mpp: float) -> None:
+    if slide.mpp and not 1 / MPP_DISAGREES < image_mpp / slide.mpp < MPP_DISAGREES:
+        warn_user(
+            f"The file of {slide.name} says {slide.mpp:.4g} um per pixel, but mpp and image_scale together say "
+            f"{image_mpp:.4g}. The fields are cut by the latter; check which one the spot pitch confirms."
+        )
+
+
+def _warn_of_resolution(encoder: PatchEncoder, field_um: list[float], image_mpp: float) -> None:
+    for field in field_um:
+        seen = field / encoder.input_px
+        if encoder.mpp and not 1 / MOST_RELATIVE_MPP <= seen / encoder.mpp <= MOST_RELATIVE_MPP:
+            warn_user(
+                f"A field of {field:g} um is {seen:.3g} um per pixel of the encoder {encoder.name}, which learnt from "
+                f"{encoder.mpp:g}. Its own resolution is field_um={encoder.input_px * encoder.mpp:g}."
+            )
+        if image_mpp >= MOST_BLOWN_UP * seen:
+            warn_user(
+                f"The image has {image_mpp:.3g} um per pixel, so a field of {field:g} um is {field / image_mpp:.0f} of "
+                f"its pixels, blown up to {encoder.input_px}. Use the full-resolution image, or a larger field_um."
+            )
+
+
+def _embed(job: _Job, n_views: int, progress: bool, *, stain: bool) -> tuple[list[np.ndarray], list[pd.DataFrame]]:
+    """Return one float32 ``(n_spots, n_views, n_features)`` a field, and the stain batch by batch where asked for."""
+    n_spots = len(job.fields.centres)
+    shape = (n_spots, n_views, job.encoder.n_features)
+    embeddings = [np.empty(shape, dtype=np.float32) for _ in job.field_um]
+    stains: list[pd.DataFrame] = []
+    total = n_spots * n_views * len(job.field_um)
+    with (
+        progress_bar(f"Embedding patches ({job.encoder.name})", total, enabled=progress) as advance,
+        closing(read_ahead(_cut(job, n_views, stain))) as coming,
+    ):
+        for batch in coming:
+            rows = slice(batch.start, batch.start + len(batch.patches))
+            embeddings[batch.field][rows, batch.view] = _encoded(job, batch)
+            stains += [] if batch.stain is None else [batch.stain]
+            advance(len(batch.patches))
+    return embeddings, stains
+
+
+def _cut(job: _Job, n_views: int, stain: bool) -> Iterator[_Batch]:
+    """Cut, turn, look up and measure the stain: all that may happen beside the encoder."""
+    find: Callable[[np.ndarray], Path] | None = job.cache.path_of if job.cache is not None else None
+    for start, stop in batches(len(job.fields.centres), job.batch_size):
+        for field, patches in enumerate(job.fields.cut(start, stop)):
+            for view in range(n_views):
+                turned = turn(patches, view) if view else patches
+                path = find(turned) if find else None
+                known = job.cache.get(path, len(turned)) if job.cache is not None and path is not None else None
+                measured = stain_statistics(turned) if stain and field == view == 0 else None
+                yield _Batch(field, view, start, turned, path, known, measured)
+
+
+def _encoded(job: _Job, batch: _Batch) -> np.ndarray:
+    if batch.known is not None:
+        return batch.known
+    encoder = job.encoder
+    embedding = np.asarray(encoder.embed(batch.patches), dtype=np.float32)
+    if embedding.shape != (len(batch.patches), encoder.n_features):
+        raise ValueError(
+            f"The encoder {encoder.name} returned {embedding.shape} for {len(batch.patches)} patches; it declares "
+            f"n_features={encoder.n_features}, so {(len(batch.patches), encoder.n_features)} was expected."
+        )
+    if not np.isfinite(embedding).all():
+        raise ValueError(f"The encoder {encoder.name} returned NaN or infinite values for uint8 patches.")
+    if job.cache is not None and batch.path is not None:
+        job.cache.put(batch.path, embedding)
+    return embedding

@@ -1,0 +1,156 @@
+"""Do the spots of a section lie on the tissue of its image? Where they do not, every later step is wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._checks import check_adata, check_positive, check_spatial
+from histoquilt._keys import Keys
+from histoquilt._outside import check_inside, is_outside
+from histoquilt._runtime import warn_user
+from histoquilt._types import SlideImage
+from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt.im._placement import better_placement, exchanged_fraction
+from histoquilt.im._tissue import TissueMask, tissue_mask
+
+LEAST_ON_TISSUE = 0.8  # share of spots; the rest are at the rim, in tears and vessels, on real sections
+# Real sections have 0.91 to 1.0. Fat and lumina count as glass, so that fewer may be right; at half of them hardly.
+LEAST_TO_GO_ON = 0.5
+# Round tissue takes exchanged axes well (0.52 to 0.93 on real sections), but the right ones better
+EXCHANGED_IS_BETTER = 0.1
+
+
+@dataclass(frozen=True)
+class OnTissue:
+    """What :func:`check_on_tissue` found; enough to draw it.
+
+    Attributes
+    ----------
+    fraction
+        Share of the spots that lie on tissue.
+    spots
+        One row a spot, named as in the section: ``x`` and ``y`` in pixels of `image`, ``tissue_fraction`` (share of
+        tissue under the spot), ``on_tissue`` and ``outside`` (of the image).
+    image
+        The slide at low resolution, uint8 ``(rows, columns, 3)``.
+    mask
+        Its tissue, bool ``(rows, columns)``.
+    """
+
+    fraction: float
+    spots: pd.DataFrame
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def check_on_tissue(
+    adata: AnnData,
+    image: SlideImage | np.ndarray,
+    *,
+    mpp: float,
+    image_scale: float = 1.0,
+    spot_um: float = 55.0,
+    spatial_key: str = Keys.SPATIAL,
+    strict: bool = False,
+) -> OnTissue:
+    """Check that the spots of a section lie on the tissue of its image.
+
+    Parameters
+    ----------
+    adata
+        One section, ``obsm[spatial_key]`` holds spot centres in full-resolution pixels. Nothing is written.
+    image
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
+    mpp
+        Microns per full-resolution pixel, the unit of the spot centres.
+    image_scale
+        Full-resolution pixels per pixel of `image`.
+    spot_um
+        Side of the square looked at under each spot, in microns.
+    spatial_key
+        Where the spot centres are.
+    strict
+        Whether to raise where a placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or x and y
+        exchanged would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
+        ``evaluate`` ask for this before they embed.
+
+    Returns
+    -------
+    OnTissue
+        With a warning where fewer than 80 % of the spots have tissue under half of them; it names the scale that would
+        fit.
+
+    Raises
+    ------
+    KeyError
+        `spatial_key` is not in ``adata.obsm``.
+    ValueError
+        More than half of the spots lie outside the image, the slide has no tissue, a number is absurd; or, if
+        `strict`, the placement is plainly wrong.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata, slide = hq.datasets.toy_slide(n_spots=100, mpp=4)
+    >>> hq.im.check_on_tissue(adata, slide, mpp=4).fraction
+    1.0
+    """
+    check_adata(adata)
+    slide = as_slide(image)
+    check_mpp(mpp)
+    check_positive(image_scale, "image_scale")
+    centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
+    check_inside(adata, slide, centres, image_scale=image_scale)
+    tissue = tissue_mask(slide, mpp=mpp * image_scale)
+    share = tissue.fraction(centres, spot_um)
+    spots = pd.DataFrame(
+        {
+            "x": centres[:, 0] / tissue.step_px,
+            "y": centres[:, 1] / tissue.step_px,
+            "tissue_fraction": share,
+            "on_tissue": share >= 0.5,
+            "outside": is_outside(slide, centres),
+        },
+        index=adata.obs_names,
+    )
+    fraction = float(spots["on_tissue"].mean())
+    refused = strict and _is_wrong(fraction, tissue, centres)
+    if refused or fraction < LEAST_ON_TISSUE:
+        text = (
+            f"Only {fraction:.0%} of {len(spots):,} spots lie on the tissue of {slide.name} "
+            f"({int(spots['outside'].sum()):,} lie outside the image). "
+            f"{_advice(adata, tissue, centres, image_scale, spatial_key)}"
+        )
+        if refused:
+            raise ValueError(text)
+        warn_user(text)
+    return OnTissue(fraction, spots, tissue.image, tissue.mask)
+
+
+def _is_wrong(fraction: float, tissue: TissueMask, centres: np.ndarray) -> bool:
+    if fraction < LEAST_TO_GO_ON:
+        return True
+    better = exchanged_fraction(tissue, centres)
+    return better >= LEAST_ON_TISSUE and better - fraction >= EXCHANGED_IS_BETTER
+
+
+def _advice(adata: AnnData, tissue: TissueMask, centres: np.ndarray, image_scale: float, spatial_key: str) -> str:
+    """Say which scale or order of the axes would fit."""
+    found = better_placement(adata, tissue, centres, image_scale)
+    if found is None:
+        return (
+            "No image_scale would change that. Check that it is the image of this section, unrotated and unmirrored "
+            "(histoquilt.pl.spots_on_tissue draws both)."
+        )
+    order = f"x and y exchanged: obsm[{spatial_key!r}] must be (x, y), not (row, column)"
+    if found.image_scale is None:
+        return f"{found.fraction:.0%} would with {order}."
+    what = f" ({found.name})" if found.name else ", estimated from the extent of the tissue"
+    also = f", and {order}" if found.exchanged else ""
+    return (
+        f"The coordinates seem to be in pixels of another image: {found.fraction:.0%} would lie on it with "
+        f"image_scale={found.image_scale:.3g}{what}{also}. Pass image_scale= (the column image_scale of samples.csv), "
+        "or the image that the coordinates belong to."
+    )

@@ -1,0 +1,45 @@
+"""A slide made small, block by block, so that no large slide is ever held whole."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from histoquilt._types import SlideImage
+from histoquilt.im._as_slide import ArraySlide, average_blocks
+
+BLOCK_PX = 4096  # full-resolution pixels read at a time: 50 MB where a file has no pyramid
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A reduced slide. Pixel ``(row, column)`` covers full-resolution pixels from ``step_px * (column, row)``.
+
+    Attributes
+    ----------
+    pixels
+        uint8 ``(rows, columns, 3)``.
+    step_px
+        Full-resolution pixels per pixel, a whole number.
+    """
+
+    pixels: np.ndarray
+    step_px: int
+
+
+def thumbnail(slide: SlideImage, step_px: int) -> Thumbnail:
+    """Average blocks of ``step_px x step_px`` pixels; past the right and bottom border is white."""
+    if step_px == 1 and isinstance(slide, ArraySlide):
+        return Thumbnail(slide.pixels, 1)
+    columns, rows = (-(-size // step_px) for size in (slide.width, slide.height))
+    pixels = np.empty((rows, columns, 3), dtype=np.uint8)
+    block = max(1, BLOCK_PX // step_px)
+    for top in range(0, rows, block):
+        for left in range(0, columns, block):
+            height, width = min(block, rows - top), min(block, columns - left)
+            place = left * step_px, top * step_px, width * step_px, height * step_px
+            if isinstance(slide, ArraySlide):
+                region = average_blocks(slide.read_region(*place), step_px)
+            else:
+                region = slide.read_region(*place, out_px=(width, height))
+            pixels[top : top + height, left : left + width] = region
+    return Thumbnail(pixels, step_px)

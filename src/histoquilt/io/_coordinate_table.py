@@ -1,0 +1,62 @@
+"""Coordinates that a file keeps elsewhere than scanpy does, and spots outside the tissue."""
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._checks import _listed, check_spatial
+from histoquilt._coordinate_columns import coordinate_columns
+from histoquilt._keys import Keys
+from histoquilt._read_options import ReadOptions
+from histoquilt._runtime import warn_user
+from histoquilt._written import write_result
+
+_OUTSIDE, _INSIDE = {"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
+
+
+def settle_spots(adata: AnnData, options: ReadOptions) -> AnnData:
+    """Return a section with plain coordinates ``(x, y)`` and, unless all are wanted, without spots outside the tissue.
+
+    Raises
+    ------
+    KeyError
+        ``options.spatial_columns`` are not in ``obs``; or there are no coordinates, but columns that look like them.
+    ValueError
+        ``obsm["spatial"]`` is a table whose columns do not say which is x.
+    """
+    if options.spatial_columns is not None:
+        write_result(adata, "obsm", Keys.SPATIAL, centres_of_columns(adata, options.spatial_columns))
+    elif isinstance(adata.obsm.get(Keys.SPATIAL), pd.DataFrame):
+        adata.obsm[Keys.SPATIAL] = check_spatial(adata)
+    return adata if options.keep_all_spots else _on_tissue(adata)
+
+
+def centres_of_columns(adata: AnnData, columns: tuple[str, str]) -> np.ndarray:
+    """Return two columns of ``obs`` as spot centres, float64 ``(n_spots, 2)``."""
+    missing = [name for name in columns if name not in adata.obs]
+    if missing:
+        near = coordinate_columns(adata.obs.columns)
+        hint = f" Coordinates may be in {near[0]!r}, {near[1]!r}." if near else ""
+        raise KeyError(f"{_listed(missing)} not in adata.obs (found: {_listed(adata.obs.columns)}).{hint}")
+    try:
+        return adata.obs[list(columns)].astype(np.float64).to_numpy()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"obs columns {columns[0]!r}, {columns[1]!r} must hold numbers; {error}.") from error
+
+
+def _on_tissue(adata: AnnData) -> AnnData:
+    """Return the spots whose ``obs["in_tissue"]`` is 1; all where the column is absent or means something else."""
+    if "in_tissue" not in adata.obs:
+        return adata
+    codes, values = pd.factorize(adata.obs["in_tissue"], use_na_sentinel=False)
+    words = [str(value).strip().casefold() for value in values]
+    if not set(words) <= _OUTSIDE | _INSIDE:
+        return adata
+    inside = np.array([word in _INSIDE for word in words])[codes]
+    if inside.all() or not inside.any():
+        return adata
+    warn_user(
+        f"{(~inside).sum():,} of {len(inside):,} spots lie outside the tissue (obs['in_tissue'] is 0) and are left "
+        "out; keep_all_spots=True (--keep-all-spots) keeps them."
+    )
+    return adata[inside].to_memory() if adata.isbacked else adata[inside].copy()

@@ -1,0 +1,230 @@
+"""Gene identifiers: what kind they are, of which species, and a display name kept apart from the identifier."""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.utils import make_index_unique
+
+from histoquilt._checks import _listed
+from histoquilt._keys import Keys
+from histoquilt._runtime import logger
+from histoquilt._scale import provenance
+
+# species code (none for human), number, version, and GENCODE's mark of the Y copy of a shared gene
+_ENSEMBL = re.compile(r"^ENS(?P<species>[A-Z]{3,4})?G(?P<number>\d{11})(?P<version>\.\d+)?(?P<copy>_PAR_Y)?$")
+_UNNAMED = {"", "nan", "none", "<na>", "null"}
+_MOST = 0.9  # Ensembl tables carry a few transgenes; symbol tables carry unnamed genes by their identifier
+
+# Columns in which scanpy, cellxgene, squidpy and spatialdata-io keep the other name of a gene, in order of trust
+_ID_COLUMNS = (Keys.GENE_ID, "gene_ids", "ensembl_id", "gene_ensembl", "feature_id")
+_SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
+
+GeneKind = Literal["symbol", "ensembl", "ensembl_version", "mixed", "none"]
+Species = Literal["human", "mouse", "other", "mixed", "unknown"]
+
+
+@dataclass(frozen=True)
+class GeneIds:
+    """What :func:`detect_gene_ids` found."""
+
+    kind: GeneKind  # "mixed": neither nine in ten Ensembl identifiers nor nine in ten symbols; "none": no genes
+    species: Species  # "mixed": human and mouse identifiers together
+    species_from: str  # "identifiers" (certain), "casing" (a guess: rat symbols are written as mouse ones) or "none"
+    duplicates: tuple[str, ...]  # names that stand there more than once, each listed once
+
+
+def detect_gene_ids(names: Iterable[str]) -> GeneIds:
+    """Tell Ensembl identifiers from symbols, and guess the species from them.
+
+    Parameters
+    ----------
+    names
+        Gene names, as in ``adata.var_names``.
+
+    Raises
+    ------
+    ValueError
+        Some genes have no name (empty or NaN).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> found = hq.io.detect_gene_ids(["ENSMUSG00000064339.1", "ENSMUSG00000064337.1"])
+    >>> found.kind, found.species
+    ('ensembl_version', 'mouse')
+    >>> hq.io.detect_gene_ids(["Mbp", "Snap25", "Plp1", "Mbp"]).duplicates
+    ('Mbp',)
+    """
+    names = list(names)
+    missing = [position for position, name in enumerate(names) if _is_unnamed(name)]
+    if missing:
+        raise ValueError(
+            f"{len(missing):,} of {len(names):,} genes have no name (empty or NaN), first at column {missing[0]}. "
+            "Give every gene a name in adata.var_names, or read the table with its gene column."
+        )
+    index = pd.Index([str(name) for name in names])
+    duplicates = tuple(index[index.duplicated()].unique())
+    if not names:
+        return GeneIds("none", "unknown", "none", ())
+    matches = [match for name in index if (match := _ENSEMBL.match(name))]
+    share = len(matches) / len(names)
+    if share >= _MOST:
+        versioned = sum(match["version"] is not None for match in matches) > len(matches) / 2
+        kind: GeneKind = "ensembl_version" if versioned else "ensembl"
+    else:
+        kind = "symbol" if share <= 1 - _MOST else "mixed"
+    if kind == "symbol":
+        species = _species_from_casing([name for name in index if not _ENSEMBL.match(name)])
+        return GeneIds(kind, species, "none" if species == "unknown" else "casing", duplicates)
+    return GeneIds(kind, _species_from_ids([match["species"] for match in matches]), "identifiers", duplicates)
+
+
+def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: str | None = None) -> None:
+    """Write the identifier and the display name of every gene, and make ``var_names`` unique.
+
+    No gene is merged or dropped: two columns with the same name stay two columns, the second renamed ``"NAME-1"`` in
+    ``var_names`` with a warning, and both keep ``NAME`` as their display name.
+
+    Parameters
+    ----------
+    adata
+        Changed in place.
+    gene_id, gene_symbol
+        Columns of ``var`` with Ensembl identifiers and symbols. By default the usual ones are looked for
+        (``gene_ids``, ``gene_symbols``, ``feature_name``, ...), then ``var_names`` is taken.
+
+    Returns
+    -------
+    None. Adds to ``adata``:
+
+    ``var["gene_id"]`` : str, Ensembl identifier without version, ``""`` where none is known
+    ``var["gene_symbol"]`` : str, display name; the identifier where no symbol is known
+    ``uns["histoquilt"]["genes"]`` : dict with ``kind``, ``species``, ``species_from``, ``n_duplicated``
+
+    Raises
+    ------
+    KeyError
+        A column that was named is not in ``var``.
+    ValueError
+        Some genes have neither a name nor an identifier.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = AnnData(np.ones((2, 2)), var=pd.DataFrame(index=["ENSG00000197971.15", "ENSG00000132639.13"]))
+    >>> hq.io.annotate_genes(adata)
+    >>> list(adata.var["gene_id"]), adata.uns["histoquilt"]["genes"]["kind"]
+    (['ENSG00000197971', 'ENSG00000132639'], 'ensembl_version')
+    """
+    ids = _column(adata, gene_id, _ID_COLUMNS, argument="gene_id")
+    symbols = _column(adata, gene_symbol, _SYMBOL_COLUMNS, argument="gene_symbol")
+    names = _names_or_ids(list(adata.var_names), ids)
+    found = detect_gene_ids(names)
+
+    known_id = [_without_version(name) for name in names]
+    if ids is not None:
+        known_id = [_without_version(given, keep=True) or own for given, own in zip(ids, known_id, strict=True)]
+    display = [str(name) for name in names]
+    if symbols is not None:
+        display = [own if _is_unnamed(given) else str(given) for given, own in zip(symbols, display, strict=True)]
+    adata.var[Keys.GENE_ID] = np.array(known_id, dtype=object)
+    adata.var[Keys.GENE_SYMBOL] = np.array(display, dtype=object)
+    adata.var_names = make_index_unique(pd.Index(names, dtype=object))
+    if found.duplicates:
+        warnings.warn(
+            f"Names that several genes share ({len(found.duplicates):,}): {_listed(found.duplicates, 5)}. All genes "
+            "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was.",
+            UserWarning,
+            stacklevel=2,
+        )
+    species, species_from = found.species, found.species_from
+    if species_from != "identifiers" and any(known_id):
+        from_column = detect_gene_ids([identifier for identifier in known_id if identifier])
+        if from_column.species_from == "identifiers":
+            species, species_from = from_column.species, "identifiers"
+    provenance(adata)["genes"] = {
+        "kind": found.kind,
+        Keys.GENE_SPECIES: species,
+        "species_from": species_from,
+        "n_duplicated": len(found.duplicates),
+    }
+    logger.info("%s genes named by %s; species %s (from %s)", f"{len(names):,}", found.kind, species, species_from)
+
+
+@contextmanager
+def quiet_duplicates() -> Iterator[None]:
+    """Silence anndata on repeated gene names: they are made unique, with our own warning, a moment later."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Variable names are not unique")
+        yield
+
+
+def _is_unnamed(name: object) -> bool:
+    """Whether a name is missing; pandas and h5ad files turn NaN into the text 'nan'."""
+    return name is None or name is pd.NA or str(name).strip().lower() in _UNNAMED
+
+
+def _without_version(name: object, *, keep: bool = False) -> str:
+    """Ensembl identifier without its version; other names become ``""``, or stay themselves with ``keep``."""
+    match = _ENSEMBL.match(str(name))
+    if match:
+        return f"ENS{match['species'] or ''}G{match['number']}{match['copy'] or ''}"
+    return str(name) if keep and not _is_unnamed(name) else ""
+
+
+def _names_or_ids(names: list[str], ids: list | None) -> list[str]:
+    """Names, with the identifier in the place of a missing one."""
+    unnamed = [position for position, name in enumerate(names) if _is_unnamed(name)]
+    if not unnamed or ids is None or any(_is_unnamed(ids[position]) for position in unnamed):
+        return names  # detect_gene_ids says what is wrong
+    warnings.warn(
+        f"{len(unnamed):,} of {len(names):,} genes have no symbol; they are named by their identifier, "
+        f"first: {_listed([ids[position] for position in unnamed], 3)}.",
+        UserWarning,
+        stacklevel=3,
+    )
+    filled = list(names)
+    for position in unnamed:
+        filled[position] = str(ids[position])
+    return filled
+
+
+def _column(adata: AnnData, named: str | None, usual: tuple[str, ...], *, argument: str) -> list | None:
+    """Values of the column of ``var`` that was named, or of the first usual one there is."""
+    if named is not None and named not in adata.var:
+        raise KeyError(f"{named!r} is not in adata.var (found: {_listed(adata.var.columns)}). Pass {argument}=.")
+    for column in (named,) if named else usual:
+        if column in adata.var:
+            return adata.var[column].tolist()
+    return None
+
+
+def _species_from_ids(codes: list[str | None]) -> Species:
+    """Species by the letters between ENS and G."""
+    share = {code: codes.count(code) / len(codes) for code in set(codes)}
+    if share.get(None, 0) >= _MOST:
+        return "human"
+    if share.get("MUS", 0) >= _MOST:
+        return "mouse"
+    if {None, "MUS"} <= set(share) and share[None] + share["MUS"] >= _MOST:
+        return "mixed"
+    return "other"
+
+
+def _species_from_casing(symbols: list[str]) -> Species:
+    """Guess the species by how symbols are written: human GENE and C1orf159, mouse Gene and 0610007N19Rik."""
+    words = [symbol for symbol in symbols if sum(letter.isalpha() for letter in symbol) > 1]
+    if not words:
+        return "unknown"
+    upper = sum(bool(re.fullmatch(r"[^a-z]+|C[\dXY]+orf\d+", word)) for word in words) / len(words)
+    capital = sum(bool(re.fullmatch(r"[A-Z][^A-Z]+|\d+[A-Z]\d+Rik\d*", word)) for word in words) / len(words)
+    if upper >= _MOST:
+        return "human"
+    return "mouse" if capital >= 0.8 else "other"  # mouse tables hold Gm12345, H2-Aa, mt-Co1, AI414108

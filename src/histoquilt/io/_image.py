@@ -1,0 +1,197 @@
+"""The H&E image of a section: which file it is, how large its pixels are, and opening it."""
+
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt._checks import check_adata, check_positive, check_spatial
+from histoquilt._keys import Keys
+from histoquilt._libraries import image_libraries, library_part
+from histoquilt._outside import check_inside, warn_of_few_outside
+from histoquilt._runtime import logger
+from histoquilt._scale import provenance
+from histoquilt.io._files import PathLike
+from histoquilt.io._slide import Slide
+from histoquilt.io._slide_mpp import check_mpp, check_slide_mpp, recorded_mpp
+from histoquilt.io._slide_open import open_header, open_slide
+
+
+def attach_image(adata: AnnData, path: PathLike, *, mpp: float | None = None, image_scale: float | None = None) -> None:
+    """Say which image file a section lies on. The pixels stay in the file.
+
+    Parameters
+    ----------
+    adata
+        One section; ``obsm["spatial"]`` holds spot centres ``(x, y)`` in pixels.
+    path
+        The image, in any format of :func:`open_slide`.
+    mpp
+        Microns per coordinate pixel. By default what the section's record says, else by the distance between spots
+        (:func:`estimate_mpp`), else by the metadata of the image.
+    image_scale
+        Coordinate pixels per image pixel. By default 1 (the image is the full-resolution one), or, where the image is
+        the ``hires`` or ``lowres`` one of Space Ranger, 1 / its scale factor.
+
+    Returns
+    -------
+    None. Adds to ``adata``:
+
+    ``uns["histoquilt"]["image"]`` : dict with ``path``, ``image_scale`` and ``mpp``
+
+    Raises
+    ------
+    KeyError
+        There are no coordinates.
+    ValueError
+        The coordinates are no pixels, more than half of the spots lie outside the image (the message says which scale
+        would fit), ``mpp`` is absurd or cannot be told, or the image is not 8-bit RGB.
+    FileNotFoundError, OSError, ImportError
+        The image is not there, damaged, or needs the ``wsi`` extra.
+
+    Warns
+    -----
+    UserWarning
+        ``mpp`` is more than 5 % from the distance between spots, or some spots lie outside the image.
+
+    See Also
+    --------
+    place_on_image, place_by_loupe : coordinates in pixels of the image, for Xenium and hand-aligned Visium.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from PIL import Image
+    >>> adata, image = hq.datasets.toy_slide(n_spots=100, mpp=2)
+    >>> path = getfixture("tmp_path") / "he.png"
+    >>> Image.fromarray(image).save(path)
+    >>> hq.io.attach_image(adata, path)
+    >>> with hq.io.open_image(adata) as slide:
+    ...     slide.mpp
+    2.0
+    """
+    check_adata(adata)
+    spatial = check_spatial(adata)[:, :2]
+    unit = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("unit", "unknown")
+    if unit in ("micron", "array"):
+        raise ValueError(
+            f"The coordinates of this section are in {unit} units, not pixels of an image. For Xenium bring them there "
+            "with histoquilt.io.place_on_image(adata, read_alignment_matrix(...)); if they are pixels, say so: "
+            "histoquilt.io.record_coordinates(adata, 'pixel')."
+        )
+    if mpp is not None:
+        mpp = check_mpp(mpp)
+    with open_header(path) as slide:
+        scale = _scale_of(adata, slide, image_scale)
+        check_inside(adata, slide, spatial / scale, image_scale=scale)
+        warn_of_few_outside(slide, spatial / scale)
+        record = image_record(adata, slide, scale, mpp)
+    if "mpp" not in record:
+        raise ValueError(_mpp_missing(str(path)))
+    provenance(adata)[Keys.IMAGE] = record
+
+
+def open_image(adata: AnnData) -> Slide:
+    """Open the image that a section lies on (:func:`attach_image`, or the column ``image`` of a ``samples.csv``).
+
+    Parameters
+    ----------
+    adata
+        One section with ``uns["histoquilt"]["image"]``.
+
+    Returns
+    -------
+    Slide
+        Opened; use it in a ``with`` block. Its ``mpp`` is that of the image: the record's times ``image_scale``.
+
+    Raises
+    ------
+    KeyError
+        The section has no image.
+    FileNotFoundError
+        The image has moved.
+    ValueError
+        Microns per pixel are unknown, the image is not 8-bit RGB, or more than half of the spots lie outside it.
+    OSError
+        It is truncated or damaged.
+    """
+    record = adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE)
+    if record is None:
+        raise KeyError(
+            "This section has no image (adata.uns['histoquilt']['image']). Attach it: histoquilt.io.attach_image("
+            "adata, path), or name it in the column image of samples.csv."
+        )
+    path, scale = str(record["path"]), float(record.get("image_scale", 1.0))
+    try:
+        slide = open_slide(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The image of this section is not there: {error} If it has moved, attach it anew: "
+            "histoquilt.io.attach_image(adata, path), or correct samples.csv."
+        ) from error
+    try:
+        if "mpp" not in record:
+            raise ValueError(_mpp_missing(path))
+        check_inside(adata, slide, check_spatial(adata)[:, :2] / scale, image_scale=scale)
+    except BaseException:
+        slide.close()
+        raise
+    slide.mpp = float(record["mpp"]) * scale
+    return slide
+
+
+def image_record(adata: AnnData, slide: Slide, image_scale: float, mpp: float | None = None) -> dict[str, Any]:
+    """Return what is written of an image; without ``mpp`` where nothing tells it."""
+    if mpp is None:
+        mpp = recorded_mpp(adata)
+    else:
+        check_slide_mpp(adata, mpp, name=f"{slide.path.name} (given)")
+    if slide.mpp is not None:
+        if mpp is None:
+            mpp = slide.mpp / image_scale
+        check_slide_mpp(adata, slide.mpp, image_scale=image_scale, name=slide.path.name)
+    record: dict[str, Any] = {"path": str(slide.path.absolute()), "image_scale": float(image_scale)}
+    if mpp is not None:
+        record["mpp"] = float(mpp)
+    return record
+
+
+def record_of_table(adata: AnnData, path: str, image_scale: float | None) -> dict[str, Any]:
+    """Return the record of an image that a table names; of one that cannot be opened only what the table says.
+
+    A table serves steps that need no image too, so nothing is raised here; :func:`open_image` does.
+    """
+    try:
+        with open_header(path) as slide:
+            return image_record(adata, slide, _scale_of(adata, slide, image_scale))
+    except (OSError, ValueError, ImportError) as error:
+        logger.info("the image %s is not opened yet: %s", path, error)
+    record: dict[str, Any] = {"path": path, "image_scale": float(image_scale or 1.0)}
+    mpp = recorded_mpp(adata)
+    return record if mpp is None else {**record, "mpp": mpp}
+
+
+def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
+    """Coordinate pixels per image pixel: as given, or by which of Space Ranger's images it is, or 1."""
+    if image_scale is not None:
+        check_positive(image_scale, "image_scale")
+        return float(image_scale)
+    for library in image_libraries(adata).values():
+        for resolution in ("hires", "lowres"):
+            factor = library_part(library, "scalefactors").get(f"tissue_{resolution}_scalef")
+            loaded = library_part(library, "images").get(resolution)
+            if loaded is not None:
+                is_it = np.shape(loaded)[:2] == (slide.height, slide.width)
+            else:
+                is_it = slide.path.name.endswith(f"tissue_{resolution}_image.png")
+            if factor and is_it:
+                logger.info("%s is the %s image: image_scale is 1 / %g", slide.path.name, resolution, factor)
+                return 1 / float(factor)
+    return 1.0
+
+
+def _mpp_missing(path: str) -> str:
+    return (
+        f"Microns per pixel of {path} are not known: neither the section's record nor a lattice of spots nor the "
+        "file's metadata tell them. Pass mpp= to histoquilt.io.attach_image, or fill the column mpp of samples.csv."
+    )

@@ -1,0 +1,178 @@
+"""Counts and coordinates as plain tables (CSV or TSV, compressed or not)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoquilt._checks import _listed, check_adata, check_counts
+from histoquilt._keys import Keys
+from histoquilt._runtime import logger
+from histoquilt._scale import declare_scale
+from histoquilt.io._controls import set_controls_aside
+from histoquilt.io._coordinates import Unit, record_coordinates
+from histoquilt.io._files import PathLike, existing_file, read_delimited
+from histoquilt.io._genes import annotate_genes, quiet_duplicates
+
+
+def read_table(
+    counts: PathLike,
+    coordinates: PathLike,
+    *,
+    unit: Unit,
+    x: str = "x",
+    y: str = "y",
+    spot: str | None = None,
+    transpose: bool = False,
+    mpp: float | None = None,
+    sep: str | None = None,
+) -> AnnData:
+    """Read a section from a table of counts and a table of spot positions.
+
+    Parameters
+    ----------
+    counts
+        CSV or TSV, may be gzip-compressed: one row a spot and one column a gene, names in the first row and column.
+    coordinates
+        CSV or TSV with a header, one row a spot. Its other columns go to ``obs``.
+    unit
+        What the coordinates are in: ``"pixel"``, ``"micron"``, ``"array"`` or ``"unknown"``. There is no default,
+        because a wrong guess changes every distance and raises nothing.
+    x, y
+        Columns of ``coordinates`` with the spot centre.
+    spot
+        Column of ``coordinates`` with the spot names; by default the first column.
+    transpose
+        The counts have one row a gene and one column a spot.
+    mpp
+        Microns per pixel, where known (``unit="pixel"`` only).
+    sep
+        Column separator of both tables; by default a comma for ``.csv``, a tab for ``.tsv`` and ``.txt``.
+
+    Returns
+    -------
+    AnnData ``(n_spots, n_genes)`` in the order of the counts: ``X`` raw counts as CSR float32, ``obsm["spatial"]``
+    float64 ``(x, y)``, gene columns as :func:`annotate_genes` writes them. Positions without counts are left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        A table is not there.
+    KeyError
+        ``x``, ``y`` or ``spot`` is no column of ``coordinates``.
+    ValueError
+        The counts lie the other way round than ``transpose`` says, spots have no position or are repeated, or the
+        counts are no raw counts.
+    """
+    counts_file = existing_file(counts, "a table of counts (CSV or TSV)")
+    places_file = existing_file(coordinates, "a table of spot positions (CSV or TSV)")
+    places = read_positions_table(places_file, sep=sep, spot=spot, columns=(x, y))
+    table = read_counts_table(counts_file, sep=sep)
+    _check_orientation(table, places.index, transpose, counts_file, places_file)
+    if transpose:
+        table = table.T
+    missing = table.index.difference(places.index)
+    if len(missing):
+        raise ValueError(
+            f"{len(missing):,} of {len(table):,} spots in {counts_file.name} have no position in {places_file.name}, "
+            f"first: {_listed(missing, 3)} (the positions are named like {_listed(places.index[:1])})."
+        )
+    adata = counts_to_adata(table, counts_file)
+    places = places.loc[adata.obs_names]
+    place_spots(adata, places, x, y, places_file)
+    for column in places.columns.drop([x, y]):
+        adata.obs[column] = places[column].to_numpy()
+    record_coordinates(adata, unit, mpp=mpp)
+    return adata
+
+
+def read_counts_table(path: Path, *, sep: str | None = None) -> pd.DataFrame:
+    """Read a table of numbers, names in the first row and column, as it lies in the file."""
+    # The header is read apart and names are read as text: pandas would rename the second of two equal columns,
+    # a spot called 001 stays 001, and a gene called NA stays NA.
+    header = read_delimited(path, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
+    table = read_delimited(path, sep=sep, header=None, skiprows=1, dtype={0: str}, keep_default_na=False)
+    table = table.set_index(0)
+    table.index.name = None
+    names = header[1:] if len(header) == table.shape[1] + 1 else header  # R leaves the corner out
+    if len(names) != table.shape[1]:
+        raise ValueError(f"{path} has {len(names):,} names in its header, but {table.shape[1]:,} columns of counts.")
+    table.columns = pd.Index(names, dtype=object)
+    words = [
+        name for name, kind in zip(table.columns, table.dtypes, strict=True) if not pd.api.types.is_numeric_dtype(kind)
+    ]
+    if words:
+        raise ValueError(
+            f"{path} has columns that are not numbers: {_listed(words, 3)}. Expected counts, with names in the first "
+            "row and the first column only."
+        )
+    return table
+
+
+def read_positions_table(path: Path, *, sep: str | None, spot: str | None, columns: tuple[str, str]) -> pd.DataFrame:
+    """Read a table of spot positions, indexed by spot name, with its other columns."""
+    table = read_delimited(path, sep=sep)
+    for name, argument in zip((*columns, spot), ("x", "y", "spot"), strict=True):
+        if name is not None and name not in table:
+            raise KeyError(f"{name!r} is no column of {path.name} (found: {_listed(table.columns)}). Pass {argument}=.")
+    names = table.columns[0] if spot is None else spot
+    if names in columns:
+        raise KeyError(
+            f"The first column of {path.name} is {names!r}, a coordinate, so the spots have no names. Name the column "
+            "that holds them with spot=."
+        )
+    # read once more as text, so that a spot called 001 stays 001
+    text = read_delimited(path, sep=sep, usecols=[names], dtype=str, keep_default_na=False)[names]
+    table = table.drop(columns=names).set_axis(pd.Index(text.to_numpy(), dtype=object), axis=0)
+    repeated = table.index[table.index.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(f"{path} lists spots more than once: {_listed(repeated, 3)}. Each spot has one position.")
+    return table
+
+
+def counts_to_adata(table: pd.DataFrame, path: Path) -> AnnData:
+    """Turn counts, spots x genes, into CSR float32 with named genes and declared scale."""
+    values = csr_matrix(table.to_numpy(dtype=np.float32))
+    adata = AnnData(values, obs=pd.DataFrame(index=table.index))
+    with quiet_duplicates():
+        adata.var_names = pd.Index(table.columns, dtype=object)
+    check_adata(adata)
+    check_counts(adata.X, path.name)
+    adata = set_controls_aside(adata)
+    annotate_genes(adata)
+    declare_scale(adata, "X", "counts")
+    return adata
+
+
+def place_spots(adata: AnnData, places: pd.DataFrame, x: str, y: str, path: Path) -> None:
+    """Write spot centres ``(x, y)``, refusing what is no number."""
+    numbers = places[[x, y]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(numbers).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{path}: {bad.sum():,} of {len(bad):,} spots have no finite {x!r} and {y!r}, first: "
+            f"{_listed(places.index[bad], 3)}."
+        )
+    adata.obsm[Keys.SPATIAL] = numbers
+
+
+def _check_orientation(
+    table: pd.DataFrame, spots: pd.Index, transpose: bool, counts_file: Path, places_file: Path
+) -> None:
+    """Raise when the spot names stand along the other side of the counts."""
+    rows, columns = table.index.isin(spots).sum(), table.columns.isin(spots).sum()
+    here, there = (columns, rows) if transpose else (rows, columns)
+    if there > here:
+        lies = "spots x genes; leave transpose=True out" if transpose else "genes x spots; pass transpose=True"
+        raise ValueError(
+            f"{counts_file.name} lies the other way round: {there:,} of its {'row' if transpose else 'column'} names "
+            f"are spots of {places_file.name}, so it is {lies}."
+        )
+    if here == 0:
+        raise ValueError(
+            f"No name in {counts_file.name} is a spot of {places_file.name}: rows are named like "
+            f"{_listed(table.index[:2])}, columns like {_listed(table.columns[:2])}, spots like {_listed(spots[:2])}."
+        )
+    logger.debug("%d of %d spots with positions have counts", here, len(spots))

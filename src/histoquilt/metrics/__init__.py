@@ -1,0 +1,70 @@
+"""How good are these domains, and how near is this prediction: agreement, continuity, mixing, genes in space.
+
+Arrays in, numbers out: nothing here knows AnnData or torch, so the metrics serve the output of any tool. Labels may
+be strings, numbers or a pandas categorical; a spot whose label is ``NaN``, ``None``, ``pd.NA`` or an empty string is
+unlabelled and left out. Time and memory grow with the number of spots times neighbours or domains; no matrix of
+spots by spots is ever built.
+"""
+
+from histoquilt.metrics._agreement import (
+    acc,
+    ami,
+    ari,
+    completeness,
+    fowlkes_mallows,
+    homogeneity,
+    nmi,
+    v_measure,
+)
+from histoquilt.metrics._autocorrelation import gearys_c, morans_i
+from histoquilt.metrics._bootstrap import Interval, bootstrap_ci, paired_difference
+from histoquilt.metrics._continuity import chaos, dis, pas
+from histoquilt.metrics._correlation_structure import CorrelationStructure, correlation_structure
+from histoquilt.metrics._enrichment import enrichment, read_gmt
+from histoquilt.metrics._expression import score_genes, score_sections, summarise_genes
+from histoquilt.metrics._gene_sets import gene_sets_of_training, training_moments
+from histoquilt.metrics._lisi import clisi, ilisi
+from histoquilt.metrics._mixing import batch_entropy, batch_silhouette
+from histoquilt.metrics._mixing_table import mixing_table
+from histoquilt.metrics._oracle import depth_oracle, neighbour_oracle
+from histoquilt.metrics._published import published_scores
+from histoquilt.metrics._significance import gene_significance
+from histoquilt.metrics._silhouette import spatial_silhouette
+
+__all__ = [
+    "CorrelationStructure",
+    "Interval",
+    "acc",
+    "ami",
+    "ari",
+    "batch_entropy",
+    "batch_silhouette",
+    "bootstrap_ci",
+    "chaos",
+    "clisi",
+    "completeness",
+    "correlation_structure",
+    "depth_oracle",
+    "dis",
+    "enrichment",
+    "fowlkes_mallows",
+    "gearys_c",
+    "gene_sets_of_training",
+    "gene_significance",
+    "homogeneity",
+    "ilisi",
+    "mixing_table",
+    "morans_i",
+    "neighbour_oracle",
+    "nmi",
+    "paired_difference",
+    "pas",
+    "published_scores",
+    "read_gmt",
+    "score_genes",
+    "score_sections",
+    "spatial_silhouette",
+    "summarise_genes",
+    "training_moments",
+    "v_measure",
+]

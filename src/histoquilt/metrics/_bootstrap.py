@@ -1,0 +1,187 @@
+"""How sure a mean over sections is, and whether one method beats another: resampling whole sections."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, t
+
+from histoquilt._checks import _listed
+
+FEW = 8  # below this many sections an interval is a rough guide, and says so
+PAIR = ["fold", "section", "seed"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over sections with its bootstrap confidence interval."""
+
+    mean: float
+    low: float  # NaN where one section says nothing about others
+    high: float
+    n: int  # sections (or folds) resampled
+    level: float
+
+    @property
+    def note(self) -> str:
+        """Say how far to trust the interval; empty where there are enough sections."""
+        if self.n == 1:
+            return "1 section: no interval"
+        return f"{self.n} sections: rough interval" if self.n < FEW else ""
+
+    def __str__(self) -> str:
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n}{note})"
+
+
+def bootstrap_ci(
+    values_by_section: Mapping[str, Any], n: int = 2000, seed: int = 0, *, level: float = 0.95
+) -> Interval:
+    """Confidence interval of a mean score, by drawing whole sections with replacement.
+
+    Spots, genes and seeds of one section are no independent evidence, so a section is drawn with all its values or
+    not at all, and counts once through its mean.
+
+    Parameters
+    ----------
+    values_by_section
+        Section (or fold) -> its value, or its values (several seeds or genes).
+    n
+        Bootstrap draws.
+    seed
+        Of the draws; the same seed gives the same interval.
+    level
+        Coverage aimed at.
+
+    Returns
+    -------
+    :class:`Interval`. The percentiles are widened as Hesterberg (2015) proposes, from the normal to the t
+    distribution and by ``sqrt(n / (n - 1))``: plain percentiles are too narrow for few sections. With four sections
+    or fewer the interval is just about the range of the sections; no resampling can know more.
+
+    Raises
+    ------
+    ValueError
+        There is no section, a section has no value or one that is not finite, ``n`` is below 100, or ``level`` is
+        not between 0 and 1.
+
+    References
+    ----------
+    Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015.
+
+    Examples
+    --------
+    >>> found = bootstrap_ci({"s1": [0.2, 0.3], "s2": 0.3, "s3": 0.35})
+    >>> round(found.mean, 3), found.n, found.note
+    (0.3, 3, '3 sections: rough interval')
+    """
+    if not values_by_section:
+        raise ValueError("values_by_section is empty. Pass section -> value(s).")
+    if n < 100 or not 0 < level < 1:
+        raise ValueError(f"n must be at least 100 draws and level between 0 and 1, got n={n}, level={level}.")
+    means = []
+    for section, values in values_by_section.items():
+        own = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        if own.size == 0 or not np.isfinite(own).all():
+            raise ValueError(
+                f"Section {section!r} has no value, or one that is NaN or infinite. Undefined scores are 0."
+            )
+        means.append(own.mean())
+    found, size = np.array(means), len(means)
+    if size == 1:
+        return Interval(float(found[0]), np.nan, np.nan, 1, level)
+    draws = np.random.default_rng(seed).integers(size, size=(n, size))
+    tail = norm.cdf(-np.sqrt(size / (size - 1)) * t.ppf((1 + level) / 2, size - 1))
+    low, high = np.quantile(found[draws].mean(axis=1), [tail, 1 - tail])
+    return Interval(float(found.mean()), float(low), float(high), size, level)
+
+
+def paired_difference(
+    scores: pd.DataFrame,
+    method: str,
+    against: str = "ridge",
+    *,
+    value: str = "pcc_median",
+    over: str = "fold",
+    n: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much better one method is than another on the same held-out sections with the same seeds.
+
+    Parameters
+    ----------
+    scores
+        Rows of ``scores.csv``: columns ``fold, section, method, seed, gene_set`` and `value`. Leave the pooled rows
+        out.
+    method, against
+        Names in the column ``method``. A method that was run with a single seed (ridge has no randomness) is paired
+        with every seed of the other.
+    value
+        The column compared; the difference is ``method - against``.
+    over
+        What is drawn in the bootstrap, ``"fold"`` or ``"section"``. Sections of one fold share a model and often a
+        patient, so folds are the honest choice; where every fold is one section they are the same.
+    n, seed
+        As in :func:`bootstrap_ci`.
+
+    Returns
+    -------
+    One row per ``gene_set``: ``method, against, value, difference, ci_low, ci_high, n`` (folds or sections drawn),
+    ``n_pairs``, ``n_higher`` (pairs in which ``method`` has the higher value), ``note`` (says so where `n` is small).
+
+    Raises
+    ------
+    KeyError
+        A column or a method is missing.
+    ValueError
+        A held-out section was scored for one of the two only, or a row stands twice.
+
+    Examples
+    --------
+    >>> row = {"fold": "A", "section": "s1", "seed": 0, "gene_set": "panel"}
+    >>> scores = pd.DataFrame([
+    ...     row | {"method": "knn", "pcc_median": 0.3}, row | {"method": "ridge", "pcc_median": 0.2},
+    ... ])
+    >>> paired_difference(scores, "knn").round(3)[["difference", "n", "note"]].values.tolist()
+    [[0.1, 1, '1 fold: no interval']]
+    """
+    missing = [name for name in ("method", "gene_set", value, *PAIR) if name not in scores]
+    if missing:
+        raise KeyError(f"scores lacks the column(s) {_listed(missing)} (found: {_listed(scores.columns, 20)}).")
+    if over not in ("fold", "section"):
+        raise ValueError(f"over must be 'fold' or 'section', got {over!r}.")
+    rows = []
+    for gene_set, part in scores.groupby("gene_set", sort=False):
+        pairs = _paired(part, method, against, value)
+        by_unit = {str(unit): own.to_numpy() for unit, own in pairs.groupby(over, sort=False)["difference"]}
+        found = bootstrap_ci(by_unit, n, seed)
+        rows.append({
+            "gene_set": gene_set, "method": method, "against": against, "value": value, "difference": found.mean,
+            "ci_low": found.low, "ci_high": found.high, "n": found.n, "n_pairs": len(pairs),
+            "n_higher": int((pairs["difference"] > 0).sum()), "note": found.note.replace("section", over),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _paired(part: pd.DataFrame, method: str, against: str, value: str) -> pd.DataFrame:
+    """Return one row for each fold, section and seed, with the difference of two methods."""
+    sides = []
+    for name in (method, against):
+        own = part.loc[part["method"] == name, [*PAIR, value]]
+        if own.empty:
+            raise KeyError(f"No scores of the method {name!r} (found: {_listed(part['method'].unique())}).")
+        if own.duplicated(PAIR).any():
+            raise ValueError(f"{name!r} has several scores for one fold, section and seed. Pass one row for each.")
+        sides.append(own)
+    one_seed = [len(side["seed"].unique()) == 1 for side in sides]
+    keys = PAIR[:2] if any(one_seed) else PAIR  # a single seed stands for every seed of the other
+    pairs = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("", "_against"), indicator=True)
+    alone = pairs[pairs["_merge"] != "both"]
+    if len(alone):
+        raise ValueError(
+            f"{method!r} and {against!r} were not scored on the same folds, sections and seeds; of one only: "
+            f"{_listed(alone[keys].astype(str).agg(', '.join, axis=1).unique(), 4)}. Compare methods of one run."
+        )
+    return pairs.assign(difference=pairs[value] - pairs[f"{value}_against"])

@@ -1,0 +1,114 @@
+"""Which genes a summary speaks of: the whole panel, and the top of it, chosen on training sections only."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csc_matrix, issparse
+
+from histoquilt.metrics._expression import checked_names
+
+
+def training_moments(sections: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return each gene's mean, and its variance *within* sections, each section counting alike.
+
+    Parameters
+    ----------
+    sections
+        For each training section ``(n_spots, n_genes)`` on the scale ``log1p_cp10k``, dense or sparse, the same
+        genes in the same order.
+
+    Returns
+    -------
+    Two float64 arrays ``(n_genes,)``: the mean over sections of a section's mean, and of its variance. Variance
+    between sections (depth, batch) does not make a gene variable.
+
+    Raises
+    ------
+    ValueError
+        There is no section, a section has no spots, or sections differ in their number of genes.
+
+    Examples
+    --------
+    >>> training_moments([[[0.0, 5.0], [2.0, 5.0]], [[4.0, 9.0], [4.0, 9.0]]])
+    (array([2.5, 7. ]), array([0.5, 0. ]))
+    """
+    moments = []
+    for matrix in sections:
+        if issparse(matrix):
+            moments.append(_sparse_moments(csc_matrix(matrix, dtype=np.float64)))
+        else:
+            dense = np.asarray(matrix, dtype=np.float64)
+            moments.append((dense.mean(axis=0), dense.var(axis=0)))
+    if not moments:
+        raise ValueError("There is no training section to take means and variances from.")
+    if len({len(mean) for mean, _ in moments}) > 1:
+        raise ValueError(
+            f"Training sections differ in their number of genes ({sorted({len(mean) for mean, _ in moments})}). Bring "
+            "them to their shared genes, in one order."
+        )
+    means, variances = (np.mean(part, axis=0) for part in zip(*moments, strict=True))
+    if not (np.isfinite(means).all() and np.isfinite(variances).all()):
+        raise ValueError("A training section is empty or holds NaN or infinite values.")
+    return means, variances
+
+
+def gene_sets_of_training(
+    means: Sequence[float] | np.ndarray,
+    variances: Sequence[float] | np.ndarray,
+    genes: Sequence[str],
+    *,
+    n_top: int = 50,
+) -> dict[str, list[str]]:
+    """Choose the genes that are summarised, knowing training sections only.
+
+    Picking the top genes on the held-out section instead raises every score, because they are picked for the very
+    signal that is then scored.
+
+    Parameters
+    ----------
+    means, variances
+        Of ``log1p_cp10k`` on training sections, ``(n_genes,)``, as :func:`training_moments` returns.
+    genes
+        The panel, in the same order.
+    n_top
+        How many genes of highest mean, and of highest variance within sections. A smaller panel gives all it has.
+
+    Returns
+    -------
+    ``{"panel": ..., "top50_mean": ..., "top50_variable": ...}`` (named after ``n_top``), highest first; among equal
+    values the order of the panel decides.
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, a value is not finite, or ``n_top`` is below 1.
+
+    Examples
+    --------
+    >>> gene_sets_of_training([1.0, 3.0, 2.0], [0.5, 0.1, 0.9], ["A", "B", "C"], n_top=1)
+    {'panel': ['A', 'B', 'C'], 'top1_mean': ['B'], 'top1_variable': ['C']}
+    """
+    names = checked_names(genes)
+    if n_top < 1:
+        raise ValueError(f"n_top must be at least 1 gene, got {n_top}.")
+    sets = {"panel": names}
+    for kind, values in (("mean", means), ("variable", variances)):
+        found = np.asarray(values, dtype=np.float64)
+        if found.shape != (len(names),) or not np.isfinite(found).all():
+            raise ValueError(
+                f"{'means' if kind == 'mean' else 'variances'} must be one finite number for each of the "
+                f"{len(names):,} genes, got shape {found.shape}. Take both from training_moments on training sections."
+            )
+        sets[f"top{n_top}_{kind}"] = [names[i] for i in np.argsort(-found, kind="stable")[:n_top]]
+    return sets
+
+
+def _sparse_moments(matrix: csc_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of columns; differences to the mean are squared, so that nothing cancels."""
+    n_spots, n_genes = matrix.shape
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    n_stored = np.diff(matrix.indptr)
+    gene = np.repeat(np.arange(n_genes), n_stored)
+    squares = np.bincount(gene, (matrix.data - mean[gene]) ** 2, minlength=n_genes)
+    return mean, (squares + (n_spots - n_stored) * mean**2) / n_spots

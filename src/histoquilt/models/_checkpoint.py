@@ -1,0 +1,137 @@
+"""A model as a folder: weights, settings, arrays and provenance; no pickle is written or read."""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+import histoquilt
+from histoquilt._atomic import atomic_folder
+from histoquilt._spot_centres import spot_centres
+
+_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = (
+    "weights.safetensors",
+    "config.json",
+    "arrays.npz",
+    "genes.txt",
+    "provenance.json",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model folder holds.
+
+    Attributes
+    ----------
+    model
+        Name of the class.
+    weights
+        State of the network.
+    config
+        Settings, ready for JSON.
+    arrays
+        Fitted arrays that are no network weights.
+    genes
+        Modelled genes, in order; empty where the model was fitted on an embedding.
+    provenance
+        Version, seed, training sections and digests.
+    """
+
+    model: str
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    genes: list[str]
+    provenance: dict[str, Any]
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a model folder beside its place and rename it.
+
+    Raises
+    ------
+    FileExistsError
+        The folder holds something and ``overwrite`` is false.
+    """
+    with atomic_folder(folder, overwrite=overwrite) as beside:
+        weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
+        (beside / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only their owner can read
+        (beside / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
+        np.savez(beside / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
+        (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
+        facts = {"histoquilt": histoquilt.__version__, **checkpoint.provenance}
+        (beside / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
+    """Read a model folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder or one of its files is missing.
+    ValueError
+        A file is corrupted.
+    """
+    folder = Path(folder)
+    missing = [n for n in (_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE) if not (folder / n).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} is no complete histoquilt model: {', '.join(missing)} missing. Save it again with .save()."
+        )
+    try:
+        config = dict(json.loads((folder / _CONFIG).read_text()))
+        with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return Checkpoint(
+            model=config.pop("model"),
+            weights=load_file(folder / _WEIGHTS),
+            config=config,
+            arrays=arrays,
+            genes=(folder / _GENES).read_text(encoding="utf-8").split("\n")[:-1],
+            provenance=json.loads((folder / _PROVENANCE).read_text()),
+        )
+    except (KeyError, TypeError, SafetensorError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"The model folder {folder} is corrupted ({error}). Save the model again with .save()."
+        ) from error
+
+
+def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
+    """Return the SHA-256 of what a network was trained on: names of spots and genes, coordinates, inputs.
+
+    It tells whether two models saw the same data; it does not reveal the data.
+    """
+    hashed = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
+    for values in (np.asarray(spot_centres(adata, spatial_key), dtype=np.float64), inputs):
+        hashed.update(np.ascontiguousarray(values).tobytes())
+    return hashed.hexdigest()
+
+
+def digest_of_graph(adjacency: csr_matrix, sections: np.ndarray | None, *others: np.ndarray | None) -> str:
+    """Return the SHA-256 of a graph's edges, of the sections of its spots, and of what else training depends on."""
+    names = None if sections is None else sections.astype("U")
+    return digest_of_arrays(adjacency.indptr, adjacency.indices, names, *others)
+
+
+def digest_of_arrays(*arrays: np.ndarray | None) -> str:
+    """Return the SHA-256 of arrays of numbers or text, in this order."""
+    hashed = hashlib.sha256()
+    for values in arrays:
+        if values is None:
+            hashed.update(b"none")
+        else:
+            hashed.update(f"{values.dtype} {values.shape}".encode())
+            hashed.update(np.ascontiguousarray(values).tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,167 @@
+"""Choices inside training: groups of training sections left out in turn, and the score by which settings are chosen."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags, identity
+
+from histoquilt import train
+
+MAX_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Numbers of the training sections to fit on and of those to look at."""
+
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+def inner_folds(groups: Sequence[str]) -> list[Fold]:
+    """Leave out one group of training sections after the other, in at most five folds.
+
+    Parameters
+    ----------
+    groups
+        Group of every training section: its patient, or its own name. Sections of one group stay together.
+
+    Returns
+    -------
+    Folds in which every section is held out exactly once. With more than five groups a fold holds several out.
+
+    Raises
+    ------
+    ValueError
+        There is only one group.
+
+    Examples
+    --------
+    >>> [fold.held_out for fold in inner_folds(["A", "A", "B"])]
+    [(0, 1), (2,)]
+    """
+    names = list(dict.fromkeys(groups))
+    if len(names) < 2:
+        raise ValueError(f"Inner validation needs at least two groups of training sections, got {names}.")
+    numbers = {str(number): group for number, group in enumerate(groups)}
+    return [
+        Fold(tuple(map(int, split.train)), tuple(map(int, split.test)))
+        for split in train.inner_folds(numbers, numbers, max_folds=MAX_FOLDS)
+    ]
+
+
+def gene_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Pearson correlation over the spots of one section, gene by gene, ``(n_genes,)``; 0 where it is undefined."""
+    truth = truth - truth.mean(axis=0, dtype=np.float64)
+    predicted = predicted - predicted.mean(axis=0, dtype=np.float64)
+    spread = np.sqrt((truth**2).sum(axis=0) * (predicted**2).sum(axis=0))
+    # a prediction that is constant but for rounding has no correlation
+    size = np.sqrt(len(truth)) * np.finfo(np.float32).eps
+    defined = spread > size**2
+    product = (truth * predicted).sum(axis=0)
+    return np.divide(product, spread, out=np.zeros_like(spread), where=defined)
+
+
+def criterion(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Return what settings are chosen by: the mean over genes of the correlation inside one held-out section."""
+    return float(gene_correlations(truth, predicted).mean())
+
+
+class Choices:
+    """Scores of settings over held-out sections, and the settings that did best.
+
+    Examples
+    --------
+    >>> choices = Choices()
+    >>> for setting, score in [("a", 0.1), ("b", 0.3), ("a", 0.2), ("b", 0.2)]:
+    ...     choices.add(setting, score)
+    >>> choices.best
+    'b'
+    """
+
+    def __init__(self) -> None:
+        self._scores: dict[Hashable, list[float]] = {}
+
+    def add(self, setting: Hashable, score: float) -> None:
+        """Record the score of a setting on one held-out section."""
+        self._scores.setdefault(setting, []).append(score)
+
+    @property
+    def best(self) -> Any:
+        """The setting of highest mean score; of equal ones the first that was tried."""
+        return max(self._scores, key=lambda setting: float(np.mean(self._scores[setting])))
+
+    def leading(self, n: int) -> list[Any]:
+        """Return the ``n`` settings of highest mean score, best first; of equal ones the first that was tried."""
+        return sorted(self._scores, key=lambda setting: -float(np.mean(self._scores[setting])))[:n]
+
+    @property
+    def best_score(self) -> float:
+        """Its mean score."""
+        return float(np.mean(self._scores[self.best]))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well each gene was predicted on training sections that were held out.
+
+    Attributes
+    ----------
+    correlation
+        ``(n_genes,)`` mean over held-out sections; NaN where the method kept no held-out predictions.
+    beats_mean
+        ``(n_genes,)`` bool: squared error below that of the mean of the sections trained on.
+    n_folds
+        Folds behind it; 0 for none.
+    """
+
+    correlation: np.ndarray
+    beats_mean: np.ndarray
+    n_folds: int
+
+
+def reliability(truth: list[np.ndarray], held_out: list[np.ndarray] | None, folds: list[Fold]) -> Reliability:
+    """Judge held-out predictions of the training sections gene by gene.
+
+    Parameters
+    ----------
+    truth
+        Expression of every training section, ``(n_spots, n_genes)``.
+    held_out
+        What was predicted for each by the model that had not seen its group; ``None`` where a method keeps none.
+    folds
+        The folds that it was predicted in.
+    """
+    n_genes = truth[0].shape[1]
+    if held_out is None:
+        return Reliability(np.full(n_genes, np.nan), np.zeros(n_genes, dtype=bool), 0)
+    correlation = np.mean([gene_correlations(y, p) for y, p in zip(truth, held_out, strict=True)], axis=0)
+    of_model, of_mean = np.zeros(n_genes), np.zeros(n_genes)
+    for fold in folds:
+        mean = np.concatenate([truth[i] for i in fold.train]).mean(axis=0, dtype=np.float64)
+        for i in fold.held_out:
+            of_model += ((truth[i] - held_out[i].astype(np.float64)) ** 2).sum(axis=0)
+            of_mean += ((truth[i] - mean) ** 2).sum(axis=0)
+    # by more than rounding, which would let the mean beat itself
+    return Reliability(correlation, of_model < (1 - 1e-6) * of_mean, len(folds))
+
+
+def smooth(values: np.ndarray, adjacency: csr_matrix, steps: int) -> np.ndarray:
+    """Average every spot with its neighbours, ``steps`` times; itself counts as one of them.
+
+    Parameters
+    ----------
+    values
+        ``(n_spots, n_columns)``.
+    adjacency
+        ``(n_spots, n_spots)`` binary, no self loops.
+    """
+    if steps == 0:
+        return values
+    closed = adjacency + identity(len(values), format="csr", dtype=adjacency.dtype)
+    average = diags(1.0 / np.asarray(closed.sum(axis=1)).ravel()) @ closed
+    for _ in range(steps):
+        values = average @ values
+    return values.astype(np.float32, copy=False)

@@ -1,0 +1,55 @@
+"""Load a saved model of whichever class."""
+
+from os import PathLike
+from typing import Any
+
+import torch
+
+from histoquilt._runtime import resolve_device
+from histoquilt.models._checkpoint import read_checkpoint
+from histoquilt.models._expression import ExpressionModel
+from histoquilt.models._mclstexp import MclSTExp
+from histoquilt.models._mean import MeanExpression
+from histoquilt.models._nearest_neighbours import NearestNeighbours
+from histoquilt.models._ridge import RidgeOnEmbedding
+from histoquilt.models._spahgc import SpaHGC
+from histoquilt.models._spamask import SpaMask
+
+_CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
+    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours, MclSTExp, SpaHGC)
+}
+
+
+def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") -> Any:
+    """Load a model folder written by ``.save()``; the class is found in it.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    device
+        Where its networks compute, wherever they were trained; ``"auto"`` takes a GPU when there is one. Models
+        without a network compute on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder or one of its files is missing.
+    ValueError
+        A file is corrupted, the model's class is unknown, or there is no such device.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.model not in _CLASSES:
+        raise ValueError(
+            f"{folder} holds a {checkpoint.model!r}, which this version of histoquilt does not know "
+            f"(known: {', '.join(_CLASSES)}). Update histoquilt."
+        )
+    kind = _CLASSES[checkpoint.model]
+    found = resolve_device(device, sparse=kind.has_network)
+    try:
+        return kind.from_checkpoint(checkpoint, found)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # files that do not belong together
+        raise ValueError(
+            f"The model folder {folder} is corrupted: its files do not fit together ({error}). "
+            "Save the model again with .save()."
+        ) from error

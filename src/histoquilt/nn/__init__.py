@@ -1,0 +1,71 @@
+"""Torch building blocks: tensors in, tensors out; nothing here knows AnnData."""
+
+from histoquilt.nn._contrastive import contrastive_loss
+from histoquilt.nn._coordinate_encoding import CoordinateEncoding
+from histoquilt.nn._cross_attention import CrossNodeAttention, CrossNodeReadout
+from histoquilt.nn._decoder_weight import weigh_decoder, weigh_decoder_on_tiles
+from histoquilt.nn._dropout import dropout
+from histoquilt.nn._edge_softmax import MultiHeadEdgeAttention, edge_attention, edge_softmax
+from histoquilt.nn._edges import Edges
+from histoquilt.nn._ema import momentum_update
+from histoquilt.nn._gcn import GCNEncoder, GCNLayer
+from histoquilt.nn._graph import UndirectedGraph
+from histoquilt.nn._heterograph import HeteroGraph, HeteroLayer, InputBlock
+from histoquilt.nn._losses import cosine_loss, edge_contrast, gene_correlation_loss, scaled_cosine_error
+from histoquilt.nn._losses_on_tiles import LossesOnTiles
+from histoquilt.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
+from histoquilt.nn._masks import complementary_masks, draw_mask, hide
+from histoquilt.nn._precision import product_dtype
+from histoquilt.nn._projection_head import ProjectionHead
+from histoquilt.nn._residual_cnn import ResidualCNN
+from histoquilt.nn._retrieval import Nearest, inverse_square_weights, nearest_references
+from histoquilt.nn._sage import SAGELayer, mean_propagation
+from histoquilt.nn._smoothing import smooth_by_hops
+from histoquilt.nn._sparse import Propagation
+from histoquilt.nn._spot_transformer import SpotTransformer
+from histoquilt.nn._tile_draws import TileDraws
+from histoquilt.nn._tile_graph import TileGraph
+
+__all__ = [
+    "CoordinateEncoding",
+    "CrossNodeAttention",
+    "CrossNodeReadout",
+    "Edges",
+    "GCNEncoder",
+    "GCNLayer",
+    "HeteroGraph",
+    "HeteroLayer",
+    "InputBlock",
+    "LossesOnTiles",
+    "MaskedGraphAutoencoder",
+    "MaskedLosses",
+    "MultiHeadEdgeAttention",
+    "Nearest",
+    "ProjectionHead",
+    "Propagation",
+    "ResidualCNN",
+    "SAGELayer",
+    "SpotTransformer",
+    "TileDraws",
+    "TileGraph",
+    "UndirectedGraph",
+    "complementary_masks",
+    "contrastive_loss",
+    "cosine_loss",
+    "draw_mask",
+    "dropout",
+    "edge_attention",
+    "edge_contrast",
+    "edge_softmax",
+    "gene_correlation_loss",
+    "hide",
+    "inverse_square_weights",
+    "mean_propagation",
+    "momentum_update",
+    "nearest_references",
+    "product_dtype",
+    "scaled_cosine_error",
+    "smooth_by_hops",
+    "weigh_decoder",
+    "weigh_decoder_on_tiles",
+]

@@ -1,0 +1,55 @@
+"""Random masks of spots, edges and single features."""
+
+import torch
+from torch import Tensor
+
+from histoquilt.nn._dropout import random_bits
+
+
+def draw_mask(n: int, rate: float, generator: torch.Generator) -> Tensor:
+    """Choose ``round(rate * n)`` of ``n`` items without replacement; at least one when ``rate`` > 0.
+
+    Returns
+    -------
+    ``(n,)`` bool on the CPU, where the generator lives, so that a seed means the same mask on every device.
+    """
+    mask = torch.zeros(n, dtype=torch.bool)
+    if rate > 0 and n > 0:
+        mask[torch.randperm(n, generator=generator)[: max(1, round(rate * n))]] = True
+    return mask
+
+
+def complementary_masks(shape: tuple[int, ...], rate: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw two masks of single values, of which every value is hidden by exactly one.
+
+    Parameters
+    ----------
+    shape
+        Of the features, ``(n_nodes, n_features)``.
+    rate
+        Share that the first mask hides; the second hides the rest.
+
+    Returns
+    -------
+    Two bool tensors, true where a value is hidden, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        The rate is not between 0 and 1.
+    """
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate must lie between 0 and 1, got {rate}.")
+    first = random_bits(shape, rate, generator)
+    return first, ~first
+
+
+def hide(x: Tensor, hidden: Tensor, *, rescale: bool = True) -> Tensor:
+    """Set hidden values to zero, and scale what is kept so that sums over features keep their size on average.
+
+    Without the scale, a network that saw a tenth of its inputs in training sees ten times as much afterwards.
+    x, hidden: any shape.
+    """
+    hidden = hidden.to(x.device)
+    kept = x.masked_fill(hidden, 0.0)
+    return kept * (hidden.numel() / (~hidden).sum().clamp_min(1)) if rescale else kept

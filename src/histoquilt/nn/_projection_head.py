@@ -1,0 +1,33 @@
+"""The projection head of mclSTExp: into the space that spots and images share."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from histoquilt.nn._dropout import dropout
+
+
+class ProjectionHead(nn.Module):
+    """Linear, GELU, linear, dropout, added to the first linear output, LayerNorm.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Widths.
+    dropout_rate
+        In training.
+    """
+
+    def __init__(self, n_in: int, n_out: int = 256, *, dropout_rate: float = 0.1) -> None:
+        super().__init__()
+        self.dropout_rate = dropout_rate
+        self.project = nn.Linear(n_in, n_out)
+        self.mix = nn.Linear(n_out, n_out)
+        self.norm = nn.LayerNorm(n_out)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_out)."""
+        projected = self.project(x)  # (n_spots, n_out)
+        mixed = self.mix(functional.gelu(projected))
+        mixed = dropout(mixed, self.dropout_rate if self.training else 0.0, generator)
+        return self.norm(projected + mixed)

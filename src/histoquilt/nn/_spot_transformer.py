@@ -1,0 +1,72 @@
+"""The spot branch of mclSTExp: a transformer in which every spot attends to its own neighbourhood."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from histoquilt.nn._dropout import dropout
+from histoquilt.nn._edge_softmax import MultiHeadEdgeAttention
+from histoquilt.nn._edges import Edges
+
+
+class SpotTransformer(nn.Module):
+    """Pre-norm transformer blocks over a section, with attention along the edges of its spatial graph.
+
+    The published sequence is a random batch over mixed sections, so that a spot's embedding depends on who shares its
+    batch. Here the edges are given, and a spot's result depends on nothing but what lies within ``n_blocks`` steps.
+
+    Parameters
+    ----------
+    n_features
+        Width of the spots' features, in and out.
+    n_mlp
+        Width of the hidden layer; by default that of the features.
+    n_blocks, n_heads, n_head
+        Blocks, heads, and the width of one.
+    dropout_rate
+        Of attention weights and the hidden layer, in training.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_mlp: int | None = None,
+        *,
+        n_blocks: int = 2,
+        n_heads: int = 8,
+        n_head: int = 64,
+        dropout_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            _Block(n_features, n_mlp or n_features, n_heads, n_head, dropout_rate) for _ in range(n_blocks)
+        )
+
+    def forward(self, x: Tensor, edges: Edges, generator: torch.Generator | None) -> Tensor:
+        """x: (n_spots, n_features) -> the same shape.
+
+        edges: (n_spots, n_spots), each spot's neighbourhood with the spot itself; a spot without edges hears nothing.
+        """
+        for block in self.blocks:
+            x = block(x, edges, generator)
+        return x
+
+
+class _Block(nn.Module):
+    def __init__(self, n_features: int, n_mlp: int, n_heads: int, n_head: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.dropout_rate = dropout_rate
+        self.norm = nn.LayerNorm(n_features)
+        self.attention = MultiHeadEdgeAttention(
+            n_features, n_features, n_features, n_heads=n_heads, n_head=n_head, dropout_rate=dropout_rate
+        )
+        self.mlp_norm = nn.LayerNorm(n_features)
+        self.widen = nn.Linear(n_features, n_mlp)
+        self.narrow = nn.Linear(n_mlp, n_features)
+
+    def forward(self, x: Tensor, edges: Edges, generator: torch.Generator | None) -> Tensor:
+        normed = self.norm(x)  # (n_spots, n_features)
+        x = x + self.attention(normed, normed, edges, generator)
+        hidden = functional.gelu(self.widen(self.mlp_norm(x)))  # (n_spots, n_mlp)
+        hidden = dropout(hidden, self.dropout_rate if self.training else 0.0, generator)
+        return x + self.narrow(hidden)

@@ -1,0 +1,44 @@
+"""Plots of what was written into AnnData: domains, genes and predictions on the tissue, embeddings, studies.
+
+Every function takes and returns matplotlib ``Axes``, shows nothing and changes no global setting. Nothing here needs a
+live model or torch, so a saved ``.h5ad`` can be plotted on a laptop; matplotlib itself is imported on the first plot.
+"""
+
+from histoquilt.pl._embedding import embedding
+from histoquilt.pl._genes import denoised, gene
+from histoquilt.pl._markers import marker_dotplot
+from histoquilt.pl._mixing import mixing, mixing_umap
+from histoquilt.pl._n_domains import n_domains_curve
+from histoquilt.pl._on_tissue import spots_on_tissue
+from histoquilt.pl._palette import UNLABELLED, domain_colors, domain_palette
+from histoquilt.pl._predicted import measured_and_predicted, out_of_distribution, reliability
+from histoquilt.pl._scores import gene_scores, scores
+from histoquilt.pl._sections import confidence_grid, domains_grid
+from histoquilt.pl._spatial import confidence, domains
+from histoquilt.pl._stack import aligned_stack
+from histoquilt.pl._training import training
+
+__all__ = [
+    "UNLABELLED",
+    "aligned_stack",
+    "confidence",
+    "confidence_grid",
+    "denoised",
+    "domain_colors",
+    "domain_palette",
+    "domains",
+    "domains_grid",
+    "embedding",
+    "gene",
+    "gene_scores",
+    "marker_dotplot",
+    "measured_and_predicted",
+    "mixing",
+    "mixing_umap",
+    "n_domains_curve",
+    "out_of_distribution",
+    "reliability",
+    "scores",
+    "spots_on_tissue",
+    "training",
+]

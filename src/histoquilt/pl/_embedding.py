@@ -1,0 +1,98 @@
+"""Two dimensions of an embedding, coloured by domain or by a number."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._checks import check_adata, check_obs_key
+from histoquilt._keys import Keys
+from histoquilt._spot_centres import spot_centres
+from histoquilt.pl._draw import RASTERISE_FROM, add_colorbar, add_legend
+from histoquilt.pl._palette import UNLABELLED, as_categories, domain_colors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def embedding(
+    adata: AnnData,
+    basis: str = "X_umap",
+    *,
+    color: str = Keys.DOMAIN,
+    palette: Sequence[str] | Mapping[str, str] | None = None,
+    size: float | None = None,
+    legend: bool = True,
+    cmap: str = "viridis",
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw the first two dimensions of an embedding.
+
+    Parameters
+    ----------
+    adata
+        Only read.
+    basis
+        Key of ``obsm``, ``(n_spots, 2 or more)``, e.g. what :func:`histoquilt.tl.umap` wrote.
+    color
+        Column of ``obs``: numbers get a colour bar, anything else the domain colours.
+    palette
+        Colours of the categories, as in :func:`domains`.
+    size
+        Area of a dot in points squared; by default smaller for more spots.
+    legend
+        Name the categories beside the plot.
+    cmap
+        Name of a matplotlib colour map, for numbers.
+    ax
+        Axes to draw into; new ones by default.
+
+    Returns
+    -------
+    The Axes. Dots are drawn in an order that does not depend on the domain, so that none hides another by its number.
+
+    Raises
+    ------
+    KeyError
+        ``basis`` or ``color`` is missing.
+    ValueError
+        The embedding has one dimension only.
+    """
+    import matplotlib.pyplot as plt
+
+    check_adata(adata)
+    if basis not in adata.obsm:
+        raise KeyError(
+            f"{basis!r} is not in adata.obsm (found: {', '.join(map(repr, adata.obsm)) or 'nothing'}). "
+            "Compute a UMAP with histoquilt.tl.umap(adata), or pass basis=."
+        )
+    check_obs_key(adata, color, argument="color")
+    points = np.asarray(spot_centres(adata, basis, strict=False), dtype=float)
+    if points.ndim != 2 or points.shape[1] < 2:
+        raise ValueError(f"adata.obsm[{basis!r}] must have at least two columns, got shape {points.shape}.")
+    if ax is None:
+        ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")[1]
+    order = np.random.default_rng(0).permutation(adata.n_obs)
+    x, y = points[order, 0], points[order, 1]
+    style = {
+        "s": size if size is not None else float(np.clip(40_000 / adata.n_obs, 1.0, 40.0)),
+        "linewidths": 0,
+        "rasterized": adata.n_obs > RASTERISE_FROM,
+    }
+    column = adata.obs[color]
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        dots = ax.scatter(x, y, c=column.to_numpy(dtype=float)[order], cmap=cmap, **style)
+        add_colorbar(ax, dots, color)
+    else:
+        colors = domain_colors(adata, color, palette)
+        codes = as_categories(adata, color).codes
+        ax.scatter(x, y, c=np.array([*colors.values(), UNLABELLED])[codes][order], **style)
+        if legend:
+            add_legend(ax, colors, color, unlabelled=UNLABELLED if (codes < 0).any() else None)
+    name = basis.removeprefix("X_")
+    name = "UMAP" if name == "umap" else name
+    ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

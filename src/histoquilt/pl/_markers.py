@@ -1,0 +1,131 @@
+"""The best markers of every domain, as a dot plot."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._checks import check_adata, check_obs_key
+from histoquilt._keys import Keys
+from histoquilt.pl._draw import add_colorbar
+from histoquilt.pl._expression import gene_rows, gene_symbols, raw_expression
+from histoquilt.pl._palette import as_categories
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LARGEST = 130.0  # area in points squared of a dot that stands for all spots of a domain
+
+
+def marker_dotplot(
+    adata: AnnData,
+    n_genes: int = 3,
+    *,
+    domain_key: str = Keys.DOMAIN,
+    markers_key: str = Keys.MARKERS,
+    layer: str | None = None,
+    scale_genes: bool = True,
+    cmap: str = "Blues",
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw how strongly and how widely every domain expresses the best markers of each domain.
+
+    Parameters
+    ----------
+    adata
+        ``uns[markers_key]`` holds the table that :func:`histoquilt.tl.domain_markers` wrote; only read.
+    n_genes
+        Best markers per domain. Genes stand in the order of the domains, each once, at its first domain.
+    domain_key
+        Column of ``obs`` with the domains.
+    markers_key
+        Key of ``uns``.
+    layer
+        Layer with the counts; by default ``layers["counts"]``, else ``X``.
+    scale_genes
+        Colour is the mean log1p CP10K of a domain divided by the highest mean of that gene, so that weak and strong
+        genes can be read side by side; ``False`` shows the mean itself.
+    cmap
+        Name of a matplotlib colour map.
+    ax
+        Axes to draw into; new ones by default.
+
+    Returns
+    -------
+    The Axes: domains from top to bottom, genes from left to right; area of a dot = share of spots with a count.
+
+    Raises
+    ------
+    KeyError
+        The marker table, the domains or a gene is missing.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+
+    check_adata(adata)
+    check_obs_key(adata, domain_key, argument="domain_key")
+    table = marker_table(adata, markers_key)
+    domain = as_categories(adata, domain_key)
+    names = [str(name) for name in domain.categories]
+    top = table.groupby("domain", observed=True, sort=False).head(n_genes)
+    top = top[top["domain"].isin(names)]
+    by_domain = top["domain"].map(names.index).to_numpy().argsort(kind="stable")
+    picked = top.iloc[by_domain].drop_duplicates("gene")
+    values = raw_expression(adata, gene_rows(adata, picked["gene"].tolist()), layer=layer)
+    mean, share = _by_domain(values, domain.codes, len(names))
+    shown = mean / np.maximum(mean.max(axis=0), 1e-12) if scale_genes else mean
+
+    if ax is None:
+        size = (0.34 * len(picked) + 2.9, max(0.36 * len(names) + 1.3, 3.4))
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    rows, columns = np.mgrid[: len(names), : len(picked)]
+    dots = ax.scatter(
+        columns.ravel(), rows.ravel(), s=share.ravel() * _LARGEST, c=shown.ravel(), cmap=cmap, vmin=0,
+        vmax=1 if scale_genes else None, edgecolors="0.45", linewidths=0.5,
+    )  # fmt: skip
+    ax.set_xticks(range(len(picked)), picked["symbol"], rotation=90, fontstyle="italic")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlim=(-0.7, len(picked) - 0.3), ylim=(len(names) - 0.4, -0.6), ylabel=domain_key)
+    ax.tick_params(length=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    sizes = [
+        Line2D([], [], linestyle="", marker="o", color="0.55", markersize=(_LARGEST * part) ** 0.5, label=f"{part:.0%}")
+        for part in (0.25, 0.5, 1.0)
+    ]
+    ax.legend(
+        handles=sizes, title="spots expressing", loc="lower left", bbox_to_anchor=(0, 1.01), frameon=False, ncols=3,
+        handletextpad=0.2, columnspacing=1.0, borderaxespad=0, alignment="left",
+    )  # fmt: skip
+    add_colorbar(ax, dots, "mean expression\n(share of highest)" if scale_genes else "mean log1p CP10K")
+    return ax
+
+
+def marker_table(adata: AnnData, markers_key: str = Keys.MARKERS) -> pd.DataFrame:
+    """Return the tidy marker table with domains as text, best first within each domain.
+
+    Raises
+    ------
+    KeyError
+        There is none.
+    """
+    table = adata.uns.get(markers_key)
+    if not isinstance(table, pd.DataFrame) or not {"domain", "gene"} <= set(table.columns):
+        raise KeyError(
+            f"No marker table in adata.uns[{markers_key!r}] (found: {', '.join(map(repr, adata.uns)) or 'nothing'}). "
+            "Compute one with histoquilt.tl.domain_markers(adata)."
+        )
+    table = table.assign(domain=table["domain"].astype(str), gene=table["gene"].astype(str))
+    known = dict(zip(adata.var_names, gene_symbols(adata), strict=True))
+    symbol = table["symbol"] if "symbol" in table else table["gene"].map(known)
+    return table.assign(symbol=symbol.astype(object).where(symbol.notna(), table["gene"]).astype(str))
+
+
+def _by_domain(values: np.ndarray, codes: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and share above zero per domain, ``(n_domains, n_genes)`` each; an empty domain has zeros."""
+    mean, share = np.zeros((2, n_domains, values.shape[1]))
+    for code in range(n_domains):
+        inside = values[codes == code]
+        if len(inside):
+            mean[code], share[code] = inside.mean(axis=0), (inside > 0).mean(axis=0)
+    return mean, share

@@ -1,0 +1,50 @@
+"""Expression that stays in its file and is read a few spots at a time."""
+
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from anndata.abc import CSCDataset
+from scipy.sparse import csr_matrix
+
+from histoquilt.pp._chunks import by_chunks
+
+
+class BackedRows:
+    """A matrix in an open ``.h5ad`` whose rows are read on demand, as CSR float32 that stores no zeros.
+
+    Parameters
+    ----------
+    stored
+        ``(n_spots, n_genes)``, as ``X`` of an AnnData opened with ``backed="r"``; not by columns (CSC), of which no
+        row can be read without all the others.
+    """
+
+    def __init__(self, stored: Any) -> None:
+        self._stored = stored
+        self.shape: tuple[int, int] = tuple(stored.shape)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> csr_matrix:
+        """Read the rows of a slice, or of ascending row numbers."""
+        return clean_csr(self._stored[rows])
+
+
+def stored_matrix(adata: AnnData, name: str, *, in_memory: bool) -> csr_matrix | BackedRows:
+    """Return ``X`` or a layer as CSR; of a large backed section, unless ``in_memory``, as rows to be read."""
+    values = adata.X if name == "X" else adata.layers[name]
+    if name != "X" or not adata.isbacked or adata.is_view:  # layers, and X of a view, come in memory
+        return clean_csr(values)
+    if isinstance(values, CSCDataset):
+        return clean_csr(values.to_memory())
+    rows = BackedRows(values)
+    return rows if by_chunks(adata.n_obs) and not in_memory else rows[:]
+
+
+def clean_csr(values: Any) -> csr_matrix:
+    """As CSR float32 that stores every non-zero value once and no zeros, without a change to the user's matrix."""
+    matrix = csr_matrix(values, dtype=np.float32)
+    if not matrix.has_canonical_format or not matrix.data.all():
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+    return matrix

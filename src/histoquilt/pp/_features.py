@@ -1,0 +1,238 @@
+"""Expression to features and back: normalise, choose genes, z-score, PCA; each step can be undone for denoising."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.utils.extmath import randomized_svd
+
+from histoquilt._runtime import warn_user
+from histoquilt.pp._chunks import by_chunks, row_chunks
+from histoquilt.pp._genes import shared_variable_genes, variable_genes
+from histoquilt.pp._modelled_chunks import ModelledChunks
+from histoquilt.pp._scaling import Scaling, moments, moments_by_chunks
+from histoquilt.pp._source import Expression
+
+_LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
+
+
+@dataclass(frozen=True)
+class GeneFeatures:
+    """A fitted way from expression to features, kept so that it can be undone and used on other sections.
+
+    Attributes
+    ----------
+    genes
+        The modelled genes, in order.
+    target_sum, log
+        Normalisation: counts per ``target_sum`` over all genes measured, then log1p or not.
+    mean, std
+        ``(n_genes,)`` of the normalised genes; of several sections, the mean over them.
+    clip
+        z-scores are cut at plus and minus this; infinity for no limit.
+    components
+        ``(n_pcs, n_genes)`` principal axes, or ``None`` where the genes themselves, not scaled, are the features.
+    by_section
+        Every section, also one that is seen later, is z-scored with its own mean and standard deviation; else all are
+        with ``mean`` and ``std``.
+    """
+
+    genes: list[str]
+    target_sum: float
+    log: bool
+    mean: np.ndarray
+    std: np.ndarray
+    clip: float
+    components: np.ndarray | None
+    by_section: bool = False
+
+    @classmethod
+    def fit(
+        cls,
+        source: Expression,
+        *,
+        kind: Literal["pca", "hvg"] = "pca",
+        n_genes: int = 3000,
+        n_pcs: int = 200,
+        target_sum: float = 1e4,
+        log: bool = True,
+        clip: float = 10.0,
+        min_spots: int = 50,
+        min_counts: float = 10,
+        sections: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> tuple["GeneFeatures", np.ndarray]:
+        """Fit on one or several sections and return the fitted steps and the features.
+
+        With ``sections``, ``(n_spots,)`` names or numbers, variable genes are chosen in every section and those of most
+        sections kept (:func:`shared_variable_genes`), and every section is z-scored on its own before the principal
+        components common to all, so that differences between sections as a whole drop out. Of the kind ``hvg``,
+        features are not scaled.
+
+        Above 50,000 spots, expression is worked through in chunks of spots and never made dense as a whole; the axes
+        then are those of the product of z-scores, genes by genes, which agree with the others but for their sign.
+
+        Returns
+        -------
+        The fitted steps, and features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components
+        (``pca``), or the variable genes themselves as normalised (``hvg``).
+
+        Raises
+        ------
+        ValueError
+            No gene passes the filters of :func:`variable_genes`.
+        """
+        if source.scale == "log1p_cp10k":
+            target_sum, log = 1e4, True
+        choose = {"min_spots": min_spots, "min_counts": min_counts}
+        if sections is None:
+            chosen = variable_genes(source, n_genes, **choose)  # type: ignore[arg-type]
+        else:
+            chosen = shared_variable_genes(source, sections, n_genes, **choose)  # type: ignore[arg-type]
+        genes = [source.genes[column] for column in chosen]
+        if by_chunks(source.matrix.shape[0]):
+            chunks = ModelledChunks(source, chosen, target_sum, log)
+            return cls._fit_by_chunks(chunks, genes, kind, n_pcs, clip, sections)
+        values = source.normalised(target_sum, log=log)[:, chosen].toarray()
+        scaling = moments(values, sections)
+        mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
+        if kind == "hvg":
+            return cls(genes, target_sum, log, mean, std, np.inf, None), values
+        scaled = scaling.z_score(values, clip)
+        k = max(1, min(n_pcs, len(scaled) - 1, len(genes)))  # centring takes one rank of the spots
+        # a seeded randomised SVD takes a tenth of the exact one's time here; its axes are those of the leading PCs
+        _, _, components = randomized_svd(scaled, k, n_iter=4, random_state=seed)
+        fitted = cls(
+            genes, target_sum, log, mean, std, clip, components.astype(np.float32), by_section=sections is not None
+        )
+        return fitted, scaled @ fitted.components.T  # type: ignore[union-attr]
+
+    @classmethod
+    def _fit_by_chunks(
+        cls,
+        chunks: ModelledChunks,
+        genes: list[str],
+        kind: Literal["pca", "hvg"],
+        n_pcs: int,
+        clip: float,
+        sections: np.ndarray | None,
+    ) -> tuple["GeneFeatures", np.ndarray]:
+        n_spots = chunks.shape[0]
+        scaling = moments_by_chunks(chunks, n_spots, sections)
+        mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
+        if kind == "hvg":
+            return cls(genes, chunks.target_sum, chunks.log, mean, std, np.inf, None), chunks.whole()
+        axes = chunks.principal_axes(scaling, clip, max(1, min(n_pcs, n_spots - 1, len(genes))))
+        by_section = sections is not None
+        fitted = cls(genes, chunks.target_sum, chunks.log, mean, std, clip, axes, by_section=by_section)
+        return fitted, chunks.project(scaling, clip, axes)
+
+    def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
+        """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
+
+        Modelled genes that the section lacks count as average: their z-score is 0. ``sections`` as in :meth:`fit`;
+        without them, all spots are one section.
+
+        Raises
+        ------
+        ValueError
+            Fewer than half of the modelled genes are there.
+
+        Warns
+        -----
+        UserWarning
+            Some of them are missing.
+        """
+        missing = self.missing_genes(source.genes)
+        if missing:
+            self._judge_missing(missing)
+        position = {gene: column for column, gene in enumerate(source.genes)}
+        columns = np.array([position.get(gene, -1) for gene in self.genes], int)
+        here = columns >= 0
+        if by_chunks(source.matrix.shape[0]):
+            fill = None if here.all() else self.mean
+            chunks = ModelledChunks(source, columns, self.target_sum, self.log, fill)
+            scaling = self._scaling(here, chunks, sections)
+            if self.components is None:
+                return chunks.whole(), scaling
+            return chunks.project(scaling, self.clip, self.components), scaling
+        measured = source.normalised(self.target_sum, log=self.log)
+        values = np.tile(self.mean, (measured.shape[0], 1))
+        values[:, here] = measured[:, columns[here]].toarray()
+        scaling = self._scaling(here, values, sections)
+        if self.components is None:
+            return values, scaling
+        return scaling.z_score(values, self.clip) @ self.components.T, scaling
+
+    def _scaling(self, here: np.ndarray, values: np.ndarray | ModelledChunks, sections: np.ndarray | None) -> Scaling:
+        """Return the sections' own, or that of the training; always the latter of genes that are not ``here``."""
+        n_spots = values.shape[0]
+        if not self.by_section:
+            return Scaling(np.zeros(n_spots, int), self.mean[None], self.std[None])
+        if isinstance(values, ModelledChunks):
+            scaling = moments_by_chunks(values, n_spots, sections)
+        else:
+            scaling = moments(values, sections)
+        scaling.mean[:, ~here], scaling.std[:, ~here] = self.mean[~here], self.std[~here]
+        return scaling
+
+    def missing_genes(self, genes: list[str]) -> list[str]:
+        """Return the modelled genes that are not among ``genes``."""
+        known = set(genes)
+        return [gene for gene in self.genes if gene not in known]
+
+    def shares_enough(self, missing: list[str]) -> bool:
+        """Whether a section that lacks these modelled genes still holds at least half of them."""
+        return len(self.genes) - len(missing) >= _LEAST_SHARED * len(self.genes)
+
+    def _judge_missing(self, missing: list[str]) -> None:
+        first = ", ".join(map(repr, missing[:5]))
+        shared = len(self.genes) - len(missing)
+        found = (
+            f"The model knows {len(self.genes):,} genes; this section has {shared:,} of them and lacks "
+            f"{len(missing):,}, first: {first}."
+        )
+        if not self.shares_enough(missing):
+            raise ValueError(
+                f"{found} At least {_LEAST_SHARED:.0%} are needed. Check that genes are named alike (symbols or "
+                "Ensembl identifiers), fit on the genes your sections share, or load a model fitted on this panel."
+            )
+        warn_user(f"{found} They are filled with the average.")
+
+    def inverse(self, features: np.ndarray, scaling: Scaling, genes: list[str] | None = None) -> np.ndarray:
+        """Bring features back to genes, on the scale log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
+
+        ``scaling`` comes from :meth:`transform`: every section gets its own mean and spread back.
+        The modelled genes are a part of the transcriptome; counts keep the share of the depth that they had.
+
+        Raises
+        ------
+        KeyError
+            A gene was not modelled.
+        """
+        position = {gene: column for column, gene in enumerate(self.genes)}
+        unknown = [gene for gene in genes or [] if gene not in position]
+        if unknown:
+            raise KeyError(
+                f"Not among the {len(self.genes):,} modelled genes: {', '.join(map(repr, unknown[:5]))}. Only modelled "
+                "(variable) genes can be denoised; raise n_genes in the config to model more."
+            )
+        columns = np.arange(len(self.genes)) if genes is None else np.array([position[gene] for gene in genes], int)
+        if not by_chunks(len(features)):
+            return self._to_genes(features, scaling, columns)
+        values = np.empty((len(features), len(columns)), np.float32)
+        for rows in row_chunks(len(features), len(self.genes)):
+            values[rows] = self._to_genes(features[rows], scaling.of_rows(rows), columns)
+        return values
+
+    def _to_genes(self, features: np.ndarray, scaling: Scaling, columns: np.ndarray) -> np.ndarray:
+        if self.components is None:
+            values = features[:, columns]
+        else:
+            values = scaling.undo(features @ self.components[:, columns], columns)
+        values = np.maximum(values, 0)
+        if not self.log:
+            values = np.log1p(values * np.float32(1e4 / self.target_sum))
+        elif self.target_sum != 1e4:
+            values = np.log1p(np.expm1(values) * np.float32(1e4 / self.target_sum))
+        return values.astype(np.float32)

@@ -1,0 +1,139 @@
+"""Which genes a model looks at."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt._runtime import warn_user
+from histoquilt.pp._backed import BackedRows
+from histoquilt.pp._chunks import by_chunks, row_chunks
+from histoquilt.pp._source import Expression
+from histoquilt.pp._variable_by_chunks import stabilised_variance
+
+
+def variable_genes(
+    source: Expression, n_genes: int = 3000, *, min_spots: int = 50, min_counts: float = 10
+) -> np.ndarray:
+    """Choose the genes whose counts vary more than their mean explains.
+
+    Genes in too few spots or with too few counts go first. Of the rest the most variable are chosen with scanpy: by
+    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where there are log-normalised values only
+    or the section is too small for that.
+
+    Parameters
+    ----------
+    source
+        ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`.
+    n_genes
+        How many to choose; all that remain where there are fewer.
+    min_spots
+        A gene must be found in this many spots, or in a tenth of them in a section of fewer than ``10 * min_spots``.
+    min_counts
+        A gene must have this many counts in all. Not applied to log-normalised values.
+
+    Returns
+    -------
+    Column numbers, ascending.
+
+    Raises
+    ------
+    ValueError
+        No gene passes the filters.
+    """
+    matrix = source.matrix
+    n_spots_with, totals = _detected(source)
+    needed = max(1, min(min_spots, matrix.shape[0] // 10))
+    keep = n_spots_with >= needed
+    if source.scale == "counts":
+        keep &= totals >= min_counts
+    kept = np.flatnonzero(keep)
+    if len(kept) == 0:
+        counts = f" with at least {min_counts:g} counts" if source.scale == "counts" else ""
+        raise ValueError(
+            f"No gene is found in at least {needed} spots{counts} (of {matrix.shape[1]:,} genes). Lower min_spots or "
+            "min_counts in the config, or check the matrix."
+        )
+    if len(kept) <= n_genes:
+        return kept
+    return kept[_most_variable(source, kept, n_genes)]
+
+
+def shared_variable_genes(
+    source: Expression, sections: np.ndarray, n_genes: int = 3000, *, min_spots: int = 50, min_counts: float = 10
+) -> np.ndarray:
+    """Choose genes section by section (:func:`variable_genes`), and keep those of most sections.
+
+    Kept are the genes chosen in more than half of the sections: both of two. Where these are fewer than a tenth of
+    ``n_genes``, as among tissues that have little in common, the genes chosen in most sections fill up to that number;
+    of genes chosen equally often the first.
+
+    Parameters
+    ----------
+    source
+        Expression of all sections.
+    sections
+        ``(n_spots,)`` name or number of the section of every spot.
+    n_genes, min_spots, min_counts
+        As for one section.
+
+    Returns
+    -------
+    Column numbers, ascending.
+
+    Raises
+    ------
+    ValueError
+        In a section no gene passes the filters; the message names it.
+    """
+    votes = np.zeros(source.matrix.shape[1], int)
+    names = np.unique(sections)
+    for name in names:
+        one = replace(source, matrix=source.matrix[np.flatnonzero(sections == name)])
+        try:
+            votes[variable_genes(one, n_genes, min_spots=min_spots, min_counts=min_counts)] += 1
+        except ValueError as error:
+            raise ValueError(f"Section {str(name)!r}: {error}") from error
+    needed = min(math.ceil(n_genes / 10), int((votes > 0).sum()))
+    by_votes = np.argsort(-votes, kind="stable")
+    n_kept = max(int((2 * votes > len(names)).sum()), needed)
+    return np.sort(by_votes[:n_kept])
+
+
+def _detected(source: Expression) -> tuple[np.ndarray, np.ndarray]:
+    """In how many spots each gene is found, and the sum of its values, ``(n_genes,)`` each."""
+    matrix = source.matrix
+    if not isinstance(matrix, BackedRows) and not by_chunks(matrix.shape[0]):
+        return matrix.getnnz(axis=0), np.asarray(matrix.sum(axis=0)).ravel()
+    n_spots_with, totals = np.zeros(matrix.shape[1], int), np.zeros(matrix.shape[1])
+    for rows in row_chunks(*matrix.shape):
+        part = matrix[rows]
+        n_spots_with += part.getnnz(axis=0)
+        totals += np.asarray(part.sum(axis=0, dtype=np.float64)).ravel()
+    return n_spots_with, totals
+
+
+def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.ndarray:
+    from scanpy.preprocessing import highly_variable_genes
+
+    if source.scale == "counts":
+        try:
+            if by_chunks(source.matrix.shape[0]):
+                variance = stabilised_variance(source, kept)
+                return np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+            whole = source.in_memory
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
+                counts = AnnData(whole[:, kept])
+                table = highly_variable_genes(counts, n_top_genes=n_genes, flavor="seurat_v3", inplace=False)
+            return np.flatnonzero(table["highly_variable"].to_numpy())
+        except ValueError as error:  # the loess fit is singular where many genes share one mean, as in tiny sections
+            reason = str(error).strip().splitlines()[0].removeprefix("b'").rstrip("'")  # R's loess says it in bytes
+            warn_user(f"The mean-variance fit failed ({reason}); variable genes are chosen by dispersion.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logged = AnnData(source.normalised()[:, kept])
+        table = highly_variable_genes(logged, n_top_genes=n_genes, flavor="seurat", inplace=False)
+    return np.flatnonzero(table["highly_variable"].to_numpy())

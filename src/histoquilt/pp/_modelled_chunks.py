@@ -1,0 +1,79 @@
+"""Large sections: the modelled genes a chunk of spots at a time, their principal axes, and features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+
+from histoquilt.pp._scaling import Scaling
+from histoquilt.pp._source import Expression
+
+
+@dataclass(frozen=True)
+class ModelledChunks:
+    """Normalised expression of the modelled genes, made anew for every pass and never held as a whole.
+
+    Attributes
+    ----------
+    source
+        The sections.
+    columns
+        ``(n_genes,)`` where each modelled gene is in ``source``; -1 where it is not.
+    target_sum, log
+        Normalisation.
+    fill
+        ``(n_genes,)`` what a gene that is not there counts as; ``None`` where all are.
+    """
+
+    source: Expression
+    columns: np.ndarray
+    target_sum: float
+    log: bool
+    fill: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the whole, ``(n_spots, n_genes)``."""
+        return self.source.matrix.shape[0], len(self.columns)
+
+    def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the spots and values, float32 ``(n_chunk, n_genes)``, of every chunk."""
+        here = self.columns >= 0
+        for rows, measured in self.source.normalised_chunks(self.target_sum, log=self.log, n_columns=len(self.columns)):
+            values = measured[:, self.columns[here]].toarray()
+            if self.fill is not None:
+                filled = np.tile(self.fill, (len(values), 1))
+                filled[:, here] = values
+                values = filled
+            yield rows, values
+
+    def whole(self) -> np.ndarray:
+        """Return all of it, float32 ``(n_spots, n_genes)``: for features that are the genes themselves."""
+        values = np.empty(self.shape, np.float32)
+        for rows, part in self:
+            values[rows] = part
+        return values
+
+    def principal_axes(self, scaling: Scaling, clip: float, n_axes: int) -> np.ndarray:
+        """Return the leading axes of the clipped z-scores, ``(n_axes, n_genes)`` float32.
+
+        They are eigenvectors of the product of the z-scores with themselves, ``(n_genes, n_genes)``, summed in float64
+        over chunks. Signs are such that an axis' largest loading is positive.
+        """
+        n_genes = self.shape[1]
+        product = np.zeros((n_genes, n_genes))
+        for rows, values in self:
+            z = scaling.of_rows(rows).z_score(values, clip)
+            product += z.T @ z
+        _, vectors = eigh(product, subset_by_index=(n_genes - n_axes, n_genes - 1))
+        axes = vectors[:, ::-1].T
+        largest = np.abs(axes).argmax(axis=1)
+        return (axes * np.sign(axes[np.arange(n_axes), largest])[:, None]).astype(np.float32)
+
+    def project(self, scaling: Scaling, clip: float, axes: np.ndarray) -> np.ndarray:
+        """Return the clipped z-scores along some axes, ``(n_spots, n_axes)`` float32."""
+        features = np.empty((self.shape[0], len(axes)), np.float32)
+        for rows, values in self:
+            features[rows] = scaling.of_rows(rows).z_score(values, clip) @ axes.T
+        return features

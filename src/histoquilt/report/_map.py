@@ -1,0 +1,95 @@
+"""The map of one section as the page draws it: which spots, where, over which image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt._z_order import z_order
+from histoquilt.pl._tissue import microns_per_unit, spot_pitch, tissue_image
+from histoquilt.report._encode import image_uri, packed
+
+_GRID = 60_000  # the longer side of a map in the whole numbers that positions are stored as, uint16
+
+
+def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
+    """Share a total out among sections: small ones get all they have, large ones the same number each.
+
+    Examples
+    --------
+    >>> fair_shares([500, 10, 90], 300)
+    [200, 10, 90]
+    """
+    shares = [0] * len(sizes)
+    smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for done, i in enumerate(smallest_first):
+        shares[i] = min(sizes[i], max(total // (len(sizes) - done), 1))
+        total -= shares[i]
+    return shares
+
+
+def one_line(name: str) -> str:
+    """Return a name without line breaks: names are stored one a line."""
+    return " ".join(str(name).split())
+
+
+def even_sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
+    """Choose rows that cover the tissue evenly, always the same: equal steps along a Z-shaped (Morton) walk.
+
+    points: ``(n_rows, 2)`` their places.
+    """
+    if len(rows) <= limit:
+        return rows
+    every = np.linspace(0, len(rows) - 1, limit).round().astype(int)
+    return np.sort(rows[z_order(points)[every]])
+
+
+def section_map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
+    """Positions as whole numbers of a grid, and where the image and the scale bar lie in it.
+
+    adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
+    """
+    low, high = map_frame(everywhere)
+    unit = _unit(low, high)
+    image = tissue_image(adata, library_key=section_key)
+    cut = image_uri(image, (*low, *high)) if image is not None else None
+    um_per_unit = microns_per_unit(adata, library_key=section_key)
+    return {
+        **spot_map(everywhere, points, low, high),
+        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
+        "um": None if um_per_unit is None else um_per_unit / unit,
+    }
+
+
+def spot_map(everywhere: np.ndarray, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+    """Positions of the drawn ``points`` in the frame from ``low`` to ``high``, and how large to draw them."""
+    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
+    sampled = len(everywhere) / len(points)
+    drawn_pitch = spot_pitch(everywhere) * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
+    unit = _unit(low, high)
+    place = np.rint((points - low) * unit)
+    return {
+        "x": packed(place[:, 0], "u2"),
+        "y": packed(place[:, 1], "u2"),
+        "size": [round(side) for side in (high - low) * unit],
+        "pitch": round(drawn_pitch * unit, 2),
+    }
+
+
+def map_frame(*sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest ``(x, y)`` of a map of one or several sections, with a margin."""
+    margin = 1.5 * max(spot_pitch(points) for points in sections)
+    low = np.min([points.min(axis=0) for points in sections], axis=0)
+    high = np.max([points.max(axis=0) for points in sections], axis=0)
+    return low - margin, high + margin
+
+
+def _unit(low: np.ndarray, high: np.ndarray) -> float:
+    """Whole numbers of the grid per coordinate unit."""
+    return _GRID / float((high - low).max())
+
+
+def _placed(box: list[float], low: np.ndarray, unit: float) -> list[float]:
+    left, top, width, height = box
+    return [round(float(v), 1) for v in ((left - low[0]) * unit, (top - low[1]) * unit, width * unit, height * unit)]

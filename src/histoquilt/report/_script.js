@@ -1,0 +1,142 @@
+"use strict";
+/* The pages of histoquilt reports of domains. Data: JSON in #report-data and #study-data; runs after _drawing.js. */
+(() => {
+  const groups = JSON.parse(document.getElementById("report-data").textContent);
+
+  function unpack(map) {
+    const x = shorts(map.x);
+    return {
+      n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names ? map.names.split("\n") : [],
+      confidence: map.confidence === null ? null : bytes(map.confidence),
+    };
+  }
+
+  /* How a map of domains is painted and asked. */
+  function domainLook(figure, spots, group, state) {
+    const colorBy = figure.querySelector(".color-by"), opacity = figure.querySelector(".opacity"), ramp = figure.querySelector(".ramp");
+    const colors = [...group.domains.map((d) => d.color), group.unlabelled];
+    return {
+      paint(ctx, place) {
+        if (colorBy.value === "confidence") return place(spots.confidence, [...RAMP, group.unlabelled]);
+        if (state.domain < 0) return place(spots.codes, colors);
+        ctx.globalAlpha *= 0.5;
+        place(spots.codes, colors.map((color, code) => code === state.domain ? null : group.unlabelled));
+        ctx.globalAlpha = Math.max(opacity.value / 100, 0.5);
+        place(spots.codes, colors.map((color, code) => code === state.domain ? color : null));
+      },
+      drawn() { ramp.hidden = colorBy.value !== "confidence"; },
+      tell(i, add) {
+        const domain = group.domains[spots.codes[i]];
+        add("b", spots.names[i]);
+        const line = add("div", "");
+        const dot = document.createElement("i");
+        dot.style.background = domain ? domain.color : group.unlabelled;
+        line.append(dot, domain ? "Domain " + domain.name : "No domain");
+        if (spots.confidence && spots.confidence[i] < 255) line.append(", confidence " + (spots.confidence[i] / 254).toFixed(2));
+        if (domain && domain.top.length) add("em", "Markers: " + domain.top.join(", "));
+      },
+    };
+  }
+
+  function drawGenes(article, group, all) {
+    // sections of one AnnData lie one after the other in the values; they are drawn side by side
+    for (const figure of article.querySelectorAll("[data-gene]")) {
+      const gene = group.genes[figure.dataset.gene];
+      for (const canvas of figure.querySelectorAll("canvas")) {
+        const values = bytes(gene[canvas.dataset.kind].values);
+        const total = group.maps.reduce((sum, map) => sum + map.size[0], 0), tall = Math.max(...group.maps.map((map) => map.size[1]));
+        new ResizeObserver(() => {
+          const width = canvas.clientWidth, k = width / total, height = tall * k;
+          if (canvas.dataset.drawn === String(width)) return;
+          canvas.dataset.drawn = width;
+          canvas.style.height = height + "px";
+          const ctx = fit(canvas, width, height);
+          let offset = 0, tx = 0;
+          group.maps.forEach((map, m) => {
+            const spots = all[m];
+            paint(ctx, spots, values.subarray(offset, offset + spots.n), [...RAMP, group.unlabelled], k, tx, 0, map.pitch);
+            offset += spots.n;
+            tx += map.size[0] * k;
+          });
+        }).observe(canvas);
+      }
+    }
+  }
+
+  /* The overview of a study: thumbnails of all sections, and the same in their common frame. */
+  function drawStudy(article, study, state) {
+    const colors = [...study.domains.map((d) => d.color), study.unlabelled];
+    const overview = study.overview.map(unpack), colorBy = article.querySelector(".color-by"), ramp = article.querySelector(".ramp");
+    const spotsOf = {
+      overview, aligned: study.aligned.map((map, m) => ({ ...overview[m], x: shorts(map.x), y: shorts(map.y) })),
+    };
+    let outline = null; // of the first section, drawn once for each width
+    function outlineAt(width, height, k) {
+      if (outline && outline.dataset.width === String(width)) return outline;
+      outline = document.createElement("canvas");
+      outline.dataset.width = width;
+      const ctx = fit(outline, width, height), spots = spotsOf.aligned[0], tissue = new Uint8Array(spots.n);
+      const wide = study.aligned[0].pitch * 1.5; // neighbours run into each other
+      paint(ctx, spots, tissue, ["#222"], k, 0, 0, wide + 3 / k);
+      ctx.globalCompositeOperation = "destination-out"; // what is left is the rim
+      paint(ctx, spots, tissue, ["#000"], k, 0, 0, wide);
+      return outline;
+    }
+    function draw(canvas) {
+      const view = canvas.dataset.view, m = canvas.dataset.map, map = study[view][m], spots = spotsOf[view][m];
+      const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
+      if (!width) return;
+      canvas.style.height = height + "px";
+      const ctx = fit(canvas, width, height), sure = colorBy !== null && colorBy.value === "confidence";
+      const faint = (color, code) => state.domain < 0 || code === state.domain ? color : study.unlabelled;
+      if (sure) paint(ctx, spots, spots.confidence, [...RAMP, study.unlabelled], k, 0, 0, map.pitch);
+      else paint(ctx, spots, spots.codes, colors.map(faint), k, 0, 0, map.pitch);
+      if (view === "aligned") ctx.drawImage(outlineAt(width, height, k), 0, 0, width, height);
+      ramp.hidden = !sure;
+    }
+    const canvases = [...article.querySelectorAll(".thumbs canvas")];
+    for (const canvas of canvases) {
+      new ResizeObserver(() => {
+        if (canvas.dataset.drawn === String(canvas.clientWidth)) return;
+        canvas.dataset.drawn = canvas.clientWidth;
+        draw(canvas);
+      }).observe(canvas);
+    }
+    if (colorBy) colorBy.addEventListener("change", () => canvases.forEach(draw));
+    return () => canvases.forEach(draw);
+  }
+
+  /* Sortable tables, and a legend that highlights one domain and lists its markers only. */
+  function wire(article, domains, state, redraw) {
+    for (const table of article.querySelectorAll(".sortable")) makeSortable(table);
+    const legend = [...article.querySelectorAll(".legend")], rows = [...article.querySelectorAll(".markers tbody tr")];
+    for (const button of legend) {
+      button.addEventListener("click", () => {
+        const code = Number(button.dataset.domain);
+        state.domain = state.domain === code ? -1 : code;
+        for (const other of legend) other.setAttribute("aria-pressed", String(Number(other.dataset.domain) === state.domain));
+        const name = state.domain < 0 ? null : domains[state.domain].name;
+        for (const row of rows) row.hidden = name !== null && row.dataset.domain !== name;
+        const note = article.querySelector(".filter-note");
+        if (note) note.textContent = name === null ? "" : "of domain " + name;
+        for (const again of redraw) again();
+      });
+    }
+  }
+
+  const common = document.getElementById("study");
+  if (common) {
+    const study = JSON.parse(document.getElementById("study-data").textContent), state = { domain: -1 };
+    wire(common, study.domains, state, [drawStudy(common, study, state)]);
+  }
+  for (const article of document.querySelectorAll("article[data-group]")) {
+    const group = groups[article.dataset.group], state = { domain: -1 }, all = group.maps.map(unpack);
+    const redraw = [...article.querySelectorAll(".map")].map((figure, m) => {
+      const draw = makeMap(figure, group.maps[m], all[m], domainLook(figure, all[m], group, state));
+      figure.querySelector(".color-by").addEventListener("change", draw);
+      return draw;
+    });
+    drawGenes(article, group, all);
+    wire(article, group.domains, state, redraw);
+  }
+})();

@@ -1,0 +1,39 @@
+"""After the model: domains from an embedding, their refinement, markers, and all of it in one call."""
+
+from histoquilt.tl._align import align_sections
+from histoquilt.tl._align_side import place_sections, stitch_sections
+from histoquilt.tl._choose import choose_n_domains
+from histoquilt.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
+from histoquilt.tl._confidence import align_labels, ensemble_confidence
+from histoquilt.tl._describe import domain_markers, umap
+from histoquilt.tl._domains import spatial_domains
+from histoquilt.tl._evaluate import evaluate_expression
+from histoquilt.tl._evaluation import Evaluation
+from histoquilt.tl._integrate import integrate_sections
+from histoquilt.tl._meta_genes import meta_genes
+from histoquilt.tl._refine import refine_domains
+from histoquilt.tl._trajectory import paga
+from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
+
+__all__ = [
+    "Evaluation",
+    "align_labels",
+    "align_sections",
+    "choose_n_domains",
+    "cluster_kmeans",
+    "cluster_leiden",
+    "cluster_mixture",
+    "compare_denoised",
+    "domain_markers",
+    "ensemble_confidence",
+    "evaluate_expression",
+    "integrate_sections",
+    "meta_genes",
+    "paga",
+    "place_sections",
+    "refine_domains",
+    "spatial_domains",
+    "spatially_variable_genes",
+    "stitch_sections",
+    "umap",
+]

@@ -1,0 +1,199 @@
+"""Domains of a section in one call."""
+
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt._checks import check_adata, check_obs_key, check_spatial
+from histoquilt._keys import Keys
+from histoquilt._written import keep_bare_graph
+from histoquilt.io import check_one_section, declare_one_section
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models._spamask import build_graph
+from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
+from histoquilt.tl._memory_needed import Job, check_memory_suffices
+
+if TYPE_CHECKING:
+    import torch
+
+
+def spatial_domains(
+    adata: AnnData,
+    n_domains: NumberOfDomains = None,
+    *,
+    config: SpaMaskConfig | None = None,
+    model: SpaMask | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    one_section: bool = False,
+    refine: bool = True,
+    denoise: bool | Sequence[str] = True,
+    key_added: str = Keys.DOMAIN,
+    embedding_key: str = Keys.EMBEDDING,
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    progress: bool = True,
+    copy: bool = False,
+    check_memory: bool = True,
+    checkpoint: str | PathLike[str] | None = None,
+) -> AnnData | None:
+    """Find the regions of a tissue: features, spatial graph, SpaMask, mixture clustering, refinement.
+
+    Parameters
+    ----------
+    adata
+        One section, ``(n_spots, n_genes)``; raw counts in ``layers["counts"]`` or ``X``, or a matrix declared
+        ``log1p_cp10k`` in ``uns["histoquilt"]["scale"]``; ``obsm[spatial_key]`` holds spot centres.
+        ``X`` is not changed.
+    n_domains
+        Number of domains, exactly; a range to search, ``(5, 12)``; or ``None`` to search from 2 to 15
+        (:func:`choose_n_domains`).
+    config
+        Settings of SpaMask; by default those found without labels.
+    model
+        An untrained model to use, in place of ``config``. It is left trained, with its domains, so that it can be saved
+        and applied to other sections (:meth:`histoquilt.models.SpaMask.assign_domains`).
+    layer
+        Layer with the expression.
+    use_rep
+        Embedding in ``obsm`` that replaces the features made from genes, e.g. ``"X_pca"``; nothing can be denoised
+        then. A *finished* embedding goes to :func:`cluster_mixture` directly.
+    spatial_key
+        Where the spot centres are.
+    section_key
+        Column of ``obs`` that tells sections apart; spots of two sections are never neighbours.
+    one_section
+        Declaration that all spots are one tissue, where columns of ``obs`` suggest several
+        (:func:`histoquilt.io.check_one_section`).
+    refine
+        Let single spots take the label of their surroundings (:func:`refine_domains`).
+    denoise
+        Write denoised expression of the modelled genes, of those named, or none.
+    key_added, embedding_key
+        Where domains and embedding go.
+    seed
+        Same seed, same machine, same result.
+    device
+        ``"auto"`` takes a GPU when there is one.
+    progress
+        Show a progress bar on stderr.
+    copy
+        Return a changed copy and leave ``adata`` alone.
+    check_memory
+        Estimate the memory that this will take, and refuse to begin where there is less (on Linux, with the limits of
+        containers and job schedulers; other systems do not tell).
+    checkpoint
+        A folder in which training is kept while it runs; the same call after an interruption goes on from there, to
+        the same result (:meth:`histoquilt.models.SpaMask.fit`).
+
+    Returns
+    -------
+    ``None``, or the copy. Adds to ``adata``:
+
+    ``obs[key_added]`` : categorical, "1" to "k" from the top of the tissue to the bottom
+    ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability of the domain; in the mean over
+    networks where the config asks for several
+    ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
+    ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
+    ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
+    ``uns["histoquilt"]["spamask"]`` : config, seed, version, history of training
+    ``uns["histoquilt"][key_added]`` : how the domains were made
+
+    Raises
+    ------
+    KeyError
+        A key is missing, or a gene named in ``denoise`` is not there or was not modelled.
+    ValueError
+        ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the
+        expression is neither raw counts nor declared; genes are named in ``denoise`` together with ``use_rep``; fewer
+        domains can be told apart than asked for; more memory would be needed than there is; or there are several
+        sections in one frame, and no ``section_key``.
+
+    See Also
+    --------
+    histoquilt.models.SpaMask : the model itself, to save, load and denoise with.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=400, n_genes=200, n_domains=4, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=4, progress=False)
+    >>> adata.obs["domain"].cat.categories.tolist()
+    ['1', '2', '3', '4']
+    """
+    check_adata(adata)
+    check_number(n_domains, adata.n_obs)
+    check_spatial(adata, spatial_key)
+    genes = genes_to_denoise(adata, denoise, use_rep)
+    if section_key is not None:
+        check_obs_key(adata, section_key, argument="section_key")
+    elif not one_section:
+        check_one_section(adata, spatial_key=spatial_key, remedy="argument")
+    model = fresh_model(model, config)
+    if check_memory:
+        by_section = section_key is not None and model.config.scale_by_section
+        job = Job.of(adata, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes)
+        check_memory_suffices(job)
+    adata = adata.copy() if copy else adata
+    if one_section:
+        declare_one_section(adata)
+    train_and_name(
+        adata,
+        model,
+        n_domains,
+        genes=genes,
+        layer=layer,
+        use_rep=use_rep,
+        spatial_key=spatial_key,
+        section_key=section_key,
+        refine=refine,
+        key_added=key_added,
+        embedding_key=embedding_key,
+        seed=seed,
+        device=device,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    keep_bare_graph(adata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
+        build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
+    return adata if copy else None
+
+
+def fresh_model(model: SpaMask | None, config: SpaMaskConfig | None) -> SpaMask:
+    """Return the model given, or a new one; both must not disagree."""
+    if model is None:
+        return SpaMask(config)
+    if config is not None and config != model.config:
+        raise ValueError("Both config= and model= are given, and they differ. The model has its config: pass one.")
+    return model
+
+
+def genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None) -> list[str] | None:
+    """Return the genes to denoise, an empty list for all that are modelled, ``None`` for no denoising.
+
+    Wrong names are told before training, not after it.
+    """
+    if isinstance(denoise, str):
+        raise TypeError(f"denoise must be True, False or a list of genes, got the text {denoise!r}: [{denoise!r}]?")
+    if isinstance(denoise, bool | np.bool_):
+        return [] if denoise and use_rep is None else None
+    if use_rep is not None:
+        raise ValueError(
+            f"Genes are named in denoise=, but use_rep={use_rep!r} replaces the genes, so nothing can be denoised. "
+            "Leave one of the two out."
+        )
+    missing = [gene for gene in denoise if gene not in adata.var_names]
+    if missing:
+        raise KeyError(
+            f"{', '.join(map(repr, missing[:5]))} of denoise= is not in adata.var_names (e.g. "
+            f"{', '.join(map(repr, adata.var_names[:3]))}). Name genes as var_names does."
+        )
+    return list(denoise) or None

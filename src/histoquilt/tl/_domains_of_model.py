@@ -1,0 +1,181 @@
+"""From sections to named domains: the steps that one section and a study share."""
+
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+import histoquilt
+from histoquilt._checks import check_n_domains
+from histoquilt._keys import Keys
+from histoquilt._runtime import logger
+from histoquilt._scale import declare_scale, provenance
+from histoquilt._spot_centres import spot_centres
+from histoquilt._written import keep_foreign, write_result
+from histoquilt.models import SpaMask
+from histoquilt.models._mixture import NamedMixture, fit_mixture
+from histoquilt.models._spamask_fitted import Outputs
+from histoquilt.models._spatial_sample import spatial_sample
+from histoquilt.tl._choose import choose_n_domains
+from histoquilt.tl._confidence import ensemble_probability
+from histoquilt.tl._labels import check_all_found, name_by_position
+from histoquilt.tl._refine import refine_domains
+
+if TYPE_CHECKING:
+    import torch
+
+NumberOfDomains = int | tuple[int, int] | None
+
+_SEARCHED = (2, 15)
+_STARTS_OF_ONE_NETWORK = 10  # its mixture only says how sure the common one is
+
+
+def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
+    """Raise unless ``n_domains`` is a number of domains, a range to search, or ``None``."""
+    if isinstance(n_domains, tuple):
+        whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in n_domains)
+        if not (whole and len(n_domains) == 2 and 2 <= n_domains[0] <= n_domains[1]):
+            raise ValueError(f"A range of n_domains is two whole numbers from 2 up, e.g. (5, 12), got {n_domains!r}.")
+        check_n_domains(n_domains[1], n_spots)
+    elif n_domains is not None:
+        check_n_domains(n_domains, n_spots)
+
+
+def train_and_name(
+    adata: AnnData,
+    model: SpaMask,
+    n_domains: NumberOfDomains,
+    *,
+    genes: Sequence[str] | None,
+    layer: str | None,
+    use_rep: str | None,
+    spatial_key: str,
+    section_key: str | None,
+    links: csr_matrix | None = None,
+    refine: bool,
+    key_added: str,
+    embedding_key: str,
+    seed: int,
+    device: "str | torch.device",
+    progress: bool,
+    checkpoint: str | PathLike[str] | None,
+) -> None:
+    """Train a model, and write what it says of the spots: embedding, domains, denoised expression.
+
+    ``genes`` to denoise: an empty list for all that are modelled, ``None`` for none. The denoised expression of an
+    earlier run is taken away, since it would not belong to these domains.
+    """
+    keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
+    trained: dict[str, Any] = {"links": links, "seed": seed, "device": device, "progress": progress}
+    model.fit(adata, layer=layer, use_rep=use_rep, **keys, **trained, checkpoint=checkpoint)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
+        outputs = model._run(adata, links)
+        denoised = None if genes is None else model._denoised(adata, outputs, genes or None)
+    _name(
+        adata,
+        model,
+        outputs,
+        n_domains,
+        **keys,
+        refine=refine,
+        key_added=key_added,
+        embedding_key=embedding_key,
+        seed=seed,
+    )
+    keep_foreign(adata, "obsm", Keys.DENOISED)
+    adata.obsm.pop(Keys.DENOISED, None)
+    provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
+    if denoised is not None:
+        write_result(adata, "obsm", Keys.DENOISED, denoised)
+        declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
+
+
+def _name(
+    adata: AnnData,
+    model: SpaMask,
+    outputs: Outputs,
+    n_domains: NumberOfDomains,
+    *,
+    key_added: str,
+    embedding_key: str,
+    spatial_key: str,
+    section_key: str | None,
+    refine: bool,
+    seed: int,
+) -> None:
+    """Cluster what a model says of the spots it was trained on; leaves the named mixture in ``model.domains``.
+
+    Writes ``obs[key_added]``, ``obs[f"{key_added}_confidence"]``, ``obsm[embedding_key]`` and the records of model and
+    domains in ``uns["histoquilt"]``. Confidence is the posterior probability of the domain; with several networks, in
+    the mean over mixtures fitted to the embedding of each.
+    """
+    write_result(adata, "obsm", embedding_key, outputs.embedding)
+    n_components = model.config.n_components
+    searched = not isinstance(n_domains, int | np.integer)
+    if n_domains is None or isinstance(n_domains, tuple):
+        k = _choose(adata, n_domains, embedding_key, n_components, seed)
+    else:
+        k = int(n_domains)
+    spatial = np.asarray(spot_centres(adata, spatial_key), dtype=float)
+    sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+    sample = spatial_sample(adata.n_obs, spatial, sections, seed=seed)
+    fit = fit_mixture(outputs.embedding, k, n_components=n_components, sample=sample, seed=seed)
+    check_all_found(fit.labels, k)
+    assert fit.mixture is not None
+    # named last: refinement moves spots, and names tell the order of the domains on the tissue
+    numbered = pd.Categorical.from_codes(fit.labels, pd.Index([str(gaussian) for gaussian in range(k)]))
+    write_result(adata, "obs", key_added, numbered)
+    provenance(adata)[key_added] = {
+        "method": "mixture EEE",
+        "n_domains": k,
+        "chosen": searched,
+        "use_rep": embedding_key,
+        "seed": int(seed),
+        "refined": False,
+        "n_components": n_components,
+        "n_networks": len(outputs.of_networks),
+        "n_spots_fitted": fit.n_fitted,
+    }
+    if refine:
+        refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
+    gaussians = adata.obs[key_added].cat.codes.to_numpy()
+    named = name_by_position(gaussians, spatial)
+    write_result(adata, "obs", key_added, named)
+    names = [str(named[np.flatnonzero(gaussians == gaussian)[0]]) for gaussian in range(k)]
+    model.domains = NamedMixture(fit.mixture, names)
+    probabilities = [fit.probabilities]
+    if len(outputs.of_networks) > 1:
+        own: dict[str, Any] = {
+            "n_components": n_components,
+            "n_starts": _STARTS_OF_ONE_NETWORK,
+            "sample": sample,
+            "seed": seed,
+        }
+        probabilities = [fit_mixture(one, k, **own).probabilities for one in outputs.of_networks]
+    write_result(adata, "obs", f"{key_added}_confidence", ensemble_probability(gaussians, probabilities))
+    _record_model(adata, model)
+
+
+def _choose(adata: AnnData, searched: tuple[int, int] | None, embedding_key: str, n_components: int, seed: int) -> int:
+    low, high = searched or _SEARCHED
+    if searched is None:
+        high = max(low, min(high, adata.n_obs // 8))  # a sub-sample of a small section bears no more
+    chosen = choose_n_domains(adata, use_rep=embedding_key, n_domains=(low, high), n_components=n_components, seed=seed)
+    logger.info("n_domains was not given; %d of %d to %d chosen by stability.", chosen, low, high)
+    return chosen
+
+
+def _record_model(adata: AnnData, model: SpaMask) -> None:
+    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
+    provenance(adata)["spamask"] = {
+        "version": histoquilt.__version__,
+        "config": config,
+        "n_genes": len(model.genes),
+        **model.training_facts,
+    }

@@ -1,0 +1,47 @@
+"""Spots that lie in the overlap of two pieces of a tissue, and so were measured twice."""
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from histoquilt.tl._align_input import typical_pitch
+
+
+def stand_ins(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
+    """Return which spot stands for each: itself, or the spot of an earlier piece that was measured at the same place.
+
+    Two spots are one place when each is the other's nearest and they lie within half a pitch. The spots that stand for
+    themselves cover the tissue once.
+
+    Parameters
+    ----------
+    microns
+        ``(n_spots, 2)``, in the frame in which the pieces were joined.
+    piece
+        ``(n_spots,)`` name of the piece of every spot; earlier ones appear first.
+
+    Returns
+    -------
+    ``(n_spots,)`` int, row numbers.
+
+    Examples
+    --------
+    Pitch 10, three spots each; the second piece begins near where the first ends.
+
+    >>> import numpy as np
+    >>> x = np.array([0.0, 10, 20, 21, 31, 41])
+    >>> stand_ins(np.stack([x, 0 * x], axis=1), np.repeat(["a", "b"], 3)).tolist()
+    [0, 1, 2, 2, 4, 5]
+    """
+    codes, names = pd.factorize(piece)
+    rows_of = [np.flatnonzero(codes == code) for code in range(len(names))]
+    near = min(typical_pitch(microns[rows]) for rows in rows_of) / 2
+    source = np.arange(len(microns))
+    kept = rows_of[0]
+    for rows in rows_of[1:]:
+        distance, forth = cKDTree(microns[kept]).query(microns[rows])
+        back = cKDTree(microns[rows]).query(microns[kept])[1]
+        twin = (distance <= near) & (back[forth] == np.arange(len(rows)))
+        source[rows[twin]] = kept[forth[twin]]
+        kept = np.concatenate([kept, rows[~twin]])
+    return source

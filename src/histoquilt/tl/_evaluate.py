@@ -1,0 +1,253 @@
+"""Judge methods that read expression off H&E on sections that they have not seen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+from anndata import AnnData
+
+import histoquilt
+from histoquilt._keys import Keys
+from histoquilt._runtime import logger, progress_bar, resolve_device, warn_user
+from histoquilt.metrics import read_gmt
+from histoquilt.models import ExpressionConfig, ExpressionModel
+from histoquilt.models._expression_inputs import encoder_record
+from histoquilt.tl._evaluate_domains import COLUMNS, UNLABELLED, domain_table, labelled_sections, n_domain_runs
+from histoquilt.tl._evaluate_fold import Fold, n_runs, run_fold
+from histoquilt.tl._evaluate_methods import Contender, contenders
+from histoquilt.tl._evaluate_shown import shown_label
+from histoquilt.tl._evaluate_study import EvaluationStudy, read_evaluation_study
+from histoquilt.tl._evaluate_tables import (
+    difference_table,
+    enrichment_table,
+    fold_table,
+    gene_summary,
+    gene_table,
+    interval_table,
+    published_table,
+    score_table,
+    structure_table,
+)
+from histoquilt.tl._evaluation import Evaluation
+from histoquilt.train import Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+def evaluate_expression(
+    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+    methods: Mapping[str, Callable[[], ExpressionModel]] | Sequence[str] = (),
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    leave_out: Literal["patient", "section"] = "patient",
+    splits: Sequence[Split] | None = None,
+    patient_key: str = Keys.PATIENT,
+    slide_key: str = Keys.SLIDE,
+    section_key: str = Keys.SECTION,
+    spatial_key: str = Keys.SPATIAL,
+    seeds: Sequence[int] = (0,),
+    device: "str | torch.device" = "auto",
+    genes: Sequence[str] | None = None,
+    n_genes: int | None = None,
+    layer: str | None = None,
+    protocol: Literal["honest", "published"] = "honest",
+    label_key: str | None = None,
+    unlabelled: Sequence[str] = UNLABELLED,
+    gmt: str | Path | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Train methods on some sections, predict the others, and score them beside baselines and oracles.
+
+    A model is given the training sections of its fold and, of a held-out section, embeddings and places only. The gene
+    panel, the lists of top genes and all settings come from training sections.
+
+    Beside the methods stand, asked for or not, the training mean, ridge regression on one patch (``ridge_plain``) and
+    on all inputs with smoothing (``ridge``), retrieval (``knn``), and two oracles that look at the answer: the spot's
+    depth, and the measured mean of its neighbours.
+
+    Parameters
+    ----------
+    sections
+        At least three. A dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``; each with image
+        embeddings in ``obsm``, spot centres, and measured expression. They are not changed.
+    methods
+        Short names (``"spahgc"``, ``"mclstexp"``, ``"ridge"``, ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict
+        from a label to a function that returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
+    use_rep
+        Key or keys in ``obsm``, the first being the one patch of ``ridge_plain``. By default those that
+        :func:`histoquilt.im.embed_patches` wrote into all sections.
+    leave_out
+        ``"patient"`` holds out all sections of a patient, with every patient that shares a slide with it.
+        ``"section"`` holds out one section, and its scores are optimistic where the patient has others.
+    splits
+        Folds of your own, in place of ``leave_out``; refused where a section or a patient stands on both sides.
+    patient_key, slide_key
+        Columns of ``obs``, one value for each section. The slide is used where it is there.
+    section_key, spatial_key
+        Where section names and spot centres are.
+    seeds
+        Every method that draws at random is trained once with each; the others once.
+    device
+        Where networks are trained; ``"auto"`` takes a GPU when there is one. Domains of predictions are found on the
+        CPU.
+    genes
+        The panel, where you have one that was not chosen by looking at these sections. By default each fold chooses.
+    n_genes
+        How many genes of highest mean, and of highest variance, make the panel; by default 200.
+    layer
+        Layer with the expression; by default ``layers["counts"]``, else ``X``.
+    protocol
+        ``"published"`` adds scores in the flawed definitions of the published codes, marked as such, to compare with
+        the papers' tables and for nothing else. Training and all other tables stay as they are.
+    label_key
+        Column of ``obs`` with regions: the domains of predicted expression are compared with them.
+    unlabelled
+        Labels that name no region, in any case of letters: their spots are not scored, as those without a label are
+        not. Pass ``()`` where one of these words is a region of yours.
+    gmt
+        Gene sets: which of them the well-predicted genes belong to, against the panel.
+    progress
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    :class:`histoquilt.tl.Evaluation`
+
+    Raises
+    ------
+    KeyError
+        A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
+    ValueError
+        A method is unknown; a fold leaves fewer than two sections to train on; a patient stands on both sides of one of
+        ``splits``; an argument is not one of those listed; or as :meth:`histoquilt.models.ExpressionModel.fit`.
+    TypeError
+        ``methods`` holds trained models, or makes something else than models.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> import numpy as np
+    >>> sections = {}
+    >>> for patient in "abc":
+    ...     adata = hq.datasets.toy_section(n_spots=120, n_genes=40, n_domains=3, seed=0)
+    ...     noise = np.random.default_rng(ord(patient)).normal(size=(120, 3))
+    ...     adata.obsm["X_image"] = np.eye(3)[adata.obs["domain_true"].cat.codes] + 0.3 * noise
+    ...     adata.obs["patient"] = patient
+    ...     sections[patient] = adata
+    >>> found = hq.tl.evaluate_expression(sections, use_rep="X_image", progress=False)
+    >>> found.summary()["kind"].to_dict()["ridge"], len(found.folds), found.optimistic
+    ('baseline', 3, False)
+    """
+    asked = contenders(methods)
+    chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
+    if gmt is not None:
+        read_gmt(gmt)  # told now, not after hours
+    resolve_device(device)  # told now, as well
+    study = read_evaluation_study(
+        sections, use_rep=use_rep, leave_out=leave_out, splits=splits, patient_key=patient_key, slide_key=slide_key,
+        section_key=section_key, spatial_key=spatial_key, layer=layer, needs_counts=protocol == "published",
+    )  # fmt: skip
+    labels = {} if label_key is None else labelled_sections(study.sections, label_key, unlabelled)
+    if n_genes is None:
+        n_genes = ExpressionConfig().n_genes
+    show = shown_label(methods)
+    n_fits = len(study.splits) * n_runs(asked, chosen_seeds)
+    with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
+        folds = [
+            run_fold(
+                study,
+                split,
+                asked,
+                chosen_seeds,
+                genes=genes,
+                n_genes=n_genes,
+                device=device,
+                show=show,
+                advance=advance,
+            )
+            for split in study.splits
+        ]
+    with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
+        domains = domain_table(study, folds, labels, advance)
+    by_gene = gene_table(study, folds)
+    scores, summary = score_table(by_gene, folds), gene_summary(by_gene)
+    _tell(folds, own_splits=splits is not None)
+    return Evaluation(
+        scores=scores,
+        genes=by_gene,
+        gene_summary=summary,
+        differences=difference_table(scores),
+        intervals=interval_table(scores),
+        structure=structure_table(folds),
+        domains=domains[COLUMNS],
+        enrichment=enrichment_table(summary, gmt),
+        published=published_table(study, folds) if protocol == "published" else pd.DataFrame(),
+        folds=fold_table(folds),
+        predictions=_shown(folds),
+        facts=_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes),
+    )
+
+
+def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, protocol: str) -> list[int]:
+    """Return the seeds; raise for what is wrong before any section is looked at."""
+    if leave_out not in ("patient", "section"):
+        raise ValueError(f"leave_out must be 'patient' or 'section', got {leave_out!r}.")
+    if protocol not in ("honest", "published"):
+        raise ValueError(f"protocol must be 'honest' or 'published', got {protocol!r}.")
+    if n_genes is not None and (isinstance(n_genes, bool) or not isinstance(n_genes, int) or n_genes < 1):
+        raise ValueError(f"n_genes must be a whole number of at least 1, got {n_genes!r}.")
+    found = [int(seed) for seed in seeds]
+    if not found or len(set(found)) < len(found) or min(found) < 0:
+        raise ValueError(f"seeds must be one or more whole numbers of at least 0, each once, got {list(seeds)!r}.")
+    return found
+
+
+def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
+    """Return held-out section -> prediction; of a section that several of your own splits hold out, the first."""
+    found: dict[str, AnnData] = {}
+    for fold in folds:
+        for name, one in fold.shown.items():
+            found.setdefault(name, one)
+    return found
+
+
+def _tell(folds: Sequence[Fold], *, own_splits: bool) -> None:
+    """Say what a reader of the scores must know."""
+    missing = {name: n for fold in folds for name in fold.truth if (n := fold.n_unmeasured(name))}
+    if missing:
+        listed = ", ".join(f"{name}: {n}" for name, n in missing.items())
+        warn_user(
+            f"Some genes of the panel were not measured in the held-out section and cannot be scored there ({listed}). "
+            "The column n_unmeasured counts them."
+        )
+    if own_splits and any(fold.split.optimistic for fold in folds):  # of others leave_one_out has said it
+        logger.info("Scores are optimistic: training held relatives of held-out sections (same patient or slide).")
+
+
+def _facts(
+    study: EvaluationStudy,
+    folds: Sequence[Fold],
+    asked: Sequence[Contender],
+    seeds: Sequence[int],
+    leave_out: str,
+    protocol: str,
+    n_genes: int,
+) -> dict[str, Any]:
+    first = next(iter(study.sections.values()))
+    return {
+        "leave_out": leave_out,
+        "optimistic": any(fold.split.optimistic for fold in folds),
+        "protocol": protocol,
+        "seeds": list(seeds),
+        "use_rep": list(study.reps),
+        "encoders": {rep: str(encoder_record(first, rep).get("encoder", "not recorded")) for rep in study.reps},
+        "n_genes": n_genes,
+        "n_sections": len(study.sections),
+        "n_spots": sum(adata.n_obs for adata in study.sections.values()),
+        "seconds": {one.label: sum(fold.seconds[one.label] for fold in folds) for one in asked},
+        "devices": {one.label: folds[0].devices[one.label] for one in asked},
+        "chosen": {one.label: {fold.split.fold: fold.chosen[one.label] for fold in folds} for one in asked},
+        "version": histoquilt.__version__,
+    }

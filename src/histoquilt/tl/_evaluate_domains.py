@@ -1,0 +1,106 @@
+"""How far domains of the predicted expression agree with labels, beside those of the measured one."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoquilt._keys import Keys
+from histoquilt._runtime import Advance, warn_user
+from histoquilt._scale import declare_scale
+from histoquilt.metrics import ari, nmi
+from histoquilt.tl._domains import spatial_domains
+from histoquilt.tl._evaluate_fold import Fold, Run
+from histoquilt.tl._evaluate_study import EvaluationStudy
+
+# what annotators write where they could not tell; compared without regard to case
+UNLABELLED = ("undetermined", "unknown", "unlabelled", "unlabeled", "unassigned", "nan", "none", "na", "n/a")
+COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled", "ari", "nmi"]
+
+
+def labelled_sections(
+    sections: Mapping[str, AnnData], label_key: str, unlabelled: Sequence[str] = UNLABELLED
+) -> dict[str, pd.Series]:
+    """Return the labels of the sections that have any: spots without one are missing.
+
+    Parameters
+    ----------
+    sections, label_key
+        Where the labels are.
+    unlabelled
+        Labels that name no region, in any case of letters.
+
+    Raises
+    ------
+    KeyError
+        No section has the column.
+    ValueError
+        In no section are there two labels to tell apart.
+    """
+    columns = {name: adata.obs[label_key] for name, adata in sections.items() if label_key in adata.obs}
+    if not columns:
+        found = sorted({str(column) for adata in sections.values() for column in adata.obs.columns})
+        raise KeyError(f"label_key={label_key!r} is in obs of no section (found: {', '.join(map(repr, found))}).")
+    no_region = {"", *(str(word).strip().casefold() for word in unlabelled)}
+    labels = {}
+    for name, column in columns.items():
+        text = column.astype(object).where(column.notna(), "")
+        own = pd.Series([None if str(value).strip().casefold() in no_region else str(value) for value in text])
+        if len(set(own.dropna())) > 1:
+            labels[name] = own
+    if not labels:
+        raise ValueError(f"obs[{label_key!r}] tells no two regions of any section apart. Name another column.")
+    return labels
+
+
+def domain_table(
+    study: EvaluationStudy, folds: Sequence[Fold], labels: dict[str, pd.Series], advance: Advance
+) -> pd.DataFrame:
+    """Find domains in what was predicted of each labelled section, and in its measurement, and compare with labels."""
+    rows = []
+    for fold in folds:
+        for section in (name for name in fold.split.test if name in labels):
+            truth = labels[section]
+            k = truth.nunique()
+            for run, table in _tables(fold, section):
+                advance(0, note=f"domains of {section}: {run.label}")
+                found = _domains(study, section, table, k, run)
+                agreement = (0.0, 0.0) if found is None else (ari(truth, found), nmi(truth, found))
+                n_labelled = int(truth.notna().sum())
+                rows.append((fold.split.fold, section, run.label, run.kind, run.seed, k, n_labelled, *agreement))
+                advance(1)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def n_domain_runs(folds: Sequence[Fold], labels: dict[str, pd.Series]) -> int:
+    """How often domains will be found."""
+    return sum(1 for fold in folds for name in fold.split.test if name in labels for _ in _tables(fold, name))
+
+
+def _tables(fold: Fold, section: str) -> Iterator[tuple[Run, pd.DataFrame]]:
+    for run, of_run in fold.predicted.items():
+        if run.kind != "oracle":
+            yield run, of_run[section]
+    yield Run("measured", "oracle", next(iter(fold.predicted)).seed), fold.truth[section]
+
+
+def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame, k: int, run: Run) -> np.ndarray | None:
+    """Return domains; ``None`` where a prediction tells no spots apart, which agrees with no label."""
+    values = table.to_numpy(dtype=np.float32)
+    if not (np.ptp(values, axis=0) > 1e-6 * np.abs(values).max(initial=1.0)).any():
+        return None
+    adata = AnnData(csr_matrix(values), obsm={Keys.SPATIAL: study.centres_um[section]})
+    adata.var_names = [str(gene) for gene in table.columns]
+    declare_scale(adata, "X", "log1p_cp10k")
+    try:
+        with warnings.catch_warnings():
+            # a spot without a count is as it was measured
+            warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+            spatial_domains(adata, k, denoise=False, seed=run.seed, device="cpu", progress=False)
+    except ValueError as error:
+        warn_user(f"{run.label} on {section}: its {k} domains could not be found and agree with no label. {error}")
+        return None
+    return adata.obs[Keys.DOMAIN].astype(str).to_numpy()

@@ -1,0 +1,264 @@
+"""Domains that several sections share, batch effects taken out."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoquilt._checks import check_obsm_key, check_spatial
+from histoquilt._keys import Keys
+from histoquilt._runtime import logger
+from histoquilt._scale import provenance
+from histoquilt._spot_centres import spot_centres
+from histoquilt._written import keep_foreign, write_result
+from histoquilt.gr import mutual_nearest_links, stack_links
+from histoquilt.io import concat_sections, name_sections
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models._spamask import build_graph
+from histoquilt.tl._align import align_sections
+from histoquilt.tl._align_side import stitch_sections
+from histoquilt.tl._domains import fresh_model, genes_to_denoise
+from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
+from histoquilt.tl._doubled import stand_ins
+from histoquilt.tl._joint_features import smooth_factors
+from histoquilt.tl._memory_needed import Job, check_memory_suffices
+from histoquilt.tl._mixing import write_mixing
+
+if TYPE_CHECKING:
+    import torch
+
+Links = Literal["auto", "stack", "expression", "stitched", "none"]
+
+
+def integrate_sections(
+    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+    n_domains: NumberOfDomains = None,
+    *,
+    section_key: str = Keys.SECTION,
+    links: Links = "auto",
+    n_links: int = 3,
+    config: SpaMaskConfig | None = None,
+    model: SpaMask | None = None,
+    layer: str | None = None,
+    use_rep: str | None = None,
+    spatial_key: str = Keys.SPATIAL,
+    refine: bool = True,
+    denoise: bool | Sequence[str] = False,
+    mixing: bool = True,
+    key_added: str = Keys.DOMAIN,
+    embedding_key: str = Keys.EMBEDDING,
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    progress: bool = True,
+    checkpoint: str | PathLike[str] | None = None,
+    check_memory: bool = True,
+) -> AnnData:
+    """Find the domains that several sections share: one embedding, one set of domains.
+
+    Variable genes are chosen and scaled section by section, principal components and spatial factors are common. Every
+    spot is linked to its neighbours in its own section and, where the sections' relation is known, to spots of others;
+    one SpaMask is trained on the whole, one mixture names the domains.
+
+    Parameters
+    ----------
+    sections
+        Several AnnData, a dict from name to AnnData, or one AnnData with ``obs[section_key]``. They are not changed.
+    n_domains
+        As for :func:`spatial_domains`.
+    section_key
+        Column of ``obs`` that names the sections.
+    links
+        How spots of different sections are linked.
+
+        ``"stack"`` : serial sections. Each spot to its ``n_links`` nearest in each adjacent section, in the plane of
+        ``obsm["spatial_aligned"]`` (made with :func:`align_sections` where it is absent), however far apart the
+        sections are. Their order is that of ``obs["z_um"]``, or of the sections where it is absent.
+
+        ``"expression"`` : any sections, also of different patients. Mutual nearest neighbours, in expression smoothed
+        within each section.
+
+        ``"stitched"`` : pieces of one section, side by side and overlapping. All spots make one tissue in the plane of
+        ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` where it is absent); genes are scaled together.
+        A spot of a later piece that lies within half a pitch of one of an earlier piece is the same spot measured
+        again: nothing is fitted to it, and it takes what is found for the other.
+
+        ``"none"`` : no links; sections share features, network and domains only.
+
+        ``"auto"`` : ``"stack"`` where ``obs["z_um"]`` is given, else ``"expression"``.
+    n_links
+        Links of each spot into each other section that it is linked to.
+    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress, checkpoint
+        As for :func:`spatial_domains`; ``use_rep`` must mean the same in all sections.
+    denoise
+        Write denoised expression of the modelled genes, of those named, or none.
+    check_memory
+        As for :func:`spatial_domains`; the sections themselves are in memory by then.
+    mixing
+        Measure how sections mix before and after, beside Harmony (needs the ``cluster`` extra for that; left out
+        without it).
+
+    Returns
+    -------
+    A new AnnData of all spots on the shared genes (:func:`histoquilt.io.concat_sections`), with what
+    :func:`spatial_domains` writes, and
+
+    ``obsm["X_joint"]`` : the network's input, smoothed: what the integration starts from
+    ``obsp["section_links"]`` : CSR, the links between sections, where there are any
+    ``obsm["spatial_aligned"]`` : of serial or stitched sections, microns
+    ``uns["histoquilt"]["integration"]`` : which links, in which order, how many, genes shared
+    ``uns["histoquilt"]["mixing"]`` : :func:`histoquilt.metrics.mixing_table` of the embeddings ``before``, ``harmony``
+    and ``histoquilt``
+
+    ``obsp["spatial_connectivities"]`` is the graph within sections.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As for :func:`spatial_domains`, :func:`histoquilt.io.check_study` and the alignment; or there is a single
+        section, or ``links`` is unknown.
+
+    References
+    ----------
+    Min, Fang, Chen, Zhang. PLOS Computational Biology 21(4): e1012881, 2025 (integration).
+    Haghverdi, Lun, Morgan, Marioni. Nature Biotechnology 36: 421-427, 2018 (mutual nearest neighbours).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> two = hq.datasets.toy_section(n_spots=300, n_genes=200, n_domains=4, n_sections=2, seed=0)
+    >>> joint = hq.tl.integrate_sections(two, 4, mixing=False, progress=False)
+    >>> joint.obs.groupby("section", observed=True)["domain"].nunique().tolist()
+    [4, 4]
+    """
+    if links not in get_args(Links):
+        raise ValueError(f"links must be one of {', '.join(map(repr, get_args(Links)))}, got {links!r}.")
+    named = name_sections(sections, section_key=section_key)
+    if len(named) < 2:
+        raise ValueError(
+            f"Integration needs at least two sections, got {', '.join(named) or 'none'}. "
+            "One section: histoquilt.tl.spatial_domains."
+        )
+    joint = concat_sections(named, section_key=section_key, spatial_key=spatial_key)
+    check_number(n_domains, joint.n_obs)
+    if use_rep is not None:
+        check_obsm_key(joint, use_rep, argument="use_rep")
+    check_spatial(joint, spatial_key)
+    genes = genes_to_denoise(joint, denoise, use_rep)
+    if links == "auto":
+        links = _links_for(joint)
+    model = fresh_model(model, config)
+    by_section = links != "stitched" and model.config.scale_by_section
+    if check_memory:
+        check_memory_suffices(
+            Job.of(joint, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes, joined=True)
+        )
+    graph_key, graph_sections = (Keys.ALIGNED, None) if links == "stitched" else (spatial_key, section_key)
+    order = _stack_order(joint, section_key)
+    settings: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
+    if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
+        if links == "stack":
+            align_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
+        else:
+            stitch_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
+    source = np.arange(joint.n_obs)
+    if links == "stitched":
+        source = stand_ins(spot_centres(joint, Keys.ALIGNED), joint.obs[section_key].astype(str).to_numpy())
+    once = np.unique(source)
+    whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said again while the model is fitted
+        build_graph(whole, model.config, spatial_key=graph_key, section_key=graph_sections)
+        factors = smooth_factors(whole, model.config, layer=layer, use_rep=use_rep, section_key=graph_sections)
+    write_result(whole, "obsm", Keys.JOINT, factors)
+    between = _links_between(whole, links, n_links, section_key, order)
+    train_and_name(
+        whole,
+        model,
+        n_domains,
+        genes=genes,
+        layer=layer,
+        use_rep=use_rep,
+        spatial_key=graph_key,
+        section_key=graph_sections,
+        links=between,
+        refine=refine,
+        key_added=key_added,
+        embedding_key=embedding_key,
+        seed=seed,
+        device=device,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    if whole is not joint:
+        _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)
+        build_graph(joint, model.config, spatial_key=graph_key, section_key=graph_sections)
+    facts: dict[str, Any] = {
+        "links": links,
+        "n_links": n_links if between is not None else 0,
+        "n_linked_spots": 0 if between is None else int((np.diff(between.indptr) > 0).sum()),
+        "z_given": "z_um" in joint.obs,
+        "sections": ", ".join(order),
+        "n_shared_genes": joint.n_vars,
+        "n_measured_twice": joint.n_obs - len(once),
+        "seed": seed,
+    }
+    if between is not None:
+        joint.obsp[Keys.SECTION_LINKS] = between
+    if links == "stack" and facts["z_given"]:
+        facts["z_um"] = ", ".join(f"{z:g}" for z in _z_of(joint, section_key)[order])
+    provenance(joint)["integration"] = facts
+    if mixing:
+        write_mixing(
+            joint, section_key=section_key, layer=layer, use_rep=use_rep, embedding_key=embedding_key, seed=seed
+        )
+    return joint
+
+
+def _spread(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
+    """Give every spot what was found for the spot in ``rows`` of the tissue in which each place is there once."""
+    for column in (key_added, f"{key_added}_confidence"):
+        keep_foreign(joint, "obs", column, warn=False)  # said of the places
+        joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)
+    keep_foreign(joint, "obsm", Keys.DENOISED, warn=False)
+    joint.obsm.pop(Keys.DENOISED, None)
+    for key in (embedding_key, Keys.JOINT):
+        keep_foreign(joint, "obsm", key, warn=False)
+        joint.obsm[key] = whole.obsm[key][rows]
+    if Keys.DENOISED in whole.obsm:
+        joint.obsm[Keys.DENOISED] = whole.obsm[Keys.DENOISED].iloc[rows].set_axis(joint.obs_names)
+    joint.uns[Keys.UNS] = whole.uns[Keys.UNS]
+
+
+def _links_for(joint: AnnData) -> Links:
+    if "z_um" in joint.obs:
+        return "stack"
+    logger.info(
+        "No z_um is given, so the order of the sections in a stack is not known: they are linked by mutual nearest "
+        "neighbours in expression. Of serial sections give z_um (obs, or a column of samples.csv)."
+    )
+    return "expression"
+
+
+def _z_of(joint: AnnData, section_key: str) -> "pd.Series[float]":
+    """Return section -> z in microns."""
+    return joint.obs.groupby(section_key, observed=True)["z_um"].first().astype(float)
+
+
+def _stack_order(joint: AnnData, section_key: str) -> list[str]:
+    """Names of the sections from one end of the stack to the other."""
+    names = joint.obs[section_key].cat.categories.astype(str).tolist()
+    return _z_of(joint, section_key).sort_values(kind="stable").index.tolist() if "z_um" in joint.obs else names
+
+
+def _links_between(joint: AnnData, links: Links, n_links: int, section_key: str, order: list[str]) -> csr_matrix | None:
+    section = joint.obs[section_key].astype(str).to_numpy()
+    if links == "stack":
+        return stack_links(spot_centres(joint, Keys.ALIGNED), section, order, n_links)
+    if links == "expression":
+        return mutual_nearest_links(joint.obsm[Keys.JOINT], section, n_links)
+    return None

@@ -1,0 +1,57 @@
+"""From cluster numbers to domains: named 1 to k in a stable order."""
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._keys import Keys
+from histoquilt._spot_centres import spot_centres
+from histoquilt._written import write_result
+
+
+def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Categorical[str]":
+    """Name clusters "1" to "k" from the top of the tissue to the bottom, then left to right.
+
+    Cluster numbers differ between runs; positions do not, so a domain keeps its name and colour. Without coordinates
+    the larger domain comes first.
+
+    Parameters
+    ----------
+    labels
+        ``(n_spots,)`` int.
+    spatial
+        ``(n_spots, >= 2)`` (x, y), or ``None``.
+    """
+    found, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if spatial is None:
+        order = np.argsort(-counts, kind="stable")
+    else:
+        mean_x, mean_y = (np.bincount(codes, weights=spatial[:, axis]) / counts for axis in (0, 1))
+        order = np.lexsort((mean_x, mean_y))
+    rank = np.empty(len(found), int)
+    rank[order] = np.arange(len(found))
+    names = pd.Index([str(number + 1) for number in range(len(found))])
+    return pd.Categorical.from_codes(rank[codes], names)
+
+
+def check_all_found(labels: np.ndarray, n_domains: int) -> None:
+    """Raise ``ValueError`` where there are fewer domains than were asked for."""
+    n_found = len(np.unique(labels))
+    if n_found != n_domains:
+        raise ValueError(
+            f"{n_domains} domains were asked for, but only {n_found} could be told apart in the embedding. "
+            "Ask for fewer domains, or check the expression."
+        )
+
+
+def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) -> None:
+    """Write cluster numbers as ``obs[key]``, named by position.
+
+    Raises
+    ------
+    ValueError
+        Another number of domains was found than asked for.
+    """
+    check_all_found(labels, n_domains)
+    spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
+    write_result(adata, "obs", key, name_by_position(labels, spatial))

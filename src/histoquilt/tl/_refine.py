@@ -1,0 +1,118 @@
+"""Single spots that disagree with their surroundings take the label of the majority."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoquilt._checks import check_adata, check_obs_key, check_spatial
+from histoquilt._keys import Keys
+from histoquilt._scale import provenance
+from histoquilt._written import write_result
+from histoquilt.gr import grid_graph, knn_graph, lattice_neighbors
+
+_CHUNK = 50_000  # spots whose votes are counted at a time
+
+
+def refine_domains(
+    adata: AnnData,
+    *,
+    domain_key: str = Keys.DOMAIN,
+    n_neighbors: int | None = None,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    key_added: str | None = None,
+) -> None:
+    """Give a spot the label of its surroundings where these agree against it.
+
+    Among a spot and its direct neighbours, where its own label is held by fewer than half and another by more than
+    half, it takes that one. All spots are judged at once. A domain that would vanish keeps its spots; unlabelled spots
+    neither vote nor change.
+
+    Parameters
+    ----------
+    adata
+        ``(n_spots, n_genes)``; ``obs[domain_key]`` holds domains.
+    domain_key
+        Domains to refine.
+    n_neighbors
+        Direct neighbours; by default 6 on hexagonal lattices and for scattered cells, 4 on square lattices. Of several
+        sections the largest tells which lattice it is.
+    spatial_key, section_key
+        Where the spot centres are; spots of two sections are never neighbours.
+    key_added
+        Where the refined domains go; by default they replace ``obs[domain_key]``, and domains that histoquilt did not
+        make are kept in ``obs[f"{domain_key}_before"]``.
+
+    Returns
+    -------
+    None. Adds ``obs[key_added]``, categorical with the same categories.
+
+    Raises
+    ------
+    KeyError
+        ``domain_key``, ``spatial_key`` or ``section_key`` is missing.
+    ValueError
+        Coordinates are not finite or all equal, or ``n_neighbors`` is less than 1.
+
+    References
+    ----------
+    Min, Fang, Chen, Zhang. PLOS Computational Biology 21(4): e1012881, 2025 (optional refinement).
+    """
+    check_adata(adata)
+    check_obs_key(adata, domain_key, argument="domain_key")
+    spatial = check_spatial(adata, spatial_key)
+    lattice = lattice_neighbors(_largest_section(adata, spatial, section_key)[:, :2])
+    if n_neighbors is None:
+        n_neighbors = lattice or 6
+    bare = AnnData(obs=adata.obs, obsm={spatial_key: spatial})
+    link = grid_graph if lattice == n_neighbors else knn_graph
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # isolated spots keep their label, which needs no warning
+        link(bare, n_neighbors, spatial_key=spatial_key, section_key=section_key)
+    domains = adata.obs[domain_key].astype("category")
+    codes = majority_codes(domains.cat.codes.to_numpy(), bare.obsp[Keys.CONNECTIVITIES], len(domains.cat.categories))
+    write_result(adata, "obs", key_added or domain_key, pd.Categorical.from_codes(codes, domains.cat.categories))
+    record = provenance(adata).setdefault(key_added or domain_key, {})
+    record.update(refined=True, refine_neighbors=int(n_neighbors))
+
+
+def _largest_section(adata: AnnData, spatial: np.ndarray, section_key: str | None) -> np.ndarray:
+    """Coordinates of the section with the most spots: overlaid sections together are no lattice."""
+    if section_key is None:
+        return spatial
+    check_obs_key(adata, section_key, argument="section_key")
+    section = adata.obs[section_key]
+    return spatial[(section == section.value_counts().idxmax()).to_numpy()]
+
+
+def majority_codes(codes: np.ndarray, adjacency: csr_matrix, n_domains: int) -> np.ndarray:
+    """Return the refined label of every spot.
+
+    Parameters
+    ----------
+    codes
+        ``(n_spots,)`` int, -1 for unlabelled spots, which neither vote nor change.
+    adjacency
+        ``(n_spots, n_spots)`` CSR of ones, symmetric, no self loops.
+    n_domains
+        Number of labels.
+    """
+    labelled = codes >= 0
+    rows = np.flatnonzero(labelled)
+    ones = np.ones(len(rows), np.float32)  # whole numbers this small are exact
+    one_hot = csr_matrix((ones, (rows, codes[rows])), shape=(len(codes), n_domains))
+    refined = codes.copy()
+    for start in range(0, len(codes), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        votes = (adjacency[some] @ one_hot + one_hot[some]).toarray()  # (n_chunk, n_domains), a spot votes for itself
+        half = votes.sum(axis=1) / 2
+        own = votes[np.arange(len(votes)), np.maximum(codes[some], 0)]
+        changed = labelled[some] & (own < half) & (votes.max(axis=1) > half)
+        refined[some] = np.where(changed, votes.argmax(axis=1), codes[some])
+    # giving one domain its spots back can take another's last ones, so look again
+    while len(vanished := np.setdiff1d(codes[rows], refined[rows])):
+        refined = np.where(np.isin(codes, vanished), codes, refined)
+    return refined

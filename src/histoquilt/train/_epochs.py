@@ -1,0 +1,63 @@
+"""A given number of epochs, of which some are looked at, taken up again where an interrupted run left them."""
+
+from collections.abc import Collection, Iterator
+
+import torch
+from torch import Tensor
+
+from histoquilt._runtime import logger
+from histoquilt.train._checkpoint import TrainingCheckpoint, under
+from histoquilt.train._fit import Step
+
+_STEP, _SEEN = "step", "seen"  # names of what is kept
+
+
+def run_epochs(
+    step: Step,
+    network: torch.nn.Module,
+    n_epochs: int,
+    *,
+    looks: Collection[int],
+    checkpoint: TrainingCheckpoint | None,
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Run epochs, and yield after each its number, from 1, and its losses.
+
+    Of training that is taken up, the epochs of the earlier run are yielded again without being made, those in ``looks``
+    with the weights that the network had. So who looks at the network sees what an undisturbed run shows.
+
+    Parameters
+    ----------
+    step
+        One epoch.
+    network
+        Which ``step`` trains.
+    n_epochs
+        How many.
+    looks
+        Epochs after which the weights matter to the caller; after the last they are always right.
+    checkpoint
+        Where training is kept at intervals and at its end, or ``None``.
+    """
+    seen: dict[str, Tensor] = {}
+    rows: list[dict[str, float]] = []
+    kept = None if checkpoint is None else checkpoint.read()
+    if kept is not None:
+        rows = kept.facts["rows"]
+        logger.info("%d epochs of training were kept by an interrupted run.", len(rows))
+        seen = under(kept.tensors, _SEEN)
+        for epoch, row in enumerate(rows, start=1):
+            if epoch in looks:
+                network.load_state_dict(under(seen, str(epoch)))
+            if epoch == len(rows):
+                step.restore(under(kept.tensors, _STEP))
+            yield epoch, row
+    for epoch in range(len(rows) + 1, n_epochs + 1):
+        rows.append(step())
+        if checkpoint is not None:
+            if epoch in looks:
+                seen |= {f"{epoch}.{name}": value.clone() for name, value in network.state_dict().items()}
+            if checkpoint.due or epoch == n_epochs:
+                of_step = {f"{_STEP}.{name}": value for name, value in step.state().items()}
+                of_looks = {f"{_SEEN}.{name}": value for name, value in seen.items()}
+                checkpoint.write(of_step | of_looks, {"rows": rows})
+        yield epoch, rows[-1]
