@@ -256,3 +256,20 @@ def test_what_counts_take_in_memory(tmp_path, form):
     AnnData(form(counts)).write_h5ad(tmp_path / "a.h5ad")
     sizes = {csr_matrix: 11 * 8 + 4 * 4, csc_matrix: 0, np.asarray: 48}
     assert matrix_bytes(tmp_path / "a.h5ad") == sizes[form]
+
+
+def test_a_file_written_under_the_earlier_name(tmp_path, section):
+    section.uns["histoweave"] = {
+        "coordinates": {"unit": "pixel", "mpp": 0.5},
+        "scale": {"X": "counts"},
+        "written": {"obs": {"domain": True}},
+    }
+    section.uns.pop("histoquilt", None)
+    section.obs["domain"] = "1"
+    section.write_h5ad(tmp_path / "old.h5ad")
+    for backed in (False, True):
+        read = hq.io.read_h5ad(tmp_path / "old.h5ad", backed=backed)
+        assert "histoweave" not in read.uns
+        assert read.uns["histoquilt"]["coordinates"] == {"unit": "pixel", "mpp": 0.5}
+        assert read.uns["histoquilt"]["scale"] == {"X": "counts"}
+        assert read.uns["histoquilt"]["written"]["obs"]["domain"]

@@ -25,6 +25,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
 _LARGE_BYTES = 512 * 1024**2
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_EARLIER_NAME = "histoweave"  # of this package, in files that it wrote then
 
 
 def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
@@ -92,12 +93,19 @@ def is_anndata_zarr(folder: Path) -> bool:
 def _completed(adata: AnnData) -> AnnData:
     """Check what was read, set controls aside, and add the gene columns and the unit of the coordinates."""
     make_plain(adata)
+    _take_earlier_name(adata)
     check_adata(adata)
     adata = set_controls_aside(adata)
     annotate_genes(adata)
     if Keys.SPATIAL in adata.obsm and Keys.COORDINATES not in adata.uns[Keys.UNS]:
         record_coordinates(adata, "pixel" if _has_image_scale(adata) else "unknown")
     return adata
+
+
+def _take_earlier_name(adata: AnnData) -> None:
+    """Move what is recorded under the name that this package had before to the name that it has now."""
+    if _EARLIER_NAME in adata.uns and Keys.UNS not in adata.uns:
+        adata.uns[Keys.UNS] = adata.uns.pop(_EARLIER_NAME)
 
 
 def write_h5ad(adata: AnnData, path: PathLike) -> None:
