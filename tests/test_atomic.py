@@ -19,6 +19,18 @@ def holds(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_results_are_readable_as_far_as_the_umask_lets_them_and_it_is_not_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask belongs to the whole process"))
+    (tmp_path / "plain").touch()
+    (tmp_path / "plain folder").mkdir()
+    with atomic_file(tmp_path / "a.csv") as beside:
+        beside.write_text("1")
+    with atomic_folder(tmp_path / "results") as folder:
+        fill(folder)
+    assert (tmp_path / "a.csv").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "results").stat().st_mode == (tmp_path / "plain folder").stat().st_mode
+
+
 def test_a_file_appears_at_the_end(tmp_path):
     with atomic_file(tmp_path / "deep" / "a.csv") as beside:
         assert beside.suffix == ".csv"

@@ -1,10 +1,12 @@
 """Outputs are written beside their final place and renamed, so that nothing half-written is ever found there."""
 
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 
@@ -16,12 +18,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{final.stem}-", suffix=final.suffix, dir=final.parent)
-    os.close(handle)
-    beside = Path(name)
+    # unlike files of tempfile this one can be read by whoever the umask allows: results are meant to be shared
+    beside = _made(
+        lambda name: final.parent / f".{final.stem}-{name}{final.suffix}", partial(Path.touch, exist_ok=False)
+    )
     try:
         yield beside
-        beside.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are meant to be shared
         beside.replace(final)
     finally:
         beside.unlink(missing_ok=True)
@@ -48,10 +50,9 @@ def atomic_folder(
     stays = folder_written_to(final) == final
     workplace = workplace or folder_written_to(final)
     workplace.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=workplace))
+    beside = _made(lambda name: workplace / f".{final.name}-{name}", Path.mkdir)
     try:
         yield beside
-        beside.chmod(0o777 & ~_umask())
         if not final.exists():
             beside.replace(final)
             return
@@ -98,7 +99,12 @@ def _kept_inside(final: Path) -> Path:
     return final / f"{final.absolute().name}.partial"
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _made(called: Callable[[str], Path], make: Callable[[Path], object]) -> Path:
+    """Make a new file or folder under a name that nobody has, and return its path."""
+    while True:
+        path = called(secrets.token_hex(4))
+        try:
+            make(path)
+        except FileExistsError:
+            continue
+        return path

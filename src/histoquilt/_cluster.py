@@ -65,12 +65,23 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
             f"{address!r} is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
         )
     require("distributed", extra="scale", purpose="Working on a Dask cluster")
-    # written for the operators of clusters; what concerns a user is an error
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with _local(at_most) if address == LOCAL else _running(address) as workers:
+    with _quiet(), _local(at_most) if address == LOCAL else _running(address) as workers:
         _check_workers(workers)
         yield workers
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Dask logs for the operators of clusters; what concerns a user is an error."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What ``histoquilt doctor`` says about this machine, and about one where things are missing."""
 
 import platform
+import re
+from importlib.metadata import distribution, packages_distributions
 
 import numpy
 
@@ -43,3 +45,16 @@ def test_slides_that_cannot_be_read_and_encoders_that_are_missing(monkeypatch):
     for extra, module in (("wsi", "openslide, imagecodecs"), ("onnx", "onnxruntime"), ("timm", "timm")):
         [line] = [line for line in lines if line.startswith(f"  {extra} ")]
         assert f"missing {module}: pip install 'histoquilt[{extra}]'" in line
+
+
+def test_every_extra_is_told_with_all_that_it_brings():
+    ours = distribution("histoquilt")
+    extras = set(ours.metadata.get_all("Provides-Extra")) - {"dev", "docs", "test"}
+    assert set(_doctor.EXTRAS) == extras
+    packages = {module: {name.lower() for name in names} for module, names in packages_distributions().items()}
+    for extra, (_, modules) in _doctor.EXTRAS.items():
+        needs = [one for one in ours.requires if re.search(rf"extra == ['\"]{extra}['\"]", one)]
+        brought = {re.match(r"[\w.-]+", one)[0].lower() for one in needs}
+        brought = {name.removesuffix("-bin").removesuffix("-binary") for name in brought} - {"openslide"}
+        told = set().union(*(packages[module] for module in modules if module in packages))
+        assert brought <= told | {"torchvision"}, extra

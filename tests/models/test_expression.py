@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 import histoquilt as hq
-from histoquilt.models import MeanExpression, NearestNeighbours, RidgeConfig, RidgeOnEmbedding, load
+from histoquilt.models import MclSTExp, MeanExpression, NearestNeighbours, RidgeConfig, RidgeOnEmbedding, SpaHGC, load
 
 MODELS = [MeanExpression, RidgeOnEmbedding, NearestNeighbours]
 
@@ -238,9 +238,23 @@ def test_bad_embeddings_coordinates_and_patients(study):
         model.predict(scattered)
 
 
-def test_an_untrained_model_and_a_foreign_config(study):
-    with pytest.raises(RuntimeError, match=r"RidgeOnEmbedding is not trained. Call .fit"):
-        RidgeOnEmbedding().predict(study["s0"])
+@pytest.mark.parametrize("model", [*MODELS, SpaHGC, MclSTExp])
+def test_an_untrained_model_says_so_whatever_it_is_asked(model, study, tmp_path):
+    uses = [
+        lambda: model().predict(study["s0"]),
+        lambda: model().genes,
+        lambda: model().n_genes,
+        lambda: model().columns("one", False),
+        lambda: model().save(tmp_path / "model"),
+    ]
+    if model is SpaHGC:
+        uses.append(lambda: model().keeps_expression)  # the others are known by their kind
+    for use in uses:
+        with pytest.raises(RuntimeError, match=rf"This {model.__name__} is not trained. Call .fit"):
+            use()
+
+
+def test_an_untrained_model_and_a_foreign_config():
     assert repr(RidgeOnEmbedding()) == "RidgeOnEmbedding(not trained)"
     with pytest.raises(TypeError, match="NearestNeighbours takes a NearestNeighboursConfig"):
         NearestNeighbours(RidgeConfig())

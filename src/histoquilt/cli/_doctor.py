@@ -18,7 +18,8 @@ FORMATS = {
     "legacy Spatial Transcriptomics (counts and spot tables)": None,
     "tables of counts and coordinates": None,
     "SpatialData (.zarr)": ("spatialdata", "spatial"),
-    "Visium HD, Xenium, Stereo-seq, CosMx, MERSCOPE, Slide-seq": ("spatialdata_io", "spatial"),
+    "Visium HD; cells of CosMx and MERSCOPE; Curio Seeker (Slide-seq)": None,
+    "Xenium, Stereo-seq, seqFISH, DBiT-seq": ("spatialdata_io", "spatial"),
 }
 IMAGES = {
     "JPEG, PNG, and TIFF or OME-TIFF without compression, deflate or packbits": None,
@@ -34,7 +35,8 @@ EXTRAS = {
     "onnx": ("image encoders onnx:PATH", ("onnxruntime",)),
     "openvino": ("the same encoders, faster on Intel and AMD", ("openvino",)),
     "timm": ("image encoders timm:NAME and hf-hub:NAME", ("timm", "torchvision")),
-    "cluster": ("Leiden clustering", ("igraph", "leidenalg")),
+    "cluster": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
+    "scale": ("sections and slides on a Dask cluster", ("dask", "distributed")),
 }
 
 

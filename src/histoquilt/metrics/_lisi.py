@@ -1,7 +1,8 @@
 """LISI: how many sections, or how many domains, a spot effectively has among its neighbours in an embedding.
 
-Where we differ from harmonypy's ``compute_lisi``, with which the values agree: neighbours are found exactly and for at
-most ``max_spots`` spots, so that time grows with their number times all spots and not with the square of all spots.
+Our own, for harmonypy has had no LISI since 2.1 and scib-metrics brings jax. Where we differ from harmonypy 2.0, with
+which the values agreed to 2e-3: neighbours are found exactly and for at most ``max_spots`` spots, so that time grows
+with their number times all spots and not with the square of all spots.
 """
 
 from typing import Any, NamedTuple

@@ -22,7 +22,7 @@ from histoquilt._types import PatchEncoder, SlideImage
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models._expression_checkpoint import FittedExpression, MethodState
 from histoquilt.models._expression_config import ExpressionConfig
-from histoquilt.models._expression_inputs import ImageSection, fit_inputs, pitch
+from histoquilt.models._expression_inputs import ExpressionInputs, ImageSection, fit_inputs, pitch
 from histoquilt.models._expression_prediction import as_image_section, embed_slide, section_name, write_prediction
 from histoquilt.models._expression_study import Study, read_study
 from histoquilt.models._inner_validation import Fold, inner_folds, reliability
@@ -57,6 +57,7 @@ class ExpressionModel(ABC):
         self.training_facts: dict[str, Any] = {}
         self.device = torch.device("cpu")
         self._fitted: FittedExpression | None = None
+        self._inputs: ExpressionInputs | None = None
         self._kept_in: tuple[Path, dict[str, Any]] | None = None  # where training is kept, and what it depends on
 
     # hooks of a method
@@ -320,7 +321,11 @@ class ExpressionModel(ABC):
 
     def columns(self, fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
         """Return the numbers of the columns of ``x`` with one or all embeddings, with or without neighbours' means."""
-        return self._inputs.columns(fields, neighbours)
+        return self._standardised_by().columns(fields, neighbours)
+
+    def _standardised_by(self) -> ExpressionInputs:
+        """Return what inputs are standardised by; known from the beginning of :meth:`fit` on."""
+        return self._trained().inputs if self._inputs is None else self._inputs
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the trained model as a folder without pickle; :func:`histoquilt.models.load` reads it.

@@ -142,7 +142,8 @@ class NearestNeighbours(ExpressionModel):
         columns = self.columns(*space.inputs)
         points = x[:, columns]
         if not space.standardised:
-            points = points * self._inputs.scale[columns] + self._inputs.mean[columns]
+            inputs = self._standardised_by()
+            points = points * inputs.scale[columns] + inputs.mean[columns]
         if space.metric == "cosine":
             points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return points

@@ -104,6 +104,7 @@ class SpaHGC(ExpressionModel):
     @property
     def keeps_expression(self) -> bool:
         """Only where the network has a share: it looks at references, the linear part holds coefficients."""
+        self._trained()
         return self._trained_parts.bank is not None
 
     def _fit_arrays(

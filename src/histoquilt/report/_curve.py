@@ -64,10 +64,10 @@ def curve_svg(
 
     parts = [f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">']
     for tick in y_ticks:
-        level = down(tick)
+        height = down(tick)
         text = f"{10**tick:.3g}" if log else f"{tick:.3g}"
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 7}" y="{level + 3.5:.1f}" text-anchor="end">{text}</text>')
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 7}" y="{height + 3.5:.1f}" text-anchor="end">{text}</text>')
     for tick in x_ticks:
         place = f'x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 15}"'
         parts.append(f'<text {place} text-anchor="middle">{tick:g}</text>')
