@@ -24,13 +24,13 @@ import pandas as pd
 import torch
 
 import histoquilt as hq
-from histoquilt._threads import use_threads
 from histoquilt.gr._neighbors import knn_adjacency
-from histoquilt.models._spamask_tiled_training import train_on_tiles
-from histoquilt.models._spamask_tiles import Tiles
-from histoquilt.models._spamask_training import train_network
+from histoquilt.models.spamask._tiled_training import train_on_tiles
+from histoquilt.models.spamask._tiles import Tiles
+from histoquilt.models.spamask._training import train_network
 from histoquilt.nn import UndirectedGraph
 from histoquilt.nn._precision import _multiplies_bfloat16
+from histoquilt.runtime._threads import use_threads
 
 N_FEATURES = 200
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -51,7 +51,7 @@ EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unabl
 
 def peak_gb() -> float:
     """Peak resident set of this process, in GB of 10**9 bytes."""
-    from histoquilt._memory import peak_bytes
+    from histoquilt.runtime._memory import peak_bytes
 
     return (peak_bytes() or np.nan) / 1e9
 
@@ -128,8 +128,8 @@ def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
 
     import histoquilt as hq
     from histoquilt.gr import knn_adjacency
-    from histoquilt.models._spamask_inputs import SpaMaskInputs
-    from histoquilt.models._spamask_training import train_network
+    from histoquilt.models.spamask._inputs import SpaMaskInputs
+    from histoquilt.models.spamask._training import train_network
     from histoquilt.nn import Propagation, UndirectedGraph
 
     class Messages(Propagation):

@@ -11,8 +11,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._cluster import connect
-from histoquilt._workers import Workers
+from histoquilt.runtime._dask import connect
+from histoquilt.runtime._workers import Workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

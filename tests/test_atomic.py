@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from histoquilt._atomic import atomic_file, atomic_folder
+from histoquilt.runtime._atomic import atomic_file, atomic_folder
 
 
 def fill(folder, name="new"):
@@ -105,7 +105,7 @@ def test_a_mount_point_can_be_written_to(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     code = (
-        "import sys; from histoquilt._atomic import atomic_folder\n"
+        "import sys; from histoquilt.runtime._atomic import atomic_folder\n"
         "with atomic_folder(sys.argv[1]) as folder: (folder / 'new').write_text('1')\n"
         "print(open(sys.argv[1] + '/new').read())"
     )

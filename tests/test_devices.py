@@ -14,7 +14,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
-from histoquilt._runtime import resolve_device
 from histoquilt.datasets import paired_study, toy_section
 from histoquilt.models import (
     MclSTExp,
@@ -26,7 +25,8 @@ from histoquilt.models import (
     SpaMaskConfig,
     load,
 )
-from histoquilt.nn import _edges, _sparse
+from histoquilt.nn.graph import _edges, _sparse
+from histoquilt.runtime._device import resolve_device
 
 ELSEWHERE = torch.device("meta")
 # a GPU takes numbers of rows from the CPU, and copies from there

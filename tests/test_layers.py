@@ -1,71 +1,123 @@
-"""The one rule of the house: imports go downwards (DESIGN.md, "The house")."""
+"""The rules of the house (DESIGN.md): imports go downwards and through front doors; private methods stay private."""
 
 import ast
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import histoquilt
 
 ROOT = Path(histoquilt.__file__).parent
-LEVEL = {
-    "nn": 1, "metrics": 1,
-    "io": 2, "datasets": 2, "pp": 2, "gr": 2, "im": 2,
-    "train": 3, "models": 4, "tl": 5, "pl": 5, "report": 6, "cli": 6,
-}  # fmt: skip
-NO_TORCH = {"metrics", "io", "datasets", "pp", "gr", "pl", "report"}
-NO_ANNDATA = {"nn", "metrics"}
+# a room sees those before it in this order
+ROOMS = [
+    "_base", "runtime", "study", "metrics", "nn", "io", "datasets", "gr", "pp", "im", "train", "cluster", "align",
+    "models", "evaluate", "tl", "draw", "pl", "report", "cli",
+]  # fmt: skip
+# what importing a room must not load, however many files further down
+WITHOUT = {
+    "_base": ["anndata", "torch", "scanpy"],
+    "runtime": ["anndata", "torch", "scanpy", "dask"],
+    "metrics": ["anndata", "torch", "scanpy", "dask"],
+    "nn": ["anndata", "scanpy", "dask"],
+    "io": ["torch"],
+    "datasets": ["torch"],
+    "pp": ["torch"],
+    "gr": ["torch"],
+    "draw": ["torch"],
+    "pl": ["torch"],
+    "report": ["torch"],
+    "cli": ["anndata", "torch", "scanpy", "dask"],
+}
 
 
-def room_of(module: str) -> str | None:
-    """The room of ``histoquilt.room._file``, or None for a level-0 file."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in LEVEL else None
-
-
-def imported_modules(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported_modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and module of every import, of ``from histoquilt import room`` the room."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import; write the full name"
-            found.add(node.module)
-            if node.module == "histoquilt":
-                found |= {f"histoquilt.{alias.name}" for alias in node.names}
-    return found
+            if node.level:
+                yield node.lineno, "."
+            elif node.module == "histoquilt":
+                yield from ((node.lineno, f"histoquilt.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, node.module
 
 
-def violations(path: Path, here: str | None) -> list[str]:
-    found = []
-    for module in imported_modules(path):
-        top = module.split(".")[0]
-        if (here in NO_TORCH and top == "torch") or (here in NO_ANNDATA and top == "anndata"):
-            found.append(f"{path.name} in {here} imports {module}")
-        if top != "histoquilt":
+def strange_imports(tree: ast.AST, here: str) -> Iterator[str]:
+    for line, module in imported_modules(tree):
+        top, *rest = module.split(".")
+        if module == ".":
+            yield f"{line}: a relative import; write the full name"
+        elif top == "histoquilt" and rest and rest[0] in ROOMS and rest[0] != here:
+            if ROOMS.index(rest[0]) > ROOMS.index(here):
+                yield f"{line}: {here} imports upwards, {module}"
+            if len(rest) > 1:
+                yield f"{line}: {module} is private; import from histoquilt.{rest[0]}"
+
+
+def foreign_methods(tree: ast.AST, text: str) -> Iterator[str]:
+    """Yield calls of a private method of an object whose class is written in another file."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
-        there = room_of(module)
-        if there is None or there == here:
+        name, owner = node.func.attr, node.func.value
+        if not isinstance(owner, ast.Name) or not name.startswith("_") or name.startswith("__"):
             continue
-        allowed = here is not None and (
-            LEVEL[there] < LEVEL[here] or (here, there) in {("datasets", "io"), ("cli", "report")}
-        )
-        if not allowed:
-            found.append(f"{path.name} in {here or 'level 0'} imports upwards: {module}")
-    return found
+        if owner.id not in ("self", "cls", "os", "sys") and f"def {name}" not in text:
+            yield f"{node.lineno}: {owner.id}.{name}() belongs to another file"
 
 
-def test_imports_go_downwards():
+def test_the_rules_hold_in_every_file():
     found = []
-    for path in ROOT.rglob("*.py"):
+    for path in sorted(ROOT.rglob("*.py")):
         relative = path.relative_to(ROOT)
-        here = relative.parts[0] if len(relative.parts) > 1 else None
-        if (relative.name == "__init__.py" and here is None) or relative.name == "__main__.py":
-            continue  # the front door names every room
-        assert here is None or here in LEVEL, f"{relative}: a room that DESIGN.md does not know"
-        found += violations(path, here)
+        if len(relative.parts) == 1:
+            assert relative.name in {"__init__.py", "__main__.py"}, f"{relative} lies in no room"
+            continue
+        here = relative.parts[0]
+        assert here in ROOMS, f"{relative}: a room that DESIGN.md does not know"
+        text = path.read_text()
+        tree = ast.parse(text)
+        found += [f"{relative}:{told}" for told in (*strange_imports(tree, here), *foreign_methods(tree, text))]
     assert not found, "\n".join(found)
 
 
-def test_an_upward_import_is_caught(tmp_path):
-    bad = tmp_path / "_bad.py"
-    bad.write_text("from histoquilt.models import SpaMask\nimport torch\n")
-    assert len(violations(bad, "gr")) == 2
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("from histoquilt.models import SpaMask", "imports upwards"),
+        ("from histoquilt import tl", "imports upwards"),
+        ("def f():\n    import histoquilt.cli", "imports upwards"),
+        ("from histoquilt.study._checks import check_adata", "is private"),
+        ("from histoquilt.nn.graph import GCN", "is private"),
+        ("from ._adjacency import knn_adjacency", "relative"),
+    ],
+)
+def test_a_strange_import_is_caught(line, told):
+    assert any(told in found for found in strange_imports(ast.parse(line), "gr"))
+
+
+def test_a_call_of_what_is_anothers_is_caught():
+    for text, n in (("model._trained()", 1), ("self._trained()", 0), ("def _f(): ...\nother._f()", 0)):
+        assert len(list(foreign_methods(ast.parse(text), text))) == n
+
+
+@pytest.mark.parametrize("room", WITHOUT)
+def test_a_room_does_not_load_what_it_does_not_need(room):
+    code = f"import sys, histoquilt.{room}; print([name for name in {WITHOUT[room]!r} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_front_door_lists_what_it_lets_in(room):
+    tree = ast.parse((ROOT / room / "__init__.py").read_text())
+    imported = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    [listed] = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
+    assert imported == {element.value for element in listed.elts}

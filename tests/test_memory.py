@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from histoquilt._memory import available_bytes, in_words, peak_bytes
+from histoquilt.runtime._memory import available_bytes, in_words, peak_bytes
 
 GB = 10**9
 
@@ -58,7 +58,7 @@ def test_a_group_over_its_limit_leaves_nothing(machine):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_limits_of_the_process_count():
     code = (
-        "import resource, histoquilt._memory as m\n"
+        "import resource, histoquilt.runtime._memory as m\n"
         "before = m.available_bytes(); limit = 2**29\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))\n"
         "print(before is None or m.available_bytes() < limit)"

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from histoquilt._threads import threads_in_use, threads_to_use, use_threads
+from histoquilt.runtime._threads import threads_in_use, threads_to_use, use_threads
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_torch_blas_and_new_processes_get_the_number_and_give_it_back():
 
 
 def test_without_a_number_only_too_many_are_changed(cores, monkeypatch):
-    from histoquilt import _threads
+    from histoquilt.runtime import _threads
 
     before = torch.get_num_threads()
     with use_threads() as found:
@@ -101,7 +101,7 @@ def test_markers_leave_torch_its_number_of_threads():
 
 TAKES_OVER = """
 import numba, torch
-from histoquilt._threads import numba_beside_torch
+from histoquilt.runtime._threads import numba_beside_torch
 for wanted in (1, 7):
     torch.set_num_threads(wanted)
     with numba_beside_torch():

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import histoquilt
-from histoquilt import _optional
-from histoquilt._cluster import _check_workers, connect
-from histoquilt._runtime import logger
-from histoquilt._workers import WorkerError, run_each
+from histoquilt._base import _optional
+from histoquilt.runtime._dask import _check_workers, connect
+from histoquilt.runtime._log import logger
+from histoquilt.runtime._workers import WorkerError, run_each
 
 
 @pytest.fixture(params=["here", "workers"])
@@ -156,7 +156,7 @@ def test_addresses_at_which_there_is_no_cluster(tmp_path, monkeypatch):
         pass
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
-        monkeypatch.setattr("histoquilt._cluster._ANSWER_S", 0.2)
+        monkeypatch.setattr("histoquilt.runtime._dask._ANSWER_S", 0.2)
         with pytest.raises(ConnectionError, match=rf"no Dask scheduler answers at {address} .*local"), connect(address):
             pass
 

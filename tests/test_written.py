@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, eye
 
 import histoquilt as hq
-from histoquilt._written import is_ours, keep_foreign, write_result
+from histoquilt.study._written import is_ours, keep_foreign, write_result
 
 QUICK = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10)
 

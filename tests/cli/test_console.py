@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 
-from histoquilt._runtime import logger
 from histoquilt.cli._console import told
+from histoquilt.runtime._log import logger
 
 
 def test_warnings_are_one_line_each_and_told_once(capsys):

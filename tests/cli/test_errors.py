@@ -10,11 +10,11 @@ import pytest
 import typer
 
 import histoquilt
-from histoquilt._runtime import logger
 from histoquilt.cli import run
 from histoquilt.cli._app import app
 from histoquilt.cli._console import told
 from histoquilt.cli._errors import CALL, in_options
+from histoquilt.runtime._log import logger
 
 REMEDY = re.compile(r"(?<![\w.{'])([a-z][a-z_]*)=(?=$|[\s.,;)'{\dTN])")
 # names of no option that no command can come across, or that are not an argument

@@ -128,7 +128,7 @@ def test_another_encoder_is_refused(refused, study_folder, ridge_model, tmp_path
     assert "Did you mean" in refused("predict", ridge_model, study_folder / "he.png", "--encoder", "he_textures", *out)
     config = ridge_model / "config.json"
     text = config.read_text()
-    digest = models.load(ridge_model)._trained().inputs.records[0]["digest"]
+    digest = models.load(ridge_model).fitted.inputs.records[0]["digest"]
     config.write_text(text.replace(digest, "0" * len(digest)))
     told = refused("predict", ridge_model, study_folder / "he.png", *out)
     assert "is another one" in told

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from histoquilt._threads import use_threads
 from histoquilt.cli._record import RunRecord, package_versions, peak_rss_mb, sha256
+from histoquilt.runtime._threads import use_threads
 
 
 def test_digest_of_a_file_is_the_one_that_sha256sum_prints(tmp_path):

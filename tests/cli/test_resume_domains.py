@@ -7,7 +7,7 @@ import pytest
 
 from histoquilt import models, report
 from histoquilt.cli import _segment_all, run
-from histoquilt.models._spamask_training import GradientStep
+from histoquilt.models.spamask._training import GradientStep
 from histoquilt.train import _checkpoint
 
 STEPS = 12

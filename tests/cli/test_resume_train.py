@@ -3,8 +3,8 @@
 import pytest
 
 from histoquilt.cli import run
-from histoquilt.im._he_texture import TextureEncoder
-from histoquilt.models import _mclstexp_training
+from histoquilt.im.encoders._he_texture import TextureEncoder
+from histoquilt.models.mclstexp import _training as _mclstexp_training
 from histoquilt.train import _checkpoint
 
 

@@ -11,7 +11,7 @@ from histoquilt import models
 from histoquilt.cli import run
 from histoquilt.cli._embedded import default_fields
 from histoquilt.cli._expression_options import METHODS
-from histoquilt.tl._evaluate_methods import METHOD_NAMES
+from histoquilt.evaluate._methods import METHOD_NAMES
 
 
 def test_the_names_of_methods_are_those_of_the_library():
@@ -34,8 +34,8 @@ def test_fields_follow_the_distance_of_the_spots(study_folder, tmp_path, capsys)
     out = tmp_path / "model"
     assert run(["train", str(study_folder / "samples.csv"), "--method", "mean", "--out", str(out)]) == 0
     model = models.load(out)
-    assert [record["field_um"] for record in model._trained().inputs.records] == [100.0, 50.0, 200.0, 400.0]
-    assert model._trained().inputs.reps[0] == "X_he_texture_100um"
+    assert [record["field_um"] for record in model.fitted.inputs.records] == [100.0, 50.0, 200.0, 400.0]
+    assert model.fitted.inputs.reps[0] == "X_he_texture_100um"
     printed = capsys.readouterr().out
     assert "mean: median correlation 0.000" in printed
     assert "ridge_plain: median correlation" in printed
@@ -50,7 +50,7 @@ def test_embeddings_that_are_there_need_no_image(study_folder, tmp_path):
     (study_folder / "he.png").unlink()
     arguments = ["--method", "knn", "--use-rep", "X_own", "--n-genes", "10", "-q", "--out", str(tmp_path / "model")]
     assert run(["train", str(study_folder / "samples.csv"), *arguments]) == 0
-    assert models.load(tmp_path / "model")._trained().inputs.reps == ("X_own",)
+    assert models.load(tmp_path / "model").fitted.inputs.reps == ("X_own",)
 
 
 @pytest.mark.parametrize(

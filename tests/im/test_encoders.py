@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from histoquilt.im._encoders import get_encoder, list_encoders
-from histoquilt.im._he_texture import TextureEncoder
-from histoquilt.im._known_encoders import KNOWN
+from histoquilt.im.encoders._encoders import get_encoder, list_encoders
+from histoquilt.im.encoders._he_texture import TextureEncoder
+from histoquilt.im.encoders._known_encoders import KNOWN
 
 
 class MeanColour:

@@ -3,12 +3,12 @@ import time
 import numpy as np
 import pytest
 
-from histoquilt._types import PatchEncoder
-from histoquilt.im import _texture_gabor as gabor
-from histoquilt.im import _texture_local as local
-from histoquilt.im import _texture_nuclei as nuclei
-from histoquilt.im import _texture_stain as stain
-from histoquilt.im._he_texture import TextureEncoder
+from histoquilt._base._protocols import PatchEncoder
+from histoquilt.im.encoders import _texture_gabor as gabor
+from histoquilt.im.encoders import _texture_local as local
+from histoquilt.im.encoders import _texture_nuclei as nuclei
+from histoquilt.im.encoders import _texture_stain as stain
+from histoquilt.im.encoders._he_texture import TextureEncoder
 
 SIDE = 112
 

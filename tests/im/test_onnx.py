@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from histoquilt._threads import use_threads
-from histoquilt._types import PatchEncoder
-from histoquilt.im import _onnx_runtimes as runtimes
-from histoquilt.im._encoders import get_encoder
-from histoquilt.im._onnx import OnnxEncoder
+from histoquilt._base._protocols import PatchEncoder
+from histoquilt.im.encoders import _onnx_runtimes as runtimes
+from histoquilt.im.encoders._encoders import get_encoder
+from histoquilt.im.encoders._onnx import OnnxEncoder
+from histoquilt.runtime._threads import use_threads
 
 FLOAT = 1
 

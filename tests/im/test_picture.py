@@ -5,8 +5,8 @@ import pytest
 from anndata import AnnData
 
 import histoquilt as hq
+from histoquilt.draw._tissue import tissue_image
 from histoquilt.im._as_slide import ArraySlide
-from histoquilt.pl._tissue import tissue_image
 
 PINK, GLASS = (205, 130, 185), (243, 242, 244)
 

@@ -4,11 +4,11 @@ import traceback
 import numpy as np
 import pytest
 
-from histoquilt._types import PatchEncoder
-from histoquilt.im import _timm
-from histoquilt.im._encoders import get_encoder
-from histoquilt.im._known_encoders import KNOWN, NOT_TIMM
-from histoquilt.im._timm import TimmEncoder, without_tokens
+from histoquilt._base._protocols import PatchEncoder
+from histoquilt.im.encoders import _timm
+from histoquilt.im.encoders._encoders import get_encoder
+from histoquilt.im.encoders._known_encoders import KNOWN, NOT_TIMM
+from histoquilt.im.encoders._timm import TimmEncoder, without_tokens
 
 TOKEN = "hf_notARealTokenButLongEnough"
 

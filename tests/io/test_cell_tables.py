@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import histoquilt as hq
-from histoquilt.io import _cell_tables
-from histoquilt.io._platforms import recognise_platform
+from histoquilt.io.instruments import _cell_tables
+from histoquilt.io.instruments._platforms import recognise_platform
 
 GENES = [f"GENE{i}" for i in range(6)]
 

@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
 import histoquilt as hq
-from histoquilt._layers import named_layers
+from histoquilt.study._layers import named_layers
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 import histoquilt as hq
-from histoquilt._checks import check_spatial
-from histoquilt._coordinate_columns import coordinate_columns
+from histoquilt._base._coordinate_columns import coordinate_columns
 from histoquilt.cli import run
 from histoquilt.cli._errors import in_options
+from histoquilt.study._checks import check_spatial
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 import histoquilt as hq
-from histoquilt.io import _platforms
-from histoquilt.io._platforms import PLATFORMS, recognise_platform
+from histoquilt.io.instruments import _platforms
+from histoquilt.io.instruments._platforms import PLATFORMS, recognise_platform
 
 from .conftest import write_10x_h5, write_spatial
 

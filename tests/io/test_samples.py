@@ -163,7 +163,7 @@ def test_a_bad_row_is_named_before_any_file_is_read(study, table, words, monkeyp
     def unread(path, **options):
         pytest.fail(f"{path} was read though a row is bad")
 
-    monkeypatch.setattr("histoquilt.io._samples.read_section", unread)
+    monkeypatch.setattr("histoquilt.io.sections._samples.read_section", unread)
     with pytest.raises(ValueError, match=f"{words}.*Correct them, or go on without them: skip_bad=True"):
         study(table)
 
@@ -197,7 +197,7 @@ def test_an_error_of_another_package_is_named_by_its_type(study, monkeypatch):
     def fails(path, **options):
         raise RuntimeError("no such block")
 
-    monkeypatch.setattr("histoquilt.io._samples.read_section", fails)
+    monkeypatch.setattr("histoquilt.io.sections._samples.read_section", fails)
     with pytest.raises(ValueError, match=r"'a' \(line 2\): RuntimeError: no such block"):
         study(rows("", ""))
 
@@ -206,7 +206,7 @@ def test_running_out_of_memory_is_no_bad_section(study, monkeypatch):
     def fails(path, **options):
         raise MemoryError
 
-    monkeypatch.setattr("histoquilt.io._samples.read_section", fails)
+    monkeypatch.setattr("histoquilt.io.sections._samples.read_section", fails)
     with pytest.raises(MemoryError):
         study(rows("", "", ""), skip_bad=True)
 

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 import histoquilt as hq
-from histoquilt._types import SlideImage
+from histoquilt._base._protocols import SlideImage
 
 pyvips = pytest.importorskip("pyvips")
 
@@ -94,7 +94,7 @@ def test_other_factors_keep_place_and_brightness(tmp_path):
 def test_bands_change_nothing(pixels, tmp_path, monkeypatch):
     with hq.io.open_slide(write("plain", pixels, tmp_path)) as slide:
         whole = slide.read_region(-3.5, 0, 880, 700, out_px=(300, 251))
-        monkeypatch.setattr("histoquilt.io._slide_resample._BAND_PX", 20_000)
+        monkeypatch.setattr("histoquilt.io.slides._resample._BAND_PX", 20_000)
         banded = slide.read_region(-3.5, 0, 880, 700, out_px=(300, 251))
     assert np.abs(whole.astype(int) - banded).max() <= 1
 

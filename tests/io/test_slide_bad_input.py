@@ -6,7 +6,9 @@ import tifffile
 from PIL import Image
 
 import histoquilt as hq
-from histoquilt.io import _slide_open, _slide_picture, _slide_tiff_layout
+from histoquilt.io.slides import _open as _slide_open
+from histoquilt.io.slides import _picture as _slide_picture
+from histoquilt.io.slides import _tiff_layout as _slide_tiff_layout
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
 

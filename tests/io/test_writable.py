@@ -8,8 +8,8 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 import histoquilt as hq
-from histoquilt._layers import named_layers
 from histoquilt.io._writable import check_writable, writable
+from histoquilt.study._layers import named_layers
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from scipy.stats import entropy
 from sklearn.metrics import silhouette_samples
 
 from histoquilt import metrics
-from histoquilt.metrics._lisi import nearest_others
+from histoquilt.metrics.mixing._lisi import nearest_others
 
 LINE = np.arange(200.0)[:, None]
 ALTERNATING = np.array(["a", "b"] * 100)

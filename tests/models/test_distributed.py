@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from histoquilt import tl
-from histoquilt._processes import is_main, n_processes, others_named, own_gpu, rank
 from histoquilt.cli import run
 from histoquilt.cli._errors import CommandError
 from histoquilt.cli._in_step import in_step
 from histoquilt.datasets import toy_section
 from histoquilt.models import SpaMaskConfig
-from histoquilt.nn._batch_norm import CoreBatchNorm
+from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
+from histoquilt.runtime._processes import is_main, n_processes, others_named, own_gpu, rank
 
 CONFIG = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=20, max_epochs=20, tolerance=0.0, tile_spots=60)
 OF_TWO = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -121,7 +121,7 @@ def test_a_process_that_raises_ends_all(pair):
 
 
 def test_who_is_left_says_so(one_of_two, monkeypatch):
-    monkeypatch.setattr("histoquilt._processes.group_size", lambda: 2)
+    monkeypatch.setattr("histoquilt.runtime._processes.group_size", lambda: 2)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     with pytest.raises(RuntimeError, match=r"Process 1 of 2 lost the others: one of them stopped"), others_named():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")

@@ -9,8 +9,8 @@ import torch
 
 from histoquilt.datasets import paired_study
 from histoquilt.models import MclSTExp, MclSTExpConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
-from histoquilt.models import _mclstexp_training as of_mclstexp
-from histoquilt.models import _spahgc_training as of_spahgc
+from histoquilt.models.mclstexp import _training as of_mclstexp
+from histoquilt.models.spahgc import _training as of_spahgc
 from histoquilt.train import _checkpoint
 
 N_EPOCHS, N_FOLDS = 6, 3
@@ -73,7 +73,7 @@ def check_same(model, other, section) -> None:
     assert all(np.array_equal(ours.arrays[name], theirs.arrays[name]) for name in ours.arrays)
     key = f"predicted_{model.method}"
     assert np.array_equal(model.predict(section).layers[key], other.predict(section).layers[key])
-    reliability, expected = model._trained().reliability, other._trained().reliability
+    reliability, expected = model.fitted.reliability, other.fitted.reliability
     assert np.array_equal(reliability.correlation, expected.correlation)
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 import histoquilt as hq
 from histoquilt.models import NearestNeighbours, RidgeConfig, RidgeOnEmbedding, load
-from histoquilt.models._inner_validation import gene_correlations
+from histoquilt.models.expression._inner_validation import gene_correlations
 
 
 @pytest.fixture(scope="module")

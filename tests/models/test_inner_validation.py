@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from histoquilt.models._inner_validation import Fold, gene_correlations, inner_folds, reliability, smooth
+from histoquilt.models.expression._inner_validation import Fold, gene_correlations, inner_folds, reliability, smooth
 
 
 def test_every_section_is_held_out_once_and_never_with_its_group_in_training():

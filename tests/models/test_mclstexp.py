@@ -10,8 +10,8 @@ from anndata import AnnData
 
 from histoquilt.datasets import paired_study
 from histoquilt.models import MclSTExp, MclSTExpConfig, MeanExpression, NearestNeighbours, NearestNeighboursConfig, load
-from histoquilt.models._inner_validation import gene_correlations
-from histoquilt.models._targets import measure
+from histoquilt.models.expression._inner_validation import gene_correlations
+from histoquilt.models.expression._targets import measure
 
 QUICK = MclSTExpConfig(n_latent=32, max_epochs=4, k=(5, 20))
 AT_RANDOM = replace(

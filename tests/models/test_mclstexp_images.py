@@ -12,9 +12,9 @@ from anndata import AnnData
 from histoquilt import im
 from histoquilt.datasets import toy_slide
 from histoquilt.models import MclSTExp, MclSTExpConfig, load
-from histoquilt.models._inner_validation import gene_correlations
-from histoquilt.models._mclstexp_images import vary
-from histoquilt.models._targets import measure
+from histoquilt.models.expression._inner_validation import gene_correlations
+from histoquilt.models.expression._targets import measure
+from histoquilt.models.mclstexp._images import vary
 
 TRAINABLE = MclSTExpConfig.trainable()
 

@@ -6,8 +6,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from histoquilt.gr import radius_adjacency
-from histoquilt.models._mclstexp_network import MclSTExpNetwork, TrainingSpots
-from histoquilt.models._mclstexp_start import LinearLatents
+from histoquilt.models.mclstexp._network import MclSTExpNetwork, TrainingSpots
+from histoquilt.models.mclstexp._start import LinearLatents
 
 N_GENES, N_IMAGE = 7, 5
 

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from histoquilt.models._mixture import Mixture, fit_mixture
+from histoquilt.cluster._mixture import Mixture, fit_mixture
 
 
 def whiten(x):

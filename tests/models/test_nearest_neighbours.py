@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from histoquilt.models import NearestNeighbours, NearestNeighboursConfig
-from histoquilt.models._inner_validation import gene_correlations
+from histoquilt.models.expression._inner_validation import gene_correlations
 
 PLAIN = replace(NearestNeighboursConfig.plain(), k=(7,), metric="euclidean", standardised=False, weighting="uniform")
 

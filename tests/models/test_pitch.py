@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 import histoquilt as hq
 from histoquilt.cli._embedded import default_fields
-from histoquilt.models._expression_inputs import microns, pitch
+from histoquilt.models.expression._inputs import microns, pitch
 
 PITCH = 200.0
 
@@ -61,7 +61,7 @@ def test_displaced_spots_train_the_pitch_of_bare_slides_and_the_fields(rng):
         sections[name] = adata
     assert default_fields(sections)[0] == 200.0
     model = hq.models.RidgeOnEmbedding().fit(sections, use_rep="X_image", progress=False)
-    assert model._trained().pitch_um == pytest.approx(PITCH, rel=0.015)
+    assert model.fitted.pitch_um == pytest.approx(PITCH, rel=0.015)
 
 
 @pytest.mark.real_data

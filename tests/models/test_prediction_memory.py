@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 import histoquilt as hq
-from histoquilt.models import _prediction_memory
-from histoquilt.models._prediction_memory import bytes_to_predict
+from histoquilt.models.expression import _prediction_memory
+from histoquilt.models.expression._prediction_memory import bytes_to_predict
 
 
 def fitted(n_genes, width):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from histoquilt.models._expression_inputs import ImageSection, near_spots
 from histoquilt.models._image_components import own_moments
-from histoquilt.models._inner_validation import inner_folds
-from histoquilt.models._reduced_rank import LinearInputs, ReducedRankRidge, Setting, fit_reduced_rank
-from histoquilt.models._ridge_path import spot_weights
+from histoquilt.models.expression._inner_validation import inner_folds
+from histoquilt.models.expression._inputs import ImageSection, near_spots
+from histoquilt.models.linear._reduced_rank import LinearInputs, ReducedRankRidge, Setting, fit_reduced_rank
+from histoquilt.models.linear._ridge_path import spot_weights
 
 N_SPOTS, N_INPUTS, N_GENES, RANK = 80, 12, 20, 2
 

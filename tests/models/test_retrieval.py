@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors as Reference
 
-from histoquilt.models import _retrieval
-from histoquilt.models._retrieval import averaging, nearest_rows
+from histoquilt.models.retrieval import _retrieval
+from histoquilt.models.retrieval._retrieval import averaging, nearest_rows
 
 
 def test_agrees_with_scikit_learn_whatever_the_block(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from histoquilt.models import RidgeConfig, RidgeOnEmbedding
-from histoquilt.models._inner_validation import gene_correlations
+from histoquilt.models.expression._inner_validation import gene_correlations
 
 PLAIN = RidgeConfig.plain()
 

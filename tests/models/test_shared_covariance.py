@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from histoquilt.models._shared_covariance import fit_shared_covariance
+from histoquilt.cluster._shared_covariance import fit_shared_covariance
 
 
 @pytest.mark.parametrize("shift", [0.0, 3.0], ids=["centred", "shifted"])

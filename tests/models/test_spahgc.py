@@ -8,9 +8,9 @@ from scipy.sparse import csr_matrix
 import histoquilt as hq
 from histoquilt.metrics import score_genes
 from histoquilt.models import SpaHGC, SpaHGCConfig
-from histoquilt.models._spahgc_graph import NetworkSection, ReferenceBank, build_graph, near_targets
-from histoquilt.models._spahgc_network import training_losses
-from histoquilt.models._spahgc_training import build_network, network_says, train_epochs
+from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, build_graph, near_targets
+from histoquilt.models.spahgc._network import training_losses
+from histoquilt.models.spahgc._training import build_network, network_says, train_epochs
 from histoquilt.nn import HeteroGraph
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def test_the_momentum_encoder_follows_and_learns_in_no_other_way(monkeypatch):
         assert not any(p.requires_grad for p in follower.parameters())
         return training_losses(network, follower, *args)
 
-    monkeypatch.setattr("histoquilt.models._spahgc_training.training_losses", spy)
+    monkeypatch.setattr("histoquilt.models.spahgc._training.training_losses", spy)
     list(train_epochs(network_sections(), QUICK, 2, seed=0, device=CPU))
     assert len(followers) == 6
     first, last = followers[0], followers[-1]

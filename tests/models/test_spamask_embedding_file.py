@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from histoquilt.datasets import toy_section
-from histoquilt.models import SpaMask, SpaMaskConfig, _spamask
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models.spamask import _model as _spamask
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=4, tile_spots=100)
 

@@ -14,8 +14,9 @@ import torch
 from scipy.sparse import csr_matrix
 
 from histoquilt.datasets import toy_section
-from histoquilt.models import SpaMask, SpaMaskConfig, _spamask_tiles
-from histoquilt.models._spamask_training import GradientStep
+from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models.spamask import _tiles as _spamask_tiles
+from histoquilt.models.spamask._training import GradientStep
 from histoquilt.nn._precision import _multiplies_bfloat16
 from histoquilt.tl import integrate_sections, spatial_domains
 from histoquilt.train import _checkpoint
@@ -228,7 +229,7 @@ import json, sys, time
 import torch
 from histoquilt.datasets import toy_section
 from histoquilt.models import SpaMask, SpaMaskConfig
-from histoquilt.models._spamask_training import GradientStep
+from histoquilt.models.spamask._training import GradientStep
 from histoquilt.train import _checkpoint
 
 torch.set_num_threads(int(sys.argv[2]))

@@ -183,7 +183,7 @@ def test_the_first_of_two_networks_is_the_single_one(two, embedding):
     config = replace(SMALL, embedding=embedding)
     one = SpaMask(config).fit(two, section_key="section", seed=3, progress=False)
     both = SpaMask(replace(config, n_networks=2)).fit(two, section_key="section", seed=3, progress=False)
-    single, outputs = one.embed(two), both._run(two)
+    single, outputs = one.embed(two), both.run(two)
     first, other = outputs.of_networks
     assert (first == single).all()
     assert not np.allclose(other, single, atol=1e-4)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from histoquilt._runtime import torch_generator
+from histoquilt.cluster._mixture import fit_mixture
 from histoquilt.datasets import toy_section
 from histoquilt.gr import knn_adjacency, stack_links
 from histoquilt.models import SpaMask, SpaMaskConfig, load
-from histoquilt.models._mixture import fit_mixture
-from histoquilt.models._spamask_tiles import MOST_IN_ONE_PIECE, Tiles, in_tiles, parts_of_batch, smooth_all
+from histoquilt.models.spamask._tiles import MOST_IN_ONE_PIECE, Tiles, in_tiles, parts_of_batch, smooth_all
 from histoquilt.nn import MaskedGraphAutoencoder, UndirectedGraph, smooth_by_hops
+from histoquilt.runtime._device import torch_generator
 
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=6, tile_spots=100)
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def both_ways(model: SpaMask, adata, **more):
     outputs = []
     for tile_spots in (model.config.tile_spots, None):
         model.config = replace(model.config, tile_spots=tile_spots)
-        outputs.append(model._run(adata, **more))
+        outputs.append(model.run(adata, **more))
     model.config = replace(model.config, tile_spots=SMALL.tile_spots)
     return outputs
 
@@ -42,7 +42,7 @@ def both_ways(model: SpaMask, adata, **more):
 @pytest.mark.parametrize("embedding", ["reconstruction", "latent"])
 @pytest.mark.parametrize("factors", [True, False])
 def test_tiles_say_what_the_whole_graph_says(section, embedding, factors, monkeypatch):
-    monkeypatch.setattr("histoquilt.models._spamask_tiles.BATCH_SPOTS", 250)
+    monkeypatch.setattr("histoquilt.models.spamask._tiles.BATCH_SPOTS", 250)
     config = replace(SMALL, embedding=embedding, spatial_factors=factors, n_networks=2, tile_spots=90)
     by_tiles, whole = both_ways(SpaMask(config).fit(section, progress=False), section)
     assert by_tiles.embedding.dtype == np.float32
@@ -52,7 +52,7 @@ def test_tiles_say_what_the_whole_graph_says(section, embedding, factors, monkey
 
 
 def test_so_they_do_of_linked_sections(monkeypatch):
-    monkeypatch.setattr("histoquilt.models._spamask_tiles.BATCH_SPOTS", 250)
+    monkeypatch.setattr("histoquilt.models.spamask._tiles.BATCH_SPOTS", 250)
     stack = toy_section(n_spots=500, n_genes=120, n_domains=4, n_sections=3, seed=1)
     names = sorted(stack.obs["section"].unique())
     links = stack_links(stack.obsm["spatial"], stack.obs["section"], names, 2)
@@ -138,13 +138,13 @@ def test_no_tile_is_twice_in_a_batch_of_parts():
 
 
 def test_parts_of_a_batch(section, monkeypatch):
-    monkeypatch.setattr("histoquilt.models._spamask_tiles.BATCH_SPOTS", 300)
+    monkeypatch.setattr("histoquilt.models.spamask._tiles.BATCH_SPOTS", 300)
     one, two = (SpaMask(replace(SMALL, n_parts=n)).fit(section, progress=False) for n in (1, 2))
     assert [model.training_facts["parts"] for model in (one, two)] == [1, 2]
     assert two.training_facts["processes"] == 1
     assert np.abs(one.embed(section) - two.embed(section)).max() > 1e-3
     for parts, processes, expected in [(1, 1, 1), (3, 1, 3), (1, 4, 4), (5, 4, 8)]:
-        monkeypatch.setattr("histoquilt.models._spamask_tiles.n_processes", lambda n=processes: n)
+        monkeypatch.setattr("histoquilt.models.spamask._tiles.n_processes", lambda n=processes: n)
         assert parts_of_batch(parts) == expected
     with pytest.raises(ValueError, match="n_parts must be a whole number of at least 1, got 0"):
         SpaMaskConfig(n_parts=0)
@@ -168,7 +168,7 @@ def test_a_seed_fixes_the_result_and_a_folder_keeps_it(section, tiled, tmp_path)
 
 
 def test_training_on_tiles_learns_the_tissue(section, monkeypatch):
-    monkeypatch.setattr("histoquilt.models._spamask_tiles.BATCH_SPOTS", 500)
+    monkeypatch.setattr("histoquilt.models.spamask._tiles.BATCH_SPOTS", 500)
     truth = section.obs["domain_true"]
     agreement = []
     for tile_spots in (125, None):

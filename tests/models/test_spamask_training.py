@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from histoquilt._runtime import progress_bar
 from histoquilt.gr import knn_adjacency
 from histoquilt.models import SpaMaskConfig
-from histoquilt.models._spamask_training import build_network, calibrate, network_seeds, train_network
+from histoquilt.models.spamask._training import build_network, calibrate, network_seeds, train_network
 from histoquilt.nn import UndirectedGraph
+from histoquilt.runtime._progress_bar import progress_bar
 
 SMALL = SpaMaskConfig(n_hidden=16, n_latent=8, max_epochs=4, check_every=1, tolerance=0.0)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from histoquilt.models import _mixture, _spatial_sample
-from histoquilt.models._mixture import fit_mixture
-from histoquilt.models._spatial_sample import spatial_sample
+from histoquilt.cluster import _mixture, _spatial_sample
+from histoquilt.cluster._mixture import fit_mixture
+from histoquilt.cluster._spatial_sample import spatial_sample
 
 
 @pytest.fixture

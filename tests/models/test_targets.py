@@ -3,7 +3,7 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt.models._targets import Measured, check_panel, choose_panel, measure
+from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 
 
 def _section(counts, genes):

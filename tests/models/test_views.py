@@ -10,10 +10,10 @@ import torch
 
 import histoquilt as hq
 from histoquilt.models import MclSTExp, MclSTExpConfig, RidgeConfig, RidgeOnEmbedding
-from histoquilt.models._expression_inputs import ImageSection
 from histoquilt.models._image_components import Basis, own_moments
-from histoquilt.models._mclstexp_images import ImageInputs
-from histoquilt.models._mclstexp_training import Pairs
+from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.mclstexp._images import ImageInputs
+from histoquilt.models.mclstexp._training import Pairs
 
 # trained to the end: choosing epoch 0 would hide that training differs
 QUICK = MclSTExpConfig(n_latent=16, n_blocks=0, max_epochs=3, check_every=0, k=(10,), key="image", learning_rate=1e-3)

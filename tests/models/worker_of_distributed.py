@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from histoquilt._processes import check_same, from_main, is_main, rank, start_group, summed
-from histoquilt.nn._batch_norm import CoreBatchNorm
+from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
+from histoquilt.runtime._processes import check_same, from_main, is_main, rank, start_group, summed
 
 
 def main(folder: Path) -> None:

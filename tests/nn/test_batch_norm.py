@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from histoquilt._runtime import torch_generator
-from histoquilt.nn._batch_norm import CoreBatchNorm
+from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
+from histoquilt.runtime._device import torch_generator
 
 N_SPOTS, N_CORE, N_FEATURES = 14, 9, 3
 

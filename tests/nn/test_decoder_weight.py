@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from histoquilt._runtime import torch_generator
 from histoquilt.gr import grid_adjacency
 from histoquilt.nn import MaskedGraphAutoencoder, UndirectedGraph, smooth_by_hops, weigh_decoder
+from histoquilt.runtime._device import torch_generator
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from histoquilt.nn import _edge_scorer, edge_contrast
-from histoquilt.nn._edge_scorer import EdgeScorer, _drop
+from histoquilt.nn import edge_contrast
+from histoquilt.nn.graph import _edge_scorer
+from histoquilt.nn.graph._edge_scorer import EdgeScorer, _drop
 
 N_SPOTS, N_LATENT = 40, 8
 

@@ -6,8 +6,8 @@ import torch
 
 from histoquilt.gr._tiles import among, halo
 from histoquilt.nn import LossesOnTiles, MaskedGraphAutoencoder, TileDraws, TileGraph, UndirectedGraph
-from histoquilt.nn._hashed import happens, random_bits_for
 from histoquilt.nn._losses import scaled_cosine_error
+from histoquilt.nn.tiles._hashed import happens, random_bits_for
 
 FIRST, SECOND = np.arange(5, 25), np.arange(40, 70)  # places of two parts
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import histoquilt as hq
-from histoquilt.pl._tissue import tissue_image
+from histoquilt.draw._tissue import tissue_image
 
 PIXELS = np.random.default_rng(0).integers(20, 250, (40, 50, 3), dtype=np.uint8)
 PIXELS[0] = 250

@@ -9,7 +9,6 @@ from anndata import AnnData, read_h5ad
 from scipy.sparse import block_diag, csc_matrix, csr_matrix, diags
 from scipy.spatial import cKDTree
 
-from histoquilt._scale import declare_scale
 from histoquilt.pp import (
     Expression,
     GeneFeatures,
@@ -25,6 +24,7 @@ from histoquilt.pp import (
 from histoquilt.pp._backed import BackedRows
 from histoquilt.pp._factors import choose_hops
 from histoquilt.pp._patches import inner_spots, scattered_patches
+from histoquilt.study._scale import declare_scale
 
 N_SPOTS = 3000
 SECTIONS = np.repeat(["b", "a", "c"], N_SPOTS // 3)

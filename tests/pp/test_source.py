@@ -7,8 +7,8 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csc_matrix, csr_matrix
 
-from histoquilt._scale import declare_scale
 from histoquilt.pp import Expression, expression
+from histoquilt.study._scale import declare_scale
 
 
 def dense(adata: AnnData) -> np.ndarray:

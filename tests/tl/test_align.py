@@ -6,13 +6,13 @@ import pytest
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
+from histoquilt.align import _paste as paste
+from histoquilt.align._expression import Agreement
+from histoquilt.align._outline import find_outline, fit_outlines
+from histoquilt.align._transform import Similarity, procrustes
 from histoquilt.datasets import toy_section
 from histoquilt.io import record_coordinates, write_h5ad
-from histoquilt.tl import _align_paste as paste
 from histoquilt.tl import align_sections
-from histoquilt.tl._align_expression import Agreement
-from histoquilt.tl._align_outline import find_outline, fit_outlines
-from histoquilt.tl._align_transform import Similarity, procrustes
 
 PITCH = 100.0
 
@@ -367,6 +367,6 @@ def test_paste_without_pot(monkeypatch):
     def absent(module):
         raise ImportError(f"No module named {module!r}")
 
-    monkeypatch.setattr("histoquilt._optional.import_module", absent)
+    monkeypatch.setattr("histoquilt._base._optional.import_module", absent)
     with pytest.raises(ImportError, match=r"Alignment by PASTE needs ot.*histoquilt\[align\]"):
         align_sections(adata, method="paste", progress=False)

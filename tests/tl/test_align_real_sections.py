@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from histoquilt.align._transform import Similarity
 from histoquilt.io import estimate_mpp, read_h5ad
 from histoquilt.tl import align_sections, stitch_sections
-from histoquilt.tl._align_transform import Similarity
 
 pytestmark = pytest.mark.real_data
 DLPFC = ["151673", "151674", "151675", "151676"]

@@ -5,10 +5,10 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from histoquilt.align._transform import Similarity
 from histoquilt.datasets import toy_section
 from histoquilt.io import record_coordinates
 from histoquilt.tl import place_sections, stitch_sections
-from histoquilt.tl._align_transform import Similarity
 
 PITCH = 100.0
 

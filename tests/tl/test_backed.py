@@ -6,7 +6,7 @@ import pytest
 
 from histoquilt import io
 from histoquilt.datasets import toy_section
-from histoquilt.pl._expression import raw_expression
+from histoquilt.draw._expression import raw_expression
 from histoquilt.pp import _chunks
 from histoquilt.tl import domain_markers, spatial_domains
 
@@ -37,7 +37,7 @@ def test_domains_and_markers_are_the_same(both, small_config, tmp_path, monkeypa
 
 def test_genes_are_read_off_the_file_a_few_spots_at_a_time(both, monkeypatch):
     in_memory, in_file = both
-    monkeypatch.setattr("histoquilt.pl._expression._READ_SPOTS", 70)
+    monkeypatch.setattr("histoquilt.draw._expression._READ_SPOTS", 70)
     expected = raw_expression(in_memory, [5, 2])
     assert expected.max() > 1
     assert (raw_expression(in_file, [5, 2]) == expected).all()

@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
-from histoquilt.models import _spatial_sample
+from histoquilt.cluster import _spatial_sample
 from histoquilt.pp import _chunks
 from histoquilt.tl import cluster_kmeans, cluster_leiden, cluster_mixture
 
@@ -132,7 +132,7 @@ def test_bad_input(embedded, cluster):
 
 @pytest.mark.parametrize("cluster", [cluster_mixture, cluster_kmeans])
 def test_large_tissue_is_fitted_on_a_sample_and_says_so(cluster, monkeypatch):
-    monkeypatch.setattr("histoquilt.models._spatial_sample.SAMPLE_ABOVE", 300)
+    monkeypatch.setattr("histoquilt.cluster._spatial_sample.SAMPLE_ABOVE", 300)
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1, 2], 400)
     embedding = 6 * np.eye(3, 40)[truth] + rng.normal(size=(1200, 40))

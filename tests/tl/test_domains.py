@@ -264,7 +264,7 @@ def test_confidence_of_several_networks(small, small_config):
     assert small.uns["histoquilt"]["spamask"]["history"]["run"].unique().tolist() == [0, 1]
     codes = small.obs["domain"].cat.codes.to_numpy()
     of_each = []
-    for own in model._run(small).of_networks:
+    for own in model.run(small).of_networks:
         alone = small.copy()
         alone.obsm["X_own"] = own
         cluster_mixture(alone, 3, use_rep="X_own", n_components=config.n_components, n_starts=10)

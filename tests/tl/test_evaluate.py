@@ -8,11 +8,10 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from histoquilt.evaluate._methods import METHOD_NAMES, new_model
 from histoquilt.metrics import paired_difference
 from histoquilt.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
-from histoquilt.tl import Evaluation, evaluate_expression
-from histoquilt.tl._evaluate_domains import labelled_sections
-from histoquilt.tl._evaluate_methods import METHOD_NAMES, new_model
+from histoquilt.tl import Evaluation, evaluate_expression, labelled_sections
 from histoquilt.train import Split
 
 N_SIGNAL, N_GENES = 6, 13

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from histoquilt._cluster import connect
-from histoquilt._threads import use_threads
-from histoquilt._workers import Workers
 from histoquilt.cli._console import Console, told
 from histoquilt.cli._inputs import is_samples_table
 from histoquilt.cli._progress import Work, workplace
+from histoquilt.runtime import Workers, connect, use_threads
 
 
 @contextmanager

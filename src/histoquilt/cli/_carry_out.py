@@ -5,12 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from histoquilt._runtime import logger, progress_bar, warn_user
-from histoquilt._workers import Workers, run_each
 from histoquilt.cli._console import Console
 from histoquilt.cli._errors import CommandError, WriteError, one_line
 from histoquilt.cli._progress import Work
 from histoquilt.cli._record import RunRecord
+from histoquilt.runtime import Workers, logger, progress_bar, run_each, warn_user
 
 
 def carry_out(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from histoquilt._runtime import logger
 from histoquilt.cli._errors import in_options
+from histoquilt.runtime import logger
 
 # written for developers of the packages that raise them; a user can do nothing about them
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 from histoquilt.cli._console import told
 from histoquilt.cli._demo_expression import read_off_stain
 from histoquilt.cli._domains_options import check_arguments
@@ -29,7 +29,7 @@ def show_demo(out: Path, *, seed: int, device: str, overwrite: bool, quiet: bool
         console.speak()
         with record.stage("import"):
             from histoquilt import datasets, tl
-            from histoquilt._runtime import resolve_device
+            from histoquilt.runtime import resolve_device
 
             device = str(resolve_device(device, sparse=True))
         with record.stage("make tissue"):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 from histoquilt.cli._record import RunRecord
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 import warnings
 from typing import TYPE_CHECKING
 
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
+from histoquilt._base import Keys
 from histoquilt.cli._errors import CommandError
+from histoquilt.runtime import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,8 +54,7 @@ def for_section(denoise: Denoise, adata: "AnnData") -> Denoise:
 
 def denoise_markers(adata: "AnnData", model: "SpaMask") -> None:
     """Write the denoised expression of the best modelled markers of every domain."""
-    from histoquilt._scale import declare_scale
-    from histoquilt._written import write_result
+    from histoquilt.study import declare_scale, write_result
 
     modelled = set(model.genes)
     markers = adata.uns[Keys.MARKERS]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import histoquilt
-from histoquilt._optional import is_installed
-from histoquilt._threads import use_threads
+from histoquilt._base import is_installed
 from histoquilt.cli._record import PACKAGES, package_versions
+from histoquilt.runtime import use_threads
 
 # what can be read -> (import name, extra that brings it); no import name: always there
 FORMATS = {

@@ -4,11 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from histoquilt._cluster import LOCAL
-from histoquilt._keys import Keys
-from histoquilt._processes import is_main
-from histoquilt._read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from histoquilt._runtime import warn_user
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions
 from histoquilt.cli._at_work import at_work
 from histoquilt.cli._denoised import parse_denoise
 from histoquilt.cli._domains_options import check_arguments, check_links, parse_n_domains
@@ -20,6 +16,7 @@ from histoquilt.cli._progress import digest_of
 from histoquilt.cli._record import RunRecord, plain
 from histoquilt.cli._segment_all import segment_each, segment_study, study_of
 from histoquilt.cli._segment_one import Settings
+from histoquilt.runtime import LOCAL, is_main, warn_user
 
 
 @in_step
@@ -72,7 +69,7 @@ def find_domains(
     with at_work(inputs, out, quiet=quiet, dask=dask, resume=resume, threads=threads) as (console, workers, work):
         with record.stage("import"):
             from histoquilt import models
-            from histoquilt._runtime import resolve_device
+            from histoquilt.runtime import resolve_device
 
             if device == "auto" or dask in (None, LOCAL):  # other machines may have a device that this one lacks
                 device = str(resolve_device(device, sparse=True))

@@ -6,17 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._keys import Keys
-from histoquilt._libraries import image_libraries
-from histoquilt._outside import scale_factors
-from histoquilt._spot_centres import spot_centres
+from histoquilt._base import Keys
 from histoquilt.cli._errors import CommandError, about
+from histoquilt.study import image_libraries, scale_factors, spot_centres
 
 if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
-    from histoquilt._types import PatchEncoder
+    from histoquilt._base import PatchEncoder
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def embed_one(placed: Placed, name: str, wanted: Wanted) -> dict[str, Any]:
 
 def take(adata: "AnnData", embedded: Mapping[str, Any]) -> None:
     """Write into a section what :func:`embed_one` returned."""
-    from histoquilt._written import write_result
+    from histoquilt.study import write_result
 
     for key, value in embedded["obsm"].items():
         write_result(adata, "obsm", key, value)

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._keys import Keys
-from histoquilt._read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from histoquilt._runtime import progress_bar
-from histoquilt._workers import Workers, run_each
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions
 from histoquilt.cli._console import Console
 from histoquilt.cli._embed_one import Wanted, check_one, embed_one, keys_of, place, take
 from histoquilt.cli._errors import CommandError, about, one_line
 from histoquilt.cli._inputs import read_inputs
 from histoquilt.cli._record import RunRecord, sha256
+from histoquilt.runtime import Workers, progress_bar, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,7 +74,7 @@ def read_imaged(
         encoder is unknown, or there are fewer than ``least_sections``. Whatever ``check`` raises of the sections.
     """
     from histoquilt import im
-    from histoquilt.im._embed import short_name
+    from histoquilt.im import short_name
 
     if workers is not None:
         samples, encoder = samples.absolute(), _with_whole_path(encoder)  # they have no current folder
@@ -143,7 +141,7 @@ def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
     """Return the widths of the fields: once, half, twice and four times the distance of the spots."""
     import numpy as np
 
-    from histoquilt.models._expression_inputs import microns, pitch
+    from histoquilt.models import microns, pitch
 
     pitches = []
     for name, adata in sections.items():
@@ -171,7 +169,7 @@ def _embed(sections: dict[str, "AnnData"], wanted: Wanted, workers: Workers | No
 
 def _check_keys(sections: dict[str, "AnnData"], use_rep: Sequence[str], samples: Path) -> dict[str, str]:
     """Return section -> what is wrong with its embeddings."""
-    from histoquilt.models._expression_inputs import read_embeddings
+    from histoquilt.models import read_embeddings
 
     problems = {}
     for name, adata in sections.items():
@@ -204,6 +202,6 @@ def _image_digests(sections: dict[str, "AnnData"]) -> list[dict[str, Any]]:
 
 
 def _warn(text: str) -> None:
-    from histoquilt._runtime import warn_user
+    from histoquilt.runtime import warn_user
 
     warn_user(text)

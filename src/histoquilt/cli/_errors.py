@@ -11,7 +11,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from histoquilt._workers import WorkerError
+from histoquilt.runtime import WorkerError
 
 REPORT = "This may be a fault in histoquilt: run again with --debug and report what it prints."
 

@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._atomic import atomic_folder
-from histoquilt._cluster import connect
-from histoquilt._read_options import ReadOptions
-from histoquilt._threads import use_threads
+from histoquilt._base import ReadOptions
 from histoquilt.cli._console import told
 from histoquilt.cli._device import check_device
 from histoquilt.cli._embedded import read_imaged
@@ -22,6 +19,7 @@ from histoquilt.cli._expression_options import (
 )
 from histoquilt.cli._output import RUN_FILE, check_out
 from histoquilt.cli._record import RunRecord, plain, sha256
+from histoquilt.runtime import atomic_folder, connect, use_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,11 +73,10 @@ def evaluate_methods(
     with told(quiet=quiet) as console, use_threads(threads):
         with record.stage("import"):
             from histoquilt import metrics, tl
-            from histoquilt._runtime import resolve_device
+            from histoquilt.evaluate import new_model, plan_folds
             from histoquilt.report import write_evaluation_report
-            from histoquilt.tl._evaluate_domains import labelled_sections
-            from histoquilt.tl._evaluate_methods import new_model
-            from histoquilt.tl._evaluate_study import plan_folds
+            from histoquilt.runtime import resolve_device
+            from histoquilt.tl import labelled_sections
 
             has_network = any(new_model(name).has_network for name in names)
             device = str(resolve_device(device, sparse=has_network))

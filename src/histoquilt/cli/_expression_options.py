@@ -19,7 +19,7 @@ def parse_methods(text: str) -> list[str]:
     >>> parse_methods("spahgc, knn")
     ['spahgc', 'knn']
     """
-    names = _listed(text, "--methods")
+    names = listed(text, "--methods")
     for name in names:
         check_method(name, "--methods")
     return list(dict.fromkeys(names))
@@ -45,7 +45,7 @@ def parse_fields(text: str | None) -> list[float] | None:
     if text is None:
         return None
     fields = []
-    for part in _listed(text, "--field-um"):
+    for part in listed(text, "--field-um"):
         try:
             value = float(part)
         except ValueError:
@@ -60,7 +60,7 @@ def parse_fields(text: str | None) -> list[float] | None:
 
 def parse_keys(text: str | None) -> list[str] | None:
     """Read ``--use-rep``: keys in ``obsm``, separated by commas."""
-    return None if text is None else _listed(text, "--use-rep")
+    return None if text is None else listed(text, "--use-rep")
 
 
 def parse_seeds(seeds: str | None, seed: int) -> list[int]:
@@ -73,7 +73,7 @@ def parse_seeds(seeds: str | None, seed: int) -> list[int]:
     """
     if seeds is None:
         return [seed]
-    found = _listed(seeds, "--seeds")
+    found = listed(seeds, "--seeds")
     if not all(part.isascii() and part.isdigit() and int(part) < 2**32 for part in found):
         raise CommandError(f"--seeds is one or more whole numbers (0,1,2), got {seeds!r}.")
     if len(set(map(int, found))) < len(found):
@@ -99,7 +99,7 @@ def check_encoder_or_keys(encoder: str | None, fields: str | None, use_rep: str 
         raise CommandError(f"--use-rep takes embeddings that are there, and {other} makes new ones. Choose one.")
 
 
-def _listed(text: str, option: str) -> list[str]:
+def listed(text: str, option: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise CommandError(f"{option} is one or more names separated by commas, got {text!r}.")

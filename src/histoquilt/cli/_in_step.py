@@ -8,8 +8,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from histoquilt._processes import is_main, n_processes
 from histoquilt.cli._errors import CommandError
+from histoquilt.runtime import is_main, n_processes
 
 SHARED = "domains"  # the command whose training several processes can share
 

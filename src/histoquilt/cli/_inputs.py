@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from histoquilt._workers import Workers, run_each
+from histoquilt._base import DEFAULT_READ_OPTIONS, ReadOptions
 from histoquilt.cli._errors import CommandError, about, one_line
 from histoquilt.cli._record import sha256
 from histoquilt.cli._source import Source, read_file, without_counts
+from histoquilt.runtime import Workers, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -140,7 +140,7 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
 def _read_table(
     path: Path, *, keep: bool, skip_bad: bool, options: ReadOptions, workers: Workers | None, **needs: Any
 ) -> tuple[Inputs, dict[str, str]]:
-    from histoquilt.io._samples import gather_samples
+    from histoquilt.io import gather_samples
 
     problems: dict[str, str] = {}
 
@@ -220,9 +220,9 @@ def _check(
     section_key: str | None,
 ) -> None:
     from histoquilt import io, pp
-    from histoquilt._checks import check_adata, check_n_domains, check_obs_key, check_obsm_key, check_spatial
-    from histoquilt._layers import named_layers
-    from histoquilt.io._writable import check_writable
+    from histoquilt._base import check_n_domains
+    from histoquilt.io import check_writable
+    from histoquilt.study import check_adata, check_obs_key, check_obsm_key, check_spatial, named_layers
 
     check_adata(adata)
     check_writable(adata)
@@ -246,6 +246,6 @@ def _digests(paths: dict[str, Path]) -> list[dict[str, Any]]:
 
 
 def _warn(text: str) -> None:
-    from histoquilt._runtime import warn_user
+    from histoquilt.runtime import warn_user
 
     warn_user(text)

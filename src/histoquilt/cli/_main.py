@@ -14,9 +14,9 @@ from typing import NoReturn
 
 import typer
 
-from histoquilt._processes import is_main, n_processes, rank
 from histoquilt.cli._app_expression import app  # with all commands
 from histoquilt.cli._errors import Interrupted, one_line
+from histoquilt.runtime import is_main, n_processes, rank
 
 INTERRUPTED = 130  # what shells report for a program that ended on Ctrl-C
 TERMINATED = 143

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from histoquilt._keys import Keys
-from histoquilt._runtime import warn_user
+from histoquilt._base import Keys
 from histoquilt.cli._errors import one_line
+from histoquilt.runtime import warn_user
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_markers(adata: "AnnData", layer: str | None) -> bool:
     """Write markers into a section and return whether there are any; warn where they are left out."""
     from histoquilt import tl
-    from histoquilt._written import keep_foreign
+    from histoquilt.study import keep_foreign
 
     if keep_foreign(adata, "uns", Keys.MARKERS) is None:
         adata.uns.pop(Keys.MARKERS, None)  # of other domains, of an earlier run

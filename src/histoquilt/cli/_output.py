@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._atomic import atomic_folder, folder_written_to, progress_folder, refuse_existing
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 from histoquilt.cli._errors import CommandError, writing
 from histoquilt.cli._progress import JOB, Work, holds_job, link, replaced_names
+from histoquilt.runtime import atomic_folder, folder_written_to, progress_folder, refuse_existing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from histoquilt._read_options import ReadOptions
+from histoquilt._base import ReadOptions
 from histoquilt.cli._at_work import at_work
 from histoquilt.cli._carry_out import carry_out
 from histoquilt.cli._device import check_device

@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoquilt._keys import Keys
-from histoquilt._read_options import ReadOptions
+from histoquilt._base import Keys, ReadOptions
 from histoquilt.cli._embed_one import check_spots_on_tissue
 from histoquilt.cli._errors import CommandError, about
 from histoquilt.cli._inputs import is_samples_table, section_names
@@ -63,7 +62,7 @@ def check_targets(
     checks: dict[str, Callable[[], Target]] = {}
     skipped: dict[str, str] = {}
     if is_samples_table(inputs[0]):
-        from histoquilt.io._samples import gather_samples
+        from histoquilt.io import gather_samples
 
         with about(inputs[0]):
             samples = gather_samples(
@@ -94,7 +93,7 @@ def check_targets(
             raise CommandError(listed + ".")
         remedy = "Nothing is left to predict." if skip_bad else "Correct them, or go on without them: --skip-bad."
         raise CommandError(f"{len(problems)} of {len(checks)} inputs cannot be used: {listed}. {remedy}")
-    from histoquilt._runtime import warn_user
+    from histoquilt.runtime import warn_user
 
     for problem in problems.values():
         warn_user(f"left out: {problem}")
@@ -102,13 +101,13 @@ def check_targets(
 
 
 def _is_section_folder(folder: Path) -> bool:
-    from histoquilt.io._section import is_section_folder
+    from histoquilt.io import is_section_folder
 
     return is_section_folder(folder)
 
 
 def _slides_in(folder: Path) -> list[Path]:
-    from histoquilt.io._section import holds_sections
+    from histoquilt.io import holds_sections
 
     # a name that begins with a dot is what macOS and interrupted copies leave behind
     slides = [
@@ -140,12 +139,12 @@ def _read_section(source: Source, image: Path | None, mpp: float | None, model: 
 def _section(adata: "AnnData", source: Source, image: Path | None, model: "ExpressionModel") -> Target:
     """Make sure that a section has embeddings that fit the model, or an image to make them from."""
     from histoquilt import io
-    from histoquilt._checks import check_spatial
-    from histoquilt.io._writable import check_writable
-    from histoquilt.models._expression_inputs import microns
+    from histoquilt.io import check_writable
+    from histoquilt.models import microns
+    from histoquilt.study import check_spatial
 
     check_writable(adata)
-    fitted = model._trained()
+    fitted = model.fitted
     check_spatial(adata, fitted.spatial_key, remedy="file")
     io.check_one_section(adata, spatial_key=fitted.spatial_key, remedy="file")
     missing = [rep for rep in fitted.inputs.reps if rep not in adata.obsm]
@@ -166,7 +165,7 @@ def _slide(source: Source, mpp: float | None, model: "ExpressionModel") -> Targe
     """Make sure that a bare slide opens and that its scale is known."""
     from histoquilt import io
 
-    if not all(model._trained().inputs.records):
+    if not all(model.fitted.inputs.records):
         raise CommandError(
             "the model was trained on embeddings whose encoder is not recorded, so a bare slide cannot be embedded. "
             "Give sections with these embeddings in obsm."

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 from histoquilt.cli._console import noted
 from histoquilt.cli._errors import CommandError, about, writing
 from histoquilt.cli._progress import Item
@@ -14,7 +14,7 @@ from histoquilt.cli._source import Source
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from histoquilt._types import PatchEncoder
+    from histoquilt._base import PatchEncoder
     from histoquilt.models import ExpressionModel
 
 SUFFIXES = (".h5ad", ".csv")
@@ -93,8 +93,8 @@ def predict_one(item: Item, target: Target, settings: Settings) -> dict[str, Any
     WriteError
         It cannot be written.
     """
-    from histoquilt._atomic import atomic_file
     from histoquilt.io import write_h5ad
+    from histoquilt.runtime import atomic_file
 
     with noted() as warnings, about(item.name):
         model, encoder = equipment(settings.model, settings.digest, settings.encoder, settings.device)
@@ -140,8 +140,8 @@ def write_table(adata: "AnnData", file: Path) -> None:
     """Write one row a spot: ``spot, x_um, y_um, out_of_distribution`` and the genes, log1p of counts per 10,000."""
     import pandas as pd
 
-    from histoquilt._scale import provenance
     from histoquilt.pp import row_chunks
+    from histoquilt.study import provenance
 
     where = adata.obsm[Keys.IN_MICRONS]
     values = adata.layers[provenance(adata)["prediction"]["layer"]]
@@ -170,7 +170,7 @@ def _predicted(
     adata = target.source.read()
     if target.image is not None:
         io.attach_image(adata, target.image, mpp=settings.mpp)
-    if not all(rep in adata.obsm for rep in model._trained().inputs.reps):
+    if not all(rep in adata.obsm for rep in model.fitted.inputs.reps):
         _describe(adata, model, encoder, settings)
     return model.predict(adata, check_memory=settings.check_memory)
 
@@ -178,9 +178,9 @@ def _predicted(
 def _describe(adata: "AnnData", model: "ExpressionModel", encoder: "PatchEncoder | None", settings: Settings) -> None:
     """Write into a section what the model reads of its image."""
     from histoquilt import im, io
-    from histoquilt.models._expression_prediction import describe_spots
+    from histoquilt.models import describe_spots
 
-    fitted = model._trained()
+    fitted = model.fitted
     image = adata.uns[Keys.UNS][Keys.IMAGE]
     scale = image.get("image_scale", 1.0)
     with io.open_image(adata) as slide:
@@ -195,7 +195,7 @@ def _encoder_of(model: "ExpressionModel", name: str | None, device: str) -> "Pat
     """Return the encoder that the model was trained with, or refuse another one."""
     from histoquilt import im
 
-    records = [one for one in model._trained().inputs.records if one]
+    records = [one for one in model.fitted.inputs.records if one]
     if not records:
         if name is not None:
             raise CommandError("the model was trained on embeddings of unrecorded origin; leave --encoder out.")

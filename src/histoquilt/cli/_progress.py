@@ -1,6 +1,6 @@
 """Work that may be interrupted: with ``--resume`` what is finished waits in ``OUT.partial`` and is not done again.
 
-``OUT.partial`` lies beside OUT, or inside it where OUT cannot be renamed (:func:`histoquilt._atomic.progress_folder`):
+``OUT.partial`` lies beside OUT, or inside it where OUT cannot be renamed (:func:`histoquilt.runtime.progress_folder`):
 
 ``lock`` : process and host of the run that works in it
 ``done/`` : the files of every finished input, and ``<name>.json`` with its digest, written last
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import histoquilt
-from histoquilt._atomic import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
 from histoquilt.cli._errors import Interrupted
 from histoquilt.cli._lock import LOCK, locked
+from histoquilt.runtime import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
 
 JOB = "job"  # in run.json: digest of what was asked, by which the same command knows its results
 _DONE, _TRAINING, _REPLACING = "done", "training", "replacing.json"

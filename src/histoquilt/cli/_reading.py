@@ -1,6 +1,6 @@
 """Options of reading sections, as the commands take them."""
 
-from histoquilt._read_options import ReadOptions
+from histoquilt._base import ReadOptions
 from histoquilt.cli._errors import CommandError
 
 

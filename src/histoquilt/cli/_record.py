@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import histoquilt
-from histoquilt._memory import peak_bytes
-from histoquilt._processes import n_processes
-from histoquilt._threads import threads_in_use
+from histoquilt.runtime import n_processes, peak_bytes, threads_in_use
 
 # the packages whose version can change a result
 PACKAGES = ("numpy", "scipy", "pandas", "anndata", "scanpy", "scikit-learn", "scikit-misc", "torch", "matplotlib")

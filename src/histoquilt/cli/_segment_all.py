@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._workers import Workers
+from histoquilt._base import Keys
 from histoquilt.cli._carry_out import carry_out
 from histoquilt.cli._console import Console
 from histoquilt.cli._errors import CommandError
@@ -17,6 +15,7 @@ from histoquilt.cli._progress import Item, Work
 from histoquilt.cli._record import RunRecord
 from histoquilt.cli._segment_one import MODEL, Settings, segment_one
 from histoquilt.cli._source import Source
+from histoquilt.runtime import Workers, logger
 
 if TYPE_CHECKING:
     from anndata import AnnData

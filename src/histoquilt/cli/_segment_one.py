@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 from histoquilt.cli._console import noted
 from histoquilt.cli._denoised import Denoise, denoise_markers, for_section
 from histoquilt.cli._errors import about, writing

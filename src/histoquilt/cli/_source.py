@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoquilt._read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from histoquilt._runtime import logger
+from histoquilt._base import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt.runtime import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,7 +41,7 @@ class Source:
         """Read the section; not ``whole``: as :func:`read_file` does."""
         if self.table is None:
             return read_file(self.path, whole=whole, options=self.options)
-        from histoquilt.io._samples import read_sample
+        from histoquilt.io import read_sample
 
         return read_sample(self.table, self.name, self.options)
 
@@ -49,9 +49,8 @@ class Source:
 def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
     """Read a section; unless ``whole``, counts that would take much of the memory stay in their file."""
     from histoquilt import io
-    from histoquilt._memory import available_bytes, in_words
-    from histoquilt.io._coordinate_table import settle_spots
-    from histoquilt.io._h5ad import matrix_bytes
+    from histoquilt.io import matrix_bytes, settle_spots
+    from histoquilt.runtime import available_bytes, in_words
 
     available = None if whole or path.suffix != ".h5ad" else available_bytes()
     if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
@@ -65,7 +64,7 @@ def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
 
 def without_counts(adata: "AnnData") -> "AnnData":
     """Let go of what a check has seen and the work will read again: matrices of spots by genes. Changed in place."""
-    from histoquilt._layers import named_layers
+    from histoquilt.study import named_layers
 
     adata.X = None
     adata.raw = None

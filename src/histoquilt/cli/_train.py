@@ -7,10 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._cluster import connect
-from histoquilt._read_options import ReadOptions
-from histoquilt._runtime import logger
-from histoquilt._threads import use_threads
+from histoquilt._base import ReadOptions
 from histoquilt.cli._console import told
 from histoquilt.cli._device import check_device
 from histoquilt.cli._embedded import read_imaged
@@ -25,6 +22,7 @@ from histoquilt.cli._expression_options import (
 from histoquilt.cli._output import RUN_FILE, check_out
 from histoquilt.cli._progress import JOB, digest_of, workplace
 from histoquilt.cli._record import RunRecord, plain
+from histoquilt.runtime import connect, logger, use_threads
 
 if TYPE_CHECKING:
     from histoquilt.models import ExpressionModel
@@ -64,9 +62,8 @@ def train_model(
     record = RunRecord("train", arguments)
     with told(quiet=quiet) as console, use_threads(threads), workplace(out, resume=resume) as work:
         with record.stage("import"):
-            from histoquilt._runtime import resolve_device
-            from histoquilt.tl._evaluate_methods import new_model
-            from histoquilt.tl._evaluation import PLAIN_RIDGE
+            from histoquilt.evaluate import PLAIN_RIDGE, new_model
+            from histoquilt.runtime import resolve_device
 
             model = new_model(method)
             used_device = str(resolve_device(device, sparse=model.has_network))
@@ -142,7 +139,7 @@ def inner_scores(model: "ExpressionModel") -> dict[str, Any]:
     """Return how a model did on training sections that were left out in turn, over genes."""
     import numpy as np
 
-    reliability = model._trained().reliability
+    reliability = model.fitted.reliability
     correlation = reliability.correlation
     known = reliability.n_folds > 0
     return {

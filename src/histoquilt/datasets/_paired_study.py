@@ -9,10 +9,10 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 from scipy.stats import ortho_group
 
-from histoquilt._keys import Keys
-from histoquilt._scale import declare_scale, provenance
+from histoquilt._base import Keys
 from histoquilt.datasets._anatomy import PITCH_UM
 from histoquilt.datasets._expression import gene_names
+from histoquilt.study import declare_scale, provenance
 
 Kind = Literal["references", "pairing", "both"]
 

@@ -7,10 +7,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import vstack
 
-from histoquilt._keys import Keys
-from histoquilt._scale import declare_scale, provenance
+from histoquilt._base import Keys
 from histoquilt.datasets._anatomy import PITCH_UM, Anatomy, place_spots, plan_anatomy
 from histoquilt.datasets._expression import Cells, Genes, draw_cells, draw_counts, plan_genes
+from histoquilt.study import declare_scale, provenance
 
 SECTION_GAP_UM = 100.0  # between serial sections
 BATCH_LOG_SD = 0.25  # of each gene, between sections

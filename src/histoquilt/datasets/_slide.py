@@ -3,13 +3,12 @@
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_positive
-from histoquilt._keys import Keys
-from histoquilt._scale import provenance
+from histoquilt._base import Keys, check_positive
 from histoquilt.datasets._anatomy import PITCH_UM, place_spots
 from histoquilt.datasets._expression import N_SHARED_TYPES, draw_cells, draw_counts
 from histoquilt.datasets._histology import paint, plan_stain
 from histoquilt.datasets._section import assemble, check_sizes, plan_tissue
+from histoquilt.study import provenance
 
 LIBRARY = "toy_slide"
 LOWRES_PX = 600  # longest side of the small image, as Space Ranger makes it

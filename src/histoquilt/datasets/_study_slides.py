@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 from histoquilt.datasets._anatomy import place_spots
 from histoquilt.datasets._expression import N_SHARED_TYPES, draw_cells, draw_counts
 from histoquilt.datasets._histology import paint, plan_stain

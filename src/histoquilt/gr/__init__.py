@@ -4,16 +4,20 @@ from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjac
 from histoquilt.gr._lattice import lattice_neighbors
 from histoquilt.gr._neighbors import grid_graph, knn_graph, radius_graph
 from histoquilt.gr._sections import mutual_nearest_links, stack_links, union_links
+from histoquilt.gr._tiles import among, halo, spatial_tiles
 
 __all__ = [
+    "among",
     "grid_adjacency",
     "grid_graph",
+    "halo",
     "knn_adjacency",
     "knn_graph",
     "lattice_neighbors",
     "mutual_nearest_links",
     "radius_adjacency",
     "radius_graph",
+    "spatial_tiles",
     "stack_links",
     "union_links",
 ]

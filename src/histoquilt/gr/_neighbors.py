@@ -9,11 +9,10 @@ from anndata import AnnData
 from scipy.sparse import block_diag, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from histoquilt._checks import check_adata, check_obs_key, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger, warn_user
-from histoquilt._written import keep_bare_graph
+from histoquilt._base import Keys
 from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
+from histoquilt.runtime import logger, warn_user
+from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
 
 
 def knn_graph(

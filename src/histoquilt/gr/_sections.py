@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
 
-from histoquilt._checks import _listed
+from histoquilt._base import listed
 
 
 def stack_links(coordinates: np.ndarray, section: Any, order: Sequence[str], n_links: int) -> csr_matrix:
@@ -55,8 +55,7 @@ def stack_links(coordinates: np.ndarray, section: Any, order: Sequence[str], n_l
     names = [str(name) for name in order]
     if sorted(names) != sorted(rows_of):
         raise ValueError(
-            f"order must name every section exactly once: it holds {_listed(names)}, the sections are "
-            f"{_listed(rows_of)}."
+            f"order must name every section exactly once: it holds {listed(names)}, the sections are {listed(rows_of)}."
         )
     links = []
     for above, below in pairwise(names):
@@ -164,7 +163,7 @@ def union_links(*graphs: csr_matrix) -> csr_matrix:
     """
     shapes = {graph.shape for graph in graphs}
     if len(shapes) != 1:
-        raise ValueError(f"The graphs to join must be of one shape, got {_listed(sorted(shapes)) or 'no graph'}.")
+        raise ValueError(f"The graphs to join must be of one shape, got {listed(sorted(shapes)) or 'no graph'}.")
     [shape] = shapes
     pairs = [graph.tocoo() for graph in graphs]
     return _ones([pair.row for pair in pairs], [pair.col for pair in pairs], shape)
@@ -180,7 +179,7 @@ def _rows_by_section(section: Any, n_spots: int, n_links: int) -> dict[str, np.n
     if (codes < 0).any():
         raise ValueError(f"{(codes < 0).sum():,} of {n_spots:,} spots have no section. Name their section.")
     if len(names) < 2:
-        raise ValueError(f"Links between sections need at least two of them, found {_listed(names)}.")
+        raise ValueError(f"Links between sections need at least two of them, found {listed(names)}.")
     return {str(name): np.flatnonzero(codes == code) for code, name in enumerate(names)}
 
 

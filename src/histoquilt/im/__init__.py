@@ -1,11 +1,10 @@
 """H&E images: patches by physical size, encoders that describe them, tissue, stain and quality.
 
-A slide is known only by the protocol in ``histoquilt._types``; an RGB array is taken wherever a slide is.
+A slide is known only by the protocol in ``histoquilt._base._protocols``; an RGB array is taken wherever a slide is.
 """
 
 from histoquilt.im._cut_patches import cut_patches
-from histoquilt.im._embed import embed_patches, embed_views
-from histoquilt.im._encoders import get_encoder, list_encoders
+from histoquilt.im._embed import embed_patches, embed_views, short_name
 from histoquilt.im._grid import grid_spots
 from histoquilt.im._on_tissue import OnTissue, check_on_tissue
 from histoquilt.im._patches import extract_patches, iter_patches
@@ -13,6 +12,7 @@ from histoquilt.im._picture import attach_picture
 from histoquilt.im._quality import slide_quality
 from histoquilt.im._stain import StainColours, fit_stain, normalise_stain, stain_statistics
 from histoquilt.im._tissue import TissueMask, tissue_mask
+from histoquilt.im.encoders._encoders import get_encoder, list_encoders
 
 __all__ = [
     "OnTissue",
@@ -30,6 +30,7 @@ __all__ = [
     "iter_patches",
     "list_encoders",
     "normalise_stain",
+    "short_name",
     "slide_quality",
     "stain_statistics",
     "tissue_mask",

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from histoquilt._checks import check_positive
-from histoquilt._types import SlideImage
+from histoquilt._base import SlideImage, check_positive
 
 WHITE = 255  # empty glass, and what lies outside an image
 LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x objective is about 0.06 um/px; beyond 20 no tissue structure is left
@@ -35,7 +34,7 @@ class ArraySlide:
     def read_region(
         self, x: float, y: float, width: float, height: float, *, out_px: tuple[int, int] | None = None
     ) -> np.ndarray:
-        """Return a rectangle as RGB uint8; see :class:`histoquilt._types.SlideImage`."""
+        """Return a rectangle as RGB uint8; see :class:`histoquilt._base._protocols.SlideImage`."""
         left, top = int(np.floor(x)), int(np.floor(y))
         if out_px is None:
             return self._window(left, top, round(width), round(height))

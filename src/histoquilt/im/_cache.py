@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histoquilt._atomic import atomic_file
-from histoquilt._runtime import logger
+from histoquilt.runtime import atomic_file, logger
 
 
 class EmbeddingCache:

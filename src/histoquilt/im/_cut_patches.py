@@ -4,15 +4,11 @@ import numpy as np
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._checks import check_adata, check_positive, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._outside import check_inside, warn_of_few_outside
-from histoquilt._scale import provenance
-from histoquilt._types import SlideImage
-from histoquilt._written import write_result
+from histoquilt._base import Keys, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._patches import log_padding, plan_fields
 from histoquilt.im._stain import stain_statistics, write_stain
+from histoquilt.study import check_adata, check_inside, check_spatial, provenance, warn_of_few_outside, write_result
 
 
 def cut_patches(

@@ -12,19 +12,15 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._checks import check_adata, check_positive, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._outside import check_inside, warn_of_few_outside
-from histoquilt._runtime import progress_bar, warn_user
-from histoquilt._scale import provenance
-from histoquilt._types import PatchEncoder, SlideImage
-from histoquilt._written import write_result
+from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._cache import EmbeddingCache
-from histoquilt.im._encoders import get_encoder
 from histoquilt.im._patches import Fields, batches, log_padding, plan_fields
 from histoquilt.im._read_ahead import read_ahead
 from histoquilt.im._stain import stain_statistics, write_stain
+from histoquilt.im.encoders._encoders import get_encoder
+from histoquilt.runtime import progress_bar, warn_user
+from histoquilt.study import check_adata, check_inside, check_spatial, provenance, warn_of_few_outside, write_result
 
 MOST_RELATIVE_MPP = 2.0  # an encoder is told of patches that are more than twice as coarse or fine as it learnt from
 MOST_BLOWN_UP = 4.0  # output pixels per pixel of the image: more is invented

@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_positive
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._scale import provenance
-from histoquilt._types import SlideImage
-from histoquilt._written import write_result
+from histoquilt._base import Keys, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._picture import attach_picture
 from histoquilt.im._tissue import TissueMask, tissue_mask
+from histoquilt.runtime import logger
+from histoquilt.study import provenance, write_result
 
 
 def grid_spots(

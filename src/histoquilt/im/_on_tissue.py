@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_positive, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._outside import check_inside, is_outside
-from histoquilt._runtime import warn_user
-from histoquilt._types import SlideImage
+from histoquilt._base import Keys, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._placement import better_placement, exchanged_fraction
 from histoquilt.im._tissue import TissueMask, tissue_mask
+from histoquilt.runtime import warn_user
+from histoquilt.study import check_adata, check_inside, check_spatial, is_outside
 
 LEAST_ON_TISSUE = 0.8  # share of spots; the rest are at the rim, in tears and vessels, on real sections
 # Real sections have 0.91 to 1.0. Fat and lumina count as glass, so that fewer may be right; at half of them hardly.

@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from histoquilt._checks import check_positive
-from histoquilt._runtime import logger
-from histoquilt._types import SlideImage
+from histoquilt._base import SlideImage, check_positive
 from histoquilt.im._as_slide import ArraySlide, as_slide, check_mpp, resample
+from histoquilt.runtime import logger
 
 MOST_SHRINKING = 2.0  # the resampler gets at least this many pixels per output pixel; the pyramid does what is above
 FEWEST_PX = 4.0  # a field of fewer image pixels has nothing in it to describe

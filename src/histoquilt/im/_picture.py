@@ -4,13 +4,11 @@ import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._checks import check_positive, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._libraries import image_libraries
-from histoquilt._types import SlideImage
+from histoquilt._base import Keys, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, resample
 from histoquilt.im._thumbnail import Thumbnail, thumbnail
 from histoquilt.im._tissue import TissueMask
+from histoquilt.study import check_spatial, image_libraries
 
 LOWRES_PX = 600  # longest side, as Space Ranger makes it
 

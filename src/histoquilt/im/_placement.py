@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._outside import scale_factors
 from histoquilt.im._tissue import TissueMask
+from histoquilt.study import scale_factors
 
 FITS = 0.8  # share of the spots on tissue; at least 0.91 on real sections
 _LEAST_SPREAD = 0.3  # of the tissue's own extent: at a small scale all spots are one point, which lies on tissue easily

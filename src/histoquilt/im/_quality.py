@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import laplace, uniform_filter
 
-from histoquilt._checks import check_positive
-from histoquilt._runtime import logger
-from histoquilt._types import SlideImage
+from histoquilt._base import SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._tissue import DARKEST, share_in_fields, tissue_mask
+from histoquilt.runtime import logger
 
 LOOK_UM = 1.0  # pixel at which cells are looked at: nuclei are 5 to 10 of them
 COARSEST_UM = 2.0  # above this no picture is sharp enough to tell blur

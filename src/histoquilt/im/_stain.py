@@ -15,15 +15,13 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._keys import Keys
-from histoquilt._runtime import warn_user
-from histoquilt._scale import provenance
-from histoquilt._types import SlideImage
-from histoquilt._written import write_result
+from histoquilt._base import Keys, SlideImage
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._thumbnail import thumbnail
+from histoquilt.runtime import warn_user
+from histoquilt.study import provenance, write_result
 
 LEAST_DENSITY = 0.15  # of a pixel that counts as stained (beta in the paper)
 ANGLE_PERCENTILE = 1.0  # alpha in the paper

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from histoquilt._types import SlideImage
+from histoquilt._base import SlideImage
 from histoquilt.im._as_slide import ArraySlide, average_blocks
 
 BLOCK_PX = 4096  # full-resolution pixels read at a time: 50 MB where a file has no pyramid

@@ -6,8 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, label
 from skimage.filters import threshold_otsu
 
-from histoquilt._checks import check_positive
-from histoquilt._types import SlideImage
+from histoquilt._base import SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._thumbnail import thumbnail

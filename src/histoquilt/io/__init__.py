@@ -5,26 +5,28 @@ Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spa
 sections are a dict from name to AnnData, read from a ``samples.csv`` and joined and taken apart here.
 """
 
-from histoquilt.io._alignment import apply_alignment, place_on_image, read_alignment_matrix
-from histoquilt.io._alignment_loupe import place_by_loupe, read_loupe_alignment
-from histoquilt.io._concat import concat_sections
-from histoquilt.io._coordinates import estimate_mpp, record_coordinates
+from histoquilt.io._coordinate_table import settle_spots
+from histoquilt.io._coordinates import estimate_mpp, find_lattice, record_coordinates
 from histoquilt.io._genes import GeneIds, annotate_genes, detect_gene_ids
-from histoquilt.io._h5ad import read_h5ad, write_h5ad
+from histoquilt.io._h5ad import matrix_bytes, read_h5ad, write_h5ad
 from histoquilt.io._image import attach_image, open_image
-from histoquilt.io._legacy_st import read_legacy_st
-from histoquilt.io._one_section import check_one_section, declare_one_section
-from histoquilt.io._platforms import read_platform
-from histoquilt.io._samples import Samples, read_samples
-from histoquilt.io._section import read_section
-from histoquilt.io._slide import Level, Slide
-from histoquilt.io._slide_mpp import check_slide_mpp
-from histoquilt.io._slide_open import open_slide
-from histoquilt.io._spatialdata import read_spatialdata
-from histoquilt.io._split import name_sections, split_sections
-from histoquilt.io._study import check_study
+from histoquilt.io._section import holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
-from histoquilt.io._visium import read_visium
+from histoquilt.io._writable import check_writable
+from histoquilt.io.instruments._alignment import apply_alignment, place_on_image, read_alignment_matrix
+from histoquilt.io.instruments._alignment_loupe import place_by_loupe, read_loupe_alignment
+from histoquilt.io.instruments._legacy_st import read_legacy_st
+from histoquilt.io.instruments._platforms import read_platform
+from histoquilt.io.instruments._spatialdata import read_spatialdata
+from histoquilt.io.instruments._visium import read_visium
+from histoquilt.io.sections._concat import concat_sections
+from histoquilt.io.sections._one_section import check_one_section, declare_one_section
+from histoquilt.io.sections._samples import Samples, gather_samples, read_sample, read_samples
+from histoquilt.io.sections._split import name_sections, split_sections
+from histoquilt.io.sections._study import check_study
+from histoquilt.io.slides._mpp import check_slide_mpp
+from histoquilt.io.slides._open import open_slide
+from histoquilt.io.slides._slide import Level, Slide
 
 __all__ = [
     "GeneIds",
@@ -37,10 +39,16 @@ __all__ = [
     "check_one_section",
     "check_slide_mpp",
     "check_study",
+    "check_writable",
     "concat_sections",
     "declare_one_section",
     "detect_gene_ids",
     "estimate_mpp",
+    "find_lattice",
+    "gather_samples",
+    "holds_sections",
+    "is_section_folder",
+    "matrix_bytes",
     "name_sections",
     "open_image",
     "open_slide",
@@ -51,12 +59,14 @@ __all__ = [
     "read_legacy_st",
     "read_loupe_alignment",
     "read_platform",
+    "read_sample",
     "read_samples",
     "read_section",
     "read_spatialdata",
     "read_table",
     "read_visium",
     "record_coordinates",
+    "settle_spots",
     "split_sections",
     "write_h5ad",
 ]

@@ -8,11 +8,10 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 from scipy.sparse import issparse
 
-from histoquilt._checks import _listed
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._written import write_result
+from histoquilt._base import Keys, listed
 from histoquilt.io._genes import quiet_duplicates
+from histoquilt.runtime import logger
+from histoquilt.study import write_result
 
 # What the platforms call them. Matched whole and in any case: NEGR1, BLNK, ERCC1 and the fly's blanks are genes.
 # R turns "_" into "-" or ".", so every separator is taken.
@@ -64,7 +63,7 @@ def set_controls_aside(adata: AnnData) -> AnnData:
         adata = genes.to_memory() if genes.isbacked else genes.copy()
     write_result(adata, "obsm", Keys.CONTROLS, table)
     said = "control is no gene and is" if len(names) == 1 else "controls are not genes and are"
-    logger.info("%d %s kept in obsm[%r]: %s", len(names), said, Keys.CONTROLS, _listed(names, 4))
+    logger.info("%d %s kept in obsm[%r]: %s", len(names), said, Keys.CONTROLS, listed(names, 4))
     return adata
 
 

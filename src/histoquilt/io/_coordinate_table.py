@@ -4,12 +4,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import _listed, check_spatial
-from histoquilt._coordinate_columns import coordinate_columns
-from histoquilt._keys import Keys
-from histoquilt._read_options import ReadOptions
-from histoquilt._runtime import warn_user
-from histoquilt._written import write_result
+from histoquilt._base import Keys, ReadOptions, coordinate_columns, listed
+from histoquilt.runtime import warn_user
+from histoquilt.study import check_spatial, write_result
 
 _OUTSIDE, _INSIDE = {"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
 
@@ -37,7 +34,7 @@ def centres_of_columns(adata: AnnData, columns: tuple[str, str]) -> np.ndarray:
     if missing:
         near = coordinate_columns(adata.obs.columns)
         hint = f" Coordinates may be in {near[0]!r}, {near[1]!r}." if near else ""
-        raise KeyError(f"{_listed(missing)} not in adata.obs (found: {_listed(adata.obs.columns)}).{hint}")
+        raise KeyError(f"{listed(missing)} not in adata.obs (found: {listed(adata.obs.columns)}).{hint}")
     try:
         return adata.obs[list(columns)].astype(np.float64).to_numpy()
     except (TypeError, ValueError) as error:

@@ -7,10 +7,9 @@ import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._checks import check_positive, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._scale import provenance
+from histoquilt._base import Keys, check_positive
+from histoquilt.runtime import logger
+from histoquilt.study import check_spatial, provenance
 
 Unit = Literal["pixel", "micron", "array", "unknown"]
 

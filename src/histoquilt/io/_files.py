@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import pandas as pd
 
-from histoquilt._checks import _listed
+from histoquilt._base import listed
 
 CUT_OFF = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading the end of a truncated .gz raises
 PathLike = str | os.PathLike[str]
@@ -40,7 +40,7 @@ def existing_folder(path: PathLike, what: str) -> Path:
 
 def contents(folder: Path, limit: int = 8) -> str:
     """Names in a folder, for a message."""
-    return _listed(sorted(item.name + ("/" if item.is_dir() else "") for item in folder.iterdir()), limit)
+    return listed(sorted(item.name + ("/" if item.is_dir() else "") for item in folder.iterdir()), limit)
 
 
 def _beside(path: Path) -> str:

@@ -12,10 +12,9 @@ import pandas as pd
 from anndata import AnnData
 from anndata.utils import make_index_unique
 
-from histoquilt._checks import _listed
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._scale import provenance
+from histoquilt._base import Keys, listed
+from histoquilt.runtime import logger
+from histoquilt.study import provenance
 
 # species code (none for human), number, version, and GENCODE's mark of the Y copy of a shared gene
 _ENSEMBL = re.compile(r"^ENS(?P<species>[A-Z]{3,4})?G(?P<number>\d{11})(?P<version>\.\d+)?(?P<copy>_PAR_Y)?$")
@@ -139,7 +138,7 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     adata.var_names = make_index_unique(pd.Index(names, dtype=object))
     if found.duplicates:
         warnings.warn(
-            f"Names that several genes share ({len(found.duplicates):,}): {_listed(found.duplicates, 5)}. All genes "
+            f"Names that several genes share ({len(found.duplicates):,}): {listed(found.duplicates, 5)}. All genes "
             "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was.",
             UserWarning,
             stacklevel=2,
@@ -186,7 +185,7 @@ def _names_or_ids(names: list[str], ids: list | None) -> list[str]:
         return names  # detect_gene_ids says what is wrong
     warnings.warn(
         f"{len(unnamed):,} of {len(names):,} genes have no symbol; they are named by their identifier, "
-        f"first: {_listed([ids[position] for position in unnamed], 3)}.",
+        f"first: {listed([ids[position] for position in unnamed], 3)}.",
         UserWarning,
         stacklevel=3,
     )
@@ -199,7 +198,7 @@ def _names_or_ids(names: list[str], ids: list | None) -> list[str]:
 def _column(adata: AnnData, named: str | None, usual: tuple[str, ...], *, argument: str) -> list | None:
     """Values of the column of ``var`` that was named, or of the first usual one there is."""
     if named is not None and named not in adata.var:
-        raise KeyError(f"{named!r} is not in adata.var (found: {_listed(adata.var.columns)}). Pass {argument}=.")
+        raise KeyError(f"{named!r} is not in adata.var (found: {listed(adata.var.columns)}). Pass {argument}=.")
     for column in (named,) if named else usual:
         if column in adata.var:
             return adata.var[column].tolist()

@@ -10,15 +10,14 @@ import anndata
 import h5py
 from anndata import AnnData
 
-from histoquilt._atomic import atomic_file
-from histoquilt._checks import _listed, check_adata
-from histoquilt._keys import Keys
-from histoquilt._libraries import image_libraries, library_part
+from histoquilt._base import Keys, listed
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._coordinates import record_coordinates
 from histoquilt.io._files import PathLike, existing_file, open_h5
 from histoquilt.io._genes import annotate_genes, quiet_duplicates
 from histoquilt.io._writable import check_writable, make_plain, writable
+from histoquilt.runtime import atomic_file
+from histoquilt.study import check_adata, image_libraries, library_part
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R
@@ -62,7 +61,7 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
     with open_h5(path, "an .h5ad file") as opened:
         if not {"obs", "var"} <= set(opened):
             raise ValueError(
-                f"{path} is an HDF5 file, but no AnnData: it has no obs and var (found: {_listed(opened)})."
+                f"{path} is an HDF5 file, but no AnnData: it has no obs and var (found: {listed(opened)})."
                 " A count matrix by Space Ranger is read with its folder: histoquilt.io.read_visium."
             )
     try:

@@ -5,16 +5,21 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_positive, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._libraries import image_libraries, library_part
-from histoquilt._outside import check_inside, warn_of_few_outside
-from histoquilt._runtime import logger
-from histoquilt._scale import provenance
+from histoquilt._base import Keys, check_positive
 from histoquilt.io._files import PathLike
-from histoquilt.io._slide import Slide
-from histoquilt.io._slide_mpp import check_mpp, check_slide_mpp, recorded_mpp
-from histoquilt.io._slide_open import open_header, open_slide
+from histoquilt.io.slides._mpp import check_mpp, check_slide_mpp, recorded_mpp
+from histoquilt.io.slides._open import open_header, open_slide
+from histoquilt.io.slides._slide import Slide
+from histoquilt.runtime import logger
+from histoquilt.study import (
+    check_adata,
+    check_inside,
+    check_spatial,
+    image_libraries,
+    library_part,
+    provenance,
+    warn_of_few_outside,
+)
 
 
 def attach_image(adata: AnnData, path: PathLike, *, mpp: float | None = None, image_scale: float | None = None) -> None:

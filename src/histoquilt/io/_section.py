@@ -6,18 +6,17 @@ from typing import Any
 
 from anndata import AnnData
 
-from histoquilt._checks import _listed
-from histoquilt._read_options import ReadOptions
-from histoquilt._runtime import logger
+from histoquilt._base import ReadOptions, listed
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._files import PathLike, contents
 from histoquilt.io._h5ad import is_anndata_zarr, read_anndata_zarr, read_h5ad
-from histoquilt.io._legacy_st import read_legacy_st
-from histoquilt.io._not_read import what_file, what_folder
-from histoquilt.io._one_section import declare_one_section
-from histoquilt.io._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
-from histoquilt.io._spatialdata import read_spatialdata
-from histoquilt.io._visium import read_visium
+from histoquilt.io.instruments._legacy_st import read_legacy_st
+from histoquilt.io.instruments._not_read import what_file, what_folder
+from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
+from histoquilt.io.instruments._spatialdata import read_spatialdata
+from histoquilt.io.instruments._visium import read_visium
+from histoquilt.io.sections._one_section import declare_one_section
+from histoquilt.runtime import logger
 
 _LOOKED_FOR = (
     "an .h5ad file, a Space Ranger folder (filtered_feature_bc_matrix.h5 and spatial/), a SpatialData .zarr, a legacy "
@@ -145,7 +144,7 @@ def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
         return _read_folder(inside[0], options)
     if inside:
         raise ValueError(
-            f"{folder} holds {len(inside)} sections: {_listed(str(item.relative_to(folder)) for item in inside)}. "
+            f"{folder} holds {len(inside)} sections: {listed(str(item.relative_to(folder)) for item in inside)}. "
             "Give one of them, or list them in a samples.csv, one row each."
         )
     raise ValueError(

@@ -7,14 +7,13 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._checks import _listed, check_adata, check_counts
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._scale import declare_scale
+from histoquilt._base import Keys, listed
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._coordinates import Unit, record_coordinates
 from histoquilt.io._files import PathLike, existing_file, read_delimited
 from histoquilt.io._genes import annotate_genes, quiet_duplicates
+from histoquilt.runtime import logger
+from histoquilt.study import check_adata, check_counts, declare_scale
 
 
 def read_table(
@@ -77,7 +76,7 @@ def read_table(
     if len(missing):
         raise ValueError(
             f"{len(missing):,} of {len(table):,} spots in {counts_file.name} have no position in {places_file.name}, "
-            f"first: {_listed(missing, 3)} (the positions are named like {_listed(places.index[:1])})."
+            f"first: {listed(missing, 3)} (the positions are named like {listed(places.index[:1])})."
         )
     adata = counts_to_adata(table, counts_file)
     places = places.loc[adata.obs_names]
@@ -105,7 +104,7 @@ def read_counts_table(path: Path, *, sep: str | None = None) -> pd.DataFrame:
     ]
     if words:
         raise ValueError(
-            f"{path} has columns that are not numbers: {_listed(words, 3)}. Expected counts, with names in the first "
+            f"{path} has columns that are not numbers: {listed(words, 3)}. Expected counts, with names in the first "
             "row and the first column only."
         )
     return table
@@ -116,7 +115,7 @@ def read_positions_table(path: Path, *, sep: str | None, spot: str | None, colum
     table = read_delimited(path, sep=sep)
     for name, argument in zip((*columns, spot), ("x", "y", "spot"), strict=True):
         if name is not None and name not in table:
-            raise KeyError(f"{name!r} is no column of {path.name} (found: {_listed(table.columns)}). Pass {argument}=.")
+            raise KeyError(f"{name!r} is no column of {path.name} (found: {listed(table.columns)}). Pass {argument}=.")
     names = table.columns[0] if spot is None else spot
     if names in columns:
         raise KeyError(
@@ -128,7 +127,7 @@ def read_positions_table(path: Path, *, sep: str | None, spot: str | None, colum
     table = table.drop(columns=names).set_axis(pd.Index(text.to_numpy(), dtype=object), axis=0)
     repeated = table.index[table.index.duplicated()].unique()
     if len(repeated):
-        raise ValueError(f"{path} lists spots more than once: {_listed(repeated, 3)}. Each spot has one position.")
+        raise ValueError(f"{path} lists spots more than once: {listed(repeated, 3)}. Each spot has one position.")
     return table
 
 
@@ -153,7 +152,7 @@ def place_spots(adata: AnnData, places: pd.DataFrame, x: str, y: str, path: Path
     if bad.any():
         raise ValueError(
             f"{path}: {bad.sum():,} of {len(bad):,} spots have no finite {x!r} and {y!r}, first: "
-            f"{_listed(places.index[bad], 3)}."
+            f"{listed(places.index[bad], 3)}."
         )
     adata.obsm[Keys.SPATIAL] = numbers
 
@@ -173,6 +172,6 @@ def _check_orientation(
     if here == 0:
         raise ValueError(
             f"No name in {counts_file.name} is a spot of {places_file.name}: rows are named like "
-            f"{_listed(table.index[:2])}, columns like {_listed(table.columns[:2])}, spots like {_listed(spots[:2])}."
+            f"{listed(table.index[:2])}, columns like {listed(table.columns[:2])}, spots like {listed(spots[:2])}."
         )
     logger.debug("%d of %d spots with positions have counts", here, len(spots))

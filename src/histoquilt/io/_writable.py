@@ -12,8 +12,8 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._layers import named_layers
-from histoquilt.io._column_names import column_problem
+from histoquilt.io.sections._column_names import column_problem
+from histoquilt.study import named_layers
 
 # values of one type in a column of Python objects -> the type of column that is written
 _NATIVE = {"boolean": "boolean", "integer": "Int64", "floating": "float64", "mixed-integer-float": "float64"}

@@ -23,15 +23,16 @@ from histoquilt.metrics._correlation_structure import CorrelationStructure, corr
 from histoquilt.metrics._enrichment import enrichment, read_gmt
 from histoquilt.metrics._expression import score_genes, score_sections, summarise_genes
 from histoquilt.metrics._gene_sets import gene_sets_of_training, training_moments
-from histoquilt.metrics._lisi import clisi, ilisi
-from histoquilt.metrics._mixing import batch_entropy, batch_silhouette
-from histoquilt.metrics._mixing_table import mixing_table
 from histoquilt.metrics._oracle import depth_oracle, neighbour_oracle
-from histoquilt.metrics._published import published_scores
+from histoquilt.metrics._published import PROTOCOL, published_scores
 from histoquilt.metrics._significance import gene_significance
-from histoquilt.metrics._silhouette import spatial_silhouette
+from histoquilt.metrics.mixing._lisi import clisi, ilisi
+from histoquilt.metrics.mixing._mixing import batch_entropy, batch_silhouette
+from histoquilt.metrics.mixing._mixing_table import mixing_table
+from histoquilt.metrics.mixing._silhouette import spatial_silhouette
 
 __all__ = [
+    "PROTOCOL",
     "CorrelationStructure",
     "Interval",
     "acc",

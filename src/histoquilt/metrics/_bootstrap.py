@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
-from histoquilt._checks import _listed
+from histoquilt._base import listed
 
 FEW = 8  # below this many sections an interval is a rough guide, and says so
 PAIR = ["fold", "section", "seed"]
@@ -149,7 +149,7 @@ def paired_difference(
     """
     missing = [name for name in ("method", "gene_set", value, *PAIR) if name not in scores]
     if missing:
-        raise KeyError(f"scores lacks the column(s) {_listed(missing)} (found: {_listed(scores.columns, 20)}).")
+        raise KeyError(f"scores lacks the column(s) {listed(missing)} (found: {listed(scores.columns, 20)}).")
     if over not in ("fold", "section"):
         raise ValueError(f"over must be 'fold' or 'section', got {over!r}.")
     rows = []
@@ -171,7 +171,7 @@ def _paired(part: pd.DataFrame, method: str, against: str, value: str) -> pd.Dat
     for name in (method, against):
         own = part.loc[part["method"] == name, [*PAIR, value]]
         if own.empty:
-            raise KeyError(f"No scores of the method {name!r} (found: {_listed(part['method'].unique())}).")
+            raise KeyError(f"No scores of the method {name!r} (found: {listed(part['method'].unique())}).")
         if own.duplicated(PAIR).any():
             raise ValueError(f"{name!r} has several scores for one fold, section and seed. Pass one row for each.")
         sides.append(own)
@@ -182,6 +182,6 @@ def _paired(part: pd.DataFrame, method: str, against: str, value: str) -> pd.Dat
     if len(alone):
         raise ValueError(
             f"{method!r} and {against!r} were not scored on the same folds, sections and seeds; of one only: "
-            f"{_listed(alone[keys].astype(str).agg(', '.join, axis=1).unique(), 4)}. Compare methods of one run."
+            f"{listed(alone[keys].astype(str).agg(', '.join, axis=1).unique(), 4)}. Compare methods of one run."
         )
     return pairs.assign(difference=pairs[value] - pairs[f"{value}_against"])

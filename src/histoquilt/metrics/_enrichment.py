@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom
 
-from histoquilt._checks import _listed
+from histoquilt._base import listed
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
@@ -101,7 +101,7 @@ def enrichment(
     if chosen - known:
         raise ValueError(
             f"{len(chosen - known):,} of {len(chosen):,} hits are not in the background: "
-            f"{_listed(sorted(chosen - known), 5)}. The background must hold every gene that could have been a hit."
+            f"{listed(sorted(chosen - known), 5)}. The background must hold every gene that could have been a hit."
         )
     members = {name: [gene for gene in dict.fromkeys(genes) if gene in known] for name, genes in sets.items()}
     tested = {name: genes for name, genes in members.items() if len(genes) >= min_genes}
@@ -109,7 +109,7 @@ def enrichment(
         example = next((list(genes)[:3] for genes in sets.values()), [])
         raise ValueError(
             f"No gene set has {min_genes} genes or more in the background of {len(universe):,} genes. The sets name "
-            f"genes like {_listed(example)}, the background like {_listed(universe, 3)}: do both use symbols (or both "
+            f"genes like {listed(example)}, the background like {listed(universe, 3)}: do both use symbols (or both "
             "Ensembl identifiers) and the same species?"
         )
     rows = []

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.sparse import csc_matrix, issparse
 from scipy.stats import rankdata
 
-from histoquilt._checks import _listed
+from histoquilt._base import listed
 
 BLOCK_VALUES = 2**21  # values of one matrix made dense at a time: 16 MB
 POOLED, CENTRED = "pooled", "pooled_centred"  # what the rows over all sections are called
@@ -91,7 +91,7 @@ def score_sections(truth: Mapping[str, pd.DataFrame], predicted: Mapping[str, pd
         raise ValueError("predicted is empty. Pass at least one section, as a dict from its name to spots x genes.")
     taken = sorted({POOLED, CENTRED} & set(predicted))
     if taken:
-        raise ValueError(f"No section may be called {_listed(taken)}: the rows over all sections are. Rename it.")
+        raise ValueError(f"No section may be called {listed(taken)}: the rows over all sections are. Rename it.")
     pairs = {section: _matched(section, truth, table) for section, table in predicted.items()}
     parts = {section: score_genes(one, two, list(one.columns)) for section, (one, two) in pairs.items()}
     shared = [str(gene) for gene in next(iter(pairs.values()))[0] if all(gene in one for one, _ in pairs.values())]
@@ -138,7 +138,7 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
         missing = [gene for gene in genes if gene not in per_gene.index]
         if missing:
             raise KeyError(
-                f"Gene set {name!r} names {len(missing):,} gene(s) without a score: {_listed(missing, 5)}. Predict "
+                f"Gene set {name!r} names {len(missing):,} gene(s) without a score: {listed(missing, 5)}. Predict "
                 "them, or take them out of the set; a set is never shortened silently."
             )
         if len(genes) == 0:
@@ -157,7 +157,7 @@ def checked_names(genes: Sequence[str]) -> list[str]:
     """Return gene names as a list; raise ``ValueError`` where one stands twice."""
     index = pd.Index(list(genes))
     if not index.is_unique:
-        raise ValueError(f"Gene names must be unique; repeated: {_listed(index[index.duplicated()].unique(), 5)}.")
+        raise ValueError(f"Gene names must be unique; repeated: {listed(index[index.duplicated()].unique(), 5)}.")
     return list(index)
 
 
@@ -190,7 +190,7 @@ def paired_blocks(truth: Any, predicted: Any, names: list[str]) -> Iterator[tupl
             if bad.any():
                 found = [gene for gene, is_bad in zip(names[part], bad, strict=True) if is_bad]
                 raise ValueError(
-                    f"{side} holds NaN or infinite values, first gene(s): {_listed(found, 5)}. A gene that was not "
+                    f"{side} holds NaN or infinite values, first gene(s): {listed(found, 5)}. A gene that was not "
                     "measured or not predicted has no score: leave it out of both, by name."
                 )
             varies &= varying(dense, block.dtype)
@@ -219,11 +219,11 @@ def _matched(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the truth and the prediction of a section with the same genes."""
     if section not in truth:
-        raise KeyError(f"Section {section!r} was predicted, but truth has no such section (found: {_listed(truth)}).")
+        raise KeyError(f"Section {section!r} was predicted, but truth has no such section (found: {listed(truth)}).")
     missing = predicted.columns.difference(truth[section].columns)
     if len(missing):
         raise KeyError(
-            f"Section {section!r}: {len(missing):,} predicted gene(s) were not measured: {_listed(missing, 5)}. Score "
+            f"Section {section!r}: {len(missing):,} predicted gene(s) were not measured: {listed(missing, 5)}. Score "
             "the genes that the section has, and say how many were left out."
         )
     if len(predicted) != len(truth[section]):

@@ -1,20 +1,35 @@
 """The published methods, one file each: frozen config, network, user class with fit, embed or predict, save, load."""
 
-from histoquilt.models._expression import ExpressionModel
-from histoquilt.models._expression_config import ExpressionConfig
-from histoquilt.models._expression_inputs import ImageSection
 from histoquilt.models._load import load
-from histoquilt.models._mclstexp import MclSTExp
-from histoquilt.models._mclstexp_config import MclSTExpConfig
-from histoquilt.models._mean import MeanConfig, MeanExpression
-from histoquilt.models._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
-from histoquilt.models._ridge import RidgeConfig, RidgeOnEmbedding
-from histoquilt.models._spahgc import SpaHGC
-from histoquilt.models._spahgc_config import SpaHGCConfig
-from histoquilt.models._spamask import SpaMask
-from histoquilt.models._spamask_config import SpaMaskConfig
+from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._inputs import (
+    ImageSection,
+    encoder_record,
+    microns,
+    near_spots,
+    pitch,
+    read_embeddings,
+)
+from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.expression._prediction import MEASURED, describe_spots
+from histoquilt.models.expression._study import embedding_keys
+from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
+from histoquilt.models.linear._mean import MeanConfig, MeanExpression
+from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding
+from histoquilt.models.mclstexp._config import MclSTExpConfig
+from histoquilt.models.mclstexp._model import MclSTExp
+from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
+from histoquilt.models.spahgc._config import SpaHGCConfig
+from histoquilt.models.spahgc._model import SpaHGC
+from histoquilt.models.spamask._config import SpaMaskConfig
+from histoquilt.models.spamask._fitted import Outputs
+from histoquilt.models.spamask._inputs import SpaMaskInputs
+from histoquilt.models.spamask._model import SpaMask, build_graph
+from histoquilt.models.spamask._tiles import BATCH_SPOTS, in_tiles, parts_of_batch
 
 __all__ = [
+    "BATCH_SPOTS",
+    "MEASURED",
     "ExpressionConfig",
     "ExpressionModel",
     "ImageSection",
@@ -22,13 +37,29 @@ __all__ = [
     "MclSTExpConfig",
     "MeanConfig",
     "MeanExpression",
+    "Measured",
     "NearestNeighbours",
     "NearestNeighboursConfig",
+    "Outputs",
     "RidgeConfig",
     "RidgeOnEmbedding",
     "SpaHGC",
     "SpaHGCConfig",
     "SpaMask",
     "SpaMaskConfig",
+    "SpaMaskInputs",
+    "build_graph",
+    "check_panel",
+    "choose_panel",
+    "describe_spots",
+    "embedding_keys",
+    "encoder_record",
+    "in_tiles",
     "load",
+    "measure",
+    "microns",
+    "near_spots",
+    "parts_of_batch",
+    "pitch",
+    "read_embeddings",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
-from histoquilt.models._expression_config import ExpressionConfig
+from histoquilt.models.expression._config import ExpressionConfig
 
 SMOOTHING_STEPS = (0, 1, 2)
 

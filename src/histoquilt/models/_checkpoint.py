@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 import histoquilt
-from histoquilt._atomic import atomic_folder
-from histoquilt._spot_centres import spot_centres
+from histoquilt.runtime import atomic_folder
+from histoquilt.study import spot_centres
 
 _WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = (
     "weights.safetensors",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
-from histoquilt.models._expression_inputs import ImageSection
+from histoquilt.models.expression._inputs import ImageSection
 
 MAX_COMPONENTS = 512
 _EXACT = 4000  # spots or inputs, whichever are fewer

@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
-from histoquilt._runtime import resolve_device
 from histoquilt.models._checkpoint import read_checkpoint
-from histoquilt.models._expression import ExpressionModel
-from histoquilt.models._mclstexp import MclSTExp
-from histoquilt.models._mean import MeanExpression
-from histoquilt.models._nearest_neighbours import NearestNeighbours
-from histoquilt.models._ridge import RidgeOnEmbedding
-from histoquilt.models._spahgc import SpaHGC
-from histoquilt.models._spamask import SpaMask
+from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.linear._mean import MeanExpression
+from histoquilt.models.linear._ridge import RidgeOnEmbedding
+from histoquilt.models.mclstexp._model import MclSTExp
+from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours
+from histoquilt.models.spahgc._model import SpaHGC
+from histoquilt.models.spamask._model import SpaMask
+from histoquilt.runtime import resolve_device
 
 _CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
     one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours, MclSTExp, SpaHGC)

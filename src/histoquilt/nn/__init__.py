@@ -5,26 +5,26 @@ from histoquilt.nn._coordinate_encoding import CoordinateEncoding
 from histoquilt.nn._cross_attention import CrossNodeAttention, CrossNodeReadout
 from histoquilt.nn._decoder_weight import weigh_decoder, weigh_decoder_on_tiles
 from histoquilt.nn._dropout import dropout
-from histoquilt.nn._edge_softmax import MultiHeadEdgeAttention, edge_attention, edge_softmax
-from histoquilt.nn._edges import Edges
 from histoquilt.nn._ema import momentum_update
-from histoquilt.nn._gcn import GCNEncoder, GCNLayer
-from histoquilt.nn._graph import UndirectedGraph
-from histoquilt.nn._heterograph import HeteroGraph, HeteroLayer, InputBlock
 from histoquilt.nn._losses import cosine_loss, edge_contrast, gene_correlation_loss, scaled_cosine_error
-from histoquilt.nn._losses_on_tiles import LossesOnTiles
 from histoquilt.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
 from histoquilt.nn._masks import complementary_masks, draw_mask, hide
 from histoquilt.nn._precision import product_dtype
 from histoquilt.nn._projection_head import ProjectionHead
 from histoquilt.nn._residual_cnn import ResidualCNN
 from histoquilt.nn._retrieval import Nearest, inverse_square_weights, nearest_references
-from histoquilt.nn._sage import SAGELayer, mean_propagation
-from histoquilt.nn._smoothing import smooth_by_hops
-from histoquilt.nn._sparse import Propagation
 from histoquilt.nn._spot_transformer import SpotTransformer
-from histoquilt.nn._tile_draws import TileDraws
-from histoquilt.nn._tile_graph import TileGraph
+from histoquilt.nn.graph._edge_softmax import MultiHeadEdgeAttention, edge_attention, edge_softmax
+from histoquilt.nn.graph._edges import Edges
+from histoquilt.nn.graph._gcn import GCNEncoder, GCNLayer
+from histoquilt.nn.graph._graph import UndirectedGraph
+from histoquilt.nn.graph._heterograph import HeteroGraph, HeteroLayer, InputBlock
+from histoquilt.nn.graph._sage import SAGELayer, mean_propagation
+from histoquilt.nn.graph._smoothing import smooth_by_hops
+from histoquilt.nn.graph._sparse import Propagation
+from histoquilt.nn.tiles._losses_on_tiles import LossesOnTiles
+from histoquilt.nn.tiles._tile_draws import TileDraws
+from histoquilt.nn.tiles._tile_graph import TileGraph
 
 __all__ = [
     "CoordinateEncoding",

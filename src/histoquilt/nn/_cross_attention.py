@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from histoquilt.nn._edge_softmax import MultiHeadEdgeAttention
-from histoquilt.nn._edges import Edges
+from histoquilt.nn.graph._edge_softmax import MultiHeadEdgeAttention
+from histoquilt.nn.graph._edges import Edges
 
 LOGIT_SLOPE = 0.2
 

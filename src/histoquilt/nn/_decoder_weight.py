@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from histoquilt.nn._graph import UndirectedGraph
 from histoquilt.nn._masked_autoencoder import MaskedGraphAutoencoder
-from histoquilt.nn._smoothing import smooth_by_hops
-from histoquilt.nn._tile_graph import TileGraph
+from histoquilt.nn.graph._graph import UndirectedGraph
+from histoquilt.nn.graph._smoothing import smooth_by_hops
+from histoquilt.nn.tiles._tile_graph import TileGraph
 
 _N_PROBES = 4
 _STEP = 0.05  # of a probe, in standard deviations of a feature

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from histoquilt.nn._edge_scorer import EdgeScorer
-from histoquilt.nn._gcn import GCNEncoder, GCNLayer
-from histoquilt.nn._graph import UndirectedGraph
 from histoquilt.nn._losses import scaled_cosine_error
 from histoquilt.nn._masks import draw_mask
 from histoquilt.nn._precision import linear
-from histoquilt.nn._smoothing import smooth_by_hops
-from histoquilt.nn._tile_graph import TileGraph
+from histoquilt.nn.graph._edge_scorer import EdgeScorer
+from histoquilt.nn.graph._gcn import GCNEncoder, GCNLayer
+from histoquilt.nn.graph._graph import UndirectedGraph
+from histoquilt.nn.graph._smoothing import smooth_by_hops
+from histoquilt.nn.tiles._tile_graph import TileGraph
 
 Graph = UndirectedGraph | TileGraph
 

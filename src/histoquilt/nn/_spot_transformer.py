@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histoquilt.nn._dropout import dropout
-from histoquilt.nn._edge_softmax import MultiHeadEdgeAttention
-from histoquilt.nn._edges import Edges
+from histoquilt.nn.graph._edge_softmax import MultiHeadEdgeAttention
+from histoquilt.nn.graph._edges import Edges
 
 
 class SpotTransformer(nn.Module):

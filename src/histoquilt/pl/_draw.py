@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._keys import Keys
-from histoquilt.pl._palette import UNLABELLED
-from histoquilt.pl._tissue import microns_per_unit, spot_pitch, spot_places, tissue_image
+from histoquilt._base import Keys
+from histoquilt.draw import UNLABELLED, microns_per_unit, spot_pitch, spot_places, tissue_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

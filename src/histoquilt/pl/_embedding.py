@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt._spot_centres import spot_centres
+from histoquilt._base import Keys
+from histoquilt.draw import UNLABELLED, as_categories, domain_colors
 from histoquilt.pl._draw import RASTERISE_FROM, add_colorbar, add_legend
-from histoquilt.pl._palette import UNLABELLED, as_categories, domain_colors
+from histoquilt.study import check_adata, check_obs_key, spot_centres
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

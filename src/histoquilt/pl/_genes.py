@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
+from histoquilt.draw import denoised_expression, gene_rows, gene_symbols, raw_expression, warn_overlapping_sections
 from histoquilt.pl._draw import add_colorbar, color_by, draw_tissue
-from histoquilt.pl._expression import denoised_expression, gene_rows, gene_symbols, raw_expression
-from histoquilt.pl._tissue import warn_overlapping_sections
+from histoquilt.study import check_adata
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
+from histoquilt.draw import as_categories, gene_rows, gene_symbols, raw_expression
 from histoquilt.pl._draw import add_colorbar
-from histoquilt.pl._expression import gene_rows, gene_symbols, raw_expression
-from histoquilt.pl._palette import as_categories
+from histoquilt.study import check_adata, check_obs_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

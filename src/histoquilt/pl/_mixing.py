@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt._runtime import warn_user
+from histoquilt._base import Keys
+from histoquilt.draw import library_column
 from histoquilt.pl._embedding import embedding
-from histoquilt.pl._tissue import library_column
+from histoquilt.runtime import warn_user
+from histoquilt.study import check_adata, check_obs_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_adata
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
+from histoquilt.study import check_adata
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

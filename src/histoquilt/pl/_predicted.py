@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata
-from histoquilt._keys import Keys
-from histoquilt.pl._draw import add_colorbar, color_by, draw_tissue
-from histoquilt.pl._expression import gene_symbols, raw_expression
-from histoquilt.pl._genes import color_top
-from histoquilt.pl._prediction import (
+from histoquilt._base import Keys
+from histoquilt.draw import (
     BEATS_MEAN,
     MEASURED,
     agreement,
     gene_reliability,
+    gene_symbols,
     has_measured,
     prediction_layer,
+    raw_expression,
     reliability_order,
     shown_genes,
 )
+from histoquilt.pl._draw import add_colorbar, color_by, draw_tissue
+from histoquilt.pl._genes import color_top
+from histoquilt.study import check_adata
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

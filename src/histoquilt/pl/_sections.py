@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_obs_key
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
+from histoquilt.draw import UNLABELLED, as_categories, domain_colors, section_names
 from histoquilt.pl._draw import add_colorbar, add_legend
-from histoquilt.pl._palette import UNLABELLED, as_categories, domain_colors
 from histoquilt.pl._spatial import confidence, domains
-from histoquilt.pl._tissue import section_names
+from histoquilt.study import check_obs_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

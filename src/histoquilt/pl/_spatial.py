@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
+from histoquilt.draw import UNLABELLED, as_categories, domain_colors, warn_overlapping_sections
 from histoquilt.pl._draw import add_colorbar, add_legend, color_by, draw_tissue
-from histoquilt.pl._palette import UNLABELLED, as_categories, domain_colors
-from histoquilt.pl._tissue import warn_overlapping_sections
+from histoquilt.study import check_adata, check_obs_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

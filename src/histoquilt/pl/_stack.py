@@ -7,12 +7,11 @@ import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._checks import check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt.pl._palette import UNLABELLED, as_categories, domain_colors
+from histoquilt._base import Keys
+from histoquilt.draw import UNLABELLED, as_categories, domain_colors, section_names, spot_pitch, spot_places
 from histoquilt.pl._sections import grid_legend, section_axes
 from histoquilt.pl._spatial import domains
-from histoquilt.pl._tissue import section_names, spot_pitch, spot_places
+from histoquilt.study import check_adata, check_obs_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

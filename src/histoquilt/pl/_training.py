@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
-from histoquilt._runtime import warn_user
 from histoquilt.pp._chunks import by_chunks, row_chunks
 from histoquilt.pp._genes import shared_variable_genes, variable_genes
 from histoquilt.pp._modelled_chunks import ModelledChunks
 from histoquilt.pp._scaling import Scaling, moments, moments_by_chunks
 from histoquilt.pp._source import Expression
+from histoquilt.runtime import warn_user
 
 _LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
 

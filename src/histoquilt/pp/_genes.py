@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._runtime import warn_user
 from histoquilt.pp._backed import BackedRows
 from histoquilt.pp._chunks import by_chunks, row_chunks
 from histoquilt.pp._source import Expression
 from histoquilt.pp._variable_by_chunks import stabilised_variance
+from histoquilt.runtime import warn_user
 
 
 def variable_genes(

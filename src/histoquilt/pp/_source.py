@@ -7,13 +7,11 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
 
-from histoquilt._checks import check_counts
-from histoquilt._keys import Keys
-from histoquilt._layers import named_layers
-from histoquilt._runtime import warn_user
-from histoquilt._scale import Scale, declared_scale
+from histoquilt._base import Keys
 from histoquilt.pp._backed import BackedRows, stored_matrix
 from histoquilt.pp._chunks import by_chunks, row_chunks
+from histoquilt.runtime import warn_user
+from histoquilt.study import Scale, check_counts, declared_scale, named_layers
 
 _LOGGED_ROWS = 100  # spots that are looked at
 _LARGEST_MULTIPLE, _ROUNDING = 20.0, 1e-3  # beyond, float32 tells a whole number from a fraction badly

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from histoquilt.pl._tissue import TissueImage
+from histoquilt.draw import TissueImage
 
 _LONGEST_PX = 1100  # of an embedded image: sharp on a laptop, some 100 kB
 

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.pl._scores import GENE_SETS, POOLED, gene_means, method_order, section_scores
+from histoquilt.pl import GENE_SETS, POOLED, gene_means, method_order, section_scores
 from histoquilt.report._dots import dots_svg
 from histoquilt.report._facts import told_facts
 from histoquilt.report._prediction import payload, predicted_sections
 from histoquilt.report._render import as_json, write_page
 
 if TYPE_CHECKING:  # tl loads torch, which a page does not need
-    from histoquilt.tl._evaluation import Evaluation
+    from histoquilt.evaluate import Evaluation
 
 MAX_GENES = 500  # rows of the table of genes; genes.csv has all
 COLUMNS = {
@@ -57,8 +57,8 @@ def write_evaluation_report(
     -----
     The table of genes holds at most 500, those that any method tells best; ``genes`` of the evaluation has all.
     """
-    from histoquilt.metrics._published import PROTOCOL
-    from histoquilt.tl._evaluation import Evaluation
+    from histoquilt.evaluate import Evaluation
+    from histoquilt.metrics import PROTOCOL
 
     if not isinstance(evaluation, Evaluation):
         raise TypeError(

@@ -7,7 +7,7 @@ from typing import Any
 from anndata import AnnData
 
 import histoquilt
-from histoquilt._keys import Keys
+from histoquilt._base import Keys
 
 _DETAILS = ("arguments", "inputs", "timings", "packages", "warnings")
 

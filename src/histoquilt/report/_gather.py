@@ -8,16 +8,23 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_obs_key
-from histoquilt._keys import Keys
-from histoquilt.pl._expression import denoised_expression, gene_rows, raw_expression
-from histoquilt.pl._genes import color_top
-from histoquilt.pl._markers import marker_table
-from histoquilt.pl._palette import UNLABELLED, as_categories, domain_colors, domain_palette
-from histoquilt.pl._tissue import section_names, spot_places
+from histoquilt._base import Keys
+from histoquilt.draw import (
+    UNLABELLED,
+    as_categories,
+    denoised_expression,
+    domain_colors,
+    domain_palette,
+    gene_rows,
+    raw_expression,
+    section_names,
+    spot_places,
+)
+from histoquilt.pl import color_top, marker_table
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._how import number_curve, parameters_of, training_curves
 from histoquilt.report._map import even_sample, fair_shares, one_line, section_map
+from histoquilt.study import check_obs_key
 
 MAX_SPOTS = 100_000  # drawn on one page; a browser stays quick, the file below some 5 MB
 _N_GENES = 4  # shown as measured beside denoised

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._keys import Keys
-from histoquilt.pl._n_domains import STABLE, marked_number, stability_curve
-from histoquilt.pl._training import training_history
+from histoquilt._base import Keys
+from histoquilt.pl import STABLE, marked_number, stability_curve, training_history
 from histoquilt.report._curve import curve_svg
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from anndata import AnnData
 
-from histoquilt._checks import check_adata
-from histoquilt._keys import Keys
-from histoquilt.pl._tissue import library_column
+from histoquilt._base import Keys
+from histoquilt.draw import library_column
 from histoquilt.report._facts import run_facts, study_facts
 from histoquilt.report._gather import MAX_SPOTS, gather
 from histoquilt.report._map import fair_shares
 from histoquilt.report._render import as_json, write_page
 from histoquilt.report._study import gather_study
+from histoquilt.study import check_adata
 
 
 def write_report(

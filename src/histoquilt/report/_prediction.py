@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata
-from histoquilt._keys import Keys
-from histoquilt.pl._expression import gene_symbols
-from histoquilt.pl._palette import UNLABELLED
-from histoquilt.pl._predicted import color_ends
-from histoquilt.pl._prediction import (
+from histoquilt._base import Keys
+from histoquilt.draw import (
     BEATS_MEAN,
     MEASURED,
     RELIABILITY,
+    UNLABELLED,
     agreement,
+    gene_symbols,
     has_measured,
     prediction_layer,
     reliability_order,
+    spot_places,
 )
-from histoquilt.pl._tissue import spot_places
+from histoquilt.pl import color_ends
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._facts import told_facts
 from histoquilt.report._map import even_sample, fair_shares, one_line, section_map
 from histoquilt.report._render import as_json, write_page
+from histoquilt.study import check_adata
 
 MAX_SPOTS = 20_000  # of all sections together: each is drawn with many genes
 MAX_VALUES = 6_000_000  # of all maps together, a byte each: the page stays below some 10 MB

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from histoquilt._atomic import atomic_file
+from histoquilt.runtime import atomic_file
 
 
 def write_page(

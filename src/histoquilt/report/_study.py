@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt.pl._mixing import METRICS, mixing_values
-from histoquilt.pl._palette import UNLABELLED, as_categories
-from histoquilt.pl._stack import section_height, stack_order
-from histoquilt.pl._tissue import spot_places
+from histoquilt._base import Keys
+from histoquilt.draw import UNLABELLED, as_categories, spot_places
+from histoquilt.pl import METRICS, mixing_values, section_height, stack_order
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._gather import (
     Shared,
@@ -24,6 +21,7 @@ from histoquilt.report._gather import (
 )
 from histoquilt.report._how import number_curve, parameters_of, scalars, training_curves
 from histoquilt.report._map import even_sample, fair_shares, map_frame, spot_map
+from histoquilt.study import check_adata, check_obs_key
 
 MAX_SPOTS = 40_000  # of all sections together in the overview, where each is drawn as large as a thumbnail
 

@@ -1,14 +1,15 @@
 """After the model: domains from an embedding, their refinement, markers, and all of it in one call."""
 
+from histoquilt.align import place_sections, stitch_sections
+from histoquilt.evaluate import Evaluation
 from histoquilt.tl._align import align_sections
-from histoquilt.tl._align_side import place_sections, stitch_sections
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
 from histoquilt.tl._confidence import align_labels, ensemble_confidence
 from histoquilt.tl._describe import domain_markers, umap
 from histoquilt.tl._domains import spatial_domains
 from histoquilt.tl._evaluate import evaluate_expression
-from histoquilt.tl._evaluation import Evaluation
+from histoquilt.tl._evaluate_domains import labelled_sections
 from histoquilt.tl._integrate import integrate_sections
 from histoquilt.tl._meta_genes import meta_genes
 from histoquilt.tl._refine import refine_domains
@@ -28,6 +29,7 @@ __all__ = [
     "ensemble_confidence",
     "evaluate_expression",
     "integrate_sections",
+    "labelled_sections",
     "meta_genes",
     "paga",
     "place_sections",

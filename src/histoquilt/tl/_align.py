@@ -4,14 +4,23 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from histoquilt._checks import check_positive
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger, progress_bar, warn_user
-from histoquilt.tl._align_expression import Agreement, joint_features
-from histoquilt.tl._align_input import Piece, Sections, read_pieces, write_moves
-from histoquilt.tl._align_outline import Outline, find_outline, fit_outlines, outline_residual
-from histoquilt.tl._align_paste import MOST_SAMPLED, fit_transport
-from histoquilt.tl._align_transform import Similarity
+from histoquilt._base import Keys, check_positive
+from histoquilt.align import (
+    MOST_SAMPLED,
+    Agreement,
+    Outline,
+    Piece,
+    Sections,
+    Similarity,
+    find_outline,
+    fit_outlines,
+    fit_transport,
+    joint_features,
+    outline_residual,
+    read_pieces,
+    write_moves,
+)
+from histoquilt.runtime import logger, progress_bar, warn_user
 
 Method = Literal["outline", "paste"]
 

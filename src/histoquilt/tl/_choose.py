@@ -8,12 +8,10 @@ from anndata import AnnData
 from scipy.cluster.hierarchy import cut_tree, linkage
 from sklearn.cluster import KMeans
 
-from histoquilt._checks import check_adata
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger, warn_user
-from histoquilt._scale import provenance
-from histoquilt.models._mixture import start_moments, whitening
-from histoquilt.models._shared_covariance import fit_shared_covariance
+from histoquilt._base import Keys
+from histoquilt.cluster import fit_shared_covariance, start_moments, whitening
+from histoquilt.runtime import logger, warn_user
+from histoquilt.study import check_adata, provenance
 from histoquilt.tl._cluster import _checked_embedding
 
 _MOST_SPOTS = 3750  # looked at: with ever more spots any number of domains would come back

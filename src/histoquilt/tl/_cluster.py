@@ -10,16 +10,11 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
 
-from histoquilt._checks import check_adata, check_n_domains, check_obsm_key
-from histoquilt._keys import Keys
-from histoquilt._optional import require
-from histoquilt._scale import provenance
-from histoquilt._spot_centres import spot_centres
-from histoquilt._threads import numba_beside_torch
-from histoquilt._written import write_result
-from histoquilt.models._mixture import fit_mixture
-from histoquilt.models._spatial_sample import spatial_sample
+from histoquilt._base import Keys, check_n_domains, require
+from histoquilt.cluster import fit_mixture, spatial_sample
 from histoquilt.pp import row_chunks
+from histoquilt.runtime import numba_beside_torch
+from histoquilt.study import check_adata, check_obsm_key, provenance, spot_centres, write_result
 from histoquilt.tl._labels import write_domains
 
 

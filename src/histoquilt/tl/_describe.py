@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key, check_obsm_key
-from histoquilt._keys import Keys
-from histoquilt._threads import numba_beside_torch
-from histoquilt._written import write_result
+from histoquilt._base import Keys
 from histoquilt.pp import Expression, by_chunks, expression
+from histoquilt.runtime import numba_beside_torch
+from histoquilt.study import check_adata, check_obs_key, check_obsm_key, write_result
 from histoquilt.tl._markers_by_chunks import rank_by_chunks
 
 

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import check_adata, check_obs_key, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._written import keep_bare_graph
+from histoquilt._base import Keys
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import SpaMask, SpaMaskConfig
-from histoquilt.models._spamask import build_graph
+from histoquilt.models import SpaMask, SpaMaskConfig, build_graph
+from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
 from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
 from histoquilt.tl._memory_needed import Job, check_memory_suffices
 

@@ -11,16 +11,11 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 import histoquilt
-from histoquilt._checks import check_n_domains
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._scale import declare_scale, provenance
-from histoquilt._spot_centres import spot_centres
-from histoquilt._written import keep_foreign, write_result
-from histoquilt.models import SpaMask
-from histoquilt.models._mixture import NamedMixture, fit_mixture
-from histoquilt.models._spamask_fitted import Outputs
-from histoquilt.models._spatial_sample import spatial_sample
+from histoquilt._base import Keys, check_n_domains
+from histoquilt.cluster import NamedMixture, fit_mixture, spatial_sample
+from histoquilt.models import Outputs, SpaMask
+from histoquilt.runtime import logger
+from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._confidence import ensemble_probability
 from histoquilt.tl._labels import check_all_found, name_by_position
@@ -75,8 +70,8 @@ def train_and_name(
     model.fit(adata, layer=layer, use_rep=use_rep, **keys, **trained, checkpoint=checkpoint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        outputs = model._run(adata, links)
-        denoised = None if genes is None else model._denoised(adata, outputs, genes or None)
+        outputs = model.run(adata, links)
+        denoised = None if genes is None else model.denoise_outputs(adata, outputs, genes or None)
     _name(
         adata,
         model,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from histoquilt.tl._align_input import typical_pitch
+from histoquilt.align import typical_pitch
 
 
 def stand_ins(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:

@@ -8,28 +8,31 @@ import pandas as pd
 from anndata import AnnData
 
 import histoquilt
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger, progress_bar, resolve_device, warn_user
-from histoquilt.metrics import read_gmt
-from histoquilt.models import ExpressionConfig, ExpressionModel
-from histoquilt.models._expression_inputs import encoder_record
-from histoquilt.tl._evaluate_domains import COLUMNS, UNLABELLED, domain_table, labelled_sections, n_domain_runs
-from histoquilt.tl._evaluate_fold import Fold, n_runs, run_fold
-from histoquilt.tl._evaluate_methods import Contender, contenders
-from histoquilt.tl._evaluate_shown import shown_label
-from histoquilt.tl._evaluate_study import EvaluationStudy, read_evaluation_study
-from histoquilt.tl._evaluate_tables import (
+from histoquilt._base import Keys
+from histoquilt.evaluate import (
+    Contender,
+    Evaluation,
+    EvaluationStudy,
+    Fold,
+    contenders,
     difference_table,
     enrichment_table,
     fold_table,
     gene_summary,
     gene_table,
     interval_table,
+    n_runs,
     published_table,
+    read_evaluation_study,
+    run_fold,
     score_table,
+    shown_label,
     structure_table,
 )
-from histoquilt.tl._evaluation import Evaluation
+from histoquilt.metrics import read_gmt
+from histoquilt.models import ExpressionConfig, ExpressionModel, encoder_record
+from histoquilt.runtime import logger, progress_bar, resolve_device, warn_user
+from histoquilt.tl._evaluate_domains import COLUMNS, UNLABELLED, domain_table, labelled_sections, n_domain_runs
 from histoquilt.train import Split
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._keys import Keys
-from histoquilt._runtime import Advance, warn_user
-from histoquilt._scale import declare_scale
+from histoquilt._base import Keys
+from histoquilt.evaluate import EvaluationStudy, Fold, Run
 from histoquilt.metrics import ari, nmi
+from histoquilt.runtime import Advance, warn_user
+from histoquilt.study import declare_scale
 from histoquilt.tl._domains import spatial_domains
-from histoquilt.tl._evaluate_fold import Fold, Run
-from histoquilt.tl._evaluate_study import EvaluationStudy
 
 # what annotators write where they could not tell; compared without regard to case
 UNLABELLED = ("undetermined", "unknown", "unlabelled", "unlabeled", "unassigned", "nan", "none", "na", "n/a")

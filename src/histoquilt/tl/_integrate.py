@@ -10,18 +10,14 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._checks import check_obsm_key, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
-from histoquilt._scale import provenance
-from histoquilt._spot_centres import spot_centres
-from histoquilt._written import keep_foreign, write_result
+from histoquilt._base import Keys
+from histoquilt.align import stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
 from histoquilt.io import concat_sections, name_sections
-from histoquilt.models import SpaMask, SpaMaskConfig
-from histoquilt.models._spamask import build_graph
+from histoquilt.models import SpaMask, SpaMaskConfig, build_graph
+from histoquilt.runtime import logger
+from histoquilt.study import check_obsm_key, check_spatial, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._align import align_sections
-from histoquilt.tl._align_side import stitch_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
 from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
 from histoquilt.tl._doubled import stand_ins

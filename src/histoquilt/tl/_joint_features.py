@@ -4,9 +4,8 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from histoquilt._keys import Keys
-from histoquilt.models import SpaMaskConfig
-from histoquilt.models._spamask_inputs import SpaMaskInputs
+from histoquilt._base import Keys
+from histoquilt.models import SpaMaskConfig, SpaMaskInputs
 from histoquilt.nn import UndirectedGraph, smooth_by_hops
 
 

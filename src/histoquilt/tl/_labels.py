@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._keys import Keys
-from histoquilt._spot_centres import spot_centres
-from histoquilt._written import write_result
+from histoquilt._base import Keys
+from histoquilt.study import spot_centres, write_result
 
 
 def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Categorical[str]":

@@ -12,12 +12,10 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._keys import Keys
-from histoquilt._memory import available_bytes, in_words
-from histoquilt._processes import n_processes, n_processes_here
-from histoquilt.models import SpaMaskConfig
-from histoquilt.models._spamask_tiles import BATCH_SPOTS, in_tiles, parts_of_batch
+from histoquilt._base import Keys
+from histoquilt.models import BATCH_SPOTS, SpaMaskConfig, in_tiles, parts_of_batch
 from histoquilt.pp import by_chunks
+from histoquilt.runtime import available_bytes, in_words, n_processes, n_processes_here
 
 _BASE = 80_000_000  # buffers of libraries, loaded code
 _CHUNK = 150_000_000  # a few dense chunks and a batch of the default network

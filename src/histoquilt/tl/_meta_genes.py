@@ -5,10 +5,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._checks import _listed, check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt._written import keep_foreign, write_result
+from histoquilt._base import Keys, listed
 from histoquilt.pp import expression
+from histoquilt.study import check_adata, check_obs_key, keep_foreign, write_result
 
 _FEWEST = 5  # spots on either side of a comparison
 
@@ -75,7 +74,7 @@ def meta_genes(
     labels = labels.cat.rename_categories(str)
     known = list(labels.cat.categories)
     if domain is not None and str(domain) not in known:
-        raise ValueError(f"{domain!r} is not a domain of obs[{domain_key!r}] (found: {_listed(known)}).")
+        raise ValueError(f"{domain!r} is not a domain of obs[{domain_key!r}] (found: {listed(known)}).")
     if start_gene is not None and domain is None:
         raise ValueError("start_gene= belongs to one domain. Name it: meta_genes(adata, domain, start_gene=...).")
     if max_steps < 0:
@@ -90,7 +89,7 @@ def meta_genes(
             )
     source = expression(adata, layer)
     if start_gene is not None and start_gene not in source.genes:
-        raise KeyError(f"start_gene={start_gene!r} is not in adata.var_names (e.g. {_listed(source.genes[:3])}).")
+        raise KeyError(f"start_gene={start_gene!r} is not in adata.var_names (e.g. {listed(source.genes[:3])}).")
     matrix = source.normalised()
     tables, profiles = [], {}
     for name in wanted:

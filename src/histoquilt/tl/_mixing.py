@@ -5,13 +5,11 @@ import warnings
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._keys import Keys
-from histoquilt._optional import is_installed
-from histoquilt._runtime import logger
-from histoquilt._scale import provenance
-from histoquilt._written import write_result
+from histoquilt._base import Keys, is_installed
 from histoquilt.metrics import mixing_table
 from histoquilt.pp import GeneFeatures, expression
+from histoquilt.runtime import logger
+from histoquilt.study import provenance, write_result
 
 _N_PCS = 30
 

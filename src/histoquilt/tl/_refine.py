@@ -7,11 +7,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._checks import check_adata, check_obs_key, check_spatial
-from histoquilt._keys import Keys
-from histoquilt._scale import provenance
-from histoquilt._written import write_result
+from histoquilt._base import Keys
 from histoquilt.gr import grid_graph, knn_graph, lattice_neighbors
+from histoquilt.study import check_adata, check_obs_key, check_spatial, provenance, write_result
 
 _CHUNK = 50_000  # spots whose votes are counted at a time
 

@@ -3,11 +3,9 @@
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._checks import _listed, check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt._optional import require
-from histoquilt._threads import numba_beside_torch
-from histoquilt._written import write_result
+from histoquilt._base import Keys, listed, require
+from histoquilt.runtime import numba_beside_torch
+from histoquilt.study import check_adata, check_obs_key, write_result
 from histoquilt.tl._cluster import _checked_embedding
 
 
@@ -78,7 +76,7 @@ def paga(
             "pass domain_key=."
         )
     if root is not None and str(root) not in names:
-        raise ValueError(f"root={root!r} is not a domain of obs[{domain_key!r}] (found: {_listed(names)}).")
+        raise ValueError(f"root={root!r} is not a domain of obs[{domain_key!r}] (found: {listed(names)}).")
     require("igraph", extra="cluster", purpose="PAGA")
     import scanpy as sc
 

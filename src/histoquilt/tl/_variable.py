@@ -9,11 +9,10 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 from scipy.stats import false_discovery_control, norm
 
-from histoquilt._checks import _listed, check_adata, check_obs_key
-from histoquilt._keys import Keys
-from histoquilt._written import write_result
+from histoquilt._base import Keys, listed
 from histoquilt.metrics import morans_i
 from histoquilt.pp import expression
+from histoquilt.study import check_adata, check_obs_key, write_result
 
 
 def spatially_variable_genes(
@@ -125,7 +124,7 @@ def compare_denoised(
     graph, section = _graph_within_sections(adata, graph_key, section_key)
     if denoised_key not in adata.obsm:
         raise KeyError(
-            f"{denoised_key!r} is not in adata.obsm (found: {_listed(adata.obsm)}). Run spatial_domains with "
+            f"{denoised_key!r} is not in adata.obsm (found: {listed(adata.obsm)}). Run spatial_domains with "
             "denoise=True, or pass denoised_key=."
         )
     denoised = adata.obsm[denoised_key]
@@ -133,7 +132,7 @@ def compare_denoised(
     missing = [gene for gene in names if gene not in denoised.columns]
     if missing:
         raise KeyError(
-            f"{_listed(missing, 5)} was not denoised (e.g. {_listed(denoised.columns[:3])} were). Name genes of "
+            f"{listed(missing, 5)} was not denoised (e.g. {listed(denoised.columns[:3])} were). Name genes of "
             f"adata.obsm[{denoised_key!r}]; the model knows its variable genes only."
         )
     source = expression(adata, layer)
@@ -157,7 +156,7 @@ def _graph_within_sections(adata: AnnData, graph_key: str, section_key: str | No
     """Graph without links between sections, and the number of each spot's section, ``(n_spots,)``."""
     if graph_key not in adata.obsp:
         raise KeyError(
-            f"{graph_key!r} is not in adata.obsp (found: {_listed(adata.obsp)}). Make a graph with "
+            f"{graph_key!r} is not in adata.obsp (found: {listed(adata.obsp)}). Make a graph with "
             "histoquilt.gr.knn_graph, or pass graph_key=."
         )
     graph = csr_matrix(adata.obsp[graph_key], dtype=np.float64)

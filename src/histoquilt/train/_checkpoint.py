@@ -15,9 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import histoquilt
-from histoquilt._atomic import atomic_file
-from histoquilt._processes import is_main
-from histoquilt._runtime import logger
+from histoquilt.runtime import atomic_file, is_main, logger
 
 Named = TypeVar("Named")
 

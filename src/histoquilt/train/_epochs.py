@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor
 
-from histoquilt._runtime import logger
+from histoquilt.runtime import logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, under
 from histoquilt.train._fit import Step
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import pandas as pd
 from torch import Tensor
 
-from histoquilt._runtime import Advance, logger
+from histoquilt.runtime import Advance, logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, under
 from histoquilt.train._similarity import linear_cka
 

@@ -7,9 +7,8 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from histoquilt._checks import _listed
-from histoquilt._keys import Keys
-from histoquilt._runtime import logger
+from histoquilt._base import Keys, listed
+from histoquilt.runtime import logger
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def section_groups(table: pd.DataFrame) -> dict[str, str]:
     sections = _checked_sections(table)
     if Keys.PATIENT not in table:
         raise KeyError(
-            f"There is no column {Keys.PATIENT!r} in the table of sections (found: {_listed(table.columns)}). Sections "
+            f"There is no column {Keys.PATIENT!r} in the table of sections (found: {listed(table.columns)}). Sections "
             f"of one patient must not be held out alone: add the column {Keys.PATIENT!r} to samples.csv, or leave "
             "out by='section', whose scores are optimistic."
         )
@@ -62,7 +61,7 @@ def section_groups(table: pd.DataFrame) -> dict[str, str]:
     unknown = [section for section, patient in zip(sections, patients, strict=True) if patient is None]
     if unknown:
         raise ValueError(
-            f"No {Keys.PATIENT} is given for the section(s) {_listed(unknown)}. Whose tissue it is decides what may be "
+            f"No {Keys.PATIENT} is given for the section(s) {listed(unknown)}. Whose tissue it is decides what may be "
             f"trained on: fill the column {Keys.PATIENT!r} for every section, or leave out by='section'."
         )
     known = [str(patient) for patient in patients]
@@ -115,7 +114,7 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
     sections = _checked_sections(table)
     if len(sections) < 2:
         raise ValueError(
-            f"There is one section only ({_listed(sections)}): held out, it leaves nothing to train on. Add sections."
+            f"There is one section only ({listed(sections)}): held out, it leaves nothing to train on. Add sections."
         )
     related = _has_relatives(table, sections)
     splits = _leave_groups_out({section: section for section in sections}, related)
@@ -148,12 +147,12 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
     unknown = [name for name in (*split.train, *split.test) if name not in sections]
     if unknown:
         raise KeyError(
-            f"Split {split.fold!r} names sections that the table does not have: {_listed(unknown)} "
-            f"(found: {_listed(table.index)})."
+            f"Split {split.fold!r} names sections that the table does not have: {listed(unknown)} "
+            f"(found: {listed(table.index)})."
         )
     both = sorted(set(split.train) & set(split.test))
     if both:
-        raise ValueError(f"Split {split.fold!r} leaks: section(s) {_listed(both)} are in train and in test.")
+        raise ValueError(f"Split {split.fold!r} leaks: section(s) {listed(both)} are in train and in test.")
     if split.optimistic:
         return
     groups = section_groups(table)
@@ -163,8 +162,8 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
                     for side, names in (("train", split.train), ("test", split.test))}  # fmt: skip
         kind = "patients that share a slide" if "+" in shared[0] else "patient"
         raise ValueError(
-            f"Split {split.fold!r} leaks: {kind} {_listed(shared)} on both sides (train: {_listed(of_group['train'])}; "
-            f"test: {_listed(of_group['test'])}). Move these sections to one side, use leave_one_out(table), or mark "
+            f"Split {split.fold!r} leaks: {kind} {listed(shared)} on both sides (train: {listed(of_group['train'])}; "
+            f"test: {listed(of_group['test'])}). Move these sections to one side, use leave_one_out(table), or mark "
             "the split optimistic=True."
         )
 
@@ -207,12 +206,12 @@ def inner_folds(
     if len(sections) < 2:
         raise ValueError(
             f"one section only: inner validation holds out one section at a time, and training has "
-            f"{_listed(sections)}. Train on two sections or more; spots of one section are too alike to "
+            f"{listed(sections)}. Train on two sections or more; spots of one section are too alike to "
             "validate on each other."
         )
     missing = [name for name in sections if groups is not None and name not in groups]
     if missing:
-        raise KeyError(f"No group is given for the section(s) {_listed(missing)}. Pass groups= for every section.")
+        raise KeyError(f"No group is given for the section(s) {listed(missing)}. Pass groups= for every section.")
     own = {name: groups[name] if groups is not None else name for name in sections}
     alone = len(set(own.values())) == 1
     if alone:
@@ -275,7 +274,7 @@ def _checked_sections(table: pd.DataFrame) -> list[str]:
         raise ValueError("The table of sections is empty. Give it one row per section, indexed by section name.")
     if len(set(sections)) < len(sections):
         repeated = table.index[table.index.duplicated()].unique()
-        raise ValueError(f"The table names sections twice: {_listed(repeated)}. Every section needs a row of its own.")
+        raise ValueError(f"The table names sections twice: {listed(repeated)}. Every section needs a row of its own.")
     return sections
 
 

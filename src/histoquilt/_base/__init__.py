@@ -1,0 +1,27 @@
+"""Plain values that every room shares: key names, optional imports, protocols, checks. Nothing here knows AnnData."""
+
+from histoquilt._base._checks import check_n_domains, check_positive
+from histoquilt._base._coordinate_columns import coordinate_columns, depth_column, is_embedding
+from histoquilt._base._keys import Keys
+from histoquilt._base._optional import is_installed, require
+from histoquilt._base._protocols import PatchEncoder, SlideImage
+from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt._base._text import listed
+from histoquilt._base._z_order import z_order
+
+__all__ = [
+    "DEFAULT_READ_OPTIONS",
+    "Keys",
+    "PatchEncoder",
+    "ReadOptions",
+    "SlideImage",
+    "check_n_domains",
+    "check_positive",
+    "coordinate_columns",
+    "depth_column",
+    "is_embedding",
+    "is_installed",
+    "listed",
+    "require",
+    "z_order",
+]

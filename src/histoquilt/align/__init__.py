@@ -1,0 +1,27 @@
+"""Serial and overlapping sections in one frame: by outline, by optimal transport, by expression where they overlap."""
+
+from histoquilt.align._expression import Agreement, joint_features
+from histoquilt.align._input import Piece, Sections, read_pieces, typical_pitch, write_moves
+from histoquilt.align._outline import Outline, find_outline, fit_outlines, outline_residual
+from histoquilt.align._paste import MOST_SAMPLED, fit_transport
+from histoquilt.align._side import place_sections, stitch_sections
+from histoquilt.align._transform import Similarity
+
+__all__ = [
+    "MOST_SAMPLED",
+    "Agreement",
+    "Outline",
+    "Piece",
+    "Sections",
+    "Similarity",
+    "find_outline",
+    "fit_outlines",
+    "fit_transport",
+    "joint_features",
+    "outline_residual",
+    "place_sections",
+    "read_pieces",
+    "stitch_sections",
+    "typical_pitch",
+    "write_moves",
+]

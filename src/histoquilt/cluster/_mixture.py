@@ -1,0 +1,248 @@
+"""Mixture clustering with one shared covariance: mclust's "EEE", without R."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial.distance import pdist
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.decomposition import PCA
+
+from histoquilt.cluster._shared_covariance import SharedCovarianceFit, fit_shared_covariance, log_joint_density
+
+_WARD_SPOTS = 1000  # Ward needs all distances of what it is given, so it starts EM on a sample
+_SHORT_RUN = 15  # EM iterations after which a start shows what it is worth
+_FINALISTS = 5
+_EXPLORED_SPOTS = 20_000  # of more spots, starts and moves are tried on a sample, and the best finished on all
+_PAIRS_MERGED = 5  # closest pairs of Gaussians that a move may merge
+_MOST_MOVES = 10
+_LEAST_GAIN = 1e-4  # of log-likelihood per spot
+_RIDGE = 1e-6
+_CHUNK = 50_000  # spots that are given a domain at a time
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A fitted mixture, kept so that spots it has not seen can be given a domain.
+
+    Attributes
+    ----------
+    center, axes
+        ``(n_features,)`` and ``(n_features, n_components)``: an embedding less the center, times the axes, is what the
+        mixture sees, components of unit variance.
+    weights, means, precision
+        ``(k,)``, ``(k, n_components)`` and ``(n_components, n_components)``, the one precision that all share.
+    """
+
+    center: np.ndarray
+    axes: np.ndarray
+    weights: np.ndarray
+    means: np.ndarray
+    precision: np.ndarray
+
+    def probabilities(self, embedding: np.ndarray) -> np.ndarray:
+        """Return the posterior of each domain, ``(n_spots, k)``, for ``(n_spots, n_features)``."""
+        if len(embedding) <= _CHUNK:
+            return self._probabilities(embedding)
+        found = np.empty((len(embedding), len(self.weights)))
+        for start in range(0, len(embedding), _CHUNK):
+            found[start : start + _CHUNK] = self._probabilities(embedding[start : start + _CHUNK])
+        return found
+
+    def _probabilities(self, embedding: np.ndarray) -> np.ndarray:
+        scores = (np.asarray(embedding, dtype=np.float64) - self.center) @ self.axes
+        joint = log_joint_density(scores.T, self.weights, self.means, self.precision)
+        joint -= joint.max(axis=0)
+        density = np.exp(joint)
+        return (density / density.sum(axis=0)).T
+
+
+@dataclass(frozen=True)
+class NamedMixture:
+    """A fitted mixture whose domains have names.
+
+    Attributes
+    ----------
+    mixture
+        In the space of the model's embedding.
+    names
+        Of its Gaussians, in their order.
+    """
+
+    mixture: Mixture
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class MixtureFit:
+    """The most likely mixture of several starts.
+
+    Attributes
+    ----------
+    labels
+        ``(n_spots,)`` int, 0 to k-1.
+    probabilities
+        ``(n_spots, k)`` posterior of each domain.
+    log_likelihood
+        Mean over the spots it was fitted on.
+    mixture
+        For further spots; ``None`` where rows are too few that differ, so that nothing was fitted.
+    n_fitted
+        Spots it was fitted on.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    log_likelihood: float
+    mixture: Mixture | None = None
+    n_fitted: int = 0
+
+
+def fit_mixture(
+    embedding: np.ndarray,
+    n_domains: int,
+    *,
+    n_components: int = 15,
+    n_starts: int = 30,
+    sample: np.ndarray | None = None,
+    seed: int = 0,
+) -> MixtureFit:
+    """Fit Gaussians that share one full covariance, and keep the most likely of several starts.
+
+    The embedding is brought to ``n_components`` principal components of unit variance (the model itself does not
+    depend on the scale). Half of the starts are Ward trees on a seeded sample, half are k-means; each runs a few EM
+    iterations, the five most likely are improved by :func:`split_and_merge`. The most likely fit that gives every
+    domain a spot is kept; where no start does, or rows are too few that differ, ``labels`` hold fewer than
+    ``n_domains`` numbers.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_spots, n_features)``.
+    n_domains
+        Number of Gaussians.
+    n_components
+        Principal components of the embedding to cluster in.
+    n_starts
+        Starts; more find a likelier optimum.
+    sample
+        Row numbers to fit on, e.g. of :func:`histoquilt.cluster.spatial_sample`; the other spots are
+        given a domain afterwards, by chunks. ``None`` fits on all, and so does a sample of too few rows that differ.
+    seed
+        For the samples.
+    """
+    if sample is not None:
+        fit = fit_mixture(embedding[sample], n_domains, n_components=n_components, n_starts=n_starts, seed=seed)
+        if fit.mixture is not None:
+            probabilities = fit.mixture.probabilities(embedding)
+            return replace(fit, labels=probabilities.argmax(axis=1), probabilities=probabilities)
+    center, axes = whitening(embedding, n_components)
+    scores = (np.asarray(embedding, dtype=np.float64) - center) @ axes
+    # rows that repeat differ by rounding once they are projected
+    _, first, which = np.unique(np.round(scores, 8), axis=0, return_index=True, return_inverse=True)
+    distinct = scores[first]
+    if n_domains > 1 and len(distinct) < n_domains:
+        labels = which.reshape(-1)
+        return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"), n_fitted=len(scores))
+    pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
+    rng = np.random.default_rng(seed)
+    explored = scores
+    if len(scores) > _EXPLORED_SPOTS:
+        explored = scores[rng.choice(len(scores), _EXPLORED_SPOTS, replace=False)]
+    runs = []
+    for start in range(n_starts if n_domains > 1 else 1):
+        sample = pool[rng.choice(len(pool), min(_WARD_SPOTS, max(n_domains, int(0.8 * len(pool)))), replace=False)]
+        moments = start_moments(sample, _start_labels(sample, n_domains, start, rng), n_domains)
+        runs.append(fit_shared_covariance(explored, *moments, n_iterations=_SHORT_RUN))
+    runs.sort(key=lambda run: -run.log_likelihood)
+    runs = [split_and_merge(explored, run) for run in runs[:_FINALISTS]] + runs[_FINALISTS:]
+    fits: list[MixtureFit] = []
+    for number, run in enumerate(runs):
+        if number >= _FINALISTS and any(_has_all(fit, n_domains) for fit in fits):
+            break
+        final = fit_shared_covariance(scores, run.weights, run.means)
+        mixture = Mixture(center, axes, final.weights, final.means, np.linalg.inv(final.covariance(scores)))
+        probabilities = mixture.probabilities(embedding)
+        labels = probabilities.argmax(axis=1)
+        fits.append(MixtureFit(labels, probabilities, final.log_likelihood, mixture, len(scores)))
+    return max(fits, key=lambda fit: (_has_all(fit, n_domains), fit.log_likelihood))
+
+
+def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovarianceFit:
+    """Leave a poor optimum: merge two Gaussians, split a third, go on with EM; repeat while that gains likelihood.
+
+    From random starts EM rarely finds the best of the many optima; most of the others differ from a better one by two
+    Gaussians in a place that needs one, and one where two belong.
+
+    References
+    ----------
+    Ueda, Nakano, Ghahramani, Hinton. Neural Computation 12(9): 2109-2128, 2000 (split and merge EM).
+    """
+    k = len(fit.weights)
+    best = fit_shared_covariance(scores, fit.weights, fit.means)
+    for _ in range(_MOST_MOVES if k > 2 else 0):
+        within = np.linalg.cholesky(np.linalg.inv(best.covariance(scores)))
+        distances = pdist(best.means @ within)
+        pairs = np.stack(np.triu_indices(k, 1), axis=1)[np.argsort(distances)[:_PAIRS_MERGED]]
+        halves = [_halves(scores, best, gaussian) for gaussian in range(k)]
+        trials = []
+        for one, other in pairs:
+            for third in set(range(k)) - {one, other}:
+                weights, means = best.weights.copy(), best.means.copy()
+                weights[one] += weights[other]
+                means[one] = (best.weights[[one, other]] @ best.means[[one, other]]) / weights[one]
+                means[other], means[third] = halves[third]
+                weights[other] = weights[third] = best.weights[third] / 2
+                trials.append(fit_shared_covariance(scores, weights, means, n_iterations=_SHORT_RUN))
+        moved = max(trials, key=lambda trial: trial.log_likelihood)
+        moved = fit_shared_covariance(scores, moved.weights, moved.means)
+        if moved.log_likelihood <= best.log_likelihood + _LEAST_GAIN:
+            break
+        best = moved
+    return best
+
+
+def _halves(scores: np.ndarray, fit: SharedCovarianceFit, gaussian: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return two means, a standard deviation to either side of a Gaussian's along the main axis of its own spots."""
+    share = fit.responsibilities[:, gaussian]
+    residuals = scores - fit.means[gaussian]
+    scatter = (residuals * share[:, None]).T @ residuals / max(share.sum(), 1e-12)
+    values, vectors = np.linalg.eigh(scatter)
+    step = np.sqrt(max(values[-1], 0)) * vectors[:, -1]
+    return fit.means[gaussian] - step, fit.means[gaussian] + step
+
+
+def _has_all(fit: MixtureFit, n_domains: int) -> bool:
+    """Whether every domain holds a spot; EM can starve one."""
+    return len(np.unique(fit.labels)) == n_domains
+
+
+def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return center and axes to principal components of unit variance; flat directions are left out.
+
+    Of a constant embedding a single axis of zeros is left.
+    """
+    embedding = np.asarray(embedding, dtype=np.float64)
+    n_features = embedding.shape[1]
+    if (np.ptp(embedding, axis=0) <= 1e-7 * np.abs(embedding).max(axis=0)).all():  # constant but for rounding
+        return embedding.mean(axis=0), np.zeros((n_features, 1))
+    pca = PCA(min(n_components, n_features, len(embedding) - 1), svd_solver="full").fit(embedding)
+    spread = np.sqrt(pca.explained_variance_ * (len(embedding) - 1) / len(embedding))
+    kept = spread > 1e-6 * spread.max()
+    return pca.mean_, (pca.components_[kept] / spread[kept, None]).T
+
+
+def _start_labels(sample: np.ndarray, n_domains: int, start: int, rng: np.random.Generator) -> np.ndarray:
+    if n_domains == 1:
+        return np.zeros(len(sample), int)
+    if start % 2 == 0:
+        return AgglomerativeClustering(n_domains).fit_predict(sample)
+    return KMeans(n_domains, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(sample)
+
+
+def start_moments(sample: np.ndarray, labels: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, means and shared covariance of labelled spots, for EM to start from."""
+    counts = np.bincount(labels, minlength=n_domains)
+    means = np.stack([sample[labels == domain].mean(axis=0) for domain in range(n_domains)])
+    residuals = sample - means[labels]
+    covariance = residuals.T @ residuals / len(sample) + _RIDGE * np.eye(sample.shape[1])
+    return counts / counts.sum(), means, covariance

@@ -1,0 +1,42 @@
+"""A sample of spots that covers the tissue evenly, for what need not see every spot of a large one."""
+
+import numpy as np
+
+from histoquilt._base import z_order
+
+SAMPLE_ABOVE = 50_000  # spots; of more of them a mixture is fitted on so many, spread over the tissue
+
+
+def spatial_sample(
+    n_spots: int, spatial: np.ndarray | None, sections: np.ndarray | None = None, *, seed: int = 0
+) -> np.ndarray | None:
+    """Draw spots to fit on, one from each of many equal stretches of a walk over the tissue.
+
+    A plain random draw leaves the number of spots from a small place to chance; here every place gives its share,
+    and every section its own, within a spot.
+
+    Parameters
+    ----------
+    n_spots
+        Number of spots.
+    spatial
+        ``(n_spots, >= 2)`` spot centres; ``None`` where there are none, and then the draw is a plain one.
+    sections
+        ``(n_spots,)`` section of every spot; ``None`` for a single one.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    Row numbers, sorted, ``(50,000,)``; ``None`` where there are not more spots, so that all of them are fitted on.
+    """
+    if n_spots <= SAMPLE_ABOVE:
+        return None
+    rng = np.random.default_rng(seed)
+    if spatial is None:
+        return np.sort(rng.choice(n_spots, SAMPLE_ABOVE, replace=False))
+    codes = np.zeros(n_spots, int) if sections is None else np.unique(sections, return_inverse=True)[1]
+    of_section = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    walk = np.concatenate([rows[z_order(spatial[rows])] for rows in of_section])
+    edges = np.linspace(0, n_spots, SAMPLE_ABOVE + 1).astype(int)
+    return np.sort(walk[rng.integers(edges[:-1], edges[1:])])

@@ -1,0 +1,128 @@
+"""One fold: a panel chosen on training sections, every method trained on them and on nothing else, predictions."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt.evaluate._methods import DETERMINISTIC, Contender
+from histoquilt.evaluate._shown import shown_section
+from histoquilt.evaluate._study import EvaluationStudy
+from histoquilt.metrics import gene_sets_of_training, neighbour_oracle, training_moments
+from histoquilt.models import check_panel, choose_panel
+from histoquilt.runtime import Advance
+from histoquilt.train import Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method with a seed, as the tables name it."""
+
+    label: str
+    kind: str
+    seed: int
+
+
+@dataclass
+class Fold:
+    """What was predicted for the held-out sections of one fold.
+
+    Attributes
+    ----------
+    split, panel, gene_sets
+        Panel and sets are chosen on training sections.
+    truth
+        Held-out section -> measured expression ``(n_spots, n_scored)`` of the panel genes that it has.
+    predicted
+        Run -> held-out section -> the same shape.
+    shown
+        Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
+    """
+
+    split: Split
+    panel: list[str]
+    gene_sets: dict[str, list[str]]
+    truth: dict[str, pd.DataFrame]
+    predicted: dict[Run, dict[str, pd.DataFrame]] = field(default_factory=dict)
+    shown: dict[str, AnnData] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
+
+    def n_unmeasured(self, section: str) -> int:
+        """How many genes of the panel a held-out section does not have."""
+        return len(self.panel) - self.truth[section].shape[1]
+
+
+def run_fold(
+    study: EvaluationStudy,
+    split: Split,
+    contenders: Sequence[Contender],
+    seeds: Sequence[int],
+    *,
+    genes: Sequence[str] | None,
+    n_genes: int,
+    device: "str | torch.device",
+    show: str,
+    advance: Advance,
+) -> Fold:
+    """Choose the panel, train and predict; predictions of the contender ``show`` are kept to be looked at."""
+    training = {name: study.measured[name] for name in split.train}
+    panel = choose_panel(training, n_genes) if genes is None else check_panel(training, genes)
+    means, variances = training_moments([one.of(panel) for one in training.values()])
+    truth = {name: _truth(study, name, panel, split.fold) for name in split.test}
+    fold = Fold(split, panel, gene_sets_of_training(means, variances, panel), truth)
+    for contender in contenders:
+        started = time.perf_counter()
+        for seed in _seeds(contender, seeds):
+            advance(0, note=f"fold {split.fold}: {contender.label}, seed {seed}")
+            model = contender.make()
+            model.fit(study.training(split), use_rep=list(study.reps), spatial_key=study.spatial_key, genes=panel,
+                      layer=study.layer, seed=seed, device=device)  # fmt: skip
+            of_run = {}
+            for name in split.test:
+                found = model.predict(study.held_out(name))
+                table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
+                of_run[name] = table[list(truth[name].columns)]
+                if contender.label == show and name not in fold.shown:
+                    fold.shown[name] = shown_section(study, name, found, truth[name], show)
+            fold.predicted[Run(contender.label, contender.kind, seed)] = of_run
+            fold.chosen.setdefault(contender.label, model.training_facts.get("chosen", {}))
+            fold.devices.setdefault(contender.label, str(model.device))
+            advance(1)
+        fold.seconds[contender.label] = time.perf_counter() - started
+    oracle = {
+        name: pd.DataFrame(neighbour_oracle(table.to_numpy(), study.adjacencies[name]), columns=table.columns)
+        for name, table in truth.items()
+        if len(table) > 1
+    }
+    fold.predicted[Run("neighbour_oracle", "oracle", seeds[0])] = oracle
+    return fold
+
+
+def n_runs(contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
+    """How many models a fold trains."""
+    return sum(len(_seeds(contender, seeds)) for contender in contenders)
+
+
+def _seeds(contender: Contender, seeds: Sequence[int]) -> Sequence[int]:
+    return seeds[:1] if contender.make().method in DETERMINISTIC else seeds
+
+
+def _truth(study: EvaluationStudy, name: str, panel: list[str], fold: str) -> pd.DataFrame:
+    measured = study.measured[name]
+    known = set(measured.genes)
+    scored = [gene for gene in panel if gene in known]
+    if not scored:
+        raise ValueError(
+            f"Fold {fold!r}: held-out section {name!r} measured none of the {len(panel):,} genes of the panel that the "
+            "training sections chose. Are genes named alike in all sections (histoquilt.io.annotate_genes)?"
+        )
+    return pd.DataFrame(np.asarray(measured.of(scored), dtype=np.float32), columns=scored)

@@ -1,0 +1,58 @@
+"""Held-out sections as they were predicted, to be looked at: measured beside predicted, on the tissue."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import Keys
+from histoquilt.evaluate._evaluation import RIDGE
+from histoquilt.evaluate._study import EvaluationStudy
+from histoquilt.models import MEASURED
+from histoquilt.study import declare_scale, provenance
+
+
+def shown_label(methods: Mapping[str, object] | Sequence[str]) -> str:
+    """Return whose predictions are kept: the method asked for first, whatever its scores will be; else ridge."""
+    names = [methods] if isinstance(methods, str) else list(methods)
+    return str(names[0]) if names else RIDGE
+
+
+def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.DataFrame, label: str) -> AnnData:
+    """Return one held-out section for :attr:`Evaluation.predictions`.
+
+    Parameters
+    ----------
+    study, name
+        Where the section lies, and its picture.
+    found
+        What the model returned.
+    truth
+        What was measured, ``(n_spots, n_scored)``.
+    label
+        How the tables call the method.
+    """
+    kept = found[:, list(truth.columns)]
+    layer = f"predicted_{label}"
+    ours = provenance(found)
+    shown = AnnData(
+        obs=found.obs.copy(),
+        var=kept.var.copy(),
+        obsm={
+            key: found.obsm[key] for key in (study.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS) if key in found.obsm
+        },
+        layers={layer: kept.layers[ours["prediction"]["layer"]].copy(), MEASURED: truth.to_numpy()},
+        uns={
+            Keys.UNS: {key: value for key, value in ours.items() if key in (Keys.COORDINATES, Keys.IMAGE, Keys.WRITTEN)}
+        },
+    )
+    provenance(shown)["prediction"] = {**ours["prediction"], "method": label, "layer": layer}
+    for matrix in (layer, MEASURED):
+        declare_scale(shown, matrix, "log1p_cp10k")
+    section = study.sections[name]
+    if Keys.SPATIAL in section.uns:
+        shown.uns[Keys.SPATIAL] = section.uns[Keys.SPATIAL]
+    symbols = study.symbols(name)
+    if symbols and Keys.GENE_SYMBOL not in shown.var:
+        shown.var[Keys.GENE_SYMBOL] = [symbols[gene] for gene in shown.var_names]
+    return shown

@@ -1,0 +1,242 @@
+"""From predictions of all folds to the tables of an evaluation."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2, false_discovery_control
+
+from histoquilt.evaluate._evaluation import PLAIN_RIDGE, RIDGE
+from histoquilt.evaluate._fold import Fold, Run
+from histoquilt.evaluate._study import EvaluationStudy
+from histoquilt.metrics import (
+    bootstrap_ci,
+    correlation_structure,
+    depth_oracle,
+    enrichment,
+    gene_significance,
+    paired_difference,
+    published_scores,
+    score_genes,
+    score_sections,
+    summarise_genes,
+)
+from histoquilt.pp import expression
+from histoquilt.runtime import warn_user
+
+ALL_FOLDS = "all"
+VALUE = "pcc_median"  # what methods are compared by
+_LEAST_SPOTS = 10  # that a test against chance needs
+_FDR = 0.05
+_SCORES = ["fold", "section", "method", "kind", "seed"]
+
+
+def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
+    """Score every gene of every held-out section, for every run and both oracles."""
+    parts = []
+    for fold in folds:
+        for run, of_run in fold.predicted.items():
+            for section, predicted in of_run.items():
+                truth, genes = fold.truth[section], list(predicted.columns)
+                scored = score_genes(truth.to_numpy(), predicted.to_numpy(), genes)
+                scored[["n_effective", "p_value", "fdr"]] = np.nan
+                if run.kind != "oracle" and len(truth) >= _LEAST_SPOTS:
+                    found = gene_significance(truth.to_numpy(), predicted.to_numpy(), study.centres_um[section], genes)
+                    scored["n_effective"], scored["p_value"] = found["n_effective"], found["p_value"]
+                    scored["fdr"] = found["q_value"]
+                parts.append(_with_run(scored.reset_index(), fold, section, run))
+        for section, truth in fold.truth.items():
+            depth = study.measured[section].depth
+            if depth is not None:  # a matrix that came normalised has no depth to cheat with
+                scored = depth_oracle(truth.to_numpy(), np.log1p(depth), list(truth.columns)).reset_index()
+                run = Run("depth_oracle", "oracle", next(iter(fold.predicted)).seed)
+                parts.append(_with_run(scored, fold, section, run))
+    table = pd.concat(parts, ignore_index=True)
+    symbols: dict[str, str] = {}
+    for name in reversed(list(study.sections)):
+        symbols |= study.symbols(name)
+    table["symbol"] = table["gene"].map(lambda gene: symbols.get(gene, gene))
+    columns = [*_SCORES, "gene", "symbol", "pearson", "spearman", "undefined", "mse", "mae", "rmse", "n_effective"]
+    return table[[*columns, "p_value", "fdr"]]
+
+
+def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
+    """Reduce scores of genes to rows of ``scores.csv``, and add what is pooled over sections."""
+    of_fold = {fold.split.fold: fold for fold in folds}
+    parts = []
+    for keys, part in genes.groupby(_SCORES, sort=False):
+        named: dict[str, Any] = dict(zip(_SCORES, keys, strict=True))
+        fold, section = of_fold[named["fold"]], named["section"]
+        rows = summarise_genes(part.set_index("gene"), _scored_sets(fold.gene_sets, fold.truth[section].columns))
+        rows["n_unmeasured"], rows["optimistic"] = fold.n_unmeasured(section), fold.split.optimistic
+        parts.append(rows.assign(**named))
+    parts += _pooled(folds)
+    table = pd.concat(parts, ignore_index=True)
+    rest = ["gene_set", "n_genes", "n_undefined", "pcc_mean", VALUE, "spearman_mean", "mse", "rmse", "mae"]
+    return table[[*_SCORES, *rest, "n_unmeasured", "optimistic"]]
+
+
+def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
+    """Score all held-out spots together; panels differ by fold, and only genes of all of them can be pooled."""
+    truth = {section: table for fold in folds for section, table in fold.truth.items()}
+    shared_sets = {
+        name: [gene for gene in genes if all(gene in fold.gene_sets[name] for fold in folds)]
+        for name, genes in folds[0].gene_sets.items()
+    }
+    if sum(len(fold.truth) for fold in folds) > len(truth):
+        return []  # folds of the user's own that hold a section out twice: its spots would count twice
+    n_panel = len(shared_sets["panel"])
+    parts = []
+    for run in folds[0].predicted:
+        predicted = {section: table for fold in folds for section, table in fold.predicted[run].items()}
+        if not predicted:
+            continue
+        scored = score_sections(truth, predicted)
+        for section in ("pooled", "pooled_centred"):
+            own = scored[scored["section"] == section].set_index("gene")
+            sets = _scored_sets(shared_sets, own.index)
+            if not sets:
+                continue
+            rows = summarise_genes(own, sets).assign(section=section, method=run.label, kind=run.kind, seed=run.seed)
+            rows["fold"], rows["n_unmeasured"] = ALL_FOLDS, n_panel - len(sets.get("panel", []))
+            parts.append(rows.assign(optimistic=any(fold.split.optimistic for fold in folds)))
+    return parts
+
+
+def _scored_sets(gene_sets: dict[str, list[str]], measured: Iterable[str]) -> dict[str, list[str]]:
+    """Return the sets without genes that were not measured, which the table counts; an empty set is left out."""
+    known = set(measured)
+    own = {name: [gene for gene in genes if gene in known] for name, genes in gene_sets.items()}
+    return {name: genes for name, genes in own.items() if genes}
+
+
+def gene_summary(genes: pd.DataFrame) -> pd.DataFrame:
+    """Say over all held-out sections how well each gene is predicted by each method."""
+    own = genes[genes["kind"] != "oracle"]
+    keys = ["method", "kind", "gene", "symbol"]
+    # a method of several seeds is significant in a section where its worst seed is
+    of_section = own.groupby([*keys, "fold", "section"], sort=False).agg(
+        pearson=("pearson", "mean"), p_value=("p_value", "max")
+    )
+    of_section["log_p"] = np.log(of_section["p_value"].clip(lower=1e-300))
+    found = of_section.groupby(keys, sort=False).agg(
+        n_sections=("pearson", "size"), pearson=("pearson", "mean"), log_p=("log_p", "sum"), n_tests=("log_p", "count")
+    )
+    # Fisher: -2 sum(log p) of independent sections
+    freedom = 2 * found["n_tests"].clip(lower=1)
+    found["p_value"] = np.where(found["n_tests"] > 0, chi2.sf(-2 * found["log_p"], freedom), 1.0)
+    found["fdr"] = found.groupby("method", sort=False)["p_value"].transform(false_discovery_control)
+    return found.drop(columns=["log_p", "n_tests"]).reset_index()
+
+
+def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Compare every method and baseline with both ridges, paired by fold, section and seed."""
+    own = scores[scores["fold"] != ALL_FOLDS]
+    kinds = own.drop_duplicates("method").set_index("method")["kind"]
+    parts = []
+    for method, kind in kinds[kinds != "oracle"].items():
+        for against in (PLAIN_RIDGE, RIDGE):
+            if method not in (against, PLAIN_RIDGE):
+                found = paired_difference(own, str(method), against, value=VALUE)
+                found.insert(1, "kind", kind)
+                lows = zip(found["difference"], found["ci_low"], strict=True)
+                parts.append(found.assign(verdict=[_verdict(higher, low, against) for higher, low in lows]))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["method", "kind", "against", "gene_set", "value", "difference", "ci_low", "ci_high", "n", "n_pairs",
+                  "n_higher", "note", "verdict"]]  # fmt: skip
+
+
+def _verdict(difference: float, low: float, against: str) -> str:
+    """Say in words whether a method is better; what an interval with 0 in it leaves open is not called better."""
+    name = "single-patch ridge" if against == PLAIN_RIDGE else "ridge"
+    if difference <= 0:
+        return f"does not beat {name}"
+    return f"beats {name}" if low > 0 else f"not shown to beat {name}"
+
+
+def interval_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return means over held-out sections with bootstrap intervals."""
+    own = scores[scores["fold"] != ALL_FOLDS]
+    rows = []
+    for (method, kind, gene_set), part in own.groupby(["method", "kind", "gene_set"], sort=False):
+        by_section = {str(section): values.to_numpy() for section, values in part.groupby("section", sort=False)[VALUE]}
+        found = bootstrap_ci(by_section)
+        rows.append({
+            "method": method, "kind": kind, "gene_set": gene_set, "value": VALUE, "mean": found.mean,
+            "low": found.low, "high": found.high, "n": found.n, "note": found.note,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def structure_table(folds: Sequence[Fold]) -> pd.DataFrame:
+    """Return how far each prediction keeps which genes go together; sections of fewer than three varying genes not."""
+    rows = []
+    for fold in folds:
+        for run, of_run in fold.predicted.items():
+            for section, predicted in of_run.items():
+                truth = fold.truth[section].to_numpy()
+                if (np.ptp(truth, axis=0) > 0).sum() < 3:
+                    continue
+                found = correlation_structure(truth, predicted.to_numpy(dtype=np.float32))
+                rows.append({**_run_columns(fold, section, run), "correlation": found.correlation,
+                             "n_genes": found.n_genes})  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_SCORES, "correlation", "n_genes"])
+
+
+def enrichment_table(summary: pd.DataFrame, gmt: str | Path | None) -> pd.DataFrame:
+    """Test the user's gene sets for genes that a method predicts well, against the panel."""
+    columns = ["method", "kind", "gene_set", "n_genes", "n_hits", "expected", "fold_over", "p_value", "q_value", "hits"]
+    parts = []
+    for names, own in summary.groupby(["method", "kind"], sort=False):
+        method, kind = map(str, names)
+        if gmt is None:
+            break
+        background = own["symbol"]
+        try:
+            found = enrichment(gmt, set(own.loc[own["fdr"] < _FDR, "symbol"]), background)
+        except ValueError as error:
+            # hours of training are not thrown away for gene sets of another species
+            warn_user(f"Enrichment is left out. {error}")
+            break
+        found["hits"] = found["hits"].map(", ".join)
+        parts.append(found.rename(columns={"fold": "fold_over"}).assign(method=method, kind=kind))
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
+    """Score in the flawed definition of the released codes, the depth oracle included: it shows what that is worth."""
+    parts = []
+    for fold in folds:
+        seed = next(iter(fold.predicted)).seed
+        for section, truth in fold.truth.items():
+            found = expression(study.sections[section], study.layer)
+            place = {gene: number for number, gene in enumerate(found.genes)}
+            counts = found.in_memory[:, [place[gene] for gene in truth.columns]]
+            depth = np.log1p(np.asarray(found.in_memory.sum(axis=1)).ravel())
+            guesses = {run: of_run[section].to_numpy() for run, of_run in fold.predicted.items() if section in of_run}
+            guesses[Run("depth_oracle", "oracle", seed)] = np.repeat(depth[:, None], truth.shape[1], axis=1)
+            for run, guess in guesses.items():
+                rows = published_scores(counts, guess, list(truth.columns))
+                parts.append(_with_run(rows, fold, section, run))
+    return pd.concat(parts, ignore_index=True)
+
+
+def fold_table(folds: Sequence[Fold]) -> pd.DataFrame:
+    """Return who was held out when."""
+    return pd.DataFrame(
+        {"fold": fold.split.fold, "train": list(fold.split.train), "test": list(fold.split.test),
+         "optimistic": fold.split.optimistic, "n_panel": len(fold.panel)}
+        for fold in folds
+    )  # fmt: skip
+
+
+def _run_columns(fold: Fold, section: str, run: Run) -> dict[str, Any]:
+    return dict(zip(_SCORES, (fold.split.fold, section, run.label, run.kind, run.seed), strict=True))
+
+
+def _with_run(table: pd.DataFrame, fold: Fold, section: str, run: Run) -> pd.DataFrame:
+    for number, (name, value) in enumerate(_run_columns(fold, section, run).items()):
+        table.insert(number, name, value)
+    return table

@@ -1,0 +1,1 @@
+"""Image encoders: the built-in one, ONNX files, timm."""

@@ -1,0 +1,126 @@
+"""Image encoders by name."""
+
+from difflib import get_close_matches
+from typing import Any
+
+import pandas as pd
+
+from histoquilt._base import PatchEncoder, is_installed
+from histoquilt.im.encoders._he_texture import TextureEncoder
+from histoquilt.im.encoders._known_encoders import KNOWN
+from histoquilt.im.encoders._onnx import OnnxEncoder
+from histoquilt.im.encoders._timm import TimmEncoder
+
+_FORMS = "'he_texture', 'onnx:PATH', 'openvino:PATH', 'timm:NAME', 'hf-hub:ORGANISATION/NAME'"
+_MEMBERS = ("name", "n_features", "input_px", "mpp", "digest", "licence", "citation", "embed")
+
+
+def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> PatchEncoder:
+    """Return an image encoder by name.
+
+    Parameters
+    ----------
+    name_or_object
+        ``"he_texture"``: built in, colour and texture, no weights. ``"onnx:PATH"``: a feature extractor in an ONNX
+        file (``"openvino:PATH"``: the same, computed by OpenVINO). ``"timm:NAME"``: a model of the timm library.
+        ``"hf-hub:ORGANISATION/NAME"``: one of the Hugging Face Hub, with your own access where it is gated. An object
+        that keeps the ``PatchEncoder`` protocol is returned as it is.
+    device
+        Where a named network computes; ``"auto"`` takes a GPU when there is one. ``he_texture`` and OpenVINO compute
+        on the CPU; ONNX files do where onnxruntime's GPU build is not installed.
+
+    Raises
+    ------
+    ValueError
+        No encoder has this name; the message lists the known ones.
+    TypeError
+        An object lacks a part of the protocol; the message says which.
+    FileNotFoundError, ImportError, PermissionError
+        The file is missing, an optional package is, or a gated model was not opened to you.
+
+    Examples
+    --------
+    >>> encoder = get_encoder("he_texture")
+    >>> encoder.input_px
+    112
+    """
+    if not isinstance(name_or_object, str):
+        return _checked(name_or_object)
+    kind, colon, rest = name_or_object.partition(":")
+    if name_or_object == TextureEncoder.name:
+        return TextureEncoder()
+    if colon and rest:
+        if kind == "onnx":
+            return OnnxEncoder(rest, device=device)
+        if kind == "openvino":
+            return OnnxEncoder(rest, runtime="openvino", name=name_or_object)
+        if kind in ("timm", "hf-hub"):
+            return TimmEncoder(name_or_object, device=device)
+    known = {name.casefold(): name for name in (TextureEncoder.name, *KNOWN)}
+    known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # "uni" is meant often
+    close = dict.fromkeys(known[key] for key in get_close_matches(name_or_object.casefold(), known, n=3, cutoff=0.6))
+    meant = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    raise ValueError(
+        f"Unknown encoder {name_or_object!r}.{meant} Encoders are {_FORMS}; "
+        "histoquilt.im.list_encoders() lists the known ones."
+    )
+
+
+def _checked(encoder: Any) -> PatchEncoder:
+    missing = [member for member in _MEMBERS if not hasattr(encoder, member)]
+    if isinstance(encoder, type):
+        raise TypeError(f"Expected an encoder, got the class {encoder.__name__}; make an instance of it.")
+    if missing:
+        raise TypeError(
+            f"Expected the name of an encoder ({_FORMS}) or an object with {', '.join(_MEMBERS)}; "
+            f"{type(encoder).__name__} lacks {', '.join(missing)}."
+        )
+    if not callable(encoder.embed):
+        raise TypeError(f"{type(encoder).__name__}.embed must be a method that takes uint8 patches.")
+    return encoder
+
+
+def list_encoders() -> pd.DataFrame:
+    """List the encoders that are known by name.
+
+    Any other ONNX file, timm model or model of the Hugging Face Hub can be named as well.
+
+    Returns
+    -------
+    DataFrame with ``name``, ``n_features``, ``input_px``, ``mpp`` (missing where any will do), ``licence``, ``gated``
+    (access has to be asked for), ``extra`` (of histoquilt, that it needs), ``citation``, ``installed`` (whether the
+    packages it needs are).
+
+    Examples
+    --------
+    >>> list_encoders().set_index("name").loc["he_texture", "installed"]
+    np.True_
+    """
+    texture = TextureEncoder()
+    rows: list[dict[str, Any]] = [
+        {"name": texture.name, "n_features": texture.n_features, "input_px": texture.input_px, "installed": True},
+        {"name": "onnx:PATH", "extra": "onnx", "installed": is_installed("onnxruntime") or is_installed("openvino")},
+        {"name": "openvino:PATH", "extra": "openvino", "installed": is_installed("openvino")},
+    ]
+    has_timm = is_installed("timm") and is_installed("torchvision")
+    rows += [
+        {
+            "name": entry.name,
+            "n_features": entry.n_features,
+            "input_px": entry.input_px,
+            "mpp": entry.mpp,
+            "licence": entry.licence,
+            "gated": entry.gated,
+            "extra": "timm",
+            "citation": entry.citation,
+            "installed": has_timm,
+        }
+        for entry in KNOWN.values()
+    ]
+    columns = ["name", "n_features", "input_px", "mpp", "licence", "gated", "extra", "citation", "installed"]
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.astype({"n_features": "Int64", "input_px": "Int64", "mpp": "Float64"})
+    texts = ["licence", "extra", "citation"]
+    table[texts] = table[texts].fillna("")
+    table["gated"] = table["gated"].eq(True)
+    return table

@@ -1,0 +1,1 @@
+"""Files of instruments and their software."""

@@ -1,0 +1,146 @@
+"""Visium aligned by hand: the JSON that Loupe Browser exports for ``spaceranger --loupe-alignment``."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import Keys, listed
+from histoquilt.io._coordinates import VISIUM_PITCH_UM, record_coordinates
+from histoquilt.io._files import PathLike, existing_file
+from histoquilt.io.instruments._alignment import apply_alignment
+
+_ARRAY = ["array_row", "array_col"]
+
+
+def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
+    """Read a manual alignment of Loupe Browser: where each spot of the capture area lies on the image.
+
+    The file names spots by row and column of the array, not by barcode; :func:`place_by_loupe` matches them.
+
+    Parameters
+    ----------
+    path
+        The exported ``.json``, of Visium slides (not HD, whose bins are not listed in it).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a spot: ``array_row``, ``array_col`` as in Space Ranger's positions; ``x``, ``y`` in pixels of the
+        microscope image (of CytAssist: brought from the CytAssist image to it); ``diameter_px``; ``in_tissue``.
+        ``attrs``: ``serial_number``, ``area``, ``mpp`` (from the spot pitch of the slide's design, in microns; absent
+        where the file has no transform) and ``cytassist``.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is no Loupe alignment, its spots were never placed, or it is of Visium HD.
+    """
+    path = existing_file(path, "a manual alignment exported by Loupe Browser (.json)")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid JSON (truncated?): {error}. Export it again from Loupe.") from error
+    if not isinstance(content, dict) or "oligo" not in content:
+        found = listed(content) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} is no Loupe alignment: it has no 'oligo' (found: {found}).")
+    oligo = content["oligo"]
+    if isinstance(oligo, str):
+        raise ValueError(
+            f"{path} is of Visium HD, whose bins are not listed in it. Read the positions that Space Ranger wrote: "
+            "histoquilt.io.read_visium on binned_outputs/square_008um."
+        )
+    if not oligo or not any("imageX" in spot or "imageY" in spot for spot in oligo):
+        raise ValueError(
+            f"{path} lists {len(oligo)} spots and no place of them on an image: the spots were not aligned by hand. "
+            "Finish the fiducial alignment in Loupe and export again, or use Space Ranger's positions."
+        )
+    try:
+        return _table(content)
+    except (KeyError, TypeError, ValueError, np.linalg.LinAlgError) as error:
+        raise ValueError(f"{path} is a damaged Loupe alignment ({error!r}). Export it again from Loupe.") from error
+
+
+def _table(content: dict[str, Any]) -> pd.DataFrame:
+    spots = content["oligo"]
+    # numbers that are 0 and flags that are false are left out of the file
+    xy = np.array([[spot.get("imageX", 0.0), spot.get("imageY", 0.0)] for spot in spots], dtype=np.float64)
+    diameter = np.array([spot.get("dia", np.nan) for spot in spots], dtype=np.float64)
+    scale = _scale(content["transform"]) if "transform" in content else None
+    cytassist = content.get("cytAssistInfo")
+    if cytassist is not None:  # the spots were placed on the CytAssist image; the matrix leads from the microscope's
+        matrix = np.array(cytassist["transformImages"], dtype=np.float64)
+        matrix = matrix / matrix[2, 2]
+        xy = apply_alignment(xy, matrix, inverse=True)
+        diameter = diameter / _scale(matrix)
+        scale = None if scale is None else scale / _scale(matrix)
+    table = pd.DataFrame(
+        {
+            "array_row": np.array([spot.get("row", 0) for spot in spots], dtype=np.int64),
+            "array_col": np.array([spot.get("col", 0) for spot in spots], dtype=np.int64),
+            "x": xy[:, 0],
+            "y": xy[:, 1],
+            "diameter_px": diameter,
+            "in_tissue": np.array([bool(spot.get("tissue", False)) for spot in spots]),
+        }
+    )
+    table.attrs = {
+        "serial_number": content.get("serialNumber") or None,
+        "area": content.get("area") or None,
+        "cytassist": cytassist is not None,
+    }
+    if scale:
+        table.attrs["mpp"] = 1 / scale  # the design is in microns
+    return table
+
+
+def _scale(matrix: Any) -> float:
+    """Pixels per unit of what the matrix starts from."""
+    return float(np.sqrt(abs(np.linalg.det(np.array(matrix, dtype=np.float64)[:2, :2]))))
+
+
+def place_by_loupe(adata: AnnData, alignment: PathLike | pd.DataFrame) -> None:
+    """Put the spots of a Visium section where a manual alignment of Loupe Browser has them.
+
+    Parameters
+    ----------
+    adata
+        One section with ``obs["array_row"]`` and ``obs["array_col"]`` (:func:`read_visium` writes them).
+    alignment
+        The file, or what :func:`read_loupe_alignment` returned.
+
+    Returns
+    -------
+    None. Changes in ``adata``:
+
+    ``obsm["spatial"]`` : ``(x, y)`` in pixels of the microscope image
+    ``uns["histoquilt"]["coordinates"]`` : ``pixel``, ``pitch_um`` 100, and ``mpp`` where the file tells it
+
+    Raises
+    ------
+    KeyError
+        ``obs`` has no row and column numbers.
+    ValueError
+        Spots of the section are not in the file.
+    """
+    table = alignment if isinstance(alignment, pd.DataFrame) else read_loupe_alignment(alignment)
+    missing = [column for column in _ARRAY if column not in adata.obs]
+    if missing:
+        raise KeyError(
+            f"{listed(missing)} not in adata.obs (found: {listed(adata.obs.columns)}). A Loupe alignment names spots "
+            "by their row and column of the array; read the section with histoquilt.io.read_visium."
+        )
+    placed = table.set_index(_ARRAY)[["x", "y"]].reindex(pd.MultiIndex.from_frame(adata.obs[_ARRAY].astype(np.int64)))
+    absent = placed["x"].isna().to_numpy()
+    if absent.any():
+        raise ValueError(
+            f"{absent.sum():,} of {adata.n_obs:,} spots are not in the alignment, which has {len(table):,} "
+            f"(rows {table['array_row'].min()}-{table['array_row'].max()}, columns {table['array_col'].min()}-"
+            f"{table['array_col'].max()}); first: {listed(adata.obs_names[absent], 3)}. Same capture area?"
+        )
+    adata.obsm[Keys.SPATIAL] = placed.to_numpy(dtype=np.float64)
+    record_coordinates(adata, "pixel", mpp=table.attrs.get("mpp"), pitch_um=VISIUM_PITCH_UM)

@@ -1,0 +1,132 @@
+"""Spatial Transcriptomics before Visium: a counts TSV whose spots are named by array position, and a selection TSV."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import listed
+from histoquilt.io._coordinates import LEGACY_ST_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
+from histoquilt.io._files import PathLike, existing_file, read_delimited
+from histoquilt.io._tables import counts_to_adata, place_spots, read_counts_table
+from histoquilt.runtime import logger
+
+_SPOT = re.compile(r"^(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)$")
+
+
+def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> AnnData:
+    """Read a legacy ST section (200 um pitch, about 1,000 spots) as it is published.
+
+    Parameters
+    ----------
+    counts
+        TSV, may be gzip-compressed: one row a spot, named ``"10x13"`` by its array position, one column a gene.
+    selection
+        TSV of the spot detector with columns ``x, y, new_x, new_y, pixel_x, pixel_y`` and perhaps ``selected``. By
+        default ``<name>_selection.tsv``, ``spot_data-selection-<name>.tsv`` or ``alignment_table_<name>.tsv`` beside
+        the counts (``A1_selection.tsv`` for ``A1.tsv.gz``).
+
+    Returns
+    -------
+    AnnData ``(n_spots, n_genes)`` with the spots that were selected as lying in tissue, in the order of the counts:
+
+    ``X`` : raw counts, CSR float32, declared as ``"counts"``
+    ``obs`` : ``array_x``, ``array_y``, and ``new_x``, ``new_y`` (array position corrected by the spot detector)
+    ``obsm["spatial"]`` : float64 ``(n_spots, 2)``, ``pixel_x, pixel_y``
+    ``uns["histoquilt"]["coordinates"]`` : ``"pixel"``, ``pitch_um`` 200, and ``mpp`` from the pitch
+
+    Raises
+    ------
+    FileNotFoundError
+        The counts, or a selection beside them, are not there.
+    ValueError
+        The counts are no such table, or no spot of theirs is in the selection.
+    """
+    counts_file = existing_file(counts, "a legacy ST counts table (.tsv or .tsv.gz)")
+    selection_file = find_selection(counts_file) if selection is None else existing_file(selection, "a selection table")
+    if selection_file is None:
+        raise FileNotFoundError(
+            f"No selection table beside {counts_file}: looked for {_stem(counts_file)}_selection.tsv, "
+            f"spot_data-selection-{_stem(counts_file)}.tsv and alignment_table_{_stem(counts_file)}.tsv. It gives the "
+            "spots their pixel positions; name it with selection=, or read the counts with your own coordinates: "
+            "histoquilt.io.read_table."
+        )
+    places = _read_selection(selection_file)
+    table = read_counts_table(counts_file, sep="\t")
+    _check_spot_names(table, counts_file)
+    inside = table.index.isin(places.index)
+    if not inside.any():
+        raise ValueError(
+            f"No spot of {counts_file.name} (named like {listed(table.index[:2])}) is in {selection_file.name} "
+            f"(named like {listed(places.index[:2])}). Are they of the same section?"
+        )
+    if not inside.all():
+        warnings.warn(
+            f"{(~inside).sum():,} of {len(inside):,} spots of {counts_file.name} are not selected as tissue in "
+            f"{selection_file.name} and are left out.",
+            UserWarning,
+            stacklevel=2,
+        )
+    bare = places.index.difference(table.index)
+    if len(bare):
+        logger.info("%d selected spots have no counts", len(bare))
+    adata = counts_to_adata(table[inside], counts_file)
+    places = places.loc[adata.obs_names]
+    adata.obs["array_x"] = places["x"].astype(int).to_numpy()
+    adata.obs["array_y"] = places["y"].astype(int).to_numpy()
+    for column in ("new_x", "new_y"):
+        if column in places:
+            adata.obs[column] = places[column].to_numpy(dtype=float)
+    place_spots(adata, places, "pixel_x", "pixel_y", selection_file)
+    record_coordinates(adata, "pixel", pitch_um=LEGACY_ST_PITCH_UM)
+    if find_lattice(adata.obsm["spatial"]) is not None:  # a handful of spots shows no lattice
+        record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=LEGACY_ST_PITCH_UM)
+    return adata
+
+
+def find_selection(counts: Path) -> Path | None:
+    """Return the selection table that belongs to a counts table, by name, or None."""
+    stem = _stem(counts)
+    names = (f"{stem}_selection", f"spot_data-selection-{stem}", f"alignment_table_{stem}", f"{stem}_alignment_table")
+    files = (counts.with_name(f"{name}.tsv{suffix}") for name in names for suffix in ("", ".gz"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _stem(counts: Path) -> str:
+    """Return a file name without .gz and .tsv."""
+    return counts.name.removesuffix(".gz").removesuffix(".tsv")
+
+
+def _read_selection(path: Path) -> pd.DataFrame:
+    """Return the selected spots, named ``XxY`` as in the counts."""
+    table = read_delimited(path, sep="\t")
+    missing = [column for column in ("x", "y", "pixel_x", "pixel_y") if column not in table]
+    if missing:
+        raise ValueError(
+            f"{path} is no legacy ST selection: it lacks {listed(missing)} (found: {listed(table.columns)})."
+        )
+    if "selected" in table:
+        table = table[table["selected"] == 1]
+    table.index = pd.Index([f"{x:g}x{y:g}" for x, y in zip(table["x"], table["y"], strict=True)])
+    repeated = table.index[table.index.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(f"{path} lists spots more than once: {listed(repeated, 3)}. Each spot has one position.")
+    return table
+
+
+def _check_spot_names(table: pd.DataFrame, path: Path) -> None:
+    """Raise unless the rows are named by array position, and say so when the columns are."""
+    if len(table) and all(_SPOT.match(name) for name in table.index[:20]):
+        return
+    turned = table.shape[1] > 0 and all(_SPOT.match(str(name)) for name in table.columns[:20])
+    raise ValueError(
+        f"{path.name} is no legacy ST counts table: its rows should be named by array position, like '10x13', and are "
+        f"named like {listed(table.index[:2])}."
+        + (
+            " Its columns are: it lies genes x spots; transpose it, or use histoquilt.io.read_table(transpose=True)."
+            if turned
+            else ""
+        )
+    )

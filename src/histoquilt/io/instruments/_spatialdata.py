@@ -1,0 +1,231 @@
+"""SpatialData: one of its tables becomes an AnnData with the positions of what it annotates."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csr_matrix, issparse
+
+from histoquilt._base import Keys, coordinate_columns, listed, require
+from histoquilt.io._controls import set_controls_aside
+from histoquilt.io._coordinate_table import centres_of_columns
+from histoquilt.io._coordinates import Unit, record_coordinates
+from histoquilt.io._files import PathLike, contents, existing_folder
+from histoquilt.io._genes import annotate_genes
+from histoquilt.io._writable import make_plain
+from histoquilt.runtime import logger
+from histoquilt.study import check_adata, spot_centres, write_result
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+_ATTRS = "spatialdata_attrs"  # uns: which element a table annotates
+_SHARED = "global"  # the coordinate system that spatialdata puts every element into
+_OWN = "histoquilt_own"  # a name for the coordinates as stored in the element
+
+# Units of the coordinates as each reader of spatialdata-io stores them; it writes its name into the zarr
+READER_UNITS: dict[str, Unit] = {
+    "codex": "pixel",
+    "cosmx": "pixel",
+    "dbit": "array",
+    "mcmicro": "pixel",
+    "merscope": "micron",
+    "seqfish": "micron",
+    "stereoseq": "pixel",
+    "visium": "pixel",
+    "visium_hd": "pixel",
+    "xenium": "micron",
+}
+
+
+def read_spatialdata(
+    path: PathLike,
+    *,
+    table: str | None = None,
+    region: str | None = None,
+    unit: Unit | None = None,
+    spatial_columns: tuple[str, str] | None = None,
+) -> AnnData:
+    """Read one table of a SpatialData zarr, with the positions of the spots or cells that it annotates.
+
+    Positions are ``obsm["spatial"]`` of the table where it has one, else the centroids of the shapes, points or labels
+    annotated, in the element's own coordinates. A table that annotates several elements is read whole, in the
+    coordinate system ``"global"`` that they share, and ``obs["section"]`` tells them apart.
+
+    Parameters
+    ----------
+    path
+        The ``.zarr`` folder.
+    table
+        Name of the table; needed where there are several (one a bin size in Visium HD).
+    region
+        Keep only what annotates this element.
+    unit
+        What the coordinates are in. By default what the reader that made the zarr is known to store, else
+        ``"unknown"``.
+    spatial_columns
+        Columns of ``obs`` that hold x and y, to be taken in place of positions in the store.
+
+    Returns
+    -------
+    AnnData as the table holds it (``X`` as CSR), with ``obsm["spatial"]`` float64 and the gene columns of
+    :func:`annotate_genes`. The scale of ``X`` is not declared for you.
+
+    Raises
+    ------
+    ImportError
+        spatialdata is not installed (extra ``spatial``).
+    FileNotFoundError
+        There is no such folder.
+    KeyError
+        There is no such table or region.
+    ValueError
+        The folder is no SpatialData zarr, several tables are there and none was named, or rows of the table have no
+        position.
+    """
+    folder = existing_folder(path, "a SpatialData .zarr folder")
+    with quiet_reader():  # what it imports warns, too
+        spatialdata = require("spatialdata", extra="spatial", purpose="Reading a SpatialData .zarr")
+    if not any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
+        raise ValueError(f"{folder} is no zarr store (no zarr.json or .zgroup). It holds: {contents(folder)}.")
+    try:
+        with quiet_reader():
+            sdata = spatialdata.read_zarr(folder)
+    except Exception as error:  # zarr and ome-zarr raise many types on damaged stores
+        raise ValueError(f"{folder} could not be read as a SpatialData zarr: {error}") from error
+    return section_from_spatialdata(
+        sdata, str(folder), table=table, region=region, unit=unit, spatial_columns=spatial_columns
+    )
+
+
+@contextmanager
+def quiet_reader() -> Iterator[None]:
+    """Silence spatialdata and spatialdata-io while they read.
+
+    They print, log to stdout and warn about every file that they were asked to leave out; stdout belongs to the command
+    line, and what is wrong for us is raised afterwards.
+    """
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def section_from_spatialdata(
+    sdata: "SpatialData",
+    name: str,
+    *,
+    table: str | None = None,
+    region: str | None = None,
+    unit: Unit | None = None,
+    spatial_columns: tuple[str, str] | None = None,
+) -> AnnData:
+    """Turn a table of a SpatialData object into an AnnData; parameters as in :func:`read_spatialdata`."""
+    adata = sdata.tables[_choose_table(sdata, name, table)].copy()
+    attrs = adata.uns.pop(_ATTRS, {})
+    annotated = attrs.get("region") or []
+    regions = [annotated] if isinstance(annotated, str) else list(annotated)
+    if region is not None:
+        if region not in regions:
+            raise KeyError(f"{region!r} is annotated by no row of the table in {name} (found: {listed(regions)}).")
+        adata = adata[(adata.obs[attrs["region_key"]] == region).to_numpy()].copy()
+        regions = [region]
+    make_plain(adata)
+    check_adata(adata)
+
+    several = len(regions) > 1 and _SHARED not in adata.obsm
+    if several:
+        names = pd.Categorical(adata.obs[attrs["region_key"]].astype(str))
+        write_result(adata, "obs", Keys.SECTION, names)
+        logger.info("%d annotated elements are told apart by obs[%r]", len(regions), Keys.SECTION)
+    if spatial_columns is not None:
+        positions = centres_of_columns(adata, spatial_columns)
+    elif _SHARED in adata.obsm:  # CosMx: positions on the slide, beside those in the field of view
+        positions = spot_centres(adata, _SHARED)
+    elif several:
+        positions = _centroids(sdata, adata, attrs, regions, _SHARED)
+    elif Keys.SPATIAL in adata.obsm:
+        positions = spot_centres(adata)
+    elif regions:
+        positions = _centroids(sdata, adata, attrs, regions, _OWN)
+    else:
+        raise ValueError(
+            f"The table in {name} annotates no element and has no obsm['spatial'] (obsm holds: "
+            f"{listed(adata.obsm)}), so its rows have no position.{_columns_that_may(adata)}"
+        )
+    adata.obsm[Keys.SPATIAL] = np.asarray(positions, dtype=np.float64)
+    adata.X = csr_matrix(adata.X) if not issparse(adata.X) else adata.X.tocsr()
+    adata = set_controls_aside(adata)
+    annotate_genes(adata)
+    if unit is not None or Keys.COORDINATES not in adata.uns[Keys.UNS]:
+        record_coordinates(adata, unit or READER_UNITS.get(str(sdata.attrs.get("spatialdata_io_reader")), "unknown"))
+    return adata
+
+
+def _columns_that_may(adata: AnnData) -> str:
+    columns = coordinate_columns(adata.obs.columns)
+    if columns is None:
+        return ""
+    x, y = columns
+    return (
+        f" Spot centres seem to be in obs: read the file with spatial_columns={x},{y} (from Python: "
+        f"spatial_columns=({x!r}, {y!r}))."
+    )
+
+
+def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:
+    """Name of the table that was asked for, or of the only one."""
+    tables = list(sdata.tables)
+    if not tables:
+        raise ValueError(f"{name} has no table, so there are no counts. It holds: {listed(_elements(sdata))}.")
+    if table is None:
+        if len(tables) > 1:
+            raise ValueError(f"{name} has {len(tables)} tables: {listed(tables)}. Choose one with table=.")
+        return tables[0]
+    if table not in tables:
+        raise KeyError(f"{table!r} is not a table of {name} (found: {listed(tables)}). Pass table=.")
+    return table
+
+
+def _elements(sdata: "SpatialData") -> list[str]:
+    """Names of everything in the object but its tables."""
+    return [name for kind, name, _ in sdata.gen_elements() if kind != "tables"]
+
+
+def _centroids(sdata: "SpatialData", adata: AnnData, attrs: dict, regions: list[str], system: str) -> np.ndarray:
+    """Centroid ``(x, y)`` of the shape, point or label that each row annotates, ``(n_rows, 2)``."""
+    from spatialdata import get_centroids
+    from spatialdata.transformations import Identity, get_transformation, set_transformation
+
+    region_of = adata.obs[attrs["region_key"]].astype(str).to_numpy()
+    instance_of = adata.obs[attrs["instance_key"]].to_numpy()
+    positions = np.full((adata.n_obs, 2), np.nan)
+    for region in regions:
+        if region not in sdata:
+            raise ValueError(
+                f"The table annotates {region!r}, which is not in the SpatialData object (found: "
+                f"{listed(_elements(sdata))}), so its rows have no position."
+            )
+        element = sdata[region]
+        if system == _OWN:
+            set_transformation(element, Identity(), _OWN)  # in memory only
+        elif system not in get_transformation(element, get_all=True):
+            raise ValueError(
+                f"{region!r} has no coordinate system {system!r} in common with the other elements that the table "
+                "annotates. Read one element: histoquilt.io.read_spatialdata(path, region=...)."
+            )
+        found = get_centroids(element, coordinate_system=system).compute()
+        rows = np.flatnonzero(region_of == region)
+        wanted = instance_of[rows].astype(found.index.dtype) if found.index.dtype != object else instance_of[rows]
+        positions[rows] = found[["x", "y"]].reindex(wanted).to_numpy()
+    lost = np.isnan(positions).any(axis=1)
+    if lost.any():
+        raise ValueError(
+            f"{lost.sum():,} of {adata.n_obs:,} rows of the table annotate no existing shape or label in "
+            f"{listed(regions)}, first: {listed(adata.obs_names[lost], 3)}."
+        )
+    return positions

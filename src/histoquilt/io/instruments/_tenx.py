@@ -1,0 +1,129 @@
+"""The count matrices of Cell Ranger and Space Ranger: one ``.h5`` file, or a folder with ``matrix.mtx``."""
+
+import csv
+import gzip
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.io import mmread
+from scipy.sparse import csr_matrix
+
+from histoquilt._base import Keys, listed
+from histoquilt.io._controls import set_controls_aside
+from histoquilt.io._files import CUT_OFF, contents, open_h5, read_delimited
+from histoquilt.io._genes import annotate_genes, quiet_duplicates
+from histoquilt.runtime import logger
+from histoquilt.study import check_adata, declare_scale
+
+_GENES = "Gene Expression"
+
+
+def read_10x_h5(path: Path) -> AnnData:
+    """Read the counts of a 10x ``.h5`` file, layout of version 2 or 3, as CSR float32; genes only.
+
+    scanpy does the reading; what it raises without a type or a file name is put into words here.
+    """
+    import scanpy
+
+    if path.suffix == ".gz":
+        with TemporaryDirectory() as scratch:
+            plain = Path(scratch) / path.stem
+            try:
+                with gzip.open(path, "rb") as packed, plain.open("wb") as stream:
+                    shutil.copyfileobj(packed, stream)
+            except CUT_OFF as error:
+                raise ValueError(
+                    f"{path} could not be unpacked (truncated?): {error}. Copy or download it again."
+                ) from error
+            return read_10x_h5(plain)
+    with open_h5(path, "a 10x feature-barcode matrix (.h5)") as opened:
+        legacy = [name for name, item in opened.items() if "barcodes" in item and "gene_names" in item]
+        if "matrix" not in opened and not legacy:
+            raise ValueError(
+                f"{path} is no 10x feature-barcode matrix: it has no group 'matrix' (found: {listed(opened)})."
+                + (" It is an AnnData: read it with histoquilt.io.read_h5ad." if "obs" in opened else "")
+            )
+        library_ids = [_text(name) for name in np.ravel(opened.attrs.get("library_ids", []))]
+        metadata = {
+            name: _text(opened.attrs[name])
+            for name in ("chemistry_description", "software_version")
+            if name in opened.attrs
+        }
+    try:
+        with quiet_duplicates():
+            adata = scanpy.read_10x_h5(path, gex_only=False)
+    except Exception as error:  # scanpy raises a bare Exception for a missing dataset
+        raise ValueError(f"{path} could not be read as a 10x feature-barcode matrix: {error}") from error
+    adata.uns["10x"] = {"library_ids": library_ids, "metadata": metadata}
+    return _genes_only(adata)
+
+
+def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
+    """Read the counts of a 10x matrix folder, compressed or not, layout of version 2 or 3, as CSR float32; genes only.
+
+    Read here and not with scanpy, which knows version 3 only while it is compressed, and reads a gene named "NA" as
+    missing.
+    """
+    matrix_file = _one_of(folder, prefix, "matrix.mtx")
+    genes_file = _one_of(folder, prefix, "features.tsv", "genes.tsv")
+    barcodes_file = _one_of(folder, prefix, "barcodes.tsv")
+    genes, barcodes = (
+        read_delimited(file, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
+        for file in (genes_file, barcodes_file)
+    )
+    try:
+        counts = csr_matrix(mmread(matrix_file).T, dtype=np.float32)
+    except (ValueError, OverflowError, *CUT_OFF) as error:
+        raise ValueError(f"{matrix_file} could not be read as a count matrix (truncated?): {error}.") from error
+    if counts.shape != (len(barcodes), len(genes)):
+        raise ValueError(
+            f"The files of {folder} do not belong together: {matrix_file.name} has {counts.shape[1]:,} genes x "
+            f"{counts.shape[0]:,} barcodes, {genes_file.name} {len(genes):,} genes, {barcodes_file.name} "
+            f"{len(barcodes):,} barcodes."
+        )
+    var = pd.DataFrame({"gene_ids": genes[0].to_numpy()}, index=genes[1 if 1 in genes else 0].to_numpy())
+    if 2 in genes:
+        var["feature_types"] = genes[2].to_numpy()
+    with quiet_duplicates():
+        adata = AnnData(counts, obs=pd.DataFrame(index=barcodes[0].to_numpy()), var=var)
+    adata.uns["10x"] = {"library_ids": [], "metadata": {}}
+    return _genes_only(adata)
+
+
+def _genes_only(adata: AnnData) -> AnnData:
+    """Leave out antibodies and other features that are no genes, name the genes, declare the counts."""
+    if "feature_types" in adata.var:
+        kinds = adata.var["feature_types"].value_counts()
+        if _GENES not in kinds:
+            raise ValueError(f"The matrix holds no genes ('{_GENES}'), only {listed(kinds.index)}.")
+        if len(kinds) > 1:
+            logger.info("Only genes are read; left out: %s", kinds.drop(_GENES).to_dict())
+            with quiet_duplicates():
+                adata = adata[:, (adata.var["feature_types"] == _GENES).to_numpy()].copy()
+    check_adata(adata)
+    if adata.X.dtype != np.float32 or not isinstance(adata.X, csr_matrix):
+        adata.X = csr_matrix(adata.X, dtype=np.float32)
+    adata = set_controls_aside(adata)
+    annotate_genes(adata, gene_id="gene_ids")
+    adata.var = adata.var.drop(columns="gene_ids")
+    adata.var = adata.var[[Keys.GENE_ID, Keys.GENE_SYMBOL, *adata.var.columns.drop([Keys.GENE_ID, Keys.GENE_SYMBOL])]]
+    declare_scale(adata, "X", "counts")
+    return adata
+
+
+def _one_of(folder: Path, prefix: str, *names: str) -> Path:
+    """Return the file of the matrix folder, compressed or not."""
+    for name in names:
+        for suffix in ("", ".gz"):
+            if (folder / f"{prefix}{name}{suffix}").is_file():
+                return folder / f"{prefix}{name}{suffix}"
+    wanted = " or ".join(f"{prefix}{name}[.gz]" for name in names)
+    raise FileNotFoundError(f"{folder} has no {wanted}. It holds: {contents(folder)}.")
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,168 @@
+"""Visium: the output folders of Space Ranger 1 to 3."""
+
+import json
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from PIL import Image
+
+from histoquilt._base import Keys, listed
+from histoquilt.io._coordinates import VISIUM_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
+from histoquilt.io._files import PathLike, existing_folder
+from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
+from histoquilt.io.instruments._visium_files import Counts, find_beside, find_counts, find_positions, unpacked_bytes
+from histoquilt.io.instruments._visium_positions import match_barcodes, read_positions
+from histoquilt.runtime import logger
+
+
+def read_visium(
+    path: PathLike,
+    *,
+    counts_file: str | None = None,
+    keep_all_spots: bool = False,
+    load_images: bool = True,
+    library_id: str | None = None,
+) -> AnnData:
+    """Read a Visium section from the folder that Space Ranger (1 to 3) wrote.
+
+    Kept are the spots that are in the count matrix and, unless all are wanted, in tissue; in the order of the matrix. A
+    single bin folder of Visium HD (``binned_outputs/square_008um``) has the same layout and is read too.
+
+    Parameters
+    ----------
+    path
+        The ``outs`` folder: ``filtered_feature_bc_matrix.h5``, or the same with ``<sample>_`` before it, or the folder
+        ``filtered_feature_bc_matrix/``; and ``spatial/`` with the spot positions, images and scale factors. Or a sample
+        as GEO offers it: the same files in one folder, each with ``GSM..._`` before its name, gzip-compressed or not.
+    counts_file
+        Name of another count matrix in the folder, ``.h5`` or a matrix folder, e.g. ``"raw_feature_bc_matrix.h5"``.
+    keep_all_spots
+        Keep spots outside the tissue, which the unfiltered matrix has (``"raw_feature_bc_matrix.h5"``).
+    load_images
+        Read the PNG images, as uint8 RGB.
+    library_id
+        Name of the section in ``uns["spatial"]``. By default the one that Space Ranger wrote into the ``.h5``, else
+        the ``<sample>`` of the file name, else the folder's name.
+
+    Returns
+    -------
+    AnnData ``(n_spots, n_genes)`` with
+
+    ``X`` : raw counts, CSR float32, declared as ``"counts"``
+    ``obs`` : ``in_tissue``, ``array_row``, ``array_col``
+    ``obsm["spatial"]`` : float64 ``(n_spots, 2)``, ``(x, y)`` in full-resolution pixels
+    ``var`` : ``gene_id``, ``gene_symbol`` (see :func:`annotate_genes`)
+    ``uns["spatial"][library_id]`` : ``images``, ``scalefactors``, ``metadata``, as scanpy and squidpy know them
+    ``uns["histoquilt"]["coordinates"]`` : unit, ``pitch_um``, and ``mpp`` from the pitch
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder, its count matrix or its spot positions are not there.
+    ValueError
+        The files are damaged or do not belong together, or barcodes are repeated.
+    OSError
+        The ``.h5`` file or an image is truncated.
+
+    See Also
+    --------
+    read_platform : whole Visium HD folders, and other platforms.
+    """
+    folder = existing_folder(path, "a Space Ranger output folder")
+    counts = find_counts(folder, counts_file)
+    positions_file = find_positions(folder, counts)
+    scalefactors = _read_scalefactors(positions_file.parent, counts)
+    positions = read_positions(positions_file)  # before the matrix: quick to read, and as often what is wrong
+
+    adata = read_10x_h5(counts.path) if counts.path.is_file() else read_10x_mtx(counts.path, counts.mtx_prefix)
+    source = adata.uns.pop("10x")
+    adata = _attach_positions(adata, positions, counts.path, positions_file, keep_all_spots)
+
+    outs_of = folder.resolve().parent.name if folder.resolve().name == "outs" else folder.resolve().name
+    library = library_id or next(iter(source["library_ids"]), None) or counts.sample or outs_of
+    images = _read_images(positions_file.parent, counts, scalefactors) if load_images else {}
+    adata.uns["spatial"] = {library: {"images": images, "scalefactors": scalefactors, "metadata": source["metadata"]}}
+    _record_units(adata, scalefactors)
+    return adata
+
+
+def _attach_positions(
+    adata: AnnData, positions: pd.DataFrame, counts: Path, positions_file: Path, keep_all: bool
+) -> AnnData:
+    """Match spots by barcode and keep those in tissue, or all."""
+    positions = match_barcodes(positions, adata.obs_names)
+    known = adata.obs_names.isin(positions.index)
+    if not known.all():
+        raise ValueError(
+            f"{(~known).sum():,} of {len(known):,} barcodes in {counts.name} have no position in "
+            f"{positions_file.name}, first: {listed(adata.obs_names[~known], 2)} (the positions are named like "
+            f"{listed(positions.index[:1])}). Are the matrix and the spatial/ folder of the same sample?"
+        )
+    positions = positions.loc[adata.obs_names]
+    in_tissue = (positions["in_tissue"] == 1).to_numpy()
+    if not in_tissue.any() and not keep_all:
+        raise ValueError(f"None of the {len(in_tissue):,} barcodes in {counts.name} is in tissue ({positions_file}).")
+    if not in_tissue.all() and not keep_all:
+        outside = f"{(~in_tissue).sum():,} of {len(in_tissue):,} spots"
+        logger.info("%s lie outside the tissue and are left out; keep_all_spots=True keeps them", outside)
+        adata, positions = adata[in_tissue].copy(), positions[in_tissue]
+    for column in ("in_tissue", "array_row", "array_col"):
+        adata.obs[column] = positions[column].to_numpy(dtype=np.int64)
+    # x runs along the columns of the image, y along its rows
+    adata.obsm[Keys.SPATIAL] = positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(dtype=np.float64)
+    return adata
+
+
+def _read_scalefactors(spatial_folder: Path, counts: Counts) -> dict[str, float]:
+    """Scale factors from full-resolution pixels to the images; none where the file is missing."""
+    path = find_beside(spatial_folder, ("scalefactors_json.json",), counts)
+    if path is None:
+        return {}
+    try:
+        factors = json.loads(unpacked_bytes(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid JSON ({error}). Copy it again from the Space Ranger output.") from error
+    return {name: float(value) for name, value in factors.items() if isinstance(value, int | float)}
+
+
+def _read_images(spatial_folder: Path, counts: Counts, scalefactors: dict[str, float]) -> dict[str, np.ndarray]:
+    """Images that have a scale factor, ``(height, width, 3)`` uint8."""
+    images: dict[str, Any] = {}
+    for resolution in ("hires", "lowres"):
+        path = find_beside(spatial_folder, (f"tissue_{resolution}_image.png",), counts)
+        if path is None:
+            continue
+        if f"tissue_{resolution}_scalef" not in scalefactors:
+            warnings.warn(
+                f"{path.name} is left out: scalefactors_json.json, which says how large its pixels are, "
+                f"{'lacks tissue_' + resolution + '_scalef' if scalefactors else 'is missing'} in {spatial_folder}.",
+                UserWarning,
+                stacklevel=3,
+            )
+            continue
+        try:
+            with Image.open(BytesIO(unpacked_bytes(path))) as image:
+                images[resolution] = np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError) as error:  # PIL reports a broken PNG chunk as SyntaxError
+            raise OSError(
+                f"{path} could not be read as an image (truncated?): {error}. Copy it again, or read without images: "
+                "load_images=False."
+            ) from error
+    return images
+
+
+def _record_units(adata: AnnData, scalefactors: dict[str, float]) -> None:
+    """Pixels; with microns per pixel as Space Ranger states them (Visium HD), else by the spot pitch."""
+    if "microns_per_pixel" in scalefactors:
+        record_coordinates(
+            adata, "pixel", mpp=scalefactors["microns_per_pixel"], pitch_um=scalefactors.get("bin_size_um")
+        )
+        return
+    record_coordinates(adata, "pixel", pitch_um=VISIUM_PITCH_UM)
+    if find_lattice(adata.obsm[Keys.SPATIAL]) is not None:  # a handful of spots shows no lattice
+        record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=VISIUM_PITCH_UM)

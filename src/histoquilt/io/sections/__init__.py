@@ -1,0 +1,1 @@
+"""Several sections: samples.csv, joining, splitting, checks."""

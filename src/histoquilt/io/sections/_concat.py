@@ -1,0 +1,245 @@
+"""Several sections in one AnnData."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.utils import make_index_unique
+from scipy.sparse import csr_matrix, issparse, vstack
+
+from histoquilt._base import Keys, listed
+from histoquilt.io.sections._obs import concat_obs
+from histoquilt.io.sections._study import check_study
+from histoquilt.runtime import logger
+from histoquilt.study import (
+    Slot,
+    check_counts,
+    counts_elsewhere,
+    declare_ours,
+    declare_scale,
+    declared_scale,
+    image_libraries,
+    is_ours,
+    keep_foreign,
+    named_layers,
+    provenance,
+    spot_centres,
+    write_result,
+)
+
+_UNDECLARED = "undeclared and no raw counts"
+
+
+def concat_sections(
+    sections: Mapping[str, AnnData], *, section_key: str = Keys.SECTION, spatial_key: str = Keys.SPATIAL
+) -> AnnData:
+    """Join sections into one AnnData, on the genes that all of them have.
+
+    Parameters
+    ----------
+    sections
+        Section name -> AnnData, in the order in which they are joined. They are not changed.
+    section_key
+        Column of ``obs`` that will name the section of every spot; replaced where it is there, and kept as
+        ``<section_key>_before`` where it differs inside a section.
+    spatial_key
+        Where the spot centres are, without which no section is taken.
+
+    Returns
+    -------
+    AnnData of all spots, with
+
+    ``X``, layers that all sections have : CSR, shared genes in the order of the first section
+    ``obs_names`` : as they were; where sections share names, ``<name>-<section>``
+    ``obs[section_key]`` : categorical, in the order given
+    ``obs["obs_name"]`` : the name in its own section
+    ``obs`` : all other columns of all sections, missing where a section has none
+    ``var`` : ``gene_id``, ``gene_symbol``, and the columns on which all sections agree
+    ``obsm`` : what all sections have, in equal width (``"spatial"`` among it); of tables the shared columns
+    ``uns["spatial"]`` : the images of all sections, each under its section's name
+    ``uns["histoquilt"]`` : ``scale``; ``coordinates`` as far as sections agree; ``sections``, a dict from section name
+    to its ``coordinates``, ``source`` and the ``libraries`` it had in ``uns["spatial"]``
+
+    Graphs (``obsp``), ``varm``, ``raw`` and everything else in ``uns`` describe single sections and are left behind.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`check_study`, or the matrices of two sections are on different scales.
+
+    See Also
+    --------
+    split_sections : the way back.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> a, b = (hq.datasets.toy_section(n_spots=120, n_genes=30, n_domains=2, seed=seed) for seed in (0, 0))
+    >>> joint = hq.io.concat_sections({"a": a, "b": b[:, :20].copy()})
+    >>> joint.shape, joint.obs_names[0], joint.obs["obs_name"].iloc[0]
+    ((240, 20), 'spot001-a', 'spot001')
+    """
+    sections = {str(name): adata for name, adata in sections.items()} if isinstance(sections, Mapping) else sections
+    shared = check_study(sections, spatial_key=spatial_key)
+    parts = list(sections.values())
+    layers = [name for name in named_layers(parts[0]) if all(name in part.layers for part in parts)]
+    has_x = bool(shared) and all(part.X is not None for part in parts)
+    scales = {name: _common_scale(sections, name) for name in (["X"] if has_x else []) + layers}
+    names = _unique_names(sections)
+    joint = AnnData(
+        X=_stack([part.X for part in parts], parts, shared) if has_x else None,
+        obs=concat_obs([part.obs for part in parts]).set_index(names),
+        var=_joint_var(parts, shared),
+        layers={name: _stack([part.layers[name] for part in parts], parts, shared) for name in layers},
+        obsm=_joint_obsm(parts, names, spatial_key),
+    )
+    for name in joint.obsm:
+        if isinstance(joint.obsm[name], pd.DataFrame):
+            scales[name] = _common_scale(sections, name, guess=False)
+    for name, scale in scales.items():
+        if scale is not None:
+            declare_scale(joint, name, scale)
+    _join_written(joint, parts)
+    _name_spots(joint, sections, section_key)
+    _join_uns(joint, sections)
+    logger.info("%d sections joined: %s spots, %s shared genes", len(parts), f"{joint.n_obs:,}", f"{joint.n_vars:,}")
+    return joint
+
+
+def _join_written(joint: AnnData, parts: list[AnnData]) -> None:
+    """Record as ours what histoquilt wrote in all sections that have it."""
+    slots: tuple[Slot, ...] = ("obs", "var", "obsm")
+    for slot in slots:
+        for key in getattr(joint, slot):
+            if all(is_ours(part, slot, key) for part in parts if key in getattr(part, slot)):
+                declare_ours(joint, slot, key)
+
+
+def _name_spots(joint: AnnData, sections: Mapping[str, AnnData], section_key: str) -> None:
+    """Write the section of every spot, and the name that it has there."""
+    held = [part.obs[section_key] for part in sections.values() if section_key in part.obs]
+    if any(len(column.dropna().unique()) > 1 for column in held):  # something else than names of sections
+        keep_foreign(joint, "obs", section_key)
+    names = np.repeat(list(sections), [part.n_obs for part in sections.values()])
+    joint.obs[section_key] = pd.Categorical(names, categories=list(sections))
+    of_spots = np.concatenate([part.obs_names.to_numpy(dtype=object) for part in sections.values()])
+    write_result(joint, "obs", Keys.OBS_NAME, of_spots)
+
+
+def _unique_names(sections: Mapping[str, AnnData]) -> pd.Index:
+    """Names of all spots; those that several sections use get the section's name behind them."""
+    names = np.concatenate([adata.obs_names.to_numpy(dtype=object) for adata in sections.values()]).astype(object)
+    section = np.repeat(list(sections), [adata.n_obs for adata in sections.values()])
+    shared = pd.Index(names).duplicated(keep=False)
+    names[shared] = [f"{name}-{of}" for name, of in zip(names[shared], section[shared], strict=True)]
+    return make_index_unique(pd.Index(names))  # only where a name with its section is a third section's name
+
+
+def _stack(matrices: list[Any], parts: list[AnnData], genes: list[str]) -> csr_matrix:
+    """One below the other, in the columns of the shared genes."""
+    columns = [part.var_names.get_indexer(genes) for part in parts]
+    return vstack([csr_matrix(matrix[:, at]) for matrix, at in zip(matrices, columns, strict=True)], format="csr")
+
+
+def _joint_var(parts: list[AnnData], genes: list[str]) -> pd.DataFrame:
+    """Columns that agree in all sections; identifiers from the first section that knows them."""
+    frames = [part.var.loc[genes] for part in parts]
+    var = pd.DataFrame(index=pd.Index(genes, dtype=object))
+    for name in frames[0].columns:
+        if name in (Keys.GENE_ID, Keys.GENE_SYMBOL):
+            values = frames[0][name].astype(object)
+            for frame in frames[1:]:
+                if name in frame:
+                    values = values.where(values.notna() & (values != ""), frame[name].astype(object))
+            var[name] = values.to_numpy()
+        elif all(name in frame and frame[name].equals(frames[0][name]) for frame in frames[1:]):
+            var[name] = frames[0][name]
+    return var
+
+
+def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict[str, Any]:
+    """Matrices that all sections have in one width, and tables in their shared columns."""
+    joined: dict[str, Any] = {}
+    places = (spatial_key, Keys.ALIGNED)
+    for key in parts[0].obsm:
+        values = [part.obsm[key] for part in parts if key in part.obsm]
+        if len(values) < len(parts):
+            continue
+        if key in places and any(isinstance(value, pd.DataFrame) for value in values):
+            values = [spot_centres(part, key) for part in parts]  # each by the names of its own columns
+        if all(isinstance(value, pd.DataFrame) for value in values):
+            joined[key] = pd.concat(values, join="inner").set_index(names)
+        elif len({value.shape[1:] for value in values}) == 1:
+            joined[key] = vstack(values, format="csr") if any(map(issparse, values)) else np.concatenate(values)
+        elif key == spatial_key:
+            joined[key] = np.concatenate([np.asarray(value)[:, :2] for value in values])
+            logger.info("Some sections have a third coordinate; it is left out of the joined ones.")
+        else:
+            logger.info("obsm[%r] is left out: sections have it in different widths.", key)
+    return joined
+
+
+def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = True) -> Any:
+    """Return the scale that all sections have a matrix on, ``None`` where nobody declared one; raise where it differs.
+
+    Whole numbers that nobody declared are counts; whatever else is undeclared is a scale of its own.
+    """
+    found: dict[str, list[str]] = {}
+    declared = None
+    for section, adata in sections.items():
+        scale = declared_scale(adata, name)
+        declared = declared or scale
+        if scale is None and guess and _holds_counts(adata, name):
+            scale = "counts"
+        found.setdefault(scale or _UNDECLARED, []).append(section)
+    if len(found) > 1:
+        without = next((section for section in found.get(_UNDECLARED, [])), None)
+        elsewhere = counts_elsewhere(sections[without], name).rstrip() if without else ""
+        listed = "; ".join(f"{scale}: {listed(names, 4)}" for scale, names in found.items())
+        raise ValueError(
+            f"{name} is on different scales ({listed}). Bring all sections to one: raw counts in X or in "
+            "layers['counts'], or log1p of counts per 10,000 declared in uns['histoquilt']['scale']."
+            + (f" Section {without!r}: {elsewhere}" if elsewhere else "")
+        )
+    return declared
+
+
+def _holds_counts(adata: AnnData, name: str) -> bool:
+    try:
+        check_counts(adata.X if name == "X" else adata.layers[name], name, adata)
+    except ValueError:
+        return False
+    return True
+
+
+def _join_uns(joint: AnnData, sections: Mapping[str, AnnData]) -> None:
+    """Images under the names of their sections, and what is known of each section."""
+    images: dict[str, Any] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for name, adata in sections.items():
+        ours = adata.uns.get(Keys.UNS, {})
+        record = {key: copy.deepcopy(ours[key]) for key in (Keys.COORDINATES, "source", "image_scale") if key in ours}
+        libraries = image_libraries(adata)
+        if libraries:
+            record["libraries"] = list(libraries)
+            images |= dict(zip(image_keys(name, record["libraries"]), libraries.values(), strict=True))
+        records[name] = record
+    if images:
+        joint.uns[Keys.SPATIAL] = images
+    ours = provenance(joint)
+    ours[Keys.SECTIONS] = records
+    coordinates = [record.get(Keys.COORDINATES, {"unit": "unknown"}) for record in records.values()]
+    first = coordinates[0]
+    agreed = {key: value for key, value in first.items() if all(one.get(key) == value for one in coordinates)}
+    ours[Keys.COORDINATES] = {"unit": "unknown", **agreed}
+    genes = [adata.uns.get(Keys.UNS, {}).get("genes") for adata in sections.values()]
+    if genes[0] is not None and all(one == genes[0] for one in genes):
+        ours["genes"] = copy.deepcopy(genes[0])
+
+
+def image_keys(section: str, libraries: Sequence[str]) -> list[str]:
+    """Names under which the images of a section are stored among those of others."""
+    return [section] if len(libraries) == 1 else [f"{section}-{library}" for library in libraries]

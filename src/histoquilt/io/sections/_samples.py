@@ -1,0 +1,241 @@
+"""``samples.csv``: a study as a table, one row a section; checked as a whole before anything long is begun."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, listed
+from histoquilt.io._coordinates import estimate_mpp, record_coordinates
+from histoquilt.io._files import PathLike, existing_file
+from histoquilt.io._image import record_of_table
+from histoquilt.io._section import read_section
+from histoquilt.io.sections._one_section import check_one_section
+from histoquilt.io.sections._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
+from histoquilt.io.sections._study import check_study
+from histoquilt.runtime import Workers, logger, run_each, warn_user
+from histoquilt.study import check_spatial, declare_foreign, keep_foreign, provenance
+
+_NOT_FOR_OBS = {"counts", *POSITIVE}
+
+_MPP_TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What :func:`read_samples` returns."""
+
+    sections: dict[str, AnnData]  # by name, in the order of the table
+    table: pd.DataFrame  # their rows, indexed by name; counts and image as full paths
+    skipped: dict[str, str]  # section -> why it was left out; empty without skip_bad
+
+
+def read_samples(
+    path: PathLike,
+    *,
+    skip_bad: bool = False,
+    keep_all_spots: bool = False,
+    spatial_columns: tuple[str, str] | None = None,
+    table: str | None = None,
+    counts_file: str | None = None,
+    one_section: bool = False,
+) -> Samples:
+    """Read a study from its ``samples.csv``, one row a section.
+
+    All rows are checked before any file is read, and all sections are read and checked against each other before this
+    returns, so that a long run does not fail at its tenth section.
+
+    Parameters
+    ----------
+    path
+        A table, separated by commas, with the columns
+
+        ``section`` : its name, unique (required)
+        ``counts`` : whatever :func:`read_section` reads (required); paths are relative to the table
+        ``image`` : its H&E image
+        ``patient``, ``slide``, ``species`` : text
+        ``mpp`` : microns per full-resolution pixel
+        ``image_scale`` : coordinate pixels per pixel of ``image``, 1 for the full-resolution one (for Space Ranger's
+        own images it is known)
+        ``x_um``, ``y_um``, ``z_um`` : where the section lies in the study; for all sections or none
+
+        and any others.
+    skip_bad
+        Leave out sections whose row or file is bad, with a warning, and go on. What concerns the whole table is an
+        error all the same: missing columns, names used twice, places given for some sections only, too few shared
+        genes, different units.
+    keep_all_spots, spatial_columns, table, counts_file, one_section
+        Options of :func:`read_section`, the same for every section.
+
+    Returns
+    -------
+    Samples, whose ``sections`` have
+
+    ``obs["section"]`` : categorical
+    ``obs`` : every other column of the table that has a value, but ``counts``, ``mpp`` and ``image_scale``
+    ``uns["histoquilt"]["coordinates"]`` : with ``mpp`` of the table, where given
+    ``uns["histoquilt"]["image"]`` : ``path``, ``image_scale``, ``mpp`` and ``name`` (as written in the table) of the
+    image, where given; the image itself is opened by :func:`open_image`
+    ``uns["histoquilt"]["source"]`` : ``counts`` as written in the table; ``["image_scale"]`` where given
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such table.
+    ValueError
+        The table or one of its rows is bad, or a section cannot be read: all of them are named. Or the sections do not
+        belong together (:func:`check_study`).
+
+    Warns
+    -----
+    UserWarning
+        ``mpp`` disagrees with the spot pitch by more than 5 %, an image is not there, a column of a section's ``obs``
+        is replaced by a different one (and kept as ``<column>_before``), or, with ``skip_bad``, a section is left out.
+
+    See Also
+    --------
+    concat_sections : joins the sections.
+    """
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
+    return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata, options=options)
+
+
+def gather_samples(
+    path: PathLike,
+    *,
+    skip_bad: bool,
+    keep: Callable[[str, AnnData], AnnData],
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
+    workers: Workers | None = None,
+) -> Samples:
+    """Read and check a study as :func:`read_samples` does, holding of each section only what ``keep`` returns.
+
+    ``keep`` is called with a section's name as soon as it is read; what belongs to the check of the study must stay:
+    ``obs``, gene names, spot centres and what histoquilt recorded. Sections are read by ``workers``, where given.
+    """
+    path = existing_file(path, "a samples table (.csv)")
+    rows = read_rows(path)
+    check_table(rows, path)
+    bad = {name: problem for name, row in rows.items() if (problem := row_problem(row))}
+    _stop(bad, rows, path, skip_bad)
+    _warn_of_images(rows, bad)
+    sections: dict[str, AnnData] = {}
+    unread: dict[str, str] = {}
+    items = {name: (name, row, Path(row.parsed["counts"]), options) for name, row in rows.items() if name not in bad}
+    for outcome in run_each(_read_row, items, workers=workers):
+        try:
+            if outcome.error is not None:
+                raise outcome.error
+            sections[outcome.name] = keep(outcome.name, outcome.value)
+        except MemoryError:
+            raise
+        except Exception as error:  # third-party readers raise every type; each is this section's problem
+            unread[outcome.name] = _reason(error)
+    bad |= {name: unread[name] for name in items if name in unread}  # workers finish in any order
+    sections = {name: sections[name] for name in items if name in sections}
+    _stop(bad, rows, path, skip_bad)
+    for name, problem in bad.items():
+        warn_user(f"Section {name!r} is left out: {problem}")
+    check_study(sections)
+    table = pd.DataFrame.from_dict({name: rows[name].parsed for name in sections}, orient="index")
+    table.index.name = Keys.SECTION
+    return Samples(sections, table, bad)
+
+
+def read_sample(path: PathLike, name: str, options: ReadOptions = DEFAULT_READ_OPTIONS) -> AnnData:
+    """Read one section of a table that was checked before."""
+    row = read_rows(existing_file(path, "a samples table (.csv)"))[name]
+    return _read_row(name, row, Path(row.parsed["counts"]), options)
+
+
+def _stop(bad: Mapping[str, str], rows: Mapping[str, Row], path: Path, skip_bad: bool) -> None:
+    """Raise for bad sections, all of them in one message; with ``skip_bad`` only when none is left."""
+    if not bad or (skip_bad and len(bad) < len(rows)):
+        return
+    listed = "; ".join(f"{name!r} (line {rows[name].line}): {reason.rstrip('. ')}" for name, reason in bad.items())
+    remedy = "Nothing is left to work on." if skip_bad else "Correct them, or go on without them: skip_bad=True."
+    raise ValueError(f"{path}: {len(bad)} of {len(rows)} sections cannot be used: {listed}. {remedy}")
+
+
+def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
+    missing = [
+        f"{name} ({row.text['image']})"
+        for name, row in rows.items()
+        if name not in bad and "image" in row.parsed and not Path(row.parsed["image"]).exists()
+    ]
+    if missing:
+        warn_user(f"Images that are not there: {listed(missing)}. Domains need none.")
+
+
+def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnData:
+    """Read one section, from ``counts``, and write into it what the table says."""
+    adata = read_section(counts, **asdict(options))
+    check_spatial(adata, remedy="file")
+    inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
+    if len(inside) > 1:
+        raise ValueError(
+            f"{row.text['counts']} holds {len(inside)} sections ({listed(inside)} in obs['section']), and a row is "
+            "one. Write them to files of their own: histoquilt.io.split_sections"
+        )
+    check_one_section(adata, remedy="file")
+    if "mpp" in row.parsed:
+        _record_mpp(adata, row.parsed["mpp"], name)
+    adata.obs[Keys.SECTION] = pd.Categorical([name] * adata.n_obs)
+    for column, value in row.parsed.items():
+        if column in _NOT_FOR_OBS:
+            continue
+        value = row.text["image"] if column == "image" else value
+        if column in adata.obs and not _says(adata.obs[column], value):
+            kept = keep_foreign(adata, "obs", column, warn=False)
+            also = "" if kept is None else f", and kept as obs[{kept!r}]"
+            warn_user(f"Section {name!r}: obs[{column!r}] of its file is replaced by {value!r} from the table{also}.")
+        declare_foreign(adata, "obs", column)
+        adata.obs[column] = value if isinstance(value, int | float) else pd.Categorical([value] * adata.n_obs)
+    ours = provenance(adata)
+    ours["source"] = row.text["counts"]
+    if "image_scale" in row.parsed:
+        ours["image_scale"] = row.parsed["image_scale"]
+    if "image" in row.parsed:
+        record = record_of_table(adata, row.parsed["image"], row.parsed.get("image_scale"))
+        ours[Keys.IMAGE] = {**record, "name": row.text["image"]}
+    return adata
+
+
+def _says(column: pd.Series, value: int | float | str) -> bool:
+    """Whether a column of a section holds nothing but a value of the table."""
+    if isinstance(value, str):
+        return bool((column.astype(str) == value).all())
+    return bool((pd.to_numeric(column.astype(object), errors="coerce") == value).all())
+
+
+def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
+    """Record microns per pixel as the table says, and compare with the spots' pitch."""
+    record = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+    unit = record.get("unit", "unknown")
+    if unit == "micron" and mpp == 1:
+        return
+    if unit in ("micron", "array"):
+        raise ValueError(
+            f"mpp is {mpp:g}, but the coordinates are recorded in {unit} units, not pixels. Leave the cell mpp empty, "
+            "or correct the record: histoquilt.io.record_coordinates"
+        )
+    record_coordinates(adata, "pixel", mpp=mpp, pitch_um=record.get("pitch_um"))
+    try:
+        estimated = estimate_mpp(adata)
+    except ValueError as error:  # no lattice of known pitch: nothing to compare with
+        logger.info("mpp of %s is taken from the table, unchecked: %s", name, error)
+        return
+    if abs(estimated / mpp - 1) > _MPP_TOLERANCE:
+        warn_user(
+            f"Section {name!r}: mpp is {mpp:g} in the table, and {estimated:.4g} by the distance between spots "
+            f"({abs(estimated / mpp - 1):.0%} apart). The table's is used; is it that of the full-resolution image?"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Return the words of an error on one line, behind its type where that is none that our readers raise."""
+    message = " ".join((str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)).split())
+    known = isinstance(error, OSError | ValueError | KeyError | TypeError | ImportError) and message
+    return message if known else f"{type(error).__name__}: {message}"

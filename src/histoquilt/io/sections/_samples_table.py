@@ -1,0 +1,190 @@
+"""The text of a ``samples.csv``: rows with numbers and paths, and what is wrong with them."""
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from histoquilt._base import Keys, listed
+from histoquilt.io._files import read_delimited
+from histoquilt.io.sections._column_names import column_problem
+from histoquilt.io.sections._study import check_all_or_none, check_names
+from histoquilt.io.slides._mpp import check_mpp
+
+REQUIRED = ("section", "counts")
+POSITIVE = ("mpp", "image_scale")
+TEXT = ("image", "patient", "slide", "species")  # text also where they look like numbers
+_OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
+
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One section of the table."""
+
+    line: int  # in the file, the header is line 1
+    text: dict[str, str]  # as written, without empty cells
+    parsed: dict[str, Any]  # numbers as numbers, paths in full
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """Read the table as section name -> row. Only what has no name, or one twice, stops here."""
+    cells = _cells(path)
+    header = cells.iloc[0].tolist()
+    while header and not header[-1] and not cells.iloc[1:, len(header) - 1].any():
+        header.pop()  # spreadsheets leave empty columns behind
+    _check_header(header, path)
+    body = cells.iloc[1:, : len(header)].set_axis(header, axis=1)
+    body = body[(body != "").any(axis=1)]
+    if body.empty:
+        raise ValueError(f"{path} names columns, but holds no section. Write one row for each.")
+    as_numbers = {
+        column
+        for column in header
+        if column in (*Keys.PLACE, *POSITIVE)
+        or (column not in (*REQUIRED, *TEXT) and _all_numbers(body[column].tolist()))
+    }
+    unnamed = body.index[body["section"] == ""]
+    if len(unnamed):
+        lines = listed([int(line) + 1 for line in unnamed])
+        raise ValueError(f"{path}: the cell 'section' is empty in line {lines}. Every section needs a name.")
+    names = body["section"].tolist()
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return {
+        str(name): _parsed(int(line) + 1, dict(zip(header, texts, strict=True)), as_numbers, path.parent)
+        for line, name, texts in zip(body.index, names, body.to_numpy().tolist(), strict=True)
+    }
+
+
+def _cells(path: Path) -> pd.DataFrame:
+    """Read all cells as text, the header among them, or raise for a file that is no CSV in UTF-8."""
+    content = path.read_bytes()
+    save = "Save it as 'CSV UTF-8 (comma delimited)'."
+    if content.startswith(b"PK"):
+        raise ValueError(f"{path} is an Excel workbook, not a table of text. {save}")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise ValueError(f"{path} is written in UTF-16 ('Unicode text'), and UTF-8 is expected. {save}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path} is not written in UTF-8 (first in line {line}: {content[error.start : error.end]!r}), but in "
+            f"another encoding, such as Latin-1. {save}"
+        ) from error
+    cells = read_delimited(
+        path, content=io.StringIO(text), sep=",", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
+    )
+    return cells.fillna("").map(str.strip)
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    """Raise unless what is needed is there, and every column has a name of its own that results can be filed under."""
+    missing = [column for column in REQUIRED if column not in header]
+    if missing:
+        hint = ""
+        if any(mark in cell for cell in header for mark in ";\t"):
+            hint = " It is separated by semicolons or tabs; save it separated by commas."
+        raise ValueError(
+            f"{path}: required column(s) missing: {listed(missing)} (found: {listed(header, 12)}). The first line "
+            f"names the columns; {listed(REQUIRED)} are needed.{hint}"
+        )
+    repeated = sorted({column for column in header if header.count(column) > 1 or not column})
+    if repeated:
+        hint = ""
+        if "" in repeated:
+            places = listed([at for at, column in enumerate(header, start=1) if not column])
+            hint = f" Column {places} has no name: name it, or leave it out; pandas writes one for row names, so save "
+            hint += "with to_csv(..., index=False)."
+        raise ValueError(f"{path}: every column needs a name of its own; repeated or empty: {listed(repeated)}.{hint}")
+    problems = [f"{column!r} {problem}" for column in header if (problem := column_problem(column)) is not None]
+    if problems:
+        raise ValueError(
+            f"{path}: a column becomes one of the results' obs, which cannot have every name: {'; '.join(problems)}. "
+            "Rename it."
+        )
+    ours = [column for column in header if column in _OURS]
+    if ours:
+        raise ValueError(f"{path}: results are written under the name of column {listed(ours)}. Rename it.")
+
+
+def _all_numbers(cells: list[str]) -> bool:
+    """Whether a column, as far as it is filled, holds numbers only."""
+    return any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
+
+
+def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path) -> Row:
+    """Turn one row's cells into values; what is no number where one is needed stays text, for the check."""
+    text = {column: cell for column, cell in texts.items() if cell}
+    parsed: dict[str, Any] = {}
+    for column, cell in text.items():
+        if column in as_numbers:
+            parsed[column] = _number(cell, whole=column not in (*Keys.PLACE, *POSITIVE))
+        elif column in ("counts", "image"):
+            parsed[column] = str(folder / Path(cell).expanduser())
+        elif column != "section":
+            parsed[column] = cell
+    return Row(line, text, parsed)
+
+
+def _number(cell: str, *, whole: bool) -> int | float | str:
+    """Read a number, with ``whole`` as int where it is written as one; what is none stays text."""
+    for kind in (int, float) if whole else (float,):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell
+
+
+def check_table(rows: Mapping[str, Row], path: Path) -> None:
+    """Raise for what no single row is to blame for."""
+    try:
+        for column in Keys.PLACE:
+            check_all_or_none(column, {name: column in row.text for name, row in rows.items()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    first = next(iter(rows.values())).text
+    if ("x_um" in first) != ("y_um" in first):
+        raise ValueError(f"{path}: of x_um and y_um only one is given. A place in the plane needs both, or none.")
+    of_counts: dict[Path, list[str]] = {}
+    for name, row in rows.items():
+        if "counts" in row.text:
+            of_counts.setdefault(Path(row.parsed["counts"]).resolve(), []).append(name)
+    for counts, names in of_counts.items():
+        if len(names) > 1:
+            raise ValueError(
+                f"{path}: the sections {listed(names)} have the same counts, {counts.name}. Give each section its own "
+                "file, or remove the repeated row."
+            )
+
+
+def row_problem(row: Row) -> str | None:
+    """Say what is wrong with a row, without reading its files."""
+    if "counts" not in row.text:
+        return "the cell 'counts' is empty"
+    for column in (*Keys.PLACE, *POSITIVE):
+        if column not in row.text:
+            continue
+        value = row.parsed[column]
+        if not isinstance(value, float) or not np.isfinite(value):
+            return f"{column} must be a number, got {row.text[column]!r}"
+        if column in POSITIVE and value <= 0:
+            return f"{column} must be positive, got {row.text[column]}"
+        if column == "mpp":
+            try:
+                check_mpp(value)
+            except ValueError as error:
+                return str(error)
+    if not Path(row.parsed["counts"]).exists():
+        return f"counts {row.parsed['counts']} does not exist (paths are relative to the table)"
+    return None

@@ -1,0 +1,148 @@
+"""A study as sections by name: one AnnData taken apart, a list named."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import Keys, listed
+from histoquilt.io.sections._concat import image_keys
+from histoquilt.study import check_adata, check_obs_key, image_libraries, named_layers
+
+
+def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str, AnnData]:
+    """Take the sections of one AnnData apart, each with all that was found for its spots.
+
+    Parameters
+    ----------
+    joint
+        Several sections; not changed.
+    section_key
+        Column of ``obs`` that tells them apart.
+
+    Returns
+    -------
+    Section name -> AnnData, in the order of the categories (of appearance, where the column is not categorical).
+    Spots have the names they had before :func:`concat_sections`; of ``obsp`` the links inside the section are kept;
+    ``uns["spatial"]`` and ``uns["histoquilt"]["coordinates"]`` are the section's own, the rest of ``uns`` is that of
+    the joint analysis. Columns of ``obs`` that are missing for the whole section are dropped.
+
+    Raises
+    ------
+    KeyError
+        ``section_key`` is not in ``obs``.
+    ValueError
+        Some spots have no section.
+    """
+    check_adata(joint)
+    check_obs_key(joint, section_key, argument="section_key")
+    column = joint.obs[section_key]
+    if column.isna().any():
+        raise ValueError(
+            f"{column.isna().sum():,} of {joint.n_obs:,} spots have no section: adata.obs[{section_key!r}] is empty "
+            "(NaN) there. Name their section, or drop them."
+        )
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.unique()
+    rows_of = {str(value): np.flatnonzero(column == value) for value in values}
+    return {name: _one_section(joint, name, rows) for name, rows in rows_of.items() if len(rows)}
+
+
+def name_sections(
+    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData], *, section_key: str = Keys.SECTION
+) -> dict[str, AnnData]:
+    """Return a study as a dict from section name to AnnData, in whatever form it was given.
+
+    Parameters
+    ----------
+    sections
+        One AnnData whose ``obs[section_key]`` names sections, a list of AnnData, or a dict from name to AnnData. In a
+        list, a section is named by ``obs[section_key]``, else by its only library in ``uns["spatial"]``, else by
+        its number, from 1.
+    section_key
+        Column of ``obs``.
+
+    Raises
+    ------
+    TypeError
+        It is none of these.
+    KeyError
+        One AnnData without ``obs[section_key]``.
+    ValueError
+        Two sections of a list have the same name, or one holds several sections.
+    """
+    if isinstance(sections, AnnData):
+        return split_sections(sections, section_key)
+    if isinstance(sections, Mapping):
+        return {str(name): adata for name, adata in sections.items()}
+    if isinstance(sections, str) or not isinstance(sections, Sequence):
+        raise TypeError(f"Expected an AnnData, a list or a dict of them, got {type(sections).__name__}.")
+    named: dict[str, AnnData] = {}
+    for number, adata in enumerate(sections, start=1):
+        check_adata(adata)
+        name = _own_name(adata, section_key) or str(number)
+        if name in named:
+            raise ValueError(
+                f"Two sections of the list are both named {name!r}. Pass a dict from name to AnnData instead."
+            )
+        named[name] = adata
+    return named
+
+
+def _own_name(adata: AnnData, section_key: str) -> str | None:
+    """Return the name that a section carries."""
+    if section_key in adata.obs:
+        names = adata.obs[section_key].dropna().unique()
+        if len(names) > 1:
+            raise ValueError(
+                f"obs[{section_key!r}] of one section of the list holds {len(names)} names: {listed(names)}. Take it "
+                "apart with histoquilt.io.split_sections, or pass one AnnData for all."
+            )
+        if len(names):
+            return str(names[0])
+    libraries = image_libraries(adata)
+    return next(iter(libraries)) if len(libraries) == 1 else None
+
+
+def _one_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:
+    obs = joint.obs.iloc[rows]
+    obs = obs.drop(columns=[column for column in obs if obs[column].isna().all()])
+    if Keys.OBS_NAME in obs and obs[Keys.OBS_NAME].is_unique:
+        obs = obs.set_index(pd.Index(obs[Keys.OBS_NAME].astype(str).to_numpy(dtype=object))).drop(columns=Keys.OBS_NAME)
+    obsm = {}
+    for key, value in joint.obsm.items():
+        is_table = isinstance(value, pd.DataFrame)
+        obsm[key] = value.iloc[rows].set_index(obs.index) if is_table else value[rows]
+    # not joint[rows].copy(): that would copy the images of all sections into each
+    return AnnData(
+        X=None if joint.X is None else joint.X[rows],
+        obs=obs,
+        var=joint.var.copy(),
+        layers={key: value[rows] for key, value in named_layers(joint).items()},
+        obsm=obsm,
+        varm=dict(joint.varm),
+        obsp={key: value[rows][:, rows] for key, value in joint.obsp.items()},
+        uns=_own_uns(joint, name),
+    )
+
+
+def _own_uns(joint: AnnData, name: str) -> dict[str, Any]:
+    """Return the joint analysis with the section's own images and coordinates."""
+    uns = {key: copy.deepcopy(value) for key, value in joint.uns.items() if key != Keys.SPATIAL}
+    images = joint.uns.get(Keys.SPATIAL, {})
+    ours = uns.get(Keys.UNS, {})
+    record = ours.pop(Keys.SECTIONS, {}).get(name)
+    if record is None:  # not joined by us: what belongs to whom is not known, unless the names say it
+        if images:
+            uns[Keys.SPATIAL] = {name: images[name]} if name in images else images
+        return uns
+    libraries = [str(library) for library in record.pop("libraries", [])]
+    stored = zip(libraries, image_keys(name, libraries), strict=True)
+    own = {library: images[key] for library, key in stored if key in images}
+    if own:
+        uns[Keys.SPATIAL] = own
+    ours.pop(Keys.COORDINATES, None)
+    ours.update(record)
+    return uns

@@ -1,0 +1,155 @@
+"""Microns per pixel of an image: what its metadata says, whether that can be, and whether the spots agree."""
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt._base import Keys, check_positive
+from histoquilt.io._coordinates import estimate_mpp
+from histoquilt.runtime import logger, warn_user
+
+LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x oil objective has about 0.1, a picture for print 85 (300 dpi)
+TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %
+
+_APERIO = re.compile(r"\bMPP\s*=\s*([0-9.eE+-]+)")
+_OME_UNIT_UM = {
+    "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25_400.0, "pm": 1e-6, "Å": 1e-4,
+}  # fmt: skip
+_RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF: inch, centimetre; 1 is "no unit"
+
+
+def check_mpp(mpp: float, what: str = "mpp") -> float:
+    """Return ``mpp``, or raise ``ValueError`` where no microscope image can have it.
+
+    Parameters
+    ----------
+    mpp
+        Microns per pixel.
+    what
+        Whose it is, for the message.
+    """
+    check_positive(mpp, what)
+    if not LEAST_MPP <= mpp <= MOST_MPP:
+        guess = " It looks like nanometres." if 50 <= mpp <= 2_000 else ""
+        raise ValueError(
+            f"{what} is {mpp:g} microns per pixel; images of tissue have {LEAST_MPP:g} to {MOST_MPP:g} (0.25 at 40x, "
+            f"0.5 at 20x).{guess} Take it from the scanner, or from histoquilt.io.estimate_mpp(adata)."
+        )
+    return float(mpp)
+
+
+def check_slide_mpp(adata: AnnData, mpp: float, *, image_scale: float = 1.0, name: str = "the image") -> float | None:
+    """Compare microns per pixel of an image with the distance between the spots that lie on it.
+
+    Parameters
+    ----------
+    adata
+        One section; its ``obsm["spatial"]`` is compared. Nothing is written.
+    mpp
+        Microns per pixel of the image, e.g. ``open_slide(path).mpp``.
+    image_scale
+        Coordinate pixels per pixel of the image.
+    name
+        What the image is called in messages.
+
+    Returns
+    -------
+    Microns per pixel of the image by the distance between spots, or ``None`` where that cannot be told
+    (:func:`estimate_mpp`: single cells, beads, or coordinates that are no pixels).
+
+    Raises
+    ------
+    ValueError
+        ``mpp`` is not between 0.05 and 20, or ``image_scale`` is not positive.
+
+    Warns
+    -----
+    UserWarning
+        The two are more than 5 % apart.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata, image = hq.datasets.toy_slide(n_spots=100, mpp=2)
+    >>> round(hq.io.check_slide_mpp(adata, 2.0), 2)
+    2.0
+    """
+    check_mpp(mpp, f"mpp of {name}")
+    check_positive(image_scale, "image_scale")
+    try:
+        by_spots = estimate_mpp(adata) * image_scale
+    except ValueError as error:
+        logger.info("mpp of %s, %g, is not compared with the spots: %s", name, mpp, error)
+        return None
+    apart = abs(by_spots / mpp - 1)
+    if apart > TOLERANCE:
+        warn_user(
+            f"mpp of {name} is {mpp:.4g}, and {by_spots:.4g} by the distance between spots ({apart:.0%} apart). Were "
+            "the coordinates measured on this image? If on one of another size, pass image_scale= (coordinate pixels "
+            "per image pixel)."
+        )
+    return by_spots
+
+
+def recorded_mpp(adata: AnnData) -> float | None:
+    """Microns per coordinate pixel as the section's record says, else by the spots' pitch, else ``None``."""
+    recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("mpp")
+    if recorded is not None:
+        return float(recorded)
+    try:
+        return estimate_mpp(adata)
+    except ValueError:
+        return None
+
+
+def plausible(x: float | None, y: float | None, name: str, source: str) -> float | None:
+    """Return microns per pixel of metadata that can be true; log and drop what cannot."""
+    if x is None or not np.isfinite(x) or x <= 0:
+        return None
+    if not LEAST_MPP <= x <= MOST_MPP:
+        logger.info("%s: %.4g um/px of its %s cannot be a microscope's and is ignored", name, x, source)
+        return None
+    if y is not None and np.isfinite(y) and abs(y / x - 1) > 0.01:
+        warn_user(
+            f"{name}: its pixels are {x:.4g} x {y:.4g} um by its {source}, not square. The width is used; resample "
+            "the image to square pixels where that matters."
+        )
+    logger.info("%s: %.4g um/px by its %s", name, x, source)
+    return float(x)
+
+
+def from_resolution(x: float, y: float, unit: int, name: str) -> float | None:
+    """Microns per pixel of a TIFF's (or JPEG's, PNG's) pixels per inch (unit 2) or centimetre (3)."""
+    microns = _RESOLUTION_UNIT_UM.get(int(unit))
+    if microns is None or x <= 0 or y <= 0:
+        return None
+    return plausible(microns / x, microns / y, name, "resolution tags")
+
+
+def from_aperio(description: str, name: str) -> float | None:
+    """Microns per pixel of the ``MPP = `` that Aperio scanners write into the image description."""
+    found = _APERIO.search(description)
+    try:
+        value = float(found.group(1)) if found else None
+    except ValueError:
+        value = None
+    return plausible(value, None, name, "MPP in the image description")
+
+
+def from_ome(image: ElementTree.Element, name: str) -> float | None:
+    """Microns per pixel of one ``Image`` of an OME-XML."""
+    pixels = next((node for node in image.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
+    if pixels is None:
+        return None
+    return plausible(_ome_um(pixels, "X"), _ome_um(pixels, "Y"), name, "OME-XML")
+
+
+def _ome_um(pixels: Any, axis: str) -> float | None:
+    unit = _OME_UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    try:
+        return float(pixels.get(f"PhysicalSize{axis}")) * unit if unit else None
+    except (TypeError, ValueError):
+        return None

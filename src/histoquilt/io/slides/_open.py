@@ -1,0 +1,128 @@
+"""Opening a slide of any format: what it is, is told from its first bytes and its name."""
+
+from pathlib import Path
+
+from histoquilt._base import is_installed
+from histoquilt.io._files import PathLike, _first_bytes, existing_file
+from histoquilt.io.slides._mpp import check_mpp
+from histoquilt.io.slides._picture import PictureSlide
+from histoquilt.io.slides._scanner import SCANNER_SUFFIXES, OpenSlideSlide, VipsSlide
+from histoquilt.io.slides._slide import Slide
+from histoquilt.io.slides._tiff import TiffSlide
+from histoquilt.io.slides._unread import say_unread, unread_format
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_WHAT = "an image of tissue (JPEG, PNG, TIFF, OME-TIFF; with the 'wsi' extra SVS, NDPI, MRXS, SCN, DICOM, CZI, ...)"
+
+
+def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
+    """Open an H&E image of any size for reading by region.
+
+    JPEG and PNG are decoded once and held (600 million pixels at most). Of TIFF, OME-TIFF and scanners' formats only
+    the tiles asked for are read, from the resolution that is needed, whatever the size of the slide. Of a TIFF with
+    several images the scan is read: the pyramid, else the image with the finest pixels; never a macro image, label,
+    thumbnail or overview.
+
+    Parameters
+    ----------
+    path
+        JPEG, PNG, TIFF or OME-TIFF in colour of 8 bits, or of 16, which are brought to 8 (values of a 10-, 12- or
+        14-bit camera by its own range, with a warning). With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF, DICOM,
+        CZI (openslide), compressed TIFF (imagecodecs), and other images that libvips reads.
+    mpp
+        Microns per full-resolution pixel, in place of what the file says. Metadata that no microscope image can have
+        (outside 0.05 to 20, as the 72 dpi of pictures) count as none.
+
+    Returns
+    -------
+    Slide
+        A context manager with ``name``, ``width``, ``height``, ``mpp``, ``levels``, ``read_region`` and ``close``.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is no image, not RGB of 8 or 16 bits, of a format that is not read, too large to be decoded whole, or
+        ``mpp`` is absurd.
+    OSError
+        It is truncated or damaged.
+    ImportError
+        Its format needs the ``wsi`` extra.
+
+    Warns
+    -----
+    UserWarning
+        Its 16-bit values fill only part of their range.
+
+    See Also
+    --------
+    attach_image, open_image : the image of a section.
+    check_slide_mpp : compares ``mpp`` with the distance between spots.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from PIL import Image
+    >>> path = getfixture("tmp_path") / "slide.png"
+    >>> Image.new("RGB", (400, 300), "pink").save(path)
+    >>> with hq.io.open_slide(path, mpp=0.5) as slide:
+    ...     slide.read_region(0, 0, 400, 300, out_px=(40, 30)).shape
+    (30, 40, 3)
+    """
+    slide = open_header(path, mpp=mpp)
+    try:
+        slide.check()
+    except BaseException:
+        slide.close()
+        raise
+    return slide
+
+
+def open_header(path: PathLike, *, mpp: float | None = None) -> Slide:
+    """Open a slide without looking at its pixels, for its size and ``mpp``."""
+    if mpp is not None:
+        mpp = check_mpp(mpp)
+    path = existing_file(path, _WHAT)
+    suffix = path.suffix.lower()
+    if suffix in SCANNER_SUFFIXES:
+        return OpenSlideSlide(path, mpp)
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    if start.startswith(b"\xff\xd8\xff"):
+        return PictureSlide(path, "jpeg", mpp)
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PictureSlide(path, "png", mpp)
+    vendor = _vendor(path)
+    if start.startswith(_TIFF) and vendor in (None, "generic-tiff"):
+        return TiffSlide(path, mpp)
+    if vendor is not None:
+        return OpenSlideSlide(path, mpp)
+    return _other(path, start, mpp)
+
+
+def _vendor(path: Path) -> str | None:
+    """Which scanner's format openslide takes a file for; ``None`` where it knows none, or is not there."""
+    if not is_installed("openslide"):
+        return None
+    try:
+        import openslide
+    except (ImportError, OSError):  # installed without its C library
+        return None
+    return openslide.OpenSlide.detect_format(path)
+
+
+def _other(path: Path, start: bytes, mpp: float | None) -> Slide:
+    """Let libvips try; where it cannot, say what the file looks like."""
+    text = start.lstrip()[:1] in (b"<", b"{") and path.suffix.lower() != ".svg"
+    if start and not text and is_installed("pyvips"):
+        try:
+            return VipsSlide(path, mpp)
+        except OSError:
+            pass  # no image: said below
+    if not start:
+        raise ValueError(f"{path} is empty (0 bytes); expected {_WHAT}. Copy or download it again.")
+    if name := unread_format(start):
+        raise ValueError(say_unread(path, name))
+    more = "" if is_installed("pyvips") else " Further formats need: pip install 'histoquilt[wsi]'."
+    raise ValueError(f"{path} is no image that can be read; expected {_WHAT}. {_first_bytes(path)}{more}")

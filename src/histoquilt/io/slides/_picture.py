@@ -1,0 +1,131 @@
+"""JPEG and PNG: decoded once and held, because neither can be read by region."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, PngImagePlugin
+
+from histoquilt.io.slides._depth import depth_of, to_8_bit
+from histoquilt.io.slides._mpp import from_resolution
+from histoquilt.io.slides._slide import Slide
+from histoquilt.runtime import warn_user
+
+MOST_DECODED = 600_000_000  # pixels: 1.8 GB held, twice that while decoding
+# Called by name, these skip the check of Image.open, which takes every whole section for an attack.
+_READERS: dict[str, Any] = {"jpeg": JpegImagePlugin.JpegImageFile, "png": PngImagePlugin.PngImageFile}
+_ORIENTATION = 0x0112
+_BAND = 1024  # rows
+
+TO_PYRAMID = "Convert it to a tiled pyramid: vips tiffsave IMAGE out.tif --tile --pyramid --compression jpeg --bigtiff"
+
+
+class PictureSlide(Slide):
+    """A JPEG or PNG; one level, decoded when its first pixel is asked for."""
+
+    def __init__(self, path: Path, kind: str, mpp: float | None) -> None:
+        try:
+            self._image: Image.Image | None = _READERS[kind](path)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise OSError(
+                f"{path} could not be opened as {kind.upper()} ({error}). Copy or download it again."
+            ) from error
+        width, height = self._image.size
+        if width * height > MOST_DECODED:
+            self._image.close()
+            raise ValueError(
+                f"{path} has {width:,} x {height:,} px. A {kind.upper()} has to be decoded whole, and more than "
+                f"{MOST_DECODED:,} px do not fit. {TO_PYRAMID}"
+            )
+        _check_colours(self._image, path)
+        if kind == "jpeg" and self._image.getexif().get(_ORIENTATION, 1) != 1:
+            warn_user(
+                f"{path.name} says in its EXIF data that it is to be shown turned; coordinates are taken in the "
+                "pixels as they are stored."
+            )
+        dpi = self._image.info.get("dpi")
+        if mpp is None and dpi:
+            mpp = from_resolution(float(dpi[0]), float(dpi[1]), 2, path.name)
+        super().__init__(path, [(width, height)], mpp)
+        self._pixels: np.ndarray | None = None
+
+    def check(self) -> None:
+        """Decode it; what is cut off shows only there."""
+        self._decoded()
+
+    def _decoded(self) -> np.ndarray:
+        if self._pixels is None:
+            assert self._image is not None  # gone only once decoded or closed
+            try:
+                deep = _is_deep(self._image)
+                self._pixels = _decode_deep(self._image, self.path) if deep else _decode(self._image)
+            except (OSError, SyntaxError, ValueError) as error:  # PIL reports a broken PNG chunk as SyntaxError
+                raise OSError(
+                    f"{self.path} is truncated or damaged ({self.path.stat().st_size:,} bytes): {error}. "
+                    "Copy or download it again."
+                ) from error
+            self._image.close()
+            self._image = None
+        return self._pixels
+
+    def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        return self._decoded()[y : y + height, x : x + width]
+
+    def close(self) -> None:
+        """Give back the pixels."""
+        super().close()
+        if self._image is not None:
+            self._image.close()
+        self._image = self._pixels = None
+
+
+def _check_colours(image: Image.Image, path: Path) -> None:
+    if image.mode in ("RGB", "RGBA", "P"):  # P: a palette of colours
+        return
+    found = {"L": "grey", "LA": "grey with alpha", "1": "black and white", "CMYK": "CMYK"}.get(image.mode)
+    found = found or (
+        "grey of 16 bits or more a channel" if image.mode.startswith(("I", "F")) else f"mode {image.mode}"
+    )
+    image.close()
+    raise ValueError(
+        f"{path} is not RGB: it is {found}. An H&E image in 8-bit colour is needed; save it as such, or choose the "
+        "stained image rather than a mask or a fluorescence channel."
+    )
+
+
+def _decode(image: Image.Image) -> np.ndarray:
+    """Decode to RGB uint8, in bands, which halves the memory; what is transparent is empty glass."""
+    image.load()
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(image.height, top + _BAND)))
+        if image.mode == "RGBA" or "transparency" in image.info:
+            band = band.convert("RGBA")
+            band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
+        pixels[top : top + _BAND] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return pixels
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a PNG holds 16 bits a colour, of which Pillow would keep the upper eight, whatever they hold."""
+    return image.format == "PNG" and image.mode in ("RGB", "RGBA") and _raw_mode(image).endswith(";16B")
+
+
+def _raw_mode(image: Any) -> str:
+    arguments = image.tile[0][3] if image.tile else ""
+    return arguments if isinstance(arguments, str) else str(arguments[0])
+
+
+def _decode_deep(image: Any, path: Path) -> np.ndarray:
+    """Decode 16 bits a colour to RGB uint8, the upper and the lower bytes one after the other."""
+    with _READERS["png"](path) as again:
+        again.tile = [(*tile[:3], f"{again.mode};16L") for tile in again.tile]  # the other byte of each value
+        low = np.asarray(again)
+    values = np.asarray(image).astype(np.uint16)
+    values <<= 8
+    values |= low
+    pixels = to_8_bit(values, depth_of(int(values[..., :3].max()), path))
+    if image.mode == "RGB":
+        return pixels
+    paper = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(paper, Image.fromarray(pixels)).convert("RGB"))

@@ -1,0 +1,1 @@
+"""How well sections mix and domains stay apart in an embedding."""

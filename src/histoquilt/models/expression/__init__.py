@@ -1,0 +1,1 @@
+"""What all expression models share: inputs, panel, validation, prediction, checkpoint."""

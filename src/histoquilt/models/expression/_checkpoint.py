@@ -1,0 +1,128 @@
+"""A trained expression model to a checkpoint and back: what the base class holds, and what the method adds."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from histoquilt.models.expression._inner_validation import Reliability
+from histoquilt.models.expression._inputs import ExpressionInputs
+from histoquilt.models.expression._out_of_distribution import TrainingDistribution
+from histoquilt.models.expression._stain_distribution import StainDistribution
+from histoquilt.train import under
+
+
+@dataclass(frozen=True)
+class MethodState:
+    """What a method has learnt beyond the base class.
+
+    Attributes
+    ----------
+    weights
+        State of networks.
+    arrays
+        Fitted arrays.
+    settings
+        Choices, ready for JSON.
+    """
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FittedExpression:
+    """What every trained expression model holds.
+
+    Attributes
+    ----------
+    genes
+        The panel.
+    symbols
+        Display names of the panel, where the training sections have them.
+    inputs
+        How a section becomes arrays.
+    distribution
+        Where training embeddings lie.
+    stain
+        Where the stain of the training sections lies; ``None`` where not all of them have it.
+    reliability
+        How well each gene was predicted on held-out training sections.
+    pitch_um
+        Median distance between neighbouring training spots.
+    spatial_key, section_key, layer
+        Where coordinates, section names and measured expression are.
+    """
+
+    genes: list[str]
+    symbols: list[str] | None
+    inputs: ExpressionInputs
+    distribution: TrainingDistribution
+    stain: StainDistribution | None
+    reliability: Reliability
+    pitch_um: float
+    spatial_key: str
+    section_key: str
+    layer: str | None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of a checkpoint, named by part."""
+        return {
+            "inputs.mean": self.inputs.mean,
+            "inputs.scale": self.inputs.scale,
+            "reliability.correlation": self.reliability.correlation,
+            "reliability.beats_mean": self.reliability.beats_mean,
+            **{f"distribution.{name}": value for name, value in self.distribution.arrays().items()},
+            **({} if self.stain is None else {f"stain.{name}": value for name, value in self.stain.arrays().items()}),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Return the rest, ready for JSON."""
+        inputs = {name: value for name, value in asdict(self.inputs).items() if name not in ("mean", "scale")}
+        return {
+            "symbols": self.symbols,
+            "inputs": inputs,
+            "n_folds": self.reliability.n_folds,
+            "pitch_um": self.pitch_um,
+            "spatial_key": self.spatial_key,
+            "section_key": self.section_key,
+            "layer": self.layer,
+        }
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray], genes: list[str]) -> "FittedExpression":
+        """Rebuild from :meth:`settings` and :meth:`arrays`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The parts do not belong together.
+        """
+        kept = settings["inputs"]
+        inputs = ExpressionInputs(
+            tuple(kept["reps"]),
+            tuple(kept["records"]),
+            tuple(kept["widths"]),
+            kept["neighbours"],
+            **under(arrays, "inputs"),
+        )
+        found = Reliability(n_folds=settings["n_folds"], **under(arrays, "reliability"))
+        symbols, stain = settings["symbols"], under(arrays, "stain")
+        if inputs.mean.shape != (inputs.n_inputs,) or len(found.correlation) != len(genes):
+            raise ValueError("the arrays fit neither the embeddings nor the genes")
+        if symbols is not None and len(symbols) != len(genes):
+            raise ValueError("there are not as many symbols as genes")
+        return cls(
+            genes=genes,
+            symbols=symbols,
+            inputs=inputs,
+            distribution=TrainingDistribution.restore(under(arrays, "distribution")),
+            stain=StainDistribution.restore(stain) if stain else None,
+            reliability=found,
+            pitch_um=settings["pitch_um"],
+            spatial_key=settings["spatial_key"],
+            section_key=settings["section_key"],
+            layer=settings["layer"],
+        )

@@ -1,0 +1,427 @@
+"""What all models share that read gene expression off an H&E image: a method is its hooks on arrays.
+
+A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel._fit_arrays`,
+``_predict_arrays``, ``_state`` and ``_restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
+to the training tissue, slides, checkpoint and provenance are here, and alike for all of them.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from histoquilt._base import Keys, PatchEncoder, SlideImage
+from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
+from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
+from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
+from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection, fit_inputs, pitch
+from histoquilt.models.expression._out_of_distribution import TrainingDistribution
+from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_name, write_prediction
+from histoquilt.models.expression._prediction_memory import check_memory_to_predict
+from histoquilt.models.expression._study import Study, read_study
+from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
+from histoquilt.train import TrainingCheckpoint, training_folder, under
+
+
+class ExpressionModel(ABC):
+    """Base class of the models that predict expression from image embeddings.
+
+    Attributes
+    ----------
+    config
+        Settings.
+    training_facts
+        Seed, device, sections with their digests, encoders, seconds, and what the method chose.
+    device
+        Where a method's network computes.
+    """
+
+    method: ClassVar[str]
+    has_network: ClassVar[bool] = False  # computes on a device, sparse products among it; others compute on the CPU
+    config_class: ClassVar[type[ExpressionConfig]] = ExpressionConfig
+
+    def __init__(self, config: ExpressionConfig | None = None) -> None:
+        self.config = config or self.config_class()
+        if not isinstance(self.config, self.config_class):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(self.config).__name__}."
+            )
+        self.training_facts: dict[str, Any] = {}
+        self.device = torch.device("cpu")
+        self._fitted: FittedExpression | None = None
+        self._inputs: ExpressionInputs | None = None
+        self._kept_in: tuple[Path, dict[str, Any]] | None = None  # where training is kept, and what it depends on
+
+    # hooks of a method
+
+    @abstractmethod
+    def _fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> list[np.ndarray] | None:
+        """Learn from training sections, each with ``y``.
+
+        Every choice is made on ``folds``. ``self.columns(...)`` tells which columns of ``x`` are which. A method that
+        is fitted again draws everything from ``seed``. Networks compute on ``self.device``.
+
+        Returns
+        -------
+        For every training section the prediction ``(n_spots, n_genes)`` of the model that was fitted on the other side
+        of its fold, which gives the reliability of each gene; ``None`` where a method has none.
+        """
+
+    @abstractmethod
+    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+        """Return log1p of counts per 10,000, ``(n_spots, n_genes)`` float32, of a section without ``y``."""
+
+    @abstractmethod
+    def _state(self) -> MethodState:
+        """Return what was learnt."""
+
+    @abstractmethod
+    def _restore(self, state: MethodState) -> None:
+        """Take back what :meth:`_state` gave; networks belong on ``self.device``."""
+
+    # what a user calls
+
+    def fit(
+        self,
+        sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+        *,
+        use_rep: str | Sequence[str] | None = None,
+        patient_key: str | None = None,
+        section_key: str = Keys.SECTION,
+        spatial_key: str = Keys.SPATIAL,
+        genes: Sequence[str] | None = None,
+        n_genes: int | None = None,
+        layer: str | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        progress: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Learn from sections that have both an image embedding and measured expression; they are not changed.
+
+        Expression is brought to log1p of counts per 10,000 over all genes of each section before any is left out;
+        a matrix declared ``log1p_cp10k`` is taken as it is. Everything that is chosen (genes, scaling, settings) is
+        chosen on these sections.
+
+        Parameters
+        ----------
+        sections
+            At least two. A dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``. Where genes
+            differ between sections prefer a dict: one AnnData has only the shared ones, and counts per 10,000 are
+            over what is there.
+        use_rep
+            Key or keys in ``obsm`` with embeddings, one per patch size. By default those that
+            :func:`histoquilt.im.embed_patches` wrote into all sections.
+        patient_key
+            Column of ``obs``, one value per section. Where training holds several patients, sections of one stay on
+            one side of every inner split. By default ``"patient"`` where all sections have it.
+        section_key, spatial_key
+            Where section names and spot centres are.
+        genes
+            The panel. By default the genes of highest mean and of highest variance, out of those all sections share.
+        n_genes
+            How many of each kind, in place of ``config.n_genes``.
+        layer
+            Layer with the expression; by default ``layers["counts"]``, else ``X``.
+        seed
+            Of everything random.
+        device
+            Where a network is trained; ``"auto"`` takes a GPU when there is one. Same seed, same result on the CPU; on
+            a GPU results agree up to rounding.
+        progress
+            Show a progress bar on stderr.
+        checkpoint
+            A folder, made where it is absent, in which training of a network is kept every 15 seconds or so. The same
+            call after an interruption goes on from there, and gives the same result bit for bit on CPU. What a call
+            with other data, settings, seed, number of threads or version left there is replaced. The folder is never
+            deleted; methods without a network keep nothing.
+
+        Returns
+        -------
+        The model itself, trained.
+
+        Raises
+        ------
+        KeyError
+            An embedding, a layer or a column is missing.
+        ValueError
+            There is one section only; embeddings differ in width or encoder; expression is neither counts nor declared;
+            sections share no gene, or lack a gene that was asked for; there is no such device.
+        NotADirectoryError
+            ``checkpoint`` is a file.
+        """
+        folder = None if checkpoint is None else training_folder(checkpoint)
+        started = time.perf_counter()
+        found_device = resolve_device(device, sparse=self.has_network)
+        self.device = found_device if self.has_network else torch.device("cpu")
+        study = read_study(
+            sections,
+            use_rep=use_rep,
+            fields=self.config.fields,
+            patient_key=patient_key,
+            section_key=section_key,
+            spatial_key=spatial_key,
+            genes=genes,
+            n_genes=self.config.n_genes if n_genes is None else n_genes,
+            layer=layer,
+            with_views=self.uses_views,
+        )
+        inputs, standardised = fit_inputs(
+            study.reps,
+            study.records,
+            study.embeddings,
+            study.adjacencies,
+            neighbours=self.config.neighbours is not False,
+        )
+        train = [
+            ImageSection(
+                name, group, reps, x, centres, near, y, depth,
+                None if views is None else inputs.standardise_views(views),
+            )
+            for name, group, reps, x, near, centres, y, depth, views in zip(
+                study.names, study.groups, study.embeddings, standardised, study.adjacencies, study.centres_um, study.y,
+                study.depth, study.views, strict=True,
+            )
+        ]  # fmt: skip
+        folds = inner_folds(study.groups)
+        distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
+        self._inputs, self._fitted = inputs, None
+        self._kept_in = None if folder is None else (folder, self._job(study, seed))
+        with progress_bar(type(self).__name__, None, enabled=progress) as advance:
+            held_out = self._fit_arrays(train, folds, seed, advance)
+        self._fitted = FittedExpression(
+            genes=study.genes,
+            symbols=study.symbols,
+            inputs=inputs,
+            distribution=distribution,
+            stain=study.stain,
+            reliability=reliability(study.y, held_out, folds),
+            pitch_um=float(np.median([pitch(one) for one in study.centres_um])),
+            spatial_key=spatial_key,
+            section_key=section_key,
+            layer=layer,
+        )
+        self.training_facts = self._facts(study, seed, time.perf_counter() - started)
+        logger.info(
+            "%s: %d genes of %d sections in %.1f s.", type(self).__name__, len(study.genes), len(train),
+            self.training_facts["wall_s"],
+        )  # fmt: skip
+        return self
+
+    def predict(
+        self,
+        section: AnnData | SlideImage | np.ndarray | str | PathLike[str],
+        *,
+        mpp: float | None = None,
+        pitch_um: float | None = None,
+        encoder: str | PatchEncoder | None = None,
+        progress: bool = False,
+        check_memory: bool = True,
+    ) -> AnnData:
+        """Predict the expression of a section with spots, or of a bare slide.
+
+        Measured expression of the section is never looked at; where it is there, it is set beside the prediction.
+
+        Parameters
+        ----------
+        section
+            A section with the embeddings that the model was trained on and spot centres; or a slide: a path, an opened
+            slide, or RGB uint8 ``(height, width, 3)``, on which spots are laid over the tissue and embedded.
+        mpp
+            Slide only: microns per pixel, where its file does not say.
+        pitch_um
+            Slide only: distance of the spots; by default that of the training sections.
+        encoder
+            Slide only: the encoder of training, where it cannot be found by its name. It must have the same digest.
+        progress
+            Show a progress bar on stderr.
+        check_memory
+            Estimate the memory that this will take, once the spots are known, and refuse to go on where there is less
+            (on Linux; other systems do not tell).
+
+        Returns
+        -------
+        A new AnnData with the panel in ``var``:
+
+        ``layers["predicted_<method>"]`` : float32, log1p of counts per 10,000, declared; for a slide ``X`` too
+        ``layers["measured_log1p_cp10k"]`` : where the section measured the whole panel
+        ``var["reliability"]`` : mean correlation over held-out training sections
+        ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
+        ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
+        by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain
+        ``obs["out_of_distribution_score"]`` : the spot's distance to the training tissue, the larger of the two; above
+        1 is outside
+        ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
+        ``uns["histoquilt"]["prediction"]`` : method, training sections, share of spots outside (in all,
+        ``..._by_embedding`` and ``..._by_stain``), score of the section
+
+        ``obs`` and ``obsm`` of the section are kept.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        KeyError
+            Embeddings or coordinates are missing.
+        ValueError
+            Embeddings have another width, another encoder or another field than in training; several sections are in
+            one AnnData; a slide has no mpp or no tissue; there is less memory than this will take.
+
+        Warns
+        -----
+        UserWarning
+            More than 10 % of the spots are unlike the training tissue; measured expression could not be set beside.
+        """
+        fitted = self.fitted
+        bare = not isinstance(section, AnnData)
+        if isinstance(section, AnnData):
+            adata = section
+            if check_memory:
+                check_memory_to_predict(adata.n_obs, fitted, name=section_name(adata, fitted.section_key))
+        else:
+            adata = embed_slide(
+                section, fitted, mpp, pitch_um, encoder, progress=progress, check_memory=check_memory
+            )  # fmt: skip
+        arrays, mpp_px = as_image_section(adata, fitted)
+        values = self._predict_arrays(arrays).astype(np.float32)
+        np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
+        return write_prediction(
+            adata, arrays, values, fitted, method=self.method, facts=self.training_facts, mpp=mpp_px, bare=bare
+        )
+
+    @property
+    def uses_views(self) -> bool:
+        """Whether training draws from the views of each patch, where all training sections have them."""
+        return False
+
+    @property
+    def keeps_expression(self) -> bool:
+        """Whether the trained model holds measured expression of its training sections."""
+        return False
+
+    @property
+    def genes(self) -> list[str]:
+        """The genes that are predicted, in order."""
+        return list(self.fitted.genes)
+
+    @property
+    def n_genes(self) -> int:
+        """How many."""
+        return len(self.fitted.genes)
+
+    def columns(self, fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
+        """Return the numbers of the columns of ``x`` with one or all embeddings, with or without neighbours' means."""
+        return self._standardised_by().columns(fields, neighbours)
+
+    def _standardised_by(self) -> ExpressionInputs:
+        """Return what inputs are standardised by; known from the beginning of :meth:`fit` on."""
+        return self.fitted.inputs if self._inputs is None else self._inputs
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the trained model as a folder without pickle; :func:`histoquilt.models.load` reads it.
+
+        A retrieval model contains the measured expression of its training sections; this is logged, and
+        ``provenance.json`` names them.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not trained.
+        FileExistsError
+            The folder holds something and ``overwrite`` is false.
+        """
+        fitted, state = self.fitted, self._state()
+        checkpoint = Checkpoint(
+            model=type(self).__name__,
+            weights=state.weights,
+            config={"settings": self.config.to_dict(), "fitted": fitted.settings(), "method": state.settings},
+            arrays={**fitted.arrays(), **{f"method.{name}": value for name, value in state.arrays.items()}},
+            genes=fitted.genes,
+            provenance=self.training_facts,
+        )
+        write_checkpoint(checkpoint, folder, overwrite=overwrite)
+        if self.keeps_expression:
+            logger.warning(
+                "%s contains the measured expression of its training sections (%s): whoever gets it gets these data.",
+                folder,
+                ", ".join(one["name"] for one in self.training_facts["sections"]),
+            )
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
+        """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
+        model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
+        model.device = device if cls.has_network else torch.device("cpu")
+        fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
+        model._fitted, model._inputs = fitted, fitted.inputs
+        model.training_facts = checkpoint.provenance
+        model._restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        return model
+
+    def __repr__(self) -> str:
+        if self._fitted is None:
+            return f"{type(self).__name__}(not trained)"
+        reps = ", ".join(map(repr, self._fitted.inputs.reps))
+        n_sections = len(self.training_facts["sections"])
+        return f"{type(self).__name__}(trained on {n_sections} sections, {self.n_genes:,} genes, {reps})"
+
+    @property
+    def fitted(self) -> FittedExpression:
+        """What training left behind; raises ``RuntimeError`` before :meth:`fit`."""
+        if self._fitted is None:
+            name = type(self).__name__
+            raise RuntimeError(f"This {name} is not trained. Call .fit(sections), or histoquilt.models.load(folder).")
+        return self._fitted
+
+    def _checkpoint(self, name: str, **more: Any) -> TrainingCheckpoint | None:
+        """Return where training of a network is kept, for a method's hooks; ``None`` where nobody asked for it.
+
+        ``more`` is what the result depends on beside the arguments of ``fit``, ready for JSON.
+        """
+        if self._kept_in is None:
+            return None
+        folder, job = self._kept_in
+        return TrainingCheckpoint(folder / f"{name}.safetensors", {**job, "network": name, **more}, self.device)
+
+    def _job(self, study: Study, seed: int) -> dict[str, Any]:
+        """Return what training depends on."""
+        arrays: list[np.ndarray | None] = [*study.centres_um, *study.depth]
+        for views in study.views:
+            arrays += [None] if views is None else views
+        return {
+            "method": self.method,
+            "settings": self.config.to_dict(),
+            "seed": seed,
+            "names": study.names,
+            "groups": study.groups,
+            "fields": list(study.reps),
+            "genes": study.genes,
+            "data": [*study.digests, digest_of_arrays(*arrays)],
+        }
+
+    def _facts(self, study: Study, seed: int, seconds: float) -> dict[str, Any]:
+        """Return what provenance will say."""
+        sections = zip(study.names, study.groups, study.y, study.digests, strict=True)
+        return {
+            "method": self.method,
+            "seed": seed,
+            "device": str(self.device),
+            "sections": [
+                {"name": name, "group": group, "n_spots": len(y), "digest": digest}
+                for name, group, y, digest in sections
+            ],
+            "contains_measured_expression": self.keeps_expression,
+            "encoders": dict(zip(study.reps, study.records, strict=True)),
+            "n_views": 0 if study.views[0] is None else study.views[0][0].shape[1],
+            "chosen": self._state().settings,
+            "wall_s": seconds,
+        }

@@ -1,0 +1,262 @@
+"""From a section or a slide to the arrays a method predicts from, and from its prediction to an AnnData."""
+
+import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+import histoquilt
+from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive, listed
+from histoquilt.io import check_one_section
+from histoquilt.models.expression._checkpoint import FittedExpression
+from histoquilt.models.expression._inputs import (
+    ImageSection,
+    check_same_encoder,
+    encoder_record,
+    microns,
+    near_spots,
+    read_embeddings,
+)
+from histoquilt.models.expression._prediction_memory import check_memory_to_predict
+from histoquilt.models.expression._stain_distribution import read_stain
+from histoquilt.models.expression._targets import measure
+from histoquilt.models.expression._unlike_training import Unlike
+from histoquilt.runtime import logger, warn_user
+from histoquilt.study import check_adata, declare_scale, provenance, write_result
+
+MEASURED = "measured_log1p_cp10k"
+
+
+def as_image_section(adata: AnnData, fitted: FittedExpression) -> tuple[ImageSection, float | None]:
+    """Return what a method may see of a section that is predicted, and microns per pixel where there are pixels."""
+    check_adata(adata)
+    name = section_name(adata, fitted.section_key)
+    inputs = fitted.inputs
+    reps = read_embeddings(adata, inputs.reps, name)
+    for rep, values, width, record in zip(inputs.reps, reps, inputs.widths, inputs.records, strict=True):
+        check_same_encoder(encoder_record(adata, rep), record, rep, name, "the model's training sections")
+        if values.shape[1] != width:
+            raise ValueError(
+                f"obsm[{rep!r}] of section {name!r} has {values.shape[1]:,} columns, the model was trained on "
+                f"{width:,}. {_remedy_of_width(record)}"
+            )
+    check_one_section(adata, spatial_key=fitted.spatial_key, name=name)
+    centres, mpp = microns(adata, name, fitted.spatial_key)
+    adjacency = near_spots(centres)
+    # a section to predict is a group of its own: no training section may be withheld from it here
+    return ImageSection(name, name, reps, inputs.standardise(reps, adjacency), centres, adjacency), mpp
+
+
+def _remedy_of_width(record: dict[str, Any]) -> str:
+    if "px" in record:
+        return f"Cut patches with px={record['px']}, field_um={record['field_um']:g} (histoquilt.im.cut_patches)."
+    return f"Embed the section with the model's encoder ({record.get('encoder', 'not recorded')})."
+
+
+def section_name(adata: AnnData, section_key: str) -> str:
+    """Return the name of the one section that an AnnData holds."""
+    if section_key not in adata.obs:
+        return "section"
+    names = adata.obs[section_key].astype(str).unique()
+    if len(names) > 1:
+        raise ValueError(
+            f"predict takes one section, obs[{section_key!r}] names {len(names)}: {listed(names)}. Take them apart "
+            "with histoquilt.io.split_sections and predict each."
+        )
+    return str(names[0])
+
+
+def embed_slide(
+    slide: Any,
+    fitted: FittedExpression,
+    mpp: float | None,
+    pitch_um: float | None,
+    encoder: str | PatchEncoder | None,
+    *,
+    progress: bool,
+    check_memory: bool,
+) -> AnnData:
+    """Lay spots over the tissue of a bare slide and embed them as the training sections were embedded."""
+    from histoquilt import im, io
+
+    if isinstance(slide, str | PathLike):
+        with io.open_slide(Path(slide)) as opened:
+            return embed_slide(
+                opened, fitted, mpp, pitch_um, encoder, progress=progress, check_memory=check_memory
+            )  # fmt: skip
+    if not isinstance(slide, np.ndarray | SlideImage):
+        raise TypeError(
+            f"Expected an AnnData, the path of a slide, an opened slide or an RGB array, got {type(slide).__name__}."
+        )
+    name = getattr(slide, "name", "slide")
+    unknown = [rep for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True) if not record]
+    if unknown:
+        raise ValueError(
+            f"The model was trained on embeddings whose encoder is not recorded ({listed(unknown)}), so a bare slide "
+            "cannot be embedded. Lay spots with histoquilt.im.grid_spots, embed them yourself into these keys, and "
+            "predict that AnnData; or train on embeddings that histoquilt.im.embed_patches made, or on pixels of "
+            "histoquilt.im.cut_patches."
+        )
+    if mpp is None:
+        mpp = getattr(slide, "mpp", None)
+    if mpp is None:
+        raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass mpp=.")
+    check_positive(mpp, "mpp")
+    pitch_um = fitted.pitch_um if pitch_um is None else pitch_um
+    spots = im.grid_spots(slide, mpp=mpp, pitch_um=pitch_um)
+    if check_memory:
+        check_memory_to_predict(spots.n_obs, fitted, name=name, bare=True, pitch_um=pitch_um)
+    describe_spots(spots, slide, fitted, mpp=mpp, encoder=encoder, progress=progress)
+    spots.obsm[fitted.spatial_key] = spots.obsm[Keys.SPATIAL]
+    spots.obs[fitted.section_key] = pd.Categorical([name] * spots.n_obs)
+    return spots
+
+
+def describe_spots(
+    adata: AnnData,
+    slide: SlideImage | np.ndarray,
+    fitted: FittedExpression,
+    *,
+    mpp: float,
+    encoder: str | PatchEncoder | None,
+    spatial_key: str = Keys.SPATIAL,
+    image_scale: float = 1.0,
+    cache: Path | None = None,
+    progress: bool,
+) -> None:
+    """Write into ``obsm`` what the model reads of the image around each spot: embeddings, or pixels."""
+    from histoquilt import im
+
+    place: dict[str, Any] = {"mpp": mpp, "spatial_key": spatial_key, "image_scale": image_scale}
+    for key, records in _by_region(fitted).items():
+        field_um = [record["field_um"] for record in records]
+        if "px" in records[0]:  # the model reads pixels itself
+            im.cut_patches(adata, slide, **place, field_um=field_um[0], px=records[0]["px"], key_added=key)
+            continue
+        im.embed_patches(
+            adata,
+            slide,
+            **place,
+            encoder=encoder or records[0]["encoder"],
+            field_um=field_um if key not in fitted.inputs.reps else field_um[0],
+            key_added=key,
+            cache=cache,
+            progress=progress,
+        )
+
+
+def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
+    """Group embeddings that one call makes, each region of the slide being read once for all its fields.
+
+    Returns
+    -------
+    ``key_added`` of the call -> records of the embeddings that it makes. The call that measures the stain on the same
+    field as in training comes last: each call writes it.
+    """
+    together: dict[str, list[dict[str, Any]]] = {}
+    for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
+        base = rep.removesuffix(f"_{record['field_um']:g}um")
+        of_base = together.get(base, [])
+        if (
+            base != rep
+            and "digest" in record
+            and base not in fitted.inputs.reps
+            and all(other["digest"] == record["digest"] for other in of_base)
+        ):
+            together[base] = [*of_base, record]
+        else:
+            together[rep] = [record]
+    stain = fitted.stain
+    return dict(
+        sorted(together.items(), key=lambda call: stain is not None and call[1][0]["field_um"] == stain.field_um)
+    )
+
+
+def write_prediction(
+    adata: AnnData,
+    section: ImageSection,
+    values: np.ndarray,
+    fitted: FittedExpression,
+    *,
+    method: str,
+    facts: dict[str, Any],
+    mpp: float | None,
+    bare: bool,
+) -> AnnData:
+    """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
+    unlike = _unlike_training(adata, section, fitted)
+    key = f"predicted_{method}"
+    predicted = AnnData(
+        X=values.copy() if bare else None,
+        obs=adata.obs.copy(),
+        var=_gene_table(fitted),
+        obsm={name: value.copy() for name, value in adata.obsm.items()},
+        uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
+        layers={key: values},
+    )
+    write_result(predicted, "obs", Keys.OUT_OF_DISTRIBUTION, unlike.outside)
+    write_result(predicted, "obs", f"{Keys.OUT_OF_DISTRIBUTION}_score", unlike.score)
+    write_result(predicted, "obsm", Keys.IN_MICRONS, section.centres_um)
+    if mpp is not None:
+        write_result(predicted, "obsm", Keys.IN_PIXELS, section.centres_um / mpp)
+    ours = provenance(predicted)
+    # scales of matrices that stay behind, denoised ones apart
+    ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
+    for name in [key] + (["X"] if bare else []):
+        declare_scale(predicted, name, "log1p_cp10k")
+    _set_measured_beside(adata, predicted, section.name, fitted.layer)
+    ours["prediction"] = {
+        "method": method,
+        "layer": key,
+        "section": section.name,
+        "bare_slide": bare,
+        "trained_on": ", ".join(one["name"] for one in facts["sections"]),
+        "seed": facts["seed"],
+        **unlike.shares(),
+        "version": histoquilt.__version__,
+    }
+    unlike.warn(section.name)
+    return predicted
+
+
+def _unlike_training(adata: AnnData, section: ImageSection, fitted: FittedExpression) -> Unlike:
+    stain = None if fitted.stain is None else read_stain(adata, section.name, fitted.stain)
+    return Unlike(
+        embedding=fitted.distribution.score(np.hstack(section.reps)),
+        stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
+    )
+
+
+def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
+    table = pd.DataFrame(index=pd.Index(fitted.genes, dtype=object))
+    if fitted.symbols is not None:
+        table[Keys.GENE_SYMBOL] = fitted.symbols
+    table["reliability"] = fitted.reliability.correlation
+    table["beats_mean"] = fitted.reliability.beats_mean
+    table["n_folds"] = fitted.reliability.n_folds
+    return table
+
+
+def _set_measured_beside(adata: AnnData, predicted: AnnData, name: str, layer: str | None) -> None:
+    """Keep what was measured of the panel, all of it or nothing: half a truth would be scored as a whole one."""
+    if adata.n_vars == 0:
+        return
+    panel = list(predicted.var_names)
+    missing = [gene for gene in panel if gene not in adata.var_names]
+    if missing:
+        warn_user(
+            f"{name} measured {len(panel) - len(missing):,} of the {len(panel):,} predicted genes, so its measured "
+            f"expression is not set beside the prediction. Missing, first five: {listed(missing, 5)}."
+        )
+        return
+    try:
+        measured = measure(adata, layer)
+    except (KeyError, ValueError) as error:
+        logger.info("%s: measured expression is not set beside the prediction. %s", name, error)
+        return
+    predicted.layers[MEASURED] = measured.of(panel)
+    declare_scale(predicted, MEASURED, "log1p_cp10k")

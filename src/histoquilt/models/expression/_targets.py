@@ -1,0 +1,135 @@
+"""What expression models learn to predict: log1p of counts per 10,000 of a panel chosen on training sections."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoquilt._base import listed
+from histoquilt.pp import expression
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Expression of one section.
+
+    Attributes
+    ----------
+    values
+        ``(n_spots, n_genes)`` CSR float32, log1p of counts per 10,000 over all genes of the section.
+    genes
+        Names, in the order of the columns.
+    depth
+        Total counts of every spot, ``(n_spots,)``; ``None`` where a normalised matrix was given.
+    """
+
+    values: csr_matrix
+    genes: list[str]
+    depth: np.ndarray | None
+
+    def of(self, genes: Sequence[str]) -> np.ndarray:
+        """Return the columns of some genes, ``(n_spots, n_genes)`` float32."""
+        place = {gene: number for number, gene in enumerate(self.genes)}
+        return self.values[:, [place[gene] for gene in genes]].toarray()
+
+
+def measure(adata: AnnData, layer: str | None = None) -> Measured:
+    """Bring a section's expression to log1p of counts per 10,000, before any gene is left out.
+
+    A matrix declared ``log1p_cp10k`` is taken as it is.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`histoquilt.pp.expression`.
+    """
+    with warnings.catch_warnings():
+        # genes and spots without a count are ordinary here: none is left out, and the panel is chosen below
+        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+        found = expression(adata, layer)
+    depth = None if found.scale != "counts" else np.asarray(found.in_memory.sum(axis=1)).ravel()
+    return Measured(found.normalised(), found.genes, depth)
+
+
+def choose_panel(measured: Mapping[str, Measured], n_genes: int) -> list[str]:
+    """Return the genes worth predicting: those of highest mean, joined with those of highest variance.
+
+    Only genes that all sections measured are candidates. Means and variances are taken inside each section and averaged
+    over sections, so that a large section counts as much as a small one, and differences between sections make no
+    gene variable.
+
+    Parameters
+    ----------
+    measured
+        Training sections.
+    n_genes
+        How many of each kind; the panel has between ``n_genes`` and twice as many.
+
+    Returns
+    -------
+    Names in alphabetical order, which does not depend on the order of sections.
+
+    Raises
+    ------
+    ValueError
+        The sections share no gene.
+    """
+    shared = _shared(measured)
+    means = np.mean([_moments(one.values)[0][_places(one, shared)] for one in measured.values()], axis=0)
+    variances = np.mean([_moments(one.values)[1][_places(one, shared)] for one in measured.values()], axis=0)
+    # ties are broken by name: stable sorting of names that are in alphabetical order
+    chosen = {int(i) for score in (means, variances) for i in np.argsort(-score, kind="stable")[:n_genes]}
+    return [shared[i] for i in sorted(chosen)]
+
+
+def check_panel(measured: Mapping[str, Measured], genes: Sequence[str]) -> list[str]:
+    """Return a panel that the user asks for, once every training section is known to have measured it.
+
+    Raises
+    ------
+    ValueError
+        No gene is named, one is named twice, or a section lacks some.
+    """
+    panel = [str(gene) for gene in genes]
+    if not panel or len(set(panel)) < len(panel):
+        repeated = sorted({gene for gene in panel if panel.count(gene) > 1})
+        raise ValueError(
+            f"genes= must name at least one gene, each once (repeated: {listed(repeated)}). Leave it out to let the "
+            "training sections choose."
+        )
+    for name, one in measured.items():
+        known = set(one.genes)
+        missing = [gene for gene in panel if gene not in known]
+        if missing:
+            raise ValueError(
+                f"Section {name!r} has not measured {len(missing)} of the {len(panel)} genes asked for: "
+                f"{listed(missing, 5)} (it has {len(known):,}: {listed(one.genes, 3)}). Name genes that all training "
+                "sections share, as they are named in var_names."
+            )
+    return panel
+
+
+def _shared(measured: Mapping[str, Measured]) -> list[str]:
+    shared = set.intersection(*(set(one.genes) for one in measured.values()))
+    if not shared:
+        examples = "; ".join(f"{name}: {listed(one.genes, 2)}" for name, one in measured.items())
+        raise ValueError(
+            f"The {len(measured)} training sections share no gene ({examples}). Name genes alike in all of them: "
+            "histoquilt.io.annotate_genes shows what the names are."
+        )
+    return sorted(shared)
+
+
+def _places(one: Measured, genes: list[str]) -> np.ndarray:
+    place = {gene: number for number, gene in enumerate(one.genes)}
+    return np.array([place[gene] for gene in genes])
+
+
+def _moments(values: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of every gene over spots, in double precision."""
+    exact = values.astype(np.float64)
+    mean = np.asarray(exact.mean(axis=0)).ravel()
+    return mean, np.asarray(exact.power(2).mean(axis=0)).ravel() - mean**2

@@ -1,0 +1,67 @@
+"""Views of training patches: what an encoder says of each spot's patch when it is turned and mirrored."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt.runtime import logger
+
+
+def read_views(
+    named: Mapping[str, AnnData], reps: Sequence[str], embeddings: Sequence[tuple[np.ndarray, ...]]
+) -> list[tuple[np.ndarray, ...] | None]:
+    """Return the views of training sections, ``obsm[f"{rep}_views"]`` of :func:`histoquilt.im.embed_views`.
+
+    Parameters
+    ----------
+    named
+        Training sections.
+    reps
+        Keys of the embeddings.
+    embeddings
+        Of each section, one ``(n_spots, n_features)`` a key.
+
+    Returns
+    -------
+    For each section one float32 ``(n_spots, n_views, n_features)`` a key; an embedding without views is repeated as it
+    is. ``None`` for all sections where one lacks views that another has, or none has any.
+
+    Raises
+    ------
+    ValueError
+        Views have another shape than the embedding, differ in number, or are not finite.
+    """
+    keys = [f"{rep}_views" for rep in reps]
+    having = [key for key in keys if any(key in adata.obsm for adata in named.values())]
+    lacking = [(name, key) for name, adata in named.items() for key in having if key not in adata.obsm]
+    if lacking:
+        logger.info("No views are drawn in training: section %s has no obsm[%r], others have.", *lacking[0])
+    if lacking or not having:
+        return [None] * len(named)
+    n_views = np.shape(next(iter(named.values())).obsm[having[0]])[1]
+    found: list[tuple[np.ndarray, ...] | None] = []
+    for (name, adata), own in zip(named.items(), embeddings, strict=True):
+        found.append(
+            tuple(
+                _checked(adata, key, name, n_views, values.shape[1])
+                if key in having
+                else np.repeat(values[:, None], n_views, axis=1)
+                for key, values in zip(keys, own, strict=True)
+            )
+        )
+    logger.info("Training draws from %d views of each patch (%s).", n_views, ", ".join(having))
+    return found
+
+
+def _checked(adata: AnnData, key: str, name: str, n_views: int, width: int) -> np.ndarray:
+    views = np.asarray(adata.obsm[key], dtype=np.float32)
+    if views.ndim != 3 or views.shape[1:] != (n_views, width):
+        raise ValueError(
+            f"obsm[{key!r}] of section {name!r} must be (n_spots, {n_views}, {width:,}), as many views as other "
+            f"sections and fields have and the width of obsm[{key.removesuffix('_views')!r}]; got {views.shape}. Make "
+            "both with one encoder: histoquilt.im.embed_patches and histoquilt.im.embed_views."
+        )
+    if not np.isfinite(views).all():
+        raise ValueError(f"obsm[{key!r}] of section {name!r} holds NaN or infinite values. Embed the views again.")
+    return views

@@ -1,0 +1,1 @@
+"""The training mean and linear models of image embeddings."""

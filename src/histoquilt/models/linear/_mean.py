@@ -1,0 +1,57 @@
+"""The training mean: what a prediction has to beat that looks at the image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.runtime import Advance
+
+
+@dataclass(frozen=True)
+class MeanConfig(ExpressionConfig):
+    """Settings of :class:`histoquilt.models.MeanExpression`."""
+
+    neighbours: bool = False  # the embedding serves only to tell which spots are unlike training
+
+
+class MeanExpression(ExpressionModel):
+    """Predicts every spot's expression by the mean over the training spots.
+
+    A baseline: its correlation inside a section is undefined (counted as 0), its squared error is the variance.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    """
+
+    method = "mean"
+    config_class = MeanConfig
+
+    def _fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> list[np.ndarray]:
+        held_out: dict[int, np.ndarray] = {}
+        for fold in folds:
+            mean = _mean([train[i] for i in fold.train])
+            held_out |= {i: np.tile(mean, (len(train[i].x), 1)) for i in fold.held_out}
+        self._mean = _mean(train)
+        return [held_out[i] for i in range(len(train))]
+
+    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+        return np.tile(self._mean, (len(section.x), 1))
+
+    def _state(self) -> MethodState:
+        return MethodState(arrays={"mean": self._mean})
+
+    def _restore(self, state: MethodState) -> None:
+        self._mean = state.arrays["mean"]
+
+
+def _mean(sections: list[ImageSection]) -> np.ndarray:
+    return np.concatenate([one.measured for one in sections]).mean(axis=0, dtype=np.float64).astype(np.float32)

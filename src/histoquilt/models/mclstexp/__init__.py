@@ -1,0 +1,1 @@
+"""mclSTExp: settings, network, training, reference bank."""

@@ -1,0 +1,159 @@
+"""Settings of mclSTExp."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.retrieval._retrieval import Weighting
+
+Key = Literal["spot", "image", "both"]
+
+
+@dataclass(frozen=True)
+class MclSTExpConfig(ExpressionConfig):
+    """Settings of :class:`histoquilt.models.MclSTExp`; ``"validate"`` leaves a choice to inner validation.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range, or two do not go together.
+    """
+
+    # "embedding": of a frozen encoder; "cnn" and "timm:NAME" are trained on pixels (use trainable())
+    image_branch: str = "embedding"
+    pretrained: bool = True  # timm only: start from published weights, which are downloaded
+    use_views: bool = True  # training draws one of a patch's views where obsm["<use_rep>_views"] holds them
+    own_moments: bool = True  # standardise a section's embedding by its own moments; needs no label
+    linear_start: bool = True  # both branches start as what reduced-rank ridge regression says, not at random
+    n_latent: int = 256  # width of the space that images and spots share
+    n_blocks: int = 2  # of the spot transformer; 0: a spot is described by its own expression alone
+    coordinates: bool = True  # the spot branch knows where in its section a spot lies
+    dropout_rate: float = 0.1  # of heads and transformer
+    input_dropout: float = 0.3  # of the embedding's components in training
+    colour_jitter: float = 0.2  # pixels only: each channel is scaled by 1 - jitter to 1 + jitter in training
+    similarity: Literal["cosine", "dot"] = "cosine"  # of the contrastive loss; retrieval is by cosine
+    temperature: float = 0.2  # T
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-3
+    batch_size: int = 256  # spots among which each must find its own image
+    max_epochs: int = 12
+    check_every: int = 2  # epochs between two looks at the held-out training sections; 0: train to the end
+    weigh_by_depth: bool = True  # spots of few counts weigh less, in the loss and among the retrieved
+    key: Literal["spot", "image", "both", "validate"] = "validate"  # what of a reference a query is compared with
+    k: tuple[int, ...] = (20, 50, 100, 200)  # numbers of references to try
+    weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in {"n_latent": 2, "n_blocks": 0, "batch_size": 2, "max_epochs": 0, "check_every": 0}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        for name in ("temperature", "learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        for name in ("dropout_rate", "input_dropout", "colour_jitter"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)!r}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay!r}.")
+        if not self.k or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in self.k):
+            raise ValueError(f"k must be one or more whole numbers of at least 1, got {self.k!r}.")
+        for name, known in {
+            "similarity": ("cosine", "dot"),
+            "key": ("spot", "image", "both", "validate"),
+            "weighting": ("uniform", "inverse_square", "validate"),
+        }.items():
+            if getattr(self, name) not in known:
+                listed = ", ".join(map(repr, known))
+                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}.")
+        if "validate" in (self.fields, self.neighbours):
+            raise ValueError("mclSTExp takes inputs as they are: fields 'one' or 'several', neighbours true or false.")
+        self._check_branch()
+
+    def _check_branch(self) -> None:
+        branch = self.image_branch
+        if branch not in ("embedding", "cnn") and not (branch.startswith("timm:") and len(branch) > len("timm:")):
+            raise ValueError(f"image_branch must be 'embedding', 'cnn' or 'timm:NAME', got {branch!r}.")
+        if branch != "embedding" and (self.fields != "one" or self.neighbours or self.linear_start):
+            raise ValueError(
+                f"image_branch={branch!r} is trained on the pixels of one patch: it needs fields='one', "
+                "neighbours=False and linear_start=False, which MclSTExpConfig.trainable() sets."
+            )
+
+    @classmethod
+    def published(cls, image_branch: str = "timm:densenet121", *, pretrained: bool = True) -> Self:
+        """Return the settings of the paper.
+
+        Parameters
+        ----------
+        image_branch
+            The paper trains DenseNet121, which needs timm and patches; with ``"embedding"`` a frozen one takes its
+            place.
+        pretrained
+            Start from published weights, as the paper does.
+        """
+        return cls(
+            image_branch=image_branch,
+            pretrained=pretrained,
+            fields="one",
+            neighbours=False,
+            own_moments=False,
+            linear_start=False,
+            input_dropout=0.0,
+            colour_jitter=0.5,
+            similarity="dot",
+            temperature=1.0,
+            batch_size=128,
+            max_epochs=90,
+            check_every=0,
+            weigh_by_depth=False,
+            key="spot",
+            k=(200,),
+            weighting="inverse_square",
+        )
+
+    @classmethod
+    def trainable(cls, image_branch: str = "cnn", *, max_epochs: int = 24, pretrained: bool = True) -> Self:
+        """Return settings for an image branch that learns from the pixels of one patch around each spot.
+
+        Parameters
+        ----------
+        image_branch
+            ``"cnn"``, a small residual network that needs no further package, or ``"timm:NAME"``.
+        max_epochs
+            Looks at held-out training sections are spread over them.
+        pretrained
+            timm only: start from published weights.
+        """
+        return cls(
+            image_branch=image_branch,
+            pretrained=pretrained,
+            fields="one",
+            neighbours=False,
+            linear_start=False,
+            temperature=0.1,
+            learning_rate=1e-3,
+            batch_size=64,
+            max_epochs=max_epochs,
+            check_every=max(1, max_epochs // 6),
+        )
+
+    @property
+    def checks(self) -> tuple[int, ...]:
+        """Numbers of epochs among which inner validation chooses; 0 only where the start already says something."""
+        if self.check_every == 0 or self.max_epochs == 0:
+            return (self.max_epochs,)
+        first = 0 if self.linear_start else self.check_every
+        return tuple(dict.fromkeys([*range(first, self.max_epochs + 1, self.check_every), self.max_epochs]))
+
+    @property
+    def keys_to_try(self) -> tuple[Key, ...]:
+        """Keys among which inner validation chooses."""
+        return ("both", "spot", "image") if self.key == "validate" else (self.key,)
+
+    @property
+    def weightings_to_try(self) -> tuple[Weighting, ...]:
+        """Weights among which inner validation chooses."""
+        return ("uniform", "inverse_square") if self.weighting == "validate" else (self.weighting,)

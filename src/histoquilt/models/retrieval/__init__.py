@@ -1,0 +1,1 @@
+"""Retrieval: mean expression of the training spots whose images are most similar."""

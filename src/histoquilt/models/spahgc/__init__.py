@@ -1,0 +1,1 @@
+"""SpaHGC: settings, graph, network, training."""

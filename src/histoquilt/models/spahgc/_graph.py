@@ -1,0 +1,167 @@
+"""SpaHGC's graph of one section: its spots, their references in other sections, and the edges between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+from histoquilt.models.expression._inputs import nearest_distance
+from histoquilt.models.spahgc._config import SpaHGCConfig
+from histoquilt.nn import HeteroGraph, nearest_references
+
+_NEAR = 1.5  # pitches
+
+
+@dataclass(frozen=True)
+class NetworkSection:
+    """One section as the network sees it.
+
+    Attributes
+    ----------
+    group
+        Sections of one group never serve each other as references.
+    x
+        Float32 ``(n_spots, n_inputs)`` image features.
+    centres_um
+        ``(n_spots, 2)``.
+    base
+        Float32 ``(n_spots, n_genes)``: what the linear part says without having seen this group; zeros without one.
+    y
+        Float32 ``(n_spots, n_genes)`` measured expression; ``None`` in prediction.
+    weights
+        Float32 ``(n_spots,)`` of the squared error.
+    """
+
+    group: str
+    x: np.ndarray
+    centres_um: np.ndarray
+    base: np.ndarray
+    y: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceBank:
+    """Spots whose expression was measured, from all training sections.
+
+    Attributes
+    ----------
+    x
+        Float32 ``(n_spots, n_inputs)`` image features.
+    expression
+        Float32 ``(n_spots, n_genes)``: measured expression less ``base``, standardised gene by gene.
+    group
+        ``(n_spots,)`` number of each spot's group.
+    groups
+        Names of the groups.
+    """
+
+    x: np.ndarray
+    expression: np.ndarray
+    group: np.ndarray
+    groups: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sections: Sequence[NetworkSection]) -> "ReferenceBank":
+        """Join training sections."""
+        groups = tuple(dict.fromkeys(one.group for one in sections))
+        rest = np.concatenate([one.y - one.base for one in sections if one.y is not None])
+        spread = rest.std(axis=0)
+        return cls(
+            np.concatenate([one.x for one in sections]),
+            (rest - rest.mean(axis=0)) / np.where(spread > 0, spread, 1).astype(np.float32),
+            np.concatenate([np.full(len(one.x), groups.index(one.group)) for one in sections]),
+            groups,
+        )
+
+    def without(self, group: str) -> np.ndarray:
+        """Return the numbers of the spots that may serve a section of a group: those of all others."""
+        if group not in self.groups:
+            return np.arange(len(self.x))
+        return np.flatnonzero(self.group != self.groups.index(group))
+
+
+@dataclass(frozen=True)
+class SectionGraph:
+    """What one forward pass takes.
+
+    Attributes
+    ----------
+    target
+        (n_targets, n_inputs)
+    reference
+        (n_references, n_inputs + n_genes) image features beside expression.
+    graph
+        Edges.
+    """
+
+    target: torch.Tensor
+    reference: torch.Tensor
+    graph: HeteroGraph
+
+
+def build_graph(
+    section: NetworkSection, bank: ReferenceBank, config: SpaHGCConfig, device: torch.device
+) -> SectionGraph:
+    """Find the references of a section's spots and lay all edges.
+
+    A spot that serves several targets is one reference node. Nothing of the section's own expression enters.
+
+    Raises
+    ------
+    ValueError
+        The bank holds no spot of another group.
+    """
+    allowed = bank.without(section.group)
+    if len(allowed) == 0:
+        raise ValueError("SpaHGC takes references from other training sections (or patients), and there are none.")
+    target = torch.from_numpy(section.x).to(device)
+    candidates = torch.from_numpy(bank.x[allowed]).to(device)
+    found = nearest_references(target, candidates, min(config.n_references, len(allowed)))
+    spots = allowed[found.index.cpu().numpy()]  # (n_targets, k) rows of the bank
+    used, columns = np.unique(spots, return_inverse=True)
+    columns = columns.reshape(spots.shape)
+    to_target = _rows_to_adjacency(columns, (len(section.x), len(used)))
+    if not config.use_references:
+        to_target = csr_matrix(to_target.shape, dtype=np.float32)
+    reference = torch.from_numpy(np.hstack([bank.x[used], bank.expression[used]])).to(device)
+    graph = HeteroGraph.from_scipy(
+        near_targets(section.centres_um, config.n_target_neighbours),
+        _similar(reference, config.n_reference_neighbours),
+        to_target,
+        device=device,
+    )
+    return SectionGraph(target, reference, graph)
+
+
+def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
+    """Return the directed adjacency to the nearest spots, at most ``n_neighbours``, within 1.5 pitches."""
+    n_spots = len(centres_um)
+    k = min(n_neighbours, n_spots - 1)
+    if k < 1:
+        return csr_matrix((n_spots, n_spots), dtype=np.float32)
+    reach = _NEAR * nearest_distance(centres_um)
+    distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=reach)
+    found = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
+    rows = np.repeat(np.arange(n_spots), found.sum(axis=1))
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[found])), shape=(n_spots, n_spots))
+
+
+def _similar(reference: torch.Tensor, k: int) -> csr_matrix:
+    """Return the directed adjacency from every reference to its ``k`` most similar others."""
+    n = len(reference)
+    k = min(k, n - 1)
+    if k < 1:
+        return csr_matrix((n, n), dtype=np.float32)
+    numbers = nearest_references(reference, reference, k + 1).index.cpu().numpy()
+    itself = numbers == np.arange(n)[:, None]
+    itself[~itself.any(axis=1), -1] = True  # a twin took its own place in the list
+    return _rows_to_adjacency(numbers[~itself].reshape(n, k), (n, n))
+
+
+def _rows_to_adjacency(columns: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    rows = np.repeat(np.arange(len(columns)), columns.shape[1])
+    return csr_matrix((np.ones(columns.size, np.float32), (rows, columns.ravel())), shape=shape)

@@ -1,0 +1,129 @@
+"""Training of SpaHGC's network: one section graph a step, a momentum encoder that follows, epochs chosen inside."""
+
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from histoquilt.models.spahgc._config import SpaHGCConfig
+from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, SectionGraph, build_graph
+from histoquilt.models.spahgc._network import SpaHGCNetwork, training_losses
+from histoquilt.nn import momentum_update
+from histoquilt.runtime import torch_generator
+from histoquilt.train import TrainingCheckpoint, restore_training, run_epochs, training_tensors, under
+
+_FOLLOWER = "follower"  # name of the momentum encoder in what is kept
+
+
+def build_network(n_inputs: int, n_genes: int, config: SpaHGCConfig, seed: int) -> SpaHGCNetwork:
+    """Initialise under the seed, and leave the global random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SpaHGCNetwork(n_inputs, n_genes, config)
+
+
+def train_epochs(
+    sections: Sequence[NetworkSection],
+    config: SpaHGCConfig,
+    n_epochs: int,
+    *,
+    seed: int,
+    device: torch.device,
+    looks: Collection[int] = (),
+    checkpoint: TrainingCheckpoint | None = None,
+) -> Iterator[tuple[SpaHGCNetwork, dict[str, float]]]:
+    """Train on sections, each a target with its references in the others; yield the network after every epoch.
+
+    Parameters
+    ----------
+    sections
+        With ``y``, of at least two groups.
+    config
+        Settings.
+    n_epochs
+        An epoch is one step on every section, in an order drawn anew.
+    seed
+        Of initial weights, order, masks and dropout.
+    device
+        Where to compute.
+    looks, checkpoint
+        As for :func:`histoquilt.train.run_epochs`.
+
+    Yields
+    ------
+    The network, in evaluation mode, and its mean losses over the epoch by name.
+
+    Raises
+    ------
+    RuntimeError
+        The loss is NaN or infinite.
+    """
+    epoch_of_training = _Epoch(sections, config, seed, device)
+    network = epoch_of_training.network
+    for _, losses in run_epochs(epoch_of_training, network, n_epochs, looks=looks, checkpoint=checkpoint):
+        network.eval()
+        yield network, losses
+
+
+class _Epoch:
+    """One step on every section, in an order drawn anew. A :class:`histoquilt.train.Step`."""
+
+    def __init__(
+        self, sections: Sequence[NetworkSection], config: SpaHGCConfig, seed: int, device: torch.device
+    ) -> None:
+        bank = ReferenceBank.of(sections)
+        self.config = config
+        self.graphs = [build_graph(one, bank, config, device) for one in sections]
+        self.base, self.y, self.weights = zip(*(_targets(one, device) for one in sections), strict=True)
+        self.network = build_network(sections[0].x.shape[1], self.y[0].shape[1], config, seed).to(device)
+        self.follower = copy.deepcopy(self.network.encoder).requires_grad_(False).eval()
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.generator = torch_generator(seed)
+
+    def __call__(self) -> dict[str, float]:
+        """Return the mean losses by name."""
+        network, config = self.network, self.config
+        network.train()
+        sums: dict[str, float] = {}
+        for i in torch.randperm(len(self.graphs), generator=self.generator).tolist():
+            self.optimiser.zero_grad(set_to_none=True)
+            of_section = (self.graphs[i], self.base[i], self.y[i], self.weights[i])
+            losses = training_losses(network, self.follower, *of_section, config, self.generator)
+            losses.total.backward()
+            self.optimiser.step()
+            momentum_update(network.encoder, self.follower, config.momentum)
+            for name, value in vars(losses).items():
+                sums[name] = sums.get(name, 0.0) + value.item() / len(self.graphs)
+        if not np.isfinite(sums["total"]):
+            raise RuntimeError("Training of SpaHGC has diverged: the loss is no number. Lower learning_rate.")
+        return sums
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return weights of both encoders, moments and the generator's state."""
+        follower = {f"{_FOLLOWER}.{name}": value for name, value in self.follower.state_dict().items()}
+        return training_tensors(self.network, self.optimiser, self.generator) | follower
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go to where another run was."""
+        restore_training(state, self.network, self.optimiser, self.generator)
+        self.follower.load_state_dict(under(state, _FOLLOWER))
+
+
+@torch.no_grad()
+def network_says(network: SpaHGCNetwork, graph: SectionGraph) -> np.ndarray:
+    """Return what the network adds to the linear part, ``(n_targets, n_genes)`` float32."""
+    network.eval()
+    return network(graph).cpu().numpy()
+
+
+def _targets(section: NetworkSection, device: torch.device) -> list[torch.Tensor]:
+    """Return what the linear part says, measured expression, and weights with mean 1."""
+    assert section.y is not None, "training sections have measured expression"
+    weights = np.ones(len(section.x)) if section.weights is None else section.weights / section.weights.mean()
+    return [
+        torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
+        for values in (section.base, section.y, weights)
+    ]

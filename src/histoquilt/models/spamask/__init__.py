@@ -1,0 +1,1 @@
+"""SpaMask: settings, network inputs, training, the trained model."""

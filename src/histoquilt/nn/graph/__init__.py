@@ -1,0 +1,1 @@
+"""Sparse graphs and the layers that pass messages along them."""

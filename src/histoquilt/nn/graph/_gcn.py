@@ -1,0 +1,53 @@
+"""Graph convolution layers."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from histoquilt.nn._precision import linear
+from histoquilt.nn._prelu import SharedPReLU
+from histoquilt.nn.graph._sparse import Propagation
+from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
+
+
+class GCNLayer(nn.Module):
+    """Graph convolution ``P X W + b`` (Kipf & Welling 2017), in the cheaper order of the two products."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out, bias=False)
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: Tensor, propagation: Propagation, *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_out); dtype: of the dense product."""
+        if self.linear.in_features <= self.linear.out_features:
+            return linear(propagation(x), self.linear.weight, dtype).add_(self.bias)
+        return propagation(linear(x, self.linear.weight, dtype)).add_(self.bias)
+
+
+class GCNEncoder(nn.Module):
+    """Two GCN layers, each followed by BatchNorm and one PReLU that both share."""
+
+    def __init__(self, n_in: int, n_hidden: int, n_latent: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([GCNLayer(n_in, n_hidden), GCNLayer(n_hidden, n_latent)])
+        self.norms = nn.ModuleList([CoreBatchNorm(n_hidden), CoreBatchNorm(n_latent)])
+        self.activation = SharedPReLU()
+
+    def forward(
+        self,
+        x: Tensor,
+        propagation: Propagation | Sequence[Propagation],
+        *,
+        dtype: torch.dtype = torch.float32,
+        n_core: int | None = None,
+    ) -> Tensor:
+        """x: (n_spots, n_in) -> (n_spots, n_latent); on a tile with a propagation for each layer, fewer spots.
+
+        The moments of normalisation are those of the first ``n_core`` spots; of all where it is ``None``.
+        """
+        steps = 2 * [propagation] if isinstance(propagation, Propagation) else propagation
+        for layer, norm, step in zip(self.layers, self.norms, steps, strict=True):
+            x = self.activation(norm(layer(x, step, dtype=dtype), n_core))
+        return x

@@ -1,0 +1,1 @@
+"""Training on tiles of a large graph."""

@@ -1,0 +1,144 @@
+"""Part of an undirected graph: core spots, whose output is wanted, and the rings around them that it depends on."""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, eye
+from torch import Tensor
+
+from histoquilt.nn.graph._sparse import Propagation, csr_tensor
+
+
+class TileGraph:
+    """A tile with its halo; every layer is computed for the spots that the layers after it read, and for no more.
+
+    What comes out for the core is what the whole graph gives: each row of each layer has all its neighbours, with the
+    degrees that they have in the whole graph.
+
+    Parameters
+    ----------
+    adjacency
+        ``(n_inner, n_all)`` CSR: rows are the spots within the last ring but one, columns those of the last ring, too.
+        Spots are sorted by ring, the core first. Every stored entry is an edge.
+    ends
+        ``(n_rings + 1,)``, number of spots within 0, 1, ... hops of the core.
+    degree
+        ``(n_all,)`` number of neighbours in the whole graph.
+    places
+        ``(n_all,)`` a number for every spot that it has in every tile: what is drawn at random hangs on it.
+    part_ends
+        ``(n_parts,)`` where the parts of the core end, one after another; the last is the number of core spots.
+    n_layers
+        Graph layers up to the output: 3 for a reconstruction, 2 for the encoder's output.
+    device
+        Where the tensors live.
+
+    Raises
+    ------
+    ValueError
+        There are fewer rings than layers.
+    """
+
+    def __init__(
+        self,
+        adjacency: csr_matrix,
+        ends: np.ndarray,
+        degree: np.ndarray,
+        places: np.ndarray,
+        part_ends: np.ndarray,
+        *,
+        n_layers: int = 3,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len(ends) <= n_layers:
+            raise ValueError(f"{n_layers} graph layers need as many rings around the core, got {len(ends) - 1}.")
+        n_inner, n_all = adjacency.shape
+        pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
+        with_loops = (pattern + eye(n_inner, n_all, dtype=np.int8, format="csr")).tocsr()
+        with_loops.sort_indices()
+        self._indptr, self._columns = with_loops.indptr, with_loops.indices
+        self._rows = np.repeat(np.arange(n_inner), np.diff(self._indptr))
+        self._ends, self._degree, self._n_layers, self._device = ends, degree, n_layers, device
+        upper = self._rows < self._columns  # every edge with an inner end once: what lies outside comes last
+        keys = np.minimum(self._rows, self._columns).astype(np.int64) * n_all + np.maximum(self._rows, self._columns)
+        edge_keys = keys[upper]
+        self._edge_of_entry = np.where(self._rows == self._columns, len(edge_keys), np.searchsorted(edge_keys, keys))
+        self._edge_keys = edge_keys
+        self.edges = np.stack([self._rows[upper], self._columns[upper]], axis=1).astype(np.int64)
+        self.n_edges = len(self.edges)
+        self.n_spots = n_all
+        self.places, self.part_ends = places, part_ends
+        self.n_core = int(ends[0])
+        self.n_read = int(ends[n_layers])
+
+    def n_within(self, n_hops: int) -> int:
+        """Return the number of spots within some hops of the core."""
+        return int(self._ends[n_hops])
+
+    @cached_property
+    def owned_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Edges that belong to the core: numbers ``(n_owned,)``, and ends ``(n_owned, 2)`` with the owner first.
+
+        An edge belongs to the end with the lower place, so to one part, however the tissue is cut. Sorted by owner and
+        by the place of the other end, which any cut that holds the part gives in the same order.
+        """
+        swapped = self.places[self.edges[:, 0]] > self.places[self.edges[:, 1]]
+        ends = np.where(swapped[:, None], self.edges[:, ::-1], self.edges)
+        owned = np.flatnonzero(ends[:, 0] < self.n_core)
+        owned = owned[np.lexsort((self.places[ends[owned, 1]], ends[owned, 0]))]
+        return owned, ends[owned]
+
+    def are_edges(self, pairs: np.ndarray) -> np.ndarray:
+        """Return which pairs are an edge, ``(n_pairs,)`` bool; pairs: ``(n_pairs, 2)``, one end in the core."""
+        if self.n_edges == 0:
+            return np.zeros(len(pairs), bool)
+        keys = pairs.min(axis=1) * self.n_spots + pairs.max(axis=1)
+        return self._edge_keys[np.searchsorted(self._edge_keys, keys).clip(max=self.n_edges - 1)] == keys
+
+    def encoding(self, hidden: Tensor | None = None) -> list[Propagation]:
+        """Return the GCN propagation of each layer of the encoder, less the hidden edges, ``(n_edges,)`` bool.
+
+        With hidden edges degrees are exact where one ring more than layers is there.
+        """
+        return [self._layer(ring, hidden) for ring in (self._n_layers, self._n_layers - 1)]
+
+    @property
+    def decoding(self) -> Propagation:
+        """The GCN propagation of the decoder, from the first ring to the core."""
+        return self._layer(1, None)
+
+    def averagings(self, n_hops: int) -> list[Propagation]:
+        """Return ``D^-1 (A + I)`` for each of some averagings, the last of which ends at the core."""
+        weights = torch.from_numpy((1 / (1 + self._degree)).astype(np.float32))
+        indptr, columns = torch.from_numpy(self._indptr), torch.from_numpy(self._columns)
+        values = weights[torch.from_numpy(self._rows)]
+        steps = []
+        for ring in range(n_hops, 0, -1):
+            n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
+            n_entries = int(self._indptr[n_out])
+            matrix = csr_tensor(
+                indptr[: n_out + 1].to(self._device),
+                columns[:n_entries].to(self._device),
+                values[:n_entries].to(self._device),
+                (n_out, n_in),
+            )
+            steps.append(Propagation(matrix, matrix))  # smoothing has no gradient: the transpose is never read
+        return steps
+
+    def _layer(self, ring: int, hidden: Tensor | None) -> Propagation:
+        """Rows within ``ring - 1`` hops from columns within ``ring``; the rings see to it that no neighbour is cut."""
+        n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
+        n_entries = int(self._indptr[n_out])
+        rows, columns = self._rows[:n_entries], self._columns[:n_entries]
+        degree = self._degree + 1
+        if hidden is not None:
+            gone = hidden.cpu().numpy()
+            ends_of_gone = self.edges[gone].ravel()
+            degree = degree - np.bincount(ends_of_gone, minlength=self.n_spots)
+            shown = ~np.append(gone, False)[self._edge_of_entry[:n_entries]]  # the added last entry stands for loops
+            rows, columns = rows[shown], columns[shown]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_out))])
+        scale = 1 / np.sqrt(degree.astype(np.float32))
+        matrix = csr_matrix((scale[rows] * scale[columns], columns, indptr), (n_out, n_in))
+        return Propagation.from_scipy(matrix, symmetric=False, device=self._device)

@@ -1,0 +1,150 @@
+"""A Dask cluster to work on: one that runs already, or processes of this machine for as long as they are needed."""
+
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import histoquilt
+from histoquilt._base import require
+from histoquilt.runtime._workers import Workers, check_version
+
+LOCAL = "local"
+_ANSWER_S = 10  # a scheduler that does not answer by then is not there
+_LEAST_BYTES = 2 * 10**9  # for each local worker: importing what a section needs takes a quarter of it
+_LOCAL_SETTINGS = {
+    # a section that ran out of memory once will again; another may have been the victim of its neighbour
+    "distributed.scheduler.allowed-failures": 1,
+    # results wait a moment only: a worker that is too large is stopped, and neither spills to the disk nor pauses
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+}
+
+
+@contextmanager
+def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Workers | None]:
+    """Yield the workers of a cluster, for :func:`histoquilt.runtime.run_each`; without an address ``None``.
+
+    Parameters
+    ----------
+    address
+        ``"local"`` starts one process of one thread for each core of this machine, fewer where that would leave less
+        than 2 GB each, and stops them at the end. ``"tcp://host:port"`` or ``"tls://host:port"`` is a scheduler that
+        runs; a path is the file that one wrote (``dask scheduler --scheduler-file``).
+    at_most
+        Start no more local workers than this.
+
+    Raises
+    ------
+    ImportError
+        The extra ``scale`` is not installed.
+    ValueError
+        It is no address, and no such file is there.
+    ConnectionError
+        Nobody answers there within ten seconds, or no worker is connected.
+    WorkerError
+        A worker has another version of histoquilt.
+
+    Examples
+    --------
+    >>> with connect("nowhere"):
+    ...     pass
+    Traceback (most recent call last):
+    ValueError: 'nowhere' is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file.
+    """
+    if address is None:
+        yield None
+        return
+    if address != LOCAL and "://" not in address and not Path(address).is_file():
+        raise ValueError(
+            f"{address!r} is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
+        )
+    require("distributed", extra="scale", purpose="Working on a Dask cluster")
+    with _quiet(), _local(at_most) if address == LOCAL else _running(address) as workers:
+        _check_workers(workers)
+        yield workers
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Dask logs for the operators of clusters; what concerns a user is an error."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _local(at_most: int | None) -> Iterator[Workers]:
+    import dask
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    n = max(1, min(CPU_COUNT, MEMORY_LIMIT // _LEAST_BYTES, at_most or CPU_COUNT))
+    with (
+        tempfile.TemporaryDirectory(prefix="histoquilt-workers-", ignore_cleanup_errors=True) as folder,
+        dask.config.set(_LOCAL_SETTINGS),
+        LocalCluster(
+            n_workers=n, threads_per_worker=1, processes=True, memory_limit=MEMORY_LIMIT // n, local_directory=folder,
+            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield Workers(client)
+
+
+@contextmanager
+def _running(address: str) -> Iterator[Workers]:
+    from distributed import Client
+
+    try:
+        found = address if "://" in address else json.loads(Path(address).read_text(encoding="utf-8"))["address"]
+        asyncio.run(asyncio.wait_for(_greet(found), _ANSWER_S))
+    except Exception as error:  # whatever distributed makes of what another service answers
+        reason = str(error).rstrip(".") or f"waited {_ANSWER_S} s"
+        raise ConnectionError(
+            f"no Dask scheduler answers at {address} ({reason}). Start one with 'dask scheduler', check the address, "
+            "or use the cores of this machine: local."
+        ) from error
+    with Client(found, timeout=_ANSWER_S, set_as_default=False) as client:
+        try:
+            client.wait_for_workers(1, timeout=_ANSWER_S)
+        except TimeoutError:
+            raise ConnectionError(
+                f"the Dask scheduler at {address} has no workers. Start some with 'dask worker {found}'."
+            ) from None
+        yield Workers(client)
+
+
+async def _greet(address: str) -> None:
+    """Shake hands with a scheduler: a client that fails to would be in the way of the program's end."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    comm = await connect(address, timeout=_ANSWER_S, **Security().get_connection_args("client"))
+    await comm.close()
+
+
+def _check_workers(workers: Workers) -> None:
+    """Raise unless every worker has our version."""
+
+    def version() -> str | None:  # nested, so that it travels whole: a worker without histoquilt can run it
+        try:
+            import histoquilt
+        except ImportError:
+            return None
+        return histoquilt.__version__
+
+    for worker, found in workers.client.run(version).items():
+        check_version(found, f"worker {worker}", histoquilt.__version__)

@@ -1,0 +1,68 @@
+"""Device choice and seeded generators."""
+
+from typing import TYPE_CHECKING
+
+from histoquilt.runtime._processes import own_gpu
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = False) -> "torch.device":
+    """Turn ``"auto"`` into CUDA where there is one, else the CPU; anything else is taken at its word.
+
+    Of processes that ``torchrun`` started each gets a GPU of its own.
+
+    Parameters
+    ----------
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., ``"mps"``, or a torch device.
+    sparse
+        Whether sparse matrices will be multiplied there. torch has no kernels for that on Metal (``"mps"``), which is
+        why ``"auto"`` does not choose it.
+
+    Raises
+    ------
+    ValueError
+        There is no such device, here or at all, or it cannot do what is asked of it; there are fewer than processes.
+    """
+    import torch
+
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"There is no device {str(device)!r}. Use device='auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from error
+    if found.type == "mps" and sparse:
+        raise ValueError(
+            "device='mps' was asked for, but graph networks multiply sparse matrices, which torch cannot do on Metal. "
+            "Use device='auto' or 'cpu'."
+        )
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={str(device)!r} was asked for, but torch sees no CUDA device. Use device='auto' or 'cpu'."
+        )
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        n_devices = torch.cuda.device_count()
+        raise ValueError(
+            f"device={str(device)!r} was asked for, but torch sees {n_devices} CUDA device(s), counted from 0. "
+            f"Use device='auto' or 'cuda:{n_devices - 1}'."
+        )
+    if found.type == "cuda":
+        index = own_gpu(torch.cuda.device_count(), found.index)
+        found = found if index is None else torch.device("cuda", index)
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            "device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'."
+        )
+    return found
+
+
+def torch_generator(seed: int, device: "str | torch.device" = "cpu") -> "torch.Generator":
+    """Return a seeded generator; nothing in histoquilt draws from global random state."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(seed)

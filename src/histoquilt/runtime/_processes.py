@@ -1,0 +1,174 @@
+"""Several processes that train one network together, as ``torchrun`` starts them.
+
+``torchrun`` tells every process by environment variables who it is. The process group is started when training first
+needs it, and closed when the interpreter ends. Outside ``torchrun`` there is one process, and nothing here does
+anything.
+"""
+
+import atexit
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+WAIT = timedelta(minutes=15)  # for the others, which read and prepare the same data; then the run ends
+_LOST = ("connection", "timed out", "timeout", "gloo", "nccl")  # words of torch's errors where a process is gone
+
+
+def n_processes() -> int:
+    """Return how many processes ``torchrun`` started, or are in a group that the caller started; else 1."""
+    if (size := group_size()) > 1:
+        return size
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _TOLD_BY_TORCHRUN) else 1
+
+
+def n_processes_here() -> int:
+    """Return how many of them share this machine, and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", n_processes())) if n_processes() > 1 else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    if group_size() > 1:
+        from torch import distributed
+
+        return distributed.get_rank()
+    return int(os.environ["RANK"]) if n_processes() > 1 else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and prints; the others compute along."""
+    return rank() == 0
+
+
+def own_gpu(n_devices: int, asked: int | None) -> int | None:
+    """Return the number of this process's GPU; outside ``torchrun`` the one asked for.
+
+    Parameters
+    ----------
+    n_devices
+        GPUs of this machine.
+    asked
+        The one that was asked for by number, if any was.
+
+    Raises
+    ------
+    ValueError
+        There are more processes than GPUs, or one GPU was named for all processes.
+    """
+    if n_processes() == 1:
+        return asked
+    here, own = n_processes_here(), int(os.environ.get("LOCAL_RANK", 0))
+    if here > n_devices:
+        raise ValueError(
+            f"torchrun started {here} processes here, and torch sees {n_devices} CUDA device(s). Give every process "
+            f"one: --nproc-per-node {n_devices}, or device='cpu'."
+        )
+    if asked is not None and here > 1 and asked != own:
+        raise ValueError(
+            f"device='cuda:{asked}' names one GPU for {here} processes. Use device='cuda': every process takes its own."
+        )
+    return own if asked is None else asked
+
+
+def start_group(device: "torch.device") -> None:
+    """Meet the other processes, once; does nothing outside ``torchrun``, or where the group was started before."""
+    import torch
+    from torch import distributed
+
+    from histoquilt.runtime._log import logger
+
+    if n_processes() == 1 or distributed.is_initialized():
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with others_named():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
+    atexit.register(distributed.destroy_process_group)
+    logger.info(
+        "%d processes train together, on %d thread(s) each; torchrun sets OMP_NUM_THREADS=1 unless it is given.",
+        n_processes(),
+        torch.get_num_threads(),
+    )
+
+
+def group_size() -> int:
+    """Return how many processes compute together: 1 until the group was started."""
+    if "torch.distributed" not in sys.modules:
+        return 1
+    from torch import distributed
+
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def summed(values: "torch.Tensor") -> "torch.Tensor":
+    """Return the sum over processes, in all of them; no gradient. The tensor itself may be changed."""
+    if group_size() > 1:
+        from torch import distributed
+
+        with others_named():
+            distributed.all_reduce(values)
+    return values
+
+
+def from_main(values: "torch.Tensor") -> "torch.Tensor":
+    """Return what the first process has; where what follows is a decision, all have to decide alike."""
+    if group_size() > 1:
+        from torch import distributed
+
+        values = values.contiguous()
+        with others_named():
+            distributed.broadcast(values, src=0)
+    return values
+
+
+def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
+    """Raise unless tensors are equal, bit for bit, in all processes.
+
+    Raises
+    ------
+    RuntimeError
+        They are not.
+    """
+    if group_size() == 1:
+        return
+    import torch
+
+    hashed, device = hashlib.sha256(), torch.device("cpu")
+    for value in values:
+        hashed.update(value.detach().cpu().contiguous().numpy().tobytes())
+        device = value.device
+    own = torch.tensor([int.from_bytes(hashed.digest()[:7], "big")], device=device)
+    differs = from_main(own.clone()) != own
+    if summed(differs.int()).item():
+        raise RuntimeError(
+            f"{what} differs between the processes of this run. All have to run the same command, on the same files, "
+            "with the same versions of histoquilt and torch."
+        )
+
+
+@contextmanager
+def others_named() -> Iterator[None]:
+    """Say that another process is gone, where torch tells of closed connections.
+
+    Raises
+    ------
+    RuntimeError
+        In place of torch's.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if group_size() > 1 and any(word in str(error).lower() for word in _LOST):
+            raise RuntimeError(
+                f"Process {rank()} of {n_processes()} lost the others: one of them stopped, and says why above or "
+                f"below, or did not answer for {WAIT.seconds // 60} minutes. Nothing was written; start the run again."
+            ) from error
+        raise

@@ -1,0 +1,253 @@
+"""Work on one section or slide at a time: here, or on the workers of a Dask cluster."""
+
+import copy
+import logging
+import socket
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import histoquilt
+from histoquilt.runtime._log import logger
+from histoquilt.runtime._threads import use_threads
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_LOOK_S = 1.0  # how often new workers are looked for while all known ones are busy
+_ALONE = threading.Lock()  # threads, warnings and the log belong to a process, so it works on one item at a time
+
+
+class WorkerError(RuntimeError):
+    """What is wrong with a worker, in words for the user."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: a value, or the error that took its place."""
+
+    name: str
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes, maybe of other machines, that work for this one; made by :func:`histoquilt.runtime.connect`."""
+
+    client: "Client"
+
+    def __len__(self) -> int:
+        """How many there are now: they come and go."""
+        return len(self.client.nthreads())
+
+
+def run_each(
+    function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], *, workers: Workers | None = None
+) -> Iterator[Outcome]:
+    """Call a function for every item, one after another in this process, or one on each worker at a time.
+
+    An item that fails becomes an :class:`Outcome` with its error, and the others go on. No more results than there are
+    workers wait to be taken, and none is kept once it has been. A worker computes on as many threads as it was given.
+    Where a worker is lost, its item is done again on another.
+
+    Parameters
+    ----------
+    function
+        Of a module's top level. What it logs and warns of on a worker is said here, when the item is done.
+    items
+        Name -> arguments, which travel: paths, settings (dataclasses too), small arrays, and neither models nor open
+        files. A relative path becomes a whole one, and what is at it here must be there for the worker, too.
+    workers
+        Where to work; by default here.
+
+    Yields
+    ------
+    Outcome
+        In the order of ``items`` here, and as they are done on workers.
+
+    Raises
+    ------
+    ConnectionError
+        The scheduler is gone.
+
+    Examples
+    --------
+    >>> [outcome.value for outcome in run_each(divmod, {"a": (7, 2), "b": (9, 4)})]
+    [(3, 1), (2, 1)]
+    """
+    if workers is not None:
+        yield from _spread(function, items, workers)
+        return
+    for name, arguments in items.items():
+        yield _attempt(name, function, arguments)
+
+
+def _attempt(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
+    try:
+        return Outcome(name, function(*arguments))
+    except Exception as error:
+        return Outcome(name, error=error)
+
+
+def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], workers: Workers) -> Iterator[Outcome]:
+    """Keep every worker busy with one item, so that none waits in a row behind a long one."""
+    waiting = iter(items.items())
+    running: dict[Future, str] = {}
+    done: SimpleQueue[Future] = SimpleQueue()
+
+    def fill() -> None:
+        n_free = max(1, len(workers)) - len(running)
+        for name, arguments in (item for _, item in zip(range(n_free), waiting, strict=False)):
+            seen: list[Path] = []
+            travelling = _absolute(arguments, seen)
+            future = workers.client.submit(_on_worker, function, travelling, seen, histoquilt.__version__, pure=False)
+            running[future] = name
+            future.add_done_callback(done.put)
+
+    try:
+        fill()
+        while running:
+            try:
+                future = done.get(timeout=_LOOK_S)
+            except Empty:
+                fill()
+                continue
+            name = running.pop(future)
+            fill()  # before the result is fetched: a worker has nothing to do
+            outcome = [_collect(name, future)]
+            del future
+            yield outcome.pop()
+    except (CancelledError, OSError) as error:
+        raise ConnectionError(
+            "the connection to the Dask scheduler was lost. See the scheduler's log, and run again."
+        ) from error
+    finally:
+        if running:
+            workers.client.cancel(list(running), force=True)
+
+
+def _absolute(value: Any, seen: list[Path]) -> Any:
+    """Return arguments with whole paths, which mean the same elsewhere; adds to ``seen`` those that are there."""
+    if isinstance(value, Path):
+        whole = value.absolute()
+        seen += [whole] if whole.exists() else []
+        return whole
+    if isinstance(value, tuple | list):
+        return type(value)(_absolute(one, seen) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _absolute(getattr(value, one.name), seen) for one in fields(value)})
+    return value
+
+
+def _collect(name: str, future: "Future") -> Outcome:
+    """Fetch what a worker returned, and say here what it had to say."""
+    from distributed import KilledWorker
+
+    try:
+        done: _Done = future.result()
+    except KilledWorker as error:
+        return Outcome(name, error=WorkerError(
+            f"workers that were given it were lost {error.allowed_failures + 1} times, the last at "
+            f"{error.last_worker.address}. Most often one has run out of memory: use fewer workers with more memory "
+            "each."
+        ))  # fmt: skip
+    except (CancelledError, OSError):
+        raise  # the scheduler is gone
+    except Exception as error:  # it did not even begin, or its result could not travel
+        return Outcome(name, error=error)
+    for level, text in done.log:
+        logger.log(level, "%s", text)
+    for text, category in done.warnings:
+        warnings.warn(text, category, stacklevel=2)
+    return Outcome(name, done.value, done.error)
+
+
+# --- on the worker ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Done:
+    """What travels back."""
+
+    value: Any = None
+    error: Exception | None = None
+    log: list[tuple[int, str]] = field(default_factory=list)  # level and text
+    warnings: list[tuple[str, type[Warning]]] = field(default_factory=list)
+
+
+def _on_worker(function: Callable[..., Any], arguments: tuple[Any, ...], seen: list[Path], version: str) -> _Done:
+    """Call the function on a worker's threads; keep its error, log and warnings."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    where = f"worker {worker.address} ({socket.gethostname()})"
+    done = _Done()
+    with _ALONE, use_threads(worker.state.nthreads), _listening(done):
+        try:
+            check_version(histoquilt.__version__, where, version)
+            _check_seen(seen, where)
+            done.value = function(*arguments)
+        except Exception as error:
+            done.error = _portable(error, where)
+    return done
+
+
+def check_version(there: str | None, where: str, here: str) -> None:
+    """Raise :class:`WorkerError` unless a worker has this process's version of histoquilt."""
+    if there != here:
+        found = f"has histoquilt {there}" if there else "has no histoquilt"
+        raise WorkerError(f"{where} {found}, and this process {here}. Results may differ: install the same on both.")
+
+
+def _check_seen(paths: list[Path], where: str) -> None:
+    for path in paths:
+        if not path.exists():
+            raise WorkerError(
+                f"on {where} there is no {path}: the folder must be shared, under the same path on every machine."
+            )
+
+
+class _Listener(logging.Handler):
+    """Keep what is logged."""
+
+    def __init__(self, heard: list[tuple[int, str]]) -> None:
+        super().__init__(logging.INFO)
+        self._heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._heard.append((record.levelno, record.getMessage()))
+
+
+@contextmanager
+def _listening(done: _Done) -> Iterator[None]:
+    """Keep the library's log, and all warnings, of the block."""
+    listener, level = _Listener(done.log), logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+    done.warnings += [(str(one.message), one.category) for one in caught]
+
+
+def _portable(error: Exception, where: str) -> Exception:
+    """Return an error that can travel, with the traceback, which cannot, as a note."""
+    text = f"on {where}:\n{''.join(traceback.format_exception(error))}"
+    try:
+        copy.copy(error)  # is made anew from its arguments, as it will be at the other end
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(text)
+    return error

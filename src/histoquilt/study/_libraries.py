@@ -1,0 +1,22 @@
+"""The images that come with a section: the libraries of ``uns["spatial"]``, as scanpy and cellxgene keep them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from anndata import AnnData
+
+from histoquilt._base import Keys
+
+
+def image_libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
+    """Return the libraries of ``uns["spatial"]``: what else lies there, as ``is_single`` of cellxgene, is none."""
+    stored = adata.uns.get(Keys.SPATIAL)
+    if not isinstance(stored, Mapping):
+        return {}
+    return {str(name): library for name, library in stored.items() if isinstance(library, Mapping)}
+
+
+def library_part(library: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """Return ``images`` or ``scalefactors`` of a library, empty where it has none."""
+    found = library.get(part)
+    return found if isinstance(found, Mapping) else {}

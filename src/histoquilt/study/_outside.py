@@ -1,0 +1,74 @@
+"""Whether the spots lie on the image at all, and at which scale they would."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from anndata import AnnData
+
+from histoquilt._base import SlideImage
+from histoquilt.runtime import warn_user
+from histoquilt.study._libraries import image_libraries, library_part
+
+MOST_OUTSIDE = 0.5  # of the spots; a few beyond the border are damaged tissue, most are another image
+
+
+def is_outside(slide: SlideImage, centres: np.ndarray) -> np.ndarray:
+    """Return which centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
+    return np.asarray(((centres < 0) | (centres > [slide.width, slide.height])).any(axis=1))
+
+
+def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, image_scale: float = 1.0) -> None:
+    """Raise ``ValueError`` where more than half of the spots lie outside the image, naming what would fit.
+
+    Parameters
+    ----------
+    adata
+        The section; scale factors of its own images (``uns["spatial"]``) are tried.
+    slide
+        The image.
+    centres
+        Spot centres in pixels of the image, ``(n_spots, 2)``.
+    image_scale
+        The scale that brought them there: coordinate pixels per pixel of the image.
+    """
+    n_outside = int(is_outside(slide, centres).sum())
+    if n_outside <= MOST_OUTSIDE * len(centres):
+        return
+    head = (
+        f"{n_outside:,} of {len(centres):,} spots fall outside the image {slide.name} "
+        f"({slide.width:,} x {slide.height:,} px)."
+    )
+    full = centres * image_scale
+    for name, factor in [("image_scale = 1", 1.0), *scale_factors(adata)]:
+        if not is_outside(slide, full * factor).any():
+            known = name if factor == 1 else f"1 / {name} of this section"
+            raise ValueError(f"{head} They all fit with {known}: pass image_scale={1 / factor:.6g}.")
+    if not is_outside(slide, centres[:, ::-1]).any():
+        raise ValueError(f"{head} They fit with x and y exchanged: obsm['spatial'] must be (x, y), not (row, column).")
+    ratio = float((centres.max(axis=0) / [slide.width, slide.height]).max())
+    if ratio <= 1 or centres.min() < -0.01 * centres.max():
+        raise ValueError(f"{head} No scale would change that: another image, or coordinates with another origin?")
+    # at least: the tissue need not reach the border
+    raise ValueError(
+        f"{head} Coordinates look at least {ratio:.1f}x too large: were they measured on the full-resolution image "
+        f"while this is a smaller one? Pass image_scale={ratio * image_scale:.3g} or more; for Visium it is "
+        "1 / tissue_hires_scalef."
+    )
+
+
+def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
+    """Warn where some centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
+    n_outside = int(is_outside(slide, centres).sum())
+    if n_outside:
+        warn_user(
+            f"{n_outside:,} of {len(centres):,} spots lie outside the image {slide.name} "
+            f"({slide.width:,} x {slide.height:,} px); what is around them is taken for empty glass."
+        )
+
+
+def scale_factors(adata: AnnData) -> Iterator[tuple[str, float]]:
+    """Yield the name and value (image pixels per full-resolution pixel) of the scale factors that a section has."""
+    for library in image_libraries(adata).values():
+        for name, factor in library_part(library, "scalefactors").items():
+            if name.startswith("tissue_") and name.endswith("_scalef") and factor > 0:
+                yield name, float(factor)

@@ -1,0 +1,53 @@
+"""The declared scale of every matrix: ``uns["histoquilt"]["scale"]``, matrix name -> ``counts`` or ``log1p_cp10k``."""
+
+from collections.abc import MutableMapping
+from typing import Literal, get_args
+
+from anndata import AnnData
+
+from histoquilt._base import Keys
+
+Scale = Literal["counts", "log1p_cp10k"]
+
+
+def provenance(adata: AnnData) -> MutableMapping:
+    """Return ``adata.uns["histoquilt"]``, made when missing: the one place where our parameters are recorded."""
+    return adata.uns.setdefault(Keys.UNS, {})
+
+
+def declare_scale(adata: AnnData, name: str, scale: Scale) -> None:
+    """Record the scale of a matrix that was just written.
+
+    Parameters
+    ----------
+    adata
+        Changed in place: ``uns["histoquilt"]["scale"][name]``.
+    name
+        ``"X"``, a layer or an obsm key.
+    scale
+        ``"counts"`` (raw integer counts) or ``"log1p_cp10k"`` (log1p of counts per 10,000).
+
+    Raises
+    ------
+    ValueError
+        The scale is unknown.
+    """
+    if scale not in get_args(Scale):
+        raise ValueError(f"Unknown scale {scale!r}; known are {', '.join(get_args(Scale))}.")
+    provenance(adata).setdefault(Keys.SCALE, {})[name] = scale
+
+
+def declared_scale(adata: AnnData, name: str) -> Scale | None:
+    """Return the declared scale of ``X``, a layer or an obsm matrix, or ``None`` when nobody declared one.
+
+    Raises
+    ------
+    ValueError
+        Something else than ``counts`` or ``log1p_cp10k`` is declared.
+    """
+    scale = adata.uns.get(Keys.UNS, {}).get(Keys.SCALE, {}).get(name)
+    if scale is not None and scale not in get_args(Scale):
+        raise ValueError(
+            f"adata.uns['histoquilt']['scale'][{name!r}] is {scale!r}; known scales are {', '.join(get_args(Scale))}."
+        )
+    return scale
