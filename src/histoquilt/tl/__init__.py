@@ -1,7 +1,6 @@
 """After the model: domains from an embedding, their refinement, markers, and all of it in one call."""
 
 from histoquilt.align import place_sections, stitch_sections
-from histoquilt.evaluate import Evaluation
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
@@ -17,7 +16,6 @@ from histoquilt.tl._trajectory import paga
 from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
 
 __all__ = [
-    "Evaluation",
     "align_labels",
     "align_sections",
     "choose_n_domains",

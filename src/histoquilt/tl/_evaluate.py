@@ -116,7 +116,7 @@ def evaluate_expression(
 
     Returns
     -------
-    :class:`histoquilt.tl.Evaluation`
+    :class:`histoquilt.evaluate.Evaluation`
 
     Raises
     ------
