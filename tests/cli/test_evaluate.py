@@ -61,7 +61,7 @@ def test_leaving_out_sections_is_called_optimistic(study_folder, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--methods", "spahcg"], "unknown method 'spahcg' in --methods. Did you mean spahgc"),
+        (["--methods", "spahcg"], "--methods: Unknown expression model 'spahcg'. Did you mean 'spahgc'"),
         (["--methods", "knn,,ridge"], "separated by commas"),
         (["--leave-out", "slide"], "--leave-out is patient or section"),
         (["--protocol", "fair"], "--protocol is honest or published"),

@@ -10,12 +10,6 @@ from PIL import Image
 from histoquilt import models
 from histoquilt.cli import run
 from histoquilt.cli._embedded import default_fields
-from histoquilt.cli._expression_options import METHODS
-from histoquilt.evaluate._methods import METHOD_NAMES
-
-
-def test_the_names_of_methods_are_those_of_the_library():
-    assert METHODS == METHOD_NAMES
 
 
 def test_a_model_folder_with_its_record(ridge_model):
@@ -56,7 +50,7 @@ def test_embeddings_that_are_there_need_no_image(study_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method", "rigde"], "unknown method 'rigde' in --method. Did you mean ridge"),
+        (["--method", "rigde"], "--method: Unknown expression model 'rigde'. Did you mean 'ridge'"),
         (["--encoder", "he_textur"], "Did you mean 'he_texture'"),
         (["--field-um", "100,wide"], "widths in microns"),
         (["--field-um", "100,100"], "names a width twice"),

@@ -65,7 +65,7 @@ def kill_in_epoch(monkeypatch, module, number: int) -> list[int]:
 
 
 def check_same(model, other, section) -> None:
-    ours, theirs = model._state(), other._state()
+    ours, theirs = model.state(), other.state()
     assert ours.settings == theirs.settings
     assert ours.weights.keys() == theirs.weights.keys()
     assert all(torch.equal(ours.weights[name], theirs.weights[name]) for name in ours.weights)
@@ -88,7 +88,7 @@ def check_same(model, other, section) -> None:
 def test_killed_in_any_epoch(name, number, study, undisturbed, tmp_path, monkeypatch, keep_all, caplog):
     cls, config, module = METHODS[name]
     whole = undisturbed[name]
-    n_last = whole._state().settings["n_epochs"]
+    n_last = whole.state().settings["n_epochs"]
     number = min(number, N_FOLDS * N_EPOCHS + n_last)
     with monkeypatch.context() as patch:
         kill_in_epoch(patch, module, number)

@@ -298,7 +298,7 @@ def test_domains_of_predictions_are_compared_with_labels(study):
 @pytest.mark.parametrize(
     ("methods", "more", "error", "words"),
     [
-        (["spahgcc"], {}, ValueError, "Unknown method 'spahgcc'. Did you mean 'spahgc'"),
+        (["spahgcc"], {}, ValueError, "Unknown expression model 'spahgcc'. Did you mean 'spahgc'"),
         (["knn", "knn"], {}, ValueError, "named twice: 'knn'"),
         ({"ridge": MeanExpression}, {}, ValueError, "those of baselines and oracles"),
         ({"mine": MeanExpression()}, {}, TypeError, "a function that returns a new, untrained model"),

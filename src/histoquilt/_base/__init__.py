@@ -6,14 +6,20 @@ from histoquilt._base._keys import Keys
 from histoquilt._base._optional import is_installed, require
 from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
 from histoquilt._base._text import listed
 from histoquilt._base._z_order import z_order
 
 __all__ = [
     "DEFAULT_READ_OPTIONS",
+    "DOMAIN_MODELS",
+    "ENCODERS",
+    "EXPRESSION_MODELS",
+    "READERS",
     "Keys",
     "PatchEncoder",
     "ReadOptions",
+    "Registry",
     "SlideImage",
     "check_n_domains",
     "check_positive",

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import histoquilt
+from histoquilt._base import DOMAIN_MODELS
 from histoquilt.cli._in_step import check_command
 
 app = typer.Typer(
@@ -104,6 +105,7 @@ def domains(
             "--n-domains", "-k", metavar="K", help="How many domains: 7; 5-12 or auto (2-15) choose by stability."
         ),
     ] = "auto",
+    method: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(DOMAIN_MODELS.names())}.")] = "spamask",
     seed: Seed = 0,
     links: Annotated[
         str,
@@ -127,7 +129,8 @@ def domains(
         typer.Option(metavar="KEY", help="obs[KEY] tells the sections of one file apart; no edge joins two of them."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON of SpaMaskConfig; what it leaves out keeps its default.")
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON of the method's settings; others keep their default."),
     ] = None,
     refine: Annotated[bool, typer.Option(help="Let spots follow the clear majority of their neighbours.")] = True,
     denoise: Annotated[
@@ -164,6 +167,7 @@ def domains(
         inputs,
         out,
         n_domains=n_domains,
+        method=method,
         seed=seed,
         links=links,
         separate=separate,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.cli._app import (
     CountsFile,
     Dask,
@@ -21,7 +22,6 @@ from histoquilt.cli._app import (
     Threads,
     app,
 )
-from histoquilt.cli._expression_options import METHODS
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="DIR", show_default=False, help="Folder for the results; made here.")
@@ -65,7 +65,7 @@ def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="MODEL", show_default=False, help="Folder for the model; made here.")
     ],
-    method: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(METHODS)}.")] = "spahgc",
+    method: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(EXPRESSION_MODELS.names())}.")] = "spahgc",
     encoder: Encoder = None,
     field_um: Fields = None,
     use_rep: UseRep = None,
@@ -186,7 +186,8 @@ def evaluate(
     samples: Samples,
     out: Out,
     methods: Annotated[
-        str, typer.Option(metavar="A,B", help=f"Of {', '.join(METHODS)}; baselines and oracles are always added.")
+        str,
+        typer.Option(metavar="A,B", help=f"{', '.join(EXPRESSION_MODELS.names())}; baselines are always added."),
     ] = "spahgc,mclstexp",
     encoder: Encoder = None,
     field_um: Fields = None,

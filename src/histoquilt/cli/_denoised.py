@@ -10,7 +10,7 @@ from histoquilt.runtime import logger
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from histoquilt.models import SpaMask
+    from histoquilt.models import DomainModel
 
 _BEST = 5  # markers of each domain, as many as the report names
 
@@ -52,7 +52,7 @@ def for_section(denoise: Denoise, adata: "AnnData") -> Denoise:
     return "markers"
 
 
-def denoise_markers(adata: "AnnData", model: "SpaMask") -> None:
+def denoise_markers(adata: "AnnData", model: "DomainModel") -> None:
     """Write the denoised expression of the best modelled markers of every domain."""
     from histoquilt.study import declare_scale, write_result
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions
+from histoquilt._base import DEFAULT_READ_OPTIONS, DOMAIN_MODELS, Keys, ReadOptions
 from histoquilt.cli._at_work import at_work
 from histoquilt.cli._denoised import parse_denoise
 from histoquilt.cli._domains_options import check_arguments, check_links, parse_n_domains
@@ -25,6 +25,7 @@ def find_domains(
     out: Path,
     *,
     n_domains: str = "auto",
+    method: str = "spamask",
     seed: int = 0,
     links: str = "auto",
     separate: bool = False,
@@ -56,6 +57,8 @@ def find_domains(
     asked = parse_n_domains(n_domains)
     check_arguments(asked, device)
     check_links(links, separate=separate)
+    if method not in DOMAIN_MODELS:
+        raise CommandError(f"--method: {DOMAIN_MODELS.unknown(method)}")
     parse_denoise(denoise, integrated=False, use_rep=use_rep)
     several = len(inputs) > 1 or is_samples_table(inputs[0])
     if save_model and separate and several:
@@ -68,7 +71,7 @@ def find_domains(
     keys: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "spatial_key": spatial_key}
     with at_work(inputs, out, quiet=quiet, dask=dask, resume=resume, threads=threads) as (console, workers, work):
         with record.stage("import"):
-            from histoquilt import models
+            model_class = DOMAIN_MODELS.load(method)
             from histoquilt.runtime import resolve_device
 
             if device == "auto" or dask in (None, LOCAL):  # other machines may have a device that this one lacks
@@ -76,7 +79,7 @@ def find_domains(
         settings = None
         if config is not None:
             with about(config):
-                settings = models.SpaMaskConfig.from_json(config)
+                settings = model_class.config_class.from_json(config)
         with record.stage("read"):
             largest = max(asked) if isinstance(asked, tuple) else asked or 1
             found = read_inputs(
@@ -91,7 +94,11 @@ def find_domains(
                 warn_user(f"There is one section, so --links {links} has nothing to link.")
         options = {"refine": refine, "seed": seed, "device": device, **keys}
         options["denoise"] = parse_denoise(denoise, integrated=integrated, use_rep=use_rep)
-        what: dict[str, Any] = {"n_domains": asked, "section_key": section_key, "config": settings}
+        if not model_class.denoises:
+            if options["denoise"] not in ("auto", False):
+                raise CommandError(f"--method {method} does not denoise. Leave --denoise {denoise} out.")
+            options["denoise"] = False
+        what: dict[str, Any] = {"n_domains": asked, "method": method, "section_key": section_key, "config": settings}
         what |= {"save_model": save_model, "reading": reading, **options}
         job = digest_of(command="domains", inputs=found.digests, integrated=integrated, links=links, **what)
         if work.is_done(job):
@@ -102,12 +109,14 @@ def find_domains(
         options["progress"] = not quiet and (integrated or workers is None)
         options["check_memory"] = check_memory
         if integrated:
-            model = models.SpaMask(settings)
+            model = model_class(settings)
             result = segment_study(
                 sections, asked, links, model, record, {**options, "checkpoint": work.training("study")}
             )
         else:
-            common = Settings(asked, section_key, settings, options, save_model, out, work.folder if resume else None)
+            common = Settings(
+                asked, method, section_key, settings, options, save_model, out, work.folder if resume else None
+            )
             jobs = {
                 name: (
                     work.item(name, digest_of(source=str(source), read=found.read_by(name), **what)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from histoquilt.tl import Evaluation
+    from histoquilt.evaluate import Evaluation
 
 LEAVE_OUT = ("patient", "section")
 PROTOCOLS = ("honest", "published")

@@ -1,14 +1,11 @@
 """Options that ``train``, ``predict`` and ``evaluate`` share, read from text before anything heavy is imported."""
 
 import math
-from difflib import get_close_matches
 from pathlib import Path
 
+from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.cli._errors import CommandError
 from histoquilt.cli._inputs import is_samples_table
-
-# the same names as in tl, which takes seconds to import
-METHODS = ("mean", "ridge_plain", "ridge", "knn", "mclstexp", "spahgc")
 
 
 def parse_methods(text: str) -> list[str]:
@@ -27,11 +24,8 @@ def parse_methods(text: str) -> list[str]:
 
 def check_method(name: str, option: str) -> None:
     """Raise for a method that there is none of, naming a close one."""
-    if name in METHODS:
-        return
-    close = get_close_matches(name.casefold(), METHODS, n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
-    raise CommandError(f"unknown method {name!r} in {option}.{meant} Methods: {', '.join(METHODS)}.")
+    if name not in EXPRESSION_MODELS:
+        raise CommandError(f"{option}: {EXPRESSION_MODELS.unknown(name)}")
 
 
 def parse_fields(text: str | None) -> list[float] | None:

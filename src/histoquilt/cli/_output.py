@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from histoquilt.models import SpaMask
+    from histoquilt.models import DomainModel
 
 RUN_FILE = "run.json"
 
@@ -110,7 +110,7 @@ def write_results(
     layer: str | None = None,
     tables: Mapping[str, "pd.DataFrame"] | None = None,
     study: "AnnData | None" = None,
-    model: "SpaMask | Path | None" = None,
+    model: "DomainModel | Path | None" = None,
     pages: Mapping[str, Callable[[Path], None]] | None = None,
     links: Mapping[str, str] | None = None,
     job: str | None = None,

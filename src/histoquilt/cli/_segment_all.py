@@ -20,7 +20,7 @@ from histoquilt.runtime import Workers, logger
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from histoquilt.models import SpaMask
+    from histoquilt.models import DomainModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Segmented:
     n_spots: dict[str, int]
     n_domains: dict[str, int]
     n_found: dict[str, int]  # domains that any spot is in
-    model: "SpaMask | Path"  # trained, or the folder that it was written to
+    model: "DomainModel | Path"  # trained, or the folder that it was written to
     study: "AnnData | None" = None
     written: Sequence[str] = ()
     failed: dict[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def segment_study(
     sections: Mapping[str, "AnnData"],
     n_domains: int | tuple[int, int] | None,
     links: str,
-    model: "SpaMask",
+    model: "DomainModel",
     record: RunRecord,
     options: dict[str, Any],
 ) -> Segmented:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import Keys
+from histoquilt._base import DOMAIN_MODELS, Keys
 from histoquilt.cli._console import noted
 from histoquilt.cli._denoised import Denoise, denoise_markers, for_section
 from histoquilt.cli._errors import about, writing
@@ -16,7 +16,7 @@ from histoquilt.cli._source import Source
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from histoquilt.models import SpaMask, SpaMaskConfig
+    from histoquilt.models import DomainModel
 
 SUFFIX, MODEL = ".h5ad", ".model"
 
@@ -27,8 +27,10 @@ class Settings:
 
     Attributes
     ----------
-    n_domains, section_key, config, options
+    n_domains, section_key, options
         As :func:`histoquilt.tl.spatial_domains` takes them; ``options`` are its further ones.
+    method, config
+        Name of the domain model, and its settings, ``None`` for its own.
     save_model
         Whether to write the model, too.
     out, kept
@@ -36,8 +38,9 @@ class Settings:
     """
 
     n_domains: int | tuple[int, int] | None
+    method: str
     section_key: str | None
-    config: "SpaMaskConfig | None"
+    config: Any
     options: dict[str, Any]
     save_model: bool
     out: Path
@@ -60,14 +63,14 @@ def segment_one(item: Item, source: Source, settings: Settings, adata: "AnnData 
     WriteError
         It cannot be written.
     """
-    from histoquilt import io, models
+    from histoquilt import io
 
     record = RunRecord("domains", {})
     with noted() as warnings, about(source.path):
         if adata is None:
             with record.stage("read"):
                 adata = source.read(whole=False)
-        model = models.SpaMask(settings.config)
+        model: DomainModel = DOMAIN_MODELS.load(settings.method)(settings.config)
         options = {**settings.options, "checkpoint": item.training}
         _segment(adata, settings.n_domains, settings.section_key, model, record, options)
     domains = adata.obs[Keys.DOMAIN]
@@ -90,7 +93,7 @@ def _segment(
     adata: "AnnData",
     n_domains: int | tuple[int, int] | None,
     section_key: str | None,
-    model: "SpaMask",
+    model: "DomainModel",
     record: RunRecord,
     options: dict[str, Any],
 ) -> None:

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from histoquilt import models
-from histoquilt._base import listed
+from histoquilt._base import EXPRESSION_MODELS, listed
 from histoquilt.evaluate._evaluation import PLAIN_RIDGE, RIDGE
 from histoquilt.models import ExpressionModel
 
@@ -17,22 +15,7 @@ DETERMINISTIC = ("mean", "ridge", "knn")
 Factory = Callable[[], ExpressionModel]
 
 
-def _plain_ridge() -> ExpressionModel:
-    return models.RidgeOnEmbedding(models.RidgeConfig.plain())
-
-
-_BASELINES: dict[str, Factory] = {
-    "mean": lambda: models.MeanExpression(),
-    PLAIN_RIDGE: _plain_ridge,
-    RIDGE: lambda: models.RidgeOnEmbedding(),
-    "knn": lambda: models.NearestNeighbours(),
-}
-_BY_NAME: dict[str, Factory] = {
-    **_BASELINES,
-    "mclstexp": lambda: models.MclSTExp(),
-    "spahgc": lambda: models.SpaHGC(),
-}
-METHOD_NAMES = tuple(_BY_NAME)
+_BASELINES = ("mean", PLAIN_RIDGE, RIDGE, "knn")
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,7 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
     """
     if isinstance(methods, str):
         methods = [methods]
-    found = [Contender(label, "baseline", make) for label, make in _BASELINES.items()]
+    found = [Contender(label, "baseline", EXPRESSION_MODELS.load(label)) for label in _BASELINES]
     if isinstance(methods, Mapping):
         taken = [label for label in methods if label in (*_BASELINES, *ORACLES)]
         if taken:
@@ -68,21 +51,15 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
             _check_factory(label, make)
         return found + [Contender(str(label), "method", make) for label, make in methods.items()]
     names = [str(name) for name in methods]
-    for name in names:
-        if name not in _BY_NAME:
-            raise ValueError(unknown_method(name))
+    made = {name: EXPRESSION_MODELS.load(name) for name in names}
+    for name in EXPRESSION_MODELS.others():
+        if name in made:
+            _check_factory(name, made[name])
     if len(set(names)) < len(names):
         raise ValueError(
             f"Every method is evaluated once; named twice: {listed(sorted({n for n in names if names.count(n) > 1}))}."
         )
-    return found + [Contender(name, "method", _BY_NAME[name]) for name in names if name not in _BASELINES]
-
-
-def unknown_method(name: str) -> str:
-    """Say that there is no such method, and which ones there are."""
-    close = get_close_matches(name.casefold(), METHOD_NAMES, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    return f"Unknown method {name!r}.{meant} Methods: {', '.join(METHOD_NAMES)}."
+    return found + [Contender(name, "method", made[name]) for name in names if name not in _BASELINES]
 
 
 def new_model(name: str) -> ExpressionModel:
@@ -93,9 +70,7 @@ def new_model(name: str) -> ExpressionModel:
     ValueError
         The name is unknown; close ones are named.
     """
-    if name not in _BY_NAME:
-        raise ValueError(unknown_method(name))
-    return _BY_NAME[name]()
+    return EXPRESSION_MODELS.load(name)()
 
 
 def _check_factory(label: str, make: Any) -> None:

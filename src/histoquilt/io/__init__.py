@@ -10,6 +10,7 @@ from histoquilt.io._coordinates import estimate_mpp, find_lattice, record_coordi
 from histoquilt.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoquilt.io._h5ad import matrix_bytes, read_h5ad, write_h5ad
 from histoquilt.io._image import attach_image, open_image
+from histoquilt.io._reader import Reader
 from histoquilt.io._section import holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
@@ -31,6 +32,7 @@ from histoquilt.io.slides._slide import Level, Slide
 __all__ = [
     "GeneIds",
     "Level",
+    "Reader",
     "Samples",
     "Slide",
     "annotate_genes",

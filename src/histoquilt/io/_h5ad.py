@@ -71,7 +71,7 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
         raise OSError(f"{path} is damaged: {_first_line(error)}. Copy or download it again.") from error
     except Exception as error:  # anndata reports unknown encodings and half-written groups under many types
         raise ValueError(f"{path} could not be read as an AnnData: {_first_line(error)}.") from error
-    return _completed(adata)
+    return completed(adata)
 
 
 def read_anndata_zarr(path: Path) -> AnnData:
@@ -81,7 +81,7 @@ def read_anndata_zarr(path: Path) -> AnnData:
             adata = anndata.read_zarr(path)
     except Exception as error:  # zarr and anndata raise many types on damaged stores
         raise ValueError(f"{path} could not be read as an AnnData .zarr: {_first_line(error)}.") from error
-    return _completed(adata)
+    return completed(adata)
 
 
 def is_anndata_zarr(folder: Path) -> bool:
@@ -89,7 +89,7 @@ def is_anndata_zarr(folder: Path) -> bool:
     return all((folder / name).is_dir() for name in ("obs", "var"))
 
 
-def _completed(adata: AnnData) -> AnnData:
+def completed(adata: AnnData) -> AnnData:
     """Check what was read, set controls aside, and add the gene columns and the unit of the coordinates."""
     make_plain(adata)
     _take_earlier_name(adata)

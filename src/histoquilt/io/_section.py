@@ -6,10 +6,11 @@ from typing import Any
 
 from anndata import AnnData
 
-from histoquilt._base import ReadOptions, listed
+from histoquilt._base import READERS, ReadOptions, listed
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._files import PathLike, contents
-from histoquilt.io._h5ad import is_anndata_zarr, read_anndata_zarr, read_h5ad
+from histoquilt.io._h5ad import completed, is_anndata_zarr, read_anndata_zarr, read_h5ad
+from histoquilt.io._reader import Reader
 from histoquilt.io.instruments._legacy_st import read_legacy_st
 from histoquilt.io.instruments._not_read import what_file, what_folder
 from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
@@ -23,6 +24,7 @@ _LOOKED_FOR = (
     "ST table (.tsv or .tsv.gz with <name>_selection.tsv beside it), or the output folder of "
     + ", ".join(entry.label for entry in PLATFORMS.values() if entry.reader and entry.markers)
 )
+_OUR_FILES = (".h5ad", ".tsv", ".tsv.gz")
 _MOST_ENTRIES = 200  # of a folder that are looked into for sections
 
 
@@ -75,7 +77,11 @@ def read_section(
         beside = f" {parent} holds: {contents(parent)}." if parent else ""
         raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
-    adata = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+    reader = reader_of(path)
+    if reader is not None:
+        adata = settle_spots(read_with(reader, path), options)
+    else:
+        adata = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
     if one_section:
         declare_one_section(adata)
     return adata
@@ -83,6 +89,10 @@ def read_section(
 
 def is_section_folder(folder: Path) -> bool:
     """Whether a folder is, or looks like half of, what a platform writes for one section."""
+    return _is_ours(folder) or reader_of(folder) is not None
+
+
+def _is_ours(folder: Path) -> bool:
     return (
         _is_zarr(folder)
         or recognise_platform(folder) is not None
@@ -96,6 +106,33 @@ def is_section_folder(folder: Path) -> bool:
 def holds_sections(folder: Path) -> bool:
     """Whether output folders of platforms lie in a folder that is none itself."""
     return bool(_sections_inside(folder))
+
+
+def reader_of(path: Path) -> Reader | None:
+    """Return the reader of another package for a path that is none of ours, or None."""
+    if _is_ours(path) if path.is_dir() else path.name.endswith(_OUR_FILES):
+        return None
+    for name in READERS.others():
+        reader = READERS.load(name)
+        if not isinstance(reader, Reader):
+            raise TypeError(
+                f"The reader {name!r} of an installed package must have label, recognises(path) and read(path), as "
+                f"histoquilt.io.Reader says; it is {type(reader).__name__}."
+            )
+        if reader.recognises(path):
+            return reader
+    return None
+
+
+def read_with(reader: Reader, path: Path) -> AnnData:
+    """Read a section with another package's reader, and bring it into the form of our own."""
+    logger.info("%s is read as %s", path, reader.label)
+    adata = reader.read(path)
+    if not isinstance(adata, AnnData):
+        raise TypeError(
+            f"The reader of {reader.label} returned {type(adata).__name__} for {path}, expected an AnnData."
+        )
+    return completed(adata)
 
 
 def _read_file(path: Path, options: ReadOptions) -> AnnData:

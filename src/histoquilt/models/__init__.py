@@ -1,6 +1,8 @@
 """The published methods, one file each: frozen config, network, user class with fit, embed or predict, save, load."""
 
+from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
+from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inputs import (
     ImageSection,
@@ -15,7 +17,7 @@ from histoquilt.models.expression._prediction import MEASURED, describe_spots
 from histoquilt.models.expression._study import embedding_keys
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
-from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding
+from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.models.mclstexp._model import MclSTExp
 from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
@@ -24,12 +26,14 @@ from histoquilt.models.spahgc._model import SpaHGC
 from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._fitted import Outputs
 from histoquilt.models.spamask._inputs import SpaMaskInputs
-from histoquilt.models.spamask._model import SpaMask, build_graph
+from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.spamask._tiles import BATCH_SPOTS, in_tiles, parts_of_batch
 
 __all__ = [
     "BATCH_SPOTS",
     "MEASURED",
+    "DomainModel",
+    "Embedded",
     "ExpressionConfig",
     "ExpressionModel",
     "ImageSection",
@@ -38,6 +42,7 @@ __all__ = [
     "MeanConfig",
     "MeanExpression",
     "Measured",
+    "MethodState",
     "NearestNeighbours",
     "NearestNeighboursConfig",
     "Outputs",
@@ -48,7 +53,6 @@ __all__ = [
     "SpaMask",
     "SpaMaskConfig",
     "SpaMaskInputs",
-    "build_graph",
     "check_panel",
     "choose_panel",
     "describe_spots",
@@ -61,5 +65,6 @@ __all__ = [
     "near_spots",
     "parts_of_batch",
     "pitch",
+    "plain_ridge",
     "read_embeddings",
 ]

@@ -1,23 +1,14 @@
 """Load a saved model of whichever class."""
 
+from collections.abc import Iterator
 from os import PathLike
 from typing import Any
 
 import torch
 
+from histoquilt._base import DOMAIN_MODELS, EXPRESSION_MODELS
 from histoquilt.models._checkpoint import read_checkpoint
-from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.linear._mean import MeanExpression
-from histoquilt.models.linear._ridge import RidgeOnEmbedding
-from histoquilt.models.mclstexp._model import MclSTExp
-from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours
-from histoquilt.models.spahgc._model import SpaHGC
-from histoquilt.models.spamask._model import SpaMask
 from histoquilt.runtime import resolve_device
-
-_CLASSES: dict[str, type[SpaMask] | type[ExpressionModel]] = {
-    one.__name__: one for one in (SpaMask, MeanExpression, RidgeOnEmbedding, NearestNeighbours, MclSTExp, SpaHGC)
-}
 
 
 def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") -> Any:
@@ -39,12 +30,13 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
         A file is corrupted, the model's class is unknown, or there is no such device.
     """
     checkpoint = read_checkpoint(folder)
-    if checkpoint.model not in _CLASSES:
+    kind = _class_named(checkpoint.model)
+    if kind is None:
+        known = ", ".join(found.__name__ for found in _classes())
         raise ValueError(
-            f"{folder} holds a {checkpoint.model!r}, which this version of histoquilt does not know "
-            f"(known: {', '.join(_CLASSES)}). Update histoquilt."
+            f"{folder} holds a {checkpoint.model!r}, which is not known here (known: {known}). Update histoquilt, or "
+            "install the package that the model comes from."
         )
-    kind = _CLASSES[checkpoint.model]
     found = resolve_device(device, sparse=kind.has_network)
     try:
         return kind.from_checkpoint(checkpoint, found)
@@ -53,3 +45,16 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
             f"The model folder {folder} is corrupted: its files do not fit together ({error}). "
             "Save the model again with .save()."
         ) from error
+
+
+def _class_named(name: str) -> Any:
+    return next((found for found in _classes() if found.__name__ == name), None)
+
+
+def _classes() -> Iterator[type]:
+    """Yield the classes of all models, our own first; what makes one of another's is a function and none."""
+    for registry in (EXPRESSION_MODELS, DOMAIN_MODELS):
+        for name in registry.names():
+            found = registry.load(name)
+            if isinstance(found, type):
+                yield found

@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from histoquilt._base import Keys
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import SpaMask, SpaMaskConfig, build_graph
+from histoquilt.models import DomainModel, SpaMask, SpaMaskConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
 from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
 from histoquilt.tl._memory_needed import Job, check_memory_suffices
@@ -24,7 +24,7 @@ def spatial_domains(
     n_domains: NumberOfDomains = None,
     *,
     config: SpaMaskConfig | None = None,
-    model: SpaMask | None = None,
+    model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
     spatial_key: str = Keys.SPATIAL,
@@ -55,8 +55,9 @@ def spatial_domains(
     config
         Settings of SpaMask; by default those found without labels.
     model
-        An untrained model to use, in place of ``config``. It is left trained, with its domains, so that it can be saved
-        and applied to other sections (:meth:`histoquilt.models.SpaMask.assign_domains`).
+        An untrained model to use, in place of ``config``: any :class:`histoquilt.models.DomainModel`. It is left
+        trained, with its domains, so that it can be saved, and SpaMask be applied to other sections
+        (:meth:`histoquilt.models.SpaMask.assign_domains`).
     layer
         Layer with the expression.
     use_rep
@@ -134,8 +135,10 @@ def spatial_domains(
     elif not one_section:
         check_one_section(adata, spatial_key=spatial_key, remedy="argument")
     model = fresh_model(model, config)
-    if check_memory:
-        by_section = section_key is not None and model.config.scale_by_section
+    if denoise is True and not model.denoises:
+        genes = None
+    if check_memory and isinstance(model, SpaMask):
+        by_section = section_key is not None and model.scales_by_section
         job = Job.of(adata, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes)
         check_memory_suffices(job)
     adata = adata.copy() if copy else adata
@@ -161,14 +164,16 @@ def spatial_domains(
     keep_bare_graph(adata)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        build_graph(adata, model.config, spatial_key=spatial_key, section_key=section_key)
+        model.write_graph(adata, spatial_key=spatial_key, section_key=section_key)
     return adata if copy else None
 
 
-def fresh_model(model: SpaMask | None, config: SpaMaskConfig | None) -> SpaMask:
+def fresh_model(model: DomainModel | None, config: SpaMaskConfig | None) -> DomainModel:
     """Return the model given, or a new one; both must not disagree."""
     if model is None:
         return SpaMask(config)
+    if not isinstance(model, DomainModel):
+        raise TypeError(f"model= must be a histoquilt.models.DomainModel, untrained, got {type(model).__name__}.")
     if config is not None and config != model.config:
         raise ValueError("Both config= and model= are given, and they differ. The model has its config: pass one.")
     return model

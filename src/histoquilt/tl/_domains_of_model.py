@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 import histoquilt
 from histoquilt._base import Keys, check_n_domains
 from histoquilt.cluster import NamedMixture, fit_mixture, spatial_sample
-from histoquilt.models import Outputs, SpaMask
+from histoquilt.models import DomainModel, Embedded
 from histoquilt.runtime import logger
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
@@ -43,7 +43,7 @@ def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
 
 def train_and_name(
     adata: AnnData,
-    model: SpaMask,
+    model: DomainModel,
     n_domains: NumberOfDomains,
     *,
     genes: Sequence[str] | None,
@@ -93,8 +93,8 @@ def train_and_name(
 
 def _name(
     adata: AnnData,
-    model: SpaMask,
-    outputs: Outputs,
+    model: DomainModel,
+    outputs: Embedded,
     n_domains: NumberOfDomains,
     *,
     key_added: str,
@@ -111,7 +111,7 @@ def _name(
     the mean over mixtures fitted to the embedding of each.
     """
     write_result(adata, "obsm", embedding_key, outputs.embedding)
-    n_components = model.config.n_components
+    n_components = model.n_components
     searched = not isinstance(n_domains, int | np.integer)
     if n_domains is None or isinstance(n_domains, tuple):
         k = _choose(adata, n_domains, embedding_key, n_components, seed)
@@ -166,9 +166,9 @@ def _choose(adata: AnnData, searched: tuple[int, int] | None, embedding_key: str
     return chosen
 
 
-def _record_model(adata: AnnData, model: SpaMask) -> None:
+def _record_model(adata: AnnData, model: DomainModel) -> None:
     config = {name: value for name, value in model.config.to_dict().items() if value is not None}
-    provenance(adata)["spamask"] = {
+    provenance(adata)[model.method] = {
         "version": histoquilt.__version__,
         "config": config,
         "n_genes": len(model.genes),

@@ -14,7 +14,7 @@ from histoquilt._base import Keys
 from histoquilt.align import stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
 from histoquilt.io import concat_sections, name_sections
-from histoquilt.models import SpaMask, SpaMaskConfig, build_graph
+from histoquilt.models import DomainModel, SpaMask, SpaMaskConfig
 from histoquilt.runtime import logger
 from histoquilt.study import check_obsm_key, check_spatial, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._align import align_sections
@@ -39,7 +39,7 @@ def integrate_sections(
     links: Links = "auto",
     n_links: int = 3,
     config: SpaMaskConfig | None = None,
-    model: SpaMask | None = None,
+    model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
     spatial_key: str = Keys.SPATIAL,
@@ -148,8 +148,12 @@ def integrate_sections(
     if links == "auto":
         links = _links_for(joint)
     model = fresh_model(model, config)
-    by_section = links != "stitched" and model.config.scale_by_section
-    if check_memory:
+    if denoise is True and not model.denoises:
+        genes = None
+    # what sections are linked by is made of genes as SpaMask sees them, whichever model finds the domains
+    features = model.config if isinstance(model, SpaMask) else SpaMaskConfig()
+    if check_memory and isinstance(model, SpaMask):
+        by_section = links != "stitched" and model.scales_by_section
         check_memory_suffices(
             Job.of(joint, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes, joined=True)
         )
@@ -168,8 +172,8 @@ def integrate_sections(
     whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said again while the model is fitted
-        build_graph(whole, model.config, spatial_key=graph_key, section_key=graph_sections)
-        factors = smooth_factors(whole, model.config, layer=layer, use_rep=use_rep, section_key=graph_sections)
+        model.write_graph(whole, spatial_key=graph_key, section_key=graph_sections)
+        factors = smooth_factors(whole, features, layer=layer, use_rep=use_rep, section_key=graph_sections)
     write_result(whole, "obsm", Keys.JOINT, factors)
     between = _links_between(whole, links, n_links, section_key, order)
     train_and_name(
@@ -192,7 +196,7 @@ def integrate_sections(
     )
     if whole is not joint:
         _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)
-        build_graph(joint, model.config, spatial_key=graph_key, section_key=graph_sections)
+        model.write_graph(joint, spatial_key=graph_key, section_key=graph_sections)
     facts: dict[str, Any] = {
         "links": links,
         "n_links": n_links if between is not None else 0,

@@ -5,13 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from histoquilt._base import PatchEncoder, is_installed
+from histoquilt._base import ENCODERS, PatchEncoder, is_installed
 from histoquilt.im.encoders._he_texture import TextureEncoder
 from histoquilt.im.encoders._known_encoders import KNOWN
-from histoquilt.im.encoders._onnx import OnnxEncoder
-from histoquilt.im.encoders._timm import TimmEncoder
 
 _FORMS = "'he_texture', 'onnx:PATH', 'openvino:PATH', 'timm:NAME', 'hf-hub:ORGANISATION/NAME'"
+_NAMED_AFTER_COLON = ("onnx", "openvino", "timm", "hf-hub")
 _MEMBERS = ("name", "n_features", "input_px", "mpp", "digest", "licence", "citation", "embed")
 
 
@@ -23,8 +22,9 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
     name_or_object
         ``"he_texture"``: built in, colour and texture, no weights. ``"onnx:PATH"``: a feature extractor in an ONNX
         file (``"openvino:PATH"``: the same, computed by OpenVINO). ``"timm:NAME"``: a model of the timm library.
-        ``"hf-hub:ORGANISATION/NAME"``: one of the Hugging Face Hub, with your own access where it is gated. An object
-        that keeps the ``PatchEncoder`` protocol is returned as it is.
+        ``"hf-hub:ORGANISATION/NAME"``: one of the Hugging Face Hub, with your own access where it is gated. A name that
+        an installed package adds under the entry point ``histoquilt.encoders``. An object that keeps the
+        ``PatchEncoder`` protocol is returned as it is.
     device
         Where a named network computes; ``"auto"`` takes a GPU when there is one. ``he_texture`` and OpenVINO compute
         on the CPU; ONNX files do where onnxruntime's GPU build is not installed.
@@ -47,16 +47,9 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
     if not isinstance(name_or_object, str):
         return _checked(name_or_object)
     kind, colon, rest = name_or_object.partition(":")
-    if name_or_object == TextureEncoder.name:
-        return TextureEncoder()
-    if colon and rest:
-        if kind == "onnx":
-            return OnnxEncoder(rest, device=device)
-        if kind == "openvino":
-            return OnnxEncoder(rest, runtime="openvino", name=name_or_object)
-        if kind in ("timm", "hf-hub"):
-            return TimmEncoder(name_or_object, device=device)
-    known = {name.casefold(): name for name in (TextureEncoder.name, *KNOWN)}
+    if kind in ENCODERS and (rest or not colon) and not (kind in _NAMED_AFTER_COLON and not rest):
+        return _checked(ENCODERS.load(kind)(rest, device=device))
+    known = {name.casefold(): name for name in (TextureEncoder.name, *ENCODERS.others(), *KNOWN)}
     known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # "uni" is meant often
     close = dict.fromkeys(known[key] for key in get_close_matches(name_or_object.casefold(), known, n=3, cutoff=0.6))
     meant = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
@@ -117,6 +110,7 @@ def list_encoders() -> pd.DataFrame:
         }
         for entry in KNOWN.values()
     ]
+    rows += [{"name": name, "installed": True} for name in ENCODERS.others()]
     columns = ["name", "n_features", "input_px", "mpp", "licence", "gated", "extra", "citation", "installed"]
     table = pd.DataFrame(rows, columns=columns)
     table = table.astype({"n_features": "Int64", "input_px": "Int64", "mpp": "Float64"})

@@ -1,7 +1,7 @@
 """What all models share that read gene expression off an H&E image: a method is its hooks on arrays.
 
-A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel._fit_arrays`,
-``_predict_arrays``, ``_state`` and ``_restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
+A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel.fit_arrays`,
+``predict_arrays``, ``state`` and ``restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
 to the training tissue, slides, checkpoint and provenance are here, and alike for all of them.
 """
 
@@ -62,7 +62,7 @@ class ExpressionModel(ABC):
     # hooks of a method
 
     @abstractmethod
-    def _fit_arrays(
+    def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> list[np.ndarray] | None:
         """Learn from training sections, each with ``y``.
@@ -77,16 +77,16 @@ class ExpressionModel(ABC):
         """
 
     @abstractmethod
-    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
         """Return log1p of counts per 10,000, ``(n_spots, n_genes)`` float32, of a section without ``y``."""
 
     @abstractmethod
-    def _state(self) -> MethodState:
+    def state(self) -> MethodState:
         """Return what was learnt."""
 
     @abstractmethod
-    def _restore(self, state: MethodState) -> None:
-        """Take back what :meth:`_state` gave; networks belong on ``self.device``."""
+    def restore(self, state: MethodState) -> None:
+        """Take back what :meth:`state` gave; networks belong on ``self.device``."""
 
     # what a user calls
 
@@ -197,7 +197,7 @@ class ExpressionModel(ABC):
         self._inputs, self._fitted = inputs, None
         self._kept_in = None if folder is None else (folder, self._job(study, seed))
         with progress_bar(type(self).__name__, None, enabled=progress) as advance:
-            held_out = self._fit_arrays(train, folds, seed, advance)
+            held_out = self.fit_arrays(train, folds, seed, advance)
         self._fitted = FittedExpression(
             genes=study.genes,
             symbols=study.symbols,
@@ -292,7 +292,7 @@ class ExpressionModel(ABC):
                 section, fitted, mpp, pitch_um, encoder, progress=progress, check_memory=check_memory
             )  # fmt: skip
         arrays, mpp_px = as_image_section(adata, fitted)
-        values = self._predict_arrays(arrays).astype(np.float32)
+        values = self.predict_arrays(arrays).astype(np.float32)
         np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
         return write_prediction(
             adata, arrays, values, fitted, method=self.method, facts=self.training_facts, mpp=mpp_px, bare=bare
@@ -339,7 +339,7 @@ class ExpressionModel(ABC):
         FileExistsError
             The folder holds something and ``overwrite`` is false.
         """
-        fitted, state = self.fitted, self._state()
+        fitted, state = self.fitted, self.state()
         checkpoint = Checkpoint(
             model=type(self).__name__,
             weights=state.weights,
@@ -364,7 +364,7 @@ class ExpressionModel(ABC):
         fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
         model._fitted, model._inputs = fitted, fitted.inputs
         model.training_facts = checkpoint.provenance
-        model._restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
         return model
 
     def __repr__(self) -> str:
@@ -422,6 +422,6 @@ class ExpressionModel(ABC):
             "contains_measured_expression": self.keeps_expression,
             "encoders": dict(zip(study.reps, study.records, strict=True)),
             "n_views": 0 if study.views[0] is None else study.views[0][0].shape[1],
-            "chosen": self._state().settings,
+            "chosen": self.state().settings,
             "wall_s": seconds,
         }

@@ -33,9 +33,7 @@ class MeanExpression(ExpressionModel):
     method = "mean"
     config_class = MeanConfig
 
-    def _fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> list[np.ndarray]:
+    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
         held_out: dict[int, np.ndarray] = {}
         for fold in folds:
             mean = _mean([train[i] for i in fold.train])
@@ -43,13 +41,13 @@ class MeanExpression(ExpressionModel):
         self._mean = _mean(train)
         return [held_out[i] for i in range(len(train))]
 
-    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
         return np.tile(self._mean, (len(section.x), 1))
 
-    def _state(self) -> MethodState:
+    def state(self) -> MethodState:
         return MethodState(arrays={"mean": self._mean})
 
-    def _restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> None:
         self._mean = state.arrays["mean"]
 
 

@@ -71,9 +71,7 @@ class RidgeOnEmbedding(ExpressionModel):
     config_class = RidgeConfig
     config: RidgeConfig
 
-    def _fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> list[np.ndarray]:
+    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
         choices = Choices()
         for inputs in self.config.inputs_to_try(len(train[0].reps)):
             for fold in folds:
@@ -99,11 +97,11 @@ class RidgeOnEmbedding(ExpressionModel):
                 score = criterion(section.measured, smooth(values, section.adjacency, steps))
                 choices.add(_Setting(inputs, alpha, steps), score)
 
-    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
         values = section.x[:, self.columns(*self._setting.inputs)] @ self._coefficients + self._intercept
         return smooth(values, section.adjacency, self._setting.smoothing)
 
-    def _state(self) -> MethodState:
+    def state(self) -> MethodState:
         inputs, alpha, smoothing = self._setting
         return MethodState(
             arrays={"coefficients": self._coefficients, "intercept": self._intercept},
@@ -116,7 +114,7 @@ class RidgeOnEmbedding(ExpressionModel):
             },
         )
 
-    def _restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> None:
         kept = state.settings
         self._setting = _Setting(Inputs(kept["fields"], kept["neighbours"]), kept["alpha"], kept["smoothing"])
         self._score_inside = kept["inner_pcc"]
@@ -183,3 +181,8 @@ class _RidgePath:
         """Return coefficients ``(n_columns, n_genes)`` and intercept ``(n_genes,)``, float32."""
         slope = (self.way_in / (self.values + alpha * self.unit)) @ self.way_out
         return slope.astype(np.float32), (self.intercept - self.mean @ slope).astype(np.float32)
+
+
+def plain_ridge() -> RidgeOnEmbedding:
+    """Return ridge regression as commonly fitted: one patch, no neighbours, no smoothing."""
+    return RidgeOnEmbedding(RidgeConfig.plain())

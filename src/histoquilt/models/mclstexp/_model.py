@@ -113,9 +113,7 @@ class MclSTExp(ExpressionModel):
         """Always: predictions are averages of it."""
         return True
 
-    def _fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> list[np.ndarray]:
+    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
         config = self.config
         self._inputs_of_images = ImageInputs.fit(train, config)
         images = [self._inputs_of_images.of(one) for one in train]
@@ -170,10 +168,10 @@ class MclSTExp(ExpressionModel):
         ((_, _, values),) = bank.averages(query, chosen)
         return values
 
-    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
         return self._predict(self._network, self._bank, self._inputs_of_images.of(section))
 
-    def _state(self) -> MethodState:
+    def state(self) -> MethodState:
         basis, start = self._inputs_of_images.basis, self._start
         return MethodState(
             weights=self._network.state_dict(),
@@ -189,7 +187,7 @@ class MclSTExp(ExpressionModel):
             },
         )
 
-    def _restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> None:
         kept = state.settings
         self._setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
         self._start = None if kept["start"] is None else Start(**kept["start"])

@@ -95,9 +95,7 @@ class NearestNeighbours(ExpressionModel):
         """Always: predictions are averages of it."""
         return True
 
-    def _fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> list[np.ndarray]:
+    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
         choices = Choices()
         for space in self.config.spaces_to_try(len(train[0].reps)):
             points = [self._points(one.x, space) for one in train]
@@ -148,13 +146,13 @@ class NearestNeighbours(ExpressionModel):
             points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return points
 
-    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
         space, k, weighting, smoothing = self._setting
         numbers, squared = nearest_rows(self._points(section.x, space), self._bank, k)
         values = averaging(numbers, squared, k, weighting, len(self._bank)) @ self._expression
         return smooth(values, section.adjacency, smoothing)
 
-    def _state(self) -> MethodState:
+    def state(self) -> MethodState:
         space, k, weighting, smoothing = self._setting
         inputs, standardised, metric = space
         chosen = {
@@ -170,7 +168,7 @@ class NearestNeighbours(ExpressionModel):
             settings={**chosen, "smoothing": smoothing, "inner_pcc": self._score_inside},
         )
 
-    def _restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> None:
         kept = state.settings
         space = _Space(Inputs(kept["fields"], kept["neighbours"]), kept["standardised"], kept["metric"])
         self._setting = _Setting(space, kept["k"], kept["weighting"], kept["smoothing"])

@@ -106,9 +106,7 @@ class SpaHGC(ExpressionModel):
         """Only where the network has a share: it looks at references, the linear part holds coefficients."""
         return self.fitted is not None and self._trained_parts.bank is not None
 
-    def _fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> list[np.ndarray]:
+    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
         config, device = self.config, self.device
         linear = fit_reduced_rank(train, folds) if config.linear else None
         advance(note="linear part")
@@ -174,7 +172,7 @@ class SpaHGC(ExpressionModel):
             for i in range(len(train))
         ]
 
-    def _predict_arrays(self, section: ImageSection) -> np.ndarray:
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
         parts = self._trained_parts
         linear = np.zeros((len(section.x), self.n_genes), np.float32)
         if parts.linear is not None:
@@ -189,7 +187,7 @@ class SpaHGC(ExpressionModel):
         """Return the inputs without the neighbours' means: neighbours reach the network along its edges."""
         return section.x[:, self.columns("one" if self.config.fields == "one" else "several", False)]
 
-    def _state(self) -> MethodState:
+    def state(self) -> MethodState:
         parts = self._trained_parts
         arrays: dict[str, np.ndarray] = {}
         if parts.linear is not None:
@@ -209,7 +207,7 @@ class SpaHGC(ExpressionModel):
             },
         )
 
-    def _restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> None:
         linear, basis, bank = (under(state.arrays, name) for name in ("linear", "basis", "bank"))
         network, restored_bank = None, None
         if bank:

@@ -30,7 +30,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -40,10 +39,10 @@ from scipy.sparse import csr_matrix
 
 import histoquilt
 from histoquilt._base import Keys
-from histoquilt.cluster import NamedMixture
 from histoquilt.gr import knn_graph, radius_graph, union_links
 from histoquilt.io import check_one_section
 from histoquilt.models._checkpoint import Checkpoint, digest, digest_of_graph, write_checkpoint
+from histoquilt.models._domain_model import DomainModel
 from histoquilt.models.spamask._checkpoint import from_checkpoint, to_checkpoint
 from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._embedding_file import embed_into_file, embedding_in_file, npy_path
@@ -59,7 +58,7 @@ from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import History, TrainingCheckpoint, training_folder
 
 
-class SpaMask:
+class SpaMask(DomainModel):
     """Spatial domains and denoised expression of tissue sections.
 
     Parameters
@@ -90,13 +89,20 @@ class SpaMask:
     400
     """
 
-    has_network: ClassVar[bool] = True  # computes on a device, sparse products among it
+    method = "spamask"
+    config_class = SpaMaskConfig
+    has_network = True
+    denoises = True
+    config: SpaMaskConfig
 
     def __init__(self, config: SpaMaskConfig | None = None) -> None:
-        self.config = config or SpaMaskConfig()
-        self.training_facts: dict[str, Any] = {}
-        self.domains: NamedMixture | None = None
+        super().__init__(config)
         self._fitted: FittedSpaMask | None = None
+
+    @property
+    def scales_by_section(self) -> bool:
+        """Whether features of several sections are scaled section by section."""
+        return self.config.scale_by_section
 
     def fit(
         self,
@@ -459,24 +465,21 @@ class SpaMask:
         """Return the section of every spot where genes are scaled section by section, else ``None``."""
         return _sections(adata, section_key) if self.config.scale_by_section else None
 
+    def write_graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> None:
+        """Write the graph that the config asks for, by :func:`histoquilt.gr.knn_graph` or ``radius_graph``."""
+        if self.config.radius is not None:
+            radius_graph(adata, self.config.radius, spatial_key=spatial_key, section_key=section_key)
+        else:
+            knn_graph(adata, self.config.n_neighbors, spatial_key=spatial_key, section_key=section_key)
+
     def _adjacency(
         self, adata: AnnData, spatial_key: str, section_key: str | None, links: csr_matrix | None
     ) -> csr_matrix:
         """Return the graph the config asks for, with the links, built beside ``adata``, which stays as it is."""
         bare = AnnData(obs=adata.obs, obsm={key: adata.obsm[key] for key in [spatial_key] if key in adata.obsm})
-        build_graph(bare, self.config, spatial_key=spatial_key, section_key=section_key)
+        self.write_graph(bare, spatial_key=spatial_key, section_key=section_key)
         graph = bare.obsp[Keys.CONNECTIVITIES]
         return graph if links is None else union_links(graph, links)
-
-
-def build_graph(
-    adata: AnnData, config: SpaMaskConfig, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None
-) -> None:
-    """Write the graph that a config asks for, by :func:`histoquilt.gr.knn_graph` or ``radius_graph``."""
-    if config.radius is not None:
-        radius_graph(adata, config.radius, spatial_key=spatial_key, section_key=section_key)
-    else:
-        knn_graph(adata, config.n_neighbors, spatial_key=spatial_key, section_key=section_key)
 
 
 def _sections(adata: AnnData, section_key: str | None) -> np.ndarray | None:

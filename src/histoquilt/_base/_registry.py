@@ -1,0 +1,136 @@
+"""Things chosen by name, and how other packages add theirs: by entry points, without a line of ours."""
+
+import warnings
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+
+class Registry:
+    """Names of one kind of thing, of histoquilt and of installed packages.
+
+    Our own are written as ``"module:attribute"`` and imported when they are asked for, so that listing names is fast.
+    A package adds its own in its ``pyproject.toml``::
+
+        [project.entry-points."histoquilt.encoders"]
+        my_encoder = "my_package:MyEncoder"
+
+    A name that histoquilt has itself cannot be taken.
+
+    Parameters
+    ----------
+    kind
+        Singular name of the thing, for messages.
+    group
+        Entry-point group in which other packages list theirs.
+    ours
+        Name and ``"module:attribute"`` of those that come with histoquilt.
+
+    Examples
+    --------
+    >>> paths = Registry("path class", "histoquilt.none", {"posix": "pathlib:PurePosixPath"})
+    >>> paths.load("posix")("a", "b")
+    PurePosixPath('a/b')
+    >>> paths.load("posx")
+    Traceback (most recent call last):
+    ValueError: Unknown path class 'posx'. Did you mean 'posix'? Known: posix.
+    """
+
+    def __init__(self, kind: str, group: str, ours: Mapping[str, str]) -> None:
+        self.kind, self.group = kind, group
+        self._ours = dict(ours)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ours or name in self._installed()
+
+    def names(self) -> list[str]:
+        """Return all names: our own in their order, then those of other packages by the alphabet."""
+        return [*self._ours, *sorted(self._installed())]
+
+    def others(self) -> list[str]:
+        """Return the names that other packages add, by the alphabet."""
+        return sorted(self._installed())
+
+    def load(self, name: str) -> Any:
+        """Import what a name stands for.
+
+        Raises
+        ------
+        ValueError
+            There is no such name; the message lists those there are.
+        ImportError
+            The package that adds the name cannot be imported.
+        """
+        if name in self._ours:
+            module, _, attribute = self._ours[name].partition(":")
+            return getattr(import_module(module), attribute)
+        installed = self._installed()
+        if name not in installed:
+            raise ValueError(self.unknown(name))
+        entry = installed[name]
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            package = entry.dist.name if entry.dist is not None else entry.module
+            raise ImportError(
+                f"The {self.kind} {name!r} of the package {package} could not be loaded ({error}). Reinstall or remove "
+                f"{package}."
+            ) from error
+
+    def unknown(self, name: str) -> str:
+        """Return the message about a name that is not known, with a close one where there is one."""
+        names = self.names()
+        near = get_close_matches(name.casefold(), names, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        return f"Unknown {self.kind} {name!r}.{meant} Known: {', '.join(names)}."
+
+    def _installed(self) -> dict[str, EntryPoint]:
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=self.group):
+            if entry.name in self._ours:
+                warnings.warn(
+                    f"{entry.value} wants to be the {self.kind} {entry.name!r}, which is a name of histoquilt's own; "
+                    "it is ignored.",
+                    stacklevel=3,
+                )
+            else:
+                found[entry.name] = entry
+        return found
+
+
+#: Domain models: classes as :class:`histoquilt.models.DomainModel`.
+DOMAIN_MODELS = Registry("domain model", "histoquilt.domain_models", {"spamask": "histoquilt.models:SpaMask"})
+
+#: Expression models: functions without arguments, or classes, that make a :class:`histoquilt.models.ExpressionModel`.
+EXPRESSION_MODELS = Registry(
+    "expression model",
+    "histoquilt.expression_models",
+    {
+        "mean": "histoquilt.models:MeanExpression",
+        "ridge_plain": "histoquilt.models:plain_ridge",
+        "ridge": "histoquilt.models:RidgeOnEmbedding",
+        "knn": "histoquilt.models:NearestNeighbours",
+        "mclstexp": "histoquilt.models:MclSTExp",
+        "spahgc": "histoquilt.models:SpaHGC",
+    },
+)
+
+#: Image encoders: functions ``(argument, *, device)`` that make a ``PatchEncoder``; the argument is what follows a
+#: colon in the name that the user gives, ``"onnx:PATH"``, else empty.
+ENCODERS = Registry(
+    "image encoder",
+    "histoquilt.encoders",
+    {
+        "he_texture": "histoquilt.im.encoders._makers:he_texture",
+        "onnx": "histoquilt.im.encoders._makers:onnx",
+        "openvino": "histoquilt.im.encoders._makers:openvino",
+        "timm": "histoquilt.im.encoders._makers:timm",
+        "hf-hub": "histoquilt.im.encoders._makers:hf_hub",
+    },
+)
+
+#: Readers of other packages: objects with ``label``, ``recognises(path)`` and ``read(path)``, see
+#: :class:`histoquilt.io.Reader`. Our own platforms are recognised first.
+READERS = Registry("reader", "histoquilt.readers", {})

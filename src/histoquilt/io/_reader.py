@@ -1,0 +1,32 @@
+"""The protocol of readers that other packages add."""
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from anndata import AnnData
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A format that an installed package reads; it joins by the entry point ``histoquilt.readers``.
+
+    :func:`read_section`, the commands and ``samples.csv`` ask it about paths that histoquilt does not recognise itself.
+
+    Attributes
+    ----------
+    label
+        Name of the format, for messages.
+    """
+
+    label: str
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether an existing file or folder is of this format; fast, for it is asked about any path."""
+        ...
+
+    def read(self, path: Path) -> AnnData:
+        """Return the section: raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``.
+
+        The unit of the coordinates is declared with :func:`histoquilt.io.record_coordinates`, where it is known.
+        """
+        ...

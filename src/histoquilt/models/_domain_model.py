@@ -1,0 +1,206 @@
+"""What every model of tissue domains does, and what :mod:`histoquilt.tl` makes of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from histoquilt._base import Keys
+from histoquilt.cluster import Mixture, NamedMixture
+from histoquilt.gr import knn_graph
+from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
+from histoquilt.models._config import Config
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.train import under
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Spots as a trained model embeds them.
+
+    Attributes
+    ----------
+    embedding
+        ``(n_spots, n_latent)`` float32; domains are clusters of its rows.
+    of_networks
+        Embedding of each network, where a model is several; else the one embedding. Confidence is the mean over them.
+    """
+
+    embedding: np.ndarray
+    of_networks: list[np.ndarray]
+
+
+class DomainModel(ABC):
+    """Base class of models that embed the spots of tissue sections, so that domains are clusters of the embedding.
+
+    A subclass names its ``method`` and ``config_class`` and writes :meth:`fit` and :meth:`embed`; :meth:`state` and
+    :meth:`restore` where it can be saved; :meth:`denoise`, and ``denoises = True``, where it can denoise.
+    :func:`histoquilt.tl.spatial_domains` and :func:`histoquilt.tl.integrate_sections` take it as ``model=``.
+    ``histoquilt domains --method NAME`` takes it if its package lists it under the entry point
+    ``histoquilt.domain_models``.
+
+    Attributes
+    ----------
+    config
+        Settings.
+    training_facts
+        What is recorded of training: ``seed``, ``history`` (a DataFrame) and others, ready for JSON.
+    domains
+        Fitted clusters with their names, once domains were found with this model.
+    """
+
+    method: ClassVar[str]
+    config_class: ClassVar[type[Config]]
+    has_network: ClassVar[bool] = False  # computes on a device, sparse products among it
+    denoises: ClassVar[bool] = False
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.config_class() if config is None else config
+        if not isinstance(self.config, self.config_class):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(self.config).__name__}."
+            )
+        self.training_facts: dict[str, Any] = {}
+        self.domains: NamedMixture | None = None
+
+    # what a method writes
+
+    @abstractmethod
+    def fit(
+        self,
+        adata: AnnData,
+        *,
+        layer: str | None = None,
+        use_rep: str | None = None,
+        spatial_key: str = Keys.SPATIAL,
+        section_key: str | None = None,
+        links: csr_matrix | None = None,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        progress: bool = True,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Train on one or several sections; ``adata`` is not changed.
+
+        Parameters
+        ----------
+        adata
+            ``(n_spots, n_genes)`` with expression and spot centres.
+        layer
+            Layer with the expression; by default ``layers["counts"]`` or ``X``.
+        use_rep
+            Key in ``obsm`` of an embedding that replaces genes.
+        spatial_key
+            Key in ``obsm`` of the spot centres.
+        section_key
+            Column of ``obs`` with the section of each spot; ``None`` if there is one.
+        links
+            ``(n_spots, n_spots)`` CSR, symmetric: neighbours in other sections.
+        seed
+            Random seed.
+        device
+            Device of networks; ``"auto"`` takes a GPU when there is one.
+        progress
+            Progress bar on stderr, if true.
+        checkpoint
+            Folder in which interrupted training may be kept; it may be ignored.
+        """
+
+    @abstractmethod
+    def embed(self, adata: AnnData, *, links: csr_matrix | None = None) -> np.ndarray:
+        """Return the embedding of sections, trained on or not, ``(n_spots, n_latent)`` float32."""
+
+    def denoise(
+        self, adata: AnnData, genes: Sequence[str] | None = None, *, links: csr_matrix | None = None
+    ) -> pd.DataFrame:
+        """Return denoised log1p of counts per 10,000, spots by genes; all modelled genes if none are named."""
+        raise NotImplementedError(f"{type(self).__name__} does not denoise. Pass denoise=False.")
+
+    def state(self) -> MethodState:
+        """Return what was learnt, for :meth:`save`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be saved: it has no state().")
+
+    def restore(self, state: MethodState) -> None:
+        """Take back what :meth:`state` gave."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be loaded: it has no restore().")
+
+    # what follows from that
+
+    @property
+    def genes(self) -> list[str]:
+        """Modelled genes, in order; empty if the model knows none."""
+        return []
+
+    @property
+    def n_components(self) -> int:
+        """Principal components of the embedding that are clustered."""
+        return int(getattr(self.config, "n_components", 10))
+
+    @property
+    def scales_by_section(self) -> bool:
+        """Whether features of several sections are scaled section by section, which takes memory."""
+        return False
+
+    def run(self, adata: AnnData, links: csr_matrix | None = None) -> Any:
+        """Return all that domains are made of, as :class:`Embedded` has it; computed once."""
+        embedding = np.asarray(self.embed(adata, links=links), dtype=np.float32)
+        if embedding.ndim != 2 or len(embedding) != adata.n_obs or not np.isfinite(embedding).all():
+            raise ValueError(
+                f"{type(self).__name__}.embed must return finite numbers of shape ({adata.n_obs}, n_latent), got shape "
+                f"{embedding.shape}."
+            )
+        return Embedded(embedding, [embedding])
+
+    def denoise_outputs(self, adata: AnnData, outputs: Any, genes: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the denoised expression that belongs to what :meth:`run` returned."""
+        return self.denoise(adata, genes)
+
+    def write_graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> None:
+        """Write the spatial graph that belongs to the domains; six nearest neighbours, unless a method has its own."""
+        knn_graph(adata, 6, spatial_key=spatial_key, section_key=section_key)
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the trained model as a folder without pickle; :func:`histoquilt.models.load` reads it.
+
+        Raises
+        ------
+        NotImplementedError
+            The method cannot be saved.
+        FileExistsError
+            The folder holds something and ``overwrite`` is false.
+        """
+        state = self.state()
+        arrays = {f"method.{name}": value for name, value in state.arrays.items()}
+        if self.domains is not None:
+            arrays |= {f"domains.{name}": value for name, value in vars(self.domains.mixture).items()}
+        checkpoint = Checkpoint(
+            model=type(self).__name__,
+            weights=state.weights,
+            config={
+                "settings": self.config.to_dict(),
+                "method": state.settings,
+                "domains": None if self.domains is None else self.domains.names,
+            },
+            arrays=arrays,
+            genes=self.genes,
+            provenance={name: value for name, value in self.training_facts.items() if name != "history"},
+        )
+        write_checkpoint(checkpoint, folder, overwrite=overwrite)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
+        """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
+        model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
+        model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        names = checkpoint.config["domains"]
+        if names is not None:
+            model.domains = NamedMixture(Mixture(**under(checkpoint.arrays, "domains")), list(names))
+        model.training_facts = checkpoint.provenance
+        return model
