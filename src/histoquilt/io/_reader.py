@@ -11,6 +11,7 @@ class Reader(Protocol):
     """A format that an installed package reads; it joins by the entry point ``histoquilt.readers``.
 
     :func:`read_section`, the commands and ``samples.csv`` ask it about paths that histoquilt does not recognise itself.
+    A ``.csv`` given to a command is a table of samples, so a format of single sections needs another ending.
 
     Attributes
     ----------

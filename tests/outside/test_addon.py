@@ -1,0 +1,129 @@
+"""A package of somebody else adds one of each kind, and the commands, ``evaluate`` and ``load`` use them by name."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import histoquilt as hq
+from histoquilt._base import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
+from histoquilt.cli import run
+
+
+@pytest.fixture
+def addon(tmp_path, monkeypatch):
+    """The package, installed into a folder on the path."""
+    folder = tmp_path / "site"
+    shutil.copytree(Path(__file__).parent / "addon", folder)
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    sys.modules.pop("quilt_addon", None)
+
+
+def sheet(adata, path):
+    table = pd.DataFrame(adata.X.toarray().astype(int), index=adata.obs_names, columns=adata.var_names)
+    places = pd.DataFrame(adata.obsm["spatial"], index=adata.obs_names, columns=["x", "y"])
+    pd.concat([places, table], axis=1).to_csv(path)
+
+
+def test_without_the_package_its_names_are_unknown(tmp_path, capsys):
+    for registry in (DOMAIN_MODELS, EXPRESSION_MODELS, ENCODERS, READERS):
+        assert registry.others() == []
+    assert run(["domains", "x.h5ad", "-k", "3", "--method", "neighborhoods", "-o", str(tmp_path / "out")]) == 2
+    assert "--method: Unknown domain model 'neighborhoods'. Known: spamask." in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Unknown encoder 'mean_color'"):
+        hq.im.get_encoder("mean_color")
+
+
+def test_names_are_listed(addon, capsys):
+    assert DOMAIN_MODELS.names() == ["spamask", "neighborhoods"]
+    assert EXPRESSION_MODELS.names()[-2:] == ["spahgc", "median"]
+    assert "mean_color" in hq.im.list_encoders()["name"].tolist()
+
+
+def test_domains_of_a_section_by_the_command(addon, tmp_path):
+    """The reader reads the file, the domain model finds its domains, and is saved and loaded."""
+    section = hq.datasets.toy_section(n_spots=400, n_genes=150, n_domains=3, seed=0)
+    sheet(section, tmp_path / "tissue.sheet")
+    out = tmp_path / "out"
+    arguments = ["domains", str(tmp_path / "tissue.sheet"), "-k", "3", "--method", "neighborhoods", "-o", str(out)]
+    (tmp_path / "settings.json").write_text('{"n_rounds": 3}')
+    assert run([*arguments, "--config", str(tmp_path / "settings.json"), "--save-model", "-q"]) == 0
+    [written] = out.glob("*.h5ad")
+    found = ad.read_h5ad(written)
+    kind = DOMAIN_MODELS.load("neighborhoods")
+    hq.tl.spatial_domains(section, 3, model=kind(kind.config_class(n_rounds=3)), progress=False)
+    assert found.obs["domain"].tolist() == section.obs["domain"].tolist()
+    assert hq.metrics.ari(found.obs["domain"], section.obs["domain_true"]) > 0.15  # chance is 0
+    assert "denoised" not in found.obsm
+    assert found.uns["histoquilt"]["neighborhoods"]["config"]["n_rounds"] == 3
+    assert (out / "report.html").exists()
+    model = hq.models.load(out / "model")
+    assert type(model).__name__ == "Neighborhoods"
+    np.testing.assert_allclose(model.embed(found), found.obsm["X_spamask"], atol=1e-5)
+    assert len(model.domains.names) == 3
+
+
+def test_domains_of_a_study_from_python(addon):
+    two = hq.datasets.toy_section(n_spots=300, n_genes=150, n_domains=3, n_sections=2, seed=0)
+    joint = hq.tl.integrate_sections(two, 3, model=DOMAIN_MODELS.load("neighborhoods")(), mixing=False, progress=False)
+    assert hq.metrics.ari(joint.obs["domain"], joint.obs["domain_true"]) > 0.5
+    with pytest.raises(TypeError, match=r"model= must be a histoquilt\.models\.DomainModel"):
+        hq.tl.spatial_domains(two[:300].copy(), 3, model=object(), one_section=True)
+
+
+def test_expression_by_the_commands(addon, tmp_path, capsys):
+    """The encoder describes the images; the model is trained, predicts, and stands in the table of methods."""
+    whole, pixels = hq.datasets.toy_slide(n_spots=240, n_genes=40, n_domains=3, seed=0, mpp=2)
+    Image.fromarray(pixels).save(tmp_path / "he.png")
+    third = np.argsort(np.argsort(whole.obsm["spatial"][:, 0])) * 3 // whole.n_obs
+    rows = []
+    for number in range(3):
+        adata = whole[third == number].copy()
+        del adata.uns["spatial"]
+        adata.write_h5ad(tmp_path / f"s{number}.h5ad")
+        rows.append(f"s{number},s{number}.h5ad,he.png,p{number},2")
+    table = tmp_path / "samples.csv"
+    table.write_text("\n".join(["section,counts,image,patient,mpp", *rows]) + "\n")
+    common = ["--encoder", "mean_color", "--field-um", "100", "-q"]
+    model = tmp_path / "model"
+    assert run(["train", str(table), "--method", "median", *common, "--out", str(model)]) == 0
+    loaded = hq.models.load(model)
+    assert loaded.method == "median"
+    assert loaded.fitted.inputs.records[0]["encoder"] == "mean_color"
+    assert (
+        run(["predict", str(model), str(tmp_path / "he.png"), "--mpp", "2", "-q", "--out", str(tmp_path / "seen")]) == 0
+    )
+    predicted = ad.read_h5ad(next((tmp_path / "seen").glob("*.h5ad")))
+    assert "predicted_median" in predicted.layers
+    judged = tmp_path / "judged"
+    assert run(["evaluate", str(table), "--methods", "median", *common, "--out", str(judged)]) == 0
+    assert "median" in set(pd.read_csv(judged / "scores.csv")["method"])
+    assert json.loads((judged / "run.json").read_text())["command"] == "evaluate"
+
+
+def test_a_name_of_ours_cannot_be_taken(addon):
+    ours = Registry("domain model", "histoquilt.domain_models", {"neighborhoods": "pathlib:PurePath"})
+    with pytest.warns(UserWarning, match="wants to be the domain model 'neighborhoods', which is a name of histoquilt"):
+        assert ours.names() == ["neighborhoods"]
+
+
+def test_a_package_that_does_not_load_is_named(addon):
+    (addon / "quilt_addon" / "__init__.py").write_text("import a_package_that_is_not_there\n")
+    sys.modules.pop("quilt_addon", None)
+    with pytest.raises(ImportError, match=r"'median' of the package quilt-addon could not be loaded .*not_there"):
+        EXPRESSION_MODELS.load("median")
+
+
+def test_a_reader_that_is_none(addon, tmp_path):
+    entry = addon / "quilt_addon-1.0.dist-info" / "entry_points.txt"
+    entry.write_text(entry.read_text().replace("quilt_addon:SPREADSHEET", "quilt_addon:MeanColor"))
+    (tmp_path / "a.sheet").write_text("")
+    with pytest.raises(TypeError, match=r"The reader 'spreadsheet' of an installed package must have label"):
+        hq.io.read_section(tmp_path / "a.sheet")
