@@ -44,22 +44,22 @@ class SlideImage(Protocol):
 
 @runtime_checkable
 class PatchEncoder(Protocol):
-    """Describes square patches of H&E by numbers (:func:`histoquilt.im.get_encoder` returns one).
+    """Image encoder for square H&E patches, as returned by :func:`histoquilt.im.get_encoder`.
 
     Attributes
     ----------
     name
-        As the user wrote it: ``he_texture``, ``onnx:PATH``, ``timm:NAME``, ``hf-hub:NAME``.
+        Name as the user wrote it: ``he_texture``, ``onnx:PATH``, ``timm:NAME``, ``hf-hub:NAME``.
     n_features
         Width of the embedding.
     input_px
-        Side of the patches that it takes.
+        Side of the input patches in pixels.
     mpp
-        Microns per pixel that it was trained at, or ``None`` where any will do.
+        Microns per pixel of the training images, or ``None`` if the encoder accepts any.
     digest
-        SHA-256 of what decides its output (weights or settings): embeddings of one digest compare.
+        SHA-256 of what determines the output (weights or settings). Embeddings with the same digest are comparable.
     licence, citation
-        Of its weights; empty for none.
+        Licence and citation of the weights; empty if there are none.
     """
 
     name: str
