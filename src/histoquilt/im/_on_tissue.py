@@ -70,15 +70,15 @@ def check_on_tissue(
     spatial_key
         Where the spot centres are.
     strict
-        Whether to raise where a placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or x and y
-        exchanged would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
-        ``evaluate`` ask for this before they embed.
+        If true, raise if the placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or exchanging x
+        and y would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
+        ``evaluate`` use this before they embed.
 
     Returns
     -------
     OnTissue
-        With a warning where fewer than 80 % of the spots have tissue under half of them; it names the scale that would
-        fit.
+        Result of the check. Warns if fewer than 80 % of the spots have tissue under half of their area; the warning
+        names the scale that would fit.
 
     Raises
     ------
