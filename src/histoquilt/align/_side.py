@@ -89,9 +89,9 @@ def stitch_sections(
 ) -> None:
     """Stitch pieces of one tissue that overlap at their borders, whatever their rotation and scale.
 
-    Spots of two pieces that are each other's nearest in expression are matched; the move that most of them agree with
-    (RANSAC) is improved until expression agrees best where the pieces overlap. Beginning with ``reference``, the
-    piece that fits those already joined best is joined next.
+    Spots of two pieces that are mutual nearest neighbours in expression are matched; the transform that most of them
+    agree with (RANSAC) is refined until expression agrees best where the pieces overlap. Beginning with ``reference``,
+    the piece that fits those already joined best is joined next.
 
     Parameters
     ----------
