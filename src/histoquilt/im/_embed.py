@@ -78,7 +78,7 @@ def embed_patches(
     cache
         Folder for embeddings, named by the digest of the patches and of the encoder.
     progress
-        Show a progress bar.
+        If true, show a progress bar.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def embed_views(
     Parameters
     ----------
     adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache, progress
-        As in :func:`embed_patches`, with one field.
+        Arguments as in :func:`embed_patches`, with one field.
     n_views
         Number of views, 1 to 8.
 
