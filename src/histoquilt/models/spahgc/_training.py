@@ -48,7 +48,7 @@ def train_epochs(
     device
         Device to train on.
     looks, checkpoint
-        As for :func:`histoquilt.train.run_epochs`.
+        Arguments as for :func:`histoquilt.train.run_epochs`.
 
     Yields
     ------

@@ -122,9 +122,9 @@ class SpaMask:
         layer
             Layer with the expression, instead of the above.
         use_rep
-            Embedding in ``obsm`` that replaces the features made from genes. Nothing can be denoised then.
+            Embedding in ``obsm`` that replaces the features made from genes; denoising is then not possible.
         spatial_key
-            Where the spot centres are.
+            Key in ``obsm`` of the spot centres.
         section_key
             Column of ``obs`` that distinguishes sections; spots of two sections are neighbours by ``links`` only, and
             genes are scaled within each section.
