@@ -147,7 +147,7 @@ def mixing_umap(
     bases: Sequence[str] = ("X_umap_before", "X_umap"),
     size: float | None = None,
 ) -> "np.ndarray":
-    """Draw the UMAP before integration beside the one after, coloured by section.
+    """Plot the UMAP before integration next to the one after, coloured by section.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ def scores(
     gene_set: str = "panel",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the score of each method: a dot a held-out section, the mean over folds with its confidence interval.
+    """Plot the score of each method: a dot per held-out section, and the mean over folds with a confidence interval.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def scores(
     gene_set
         Which rows.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def gene_scores(
     genes
         Further genes to label.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------
