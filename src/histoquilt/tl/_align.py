@@ -51,15 +51,15 @@ def align_sections(
     """Align serial sections: rotate, mirror and shift each so that all share one coordinate frame in microns.
 
     Each section is registered to its neighbour in the stack, on the side of ``reference``, and the moves are chained.
-    Where ``obs["z_um"]`` is given it orders the stack, else the order of the sections does: the list, the dict, or the
-    categories of ``obs[section_key]``. Sections are moved as a whole; tissue that was stretched or folded stays so.
+    The stack is ordered by ``obs["z_um"]`` if given, else by the order of the sections: of the list, the dict, or the
+    categories of ``obs[section_key]``. Sections are moved rigidly; stretched or folded tissue is not corrected.
 
     ``"outline"`` lays the border of the tissue on the border of its neighbour (iterated closest points from
     ``n_angles`` starts, of each mirror image; torn pieces and holes hardly matter). ``"paste"`` matches spots by
     expression and by their distances to each other (fused Gromov-Wasserstein transport, as PASTE does; needs the
     ``align`` extra), which also serves where the tissue fills its capture area and so has no outline of its own.
-    With ``refine`` expression then decides between ways to lay the outline that fit alike, and improves the position
-    found by either method.
+    With ``refine``, expression then decides between equally good fits of the outline, and improves the position found
+    by either method.
 
     Parameters
     ----------

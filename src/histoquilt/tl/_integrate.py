@@ -81,7 +81,7 @@ def integrate_sections(
         ``"stitched"`` : pieces of one section, side by side and overlapping. All spots make one tissue in the plane of
         ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` where it is absent); genes are scaled together.
         A spot of a later piece that lies within half a pitch of one of an earlier piece is the same spot measured
-        again: nothing is fitted to it, and it takes what is found for the other.
+        again: it is not used for fitting, and gets the results of the other.
 
         ``"none"`` : no links; sections share features, network and domains only.
 
@@ -89,11 +89,11 @@ def integrate_sections(
     n_links
         Number of links of each spot into each other section that it is linked to.
     config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress, checkpoint
-        As for :func:`spatial_domains`; ``use_rep`` must mean the same in all sections.
+        Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
     check_memory
-        As for :func:`spatial_domains`; the sections themselves are in memory by then.
+        Argument as for :func:`spatial_domains`; the sections themselves are in memory by then.
     mixing
         If true, measure the mixing of sections before and after integration, compared with Harmony (which needs the
         ``cluster`` extra and is left out without it).
