@@ -9,7 +9,7 @@ BARE := $(VENV)/.stamp-bare
 USER := $(VENV)/.stamp-user
 DEV := $(VENV)/.stamp-dev
 
-.PHONY: demo test lint types docs picture clean help
+.PHONY: demo test lint types docs api picture clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +31,9 @@ types: $(DEV)  ## static types
 docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
 	@rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+api:  ## the list of public names in docs/api.md
+	$(PYTHON) docs/make_api_page.py
 
 picture: $(DEV)  ## the pictures in the README
 	$(BIN)/python docs/make_readme_picture.py

@@ -26,7 +26,7 @@ NOT_REACHED = {
     ("_align.py", "reference"),  # no command aligns
     ("_align.py", "refine"),
     ("_align.py", "method"),
-    ("_align_side.py", "reference"),
+    ("_side.py", "reference"),
     ("_domains.py", "config"),  # commands have a model or a configuration
     ("_domains.py", "model"),
     ("_meta_genes.py", "start_gene"),  # no command makes meta genes
@@ -56,7 +56,8 @@ def _filled(part: ast.FormattedValue) -> str:
 
 def remedies() -> list[tuple[str, str]]:
     root = Path(histoquilt.__file__).parent
-    files = [path for room in ("io", "tl") for path in sorted((root / room).glob("*.py"))]
+    rooms = ("io", "align", "tl")
+    files = [path for room in rooms for path in sorted((root / room).rglob("*.py"))]
     return [(path.name, text) for path in files for text in texts(path) if REMEDY.search(text)]
 
 

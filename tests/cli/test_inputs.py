@@ -72,13 +72,13 @@ def test_rows_of_a_table_that_are_skipped(three_files, samples, three):
 
 
 def test_large_counts_stay_in_their_file_where_sections_are_not_joined(section_file, monkeypatch):
-    monkeypatch.setattr("histoquilt.runtime._memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("histoquilt.runtime.available_bytes", lambda: 1000)
     needs = {"n_domains": 3, "use_rep": None, "layer": None, "spatial_key": "spatial", "skip_bad": False}
     [alone] = read_inputs([section_file], section_key=None, **needs).sections.values()
     assert alone.isbacked
     assert alone.uns["histoquilt"]["genes"]
     [joined] = read_inputs([section_file], section_key="domain_true", **needs).sections.values()
     assert not joined.isbacked
-    monkeypatch.setattr("histoquilt.runtime._memory.available_bytes", lambda: None)
+    monkeypatch.setattr("histoquilt.runtime.available_bytes", lambda: None)
     [unknown] = read_inputs([section_file], section_key=None, **needs).sections.values()
     assert not unknown.isbacked

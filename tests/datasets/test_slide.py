@@ -131,6 +131,7 @@ def test_same_seed_same_slide():
     assert image.shape != other.shape or not np.array_equal(image, other)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of scanpy, on its own function
 def test_squidpy_and_scanpy_draw_it(slide):
     import matplotlib as mpl
 

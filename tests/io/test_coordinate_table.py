@@ -162,8 +162,8 @@ def as_table(adata, first="y", second="x", key="spatial"):
 def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path, monkeypatch, tiles):
     """A network sees coordinates in the graph, in tiles, in the digest, and in the names of domains."""
     if tiles:
-        for module in ("_spamask", "_spamask_fitted"):
-            monkeypatch.setattr(f"histoquilt.models.{module}.in_tiles", lambda n_spots, tile_spots: True)
+        for module in ("_model", "_fitted"):
+            monkeypatch.setattr(f"histoquilt.models.spamask.{module}.in_tiles", lambda n_spots, tile_spots: True)
     config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8, tile_spots=tiles)
     found = {}
     for name, adata in {"array": section.copy(), "table": as_table(section.copy(), "row", "col")}.items():

@@ -110,7 +110,7 @@ def test_strange_positions(tables, places, words):
         (COUNTS - 1, r"counts.csv holds negative values"),
         (COUNTS * 0, r"counts.csv is all zero"),
         (COUNTS * 10.5, r"counts.csv holds fractions"),
-        (COUNTS.astype(object).replace(4, "four"), r"columns that are not numbers: 'MBP'"),
+        (COUNTS.astype(object).where(COUNTS != 4, "four"), r"columns that are not numbers: 'MBP'"),
         (COUNTS.rename(columns={"MBP": ""}), r"1 of 2 genes have no name"),
         (COUNTS.set_axis(["001", "002", "002"]), r"Spot names \(barcodes\) must be unique"),
     ],

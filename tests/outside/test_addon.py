@@ -49,7 +49,7 @@ def test_names_are_listed(addon, capsys):
 
 def test_domains_of_a_section_by_the_command(addon, tmp_path):
     """The reader reads the file, the domain model finds its domains, and is saved and loaded."""
-    section = hq.datasets.toy_section(n_spots=400, n_genes=150, n_domains=3, seed=0)
+    section = hq.datasets.toy_section(n_spots=600, n_genes=300, n_domains=3, seed=0)
     sheet(section, tmp_path / "tissue.sheet")
     out = tmp_path / "out"
     arguments = ["domains", str(tmp_path / "tissue.sheet"), "-k", "3", "--method", "neighborhoods", "-o", str(out)]
@@ -59,8 +59,8 @@ def test_domains_of_a_section_by_the_command(addon, tmp_path):
     found = ad.read_h5ad(written)
     kind = DOMAIN_MODELS.load("neighborhoods")
     hq.tl.spatial_domains(section, 3, model=kind(kind.config_class(n_rounds=3)), progress=False)
-    assert found.obs["domain"].tolist() == section.obs["domain"].tolist()
-    assert hq.metrics.ari(found.obs["domain"], section.obs["domain_true"]) > 0.15  # chance is 0
+    assert hq.metrics.ari(found.obs["domain"], section.obs["domain"]) > 0.95
+    assert hq.metrics.ari(found.obs["domain"], section.obs["domain_true"]) > 0.4
     assert "denoised" not in found.obsm
     assert found.uns["histoquilt"]["neighborhoods"]["config"]["n_rounds"] == 3
     assert (out / "report.html").exists()

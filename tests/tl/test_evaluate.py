@@ -8,10 +8,11 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt.evaluate._methods import METHOD_NAMES, new_model
+from histoquilt._base import EXPRESSION_MODELS
+from histoquilt.evaluate import Evaluation, new_model
 from histoquilt.metrics import paired_difference
 from histoquilt.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
-from histoquilt.tl import Evaluation, evaluate_expression, labelled_sections
+from histoquilt.tl import evaluate_expression, labelled_sections
 from histoquilt.train import Split
 
 N_SIGNAL, N_GENES = 6, 13
@@ -62,12 +63,12 @@ def evaluate(study, methods=(), **more):
 class Spy(RidgeOnEmbedding):
     """Remembers every section that it was given."""
 
-    fitted: ClassVar[list[dict[str, Any]]] = []
+    trained_on: ClassVar[list[dict[str, Any]]] = []
     predicted: ClassVar[list[AnnData]] = []
     method = "spy"
 
     def fit(self, sections, **more):
-        Spy.fitted.append({"sections": sections, **more})
+        Spy.trained_on.append({"sections": sections, **more})
         return super().fit(sections, **more)
 
     def predict(self, section, **more):
@@ -77,7 +78,7 @@ class Spy(RidgeOnEmbedding):
 
 @pytest.fixture
 def spy(monkeypatch):
-    monkeypatch.setattr(Spy, "fitted", [])
+    monkeypatch.setattr(Spy, "trained_on", [])
     monkeypatch.setattr(Spy, "predicted", [])
     return Spy
 
@@ -87,12 +88,12 @@ def test_a_model_is_given_its_training_sections_and_no_measurement_of_the_others
     study["s1"].obsm["answer"] = np.ones((49, 2))
     study["s1"].layers["answer"] = study["s1"].X.copy()
     found = evaluate(study, {"mine": lambda: spy(RidgeConfig.plain())}, seeds=(0, 5))
-    assert len(spy.fitted) == 8  # 4 folds, 2 seeds
-    for given in spy.fitted:
+    assert len(spy.trained_on) == 8  # 4 folds, 2 seeds
+    for given in spy.trained_on:
         assert len(given["sections"]) == 3
-    held_out = [({*study} - {*given["sections"]}).pop() for given in spy.fitted]
+    held_out = [({*study} - {*given["sections"]}).pop() for given in spy.trained_on]
     assert held_out == ["s0", "s0", "s1", "s1", "s2", "s2", "s3", "s3"]
-    assert [given["seed"] for given in spy.fitted] == [0, 5] * 4
+    assert [given["seed"] for given in spy.trained_on] == [0, 5] * 4
     for section in spy.predicted:
         assert section.n_vars == 0
         assert section.X is None
@@ -107,14 +108,14 @@ def test_counts_of_a_held_out_section_change_nothing_that_is_chosen(study, spy):
     methods = {"mine": lambda: spy(RidgeConfig.plain())}
     splits = [Split("0", ["s1", "s2", "s3"], ["s0"], False), Split("1", ["s0", "s2", "s3"], ["s1"], False)]
     before = evaluate(study, methods, n_genes=4, splits=splits)
-    first = spy.fitted[0]
-    spy.fitted.clear()
+    first = spy.trained_on[0]
+    spy.trained_on.clear()
     changed = study["s0"].X.toarray()
     changed[:] = 0
     changed[:, -2] = 500
     study["s0"].X = csr_matrix(changed)
     after = evaluate(study, methods, n_genes=4, splits=splits)
-    assert spy.fitted[0]["genes"] == first["genes"]
+    assert spy.trained_on[0]["genes"] == first["genes"]
     assert before.facts["chosen"]["ridge"]["0"] == after.facts["chosen"]["ridge"]["0"]
     sets = [
         {gene_set: n for gene_set, n in zip(rows["gene_set"], rows["n_genes"], strict=True)}
@@ -209,7 +210,7 @@ def test_inner_folds_keep_patients_of_a_slide_together(study, spy):
         adata.obs["slide"] = "shared" if name in ("s0", "s1") else name
     splits = [Split("p2", ["s0", "s1", "s3"], ["s2"], optimistic=False)]
     evaluate(study, {"mine": lambda: spy(RidgeConfig.plain())}, splits=splits)
-    given = next(one["sections"] for one in spy.fitted if {"s0", "s1"} <= {*one["sections"]})
+    given = next(one["sections"] for one in spy.trained_on if {"s0", "s1"} <= {*one["sections"]})
     assert {str(given[name].obs["patient"].iloc[0]) for name in ("s0", "s1")} == {"p0+p1"}
 
 
@@ -331,6 +332,6 @@ def test_studies_that_cannot_be_judged(study):
         evaluate(study, leave_out="section")
 
 
-@pytest.mark.parametrize("name", METHOD_NAMES)
+@pytest.mark.parametrize("name", EXPRESSION_MODELS.names())
 def test_every_short_name_makes_a_model(name):
     assert name.startswith(new_model(name).method)

@@ -8,7 +8,6 @@ from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
 from histoquilt._base._text import listed
-from histoquilt._base._z_order import z_order
 
 __all__ = [
     "DEFAULT_READ_OPTIONS",
@@ -29,5 +28,4 @@ __all__ = [
     "is_installed",
     "listed",
     "require",
-    "z_order",
 ]

@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 def require(module: str, *, extra: str, purpose: str | None = None) -> ModuleType:
-    """Import an optional module or say how to install it.
+    """Import an optional module, or raise an error that names the extra to install.
 
     Parameters
     ----------
@@ -15,12 +15,12 @@ def require(module: str, *, extra: str, purpose: str | None = None) -> ModuleTyp
     extra
         The extra of histoquilt that installs it.
     purpose
-        What needs it, e.g. ``"Reading Xenium output"``; starts the error's sentence.
+        Task that needs the module, e.g. ``"Reading Xenium output"``; the error message begins with it.
 
     Raises
     ------
     ImportError
-        The module is not installed; the message carries the command that installs it.
+        The module is not installed; the message contains the command that installs it.
     """
     try:
         return import_module(module)

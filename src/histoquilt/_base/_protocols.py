@@ -1,8 +1,9 @@
 """Small protocols that two rooms share."""
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @runtime_checkable
@@ -26,7 +27,7 @@ class SlideImage(Protocol):
 
     def read_region(
         self, x: float, y: float, width: float, height: float, *, out_px: tuple[int, int] | None = None
-    ) -> np.ndarray:
+    ) -> "np.ndarray":
         """Return a rectangle as RGB uint8 ``(rows, columns, 3)``.
 
         Parameters
@@ -44,22 +45,22 @@ class SlideImage(Protocol):
 
 @runtime_checkable
 class PatchEncoder(Protocol):
-    """Describes square patches of H&E by numbers (:func:`histoquilt.im.get_encoder` returns one).
+    """Image encoder for square H&E patches, as returned by :func:`histoquilt.im.get_encoder`.
 
     Attributes
     ----------
     name
-        As the user wrote it: ``he_texture``, ``onnx:PATH``, ``timm:NAME``, ``hf-hub:NAME``.
+        Name as the user wrote it: ``he_texture``, ``onnx:PATH``, ``timm:NAME``, ``hf-hub:NAME``.
     n_features
         Width of the embedding.
     input_px
-        Side of the patches that it takes.
+        Side of the input patches in pixels.
     mpp
-        Microns per pixel that it was trained at, or ``None`` where any will do.
+        Microns per pixel of the training images, or ``None`` if the encoder accepts any.
     digest
-        SHA-256 of what decides its output (weights or settings): embeddings of one digest compare.
+        SHA-256 of what determines the output (weights or settings). Embeddings with the same digest are comparable.
     licence, citation
-        Of its weights; empty for none.
+        Licence and citation of the weights; empty if there are none.
     """
 
     name: str
@@ -70,6 +71,6 @@ class PatchEncoder(Protocol):
     licence: str
     citation: str
 
-    def embed(self, patches: np.ndarray) -> np.ndarray:
+    def embed(self, patches: "np.ndarray") -> "np.ndarray":
         """Return float32 ``(n_patches, n_features)`` of uint8 ``(n_patches, input_px, input_px, 3)``."""
         ...

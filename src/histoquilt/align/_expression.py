@@ -36,25 +36,25 @@ def joint_features(
     by_section: bool = True,
     seed: int = 0,
 ) -> list[np.ndarray]:
-    """Return principal components of the shared genes, averaged over neighbours, one ``(n_spots, n_components)`` each.
+    """Return smoothed principal components of the shared genes, ``(n_spots, n_components)`` for each section.
 
     Parameters
     ----------
     sections, names
-        The sections, and what messages call them.
+        Sections, and their names in messages.
     coordinates
-        Spot centres of each, ``(n_spots, 2)``.
+        Spot centres of each section, ``(n_spots, 2)``.
     use_rep
-        Embedding in ``obsm`` of every section that is taken instead of genes.
+        Embedding in ``obsm`` of every section, used instead of genes.
     layer
         Layer with the expression.
     n_smooth
-        How many times a spot is averaged with its six neighbours.
+        Number of times that each spot is averaged with its six neighbours.
     by_section
-        Centre and scale each section by itself, which takes batch effects away, and with them what differs in the
+        If true, centre and scale each section separately. This removes batch effects, but also true differences in the
         composition of the sections: right for serial sections, wrong for different parts of one tissue.
     seed
-        Of the spots that the axes are found on.
+        Random seed for the sample of spots that the components are fitted on.
 
     Raises
     ------

@@ -52,9 +52,9 @@ def fit_overlap(
     pitch
         Distance between neighbouring spots of ``fixed``, in the unit of its coordinates.
     mirror, allow_scale
-        Whether the moving piece may be flipped, and whether its lengths may change.
+        If true, the moving piece may be mirrored or rescaled, respectively.
     seed
-        Of the samples and of RANSAC.
+        Random seed of the samples and of RANSAC.
     """
     rng = np.random.default_rng(seed)
     offset = np.zeros(moving[1].shape[1])

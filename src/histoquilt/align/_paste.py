@@ -33,22 +33,22 @@ def fit_transport(
     n_sample: int,
     seed: int,
 ) -> list[Similarity]:
-    """Match samples of two sections by fused Gromov-Wasserstein transport and return the rigid moves that follow.
+    """Match samples of two sections by fused Gromov-Wasserstein transport and return candidate rigid transforms.
 
-    The move nearest to the plan comes first. Distances inside a section do not tell it from its mirror image, and the
-    plan of a nearly symmetric tissue may be half a turn off, so the flipped move and quarter turns follow, for
-    expression to choose from.
+    The transform closest to the transport plan comes first. Distances within a section do not distinguish it from its
+    mirror image, and the plan of a nearly symmetric tissue may be off by half a turn, so the mirrored transform and
+    quarter turns follow, for expression to choose from.
 
     Parameters
     ----------
     moving, fixed
         Coordinates ``(n_spots, 2)`` in microns and features ``(n_spots, n_features)``.
     mirror
-        Whether the section may be flipped.
+        If true, the section may be mirrored.
     n_sample
-        Spots of each section that are matched.
+        Number of spots of each section that are matched.
     seed
-        Of the samples.
+        Random seed of the samples.
 
     Raises
     ------

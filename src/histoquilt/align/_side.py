@@ -87,35 +87,35 @@ def stitch_sections(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Join pieces of one tissue that overlap at their borders, however each was turned or scaled.
+    """Stitch pieces of one tissue that overlap at their borders, whatever their rotation and scale.
 
-    Spots of two pieces that are each other's nearest in expression are matched; the move that most of them agree with
-    (RANSAC) is improved until expression agrees best where the pieces overlap. Beginning with ``reference``, the
-    piece that fits those already joined best is joined next.
+    Spots of two pieces that are mutual nearest neighbours in expression are matched; the transform that most of them
+    agree with (RANSAC) is refined until expression agrees best where the pieces overlap. Beginning with ``reference``,
+    the piece that fits those already joined best is joined next.
 
     Parameters
     ----------
     sections
         One AnnData with ``obs[section_key]``, or a list or dict (name -> AnnData) of sections, in pixels or microns.
     section_key, spatial_key
-        Where the names of the sections, and the spot centres, are.
+        Column of ``obs`` with the names of the sections, and key in ``obsm`` of the spot centres.
     reference
-        Name of the piece that stays where it is; by default the first.
+        Name of the piece that stays in place; by default the first.
     mirror
-        Whether a piece may be flipped. Layered tissue fits its mirror image nearly as well, so allow it only where it
-        can have happened.
+        If true, pieces may be mirrored. Layered tissue fits its mirror image nearly as well, so allow this only where
+        it can have happened.
     allow_scale
-        Whether lengths may change, as they must where the microns of a piece are wrong.
+        If true, pieces may be rescaled, which is necessary if the microns per pixel of a piece are wrong.
     use_rep
         Embedding in ``obsm`` that is compared instead of genes; it must have the same meaning in all pieces.
     layer
         Layer with the expression; by default ``layers["counts"]`` or ``X``.
     key_added
-        Where the new coordinates go.
+        Key in ``obsm`` for the new coordinates.
     seed
-        Same seed, same machine, same result.
+        Random seed; results are reproducible with the same seed on the same machine.
     progress
-        Show a progress bar on stderr.
+        If true, show a progress bar on stderr.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def stitch_sections(
     KeyError
         A key is missing.
     ValueError
-        A piece overlaps none of the others convincingly, ``reference`` is no section, or as for
+        A piece overlaps none of the others convincingly, ``reference`` is not the name of a section, or as for
         :func:`align_sections`.
 
     See Also

@@ -67,21 +67,21 @@ def procrustes(
     mirrored: bool = False,
     allow_scale: bool = False,
 ) -> Similarity:
-    """Return the move that brings ``moving`` closest to ``fixed``, point by point, in weighted squares.
+    """Return the transform that maps ``moving`` onto matched points ``fixed`` with least weighted squared error.
 
-    In the plane the best turn is known in closed form: of the centred points as complex numbers, it is the angle of
+    In the plane the best rotation has a closed form: with the centred points as complex numbers, it is the angle of
     ``sum(weight * fixed * conj(moving))``.
 
     Parameters
     ----------
     moving, fixed
-        ``(n, 2)`` matched points.
+        Matched points, ``(n, 2)``.
     weights
-        ``(n,)``, not negative.
+        Non-negative weights, ``(n,)``.
     mirrored
-        Whether ``moving`` is flipped; compare the residuals of both to find out.
+        If true, mirror ``moving`` first; compare the residuals of both settings to decide.
     allow_scale
-        Whether lengths may change.
+        If true, also fit a scale factor.
 
     Examples
     --------

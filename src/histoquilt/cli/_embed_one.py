@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placed:
-    """A section without its counts: where its spots lie on its image.
+    """A section without its counts: spot positions and image.
 
     Attributes
     ----------
     centres
-        ``(n_spots, 2 or 3)``, in full-resolution pixels.
+        Spot centres ``(n_spots, 2 or 3)``, in full-resolution pixels.
     ours
-        What histoquilt recorded of coordinates and image.
+        Metadata of coordinates and image that histoquilt recorded.
     image
-        The file.
+        Path of the image file.
     has_picture
-        Whether the section holds a picture already, so that none is to be made.
+        True if the section already holds a downsampled image, so that none has to be made.
     scale_factors
-        Those of its own images, name -> image pixels per full-resolution pixel.
+        Scale factors of the section's own images, name -> image pixels per full-resolution pixel.
     """
 
     centres: "np.ndarray"
@@ -59,20 +59,20 @@ class Placed:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What all sections have in common.
+    """Settings that all sections share.
 
     Attributes
     ----------
     encoder
-        The encoder, or its name where it is loaded by another process.
+        The encoder, or its name if another process loads it.
     device, digest
-        Where a named one computes, and the digest that it has to have.
+        Device on which a named encoder runs, and the digest that it must have.
     fields_um, base
-        Widths of the fields, and how their keys in ``obsm`` begin.
+        Widths of the fields in microns, and the prefix of their keys in ``obsm``.
     cache
-        Folder for embeddings.
+        Folder for cached embeddings.
     progress
-        Whether to show a progress bar.
+        If true, show a progress bar.
     """
 
     encoder: "PatchEncoder | str"

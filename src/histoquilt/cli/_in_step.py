@@ -24,14 +24,15 @@ def check_command(command: str) -> None:
 
 
 def in_step(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command ``(inputs, out, **options)`` run in several processes.
+    """Make a command ``(inputs, out, **options)`` safe to run in several processes.
 
-    All but the first print nothing, and what they write goes to a scratch folder.
+    All processes but the first print nothing and write to a scratch folder.
 
     Raises
     ------
     CommandError
-        Of the command: ``resume`` is asked for, and what one process kept is not known to the others; or ``dask``.
+        Raised by the wrapped command if ``resume`` is set (work kept by one process is unknown to the others), or
+        ``dask``.
     """
 
     @wraps(command)

@@ -22,18 +22,18 @@ SUFFIXES = (".h5ad", ".csv")
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to predict, known to be good.
+    """One checked input of a prediction: a section or a bare slide.
 
     Attributes
     ----------
     source
-        Where the section is read from; of a bare slide only its name and path count.
+        Source of the section; for a bare slide only its name and path are used.
     is_slide
-        Whether there are no spots yet.
+        True for a bare slide, which has no spots yet.
     image
-        The H&E image of a section that does not name it itself.
+        H&E image of a section that does not name one itself.
     files
-        All that it is read from, for ``run.json``.
+        All files that are read, for ``run.json``.
     """
 
     source: Source
@@ -44,26 +44,26 @@ class Target:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all targets have in common.
+    """Settings that all targets share.
 
     Attributes
     ----------
     model, digest
-        The model's folder, and its digest.
+        Folder of the model, and its digest.
     encoder
-        Name of the image encoder, where it is not the one that the model names.
+        Name of the image encoder, if it differs from the one that the model names.
     device
-        Where networks compute.
+        Device on which networks run.
     mpp, pitch_um
-        Microns per pixel, and between the spots of a bare slide.
+        Microns per pixel, and distance in microns between the spots of a bare slide.
     cache
-        Folder for embeddings of sections.
+        Folder for cached embeddings of sections.
     out, kept
-        Where results go in the end, and where finished ones outlive a failure; for messages.
+        Output folder, and the folder in which finished results survive a failure; for messages.
     progress
-        Whether to show a progress bar.
+        If true, show a progress bar.
     check_memory
-        Whether to refuse what will need more memory than there is.
+        If true, refuse predictions that need more memory than is available.
     """
 
     model: Path

@@ -30,18 +30,18 @@ _DONE, _TRAINING, _REPLACING = "done", "training", "replacing.json"
 
 @dataclass(frozen=True)
 class Item:
-    """One input whose result is kept as soon as it is there; plain, so that it can travel to another process.
+    """One input, whose result is kept as soon as it is finished; plain data that can be sent to another process.
 
     Attributes
     ----------
     name
-        Of its files, before the suffix.
+        Stem of its file names.
     digest
-        Of everything that its result depends on.
+        Digest of everything that its result depends on.
     folder
-        Where its files go.
+        Folder for its files.
     training
-        Folder for states of its training; None where an interrupted run is not gone on with.
+        Folder for training checkpoints; None if the run is not resumable.
     """
 
     name: str
@@ -74,16 +74,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Work:
-    """The folder of a run in which results wait until all are there.
+    """Working folder of a run, which holds results until all are finished.
 
     Attributes
     ----------
     out
-        Where they go.
+        Output folder.
     folder
-        Where they wait.
+        Working folder.
     kept
-        Whether it outlives an interruption.
+        True if the working folder survives an interruption.
     """
 
     out: Path

@@ -23,18 +23,18 @@ SUFFIX, MODEL = ".h5ad", ".model"
 
 @dataclass(frozen=True)
 class Settings:
-    """What all sections have in common.
+    """Settings that all sections share.
 
     Attributes
     ----------
     n_domains, section_key, options
-        As :func:`histoquilt.tl.spatial_domains` takes them; ``options`` are its further ones.
+        Arguments of :func:`histoquilt.tl.spatial_domains`; ``options`` holds its remaining ones.
     method, config
-        Name of the domain model, and its settings, ``None`` for its own.
+        Name of the domain model, and its settings; ``None`` for its defaults.
     save_model
-        Whether to write the model, too.
+        If true, also write the model.
     out, kept
-        Where results go in the end, and where finished ones outlive a failure; for messages.
+        Output folder, and the folder in which finished results survive a failure; for messages.
     """
 
     n_domains: int | tuple[int, int] | None

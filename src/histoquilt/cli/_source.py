@@ -15,20 +15,20 @@ _MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
 
 @dataclass(frozen=True)
 class Source:
-    """One section of the command line, or of a table.
+    """One section given on the command line or in a table.
 
     Attributes
     ----------
     name
-        Of the section.
+        Name of the section.
     path
-        Its file or folder.
+        File or folder of the section.
     table
-        The ``samples.csv`` that has a row for it, where it was not named by its file.
+        The ``samples.csv`` with a row for the section, if it was not given by its own file.
     row
-        What the table says of it, by which a changed row is noticed.
+        Row of the table as text, used to detect changes.
     options
-        How it is read.
+        Options for reading the section.
     """
 
     name: str

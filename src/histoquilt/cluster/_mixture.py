@@ -63,9 +63,9 @@ class NamedMixture:
     Attributes
     ----------
     mixture
-        In the space of the model's embedding.
+        Gaussian mixture in the space of the model's embedding.
     names
-        Of its Gaussians, in their order.
+        Domain names of the Gaussians, in their order.
     """
 
     mixture: Mixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from histoquilt._base import z_order
+from histoquilt.metrics import z_order
 
 SAMPLE_ABOVE = 50_000  # spots; of more of them a mixture is fitted on so many, spread over the tissue
 
@@ -10,25 +10,25 @@ SAMPLE_ABOVE = 50_000  # spots; of more of them a mixture is fitted on so many, 
 def spatial_sample(
     n_spots: int, spatial: np.ndarray | None, sections: np.ndarray | None = None, *, seed: int = 0
 ) -> np.ndarray | None:
-    """Draw spots to fit on, one from each of many equal stretches of a walk over the tissue.
+    """Draw a spatially even sample of spots: one from each of many equal stretches of a path over the tissue.
 
-    A plain random draw leaves the number of spots from a small place to chance; here every place gives its share,
-    and every section its own, within a spot.
+    A plain random draw leaves the number of spots from a small region to chance; here every region and every section
+    contributes its share, to within one spot.
 
     Parameters
     ----------
     n_spots
         Number of spots.
     spatial
-        ``(n_spots, >= 2)`` spot centres; ``None`` where there are none, and then the draw is a plain one.
+        Spot centres ``(n_spots, >= 2)``; if ``None``, a plain random sample is drawn.
     sections
-        ``(n_spots,)`` section of every spot; ``None`` for a single one.
+        Section of every spot, ``(n_spots,)``; ``None`` for a single section.
     seed
-        Of the draws.
+        Random seed of the sample.
 
     Returns
     -------
-    Row numbers, sorted, ``(50,000,)``; ``None`` where there are not more spots, so that all of them are fitted on.
+    Sorted row numbers, ``(50,000,)``; ``None`` if there are at most that many spots, so that all of them are used.
     """
     if n_spots <= SAMPLE_ABOVE:
         return None

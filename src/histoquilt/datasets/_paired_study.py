@@ -54,22 +54,22 @@ def paired_study(
     kind: Kind = "references",
     n_features: int = 32,
 ) -> dict[str, AnnData]:
-    """Make sections with counts and an image embedding, to test how models predict expression from H&E.
+    """Simulate sections with counts and an image embedding, to test how models predict expression from H&E.
 
-    What a model must be able to do is known, because nothing else is there to be used: spots lie at random, so
-    that neighbours tell nothing, and sections differ in nothing but chance and depth.
+    The skill that a model needs is known, because the data hold no other signal: spots are placed at random, so that
+    neighbours are uninformative, and sections differ only by chance and depth.
 
     ``"references"``
         Every spot shows one of ``n_spots // 3`` prototypes, and the embedding its code. Prototypes come in pairs that
-        look much alike and express the opposite, so that expression is no smooth function of the embedding: it has to
-        be looked up at spots of other sections that look the same.
+        look much alike and express the opposite, so that expression is not a smooth function of the embedding: it has
+        to be looked up at spots of other sections that look the same.
     ``"pairing"``
-        Expression follows four directions of the embedding, which are small beside those that mean nothing: what
-        looks most alike is alike in the wrong things. The right ones are found by learning from pairs of image and
-        counts.
+        Expression follows four directions of the embedding, which are small compared with the uninformative ones:
+        spots that look most alike are alike in the wrong directions. The right ones are found by learning from pairs
+        of image and counts.
     ``"both"``
-        Every other gene follows prototypes, the rest the four directions, and one embedding holds all. The first
-        thing by which spots look alike is the prototype, the next is what means nothing.
+        Every other gene follows prototypes, the rest the four directions, and one embedding holds all. Similarity of
+        spots is dominated by the prototype, then by the uninformative directions.
 
     Mean correlation over genes between log1p of counts per 10,000 and the prediction for the last of four sections,
     mean of seeds 0 to 4 (in ``"both"``, genes that follow prototypes / directions):
@@ -91,7 +91,7 @@ def paired_study(
     seed
         The same seed gives the same study; nothing is drawn from global random state.
     kind
-        What tells the expression.
+        Signal that determines the expression, as listed above.
     n_features
         Width of the embedding, at least 16.
 
@@ -100,7 +100,7 @@ def paired_study(
     dict from ``s1``, ``s2``, ... to one AnnData each, with the same genes:
 
     `X` : raw counts, CSR float32
-    `obs["section"]`, `obs["patient"]` : categorical; every section is of a patient of its own
+    `obs["section"]`, `obs["patient"]` : categorical; every section comes from a different patient
     `obs["prototype"]` : int64, which prototype the spot shows; -1 in ``"pairing"``
     `obsm["X_image"]` : float32 ``(n_spots, n_features)``
     `obsm["spatial"]` : float64 ``(x, y)`` in microns, a square lattice with 100 µm between neighbours
@@ -112,7 +112,7 @@ def paired_study(
     Raises
     ------
     TypeError
-        A size or the seed is not a whole number.
+        A size or the seed is not an integer.
     ValueError
         A size is too small, or the kind is unknown.
 

@@ -15,18 +15,18 @@ from histoquilt.datasets._slide import check_toy_mpp, place_on_slide
 def toy_slides(
     n_sections: int = 3, n_spots: int = 300, n_genes: int = 200, n_domains: int = 4, seed: int = 0, *, mpp: float = 1.0
 ) -> dict[str, tuple[AnnData, np.ndarray]]:
-    """Make serial sections of one tissue, each with an H&E-like image of its own.
+    """Simulate serial sections of one tissue, each with its own H&E-like image.
 
-    All share anatomy, genes and stain, so that what is learnt on some can be read off the image of another. Each has
-    its own shape, cells, and batch effect on every gene and on depth, as those of :func:`toy_section` have. They are of
-    one tissue: scores between them are those of sections of one patient.
+    All share anatomy, genes and stain, so that expression learnt on some can be predicted from the image of another.
+    Each has its own shape, cells, and batch effect on every gene and on depth, as in :func:`toy_section`. They come
+    from one tissue: scores between them are those of sections of one patient.
 
     Parameters
     ----------
     n_sections
-        Sections, 100 µm apart.
+        Number of sections, 100 µm apart.
     n_spots, n_genes, n_domains
-        Of each section, as in :func:`toy_section`.
+        Number of spots, genes and domains of each section, as in :func:`toy_section`.
     seed
         The same seed gives the same slides; nothing is drawn from global random state.
     mpp
@@ -37,7 +37,7 @@ def toy_slides(
     dict from ``s1``, ``s2``, ... to the section and its image, as :func:`toy_slide` returns them, with
 
     `obs["section"]` : categorical, its name
-    `obs["z_um"]` : how deep it lies
+    `obs["z_um"]` : its depth in microns
 
     Raises
     ------

@@ -24,16 +24,16 @@ _COLORS = (
 
 
 def domain_palette(n: int) -> list[str]:
-    """Colours for ``n`` domains: colour ``i`` is the same whatever ``n`` is.
+    """Return colours for ``n`` domains; colour ``i`` does not depend on ``n``.
 
-    The first 24 can be told apart in deuteranopia, protanopia and tritanopia: any two differ by a CIELAB distance of
-    at least 13, neighbours in the list by at least 26. Beyond 24 no set of flat colours can be told apart; the list
-    then repeats mixed with white, then mixed with black, and from 72 on as it is.
+    The first 24 can be distinguished in deuteranopia, protanopia and tritanopia: any two differ by a CIELAB distance
+    of at least 13, neighbours in the list by at least 26. Beyond 24 no set of flat colours can be distinguished; the
+    list then repeats mixed with white, then mixed with black, and unchanged from 72 on.
 
     Parameters
     ----------
     n
-        How many colours.
+        Number of colours.
 
     Returns
     -------

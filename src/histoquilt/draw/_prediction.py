@@ -15,20 +15,20 @@ RELIABILITY, BEATS_MEAN = "reliability", "beats_mean"
 
 
 def prediction_layer(adata: AnnData, method: str | None = None) -> str:
-    """Return the layer that holds a prediction.
+    """Return the name of the layer that holds a prediction.
 
     Parameters
     ----------
     adata
-        What ``predict`` of an expression model returned.
+        Result of the ``predict`` method of an expression model.
     method
-        Short name of the method, as ``ridge``. By default the one recorded in ``uns["histoquilt"]["prediction"]``, else
-        the only one there.
+        Short name of the method, e.g. ``ridge``. By default the one recorded in ``uns["histoquilt"]["prediction"]``,
+        else the only one present.
 
     Raises
     ------
     KeyError
-        There is no such prediction, none at all, or several and nothing says which.
+        There is no such prediction, none at all, or several without a record of which to use.
     """
     check_adata(adata)
     found = [name for name in named_layers(adata) if str(name).startswith("predicted_")]

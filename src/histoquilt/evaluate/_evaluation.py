@@ -13,10 +13,10 @@ PLAIN_RIDGE, RIDGE = "ridge_plain", "ridge"
 class Evaluation:
     """Scores of methods, baselines and oracles on sections that none of them was trained on.
 
-    Three kinds of rows stand in every table that has the column ``kind``: ``method`` (what was asked for), ``baseline``
+    Every table with the column ``kind`` has three kinds of rows: ``method`` (the requested ones), ``baseline``
     (``mean``; ``ridge_plain``: ridge on one patch; ``ridge``: ridge on all inputs and with smoothing, as inner
-    validation chooses; ``knn``) and ``oracle`` (they look at the answer and are no methods: ``depth_oracle`` says each
-    gene by the spot's total count, ``neighbour_oracle`` by the measurement of the spots around it).
+    validation chooses; ``knn``) and ``oracle`` (these use the answer and are not methods: ``depth_oracle`` predicts
+    each gene from the spot's total count, ``neighbour_oracle`` from the measurement of the surrounding spots).
 
     Attributes
     ----------
@@ -43,30 +43,30 @@ class Evaluation:
         Mean over held-out sections with a bootstrap interval, one row for each method and set of genes: ``method, kind,
         gene_set, value`` (``pcc_median``), ``mean, low, high, n, note``.
     structure
-        Whether gene-gene correlations are kept: ``fold, section, method, kind, seed, correlation, n_genes``.
+        Preservation of gene-gene correlations: ``fold, section, method, kind, seed, correlation, n_genes``.
     domains
         Domains of the predicted expression against the user's labels: ``fold, section, method, kind, seed, n_domains,
         n_labelled, ari, nmi``. Method ``measured`` (an oracle) finds them in the measured panel. The number of domains
         is that of the labels, for all alike. Empty without ``label_key``.
     enrichment
-        What the well-predicted genes have in common: ``method, kind, gene_set, n_genes, n_hits, expected, fold_over,
-        p_value, q_value, hits``; hits have ``fdr`` below 5 % in `gene_summary`, the background is the panel. Empty
-        without a GMT file.
+        Gene sets enriched among the well-predicted genes: ``method, kind, gene_set, n_genes, n_hits, expected,
+        fold_over, p_value, q_value, hits``; hits have ``fdr`` below 5 % in `gene_summary`, the background is the panel.
+        Empty without a GMT file.
     published
-        Scores in the definition of the released codes, flawed and marked so: ``fold, section, method, kind, seed`` and
+        Scores as defined in the published code, flawed and marked as such: ``fold, section, method, kind, seed`` and
         the columns of :func:`histoquilt.metrics.published_scores`. Empty unless ``protocol="published"``.
     folds
         ``fold, train, test`` (lists of section names)``, optimistic, n_panel``.
     facts
         Plain values: ``leave_out, optimistic`` (bool, any fold), ``protocol, seeds, use_rep`` (list), ``encoders``,
-        ``n_genes`` (asked for), ``n_sections, n_spots``, ``seconds`` (method -> of fitting and predicting, all folds),
-        ``chosen`` (method -> fold -> what it chose inside training), ``version``.
+        ``n_genes`` (requested), ``n_sections, n_spots``, ``seconds`` (method -> time of fitting and predicting, all
+        folds), ``chosen`` (method -> fold -> settings chosen inside training), ``version``.
     predictions
-        Held-out section -> its prediction by the method asked for first (ridge where none was), with the first seed, to
-        be looked at: as ``predict`` returns it (``layers["predicted_<method>"]``, ``layers["measured_log1p_cp10k"]``,
+        Held-out section -> its prediction by the method requested first (ridge if none was), with the first seed, for
+        inspection: as ``predict`` returns it (``layers["predicted_<method>"]``, ``layers["measured_log1p_cp10k"]``,
         ``var["reliability"]`` of training, ``obs["out_of_distribution"]``), with the panel genes that the section
-        measured and without its embeddings. Which method it is was not chosen by its scores. Two float32 matrices
-        ``(n_spots, n_scored)`` a section are held: 400 genes of 100,000 spots are 320 MB.
+        measured and without its embeddings. The method was not chosen by its scores. Two float32 matrices
+        ``(n_spots, n_scored)`` per section are held: 400 genes of 100,000 spots are 320 MB.
     """
 
     scores: pd.DataFrame
@@ -88,16 +88,16 @@ class Evaluation:
         return bool(self.facts["optimistic"])
 
     def summary(self, gene_set: str = "panel") -> pd.DataFrame:
-        """Return one row a method, best first: ``kind, pcc_median`` (mean over sections), ``low, high``, and verdicts.
+        """Return one row per method, best first: ``kind, pcc_median`` (mean over sections), ``low, high``, verdicts.
 
         Parameters
         ----------
         gene_set
-            Of which genes.
+            Name of the set of genes to summarise.
 
         Returns
         -------
-        Indexed by method; columns ``kind, pcc_median, low, high, n, against_ridge_plain, verdict_ridge_plain,
+        Table indexed by method; columns ``kind, pcc_median, low, high, n, against_ridge_plain, verdict_ridge_plain,
         against_ridge, verdict_ridge`` (the last four missing for ridge itself and for oracles).
 
         Raises

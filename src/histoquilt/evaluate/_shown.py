@@ -24,13 +24,13 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
     Parameters
     ----------
     study, name
-        Where the section lies, and its picture.
+        Study that holds the section and its image, and the name of the section.
     found
-        What the model returned.
+        Prediction returned by the model.
     truth
-        What was measured, ``(n_spots, n_scored)``.
+        Measured expression, ``(n_spots, n_scored)``.
     label
-        How the tables call the method.
+        Name of the method in the tables.
     """
     kept = found[:, list(truth.columns)]
     layer = f"predicted_{label}"

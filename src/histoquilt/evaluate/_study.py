@@ -20,12 +20,12 @@ _GROUP = "patient"  # obs of what a model is given: patients that share a slide 
 
 @dataclass(frozen=True)
 class EvaluationStudy:
-    """Sections and folds, checked.
+    """Checked sections and folds of an evaluation.
 
     Attributes
     ----------
     sections
-        As the user gave them; never changed.
+        Sections as the user gave them; never changed.
     splits
         Folds, checked for leaks.
     reps
@@ -33,9 +33,9 @@ class EvaluationStudy:
     measured
         Expression of each section, whole transcriptome.
     groups
-        Section -> patients that stay together; empty where patients are not known.
+        Section -> patients that stay together; empty if patients are not known.
     centres_um, adjacencies
-        Of each section.
+        Spot centres in microns, and spatial adjacency, of each section.
     """
 
     sections: dict[str, AnnData]

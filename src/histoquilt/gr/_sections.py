@@ -73,23 +73,23 @@ def mutual_nearest_links(
     *,
     metric: Literal["cosine", "euclidean"] = "cosine",
 ) -> csr_matrix:
-    """Link spots of different sections that are among each other's nearest in expression; needs no coordinates.
+    """Link mutual nearest neighbours in expression across sections; needs no coordinates.
 
-    Two spots are linked when each is among the ``n_links`` nearest of the other, all spots of the two sections
-    considered. Tissue that only one of the sections holds is so mostly left without links.
+    Two spots are linked if each is among the ``n_links`` nearest of the other, among all spots of the two sections.
+    Tissue that only one of the sections holds is therefore mostly left without links.
 
     Parameters
     ----------
     embedding
-        ``(n_spots, n_dims)``, one space for all sections, e.g. joint principal components.
+        Embedding ``(n_spots, n_dims)`` in one space for all sections, e.g. joint principal components.
     section
         Name of the section of every spot, ``(n_spots,)``.
     n_links
-        How many of the nearest are looked at in each other section; at least 1, and the most links a spot can have
-        into one section.
+        Number of nearest neighbours considered in each other section; at least 1, and the maximum number of links of a
+        spot into one section.
     metric
-        ``"cosine"`` compares directions, so that depth and strength of a pattern do not count; ``"euclidean"``
-        compares places. A spot at the origin has no direction and gets no link.
+        ``"cosine"`` compares directions, so that depth and strength of a pattern do not count; ``"euclidean"`` compares
+        positions. A spot at the origin has no direction and gets no link.
 
     Returns
     -------

@@ -13,16 +13,16 @@ LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x objective is about 0.06 um/px; beyond
 
 
 class ArraySlide:
-    """An RGB array that is read like a slide.
+    """Slide interface to an RGB array.
 
     Parameters
     ----------
     pixels
-        uint8 ``(height, width, 3)``; kept, not copied.
+        Image, uint8 ``(height, width, 3)``; kept, not copied.
     name
-        What messages call it.
+        Name of the image in messages.
     mpp
-        Microns per pixel, where known.
+        Microns per pixel, if known.
     """
 
     def __init__(self, pixels: np.ndarray, *, name: str = "array", mpp: float | None = None) -> None:

@@ -15,16 +15,16 @@ from histoquilt.runtime import atomic_file, logger
 
 
 class EmbeddingCache:
-    """Embeddings of batches of patches in a folder, one ``.npz`` each, without pickle.
+    """Folder cache for embeddings of batches of patches, one ``.npz`` each, without pickle.
 
     Parameters
     ----------
     folder
-        Made on first use; may be shared by sections, encoders and processes.
+        Cache folder, created on first use; may be shared by sections, encoders and processes.
     encoder_digest
-        What decides the encoder's output (``PatchEncoder.digest``).
+        Digest of what determines the encoder's output (``PatchEncoder.digest``).
     n_features
-        Width of its embedding.
+        Width of the encoder's embedding.
     """
 
     def __init__(self, folder: str | os.PathLike[str], encoder_digest: str, n_features: int) -> None:

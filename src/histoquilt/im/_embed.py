@@ -78,7 +78,7 @@ def embed_patches(
     cache
         Folder for embeddings, named by the digest of the patches and of the encoder.
     progress
-        Show a progress bar.
+        If true, show a progress bar.
 
     Returns
     -------
@@ -150,22 +150,22 @@ def embed_views(
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """Embed each spot's patch in several orientations: what a contrastive model may draw from while it trains.
+    """Embed each spot's patch in several orientations, as augmentation for training contrastive models.
 
-    Tissue has no up and no left, so the eight symmetries of the square are all equally true: view 0 is the patch as
+    Tissue has no up and no left, so the eight symmetries of the square are equally valid: view 0 is the patch as
     :func:`embed_patches` sees it, views 1 to 3 are turned by 90, 180 and 270 degrees counter-clockwise, views 4 to 7
     are these four mirrored left to right. Nothing is drawn at random.
 
     Parameters
     ----------
     adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache, progress
-        As in :func:`embed_patches`, with one field.
+        Arguments as in :func:`embed_patches`, with one field.
     n_views
-        How many of the eight, 1 to 8.
+        Number of views, 1 to 8.
 
     Returns
     -------
-    float32 ``(n_spots, n_views, encoder.n_features)``. Nothing is written into ``adata``.
+    Embeddings, float32 ``(n_spots, n_views, encoder.n_features)``. Nothing is written into ``adata``.
 
     Raises
     ------

@@ -66,19 +66,19 @@ def check_on_tissue(
     image_scale
         Full-resolution pixels per pixel of `image`.
     spot_um
-        Side of the square looked at under each spot, in microns.
+        Side of the square examined under each spot, in microns.
     spatial_key
-        Where the spot centres are.
+        Key in ``obsm`` of the spot centres.
     strict
-        Whether to raise where a placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or x and y
-        exchanged would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
-        ``evaluate`` ask for this before they embed.
+        If true, raise if the placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or exchanging x
+        and y would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
+        ``evaluate`` use this before they embed.
 
     Returns
     -------
     OnTissue
-        With a warning where fewer than 80 % of the spots have tissue under half of them; it names the scale that would
-        fit.
+        Result of the check. Warns if fewer than 80 % of the spots are at least half covered by tissue; the warning
+        names the scale that would fit.
 
     Raises
     ------

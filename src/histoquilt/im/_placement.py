@@ -18,18 +18,18 @@ _LOWEST, _HIGHEST, _STEP = 1 / 64, 64.0, 1.02  # factors tried where none is kno
 
 @dataclass(frozen=True)
 class Placement:
-    """One reading of the coordinates.
+    """One interpretation of the coordinates.
 
     Attributes
     ----------
     fraction
-        Share of the spots that would lie on tissue.
+        Fraction of the spots that would lie on tissue.
     image_scale
-        Coordinate pixels per pixel of the image; ``None`` where the present one stays.
+        Coordinate pixels per pixel of the image; ``None`` if the current value stays.
     exchanged
-        Whether x and y would change places.
+        True if x and y would be exchanged.
     name
-        What the scale is, e.g. ``tissue_hires_scalef``; ``""`` where it was estimated.
+        Name of the scale, e.g. ``tissue_hires_scalef``; ``""`` if it was estimated.
     """
 
     fraction: float

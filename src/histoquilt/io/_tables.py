@@ -33,20 +33,21 @@ def read_table(
     Parameters
     ----------
     counts
-        CSV or TSV, may be gzip-compressed: one row a spot and one column a gene, names in the first row and column.
+        CSV or TSV, optionally gzip-compressed: one row per spot and one column per gene, names in the first row and
+        column.
     coordinates
-        CSV or TSV with a header, one row a spot. Its other columns go to ``obs``.
+        CSV or TSV with a header, one row per spot. Its other columns go to ``obs``.
     unit
-        What the coordinates are in: ``"pixel"``, ``"micron"``, ``"array"`` or ``"unknown"``. There is no default,
-        because a wrong guess changes every distance and raises nothing.
+        Unit of the coordinates: ``"pixel"``, ``"micron"``, ``"array"`` or ``"unknown"``. There is no default, because a
+        wrong guess changes every distance and raises no error.
     x, y
         Columns of ``coordinates`` with the spot centre.
     spot
         Column of ``coordinates`` with the spot names; by default the first column.
     transpose
-        The counts have one row a gene and one column a spot.
+        If true, the counts have one row per gene and one column per spot.
     mpp
-        Microns per pixel, where known (``unit="pixel"`` only).
+        Microns per pixel, if known (``unit="pixel"`` only).
     sep
         Column separator of both tables; by default a comma for ``.csv``, a tab for ``.tsv`` and ``.txt``.
 
@@ -58,12 +59,12 @@ def read_table(
     Raises
     ------
     FileNotFoundError
-        A table is not there.
+        A table does not exist.
     KeyError
-        ``x``, ``y`` or ``spot`` is no column of ``coordinates``.
+        ``x``, ``y`` or ``spot`` is not a column of ``coordinates``.
     ValueError
-        The counts lie the other way round than ``transpose`` says, spots have no position or are repeated, or the
-        counts are no raw counts.
+        The orientation of the counts contradicts ``transpose``, spots have no position or are repeated, or the counts
+        are not raw counts.
     """
     counts_file = existing_file(counts, "a table of counts (CSV or TSV)")
     places_file = existing_file(coordinates, "a table of spot positions (CSV or TSV)")

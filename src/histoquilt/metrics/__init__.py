@@ -26,6 +26,7 @@ from histoquilt.metrics._gene_sets import gene_sets_of_training, training_moment
 from histoquilt.metrics._oracle import depth_oracle, neighbour_oracle
 from histoquilt.metrics._published import PROTOCOL, published_scores
 from histoquilt.metrics._significance import gene_significance
+from histoquilt.metrics._z_order import z_order
 from histoquilt.metrics.mixing._lisi import clisi, ilisi
 from histoquilt.metrics.mixing._mixing import batch_entropy, batch_silhouette
 from histoquilt.metrics.mixing._mixing_table import mixing_table
@@ -68,4 +69,5 @@ __all__ = [
     "summarise_genes",
     "training_moments",
     "v_measure",
+    "z_order",
 ]

@@ -39,21 +39,21 @@ class Interval:
 def bootstrap_ci(
     values_by_section: Mapping[str, Any], n: int = 2000, seed: int = 0, *, level: float = 0.95
 ) -> Interval:
-    """Confidence interval of a mean score, by drawing whole sections with replacement.
+    """Compute a bootstrap confidence interval of a mean score, resampling whole sections.
 
-    Spots, genes and seeds of one section are no independent evidence, so a section is drawn with all its values or
-    not at all, and counts once through its mean.
+    Spots, genes and seeds of one section are not independent observations, so a section is drawn with all its values
+    or not at all, and counts once through its mean.
 
     Parameters
     ----------
     values_by_section
         Section (or fold) -> its value, or its values (several seeds or genes).
     n
-        Bootstrap draws.
+        Number of bootstrap draws.
     seed
-        Of the draws; the same seed gives the same interval.
+        Random seed of the draws; the same seed gives the same interval.
     level
-        Coverage aimed at.
+        Nominal coverage.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def paired_difference(
     n: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much better one method is than another on the same held-out sections with the same seeds.
+    """Compute paired score differences of two methods on the same held-out sections and seeds.
 
     Parameters
     ----------
@@ -121,22 +121,22 @@ def paired_difference(
     value
         The column compared; the difference is ``method - against``.
     over
-        What is drawn in the bootstrap, ``"fold"`` or ``"section"``. Sections of one fold share a model and often a
-        patient, so folds are the honest choice; where every fold is one section they are the same.
+        Unit resampled in the bootstrap, ``"fold"`` or ``"section"``. Sections of one fold share a model and often a
+        patient, so folds are the appropriate choice; if every fold is one section they are the same.
     n, seed
         As in :func:`bootstrap_ci`.
 
     Returns
     -------
     One row per ``gene_set``: ``method, against, value, difference, ci_low, ci_high, n`` (folds or sections drawn),
-    ``n_pairs``, ``n_higher`` (pairs in which ``method`` has the higher value), ``note`` (says so where `n` is small).
+    ``n_pairs``, ``n_higher`` (pairs in which ``method`` has the higher value), ``note`` (set if `n` is small).
 
     Raises
     ------
     KeyError
         A column or a method is missing.
     ValueError
-        A held-out section was scored for one of the two only, or a row stands twice.
+        A held-out section was scored for only one of the two, or a row is duplicated.
 
     Examples
     --------

@@ -104,19 +104,19 @@ def score_sections(truth: Mapping[str, pd.DataFrame], predicted: Mapping[str, pd
 
 
 def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Reduce scores per gene to one row per set of genes, for ``scores.csv``.
+    """Summarise scores per gene as one row per set of genes, for ``scores.csv``.
 
     Parameters
     ----------
     per_gene
-        What :func:`score_genes` returns.
+        Table returned by :func:`score_genes`.
     gene_sets
         Name -> genes, e.g. from :func:`gene_sets_of_training`.
 
     Returns
     -------
-    Columns ``gene_set, n_genes, n_undefined, pcc_mean, pcc_median, spearman_mean, mse, rmse, mae``. Means and the
-    median run over all genes of the set, undefined ones as 0; ``rmse`` is the mean of the genes' own RMSE.
+    Table with columns ``gene_set, n_genes, n_undefined, pcc_mean, pcc_median, spearman_mean, mse, rmse, mae``. Means
+    and the median run over all genes of the set, undefined ones as 0; ``rmse`` is the mean of the genes' own RMSE.
 
     Raises
     ------

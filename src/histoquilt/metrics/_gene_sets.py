@@ -60,19 +60,19 @@ def gene_sets_of_training(
     *,
     n_top: int = 50,
 ) -> dict[str, list[str]]:
-    """Choose the genes that are summarised, knowing training sections only.
+    """Choose the sets of genes to summarise, from training sections only.
 
-    Picking the top genes on the held-out section instead raises every score, because they are picked for the very
+    Choosing the top genes on the held-out section instead inflates every score, because they are selected for the
     signal that is then scored.
 
     Parameters
     ----------
     means, variances
-        Of ``log1p_cp10k`` on training sections, ``(n_genes,)``, as :func:`training_moments` returns.
+        Moments of ``log1p_cp10k`` on training sections, ``(n_genes,)``, as returned by :func:`training_moments`.
     genes
-        The panel, in the same order.
+        Names of the genes of the panel, in the same order.
     n_top
-        How many genes of highest mean, and of highest variance within sections. A smaller panel gives all it has.
+        Number of genes of highest mean, and of highest variance within sections; all genes if the panel is smaller.
 
     Returns
     -------

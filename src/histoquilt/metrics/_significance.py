@@ -28,28 +28,28 @@ def gene_significance(
     max_pairs: int = MAX_PAIRS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Test each gene's correlation in one section with the number of spots that are worth counting.
+    """Test each gene's correlation in one section, correcting for spatial autocorrelation.
 
-    Two smooth patterns that have nothing to do with each other correlate strongly in a single section: the usual test
-    takes every spot for new evidence and calls most of them significant. Here the variance of the correlation under
-    independence is estimated from the spatial autocovariance of both patterns, by classes of distance, and gives an
-    *effective* number of spots, with which the t test is made (Clifford et al. 1989, as modified by Dutilleul 1993).
+    Two unrelated smooth patterns often correlate strongly in a single section: the usual test treats every spot as an
+    independent observation and calls most of them significant. Here the variance of the correlation under independence
+    is estimated from the spatial autocovariance of both patterns, by classes of distance, and gives an *effective*
+    number of spots, which is used in the t test (Clifford et al. 1989, as modified by Dutilleul 1993).
 
     Parameters
     ----------
     truth, predicted
-        Of one section, ``(n_spots, n_genes)``, dense or sparse.
+        Measured and predicted expression of one section, ``(n_spots, n_genes)``, dense or sparse.
     spatial
         Spot centres in any unit, ``(n_spots, 2 or 3)``. Only distances matter.
     genes
-        Names, ``(n_genes,)``.
+        Gene names, ``(n_genes,)``.
     alternative
-        ``"greater"``: predicted better than chance; ``"two-sided"``: also correlations below 0.
+        Alternative hypothesis. ``"greater"``: predicted better than chance; ``"two-sided"``: also correlations below 0.
     max_pairs
-        Pairs of spots used for the autocovariance. Where there are more, every spot meets a random sample of partners;
-        memory grows with the number of pairs, and no matrix of spots by spots is built.
+        Maximum number of pairs of spots used for the autocovariance. If there are more, every spot is paired with a
+        random sample of partners; memory grows with the number of pairs, and no matrix of spots by spots is built.
     seed
-        Of that sample.
+        Random seed of that sample.
 
     Returns
     -------
@@ -58,9 +58,8 @@ def gene_significance(
     without a correlation has ``p_value`` 1.
 
     On independent random fields 4 to 8 % of the genes fall below 0.05, where the usual test calls 7 to 80 % of them.
-    Only where a pattern is as wide as the section, so that fewer than about 6 spots' worth of evidence is left, is the
-    test too lenient (up to 12 %). It asks about one section and does not say whether the gene would be predicted in
-    another.
+    The test is too lenient (up to 12 %) only if a pattern is as wide as the section, so that the effective number of
+    spots is below about 6. It concerns one section, not whether the gene would be predicted in another.
 
     Raises
     ------

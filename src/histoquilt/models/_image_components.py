@@ -54,11 +54,11 @@ class Basis:
     Attributes
     ----------
     own_moments
-        Whether sections are standardised by their own moments first.
+        If true, sections are first standardised by their own moments.
     mean
-        ``(n_inputs,)``
+        Mean of the training inputs, ``(n_inputs,)``.
     components
-        ``(n_inputs, n_components)`` orthonormal columns, by falling variance.
+        Orthonormal columns ``(n_inputs, n_components)``, by decreasing variance.
     scale
         Root mean square of all the training scores: dividing by it makes scores comparable between bases.
     """

@@ -12,22 +12,22 @@ from histoquilt.runtime import resolve_device
 
 
 def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") -> Any:
-    """Load a model folder written by ``.save()``; the class is found in it.
+    """Load a model folder written by ``.save()``; the model class is recorded there.
 
     Parameters
     ----------
     folder
-        Of the model.
+        Path of the model folder.
     device
-        Where its networks compute, wherever they were trained; ``"auto"`` takes a GPU when there is one. Models
-        without a network compute on the CPU.
+        Device for the model's networks, wherever they were trained; ``"auto"`` uses a GPU if available. Models without
+        a network run on the CPU.
 
     Raises
     ------
     FileNotFoundError
         The folder or one of its files is missing.
     ValueError
-        A file is corrupted, the model's class is unknown, or there is no such device.
+        A file is corrupted, the model's class is unknown, or the device does not exist.
     """
     checkpoint = read_checkpoint(folder)
     kind = _class_named(checkpoint.model)

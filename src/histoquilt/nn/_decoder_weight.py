@@ -18,7 +18,7 @@ _STEP = 0.05  # of a probe, in standard deviations of a feature
 def weigh_decoder(
     network: MaskedGraphAutoencoder, x: Tensor, graph: UndirectedGraph, noise: Tensor, generator: torch.Generator
 ) -> None:
-    """Set the weight of a trained decoder beside linear smoothing, by the squared error against the signal.
+    """Set the weight of a trained decoder relative to linear smoothing, by the squared error against the signal.
 
     The decoder learned to reconstruct spots that it did not see. At a spot that is seen, smoothing already holds the
     spot's own value, and what the decoder adds can take away more signal than noise. The error of ``y = s + w d``
@@ -28,15 +28,15 @@ def weigh_decoder(
     Parameters
     ----------
     network
-        Trained, with ``hops``; its ``gain`` is set.
+        Trained network with ``hops``; its ``gain`` is set.
     x
-        (n_spots, n_features), unit variance.
+        Features of unit variance, (n_spots, n_features).
     graph
-        Of the spots.
+        Graph of the spots.
     noise
-        (n_features,) variance of the noise in every feature.
+        Variance of the noise in every feature, (n_features,).
     generator
-        For the probes.
+        Random generator for the probes.
 
     References
     ----------

@@ -26,7 +26,7 @@ class MaskedLosses:
 
 
 class MaskedGraphAutoencoder(nn.Module):
-    """The network of SpaMask (Min et al. 2025).
+    """Network of SpaMask (Min et al. 2025).
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ class MaskedGraphAutoencoder(nn.Module):
     scorer_dropout
         Dropout of the edge scorer.
     hops
-        (n_features,) int. Where given, the decoder adds to every feature averaged that many times over the graph, so
-        that the network starts at linear smoothing and learns what that misses. ``None``: the decoder alone, as
-        published.
+        Number of smoothing steps per feature, (n_features,) int. If given, the decoder output is added to every feature
+        averaged that many times over the graph, so that the network starts at linear smoothing and learns the
+        remainder. ``None``: the decoder alone, as published.
     dtype
-        Of the dense products in training (:func:`product_dtype`); weights, sums over the graph, normalisation and
-        losses are float32, and so is all of a network in ``eval`` mode.
+        Data type of the dense products in training (:func:`product_dtype`); weights, sums over the graph, normalisation
+        and losses are float32, and so is all of a network in ``eval`` mode.
     """
 
     hops: Tensor | None

@@ -20,14 +20,14 @@ def draw_mask(n: int, rate: float, generator: torch.Generator) -> Tensor:
 
 
 def complementary_masks(shape: tuple[int, ...], rate: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw two masks of single values, of which every value is hidden by exactly one.
+    """Draw two complementary masks of single values: every value is hidden by exactly one.
 
     Parameters
     ----------
     shape
-        Of the features, ``(n_nodes, n_features)``.
+        Shape of the features, ``(n_nodes, n_features)``.
     rate
-        Share that the first mask hides; the second hides the rest.
+        Fraction that the first mask hides; the second hides the rest.
 
     Returns
     -------

@@ -13,7 +13,7 @@ MEAN, STD = (0.75, 0.60, 0.72), (0.17, 0.21, 0.16)  # of H&E, red, green, blue i
 class ResidualCNN(nn.Module):
     """Residual blocks (He et al. 2016) with group normalisation (Wu & He 2018), then the mean over the patch.
 
-    Group normalisation looks at one patch alone: a result depends neither on batch mates nor on the batch size.
+    Group normalisation uses one patch alone: results depend neither on the other patches nor on the batch size.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ class ResidualCNN(nn.Module):
         Channels of the stages; each halves the side of the patch, so that side should be at least ``2**len(widths)``.
         The last is the number of features.
     n_groups
-        Of the normalisation; every width must be a multiple.
+        Number of groups of the normalisation; every width must be a multiple of it.
 
     Raises
     ------
     ValueError
-        A width is no multiple of the number of groups.
+        A width is not a multiple of the number of groups.
     """
 
     mean: Tensor

@@ -17,17 +17,17 @@ class Nearest:
 
 @torch.no_grad()
 def nearest_references(query: Tensor, reference: Tensor, k: int, *, block: int = 4096) -> Nearest:
-    """Find the ``k`` most cosine-similar references of every query, without an index and without approximation.
+    """Find the ``k`` most cosine-similar references of every query by exact search.
 
     Parameters
     ----------
     query, reference
-        (n_queries, n_features), (n_references, n_features). A row of zeros is similar to nothing (cosine 0).
+        Arrays (n_queries, n_features) and (n_references, n_features). A row of zeros is similar to nothing (cosine 0).
     k
-        How many.
+        Number of references to find.
     block
-        Queries and references compared at a time: at most ``block * block`` similarities are held. Changes memory and
-        speed, not results (up to which of several equally similar references are named).
+        Number of queries and references compared at a time: at most ``block * block`` similarities are held. Changes
+        memory and speed, not results (except for ties among equally similar references).
 
     Raises
     ------

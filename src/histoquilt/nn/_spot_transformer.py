@@ -12,8 +12,8 @@ from histoquilt.nn.graph._edges import Edges
 class SpotTransformer(nn.Module):
     """Pre-norm transformer blocks over a section, with attention along the edges of its spatial graph.
 
-    The published sequence is a random batch over mixed sections, so that a spot's embedding depends on who shares its
-    batch. Here the edges are given, and a spot's result depends on nothing but what lies within ``n_blocks`` steps.
+    The published sequence is a random batch over mixed sections, so that a spot's embedding depends on the other spots
+    of its batch. Here the edges are given, and a spot's result depends only on spots within ``n_blocks`` steps.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ class SpotTransformer(nn.Module):
     n_mlp
         Width of the hidden layer; by default that of the features.
     n_blocks, n_heads, n_head
-        Blocks, heads, and the width of one.
+        Number of blocks, number of heads, and width of one head.
     dropout_rate
-        Of attention weights and the hidden layer, in training.
+        Dropout rate of attention weights and the hidden layer, in training.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def embedding(
     cmap: str = "viridis",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the first two dimensions of an embedding.
+    """Plot the first two dimensions of an embedding.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def embedding(
     cmap
         Name of a matplotlib colour map, for numbers.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def gene(
     vmax: float | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw one gene on the tissue, as log1p of counts per 10,000.
+    """Plot one gene on the tissue, as log1p of counts per 10,000.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def denoised(
     size: float | None = None,
     cmap: str = "viridis",
 ) -> "np.ndarray":
-    """Draw genes as measured beside the same genes denoised, both as log1p of counts per 10,000.
+    """Plot measured next to denoised expression of genes, both as log1p of counts per 10,000.
 
     Parameters
     ----------

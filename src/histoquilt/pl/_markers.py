@@ -28,7 +28,7 @@ def marker_dotplot(
     cmap: str = "Blues",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how strongly and how widely every domain expresses the best markers of each domain.
+    """Plot how strongly and how widely every domain expresses the best markers of each domain.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def marker_dotplot(
     cmap
         Name of a matplotlib colour map.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------

@@ -32,23 +32,24 @@ _ALL, _PAIR = "#0072b2", "0.62"
 def mixing(
     adata: AnnData, *, metrics: Sequence[str] = ("ilisi_scaled", "clisi_scaled"), key: str = "mixing"
 ) -> "np.ndarray":
-    """Draw how well sections mix in each embedding, beside how far domains stay apart in it.
+    """Plot how well sections mix in each embedding, together with how well domains stay separate.
 
-    Mixing alone proves nothing: an embedding in which everything is alike mixes perfectly. It counts where domains stay
-    apart as well, so iLISI is drawn beside cLISI. A large dot stands for all sections, small ones for the pairs.
+    Mixing alone proves nothing: an embedding in which everything is alike mixes perfectly. It is meaningful only if
+    domains stay separate as well, so iLISI is plotted next to cLISI. A large dot stands for all sections, small ones
+    for the pairs.
 
     Parameters
     ----------
     adata
-        ``uns["histoquilt"][key]`` holds a table as :func:`histoquilt.metrics.mixing_table` makes it; only read.
+        AnnData with a table of :func:`histoquilt.metrics.mixing_table` in ``uns["histoquilt"][key]``; not changed.
     metrics
-        What to draw, one Axes each; those that the table does not have are left out.
+        Metrics to plot, one Axes each; those that the table does not have are left out.
     key
-        Of the table.
+        Key of the table in ``uns["histoquilt"]``.
 
     Returns
     -------
-    One Axes per metric, in a one-dimensional array. Embeddings stand from top to bottom in the order of the table.
+    One Axes per metric, in a one-dimensional array. Embeddings are listed from top to bottom in the order of the table.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def mixing(
     Warns
     -----
     UserWarning
-        The table has no cLISI to read the mixing beside.
+        The table has no cLISI to compare the mixing with.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def mixing_umap(
     bases: Sequence[str] = ("X_umap_before", "X_umap"),
     size: float | None = None,
 ) -> "np.ndarray":
-    """Draw the UMAP before integration beside the one after, coloured by section.
+    """Plot the UMAP before integration next to the one after, coloured by section.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ def n_domains_curve(
     domain_key: str = Keys.DOMAIN,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how surely the domains are found again in sub-samples, for every number of domains that was tried.
+    """Plot the stability of the domains under subsampling for every number of domains that was tried.
 
     The largest number whose weakest domain reaches 0.8, within one standard error, is the one that
     :func:`histoquilt.tl.choose_n_domains` chooses; bars show the standard deviation over pairs of fits.
@@ -31,14 +31,14 @@ def n_domains_curve(
     Parameters
     ----------
     adata
-        ``uns["histoquilt"][key]`` holds the curve; only read.
+        AnnData with the curve in ``uns["histoquilt"][key]``; not changed.
     key
-        Of the curve.
+        Key of the curve in ``uns["histoquilt"]``.
     domain_key
-        ``uns["histoquilt"][domain_key]["n_domains"]`` is the number that is marked; where it is not recorded, the
-        largest stable one.
+        Key of the domains: ``uns["histoquilt"][domain_key]["n_domains"]`` is marked, or, if it is not recorded, the
+        largest stable number.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------

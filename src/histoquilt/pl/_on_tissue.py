@@ -13,27 +13,28 @@ ON, OFF, OUTSIDE = "#0072b2", "#d55e00", "#96003c"
 
 
 def spots_on_tissue(found: "OnTissue", *, outline: bool = True, size: float = 9.0, ax: "Axes | None" = None) -> "Axes":
-    """Draw spots over the slide they are said to lie on, those off the tissue marked.
+    """Plot spots over their slide, and mark those that are not on tissue.
 
     Parameters
     ----------
     found
-        What :func:`histoquilt.im.check_on_tissue` returned.
+        Result of :func:`histoquilt.im.check_on_tissue`.
     outline
-        Draw the outline of the tissue that was found.
+        If true, draw the outline of the detected tissue.
     size
-        Area of a spot's mark in points squared.
+        Area of a spot's marker in points squared.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------
-    The Axes: spots on tissue are blue rings, spots beside it orange crosses, spots outside the image dark red crosses.
+    The Axes: spots on tissue are blue rings, spots off tissue orange crosses, spots outside the image dark red
+    crosses.
 
     Raises
     ------
     TypeError
-        ``found`` is something else.
+        ``found`` is of another type.
 
     Examples
     --------

@@ -42,25 +42,25 @@ def measured_and_predicted(
     size: float | None = None,
     cmap: str = "viridis",
 ) -> "np.ndarray":
-    """Draw genes as measured beside the same genes predicted, with their correlation over the spots.
+    """Plot measured next to predicted expression of genes, with their correlation over the spots.
 
-    Both are log1p of counts per 10,000. Where nothing was measured, the prediction is drawn alone.
+    Both are log1p of counts per 10,000. If nothing was measured, the prediction is plotted alone.
 
     Parameters
     ----------
     adata
-        What the ``predict`` of an expression model returned for one section or slide; only read.
+        Result of the ``predict`` method of an expression model for one section or slide; not changed.
     genes
-        One gene or several, one row each. By default those that were most reliable when training sections were held
-        out; never those that fit this section best.
+        One gene or several, one row each. By default those predicted most reliably on held-out training sections, never
+        those that fit this section best.
     method
-        Short name of the method whose prediction is drawn; by default the one recorded.
+        Short name of the method whose prediction is plotted; by default the one recorded.
     n_genes
-        How many genes where none are named.
+        Number of genes if none are named.
     shared_scale
-        Draw both pictures of a gene on one colour scale, from the 1st to the 99th percentile of both together. By
-        default each has its own, from its 1st to its 99th percentile: a prediction is an expectation and varies less
-        than single counts do, so that on the scale of the measurement its pattern fades. Colour bars state the numbers.
+        If true, plot both panels of a gene on one colour scale, from the 1st to the 99th percentile of both together.
+        By default each has its own, from its 1st to its 99th percentile: a prediction is an expectation and varies less
+        than single counts do, so that its pattern fades on the scale of the measurement. Colour bars show the values.
     spatial_key, library_key, image, size
         As in :func:`domains`.
     cmap
@@ -68,7 +68,7 @@ def measured_and_predicted(
 
     Returns
     -------
-    Axes ``(n_genes, 2)``: measured, predicted; ``(n_genes, 1)`` where nothing was measured.
+    Axes ``(n_genes, 2)``: measured, predicted; ``(n_genes, 1)`` if nothing was measured.
 
     Raises
     ------
@@ -109,18 +109,18 @@ def color_ends(values: np.ndarray) -> tuple[float, float]:
 
 
 def reliability(adata: AnnData, *, n_named: int = 10, ax: "Axes | None" = None) -> "Axes":
-    """Draw how reliable each predicted gene was when training sections were held out, from best to worst.
+    """Plot the reliability of each predicted gene on held-out training sections, from best to worst.
 
     Parameters
     ----------
     adata
-        What the ``predict`` of an expression model returned: ``var["reliability"]`` is the mean correlation over
-        held-out training sections, ``var["beats_mean"]`` whether the squared error was below that of the training
-        mean. Only read.
+        Result of the ``predict`` method of an expression model; not changed. ``var["reliability"]`` is the mean
+        correlation over held-out training sections, ``var["beats_mean"]`` is true if the squared error was below that
+        of the training mean.
     n_named
-        How many of the best genes are named.
+        Number of the best genes to label.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def reliability(adata: AnnData, *, n_named: int = 10, ax: "Axes | None" = None) 
     Raises
     ------
     KeyError
-        ``var`` does not say how reliable genes are.
+        ``var`` has no reliability of genes.
     ValueError
-        No gene has a reliability, as after training with a method that has none.
+        No gene has a reliability, e.g. after training with a method that has none.
     """
     import matplotlib.pyplot as plt
 
@@ -183,13 +183,13 @@ def out_of_distribution(
     cmap: str = "cividis",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how unlike the training tissue each spot's image is; spots beyond the limit have an orange rim.
+    """Plot how much each spot's image differs from the training tissue; spots beyond the limit have an orange rim.
 
     Parameters
     ----------
     adata
-        What the ``predict`` of an expression model returned: ``obs["out_of_distribution_score"]`` is the distance to
-        the training tissue, 1 the limit, and ``obs["out_of_distribution"]`` the verdict. Only read.
+        Result of the ``predict`` method of an expression model; not changed. ``obs["out_of_distribution_score"]`` is
+        the distance to the training tissue, 1 being the limit, and ``obs["out_of_distribution"]`` the verdict.
     spatial_key, library_key, image, size, ax
         As in :func:`domains`.
     cmap
@@ -197,7 +197,7 @@ def out_of_distribution(
 
     Returns
     -------
-    The Axes; the title says the share of such spots, and whether the section as a whole is unlike training.
+    The Axes; the title states the share of such spots, and whether the section as a whole differs from training.
 
     Raises
     ------

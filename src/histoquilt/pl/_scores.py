@@ -21,7 +21,7 @@ def scores(
     gene_set: str = "panel",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the score of each method: a dot a held-out section, the mean over folds with its confidence interval.
+    """Plot the score of each method: a dot per held-out section, and the mean over folds with a confidence interval.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ def scores(
         ``kind`` (``method``, ``baseline`` or ``oracle``; all count as methods where it is missing). Pooled rows are
         left out.
     value
-        Column to draw.
+        Column to plot.
     gene_set
         Which rows.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------
@@ -145,22 +145,22 @@ def gene_scores(
     genes: Sequence[str] = (),
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the score of each gene by one method against another, each gene's mean over held-out sections and seeds.
+    """Plot the score of each gene by one method against another, as mean over held-out sections and seeds.
 
     Parameters
     ----------
     table
-        ``genes`` of an evaluation: columns ``section, method, gene`` and `value`. Pooled rows are left out.
+        Table ``genes`` of an evaluation: columns ``section, method, gene`` and `value`. Pooled rows are left out.
     method, against
-        Upright and across.
+        Methods on the vertical and the horizontal axis.
     value
-        Column to draw.
+        Column to plot.
     n_named
-        How many of the genes that differ most are named.
+        Number of genes with the largest difference to label.
     genes
-        Further genes to name.
+        Further genes to label.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------

@@ -26,7 +26,7 @@ def domains_grid(
     n_columns: int = 4,
     **arguments: Any,
 ) -> "np.ndarray":
-    """Draw the domains of several sections side by side, in the same colours, with one legend.
+    """Plot the domains of several sections side by side, in the same colours, with one legend.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def confidence_grid(
     n_columns: int = 4,
     **arguments: Any,
 ) -> "np.ndarray":
-    """Draw how sure the domains of several sections are, side by side, on one scale from 0 to 1.
+    """Plot the confidence of the domains of several sections, side by side, on one scale from 0 to 1.
 
     Parameters
     ----------

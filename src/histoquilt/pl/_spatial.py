@@ -28,7 +28,7 @@ def domains(
     alpha: float = 1.0,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the domains of one section on the tissue.
+    """Plot the domains of one section on the tissue.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def domains(
     alpha
         Opacity of the spots, 0 to 1; lower it to see the stain through them.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def confidence(
     legend: bool = True,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how sure the domain of each spot is, on a fixed scale from 0 to 1.
+    """Plot the confidence of the domain of each spot, on a fixed scale from 0 to 1.
 
     Parameters
     ----------

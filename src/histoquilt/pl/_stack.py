@@ -31,7 +31,7 @@ def aligned_stack(
     palette: Sequence[str] | Mapping[str, str] | None = None,
     n_columns: int = 4,
 ) -> "np.ndarray":
-    """Draw the sections of a stack in one frame, from bottom to top, each under the outline of the first.
+    """Plot the sections of a stack in one frame, from bottom to top, each under the outline of the first.
 
     All pictures show the same piece of the plane at the same scale. Where the alignment is right, the tissue fills the
     outline, and a domain is found again at the same place in the next picture.

@@ -14,7 +14,7 @@ _LOSS, _CHANGE = "#0072b2", "#d55e00"
 
 
 def training(adata: AnnData, *, model_key: str = "spamask", ax: "Axes | None" = None) -> "Axes":
-    """Draw the loss per epoch (left axis) and the change of the embedding that ends training (right axis, log).
+    """Plot the loss per epoch (left axis) and the change of the embedding that ends training (right axis, log).
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def training(adata: AnnData, *, model_key: str = "spamask", ax: "Axes | None" = 
     model_key
         Which model.
     ax
-        Axes to draw into; new ones by default.
+        Axes to plot into; new ones by default.
 
     Returns
     -------

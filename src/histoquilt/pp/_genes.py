@@ -17,26 +17,27 @@ from histoquilt.runtime import warn_user
 def variable_genes(
     source: Expression, n_genes: int = 3000, *, min_spots: int = 50, min_counts: float = 10
 ) -> np.ndarray:
-    """Choose the genes whose counts vary more than their mean explains.
+    """Choose highly variable genes.
 
-    Genes in too few spots or with too few counts go first. Of the rest the most variable are chosen with scanpy: by
-    variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) where there are log-normalised values only
-    or the section is too small for that.
+    Genes in too few spots or with too few counts are removed first. The most variable of the rest are chosen with
+    scanpy: by variance-stabilised counts (``seurat_v3``), or by dispersion (``seurat``) if only log-normalised values
+    are available or the section is too small for that.
 
     Parameters
     ----------
     source
-        ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`.
+        Expression ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`.
     n_genes
-        How many to choose; all that remain where there are fewer.
+        Number of genes to choose; all remaining genes if there are fewer.
     min_spots
-        A gene must be found in this many spots, or in a tenth of them in a section of fewer than ``10 * min_spots``.
+        Minimum number of spots in which a gene is found, or a tenth of the spots in a section of fewer than
+        ``10 * min_spots``.
     min_counts
-        A gene must have this many counts in all. Not applied to log-normalised values.
+        Minimum total count of a gene. Not applied to log-normalised values.
 
     Returns
     -------
-    Column numbers, ascending.
+    Column numbers, in ascending order.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def shared_variable_genes(
 
     Returns
     -------
-    Column numbers, ascending.
+    Column numbers, in ascending order.
 
     Raises
     ------

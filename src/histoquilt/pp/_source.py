@@ -76,19 +76,19 @@ class Expression:
 
 
 def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = True) -> Expression:
-    """Find the expression of a section and make sure of its scale.
+    """Return the expression of a section after checking its scale.
 
-    ``layer`` is taken at its word; without it ``layers["counts"]`` is preferred to ``X``. A scale declared in
-    ``uns["histoquilt"]["scale"]`` is honoured unless the values belie it; an undeclared matrix must hold raw counts.
+    An explicit ``layer`` is used as given; without it ``layers["counts"]`` is preferred to ``X``. A scale declared in
+    ``uns["histoquilt"]["scale"]`` is used unless the values contradict it; an undeclared matrix must hold raw counts.
 
     Parameters
     ----------
     adata
-        ``(n_spots, n_genes)``.
+        AnnData ``(n_spots, n_genes)``.
     layer
         Layer that holds the expression, or ``"X"``.
     in_memory
-        Of a large section opened with ``backed="r"``, read everything, not only when and what is asked for.
+        If true, read all of a section opened with ``backed="r"`` into memory, else only the parts that are requested.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     Warns
     -----
     UserWarning
-        Some spots or genes have no count at all (they stay in ``adata``), or declared counts hold fractions.
+        Some spots or genes have no counts (they stay in ``adata``), or declared counts contain fractions.
     """
     name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
     if name != "X" and name not in adata.layers:

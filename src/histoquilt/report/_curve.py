@@ -19,24 +19,24 @@ def curve_svg(
     level: float | None = None,
     mark: float | None = None,
 ) -> Markup:
-    """Draw lines ``(x, y)`` over a common pair of axes.
+    """Draw a line chart as SVG, with lines ``(x, y)`` on common axes.
 
     Values that are not finite, or not positive on a logarithmic axis, leave a gap at the ends.
 
     Parameters
     ----------
     lines
-        One pair of arrays a line, x being whole numbers.
+        One pair of arrays per line; x holds integers.
     label
-        What the chart shows, for screen readers.
+        Description of the chart, for screen readers.
     log
-        Whether y runs logarithmically.
+        If true, the y axis is logarithmic.
     x_label
-        What x is.
+        Label of the x axis.
     level
-        A height to draw a dotted line at; of a linear axis.
+        Height of a dotted horizontal line; linear axis only.
     mark
-        A place on x to draw an upright line at. With it, every point of the lines has a dot.
+        Position on x of a vertical line. If given, every point of the lines has a dot.
 
     Returns
     -------

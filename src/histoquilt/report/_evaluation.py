@@ -33,29 +33,30 @@ def write_evaluation_report(
     title: str = "Expression from H&E, judged on held-out tissue",
     predictions: Mapping[str, AnnData] | None = None,
 ) -> None:
-    """Write one HTML file that says how well methods predict expression, and whether they beat ridge.
+    """Write an HTML report of how well methods predict expression, and whether they beat ridge.
 
     Parameters
     ----------
     path
-        The file to write, complete or not at all. An earlier one is replaced.
+        Path of the file, written completely or not at all. An existing file is replaced.
     evaluation
-        What :func:`histoquilt.tl.evaluate_expression` returned; only read.
+        Result of :func:`histoquilt.tl.evaluate_expression`; not changed.
     facts
-        What ``run.json`` holds. Unknown entries are listed as they are.
+        Contents of ``run.json``. Unknown entries are listed as they are.
     title
         Headline of the page.
     predictions
-        Held-out section -> its prediction, as ``predict`` returns it, to be shown on the tissue beside its measurement.
+        Held-out section -> its prediction, as ``predict`` returns it, to be shown on the tissue next to its
+        measurement.
 
     Raises
     ------
     TypeError
-        ``evaluation`` is something else.
+        ``evaluation`` is of another type.
 
     Notes
     -----
-    The table of genes holds at most 500, those that any method tells best; ``genes`` of the evaluation has all.
+    The table of genes holds at most 500, those that any method predicts best; ``genes`` of the evaluation has all.
     """
     from histoquilt.evaluate import Evaluation
     from histoquilt.metrics import PROTOCOL

@@ -24,14 +24,14 @@ class Facts:
 
 
 def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> Facts:
-    """Put the facts of a run into words; what ``run`` does not say is read from the sections.
+    """Format the facts of a run as text; facts missing from ``run`` are read from the sections.
 
     Parameters
     ----------
     sections
-        The sections of the page, for the number of spots, genes and domains, seed and time.
+        Sections of the page, for the number of spots, genes and domains, seed and time.
     run
-        What ``run.json`` holds. Nothing in it is required.
+        Contents of ``run.json``. No entry is required.
     """
     model = [adata.uns.get(Keys.UNS, {}).get("spamask", {}) for adata in sections]
     asked = [adata.uns.get(Keys.UNS, {}).get("domain", {}) for adata in sections]
@@ -48,7 +48,7 @@ def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> Facts:
 def told_facts(
     cards: Sequence[tuple[str, str | None]], run: Mapping[str, Any], *, wall_s: Any = None, told: Set[str] = frozenset()
 ) -> Facts:
-    """Put the facts of a run into words, after ``cards`` of its own; those in ``told`` are in them already."""
+    """Format the facts of a run as text, after the given ``cards``; those in ``told`` are already among them."""
     wall_s = run.get("wall_s", wall_s)
     named = [
         *cards,
@@ -70,7 +70,7 @@ def told_facts(
 
 
 def study_facts(study: AnnData, n_sections: int, run: Mapping[str, Any]) -> Facts:
-    """Put the facts of a study into words: those of its joint analysis, which its sections only repeat."""
+    """Format the facts of a study as text: those of its joint analysis, which its sections only repeat."""
     facts = run_facts([study], run)
     return replace(facts, cards=[("Sections", f"{n_sections:,}"), *facts.cards])
 

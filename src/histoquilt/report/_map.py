@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import z_order
 from histoquilt.draw import microns_per_unit, spot_pitch, tissue_image
+from histoquilt.metrics import z_order
 from histoquilt.report._encode import image_uri, packed
 
 _GRID = 60_000  # the longer side of a map in the whole numbers that positions are stored as, uint16

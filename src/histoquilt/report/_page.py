@@ -30,41 +30,41 @@ def write_report(
     layer: str | None = None,
     links: Mapping[str, str] | None = None,
 ) -> None:
-    """Write one HTML file that shows the domains of one or several sections.
+    """Write an HTML report of the domains of one or several sections.
 
     Parameters
     ----------
     sections
-        One AnnData, or a dict from name to AnnData; only read. ``obs[domain_key]`` and ``obsm[spatial_key]`` are
-        needed. Shown where present: the image in ``uns["spatial"]``, ``obs["domain_confidence"]``,
+        One AnnData, or a dict from name to AnnData; not changed. ``obs[domain_key]`` and ``obsm[spatial_key]`` are
+        required. Shown if present: the image in ``uns["spatial"]``, ``obs["domain_confidence"]``,
         ``uns["domain_markers"]``, ``obsm["denoised"]``, and the training history, the curve of the number of domains
         and the parameters in ``uns["histoquilt"]``.
     path
-        The file to write, complete or not at all. An earlier one is replaced.
+        Path of the file, written completely or not at all. An existing file is replaced.
     study
-        All sections in one AnnData, as :func:`histoquilt.tl.integrate_sections` returns it; only read. The page then
-        begins with what they have in common: an overview in shared colours (with ``obsm["spatial_aligned"]`` in one
-        frame, too), one table of markers, how sections mix before and after integration
-        (``uns["histoquilt"]["mixing"]``), which links were used (``uns["histoquilt"]["integration"]``), and training.
-        ``sections`` may then be the same AnnData: it is taken apart by ``section_key``.
+        All sections in one AnnData, as returned by :func:`histoquilt.tl.integrate_sections`; not changed. The page then
+        begins with the joint results: an overview in shared colours (with ``obsm["spatial_aligned"]`` also in one
+        frame), one table of markers, the mixing of sections before and after integration
+        (``uns["histoquilt"]["mixing"]``), the links used (``uns["histoquilt"]["integration"]``), and training.
+        ``sections`` may then be the same AnnData: it is split by ``section_key``.
     title
         Headline of the page.
     run
-        What ``run.json`` holds: version, seed, wall time, peak memory, input digests, warnings. Unknown entries are
+        Contents of ``run.json``: version, seed, wall time, peak memory, input digests, warnings. Unknown entries are
         listed as they are.
     domain_key, spatial_key
-        Where domains and spot centres are.
+        Column of ``obs`` with the domains, and key in ``obsm`` of the spot centres.
     section_key
-        Column of ``obs`` that tells several sections of one AnnData apart; by default ``section`` or ``library_id``.
+        Column of ``obs`` that distinguishes several sections of one AnnData; by default ``section`` or ``library_id``.
     layer
         Layer with the counts; by default ``layers["counts"]``, else ``X``.
     links
-        Words -> address of further pages, at the head of this one.
+        Link text -> address of further pages, shown at the top of this one.
 
     Raises
     ------
     TypeError
-        A section is no AnnData.
+        A section is not an AnnData.
     KeyError
         A section has no domains or no coordinates.
     ValueError
@@ -72,8 +72,8 @@ def write_report(
 
     Notes
     -----
-    All sections together draw at most 100,000 spots; of larger ones an evenly drawn sample is shown, and the page says
-    so. Tables always count every spot. For the same input and ``run`` the page is the same to the byte.
+    At most 100,000 spots are drawn for all sections together; of larger ones an even sample is shown, and the page
+    states so. Tables always count every spot. For the same input and ``run`` the page is identical byte for byte.
     """
     if isinstance(sections, AnnData) and study is not None:
         named = _taken_apart(sections, section_key)

@@ -82,31 +82,31 @@ def write_prediction_report(
     spatial_key: str = Keys.SPATIAL,
     links: Mapping[str, str] | None = None,
 ) -> None:
-    """Write one HTML file that shows the predicted genes of sections or slides on the tissue.
+    """Write an HTML report that shows the predicted genes of sections or slides on the tissue.
 
     Parameters
     ----------
     path
-        The file to write, complete or not at all. An earlier one is replaced.
+        Path of the file, written completely or not at all. An existing file is replaced.
     sections
-        Name -> what the ``predict`` of an expression model returned; only read, one after another, so that a mapping
-        may load each from its file. Shown where present: measured
-        expression beside the prediction, the image in ``uns["spatial"]``, ``obs["out_of_distribution"]``, reliability.
+        Name -> result of the ``predict`` method of an expression model; not changed, and read one after another, so
+        that a mapping may load each from its file. Shown if present: measured expression next to the prediction, the
+        image in ``uns["spatial"]``, ``obs["out_of_distribution"]``, reliability.
     facts
-        What ``run.json`` holds. Unknown entries are listed as they are.
+        Contents of ``run.json``. Unknown entries are listed as they are.
     title
         Headline of the page.
     method
-        Which prediction to show, where a section holds several.
+        Method whose prediction is shown, if a section holds several.
     spatial_key
-        Where the spot centres are.
+        Key in ``obsm`` of the spot centres.
     links
-        Words -> address of further pages, at the head of this one.
+        Link text -> address of further pages, shown at the top of this one.
 
     Raises
     ------
     TypeError
-        A section is no AnnData.
+        A section is not an AnnData.
     KeyError
         A section holds no prediction or no coordinates.
     ValueError
@@ -114,8 +114,8 @@ def write_prediction_report(
 
     Notes
     -----
-    All sections together draw at most 20,000 spots; of larger ones an even sample is shown, and the page says so. Where
-    that is still too much for one page, the most reliable genes are on it.
+    At most 20,000 spots are drawn for all sections together; of larger ones an even sample is shown, and the page
+    states so. If that is still too much for one page, only the most reliable genes are shown.
     """
     run = facts or {}
     shown = predicted_sections(sections, method=method, spatial_key=spatial_key)

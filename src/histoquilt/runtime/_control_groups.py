@@ -5,16 +5,16 @@ from pathlib import Path
 
 
 def groups_above(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of the groups that this process is in, its own first, under both versions.
+    """Yield the folders of the control groups of this process, its own first, for cgroup versions 1 and 2.
 
-    A container often sees its own group as the topmost.
+    In a container the process's own group often appears as the topmost.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` lie.
+        Folder that contains ``proc`` and ``sys``.
     controller
-        What is limited: ``"memory"``, ``"cpu"``.
+        Limited resource: ``"memory"`` or ``"cpu"``.
     """
     for line in read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)

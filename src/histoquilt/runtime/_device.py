@@ -9,22 +9,23 @@ if TYPE_CHECKING:
 
 
 def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = False) -> "torch.device":
-    """Turn ``"auto"`` into CUDA where there is one, else the CPU; anything else is taken at its word.
+    """Resolve ``"auto"`` to CUDA if available, else the CPU; any other device is used as given.
 
-    Of processes that ``torchrun`` started each gets a GPU of its own.
+    Each process started by ``torchrun`` gets its own GPU.
 
     Parameters
     ----------
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., ``"mps"``, or a torch device.
+        Name of a device (``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., ``"mps"``), or a torch device.
     sparse
-        Whether sparse matrices will be multiplied there. torch has no kernels for that on Metal (``"mps"``), which is
-        why ``"auto"`` does not choose it.
+        If true, sparse matrices will be multiplied on the device. torch has no kernels for that on Metal (``"mps"``),
+        which is why ``"auto"`` does not choose it.
 
     Raises
     ------
     ValueError
-        There is no such device, here or at all, or it cannot do what is asked of it; there are fewer than processes.
+        The device is unknown, not available, or does not support the required operations; or there are fewer GPUs than
+        processes.
     """
     import torch
 

@@ -52,31 +52,32 @@ class Workers:
 def run_each(
     function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], *, workers: Workers | None = None
 ) -> Iterator[Outcome]:
-    """Call a function for every item, one after another in this process, or one on each worker at a time.
+    """Call a function for every item, one after another in this process, or one at a time on each worker.
 
-    An item that fails becomes an :class:`Outcome` with its error, and the others go on. No more results than there are
-    workers wait to be taken, and none is kept once it has been. A worker computes on as many threads as it was given.
-    Where a worker is lost, its item is done again on another.
+    An item that fails becomes an :class:`Outcome` with its error, and the others continue. At most as many results as
+    there are workers wait to be consumed, and none is kept afterwards. A worker uses as many threads as it was given.
+    If a worker is lost, its item is repeated on another.
 
     Parameters
     ----------
     function
-        Of a module's top level. What it logs and warns of on a worker is said here, when the item is done.
+        Function defined at the top level of a module. Its log messages and warnings on a worker are repeated here when
+        the item is done.
     items
-        Name -> arguments, which travel: paths, settings (dataclasses too), small arrays, and neither models nor open
-        files. A relative path becomes a whole one, and what is at it here must be there for the worker, too.
+        Name -> arguments, which are sent to the worker: paths, settings (also dataclasses) and small arrays, but
+        neither models nor open files. Relative paths are made absolute, and must point to the same files on the worker.
     workers
-        Where to work; by default here.
+        Workers to use; by default this process.
 
     Yields
     ------
     Outcome
-        In the order of ``items`` here, and as they are done on workers.
+        One per item: in the order of ``items`` in this process, in order of completion on workers.
 
     Raises
     ------
     ConnectionError
-        The scheduler is gone.
+        The connection to the scheduler is lost.
 
     Examples
     --------

@@ -48,18 +48,18 @@ def align_sections(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Lay serial sections on each other: turn, mirror and shift each so that all share one frame in microns.
+    """Align serial sections: rotate, mirror and shift each so that all share one coordinate frame in microns.
 
     Each section is registered to its neighbour in the stack, on the side of ``reference``, and the moves are chained.
-    Where ``obs["z_um"]`` is given it orders the stack, else the order of the sections does: the list, the dict, or the
-    categories of ``obs[section_key]``. Sections are moved as a whole; tissue that was stretched or folded stays so.
+    The stack is ordered by ``obs["z_um"]`` if given, else by the order of the sections: of the list, the dict, or the
+    categories of ``obs[section_key]``. Sections are moved rigidly; stretched or folded tissue is not corrected.
 
     ``"outline"`` lays the border of the tissue on the border of its neighbour (iterated closest points from
     ``n_angles`` starts, of each mirror image; torn pieces and holes hardly matter). ``"paste"`` matches spots by
     expression and by their distances to each other (fused Gromov-Wasserstein transport, as PASTE does; needs the
     ``align`` extra), which also serves where the tissue fills its capture area and so has no outline of its own.
-    With ``refine`` expression then decides between ways to lay the outline that fit alike, and improves the position
-    found by either method.
+    With ``refine``, expression then decides between equally good fits of the outline, and improves the position found
+    by either method.
 
     Parameters
     ----------
@@ -68,29 +68,30 @@ def align_sections(
         ``obsm[spatial_key]`` holds spot centres, in pixels or microns, the same in all; microns per pixel come from
         the spot pitch (:func:`histoquilt.io.estimate_mpp`) or else from what is recorded.
     section_key, spatial_key
-        Where the names of the sections, and the spot centres, are.
+        Column of ``obs`` with the names of the sections, and key in ``obsm`` of the spot centres.
     method
         ``"outline"`` or ``"paste"``.
     reference
-        Name of the section that stays where it is; by default the first of the stack.
+        Name of the section that stays in place; by default the first of the stack.
     mirror
-        Whether a section may be flipped, as happens when one is mounted upside down.
+        If true, sections may be mirrored, as happens when one is mounted upside down.
     n_angles
-        Starting angles of ``"outline"``.
+        Number of starting angles of ``"outline"``.
     refine
-        Compare expression, see above. Without it ``"outline"`` reads no expression at all.
+        If true, compare expression, see above. Otherwise ``"outline"`` does not read expression at all.
     n_sample
-        Spots of each section that ``"paste"`` matches, at most 2,000: it makes arrays of ``n_sample ** 2``.
+        Number of spots of each section that ``"paste"`` matches, at most 2,000: it allocates arrays of size
+        ``n_sample ** 2``.
     use_rep
         Embedding in ``obsm`` that is compared instead of genes; it must have the same meaning in all sections.
     layer
         Layer with the expression; by default ``layers["counts"]`` or ``X``.
     key_added
-        Where the new coordinates go.
+        Key in ``obsm`` for the new coordinates.
     seed
-        Of samples; same seed, same machine, same result.
+        Random seed of samples; results are reproducible with the same seed on the same machine.
     progress
-        Show a progress bar on stderr.
+        If true, show a progress bar on stderr.
 
     Returns
     -------

@@ -81,7 +81,7 @@ def spatial_domains(
     device
         ``"auto"`` takes a GPU when there is one.
     progress
-        Show a progress bar on stderr.
+        If true, show a progress bar on stderr.
     copy
         Return a changed copy and leave ``adata`` alone.
     check_memory

@@ -61,20 +61,20 @@ def evaluate_expression(
     gmt: str | Path | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Train methods on some sections, predict the others, and score them beside baselines and oracles.
+    """Train methods on some sections, predict the others, and compare their scores with baselines and oracles.
 
-    A model is given the training sections of its fold and, of a held-out section, embeddings and places only. The gene
-    panel, the lists of top genes and all settings come from training sections.
+    A model is given the training sections of its fold, and only embeddings and coordinates of a held-out section. The
+    gene panel, the lists of top genes and all settings come from training sections.
 
-    Beside the methods stand, asked for or not, the training mean, ridge regression on one patch (``ridge_plain``) and
-    on all inputs with smoothing (``ridge``), retrieval (``knn``), and two oracles that look at the answer: the spot's
-    depth, and the measured mean of its neighbours.
+    Always included, requested or not, are the training mean, ridge regression on one patch (``ridge_plain``) and on all
+    inputs with smoothing (``ridge``), retrieval (``knn``), and two oracles that use the answer: the spot's depth, and
+    the measured mean of its neighbours.
 
     Parameters
     ----------
     sections
-        At least three. A dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``; each with image
-        embeddings in ``obsm``, spot centres, and measured expression. They are not changed.
+        At least three sections: a dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``; each
+        with image embeddings in ``obsm``, spot centres, and measured expression. They are not changed.
     methods
         Short names (``"spahgc"``, ``"mclstexp"``, ``"ridge"``, ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict
         from a label to a function that returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
@@ -83,36 +83,36 @@ def evaluate_expression(
         :func:`histoquilt.im.embed_patches` wrote into all sections.
     leave_out
         ``"patient"`` holds out all sections of a patient, with every patient that shares a slide with it.
-        ``"section"`` holds out one section, and its scores are optimistic where the patient has others.
+        ``"section"`` holds out one section, and its scores are optimistic if the patient has others.
     splits
-        Folds of your own, in place of ``leave_out``; refused where a section or a patient stands on both sides.
+        Custom folds, instead of ``leave_out``; an error is raised if a section or a patient is on both sides.
     patient_key, slide_key
-        Columns of ``obs``, one value for each section. The slide is used where it is there.
+        Columns of ``obs``, one value for each section. The slide is used if present.
     section_key, spatial_key
-        Where section names and spot centres are.
+        Column of ``obs`` with section names, and key in ``obsm`` of the spot centres.
     seeds
-        Every method that draws at random is trained once with each; the others once.
+        Random seeds. Every method that uses randomness is trained once with each; the others once.
     device
-        Where networks are trained; ``"auto"`` takes a GPU when there is one. Domains of predictions are found on the
-        CPU.
+        Device on which networks are trained; ``"auto"`` uses a GPU if available. Domains of predictions are found on
+        the CPU.
     genes
-        The panel, where you have one that was not chosen by looking at these sections. By default each fold chooses.
+        Genes of the panel, if you have one that was not chosen on these sections. By default each fold chooses its own.
     n_genes
-        How many genes of highest mean, and of highest variance, make the panel; by default 200.
+        Number of genes of highest mean, and of highest variance, in the panel (default 200).
     layer
         Layer with the expression; by default ``layers["counts"]``, else ``X``.
     protocol
-        ``"published"`` adds scores in the flawed definitions of the published codes, marked as such, to compare with
-        the papers' tables and for nothing else. Training and all other tables stay as they are.
+        ``"published"`` adds scores in the flawed definitions of the published code, marked as such, only for comparison
+        with the papers' tables. Training and all other tables are unchanged.
     label_key
         Column of ``obs`` with regions: the domains of predicted expression are compared with them.
     unlabelled
-        Labels that name no region, in any case of letters: their spots are not scored, as those without a label are
-        not. Pass ``()`` where one of these words is a region of yours.
+        Labels that do not name a region, case-insensitive: their spots are not scored, like those without a label. Pass
+        ``()`` if one of these words is a region of yours.
     gmt
-        Gene sets: which of them the well-predicted genes belong to, against the panel.
+        Path of a GMT file of gene sets, tested for enrichment among the well-predicted genes against the panel.
     progress
-        Show a progress bar on stderr.
+        If true, show a progress bar on stderr.
 
     Returns
     -------
@@ -123,10 +123,10 @@ def evaluate_expression(
     KeyError
         A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
     ValueError
-        A method is unknown; a fold leaves fewer than two sections to train on; a patient stands on both sides of one of
+        A method is unknown; a fold leaves fewer than two training sections; a patient is on both sides of one of
         ``splits``; an argument is not one of those listed; or as :meth:`histoquilt.models.ExpressionModel.fit`.
     TypeError
-        ``methods`` holds trained models, or makes something else than models.
+        ``methods`` holds trained models, or functions that do not return models.
 
     Examples
     --------

@@ -65,11 +65,11 @@ def integrate_sections(
     sections
         Several AnnData, a dict from name to AnnData, or one AnnData with ``obs[section_key]``. They are not changed.
     n_domains
-        As for :func:`spatial_domains`.
+        Number of domains, as for :func:`spatial_domains`.
     section_key
         Column of ``obs`` that names the sections.
     links
-        How spots of different sections are linked.
+        Linking of spots of different sections.
 
         ``"stack"`` : serial sections. Each spot to its ``n_links`` nearest in each adjacent section, in the plane of
         ``obsm["spatial_aligned"]`` (made with :func:`align_sections` where it is absent), however far apart the
@@ -81,32 +81,32 @@ def integrate_sections(
         ``"stitched"`` : pieces of one section, side by side and overlapping. All spots make one tissue in the plane of
         ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` where it is absent); genes are scaled together.
         A spot of a later piece that lies within half a pitch of one of an earlier piece is the same spot measured
-        again: nothing is fitted to it, and it takes what is found for the other.
+        again: it is not used for fitting, and gets the results of the other.
 
         ``"none"`` : no links; sections share features, network and domains only.
 
         ``"auto"`` : ``"stack"`` where ``obs["z_um"]`` is given, else ``"expression"``.
     n_links
-        Links of each spot into each other section that it is linked to.
+        Number of links of each spot into each other section that it is linked to.
     config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress, checkpoint
-        As for :func:`spatial_domains`; ``use_rep`` must mean the same in all sections.
+        Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
     denoise
-        Write denoised expression of the modelled genes, of those named, or none.
+        If true, write denoised expression of the modelled genes; or names of the genes to write.
     check_memory
-        As for :func:`spatial_domains`; the sections themselves are in memory by then.
+        Argument as for :func:`spatial_domains`; the sections themselves are in memory by then.
     mixing
-        Measure how sections mix before and after, beside Harmony (needs the ``cluster`` extra for that; left out
-        without it).
+        If true, measure the mixing of sections before and after integration, compared with Harmony (which needs the
+        ``cluster`` extra and is left out without it).
 
     Returns
     -------
     A new AnnData of all spots on the shared genes (:func:`histoquilt.io.concat_sections`), with what
     :func:`spatial_domains` writes, and
 
-    ``obsm["X_joint"]`` : the network's input, smoothed: what the integration starts from
-    ``obsp["section_links"]`` : CSR, the links between sections, where there are any
-    ``obsm["spatial_aligned"]`` : of serial or stitched sections, microns
-    ``uns["histoquilt"]["integration"]`` : which links, in which order, how many, genes shared
+    ``obsm["X_joint"]`` : smoothed input of the network, from which the integration starts
+    ``obsp["section_links"]`` : CSR, the links between sections, if there are any
+    ``obsm["spatial_aligned"]`` : aligned coordinates of serial or stitched sections, microns
+    ``uns["histoquilt"]["integration"]`` : kind, order and number of links, number of shared genes
     ``uns["histoquilt"]["mixing"]`` : :func:`histoquilt.metrics.mixing_table` of the embeddings ``before``, ``harmony``
     and ``histoquilt``
 

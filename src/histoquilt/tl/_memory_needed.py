@@ -25,26 +25,26 @@ _FACTOR_SPOTS = 50_000  # that the factors of a large section are sought in, in 
 
 @dataclass(frozen=True)
 class Job:
-    """What the memory of a job depends on.
+    """Properties of a job that determine its memory.
 
     Attributes
     ----------
     n_spots, n_genes
-        Of the section; ``n_genes`` is 0 where an embedding replaces them.
+        Number of spots and genes of the section; ``n_genes`` is 0 if an embedding replaces the genes.
     n_values
-        Stored values of the expression.
+        Number of stored values of the expression.
     n_features
         Width of that embedding, else 0.
     n_denoised
-        Genes whose denoised expression is wanted.
+        Number of genes whose denoised expression is requested.
     by_section
-        Genes are scaled section by section.
+        True if genes are scaled section by section.
     copied
-        The expression is not CSR float32 yet, so that it will be there twice.
+        True if the expression is not CSR float32 yet, so that it will be held twice.
     config
         Settings of the model.
     joined
-        Several sections are integrated.
+        True if several sections are integrated.
     """
 
     n_spots: int

@@ -24,22 +24,22 @@ def write_mixing(
     domain_key: str = Keys.DOMAIN,
     seed: int = 0,
 ) -> None:
-    """Measure the mixing of sections in their plain principal components, after Harmony, and in our embedding.
+    """Measure the mixing of sections in plain principal components, after Harmony, and in the histoquilt embedding.
 
-    Domains apart are measured with ``obs[domain_key]``, which speaks for the embedding it was made from.
+    Separation of domains is measured with ``obs[domain_key]``, which favours the embedding it was derived from.
 
     Parameters
     ----------
     adata
         All sections, with domains and embedding.
     section_key, layer, use_rep, embedding_key, domain_key
-        Where they are; with ``use_rep`` that embedding is the one before.
+        Keys of sections, expression, embeddings and domains; ``use_rep`` is taken as the embedding before integration.
     seed
-        Of Harmony and of the spots looked at.
+        Random seed of Harmony and of the sample of spots.
 
     Returns
     -------
-    None. Adds ``obsm["X_before"]``, ``obsm["X_harmony"]`` (where harmonypy is installed) and
+    None. Adds ``obsm["X_before"]``, ``obsm["X_harmony"]`` (if harmonypy is installed) and
     ``uns["histoquilt"]["mixing"]``.
     """
     sections = adata.obs[section_key].astype(str).to_numpy()

@@ -1,4 +1,4 @@
-"""Training that was interrupted goes on: one file that holds where it stood, written beside and renamed."""
+"""Resumable training: a checkpoint file, written atomically."""
 
 import hashlib
 import json
@@ -25,14 +25,14 @@ _SHARE_OF_TIME = 0.05  # ... and no more than this share of the time is spent on
 
 @dataclass(frozen=True)
 class Kept:
-    """Where training stood.
+    """State of an interrupted training.
 
     Attributes
     ----------
     tensors
-        By name, in memory of their own.
+        Name -> tensor; the tensors are copies.
     facts
-        What JSON can hold; floats come back as they were, NaN too.
+        Facts that JSON can hold; floats, including NaN, are restored exactly.
     """
 
     tensors: dict[str, Tensor]
@@ -40,20 +40,20 @@ class Kept:
 
 
 class TrainingCheckpoint:
-    """A file in which training of one network is kept.
+    """Checkpoint file for the training of one network.
 
-    It is never needed: what is missing, damaged or of another job is told in the log and replaced, and where it cannot
-    be written training goes on without.
+    It is never required: a file that is missing, damaged or from another job is logged and replaced, and if it cannot
+    be written training continues without it.
 
     Parameters
     ----------
     path
-        Of the file; its folder is made where it is absent.
+        Path of the file; its folder is created if absent.
     job
-        What the result depends on, ready for JSON: settings, seed, a digest of the data. Version of histoquilt, and
-        what torch computes with (:func:`environment`), are added.
+        JSON-serialisable values that determine the result: settings, seed, a digest of the data. The version of
+        histoquilt and the compute environment of torch (:func:`environment`) are added.
     device
-        Where training runs.
+        Device on which training runs.
     """
 
     def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], device: torch.device) -> None:

@@ -20,23 +20,24 @@ def run_epochs(
     looks: Collection[int],
     checkpoint: TrainingCheckpoint | None,
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """Run epochs, and yield after each its number, from 1, and its losses.
+    """Run epochs; after each, yield its number (from 1) and its losses.
 
-    Of training that is taken up, the epochs of the earlier run are yielded again without being made, those in ``looks``
-    with the weights that the network had. So who looks at the network sees what an undisturbed run shows.
+    If training is resumed, the epochs of the earlier run are yielded again without being computed, those in ``looks``
+    with the weights that the network had then. A caller that inspects the network therefore sees the same as in an
+    uninterrupted run.
 
     Parameters
     ----------
     step
-        One epoch.
+        Function that runs one epoch.
     network
-        Which ``step`` trains.
+        Network that ``step`` trains.
     n_epochs
-        How many.
+        Number of epochs.
     looks
-        Epochs after which the weights matter to the caller; after the last they are always right.
+        Epochs after which the caller inspects the weights; after the last epoch they are always correct.
     checkpoint
-        Where training is kept at intervals and at its end, or ``None``.
+        Checkpoint that is written at intervals and at the end, or ``None``.
     """
     seen: dict[str, Tensor] = {}
     rows: list[dict[str, float]] = []

@@ -7,25 +7,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """A registry entry.
+    """Registry entry of an image encoder.
 
     Attributes
     ----------
     name
-        What :func:`get_encoder` takes.
+        Name that :func:`get_encoder` takes.
     n_features, input_px, mpp
-        As published; ``mpp`` is ``None`` for networks that were never trained on tissue.
+        Published values; ``mpp`` is ``None`` for networks that were never trained on tissue.
     licence, citation
-        Of the weights, and of the paper to cite.
+        Licence of the weights, and paper to cite.
     gated
-        Whether access has to be asked for on the model's page.
+        True if access has to be requested on the model's page.
     arguments
         Further arguments of ``timm.create_model``; the strings ``"SwiGLUPacked"`` and ``"SiLU"`` stand for the layers
         of that name.
     patch_mean
-        Whether the mean of the patch tokens is appended to the class token, as the authors recommend.
+        True if the mean of the patch tokens is appended to the class token, as the authors recommend.
     mean, std
-        Normalisation of red, green and blue where the model's own configuration does not carry the authors' numbers.
+        Normalisation of red, green and blue if the model's own configuration lacks the authors' values.
     """
 
     name: str

@@ -19,36 +19,36 @@ _USUAL_PX = 224
 class OnnxEncoder:
     """A feature extractor in an ONNX file: float32 ``(n, 3, height, width)`` in, ``(n, n_features)`` out.
 
-    The side of its patches is read from the model. How it wants pixels normalised, its resolution and its licence come
-    from ``<file>.json`` beside it (keys ``mean``, ``std``, ``scale``, ``mpp``, ``licence``, ``citation``,
-    ``input_px``, ``output``); without that file pixels are brought to 0 to 1 and nothing else.
+    The side of the patches is read from the model. Pixel normalisation, resolution and licence come from
+    ``<file>.json`` next to it (keys ``mean``, ``std``, ``scale``, ``mpp``, ``licence``, ``citation``, ``input_px``,
+    ``output``); without that file pixels are only scaled to 0 to 1.
 
     Parameters
     ----------
     path
-        The ``.onnx`` file.
+        Path of the ``.onnx`` file.
     runtime
-        ``"onnxruntime"`` or ``"openvino"``; by default the first that is installed. They agree to 1e-5, and the digest
-        does not depend on it.
+        ``"onnxruntime"`` or ``"openvino"``; by default the first that is installed. Their results agree to 1e-5, and
+        the digest does not depend on the runtime.
     threads
-        Threads to compute on; by default all cores of this process, or ``OMP_NUM_THREADS`` where that is less.
+        Number of threads; by default all cores of this process, or ``OMP_NUM_THREADS`` if that is less.
     device
-        ``"auto"`` and ``"cuda"`` take a GPU where onnxruntime's GPU build is installed and finds one; anything else
-        is the CPU.
+        ``"auto"`` and ``"cuda"`` use a GPU if onnxruntime's GPU build is installed and finds one; anything else is the
+        CPU.
     name
-        What the encoder is called; by default ``onnx:<path>``.
+        Name of the encoder; by default ``onnx:<path>``.
 
     Attributes
     ----------
     runtime, device
-        What computes, and where.
+        Runtime in use, and its device.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no ONNX model, does not take colour images, or does not return one row of features for each.
+        The file is not an ONNX model, does not take colour images, or does not return one row of features for each.
     ImportError
         Neither onnxruntime nor OpenVINO is installed.
     """

@@ -161,16 +161,16 @@ def plain_ids(column: pd.Series) -> pd.Series:
 def join_cells(
     counts: CellCounts, of_counts: pd.Series, cells: pd.DataFrame, of_cells: pd.Series, *, like_counts: bool
 ) -> AnnData:
-    """Return the cells that both tables have, joined by name and never by order.
+    """Return the cells that both tables have, joined by name, never by order.
 
     Parameters
     ----------
     counts, cells
-        The two tables.
+        Counts of the cells, and the table of their positions.
     of_counts, of_cells
-        Unique names of their rows.
+        Unique cell names of the rows of each.
     like_counts
-        Whether rows lie in the order of the counts, or of the other table.
+        If true, rows of the result are in the order of the counts, else in that of the other table.
     """
     at = pd.Index(of_counts).get_indexer(of_cells)
     both = np.flatnonzero(at >= 0)

@@ -51,30 +51,30 @@ def read_spatialdata(
     unit: Unit | None = None,
     spatial_columns: tuple[str, str] | None = None,
 ) -> AnnData:
-    """Read one table of a SpatialData zarr, with the positions of the spots or cells that it annotates.
+    """Read one table of a SpatialData zarr store, with the positions of the spots or cells that it annotates.
 
-    Positions are ``obsm["spatial"]`` of the table where it has one, else the centroids of the shapes, points or labels
-    annotated, in the element's own coordinates. A table that annotates several elements is read whole, in the
-    coordinate system ``"global"`` that they share, and ``obs["section"]`` tells them apart.
+    Positions are ``obsm["spatial"]`` of the table if present, else the centroids of the annotated shapes, points or
+    labels, in the element's own coordinates. A table that annotates several elements is read whole, in the coordinate
+    system ``"global"`` that they share, and ``obs["section"]`` distinguishes them.
 
     Parameters
     ----------
     path
-        The ``.zarr`` folder.
+        Path of the ``.zarr`` folder.
     table
-        Name of the table; needed where there are several (one a bin size in Visium HD).
+        Name of the table; needed if there are several (one per bin size in Visium HD).
     region
-        Keep only what annotates this element.
+        Name of an element; only rows that annotate it are kept.
     unit
-        What the coordinates are in. By default what the reader that made the zarr is known to store, else
+        Unit of the coordinates. By default the one that the reader that wrote the zarr is known to store, else
         ``"unknown"``.
     spatial_columns
-        Columns of ``obs`` that hold x and y, to be taken in place of positions in the store.
+        Columns of ``obs`` with x and y, used instead of positions in the store.
 
     Returns
     -------
-    AnnData as the table holds it (``X`` as CSR), with ``obsm["spatial"]`` float64 and the gene columns of
-    :func:`annotate_genes`. The scale of ``X`` is not declared for you.
+    AnnData of the table (``X`` as CSR), with ``obsm["spatial"]`` float64 and the gene columns of
+    :func:`annotate_genes`. The scale of ``X`` is not declared.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def read_spatialdata(
     KeyError
         There is no such table or region.
     ValueError
-        The folder is no SpatialData zarr, several tables are there and none was named, or rows of the table have no
-        position.
+        The folder is not a SpatialData zarr store, it holds several tables and none was named, or rows of the table
+        have no position.
     """
     folder = existing_folder(path, "a SpatialData .zarr folder")
     with quiet_reader():  # what it imports warns, too

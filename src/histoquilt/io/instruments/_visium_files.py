@@ -19,11 +19,11 @@ class Counts:
     Attributes
     ----------
     path
-        The ``.h5`` file, or the folder of ``matrix.mtx``.
+        Path of the ``.h5`` file, or of the folder with ``matrix.mtx``.
     prefix
-        What stands before the name of the matrix, e.g. ``"GSM5833536_A1_"``.
+        Prefix of the name of the matrix, e.g. ``"GSM5833536_A1_"``.
     mtx_prefix
-        What stands before ``matrix.mtx`` in the folder.
+        Prefix of ``matrix.mtx`` in the folder.
     """
 
     path: Path

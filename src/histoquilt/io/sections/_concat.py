@@ -198,9 +198,9 @@ def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = T
     if len(found) > 1:
         without = next((section for section in found.get(_UNDECLARED, [])), None)
         elsewhere = counts_elsewhere(sections[without], name).rstrip() if without else ""
-        listed = "; ".join(f"{scale}: {listed(names, 4)}" for scale, names in found.items())
+        by_scale = "; ".join(f"{scale}: {listed(names, 4)}" for scale, names in found.items())
         raise ValueError(
-            f"{name} is on different scales ({listed}). Bring all sections to one: raw counts in X or in "
+            f"{name} is on different scales ({by_scale}). Bring all sections to one: raw counts in X or in "
             "layers['counts'], or log1p of counts per 10,000 declared in uns['histoquilt']['scale']."
             + (f" Section {without!r}: {elsewhere}" if elsewhere else "")
         )

@@ -53,25 +53,25 @@ def check_one_section(
     name: str | None = None,
     remedy: Literal["argument", "split", "file"] = "split",
 ) -> None:
-    """Raise where an AnnData holds several sections whose spots lie in the same places.
+    """Raise if an AnnData holds several sections whose spots occupy the same positions.
 
-    Joined sections that were measured in frames of their own overlap in one, and a graph of neighbours would link spots
-    of different tissues. A column of ``obs`` gives them away: on spot lattices any column whose groups lie closer to
-    each other than one lattice allows; among scattered cells a column named as sections are (``library_id``, ``batch``,
-    ``sample``, ``patient`` ...), or equal to the ends of the barcodes, whose groups are mixed. Regions and cell types
-    of one tissue, and pieces side by side, pass.
+    Concatenated sections that were measured in separate coordinate frames overlap, and a graph of neighbours would link
+    spots of different tissues. They are detected by a column of ``obs``: on spot lattices any column whose groups lie
+    closer to each other than one lattice allows; among scattered cells a column with a usual name for sections
+    (``library_id``, ``batch``, ``sample``, ``patient`` ...), or equal to the barcode suffixes, whose groups are mixed.
+    Regions and cell types of one tissue, and pieces side by side, pass.
 
     Parameters
     ----------
     adata
-        Not changed. What :func:`declare_one_section` was called for passes.
+        AnnData to check; not changed. It passes if :func:`declare_one_section` was called for it.
     spatial_key
-        Where the spot centres are; a third coordinate is not looked at.
+        Key in ``obsm`` of the spot centres; a third coordinate is ignored.
     name
         Name of the section, for the message.
     remedy
-        What the message advises: ``"argument"`` where the caller takes ``section_key=`` and ``one_section=``,
-        ``"split"`` where it takes one section, ``"file"`` where it was read from a file.
+        Advice in the message: ``"argument"`` if the caller takes ``section_key=`` and ``one_section=``, ``"split"`` if
+        it takes one section, ``"file"`` if the section was read from a file.
 
     Raises
     ------

@@ -53,12 +53,12 @@ def check_slide_mpp(adata: AnnData, mpp: float, *, image_scale: float = 1.0, nam
     image_scale
         Coordinate pixels per pixel of the image.
     name
-        What the image is called in messages.
+        Name of the image in messages.
 
     Returns
     -------
-    Microns per pixel of the image by the distance between spots, or ``None`` where that cannot be told
-    (:func:`estimate_mpp`: single cells, beads, or coordinates that are no pixels).
+    Microns per pixel of the image by the distance between spots, or ``None`` if that cannot be determined
+    (:func:`estimate_mpp`: single cells, beads, or coordinates that are not pixels).
 
     Raises
     ------

@@ -34,29 +34,30 @@ def ilisi(
     max_spots: int = MAX_SPOTS,
     seed: int = 0,
 ) -> float:
-    """Integration LISI: from how many sections the neighbours of a spot effectively come. High where sections mix.
+    """Compute integration LISI, the effective number of sections among the neighbours of a spot; high if sections mix.
 
     Around each spot the nearest others (three times ``perplexity`` of them) get weights that fall
     with their Euclidean distance so that the entropy of the weights is ``log(perplexity)``; LISI is one over the sum
     of the squared shares of the sections in these weights. The result is the median over spots.
 
-    Mixing alone proves nothing, for an embedding without any structure mixes best: read it beside :func:`clisi` or
-    the agreement with an annotation.
+    Mixing alone proves nothing, because an embedding without any structure mixes best: read it together with
+    :func:`clisi` or the agreement with an annotation.
 
     Parameters
     ----------
     embedding
-        ``(n_spots, n_dims)``.
+        Embedding, ``(n_spots, n_dims)``.
     sections
         One section name per spot, ``(n_spots,)``.
     scaled
-        Return ``(LISI - 1) / (n_sections - 1)``: 0 when sections are apart, 1 when all are there in equal shares.
+        If true, return ``(LISI - 1) / (n_sections - 1)``: 0 if sections are separate, 1 if all are present in equal
+        shares.
     perplexity
         Effective number of neighbours.
     max_spots
-        Look around at most this many spots, drawn by ``seed``; neighbours come from all spots.
+        Maximum number of spots to evaluate, sampled with ``seed``; neighbours come from all spots.
     seed
-        Of that draw.
+        Random seed of that sample.
 
     Returns
     -------
@@ -103,20 +104,20 @@ def clisi(
     max_spots: int = MAX_SPOTS,
     seed: int = 0,
 ) -> float:
-    """Label LISI: how many domains a spot effectively has among its neighbours. 1 where domains are apart.
+    """Compute label LISI, the effective number of domains among the neighbours of a spot; 1 if domains are separate.
 
-    Computed as :func:`ilisi`, with domains (or an annotation) in the place of sections. Spots without a domain
-    (``NaN``, ``None``, ``pd.NA``, ``""``) are left out before neighbours are looked for.
+    Computed as :func:`ilisi`, with domains (or an annotation) instead of sections. Spots without a domain (``NaN``,
+    ``None``, ``pd.NA``, ``""``) are excluded before the neighbour search.
 
     Parameters
     ----------
     embedding
-        ``(n_spots, n_dims)``.
+        Embedding, ``(n_spots, n_dims)``.
     domains
         One domain per spot, ``(n_spots,)``.
     scaled
-        Return ``(n_domains - LISI) / (n_domains - 1)``: 1 when every spot sees its own domain only, 0 when it sees all
-        in equal shares. Beware of the direction: raw cLISI is good when low, scaled when high, as in scIB.
+        If true, return ``(n_domains - LISI) / (n_domains - 1)``: 1 if all neighbours of a spot are of its own domain, 0
+        if all domains have equal shares. Note the direction: raw cLISI is good if low, scaled if high, as in scIB.
     perplexity, max_spots, seed
         As in :func:`ilisi`.
 

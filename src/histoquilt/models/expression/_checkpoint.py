@@ -34,26 +34,26 @@ class MethodState:
 
 @dataclass(frozen=True)
 class FittedExpression:
-    """What every trained expression model holds.
+    """State shared by all trained expression models.
 
     Attributes
     ----------
     genes
-        The panel.
+        Names of the genes of the panel.
     symbols
-        Display names of the panel, where the training sections have them.
+        Display names of the panel, if the training sections have them.
     inputs
-        How a section becomes arrays.
+        Fitted conversion of a section to arrays.
     distribution
-        Where training embeddings lie.
+        Distribution of the training embeddings.
     stain
-        Where the stain of the training sections lies; ``None`` where not all of them have it.
+        Distribution of the stain of the training sections; ``None`` if not all of them have it.
     reliability
-        How well each gene was predicted on held-out training sections.
+        Accuracy of each gene's prediction on held-out training sections.
     pitch_um
         Median distance between neighbouring training spots.
     spatial_key, section_key, layer
-        Where coordinates, section names and measured expression are.
+        Keys of coordinates, section names and measured expression.
     """
 
     genes: list[str]

@@ -123,16 +123,16 @@ class Reliability:
 
 
 def reliability(truth: list[np.ndarray], held_out: list[np.ndarray] | None, folds: list[Fold]) -> Reliability:
-    """Judge held-out predictions of the training sections gene by gene.
+    """Score held-out predictions of the training sections gene by gene.
 
     Parameters
     ----------
     truth
         Expression of every training section, ``(n_spots, n_genes)``.
     held_out
-        What was predicted for each by the model that had not seen its group; ``None`` where a method keeps none.
+        Prediction for each section by the model that had not seen its group; ``None`` if a method keeps none.
     folds
-        The folds that it was predicted in.
+        Folds of these predictions.
     """
     n_genes = truth[0].shape[1]
     if held_out is None:

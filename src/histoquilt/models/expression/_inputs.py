@@ -25,27 +25,27 @@ class ImageSection:
     Attributes
     ----------
     name
-        Of the section.
+        Name of the section.
     group
-        Its patient where training holds several, else its own name: sections of one group never serve each other as
-        reference or validation.
+        Patient of the section if training has several, else the section's own name: sections of one group never serve
+        each other as reference or validation.
     reps
-        Embeddings as they were given, one per field, float32 ``(n_spots, n_features)`` each.
+        Embeddings as given, one per field, float32 ``(n_spots, n_features)`` each.
     x
-        Float32 ``(n_spots, n_inputs)``: embeddings side by side and, where asked for, the means over the spots'
+        Float32 ``(n_spots, n_inputs)``: concatenated embeddings and, if requested, the means over the spots'
         neighbours, every column standardised with the moments of the training sections.
     centres_um
-        ``(n_spots, 2)`` spot centres ``(x, y)`` in microns.
+        Spot centres ``(x, y)`` in microns, ``(n_spots, 2)``.
     adjacency
-        ``(n_spots, n_spots)`` CSR float32 of ones, symmetric, no self loops: spots within 1.5 median nearest
+        Adjacency ``(n_spots, n_spots)``, CSR float32 of ones, symmetric, no self loops: spots within 1.5 median nearest
         distances.
     y
         Float32 ``(n_spots, n_genes)``, log1p of counts per 10,000; ``None`` in prediction.
     depth
-        ``(n_spots,)`` total counts; ``None`` in prediction, and where none were given.
+        Total counts ``(n_spots,)``; ``None`` in prediction, and if none were given.
     views
-        Float32 ``(n_spots, n_views, sum of the widths)``: what ``reps`` are when a patch is turned or mirrored, side by
-        side, standardised as in ``x``; ``None`` where there are none, in prediction, and for a method without use.
+        Float32 ``(n_spots, n_views, sum of the widths)``: concatenated ``reps`` of rotated and mirrored patches,
+        standardised as in ``x``; ``None`` if there are none, in prediction, and for methods that do not use them.
     """
 
     name: str
@@ -67,20 +67,20 @@ class ImageSection:
 
 @dataclass(frozen=True)
 class ExpressionInputs:
-    """How a section becomes an :class:`ImageSection`; fitted on training sections.
+    """Conversion of a section to an :class:`ImageSection`, fitted on training sections.
 
     Attributes
     ----------
     reps
-        Keys in ``obsm``.
+        Keys of the embeddings in ``obsm``.
     records
-        What is known of the encoder of each: ``uns["histoquilt"][key]``, empty where an embedding has no record.
+        Record of the encoder of each: ``uns["histoquilt"][key]``, empty if an embedding has no record.
     widths
-        Columns of each.
+        Number of columns of each.
     neighbours
-        Whether the neighbours' means follow.
+        If true, the neighbours' means are appended.
     mean, scale
-        ``(n_inputs,)`` of the training sections.
+        Mean and standard deviation of the training sections, ``(n_inputs,)``.
     """
 
     reps: tuple[str, ...]

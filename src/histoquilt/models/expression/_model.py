@@ -108,42 +108,43 @@ class ExpressionModel(ABC):
     ) -> Self:
         """Learn from sections that have both an image embedding and measured expression; they are not changed.
 
-        Expression is brought to log1p of counts per 10,000 over all genes of each section before any is left out;
-        a matrix declared ``log1p_cp10k`` is taken as it is. Everything that is chosen (genes, scaling, settings) is
+        Expression is normalised to log1p of counts per 10,000 over all genes of each section before any is left out;
+        a matrix declared ``log1p_cp10k`` is used as it is. Everything that is chosen (genes, scaling, settings) is
         chosen on these sections.
 
         Parameters
         ----------
         sections
-            At least two. A dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``. Where genes
-            differ between sections prefer a dict: one AnnData has only the shared ones, and counts per 10,000 are
-            over what is there.
+            At least two sections: a dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``. If
+            genes differ between sections prefer a dict: one AnnData has only the shared ones, and counts per 10,000 are
+            computed over these.
         use_rep
             Key or keys in ``obsm`` with embeddings, one per patch size. By default those that
             :func:`histoquilt.im.embed_patches` wrote into all sections.
         patient_key
-            Column of ``obs``, one value per section. Where training holds several patients, sections of one stay on
-            one side of every inner split. By default ``"patient"`` where all sections have it.
+            Column of ``obs``, one value per section. If training has several patients, sections of one stay on one side
+            of every inner split. By default ``"patient"`` if all sections have it.
         section_key, spatial_key
-            Where section names and spot centres are.
+            Column of ``obs`` with section names, and key in ``obsm`` of the spot centres.
         genes
-            The panel. By default the genes of highest mean and of highest variance, out of those all sections share.
+            Genes of the panel. By default those of highest mean and of highest variance, among the genes that all
+            sections share.
         n_genes
-            How many of each kind, in place of ``config.n_genes``.
+            Number of genes of each kind, overriding ``config.n_genes``.
         layer
             Layer with the expression; by default ``layers["counts"]``, else ``X``.
         seed
-            Of everything random.
+            Random seed.
         device
-            Where a network is trained; ``"auto"`` takes a GPU when there is one. Same seed, same result on the CPU; on
-            a GPU results agree up to rounding.
+            Device on which a network is trained; ``"auto"`` uses a GPU if available. On the CPU the same seed gives the
+            same result; on a GPU results agree up to rounding.
         progress
-            Show a progress bar on stderr.
+            If true, show a progress bar on stderr.
         checkpoint
-            A folder, made where it is absent, in which training of a network is kept every 15 seconds or so. The same
-            call after an interruption goes on from there, and gives the same result bit for bit on CPU. What a call
-            with other data, settings, seed, number of threads or version left there is replaced. The folder is never
-            deleted; methods without a network keep nothing.
+            Folder for training checkpoints, created if absent and written about every 15 seconds. The same call after
+            an interruption resumes from there and gives the same result, bit for bit on the CPU. Checkpoints of a call
+            with other data, settings, seed, number of threads or version are replaced. The folder is never deleted;
+            methods without a network write nothing.
 
         Returns
         -------
@@ -154,8 +155,8 @@ class ExpressionModel(ABC):
         KeyError
             An embedding, a layer or a column is missing.
         ValueError
-            There is one section only; embeddings differ in width or encoder; expression is neither counts nor declared;
-            sections share no gene, or lack a gene that was asked for; there is no such device.
+            There is only one section; embeddings differ in width or encoder; expression is neither counts nor declared;
+            sections share no gene, or lack a requested gene; or the device does not exist.
         NotADirectoryError
             ``checkpoint`` is a file.
         """
@@ -229,31 +230,31 @@ class ExpressionModel(ABC):
     ) -> AnnData:
         """Predict the expression of a section with spots, or of a bare slide.
 
-        Measured expression of the section is never looked at; where it is there, it is set beside the prediction.
+        Measured expression of the section is never used; if present, it is returned next to the prediction.
 
         Parameters
         ----------
         section
-            A section with the embeddings that the model was trained on and spot centres; or a slide: a path, an opened
-            slide, or RGB uint8 ``(height, width, 3)``, on which spots are laid over the tissue and embedded.
+            Section with spot centres and the embeddings that the model was trained on; or a slide: a path, an opened
+            slide, or RGB uint8 ``(height, width, 3)``, on which spots are placed over the tissue and embedded.
         mpp
-            Slide only: microns per pixel, where its file does not say.
+            Slide only: microns per pixel, if its file does not state it.
         pitch_um
             Slide only: distance of the spots; by default that of the training sections.
         encoder
-            Slide only: the encoder of training, where it cannot be found by its name. It must have the same digest.
+            Slide only: the encoder of training, if it cannot be found by its name. It must have the same digest.
         progress
-            Show a progress bar on stderr.
+            If true, show a progress bar on stderr.
         check_memory
-            Estimate the memory that this will take, once the spots are known, and refuse to go on where there is less
-            (on Linux; other systems do not tell).
+            If true, estimate the required memory once the spots are known, and raise if less is available (Linux only;
+            other systems do not report it).
 
         Returns
         -------
         A new AnnData with the panel in ``var``:
 
         ``layers["predicted_<method>"]`` : float32, log1p of counts per 10,000, declared; for a slide ``X`` too
-        ``layers["measured_log1p_cp10k"]`` : where the section measured the whole panel
+        ``layers["measured_log1p_cp10k"]`` : if the section measured the whole panel
         ``var["reliability"]`` : mean correlation over held-out training sections
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,

@@ -29,19 +29,19 @@ def bytes_to_predict(n_spots: int, fitted: FittedExpression, *, bare: bool) -> i
 def check_memory_to_predict(
     n_spots: int, fitted: FittedExpression, *, name: str, bare: bool = False, pitch_um: float | None = None
 ) -> None:
-    """Raise where a prediction needs more memory than there is; say nothing where the system does not tell.
+    """Raise if a prediction needs more memory than is available; skip the check if that cannot be determined.
 
     Parameters
     ----------
     name
-        Of the section or slide, for the message.
+        Name of the section or slide, for the message.
     pitch_um
-        Distance of the spots, where it can be chosen.
+        Distance of the spots in microns, if it can be chosen.
 
     Raises
     ------
     ValueError
-        With what is needed, what is there, and what would fit.
+        The prediction does not fit; the message states the memory needed and available, and what would fit.
     """
     available = available_bytes()
     if available is None:

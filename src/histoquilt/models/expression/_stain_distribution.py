@@ -22,24 +22,25 @@ LEAST_SPREAD = 0.01
 
 @dataclass(frozen=True)
 class StainDistribution:
-    """Where the stain statistics of the training sections lie (``obsm["X_stain"]``).
+    """Distribution of the stain statistics of the training sections (``obsm["X_stain"]``).
 
-    A spot's distance is that of Mahalanobis, from the mean of the training spots by their covariance. An encoder that
-    was trained not to mind colour may place a strangely stained section among familiar ones; this does not. What is
-    far is told by leaving out group after group of sections, as for embeddings.
+    A spot's distance is the Mahalanobis distance from the mean of the training spots. An encoder that was trained to
+    ignore colour may place an unusually stained section among familiar ones; this measure does not. The limits are
+    found by leaving out one group of sections at a time, as for embeddings.
 
     Attributes
     ----------
     mean
-        ``(n_columns,)`` of the training spots.
+        Mean of the training spots, ``(n_columns,)``.
     axes
-        ``(n_columns, n_columns)``: deviations times this have about unit variance in training.
+        Whitening matrix ``(n_columns, n_columns)``: deviations times this have about unit variance in training.
     spot_limit
-        Distance that 99 % of the left-out spots do not reach.
+        Distance that 99 % of the left-out spots stay below.
     section_limit
-        The largest median distance of a left-out section, with a margin.
+        Largest median distance of a left-out section, with a margin.
     field_um, input_mpp
-        Of the patches that were measured: others have other spreads, and cannot be compared.
+        Side of the measured patches in microns, and their microns per pixel. Patches of another size or resolution
+        have another spread and are not comparable.
     """
 
     mean: np.ndarray

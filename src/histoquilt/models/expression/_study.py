@@ -27,24 +27,24 @@ from histoquilt.study import check_adata, check_obs_key
 
 @dataclass(frozen=True)
 class Study:
-    """Training sections; lists have one entry a section.
+    """Training sections; lists have one entry per section.
 
     Attributes
     ----------
     names, groups
-        Of the sections.
+        Names of the sections, and the groups that they belong to.
     reps, records
-        Embedding keys and what is known of their encoders.
+        Embedding keys, and records of their encoders.
     embeddings, centres_um, adjacencies, y, depth
-        As in :class:`ImageSection`.
+        Arrays as in :class:`ImageSection`.
     views
-        Of each embedding, ``(n_spots, n_views, n_features)``; ``None`` where not wanted or not there.
+        Views of each embedding, ``(n_spots, n_views, n_features)``; ``None`` if not needed or not present.
     stain
-        Where their stain lies, if all of them have it.
+        Distribution of their stain, if all of them have it.
     genes, symbols
-        The panel.
+        Names and display names of the genes of the panel.
     digests
-        SHA-256 of what is learnt from.
+        SHA-256 of the training data.
     """
 
     names: list[str]

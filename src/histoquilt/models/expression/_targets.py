@@ -55,7 +55,7 @@ def measure(adata: AnnData, layer: str | None = None) -> Measured:
 
 
 def choose_panel(measured: Mapping[str, Measured], n_genes: int) -> list[str]:
-    """Return the genes worth predicting: those of highest mean, joined with those of highest variance.
+    """Choose the genes to predict: the union of those of highest mean and those of highest variance.
 
     Only genes that all sections measured are candidates. Means and variances are taken inside each section and averaged
     over sections, so that a large section counts as much as a small one, and differences between sections make no
@@ -66,11 +66,11 @@ def choose_panel(measured: Mapping[str, Measured], n_genes: int) -> list[str]:
     measured
         Training sections.
     n_genes
-        How many of each kind; the panel has between ``n_genes`` and twice as many.
+        Number of genes of each kind; the panel has between ``n_genes`` and twice as many.
 
     Returns
     -------
-    Names in alphabetical order, which does not depend on the order of sections.
+    Gene names in alphabetical order, independent of the order of sections.
 
     Raises
     ------

@@ -20,17 +20,17 @@ def read_views(
     reps
         Keys of the embeddings.
     embeddings
-        Of each section, one ``(n_spots, n_features)`` a key.
+        Embeddings of each section, one ``(n_spots, n_features)`` per key.
 
     Returns
     -------
-    For each section one float32 ``(n_spots, n_views, n_features)`` a key; an embedding without views is repeated as it
-    is. ``None`` for all sections where one lacks views that another has, or none has any.
+    One float32 ``(n_spots, n_views, n_features)`` per section and key; an embedding without views is repeated
+    unchanged. ``None`` for all sections if one lacks views that another has, or none has any.
 
     Raises
     ------
     ValueError
-        Views have another shape than the embedding, differ in number, or are not finite.
+        Views do not match the embedding in shape, differ in number, or are not finite.
     """
     keys = [f"{rep}_views" for rep in reps]
     having = [key for key in keys if any(key in adata.obsm for adata in named.values())]

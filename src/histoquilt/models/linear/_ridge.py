@@ -125,20 +125,21 @@ class RidgeOnEmbedding(ExpressionModel):
 
 @dataclass(frozen=True)
 class _RidgePath:
-    """Ridge regression at every penalty, from one eigendecomposition of the smaller of the two Gram matrices.
+    """Ridge regression for all penalties, from one eigendecomposition of the smaller of the two Gram matrices.
 
     Attributes
     ----------
     columns
-        Of ``x``.
+        Column numbers of ``x`` that are used.
     mean, intercept
-        Of inputs and targets.
+        Means of inputs and targets.
     values
-        Eigenvalues.
+        Eigenvalues of the Gram matrix.
     way_in
-        ``(n_columns, n_values)``: centred inputs times this, over eigenvalue plus penalty, times ``way_out`` predict.
+        Matrix ``(n_columns, n_values)``. Predictions are centred inputs times this, divided by eigenvalue plus penalty,
+        times ``way_out``.
     way_out
-        ``(n_values, n_genes)``.
+        Matrix ``(n_values, n_genes)``.
     unit
         Mean squared length of a centred input row.
     """

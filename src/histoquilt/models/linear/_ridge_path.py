@@ -21,18 +21,19 @@ def spot_weights(section: ImageSection) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RidgePath:
-    """Weighted ridge regression at every penalty and rank, from one eigendecomposition.
+    """Weighted ridge regression for all penalties and ranks, from one eigendecomposition.
 
     Attributes
     ----------
     mean, intercept
         Weighted means of scores and of expression.
     values, vectors
-        Of the weighted covariance of the scores, ``(n_components,)`` and ``(n_components, n_components)``.
+        Eigenvalues ``(n_components,)`` and eigenvectors ``(n_components, n_components)`` of the weighted covariance of
+        the scores.
     products
-        ``vectors.T @ x.T @ y``, ``(n_components, n_genes)``.
+        Product ``vectors.T @ x.T @ y``, ``(n_components, n_genes)``.
     unit
-        Of the penalty.
+        Unit of the penalty.
     """
 
     mean: np.ndarray

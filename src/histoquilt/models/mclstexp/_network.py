@@ -32,16 +32,16 @@ class SpotInputs:
 
 
 class TrainingSpots:
-    """The spots of several sections, from which a batch is taken together with all that its result depends on.
+    """Spots of several sections, from which batches are drawn together with all spots that they depend on.
 
     Parameters
     ----------
     sections
-        Expression, centres in microns and adjacency of each.
+        Expression, centres in microns and adjacency of each section.
     n_hops
-        How far a spot sees: the number of transformer blocks.
+        Receptive field of a spot in graph steps: the number of transformer blocks.
     device
-        Where the network is. What depends on what is worked out on the CPU.
+        Device of the network. Dependencies between spots are computed on the CPU.
     """
 
     def __init__(
@@ -87,22 +87,22 @@ class TrainingSpots:
 
 
 class MclSTExpNetwork(nn.Module):
-    """Two branches that end in projection heads of one width.
+    """Image branch and spot branch, which end in projection heads of the same width.
 
     Parameters
     ----------
     n_image, n_genes
-        Width of what the image branch sees, and of the panel.
+        Width of the input of the image branch, and number of genes of the panel.
     n_latent
         Width of the shared space.
     n_blocks
-        Of the spot transformer; 0 for none: a spot is then described by its own expression alone.
+        Number of blocks of the spot transformer; with 0 a spot is described by its own expression alone.
     coordinates
-        Whether the spot branch knows where a spot lies.
+        If true, the spot branch uses spot coordinates.
     dropout_rate
-        Of heads and transformer, in training.
+        Dropout rate of heads and transformer, in training.
     backbone
-        Turns what the image branch is given into ``n_image`` features; ``None`` for features that are given.
+        Network that maps the input of the image branch to ``n_image`` features; ``None`` if the input is features.
     """
 
     mean: Tensor

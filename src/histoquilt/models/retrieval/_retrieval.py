@@ -11,18 +11,19 @@ _BLOCK_BYTES = 64 * 2**20  # of distances held at a time
 
 
 def nearest_rows(queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest rows of a bank, nearest first; of equally near ones the first in the bank.
+    """Find the nearest rows of a bank, nearest first; ties are resolved by the order of the bank.
 
     Parameters
     ----------
     queries, bank
-        ``(n_queries, n_columns)`` and ``(n_bank, n_columns)``. For cosine distance scale all rows to unit length.
+        Arrays ``(n_queries, n_columns)`` and ``(n_bank, n_columns)``. For cosine distance, scale all rows to unit
+        length.
     k
-        How many; all where the bank has fewer.
+        Number of rows to find; all if the bank has fewer.
 
     Returns
     -------
-    Numbers of the rows and squared distances, both ``(n_queries, k)``.
+    Row numbers and squared distances, both ``(n_queries, k)``.
 
     Examples
     --------
@@ -51,14 +52,14 @@ def averaging(numbers: np.ndarray, squared: np.ndarray, k: int, weighting: Weigh
     Parameters
     ----------
     numbers, squared
-        From :func:`nearest_rows`.
+        Row numbers and squared distances returned by :func:`nearest_rows`.
     k
-        How many of them to use; all where there are fewer.
+        Number of nearest rows to use; all if there are fewer.
     weighting
-        All alike, or by one over squared distance. A row at distance zero counts as one at a hundredth of the distance
-        of the farthest of all those found, so that it leads and does not rule alone.
+        Uniform weights, or weights of one over squared distance. A row at distance zero counts as one at a hundredth of
+        the distance of the farthest row found, so that it dominates without being the only one.
     n_bank
-        Rows of the bank.
+        Number of rows of the bank.
     """
     k = min(k, numbers.shape[1])
     if weighting == "uniform":

@@ -38,17 +38,17 @@ def train_epochs(
     Parameters
     ----------
     sections
-        With ``y``, of at least two groups.
+        Sections with ``y``, from at least two groups.
     config
         Settings.
     n_epochs
-        An epoch is one step on every section, in an order drawn anew.
+        Number of epochs; an epoch is one step on every section, in a new random order.
     seed
-        Of initial weights, order, masks and dropout.
+        Random seed of initial weights, order, masks and dropout.
     device
-        Where to compute.
+        Device to train on.
     looks, checkpoint
-        As for :func:`histoquilt.train.run_epochs`.
+        Arguments as for :func:`histoquilt.train.run_epochs`.
 
     Yields
     ------

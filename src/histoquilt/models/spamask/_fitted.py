@@ -41,18 +41,18 @@ class Outputs:
 
 @dataclass(frozen=True)
 class FittedSpaMask:
-    """The fitted parts of a model.
+    """Fitted parts of a SpaMask model.
 
     Attributes
     ----------
     networks
-        Trained from different seeds.
+        Networks trained from different seeds.
     inputs
-        From a section to what they see.
+        Fitted conversion of a section to the input of the networks.
     layer, spatial_key, section_key
-        Where the training sections had expression, spot centres and section.
+        Keys of expression, spot centres and section names in the training sections.
     offsets
-        What distinguishes sections in the embedding; ``None`` where there was one section, or none is taken out.
+        Section effects in the embedding; ``None`` if there was one section, or none are removed.
     """
 
     networks: list[TrainedNetwork]

@@ -15,14 +15,14 @@ from histoquilt.study import check_obsm_key
 
 @dataclass(frozen=True)
 class WayBack:
-    """What a section lost on its way to the network's input, and needs back to become expression.
+    """Scaling factors that map reconstructed network inputs of a section back to expression.
 
     Attributes
     ----------
     row_scale
-        ``(n_spots,)``, how much longer a spot's features are than the common length.
+        Length of each spot's features relative to the common length, ``(n_spots,)``.
     scaling
-        Of its genes; ``None`` where features were not made from genes.
+        Scaling of the section's genes; ``None`` if features were not made from genes.
     """
 
     row_scale: np.ndarray

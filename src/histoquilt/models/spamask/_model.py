@@ -123,35 +123,35 @@ class SpaMask(DomainModel):
         Parameters
         ----------
         adata
-            ``(n_spots, n_genes)``; raw counts in ``layers["counts"]`` or ``X``, or a matrix declared ``log1p_cp10k``;
-            ``obsm[spatial_key]`` holds spot centres.
+            AnnData ``(n_spots, n_genes)``; raw counts in ``layers["counts"]`` or ``X``, or a matrix declared
+            ``log1p_cp10k``; ``obsm[spatial_key]`` holds spot centres.
         layer
-            Layer with the expression, in place of the above.
+            Layer with the expression, instead of the above.
         use_rep
-            Embedding in ``obsm`` that replaces the features made from genes. Nothing can be denoised then.
+            Embedding in ``obsm`` that replaces the features made from genes; denoising is then not possible.
         spatial_key
-            Where the spot centres are.
+            Key in ``obsm`` of the spot centres.
         section_key
-            Column of ``obs`` that tells sections apart; spots of two sections are neighbours by ``links`` only, and
-            each section's genes are scaled on their own.
+            Column of ``obs`` that distinguishes sections; spots of two sections are neighbours by ``links`` only, and
+            genes are scaled within each section.
         links
-            ``(n_spots, n_spots)`` CSR, symmetric: further neighbours, as :func:`histoquilt.gr.stack_links` and
-            :func:`histoquilt.gr.mutual_nearest_links` find them.
+            Additional neighbours, ``(n_spots, n_spots)`` CSR, symmetric, as found by
+            :func:`histoquilt.gr.stack_links` and :func:`histoquilt.gr.mutual_nearest_links`.
         seed
-            Of the initial weights, the masks and the negatives; features do not depend on it.
+            Random seed of the initial weights, the masks and the negatives; features do not depend on it.
         device
-            ``"auto"`` takes a GPU when there is one.
+            Device to train on; ``"auto"`` uses a GPU if available.
         progress
-            Show a progress bar on stderr.
+            If true, show a progress bar on stderr.
         checkpoint
-            A folder, made where it is absent, in which training is kept every 15 seconds or so. The same call after an
-            interruption goes on from there, and gives the same result bit for bit on CPU. What a call with other data,
-            settings, seed, number of threads or version left there is replaced. The folder is never deleted. Under
-            ``torchrun`` all processes read it and the first one writes it.
+            Folder for training checkpoints, created if absent and written about every 15 seconds. The same call after
+            an interruption resumes from there and gives the same result, bit for bit on the CPU. Checkpoints of a call
+            with other data, settings, seed, number of threads or version are replaced. The folder is never deleted.
+            Under ``torchrun`` all processes read it and the first one writes it.
 
         Returns
         -------
-        The model itself, trained. ``training_facts`` holds seed, epochs, why training stopped, seconds and the history.
+        The trained model itself. ``training_facts`` holds seed, epochs, why training stopped, seconds and the history.
 
         Raises
         ------

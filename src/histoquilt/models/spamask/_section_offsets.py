@@ -48,16 +48,16 @@ class SectionOffsets:
 
     @classmethod
     def fit(cls, embedding: np.ndarray, sections: np.ndarray, *, seed: int = 0) -> tuple["SectionOffsets", np.ndarray]:
-        """Find groups and offsets; returns them and the embedding without the offsets, ``(n_spots, n_features)``.
+        """Fit groups and offsets; return them and the embedding without the offsets, ``(n_spots, n_features)``.
 
         Parameters
         ----------
         embedding
             ``(n_spots, n_features)``.
         sections
-            ``(n_spots,)`` name of the section of every spot.
+            Section name of every spot, ``(n_spots,)``.
         seed
-            Of the k-means that makes the groups.
+            Random seed of the k-means that forms the groups.
         """
         values = np.asarray(embedding, dtype=np.float64)
         n_groups = int(np.clip(len(values) // _SPOTS_PER_GROUP, 1, _MOST_GROUPS))

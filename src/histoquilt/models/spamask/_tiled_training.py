@@ -65,21 +65,21 @@ def train_on_tiles(
     Parameters
     ----------
     values
-        ``(n_spots, n_inputs)`` float32.
+        Network input, float32 ``(n_spots, n_inputs)``.
     tiles
-        Of these spots.
+        Tiles of these spots.
     config
         Settings; ``max_epochs`` and ``check_every`` count gradient steps.
     smooth
-        ``(n_spots, n_inputs)``, see :func:`histoquilt.models.spamask._tiles.smooth_all`; ``None`` without ``hops``.
+        Smoothed input, see :func:`histoquilt.models.spamask._tiles.smooth_all`; ``None`` without ``hops``.
     hops, noise, seed, advance, checkpoint
-        As for ``train_network``.
+        Arguments as for ``train_network``.
     device
-        Where the network is.
+        Device of the network.
 
     Returns
     -------
-    The network, and the history with a row a gradient step.
+    The network, and the history with one row per gradient step.
     """
     start_group(device)
     network = build_network(config, values.shape[1], hops, seed).to(device)
@@ -166,20 +166,20 @@ class StepOnTiles(GradientStep[Batch]):
 def outputs_on_tiles(
     networks: Sequence[TrainedNetwork], values: np.ndarray, tiles: Tiles, adjacency: csr_matrix, *, latent: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return what networks say of all spots without masks, as the whole graph would: reconstructions and latents.
+    """Return reconstructions and latents of all spots without masks, equal to those from the whole graph.
 
     Parameters
     ----------
     networks
-        Trained.
+        Trained networks.
     values
-        ``(n_spots, n_inputs)`` float32.
+        Network input, float32 ``(n_spots, n_inputs)``.
     tiles
-        Of these spots.
+        Tiles of these spots.
     adjacency
-        ``(n_spots, n_spots)`` CSR, in the order of ``values``.
+        Adjacency ``(n_spots, n_spots)``, CSR, in the order of ``values``.
     latent
-        Whether the encoder's output is wanted, too; else the second list is empty.
+        If true, also return the encoder's output; else the second list is empty.
     """
     reconstructions = [np.empty(values.shape, np.float32) for _ in networks]
     latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks if latent]

@@ -23,9 +23,9 @@ class Tile:
     Attributes
     ----------
     rows
-        ``(n_all,)`` spots, the core first, then ring by ring.
+        Spots ``(n_all,)``, the core first, then ring by ring.
     graph
-        Of these spots.
+        Graph of these spots.
     """
 
     rows: np.ndarray

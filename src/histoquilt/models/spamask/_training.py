@@ -85,22 +85,22 @@ def train_network(
     Parameters
     ----------
     x
-        (n_spots, n_inputs).
+        Network input, (n_spots, n_inputs).
     graph
-        Of these spots.
+        Graph of these spots.
     config
         Settings.
     hops
-        (n_inputs,) averagings over the graph, or ``None``.
+        Number of averaging steps over the graph for each input, (n_inputs,), or ``None``.
     noise
-        (n_inputs,) variance of the noise in the inputs, given with ``hops``: how much the decoder may add to the
+        Noise variance of the inputs, (n_inputs,), given with ``hops``; it limits how much the decoder may add to the
         averages (:func:`histoquilt.nn.weigh_decoder`).
     seed
-        Of the initial weights, the masks and the negatives.
+        Random seed of the initial weights, the masks and the negatives.
     advance
-        Moves a progress bar.
+        Callback that advances a progress bar.
     checkpoint
-        Where training is kept, and taken up from.
+        Checkpoint from which training is resumed, if any.
     """
     network = build_network(config, x.shape[1], hops, seed).to(x.device)
     history = fit_until_stable(
@@ -120,20 +120,21 @@ def train_network(
 
 
 class GradientStep(Generic[Drawn]):
-    """An optimiser step on a batch: the whole section, or tiles of it. A :class:`histoquilt.train.Step`.
+    """Optimiser step on a batch (the whole section, or tiles of it); a :class:`histoquilt.train.Step`.
 
     Parameters
     ----------
     network
-        Where training runs.
+        Network to train, on the device where training runs.
     config
         Settings.
     seed
-        Of masks and negatives.
+        Random seed of masks and negatives.
     batches
-        What each step reads; in a step that is taken up, those that were read before are drawn and passed over.
+        Batch for each step; when training is resumed, those that were read before are drawn and skipped.
     read
-        From what was drawn to features ``(n_spots, n_inputs)`` and graph, and what else :meth:`losses` takes.
+        Function from a drawn batch to features ``(n_spots, n_inputs)``, graph, and the other arguments of
+        :meth:`losses`.
     """
 
     def __init__(

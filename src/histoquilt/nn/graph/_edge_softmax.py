@@ -52,20 +52,20 @@ def edge_attention(
 
 
 class MultiHeadEdgeAttention(nn.Module):
-    """Queries of the receivers, keys and values of the senders, attention in several heads, and a linear layer.
+    """Multi-head attention over edges: queries from receivers, keys and values from senders, then a linear layer.
 
-    No part has a bias in the way out, so that a node without edges gets exactly zero.
+    Values and output layer have no bias, so that a node without edges gets exactly zero.
 
     Parameters
     ----------
     n_query, n_source, n_out
-        Widths of what receivers and senders bring, and of the result.
+        Widths of receiver features, sender features, and the result.
     n_heads, n_head
-        Number of heads, and the width of one.
+        Number of heads, and width of one head.
     slope
-        Of a LeakyReLU on the logits; ``None`` for none.
+        Negative slope of a LeakyReLU on the logits; ``None`` for no activation.
     dropout_rate
-        Of the weights, in training.
+        Dropout rate of the attention weights, in training.
     """
 
     def __init__(
