@@ -9,7 +9,7 @@ BARE := $(VENV)/.stamp-bare
 USER := $(VENV)/.stamp-user
 DEV := $(VENV)/.stamp-dev
 
-.PHONY: demo test lint types docs api picture clean help
+.PHONY: demo test lint types docs api architecture picture wheel clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,8 +35,16 @@ docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
 api:  ## the list of public names in docs/api.md
 	$(PYTHON) docs/make_api_page.py
 
+architecture:  ## the picture and the table of the rooms in docs/architecture.md
+	$(PYTHON) docs/make_architecture.py $(CHECK)
+
 picture: $(DEV)  ## the pictures in the README
 	$(BIN)/python docs/make_readme_picture.py
+
+wheel: $(DEV)  ## the wheel, in dist/, and what it must hold
+	rm -rf dist
+	$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist .
+	$(BIN)/python .ci/check_wheel.py dist
 
 clean:  ## remove what make made
 	rm -rf $(VENV) docs/_build docs/generated build dist

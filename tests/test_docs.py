@@ -148,3 +148,12 @@ def test_the_api_pages_list_every_public_name():
             found = getattr(module, name)
             if inspect.isroutine(found) or inspect.isclass(found):
                 assert (found.__doc__ or "").strip(), f"{room}.{name}"
+
+
+def test_the_page_on_extensions_runs():
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "extend.md", "python"):
+        exec(block, names)
+    assert names["found"] > 0.4
+    assert "median" in set(names["judged"].scores["method"])
+    assert names["slide_section"].obsm["X_mean_color"].shape == (100, 6)
