@@ -28,7 +28,6 @@ from histoquilt.nn import (
     MaskedGraphAutoencoder,
     UndirectedGraph,
     draw_mask,
-    edge_contrast,
     product_dtype,
     scaled_cosine_error,
 )
@@ -79,7 +78,13 @@ class PygSpaMask(nn.Module):
         positive = graph.edges[hidden]
         negative = graph.sample_non_edges(len(positive), generator)
         scores = [self.scorer(z[pairs[:, 0]] * z[pairs[:, 1]]).squeeze(1) for pairs in (positive, negative)]
-        return scaled_cosine_error(x[masked], x_hat[masked]) + EDGE_WEIGHT * edge_contrast(*scores)
+        return scaled_cosine_error(x[masked], x_hat[masked]) + EDGE_WEIGHT * edge_loss(*scores)
+
+
+def edge_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Binary cross-entropy of edges against pairs that are none; both are logits."""
+    is_edge = torch.arange(len(positive) + len(negative)) < len(positive)
+    return nn.functional.binary_cross_entropy_with_logits(torch.cat([positive, negative]), is_edge.float())
 
 
 def both_ways(edges: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from histoquilt.nn import edge_contrast
 from histoquilt.nn.graph import _edge_scorer
 from histoquilt.nn.graph._edge_scorer import EdgeScorer, _drop
 
@@ -27,7 +26,8 @@ def plain_loss(scorer, z, positive, negative, kept=None) -> torch.Tensor:
     if kept is not None:
         hidden = hidden * kept / (1 - scorer.dropout)
     logits = scorer[1](hidden).squeeze(1)
-    return edge_contrast(logits[: len(positive)], logits[len(positive) :])
+    is_edge = torch.arange(len(logits)) < len(positive)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, is_edge.to(logits.dtype))
 
 
 def gradients(loss, scorer, z) -> list[torch.Tensor]:

@@ -6,7 +6,6 @@ from histoquilt.nn import (
     complementary_masks,
     cosine_loss,
     draw_mask,
-    edge_contrast,
     gene_correlation_loss,
     hide,
     scaled_cosine_error,
@@ -35,12 +34,6 @@ def test_spots_without_a_count_do_no_harm():
     loss.backward()
     assert loss.item() == 1
     assert torch.isfinite(x_hat.grad).all()
-
-
-def test_edge_contrast_by_hand():
-    positive, negative = torch.tensor([0.0, 2.0]), torch.tensor([-1.0])
-    expected = (np.log(2) + np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 3
-    assert edge_contrast(positive, negative).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

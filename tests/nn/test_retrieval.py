@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from histoquilt.nn import inverse_square_weights, nearest_references
+from histoquilt.nn import nearest_references
 
 
 @pytest.fixture
@@ -42,15 +41,6 @@ def test_by_hand():
     found = nearest_references(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), reference, 3)
     assert found.index[0].tolist() == [1, 0, 2]
     torch.testing.assert_close(found.distance, torch.tensor([[0.0, 2**0.5, 2.0], [2**0.5] * 3]))
-    # the two far ones beside 1 / 0.001^2
-    weights = inverse_square_weights(found.distance)
-    np.testing.assert_allclose(weights[0], np.array([1e6, 0.5, 0.25]) / (1e6 + 0.75), rtol=1e-4)
-    np.testing.assert_allclose(weights[1], 1 / 3, rtol=1e-5)
-
-
-def test_equal_references_share_the_weight():
-    weights = inverse_square_weights(torch.tensor([[0.0, 0.0, 1.0], [1.0, 2.0, 2.0]]))
-    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.5, 0.0], [2 / 3, 1 / 6, 1 / 6]]), atol=1e-6, rtol=0)
 
 
 def test_wrong_input(embeddings):

@@ -33,8 +33,6 @@ class Keys:
 
     # graph, named as squidpy names them
     CONNECTIVITIES = "spatial_connectivities"
-    DISTANCES = "spatial_distances"
-    NEIGHBORS = "spatial_neighbors"
 
     # results
     EMBEDDING = "X_spamask"  # obsm

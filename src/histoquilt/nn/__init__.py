@@ -6,13 +6,13 @@ from histoquilt.nn._cross_attention import CrossNodeAttention, CrossNodeReadout
 from histoquilt.nn._decoder_weight import weigh_decoder, weigh_decoder_on_tiles
 from histoquilt.nn._dropout import dropout
 from histoquilt.nn._ema import momentum_update
-from histoquilt.nn._losses import cosine_loss, edge_contrast, gene_correlation_loss, scaled_cosine_error
+from histoquilt.nn._losses import cosine_loss, gene_correlation_loss, scaled_cosine_error
 from histoquilt.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
 from histoquilt.nn._masks import complementary_masks, draw_mask, hide
 from histoquilt.nn._precision import product_dtype
 from histoquilt.nn._projection_head import ProjectionHead
 from histoquilt.nn._residual_cnn import ResidualCNN
-from histoquilt.nn._retrieval import Nearest, inverse_square_weights, nearest_references
+from histoquilt.nn._retrieval import Nearest, nearest_references
 from histoquilt.nn._spot_transformer import SpotTransformer
 from histoquilt.nn.graph._edge_softmax import MultiHeadEdgeAttention, edge_attention, edge_softmax
 from histoquilt.nn.graph._edges import Edges
@@ -55,11 +55,9 @@ __all__ = [
     "draw_mask",
     "dropout",
     "edge_attention",
-    "edge_contrast",
     "edge_softmax",
     "gene_correlation_loss",
     "hide",
-    "inverse_square_weights",
     "mean_propagation",
     "momentum_update",
     "nearest_references",

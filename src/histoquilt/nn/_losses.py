@@ -15,13 +15,6 @@ def scaled_cosine_error(x: Tensor, x_hat: Tensor, alpha: float = 2.0, *, n_rows:
     return errors.mean() if n_rows is None else errors.sum() / n_rows
 
 
-def edge_contrast(positive: Tensor, negative: Tensor) -> Tensor:
-    """Binary cross-entropy that scores hidden edges as 1 and non-edges as 0; both are logits, ``(n_pairs,)``."""
-    logits = torch.cat([positive, negative])
-    target = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)])
-    return F.binary_cross_entropy_with_logits(logits, target)
-
-
 def cosine_loss(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean over rows of ``2 - 2 cos(a, b)``, a scalar between 0 and 4. a, b: ``(n_rows, n_features)``."""
     return (2 - 2 * F.cosine_similarity(a, b, dim=1)).mean()

@@ -56,13 +56,3 @@ def _search(query: Tensor, references: Tensor, k: int, block: int) -> tuple[Tens
         best, position = best.topk(min(k, best.shape[1]), dim=1)
         index = index.gather(1, position)
     return best, index
-
-
-def inverse_square_weights(distance: Tensor, *, floor: float = 1e-3) -> Tensor:
-    """Return weights in proportion to ``1 / distance^2`` that sum to 1 over each row, (n_queries, k).
-
-    Distances below ``floor`` count as ``floor``: a reference that equals the query takes nearly all the weight, several
-    of them share it, and none divides by zero. In float32, distances of unit vectors are not known better than that.
-    """
-    weights = distance.clamp_min(floor).pow(-2)
-    return weights / weights.sum(dim=1, keepdim=True)
