@@ -10,4 +10,4 @@ if __name__ == "__main__":
     for requirement in PROJECT["dependencies"]:
         name, _, bound = requirement.partition(">=")
         if bound and name not in LEFT_OUT:
-            print(f"{name}~={bound}.0" if bound.isdigit() else f"{name}=={bound}.*")
+            print(f"{name}=={bound}.0.*" if bound.isdigit() else f"{name}=={bound}.*")

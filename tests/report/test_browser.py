@@ -53,6 +53,11 @@ def pixel(browser, x: float, y: float) -> list[int]:
     )  # fmt: skip
 
 
+def complaints(browser) -> list[dict]:
+    """What the browser's console says of the page; not of us, who read pixels back again and again."""
+    return [entry for entry in browser.get_log("browser") if "Multiple readback" not in entry["message"]]
+
+
 def requested(browser) -> list[str]:
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -88,7 +93,7 @@ def test_opens_without_errors_and_without_the_network(opened, written_section):
     evil = "<script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
     browser = opened({evil: written_section(), "B": written_section(name="B")}, run={"warnings": [evil]})
     assert browser.title == "Tissue domains"
-    assert browser.get_log("browser") == []
+    assert complaints(browser) == []
     urls = requested(browser)
     assert urls, "the log must hold at least the page itself"
     assert all(url.startswith(("file:///", "data:")) for url in urls)
@@ -239,7 +244,7 @@ def test_study_opens_and_draws_every_section_in_the_same_colours(opened, toy_stu
 
     joint = toy_study()
     browser = opened(joint, study=joint)
-    assert browser.get_log("browser") == []
+    assert complaints(browser) == []
     assert sum(url.startswith("file:") for url in requested(browser)) == 1
     assert len(browser.find_elements("css selector", ".map")) == 3
     for view in ("overview", "aligned"):
