@@ -1,6 +1,6 @@
 """The published methods, one file each: frozen config, network, user class with fit, embed or predict, save, load."""
 
-from histoquilt.models._config import Config as ModelConfig
+from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
 from histoquilt.models.expression._checkpoint import MethodState

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 
-class Config:
+class ModelConfig:
     """Base of the frozen dataclasses that hold settings."""
 
     @classmethod

@@ -16,7 +16,7 @@ from histoquilt._base import Keys
 from histoquilt.cluster import Mixture, NamedMixture
 from histoquilt.gr import knn_graph
 from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
-from histoquilt.models._config import Config
+from histoquilt.models._config import ModelConfig
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.train import under
 
@@ -57,7 +57,7 @@ class DomainModel(ABC):
     """
 
     method: ClassVar[str]
-    config_class: ClassVar[type[Config]]
+    config_class: ClassVar[type[ModelConfig]]
     has_network: ClassVar[bool] = False  # computes on a device, sparse products among it
     denoises: ClassVar[bool] = False
 

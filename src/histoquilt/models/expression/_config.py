@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from histoquilt.models._config import Config
+from histoquilt.models._config import ModelConfig
 
 
 @dataclass(frozen=True)
-class ExpressionConfig(Config):
+class ExpressionConfig(ModelConfig):
     """Settings of every model that reads expression off embeddings; each method adds its own.
 
     Raises

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from histoquilt.models._config import Config
+from histoquilt.models._config import ModelConfig
 
 
 @dataclass(frozen=True)
-class SpaMaskConfig(Config):
+class SpaMaskConfig(ModelConfig):
     """Settings of :class:`histoquilt.models.SpaMask`.
 
     The defaults were chosen without labels (``benchmarks/select_defaults.py``); :meth:`published` gives the paper's.
