@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_matrix, random_array
+from scipy.sparse import csr_matrix, random
 
 from histoquilt.nn import (
     CrossNodeAttention,
@@ -17,7 +17,7 @@ N_TARGETS, N_REFERENCES, N_HIDDEN = 7, 5, 8
 
 
 def random_edges(n_out: int, n_in: int, seed: int) -> csr_matrix:
-    return csr_matrix(random_array((n_out, n_in), density=0.4, rng=np.random.default_rng(seed)))
+    return csr_matrix(random(n_out, n_in, density=0.4, random_state=seed))
 
 
 TO_TARGET = random_edges(N_TARGETS, N_REFERENCES, 2)

@@ -4,13 +4,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_matrix, random_array
+from scipy.sparse import csr_matrix, random
 
 from histoquilt.nn import Propagation
 
 
 def sparse(n_rows: int, n_columns: int, seed: int = 0) -> csr_matrix:
-    return csr_matrix(random_array((n_rows, n_columns), density=0.4, rng=np.random.default_rng(seed)))
+    return csr_matrix(random(n_rows, n_columns, density=0.4, random_state=seed))
 
 
 def symmetric(n: int) -> csr_matrix:
