@@ -221,6 +221,7 @@ def _check(
 ) -> None:
     from histoweave import io, pp
     from histoweave._checks import check_adata, check_n_domains, check_obs_key, check_obsm_key, check_spatial
+    from histoweave._layers import named_layers
     from histoweave.io._writable import check_writable
 
     check_adata(adata)
@@ -233,8 +234,8 @@ def _check(
         io.check_one_section(adata, spatial_key=spatial_key, remedy="argument")
     if use_rep is not None:
         check_obsm_key(adata, use_rep, argument="use_rep")
-        if layer not in (None, "X", *adata.layers):  # only markers read it, at the end
-            found = ", ".join(map(repr, adata.layers)) or "nothing"
+        if layer not in (None, "X", *named_layers(adata)):  # only markers read it, at the end
+            found = ", ".join(map(repr, named_layers(adata))) or "nothing"
             raise KeyError(f"{layer!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
     else:
         pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
