@@ -127,3 +127,20 @@ def test_a_reader_that_is_none(addon, tmp_path):
     (tmp_path / "a.sheet").write_text("")
     with pytest.raises(TypeError, match=r"The reader 'spreadsheet' of an installed package must have label"):
         hq.io.read_section(tmp_path / "a.sheet")
+
+
+def test_a_package_that_does_not_load_is_in_no_models_way(addon, tmp_path):
+    section = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=2, seed=0)
+    config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10)
+    hq.models.SpaMask(config).fit(section, progress=False).save(tmp_path / "model")
+    (addon / "quilt_addon" / "__init__.py").write_text("import a_package_that_is_not_there\n")
+    sys.modules.pop("quilt_addon", None)
+    assert isinstance(hq.models.load(tmp_path / "model"), hq.models.SpaMask)
+
+
+def test_genes_are_refused_before_the_work_of_a_model_that_does_not_denoise(addon, monkeypatch):
+    section = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=2, seed=0)
+    kind = DOMAIN_MODELS.load("neighborhoods")
+    monkeypatch.setattr(kind, "fit", lambda *_, **__: pytest.fail("worked"))
+    with pytest.raises(ValueError, match=r"Neighborhoods does not denoise\. Pass denoise=False"):
+        hq.tl.spatial_domains(section, 2, model=kind(), denoise=[section.var_names[0]], progress=False)

@@ -1,5 +1,6 @@
 """Plain values that every room shares: key names, optional imports, protocols, checks. Nothing here knows AnnData."""
 
+from histoquilt._base._camera_bits import camera_bits
 from histoquilt._base._checks import check_n_domains, check_positive
 from histoquilt._base._coordinate_columns import coordinate_columns, depth_column, is_embedding
 from histoquilt._base._keys import Keys
@@ -20,6 +21,7 @@ __all__ = [
     "ReadOptions",
     "Registry",
     "SlideImage",
+    "camera_bits",
     "check_n_domains",
     "check_positive",
     "coordinate_columns",

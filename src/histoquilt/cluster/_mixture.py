@@ -1,5 +1,6 @@
 """Mixture clustering with one shared covariance: mclust's "EEE", without R."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,6 +71,15 @@ class NamedMixture:
 
     mixture: Mixture
     names: list[str]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the mixture by name, for a checkpoint."""
+        return dict(vars(self.mixture))
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], names: Iterable[str]) -> "NamedMixture":
+        """Rebuild it from :meth:`arrays` and the names."""
+        return cls(Mixture(**arrays), list(names))
 
 
 @dataclass(frozen=True)

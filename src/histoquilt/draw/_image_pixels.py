@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-_DEPTHS = (8, 10, 12, 14, 16)  # of cameras
+from histoquilt._base import camera_bits
 
 
 def drawable(image: Any) -> np.ndarray:
@@ -41,7 +41,7 @@ def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "f" and high <= 1.5:  # interpolation goes a little beyond 1
         top = 1.0
     else:
-        top = float(next(2**bits for bits in _DEPTHS if high < 2**bits)) - 1
+        top = float(2 ** camera_bits(high)) - 1
     scaled = np.rint(np.clip(pixels * np.float32(255 / top), 0, 255)).astype(np.uint8)
     if pixels.shape[2] == 4 and high > 0:
         opaque = pixels[..., 3] >= pixels[..., 3].max()  # transparency may have a range of its own

@@ -52,9 +52,8 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
         return found + [Contender(str(label), "method", make) for label, make in methods.items()]
     names = [str(name) for name in methods]
     made = {name: EXPRESSION_MODELS.load(name) for name in names}
-    for name in EXPRESSION_MODELS.others():
-        if name in made:
-            _check_factory(name, made[name])
+    for name, make in made.items():
+        _check_factory(name, make)
     if len(set(names)) < len(names):
         raise ValueError(
             f"Every method is evaluated once; named twice: {listed(sorted({n for n in names if names.count(n) > 1}))}."

@@ -13,7 +13,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys
-from histoquilt.cluster import Mixture, NamedMixture
+from histoquilt.cluster import NamedMixture
 from histoquilt.gr import knn_graph
 from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
 from histoquilt.models._config import ModelConfig
@@ -51,7 +51,7 @@ class DomainModel(ABC):
     config
         Settings.
     training_facts
-        What is recorded of training: ``seed``, ``history`` (a DataFrame) and others, ready for JSON.
+        Record of training: ``seed``, ``history`` (a DataFrame) and others, ready for JSON.
     domains
         Fitted clusters with their names, once domains were found with this model.
     """
@@ -148,8 +148,8 @@ class DomainModel(ABC):
         """Whether features of several sections are scaled section by section, which takes memory."""
         return False
 
-    def run(self, adata: AnnData, links: csr_matrix | None = None) -> Any:
-        """Return all that domains are made of, as :class:`Embedded` has it; computed once."""
+    def run(self, adata: AnnData, links: csr_matrix | None = None) -> Embedded:
+        """Return all that domains are made of; computed once."""
         embedding = np.asarray(self.embed(adata, links=links), dtype=np.float32)
         if embedding.ndim != 2 or len(embedding) != adata.n_obs or not np.isfinite(embedding).all():
             raise ValueError(
@@ -179,7 +179,7 @@ class DomainModel(ABC):
         state = self.state()
         arrays = {f"method.{name}": value for name, value in state.arrays.items()}
         if self.domains is not None:
-            arrays |= {f"domains.{name}": value for name, value in vars(self.domains.mixture).items()}
+            arrays |= {f"domains.{name}": value for name, value in self.domains.arrays().items()}
         checkpoint = Checkpoint(
             model=type(self).__name__,
             weights=state.weights,
@@ -201,6 +201,6 @@ class DomainModel(ABC):
         model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
         names = checkpoint.config["domains"]
         if names is not None:
-            model.domains = NamedMixture(Mixture(**under(checkpoint.arrays, "domains")), list(names))
+            model.domains = NamedMixture.restore(under(checkpoint.arrays, "domains"), names)
         model.training_facts = checkpoint.provenance
         return model

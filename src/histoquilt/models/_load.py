@@ -52,9 +52,11 @@ def _class_named(name: str) -> Any:
 
 
 def _classes() -> Iterator[type]:
-    """Yield the classes of all models, our own first; what makes one of another's is a function and none."""
-    for registry in (EXPRESSION_MODELS, DOMAIN_MODELS):
-        for name in registry.names():
-            found = registry.load(name)
-            if isinstance(found, type):
-                yield found
+    """Yield the classes of all models, our own first, so that a package that does not load is in nobody's way."""
+    registries = (EXPRESSION_MODELS, DOMAIN_MODELS)
+    names = [(registry, name) for registry in registries for name in registry.ours()]
+    names += [(registry, name) for registry in registries for name in registry.others()]
+    for registry, name in names:
+        found = registry.load(name)
+        if isinstance(found, type):  # a function makes a model of a class that is listed itself
+            yield found

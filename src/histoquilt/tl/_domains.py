@@ -129,14 +129,12 @@ def spatial_domains(
     check_adata(adata)
     check_number(n_domains, adata.n_obs)
     check_spatial(adata, spatial_key)
-    genes = genes_to_denoise(adata, denoise, use_rep)
+    model = fresh_model(model, config)
+    genes = genes_to_denoise(adata, denoise, use_rep, model)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
     elif not one_section:
         check_one_section(adata, spatial_key=spatial_key, remedy="argument")
-    model = fresh_model(model, config)
-    if denoise is True and not model.denoises:
-        genes = None
     if check_memory and isinstance(model, SpaMask):
         by_section = section_key is not None and model.scales_by_section
         job = Job.of(adata, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes)
@@ -179,7 +177,9 @@ def fresh_model(model: DomainModel | None, config: SpaMaskConfig | None) -> Doma
     return model
 
 
-def genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None) -> list[str] | None:
+def genes_to_denoise(
+    adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None, model: DomainModel
+) -> list[str] | None:
     """Return the genes to denoise, an empty list for all that are modelled, ``None`` for no denoising.
 
     Wrong names are told before training, not after it.
@@ -187,7 +187,11 @@ def genes_to_denoise(adata: AnnData, denoise: bool | Sequence[str], use_rep: str
     if isinstance(denoise, str):
         raise TypeError(f"denoise must be True, False or a list of genes, got the text {denoise!r}: [{denoise!r}]?")
     if isinstance(denoise, bool | np.bool_):
-        return [] if denoise and use_rep is None else None
+        return [] if denoise and use_rep is None and model.denoises else None
+    if len(denoise) and not model.denoises:
+        raise ValueError(
+            f"Genes are named in denoise=, but {type(model).__name__} does not denoise. Pass denoise=False."
+        )
     if use_rep is not None:
         raise ValueError(
             f"Genes are named in denoise=, but use_rep={use_rep!r} replaces the genes, so nothing can be denoised. "

@@ -144,12 +144,10 @@ def integrate_sections(
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
     check_spatial(joint, spatial_key)
-    genes = genes_to_denoise(joint, denoise, use_rep)
+    model = fresh_model(model, config)
+    genes = genes_to_denoise(joint, denoise, use_rep, model)
     if links == "auto":
         links = _links_for(joint)
-    model = fresh_model(model, config)
-    if denoise is True and not model.denoises:
-        genes = None
     # what sections are linked by is made of genes as SpaMask sees them, whichever model finds the domains
     features = model.config if isinstance(model, SpaMask) else SpaMaskConfig()
     if check_memory and isinstance(model, SpaMask):

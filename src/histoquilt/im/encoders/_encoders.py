@@ -9,8 +9,15 @@ from histoquilt._base import ENCODERS, PatchEncoder, is_installed
 from histoquilt.im.encoders._he_texture import TextureEncoder
 from histoquilt.im.encoders._known_encoders import KNOWN
 
-_FORMS = "'he_texture', 'onnx:PATH', 'openvino:PATH', 'timm:NAME', 'hf-hub:ORGANISATION/NAME'"
-_NAMED_AFTER_COLON = ("onnx", "openvino", "timm", "hf-hub")
+# how ours are named; those with a colon need what follows it
+_FORMS_BY_KIND = {
+    "he_texture": "he_texture",
+    "onnx": "onnx:PATH",
+    "openvino": "openvino:PATH",
+    "timm": "timm:NAME",
+    "hf-hub": "hf-hub:ORGANISATION/NAME",
+}
+_FORMS = ", ".join(map(repr, _FORMS_BY_KIND.values()))
 _MEMBERS = ("name", "n_features", "input_px", "mpp", "digest", "licence", "citation", "embed")
 
 
@@ -47,7 +54,8 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
     if not isinstance(name_or_object, str):
         return _checked(name_or_object)
     kind, colon, rest = name_or_object.partition(":")
-    if kind in ENCODERS and (rest or not colon) and not (kind in _NAMED_AFTER_COLON and not rest):
+    is_whole = bool(rest) or not (colon or ":" in _FORMS_BY_KIND.get(kind, ""))
+    if is_whole and kind in ENCODERS:
         return _checked(ENCODERS.load(kind)(rest, device=device))
     known = {name.casefold(): name for name in (TextureEncoder.name, *ENCODERS.others(), *KNOWN)}
     known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # "uni" is meant often

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from histoquilt._base import camera_bits
 from histoquilt.runtime import logger, warn_user
-
-_DEPTHS = (8, 10, 12, 14, 16)  # what cameras have
 
 
 def depth_of(highest: int, path: Path) -> int:
     """Bits that 16-bit values really have: the least that hold the brightest pixel, which in H&E is glass."""
-    bits = next(bits for bits in _DEPTHS if highest < 2**bits)
+    bits = camera_bits(highest)
     if bits == 16:
         logger.info("%s has 16 bits a colour; they are read as 8", path.name)
         return bits

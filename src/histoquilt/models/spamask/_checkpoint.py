@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from histoquilt.cluster import Mixture, NamedMixture
+from histoquilt.cluster import NamedMixture
 from histoquilt.models._checkpoint import Checkpoint
 from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._fitted import FittedSpaMask
 from histoquilt.models.spamask._inputs import SpaMaskInputs
 from histoquilt.models.spamask._section_offsets import SectionOffsets
 from histoquilt.models.spamask._training import TrainedNetwork, build_network
+from histoquilt.train import under
 
 _DOMAINS = "domains"
 _OFFSETS = "offsets"
@@ -27,7 +28,7 @@ def to_checkpoint(
         **fitted.inputs.arrays(),
     }
     if domains is not None:
-        arrays |= {f"{_DOMAINS}.{name}": value for name, value in vars(domains.mixture).items()}
+        arrays |= {f"{_DOMAINS}.{name}": value for name, value in domains.arrays().items()}
     if fitted.offsets is not None:
         arrays |= {f"{_OFFSETS}.{name}": value for name, value in vars(fitted.offsets).items()}
     weights: dict[str, Tensor] = {}
@@ -62,15 +63,9 @@ def from_checkpoint(checkpoint: Checkpoint) -> tuple[SpaMaskConfig, FittedSpaMas
     networks = []
     for number in range(config.n_networks):
         network = build_network(config, inputs.n_inputs, inputs.hops, seed=0)
-        network.load_state_dict(_under(checkpoint.weights, str(number)))
+        network.load_state_dict(under(checkpoint.weights, str(number)))
         networks.append(TrainedNetwork(network, arrays["slope"][number], arrays["intercept"][number]))
     names = checkpoint.config[_DOMAINS]
-    domains = None if names is None else NamedMixture(Mixture(**_under(arrays, _DOMAINS)), list(names))
-    offsets = SectionOffsets(**parts) if (parts := _under(arrays, _OFFSETS)) else None
+    domains = None if names is None else NamedMixture.restore(under(arrays, _DOMAINS), names)
+    offsets = SectionOffsets(**parts) if (parts := under(arrays, _OFFSETS)) else None
     return config, FittedSpaMask(networks, inputs, **checkpoint.config["keys"], offsets=offsets), domains
-
-
-def _under(parts: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what is named ``name.part``, by part."""
-    prefix = f"{name}."
-    return {part.removeprefix(prefix): value for part, value in parts.items() if part.startswith(prefix)}

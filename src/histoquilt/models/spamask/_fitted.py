@@ -8,6 +8,7 @@ import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
+from histoquilt.models._domain_model import Embedded
 from histoquilt.models.spamask._inputs import SpaMaskInputs, WayBack
 from histoquilt.models.spamask._section_offsets import SectionOffsets
 from histoquilt.models.spamask._tiled_training import outputs_on_tiles
@@ -18,23 +19,17 @@ from histoquilt.study import spot_centres
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What a trained model says about sections.
+class Outputs(Embedded):
+    """Spots as SpaMask's networks embed them, and what its decoders make of that.
 
     Attributes
     ----------
-    embedding
-        ``(n_spots, n_latent)`` float32, of all networks together.
-    of_networks
-        The embedding that each network makes.
     reconstruction
         ``(n_spots, n_inputs)``, mean over networks, on the scale of the inputs.
     way_back
-        From there to expression.
+        Inverse of the transform from expression to inputs.
     """
 
-    embedding: np.ndarray
-    of_networks: list[np.ndarray]
     reconstruction: np.ndarray
     way_back: WayBack
 
