@@ -11,41 +11,19 @@ from histoquilt.runtime._threads import threads_in_use, threads_to_use, use_thre
 
 
 @pytest.fixture
-def cores(tmp_path, monkeypatch):
-    """A machine of eight cores without limits; returns a function that writes a file of its and gives the root."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
-    def write(name: str = "proc/self/cgroup", text: str = ""):
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return tmp_path
 
-    return write
-
-
-def test_all_cores_of_the_process_or_fewer_where_the_environment_says(cores, monkeypatch):
-    assert threads_to_use(cores()) == 8
+def test_all_cores_of_the_process_or_fewer_where_the_environment_says(eight_cores, monkeypatch):
+    assert threads_to_use() == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads_to_use(cores()) == 3
+    assert threads_to_use() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "30")
-    assert threads_to_use(cores()) == 8
+    assert threads_to_use() == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # by level of nesting, which is for OpenMP alone
-    assert threads_to_use(cores()) == 8
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("250000 100000", 3), ("max 100000", 8), ("5000 100000", 1)])
-def test_a_containers_quota_counts(cores, quota, expected):
-    cores("proc/self/cgroup", "0::/pod/container\n")
-    assert threads_to_use(cores("sys/fs/cgroup/pod/cpu.max", f"{quota}\n")) == expected
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("200000", 2), ("-1", 8)])
-def test_a_quota_of_version_1(cores, quota, expected):
-    cores("proc/self/cgroup", "3:cpu,cpuacct:/docker/abc\n0::/\n")
-    cores("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
-    assert threads_to_use(cores("sys/fs/cgroup/cpu/cpu.cfs_quota_us", f"{quota}\n")) == expected
+    assert threads_to_use() == 8
 
 
 def test_torch_blas_and_new_processes_get_the_number_and_give_it_back():
@@ -63,7 +41,7 @@ def test_torch_blas_and_new_processes_get_the_number_and_give_it_back():
     assert dict(os.environ) == environment
 
 
-def test_without_a_number_only_too_many_are_changed(cores, monkeypatch):
+def test_without_a_number_only_too_many_are_changed(eight_cores, monkeypatch):
     from histoquilt.runtime import _threads
 
     before = torch.get_num_threads()

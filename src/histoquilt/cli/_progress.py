@@ -21,7 +21,7 @@ from typing import Any
 
 import histoquilt
 from histoquilt.cli._errors import Interrupted
-from histoquilt.cli._lock import LOCK, locked
+from histoquilt.cli._lock import LOCK, OWNER, locked
 from histoquilt.runtime import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
 
 JOB = "job"  # in run.json: digest of what was asked, by which the same command knows its results
@@ -223,16 +223,17 @@ def _clear(folder: Path) -> None:
     for entry in [*folder.iterdir()] if folder.exists() else []:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name != LOCK:
+        elif entry.name not in (LOCK, OWNER):
             entry.unlink(missing_ok=True)
-    (folder / LOCK).unlink(missing_ok=True)
+    for name in (OWNER, LOCK):
+        (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # the next run is in it already
         folder.rmdir()
 
 
 def _is_empty(folder: Path) -> bool:
     """Whether nothing worth keeping is there."""
-    return not any(path.is_file() for path in folder.rglob("*") if path.name != LOCK)
+    return not any(path.is_file() for path in folder.rglob("*") if path.name not in (LOCK, OWNER))
 
 
 @contextmanager

@@ -1,45 +1,24 @@
 """How many threads are computed on: what the machine grants, and what a run asks for."""
 
-import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from histoquilt.runtime._control_groups import groups_above, number, read
-
-_ROOT = Path("/")
 # read by torch, scikit-learn and numba; by numpy and scipy; by both where they come with Intel's library
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def threads_to_use(root: Path = _ROOT) -> int:
+def threads_to_use() -> int:
     """Return the number of cores that this process may use, or ``OMP_NUM_THREADS`` where that is less.
 
     A container sees all cores of its machine, and is stopped for most of every tenth of a second where it uses more of
-    them than its quota: so the quota counts as well.
-
-    Parameters
-    ----------
-    root
-        Where ``proc`` and ``sys`` lie.
+    them than its quota: :func:`joblib.cpu_count` counts the quota as well.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    import joblib
+
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    found = [cores, *_quotas(root), *([int(asked)] if asked.isdigit() else [])]
-    return max(1, min(found))
-
-
-def _quotas(root: Path) -> Iterator[int]:
-    """Yield how many cores each control group grants, a part of one counted whole."""
-    for group in groups_above(root, "cpu"):
-        words = read(group / "cpu.max").split()  # version 2: microseconds, or "max", in every period
-        if len(words) == 2 and words[0].isdigit():
-            yield math.ceil(int(words[0]) / int(words[1]))
-        quota, period = number(group / "cpu.cfs_quota_us"), number(group / "cpu.cfs_period_us")
-        if quota and period:
-            yield math.ceil(quota / period)
+    return max(1, min(joblib.cpu_count(), int(asked) if asked.isdigit() else sys.maxsize))
 
 
 @contextmanager
