@@ -8,7 +8,7 @@ from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
 from histoquilt._base._text import listed
-from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command
+from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, message_of
 
 __all__ = [
     "DEFAULT_READ_OPTIONS",
@@ -33,5 +33,6 @@ __all__ = [
     "is_embedding",
     "is_installed",
     "listed",
+    "message_of",
     "require",
 ]

@@ -55,6 +55,19 @@ def either(python: str, command: str) -> str:
     return command if is_at_a_command() else python
 
 
+def message_of(error: BaseException) -> str:
+    """Return what an error says; the ``str()`` of a plain ``KeyError`` is its message in quotes.
+
+    Examples
+    --------
+    >>> message_of(KeyError("There is no such gene."))
+    'There is no such gene.'
+    """
+    if isinstance(error, KeyError) and not isinstance(error, MissingKey) and error.args:
+        return str(error.args[0])
+    return str(error)
+
+
 class MissingKey(KeyError):  # noqa: N818  # the key is missing, and that is the error
     """A key that is not where it is looked for.
 

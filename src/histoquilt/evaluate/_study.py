@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, argument, listed
 from histoquilt.io import check_one_section, name_sections
 from histoquilt.models import Measured, embedding_keys, measure, microns, near_spots, read_embeddings
 from histoquilt.pp import expression
@@ -108,8 +108,8 @@ def read_evaluation_study(
         read_embeddings(adata, reps, name)
         if needs_counts and expression(adata, layer).scale != "counts":
             raise ValueError(
-                f"protocol='published' scores raw counts, and section {name!r} has normalised expression only. Give "
-                "raw counts in layers['counts'], or leave the protocol at 'honest'."
+                f"{argument('protocol', 'published')} scores raw counts, and section {name!r} has normalised "
+                "expression only. Give raw counts in layers['counts'], or leave the protocol at 'honest'."
             )
     centres = {name: microns(adata, name, spatial_key)[0] for name, adata in named.items()}
     return EvaluationStudy(
