@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys, argument, listed
+from histoquilt._base import Keys, argument, either, listed
 from histoquilt.io import check_one_section, name_sections
 from histoquilt.models._checkpoint import digest
 from histoquilt.models.expression._inputs import (
@@ -130,7 +130,8 @@ def _groups(named: Mapping[str, AnnData], patient_key: str | None) -> list[str]:
         if len(found) != 1 or adata.obs[patient_key].isna().any():
             raise ValueError(
                 f"obs[{patient_key!r}] of section {name!r} must name one patient for all spots, found "
-                f"{listed(adata.obs[patient_key].unique())}. Fill it in, or pass patient_key= of another column."
+                f"{listed(adata.obs[patient_key].unique())}. Fill it in"
+                f"{either(', or pass patient_key= of another column', '')}."
             )
         patients.append(str(found[0]))
     if len(set(patients)) < 2:
