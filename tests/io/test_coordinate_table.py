@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import histoquilt as hq
+from histoquilt._base import at_a_command
 from histoquilt._base._coordinate_columns import coordinate_columns
 from histoquilt.cli import run
-from histoquilt.cli._errors import in_options
 from histoquilt.study._checks import check_spatial
 
 
@@ -134,7 +134,7 @@ def test_another_key_is_named(section, tmp_path, capsys, key):
     line = f"adata.obsm['spatial'] = adata.obsm['{key}']."
     with pytest.raises(KeyError) as caught:
         hq.tl.spatial_domains(section, 2, progress=False)
-    assert f"seem to be in obsm['{key}']: pass spatial_key='{key}', or set {line}" in caught.value.args[0]
+    assert f"seem to be in obsm['{key}']: pass spatial_key='{key}', or set {line}" in str(caught.value)
     section.write_h5ad(tmp_path / "s.h5ad")
     out = ["-q", "-o", str(tmp_path / "o")]
     assert run(["domains", str(tmp_path / "s.h5ad"), "-k", "2", *out]) == 2
@@ -147,9 +147,11 @@ def test_another_key_is_named(section, tmp_path, capsys, key):
         assert "--spatial-key" not in told
 
 
-def test_columns_with_blanks_are_quoted_for_the_shell():
-    message = "read the file with spatial_columns=Centroid X,Centroid Y (from Python: adata.obsm['spatial'] = ...)."
-    assert in_options(message) == "--spatial-columns 'Centroid X,Centroid Y'."
+def test_columns_with_blanks_are_quoted_for_the_shell(section):
+    section.obs[["Centroid X", "Centroid Y"]] = section.obsm.pop("spatial")
+    with at_a_command(), pytest.raises(KeyError) as caught:
+        hq.tl.spatial_domains(section, 2, progress=False)
+    assert str(caught.value).endswith(" Spot centres seem to be in obs: --spatial-columns 'Centroid X,Centroid Y'.")
 
 
 def as_table(adata, first="y", second="x", key="spatial"):

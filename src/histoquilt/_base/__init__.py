@@ -9,6 +9,7 @@ from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
 from histoquilt._base._text import listed
+from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, message_of
 
 __all__ = [
     "DEFAULT_READ_OPTIONS",
@@ -17,17 +18,23 @@ __all__ = [
     "EXPRESSION_MODELS",
     "READERS",
     "Keys",
+    "MissingKey",
     "PatchEncoder",
     "ReadOptions",
     "Registry",
     "SlideImage",
+    "argument",
+    "at_a_command",
     "camera_bits",
     "check_n_domains",
     "check_positive",
     "coordinate_columns",
     "depth_column",
+    "either",
+    "is_at_a_command",
     "is_embedding",
     "is_installed",
     "listed",
+    "message_of",
     "require",
 ]

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument
 from histoquilt.align._transform import Similarity
 from histoquilt.io import estimate_mpp
 from histoquilt.study import check_adata, check_obs_key, check_spatial, provenance, write_result
@@ -56,7 +56,9 @@ def read_pieces(sections: Sections, *, section_key: str, spatial_key: str) -> li
     """
     parts = _split(sections, section_key)
     if len(parts) < 2:
-        raise ValueError(f"At least two sections are needed, got {len(parts)}. Is section_key={section_key!r} right?")
+        raise ValueError(
+            f"At least two sections are needed, got {len(parts)}. Is {argument('section_key', section_key)} right?"
+        )
     units = {name: _recorded(section, name).get("unit", "unknown") for name, section, _, _ in parts}
     in_microns = [name for name, unit in units.items() if unit == "micron"]
     if in_microns and len(in_microns) < len(units):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from histoquilt.cli._errors import in_options
 from histoquilt.runtime import logger
 
 # written for developers of the packages that raise them; a user can do nothing about them
@@ -48,7 +47,7 @@ class Console(logging.Handler):
 
     def warn(self, text: str) -> None:
         """Take a warning."""
-        flat = in_options(" ".join(text.split()))
+        flat = " ".join(text.split())
         if flat not in self.warnings and not flat.startswith(NO_NEWS):
             self.warnings.append(flat)
             self._tell(f"warning: {flat}")
@@ -93,7 +92,7 @@ def noted() -> Iterator[list[str]]:
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            found.append(in_options(record.getMessage()))
+            found.append(record.getMessage())
 
     notes = Notes(logging.WARNING)
     logger.addHandler(notes)
@@ -103,7 +102,7 @@ def noted() -> Iterator[list[str]]:
 
             def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
                 if not issubclass(category, FOR_DEVELOPERS):
-                    found.append(in_options(str(message)))
+                    found.append(str(message))
                 tell(message, category, *place, **more)
 
             warnings.simplefilter("always")

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,41 +10,10 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+from histoquilt._base import message_of
 from histoquilt.runtime import WorkerError
 
 REPORT = "This may be a fault in histoquilt: run again with --debug and report what it prints."
-
-# the library's errors speak of its arguments, "pass spatial_key="; here they are options
-ARGUMENT = re.compile(
-    r"\b(counts_file|denoise|encoder|keep_all_spots|label_key|layer|links|mpp|n_genes|one_section|pitch_um|section_key|"
-    r"skip_bad|spatial_key|table|use_rep)="
-    r"(True\b|'(?P<text>[^']+)'|(?P<number>\d[\d.]*\d|\d)|(?=$|[\s,;)]|\.(?!\.)))"
-)
-# and what they advise about memory
-ADVICE = {
-    re.compile(r'(adata\.layers\["counts"\] = adata\.raw\.X|adata = adata\.raw\.to_adata\(\))(?! \(in)'): (
-        r"\1 (in Python; write the file again with adata.write_h5ad)"
-    ),
-    re.compile(r"\bpass check_memory=False"): "pass --ignore-memory",
-    re.compile(r"\bkeep_all_spots=True \(--keep-all-spots\)"): "--keep-all-spots",
-    re.compile(r"\bname it with selection=, or read"): "give yours that name, or read",
-    re.compile(r"\bChoose with bin_size="): "Give the folder of one of them",
-    re.compile(r"\bor read without images: load_images=False"): "or move it elsewhere to read without it",
-    re.compile(r"\bpass image_scale="): "fill the column image_scale of a samples.csv",
-    re.compile(r"\bPass mpp= to histoquilt\.io\.attach_image"): "Pass --mpp",
-    re.compile(r", or pass (?:denoised_key|domain_key|graph_key)="): "",
-    re.compile(r"\bprotocol='(\w+)'"): r"--protocol \1",
-    re.compile(r"\bPass image_scale= \(the column image_scale of samples\.csv\)"): (
-        "Fill the column image_scale of samples.csv"
-    ),
-    re.compile(r"\bset pitch_um= higher"): "set --pitch-um higher",
-    re.compile(r"\bdenoise=False"): "--denoise none",
-    re.compile(r"\bcall histoquilt\.io\.declare_one_section\(adata\)"): "pass --one-section",
-    re.compile(r"\bSpaMaskConfig\((\w+)=(\w+)\)"): r'{"\1": \2} in the file of --config',
-}
-COLUMNS = re.compile(r"\bread the file with spatial_columns=(.+?) \(from Python: .*?\)\.$")
-CALL = re.compile(r"(\b\w+(?:\.\w+)+\([^()]*\))")
-BY = re.compile(r"\bleave out by='(\w+)'")
 
 # h5py and others report a failed write as text, with the number inside
 ERRNO_IN_TEXT = re.compile(r"errno\s*=?\s*(\d+)", re.IGNORECASE)
@@ -81,38 +49,9 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return _flat(f"{where}{error.strerror}.")
-    # a KeyError's str() is the repr of its message
-    message = str(error.args[0]) if error.args and isinstance(error, KeyError) else str(error)
     if _is_ours(error):
-        return _flat(in_options(message))
-    return _flat(f"unexpected {type(error).__name__}: {message}. {REPORT}")
-
-
-def in_options(message: str) -> str:
-    """Return a message of the library with its arguments named as options of the command.
-
-    Examples
-    --------
-    >>> in_options("a.zarr has 2 tables. Choose one with table=.")
-    'a.zarr has 2 tables. Choose one with --table.'
-    >>> in_options("to read it pass counts_file='my raw.h5'.")
-    "to read it pass --counts-file 'my raw.h5'."
-    """
-    message = BY.sub(r"use --leave-out \1", message)
-    for advice, as_option in ADVICE.items():
-        message = advice.sub(as_option, message)
-    message = COLUMNS.sub(lambda found: f"--spatial-columns {shlex.quote(found[1])}.", message)
-    # a call, like histoquilt.io.read_table(counts, unit=...), is Python and stays so
-    pieces = CALL.split(message)
-    pieces[::2] = [ARGUMENT.sub(_as_option, piece) for piece in pieces[::2]]
-    return "".join(pieces)
-
-
-def _as_option(found: re.Match[str]) -> str:
-    """Return the option for an argument, with its value where it has one."""
-    option = "--" + found[1].replace("_", "-")
-    value = shlex.quote(found["text"]) if found["text"] else found["number"]
-    return f"{option} {value}" if value else option
+        return _flat(message_of(error))
+    return _flat(f"unexpected {type(error).__name__}: {message_of(error)}. {REPORT}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt._base import DEFAULT_READ_OPTIONS, MissingKey, ReadOptions, argument
 from histoquilt.cli._errors import CommandError, about, one_line
 from histoquilt.cli._record import sha256
 from histoquilt.cli._source import Source, read_file, without_counts
@@ -234,9 +234,9 @@ def _check(
         io.check_one_section(adata, spatial_key=spatial_key, remedy="argument")
     if use_rep is not None:
         check_obsm_key(adata, use_rep, argument="use_rep")
-        if layer not in (None, "X", *named_layers(adata)):  # only markers read it, at the end
-            found = ", ".join(map(repr, named_layers(adata))) or "nothing"
-            raise KeyError(f"{layer!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
+        if layer is not None and layer not in ("X", *named_layers(adata)):  # only markers read it, at the end
+            remedy = f"Pass {argument('layer')} with one of these, or 'X'."
+            raise MissingKey(layer, "adata.layers", named_layers(adata), remedy)
     else:
         pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import typer
 
+from histoquilt._base import at_a_command
 from histoquilt.cli._app_expression import app  # with all commands
 from histoquilt.cli._errors import Interrupted, one_line
 from histoquilt.runtime import is_main, n_processes, rank
@@ -75,7 +76,8 @@ def _run(argv: Sequence[str]) -> int:
     arguments = [argument for argument in argv if argument != "--debug"]
     debug = len(arguments) < len(argv) or os.environ.get("HISTOQUILT_DEBUG", "") not in ("", "0")
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="histoquilt", standalone_mode=False)
+        with at_a_command():
+            code = typer.main.get_command(app).main(arguments, prog_name="histoquilt", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Interrupted as stopped:

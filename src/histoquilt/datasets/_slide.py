@@ -3,7 +3,7 @@
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, check_positive
+from histoquilt._base import Keys, argument, check_positive
 from histoquilt.datasets._anatomy import PITCH_UM, place_spots
 from histoquilt.datasets._expression import N_SHARED_TYPES, draw_cells, draw_counts
 from histoquilt.datasets._histology import paint, plan_stain
@@ -70,7 +70,9 @@ def check_toy_mpp(mpp: float) -> None:
     """Raise unless nuclei show at this resolution."""
     check_positive(mpp, "mpp")
     if mpp > 4:
-        raise ValueError(f"mpp is {mpp}, and nuclei of 3 to 4 microns do not show above 4. Pass mpp=1 or so.")
+        raise ValueError(
+            f"mpp is {mpp}, and nuclei of 3 to 4 microns do not show above 4. Pass {argument('mpp', 1)} or so."
+        )
 
 
 def place_on_slide(adata: AnnData, centres_px: np.ndarray, image: np.ndarray, mpp: float, library: str) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.study import Scale, check_counts, declared_scale, named_layers
 
 _READ_SPOTS = 20_000  # of a backed section, at a time
@@ -70,10 +70,10 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     """
     name = layer if layer is not None else _matrix_name(adata)
     if name != "X" and name not in adata.layers:
-        raise KeyError(f"{name!r} is not in adata.layers (found: {_first(list(named_layers(adata)))}). Pass layer=.")
+        raise MissingKey(name, "adata.layers", named_layers(adata), f"Pass {argument('layer')}.")
     matrix = adata.X if name == "X" else adata.layers[name]
     if matrix is None:
-        raise KeyError("adata.X is empty, so there is no expression to show. Pass layer=.")
+        raise KeyError(f"adata.X is empty, so there is no expression to show. Pass {argument('layer')}.")
     scale = declared_scale(adata, name)
     if name == "X" and adata.isbacked:  # read a few spots at a time
         parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
@@ -108,10 +108,11 @@ def denoised_expression(adata: AnnData, columns: Sequence[int], *, denoised_key:
     """
     table = adata.obsm.get(denoised_key)
     if table is None:
-        raise KeyError(
-            f"{denoised_key!r} is not in adata.obsm (found: {_first(list(adata.obsm))}). It is written by "
-            "histoquilt.tl.spatial_domains(adata, ..., denoise=True), which needs counts, not use_rep=."
-        )
+        raise MissingKey(
+            denoised_key, "adata.obsm", adata.obsm,
+            "It is written by histoquilt.tl.spatial_domains(adata, ..., denoise=True), which needs counts, not "
+            f"{argument('use_rep')}.",
+        )  # fmt: skip
     if not isinstance(table, pd.DataFrame):
         raise KeyError(
             f"adata.obsm[{denoised_key!r}] is a {type(table).__name__}, not a DataFrame with gene names as columns. "

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, MissingKey
 from histoquilt.draw._expression import gene_rows
 from histoquilt.study import check_adata, named_layers
 
@@ -77,10 +77,8 @@ def gene_reliability(adata: AnnData) -> np.ndarray:
         ``var`` has none.
     """
     if RELIABILITY not in adata.var:
-        raise KeyError(
-            f"{RELIABILITY!r} is not in adata.var (found: {', '.join(map(repr, adata.var)) or 'nothing'}). "
-            "It is written by the predict of an expression model; name genes yourself with genes=."
-        )
+        remedy = "It is written by the predict of an expression model; name genes yourself with genes=."
+        raise MissingKey(RELIABILITY, "adata.var", adata.var, remedy)
     return adata.var[RELIABILITY].to_numpy(dtype=np.float64)
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, MissingKey, argument, either, listed
 from histoquilt.io import check_one_section, name_sections
 from histoquilt.models import Measured, embedding_keys, measure, microns, near_spots, read_embeddings
 from histoquilt.pp import expression
-from histoquilt.study import check_adata, check_obs_key, named_layers
+from histoquilt.study import check_adata, named_layers
 from histoquilt.train import Split, check_split, leave_one_out, section_groups
 
 _GROUP = "patient"  # obs of what a model is given: patients that share a slide have one name
@@ -108,8 +108,8 @@ def read_evaluation_study(
         read_embeddings(adata, reps, name)
         if needs_counts and expression(adata, layer).scale != "counts":
             raise ValueError(
-                f"protocol='published' scores raw counts, and section {name!r} has normalised expression only. Give "
-                "raw counts in layers['counts'], or leave the protocol at 'honest'."
+                f"{argument('protocol', 'published')} scores raw counts, and section {name!r} has normalised "
+                "expression only. Give raw counts in layers['counts'], or leave the protocol at 'honest'."
             )
     centres = {name: microns(adata, name, spatial_key)[0] for name, adata in named.items()}
     return EvaluationStudy(
@@ -159,9 +159,12 @@ def _table(named: Mapping[str, AnnData], patient_key: str, slide_key: str, *, ne
     table = pd.DataFrame(index=list(named))
     for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key)):
         if column == Keys.PATIENT and needs_patient:
+            remedy = either(
+                "Pass patient_key=.", f"Add the column {patient_key!r} to samples.csv, or use --leave-out section."
+            )
             for adata in named.values():
                 if patient_key not in adata.obs:
-                    check_obs_key(adata, patient_key, argument="patient_key")
+                    raise MissingKey(patient_key, "adata.obs", adata.obs.columns, remedy)
         if any(key in adata.obs for adata in named.values()):
             table[column] = [_one_value(adata, key, name) for name, adata in named.items()]
     return table

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy.sparse import block_diag, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument
 from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
@@ -175,7 +175,7 @@ def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_
     if n_pieces > n_sections:
         alone = section.max() == 0
         where = "The tissue falls" if alone else f"The tissue of {n_sections} sections falls"
-        hint = " Where these are sections laid side by side, pass section_key=." if alone else ""
+        hint = f" Where these are sections laid side by side, pass {argument('section_key')}." if alone else ""
         warn_user(
             f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them."
             + hint

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, SlideImage, check_positive
+from histoquilt._base import Keys, SlideImage, check_positive, either
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._picture import attach_picture
 from histoquilt.im._tissue import TissueMask, tissue_mask
@@ -71,9 +71,8 @@ def grid_spots(
         raise ValueError(f"least_tissue is a share, 0 to 1, got {least_tissue}.")
     pitch_px = pitch_um / mpp
     if pitch_px < 1:
-        raise ValueError(
-            f"pitch_um={pitch_um:g} is less than one pixel of the slide ({mpp:g} um). Pass a larger pitch."
-        )
+        pitch = either(f"pitch_um={pitch_um:g}", f"--pitch-um {pitch_um:g}")
+        raise ValueError(f"{pitch} is less than one pixel of the slide ({mpp:g} um). Pass a larger pitch.")
     tissue = tissue_mask(slide, mpp=mpp) if tissue is None else tissue
     rows, columns = int(slide.height / pitch_px), int(slide.width / pitch_px)
     row, column = (index.ravel() for index in np.indices((rows, columns)))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, SlideImage, check_positive
+from histoquilt._base import Keys, SlideImage, check_positive, either
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._placement import better_placement, exchanged_fraction
 from histoquilt.im._tissue import TissueMask, tissue_mask
@@ -147,8 +147,10 @@ def _advice(adata: AnnData, tissue: TissueMask, centres: np.ndarray, image_scale
         return f"{found.fraction:.0%} would with {order}."
     what = f" ({found.name})" if found.name else ", estimated from the extent of the tissue"
     also = f", and {order}" if found.exchanged else ""
+    remedy = either(
+        "Pass image_scale= (the column image_scale of samples.csv)", "Fill the column image_scale of samples.csv"
+    )
     return (
         f"The coordinates seem to be in pixels of another image: {found.fraction:.0%} would lie on it with "
-        f"image_scale={found.image_scale:.3g}{what}{also}. Pass image_scale= (the column image_scale of samples.csv), "
-        "or the image that the coordinates belong to."
+        f"image_scale={found.image_scale:.3g}{what}{also}. {remedy}, or the image that the coordinates belong to."
     )

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Generator, Iterator
+from contextvars import copy_context
 from queue import Empty, Full, Queue
 from typing import TypeVar
 
@@ -35,7 +36,7 @@ def read_ahead(items: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
         except BaseException as error:
             put((False, error))
 
-    thread = threading.Thread(target=produce, name="histoquilt-patches", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(produce,), name="histoquilt-patches", daemon=True)
     thread.start()
     try:
         while True:

@@ -15,7 +15,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, SlideImage
+from histoquilt._base import Keys, SlideImage, argument
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
@@ -119,7 +119,7 @@ def _pixels_to_fit(image: SlideImage | np.ndarray, mpp: float | None) -> np.ndar
     else:
         slide = as_slide(image)
         if mpp is None and not isinstance(image, np.ndarray):
-            raise ValueError(f"mpp is needed to read {slide.name} at {FIT_UM:g} um per pixel. Pass mpp=.")
+            raise ValueError(f"mpp is needed to read {slide.name} at {FIT_UM:g} um per pixel. Pass {argument('mpp')}.")
         step = 1 if mpp is None else max(1, round(FIT_UM / check_mpp(mpp)))
         pixels = thumbnail(slide, step).pixels
     pixels = pixels.reshape(-1, 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, ReadOptions, coordinate_columns, listed
+from histoquilt._base import Keys, ReadOptions, coordinate_columns, either, listed
 from histoquilt.runtime import warn_user
 from histoquilt.study import check_spatial, write_result
 
@@ -52,8 +52,9 @@ def _on_tissue(adata: AnnData) -> AnnData:
     inside = np.array([word in _INSIDE for word in words])[codes]
     if inside.all() or not inside.any():
         return adata
+    keep_all = either("keep_all_spots=True (--keep-all-spots)", "--keep-all-spots")
     warn_user(
         f"{(~inside).sum():,} of {len(inside):,} spots lie outside the tissue (obs['in_tissue'] is 0) and are left "
-        "out; keep_all_spots=True (--keep-all-spots) keeps them."
+        f"out; {keep_all} keeps them."
     )
     return adata[inside].to_memory() if adata.isbacked else adata[inside].copy()

@@ -7,7 +7,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys, check_positive
+from histoquilt._base import Keys, argument, check_positive
 from histoquilt.runtime import logger
 from histoquilt.study import check_spatial, provenance
 
@@ -135,8 +135,8 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
     if unit == "unknown" and pitch_um is None and lattice.pitch < _LEAST_PITCH_PX:
         raise ValueError(
             f"Neighbouring spots are {lattice.pitch:.3g} units apart, so these look like row and column numbers of the "
-            "array, not pixels. If they are pixels, pass pitch_um= or call histoquilt.io.record_coordinates(adata, "
-            "'pixel')."
+            f"array, not pixels. If they are pixels, pass {argument('pitch_um')} or call "
+            "histoquilt.io.record_coordinates(adata, 'pixel')."
         )
     pitch = pitch_um or recorded.get("pitch_um") or _platform_pitch(lattice, len(spatial))
     mpp = float(pitch / lattice.pitch)
@@ -154,7 +154,8 @@ def _platform_pitch(lattice: Lattice, n_spots: int) -> float:
         return LEGACY_ST_PITCH_UM
     raise ValueError(
         f"A {lattice.kind} lattice of {n_spots:,} spots is larger than a Visium (hexagonal) or legacy ST (square) "
-        "array. Pass pitch_um=, the distance between neighbouring spots: for Visium HD the bin size, 2, 8 or 16."
+        f"array. Pass {argument('pitch_um')}, the distance between neighbouring spots: for Visium HD the bin size, 2, "
+        "8 or 16."
     )
 
 

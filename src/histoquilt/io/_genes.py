@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from anndata.utils import make_index_unique
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, MissingKey, listed
 from histoquilt.runtime import logger
 from histoquilt.study import provenance
 
@@ -198,7 +198,7 @@ def _names_or_ids(names: list[str], ids: list | None) -> list[str]:
 def _column(adata: AnnData, named: str | None, usual: tuple[str, ...], *, argument: str) -> list | None:
     """Values of the column of ``var`` that was named, or of the first usual one there is."""
     if named is not None and named not in adata.var:
-        raise KeyError(f"{named!r} is not in adata.var (found: {listed(adata.var.columns)}). Pass {argument}=.")
+        raise MissingKey(named, "adata.var", adata.var.columns, f"Pass {argument}=.")
     for column in (named,) if named else usual:
         if column in adata.var:
             return adata.var[column].tolist()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, check_positive
+from histoquilt._base import Keys, check_positive, either
 from histoquilt.io._files import PathLike
 from histoquilt.io.slides._mpp import check_mpp, check_slide_mpp, recorded_mpp
 from histoquilt.io.slides._open import open_header, open_slide
@@ -196,7 +196,8 @@ def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
 
 
 def _mpp_missing(path: str) -> str:
+    remedy = either("Pass mpp= to histoquilt.io.attach_image", "Pass --mpp")
     return (
         f"Microns per pixel of {path} are not known: neither the section's record nor a lattice of spots nor the "
-        "file's metadata tell them. Pass mpp= to histoquilt.io.attach_image, or fill the column mpp of samples.csv."
+        f"file's metadata tell them. {remedy}, or fill the column mpp of samples.csv."
     )

@@ -12,7 +12,7 @@ import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, either
 from histoquilt.cluster import NamedMixture
 from histoquilt.gr import knn_graph
 from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
@@ -121,7 +121,8 @@ class DomainModel(ABC):
         self, adata: AnnData, genes: Sequence[str] | None = None, *, links: csr_matrix | None = None
     ) -> pd.DataFrame:
         """Return denoised log1p of counts per 10,000, spots by genes; all modelled genes if none are named."""
-        raise NotImplementedError(f"{type(self).__name__} does not denoise. Pass denoise=False.")
+        remedy = either("denoise=False", "--denoise none")
+        raise NotImplementedError(f"{type(self).__name__} does not denoise. Pass {remedy}.")
 
     def state(self) -> MethodState:
         """Return what was learnt, for :meth:`save`."""

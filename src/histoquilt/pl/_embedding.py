@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, MissingKey
 from histoquilt.draw import UNLABELLED, as_categories, domain_colors
 from histoquilt.pl._draw import RASTERISE_FROM, add_colorbar, add_legend
 from histoquilt.study import check_adata, check_obs_key, spot_centres
@@ -63,10 +63,8 @@ def embedding(
 
     check_adata(adata)
     if basis not in adata.obsm:
-        raise KeyError(
-            f"{basis!r} is not in adata.obsm (found: {', '.join(map(repr, adata.obsm)) or 'nothing'}). "
-            "Compute a UMAP with histoquilt.tl.umap(adata), or pass basis=."
-        )
+        remedy = "Compute a UMAP with histoquilt.tl.umap(adata), or pass basis=."
+        raise MissingKey(basis, "adata.obsm", adata.obsm, remedy)
     check_obs_key(adata, color, argument="color")
     points = np.asarray(spot_centres(adata, basis, strict=False), dtype=float)
     if points.ndim != 2 or points.shape[1] < 2:

@@ -7,7 +7,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.draw import UNLABELLED, as_categories, domain_colors, section_names, spot_pitch, spot_places
 from histoquilt.pl._sections import grid_legend, section_axes
 from histoquilt.pl._spatial import domains
@@ -66,10 +66,8 @@ def aligned_stack(
     """
     check_adata(adata)
     if spatial_key not in adata.obsm:
-        raise KeyError(
-            f"{spatial_key!r} is not in adata.obsm (found: {', '.join(map(repr, adata.obsm)) or 'nothing'}). "
-            "Align the sections with histoquilt.tl.align_sections(adata), or pass spatial_key=."
-        )
+        remedy = f"Align the sections with histoquilt.tl.align_sections(adata), or pass {argument('spatial_key')}."
+        raise MissingKey(spatial_key, "adata.obsm", adata.obsm, remedy)
     check_obs_key(adata, domain_key, argument="domain_key")
     points = spot_places(adata, spatial_key)
     rows_of = stack_order(adata, section_key)
@@ -102,7 +100,8 @@ def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray
     if not rows_of:
         raise KeyError(
             f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: "
-            f"{', '.join(map(repr, adata.obs)) or 'nothing'}), so nothing tells sections apart. Pass section_key=."
+            f"{', '.join(map(repr, adata.obs)) or 'nothing'}), so nothing tells sections apart. Pass "
+            f"{argument('section_key')}."
         )
     z_of = {name: section_height(adata, rows) for name, rows in rows_of.items()}
     if any(z is None for z in z_of.values()):

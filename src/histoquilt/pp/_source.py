@@ -7,7 +7,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.pp._backed import BackedRows, stored_matrix
 from histoquilt.pp._chunks import by_chunks, row_chunks
 from histoquilt.runtime import warn_user
@@ -105,14 +105,14 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     """
     name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
     if name != "X" and name not in adata.layers:
-        found = ", ".join(map(repr, named_layers(adata))) or "nothing"
-        raise KeyError(f"{name!r} is not in adata.layers (found: {found}). Pass layer= with one of these, or 'X'.")
+        remedy = f"Pass {argument('layer')} with one of these, or 'X'."
+        raise MissingKey(name, "adata.layers", named_layers(adata), remedy)
     values = adata.X if name == "X" else adata.layers[name]
     if values is None or adata.n_vars == 0:
         embeddings = ", ".join(map(repr, adata.obsm)) or "nothing"
         raise ValueError(
-            f"The section has no expression ({name} is empty). Pass use_rep= to start from an embedding in adata.obsm "
-            f"(found: {embeddings})."
+            f"The section has no expression ({name} is empty). Pass {argument('use_rep')} to start from an embedding "
+            f"in adata.obsm (found: {embeddings})."
         )
     _check_gene_names(adata)
     matrix = stored_matrix(adata, name, in_memory=in_memory)

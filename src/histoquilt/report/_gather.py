@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, message_of
 from histoquilt.draw import (
     UNLABELLED,
     as_categories,
@@ -217,7 +217,7 @@ def _genes(
     try:
         raw = raw_expression(adata, columns, layer=layer)[rows]
     except (KeyError, ValueError) as error:
-        note = f"Measured values are not shown: {error.args[0]}"
+        note = f"Measured values are not shown: {message_of(error)}"
     shown = []
     for i, (symbol, domain) in enumerate(zip(best["symbol"], best["domain"], strict=True)):
         panels = {"measured": None if raw is None else raw[:, i], "denoised": smooth[:, i]}

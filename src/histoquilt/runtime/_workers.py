@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import histoquilt
+from histoquilt._base import at_a_command, is_at_a_command
 from histoquilt.runtime._log import logger
 from histoquilt.runtime._threads import use_threads
 
@@ -109,7 +110,8 @@ def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], 
         for name, arguments in (item for _, item in zip(range(n_free), waiting, strict=False)):
             seen: list[Path] = []
             travelling = _absolute(arguments, seen)
-            future = workers.client.submit(_on_worker, function, travelling, seen, histoquilt.__version__, pure=False)
+            about = (seen, histoquilt.__version__, is_at_a_command())
+            future = workers.client.submit(_on_worker, function, travelling, *about, pure=False)
             running[future] = name
             future.add_done_callback(done.put)
 
@@ -184,14 +186,16 @@ class _Done:
     warnings: list[tuple[str, type[Warning]]] = field(default_factory=list)
 
 
-def _on_worker(function: Callable[..., Any], arguments: tuple[Any, ...], seen: list[Path], version: str) -> _Done:
+def _on_worker(
+    function: Callable[..., Any], arguments: tuple[Any, ...], seen: list[Path], version: str, at_command: bool
+) -> _Done:
     """Call the function on a worker's threads; keep its error, log and warnings."""
     from distributed import get_worker
 
     worker = get_worker()
     where = f"worker {worker.address} ({socket.gethostname()})"
     done = _Done()
-    with _ALONE, use_threads(worker.state.nthreads), _listening(done):
+    with _ALONE, use_threads(worker.state.nthreads), _listening(done), at_a_command(at_command):
         try:
             check_version(histoquilt.__version__, where, version)
             _check_seen(seen, where)

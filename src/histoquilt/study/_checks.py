@@ -6,7 +6,8 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._base import Keys, coordinate_columns, listed
+from histoquilt._base import Keys, MissingKey, coordinate_columns, either, listed
+from histoquilt._base import argument as how_to_pass
 from histoquilt.study._counts_elsewhere import counts_elsewhere
 from histoquilt.study._spot_centres import other_spatial_keys, spot_centres
 
@@ -28,13 +29,13 @@ def check_adata(adata: Any) -> None:
 def check_obs_key(adata: AnnData, key: str, *, argument: str) -> None:
     """Raise ``KeyError`` unless ``obs`` has the column."""
     if key not in adata.obs:
-        raise KeyError(f"{key!r} is not in adata.obs (found: {listed(adata.obs.columns)}). Pass {argument}=.")
+        raise MissingKey(key, "adata.obs", adata.obs.columns, f"Pass {how_to_pass(argument)}.")
 
 
 def check_obsm_key(adata: AnnData, key: str, *, argument: str) -> None:
     """Raise ``KeyError`` unless ``obsm`` has the matrix."""
     if key not in adata.obsm:
-        raise KeyError(f"{key!r} is not in adata.obsm (found: {listed(adata.obsm)}). Pass {argument}=.")
+        raise MissingKey(key, "adata.obsm", adata.obsm, f"Pass {how_to_pass(argument)}.")
 
 
 def check_spatial(
@@ -53,10 +54,7 @@ def check_spatial(
         They are not numbers in 2 or 3 columns, not finite, or all equal; or a table whose columns have other names.
     """
     if spatial_key not in adata.obsm:
-        raise KeyError(
-            f"{spatial_key!r} is not in adata.obsm (found: {listed(adata.obsm)}). "
-            f"{_where_centres(adata, spatial_key, remedy)}"
-        )
+        raise MissingKey(spatial_key, "adata.obsm", adata.obsm, _where_centres(adata, spatial_key, remedy))
     stored = spot_centres(adata, spatial_key)
     try:
         spatial = np.asarray(stored, dtype=np.float64)
@@ -86,17 +84,21 @@ def _where_centres(adata: AnnData, spatial_key: str, remedy: str) -> str:
     if keys:
         line = f"adata.obsm[{spatial_key!r}] = adata.obsm[{keys[0]!r}]"
         said = f"Spot centres seem to be in {' or '.join(f'obsm[{key!r}]' for key in keys)}: "
-        return said + (f"pass spatial_key={keys[0]!r}, or set {line}." if remedy == "argument" else f"set {line}.")
+        pass_it = f"pass {how_to_pass('spatial_key', keys[0])}, or " if remedy == "argument" else ""
+        return f"{said}{pass_it}set {line}."
     columns = coordinate_columns(adata.obs.columns)
     if columns is not None:
         x, y = columns
-        return (
-            f"Spot centres seem to be in obs: read the file with spatial_columns={x},{y} (from Python: "
-            f"adata.obsm[{spatial_key!r}] = adata.obs[[{x!r}, {y!r}]].to_numpy())."
+        line = f"adata.obsm[{spatial_key!r}] = adata.obs[[{x!r}, {y!r}]].to_numpy()"
+        read = either(
+            f"read the file with spatial_columns={x},{y} (from Python: {line})",
+            how_to_pass("spatial_columns", f"{x},{y}"),
         )
+        return f"Spot centres seem to be in obs: {read}."
     if remedy == "file":
         return f"Spot centres are needed: put them into adata.obsm[{spatial_key!r}]."
-    return "Spot centres are needed; read the section with histoquilt.io.read_visium, or pass spatial_key=."
+    key = how_to_pass("spatial_key")
+    return f"Spot centres are needed; read the section with histoquilt.io.read_visium, or pass {key}."
 
 
 def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
@@ -121,7 +123,7 @@ def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
 
 def _counts_remedy(name: str, adata: AnnData | None, may_be_declared: bool) -> str:
     elsewhere = counts_elsewhere(adata, name) if adata is not None else ""
-    remedy = elsewhere or "Put raw counts into adata.layers['counts'] (or pass layer=)."
+    remedy = elsewhere or f"Put raw counts into adata.layers['counts'] (or pass {how_to_pass('layer')})."
     if may_be_declared:
         remedy += (
             f" Where {name} is log1p of counts per 10,000, declare it: adata.uns['histoquilt'] = {{'scale': "

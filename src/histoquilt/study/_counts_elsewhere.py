@@ -7,6 +7,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import issparse
 
+from histoquilt._base import argument, either
 from histoquilt.study._layers import named_layers
 
 _ROWS = 200  # spots that are looked at, spread over the section
@@ -23,9 +24,9 @@ def counts_elsewhere(adata: AnnData, name: str) -> str:
 def _found(adata: AnnData, name: str) -> Iterator[str]:
     for layer, matrix in named_layers(adata).items():
         if layer != name and _holds_counts(matrix):
-            yield f"adata.layers[{layer!r}] holds whole numbers: pass layer={layer!r}."
+            yield f"adata.layers[{layer!r}] holds whole numbers: pass {argument('layer', layer)}."
     if name != "X" and adata.X is not None and _holds_counts(adata.X):
-        yield "X holds whole numbers: pass layer='X'."
+        yield f"X holds whole numbers: pass {argument('layer', 'X')}."
     raw = adata.raw
     if raw is None or not _holds_counts(raw.X):
         return
@@ -35,7 +36,8 @@ def _found(adata: AnnData, name: str) -> Iterator[str]:
         line = 'adata.layers["counts"] = adata.raw[:, adata.var_names].X'
     else:
         line = "adata = adata.raw.to_adata()"
-    yield f"adata.raw holds raw counts for {raw.n_vars:,} genes: {line}."
+    where = either("", " (in Python; write the file again with adata.write_h5ad)")
+    yield f"adata.raw holds raw counts for {raw.n_vars:,} genes: {line}{where}."
 
 
 def _holds_counts(matrix: Any) -> bool:

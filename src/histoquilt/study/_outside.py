@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import SlideImage
+from histoquilt._base import SlideImage, either
 from histoquilt.runtime import warn_user
 from histoquilt.study._libraries import image_libraries, library_part
 
@@ -42,17 +42,20 @@ def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, imag
     for name, factor in [("image_scale = 1", 1.0), *scale_factors(adata)]:
         if not is_outside(slide, full * factor).any():
             known = name if factor == 1 else f"1 / {name} of this section"
-            raise ValueError(f"{head} They all fit with {known}: pass image_scale={1 / factor:.6g}.")
+            scale = f"{1 / factor:.6g}"
+            remedy = either(f"pass image_scale={scale}", f"put {scale} into the column image_scale of a samples.csv")
+            raise ValueError(f"{head} They all fit with {known}: {remedy}.")
     if not is_outside(slide, centres[:, ::-1]).any():
         raise ValueError(f"{head} They fit with x and y exchanged: obsm['spatial'] must be (x, y), not (row, column).")
     ratio = float((centres.max(axis=0) / [slide.width, slide.height]).max())
     if ratio <= 1 or centres.min() < -0.01 * centres.max():
         raise ValueError(f"{head} No scale would change that: another image, or coordinates with another origin?")
+    scale = f"{ratio * image_scale:.3g} or more"
+    remedy = either(f"Pass image_scale={scale}", f"Put {scale} into the column image_scale of a samples.csv")
     # at least: the tissue need not reach the border
     raise ValueError(
         f"{head} Coordinates look at least {ratio:.1f}x too large: were they measured on the full-resolution image "
-        f"while this is a smaller one? Pass image_scale={ratio * image_scale:.3g} or more; for Visium it is "
-        "1 / tissue_hires_scalef."
+        f"while this is a smaller one? {remedy}; for Visium it is 1 / tissue_hires_scalef."
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument, either
 from histoquilt.pp import Expression, by_chunks, expression
 from histoquilt.runtime import numba_beside_torch
 from histoquilt.study import check_adata, check_obs_key, check_obsm_key, write_result
@@ -61,7 +61,7 @@ def domain_markers(
     if len(domains.cat.categories) < 2:
         raise ValueError(
             f"Markers compare domains, and obs[{domain_key!r}] holds {len(domains.cat.categories)}. "
-            "Ask for at least 2 domains, or pass domain_key=."
+            f"Ask for at least 2 domains{either(', or pass domain_key=', '')}."
         )
     sizes = domains.value_counts()
     groups = [name for name in domains.cat.categories if sizes[name] > 1]
@@ -74,7 +74,7 @@ def domain_markers(
     if adata.n_vars == 0 or (adata.X is None and reads_x):
         raise ValueError(
             "Markers need expression, and the section has none (X is empty). Put raw counts into "
-            "adata.layers['counts'], or pass layer=."
+            f"adata.layers['counts'], or pass {argument('layer')}."
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have no counts.*")  # said when the section was segmented

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, SpaMask, SpaMaskConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
@@ -190,17 +190,18 @@ def genes_to_denoise(
         return [] if denoise and use_rep is None and model.denoises else None
     if len(denoise) and not model.denoises:
         raise ValueError(
-            f"Genes are named in denoise=, but {type(model).__name__} does not denoise. Pass denoise=False."
+            f"Genes are named in {argument('denoise')}, but {type(model).__name__} does not denoise. "
+            f"Pass {either('denoise=False', '--denoise none')}."
         )
     if use_rep is not None:
         raise ValueError(
-            f"Genes are named in denoise=, but use_rep={use_rep!r} replaces the genes, so nothing can be denoised. "
-            "Leave one of the two out."
+            f"Genes are named in {argument('denoise')}, but {argument('use_rep', use_rep)} replaces the genes, so "
+            "nothing can be denoised. Leave one of the two out."
         )
     missing = [gene for gene in denoise if gene not in adata.var_names]
     if missing:
         raise KeyError(
-            f"{', '.join(map(repr, missing[:5]))} of denoise= is not in adata.var_names (e.g. "
+            f"{', '.join(map(repr, missing[:5]))} of {argument('denoise')} is not in adata.var_names (e.g. "
             f"{', '.join(map(repr, adata.var_names[:3]))}). Name genes as var_names does."
         )
     return list(denoise) or None

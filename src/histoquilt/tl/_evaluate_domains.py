@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument
 from histoquilt.evaluate import EvaluationStudy, Fold, Run
 from histoquilt.metrics import ari, nmi
 from histoquilt.runtime import Advance, warn_user
@@ -42,7 +42,8 @@ def labelled_sections(
     columns = {name: adata.obs[label_key] for name, adata in sections.items() if label_key in adata.obs}
     if not columns:
         found = sorted({str(column) for adata in sections.values() for column in adata.obs.columns})
-        raise KeyError(f"label_key={label_key!r} is in obs of no section (found: {', '.join(map(repr, found))}).")
+        key = argument("label_key", label_key)
+        raise KeyError(f"{key} is in obs of no section (found: {', '.join(map(repr, found))}).")
     no_region = {"", *(str(word).strip().casefold() for word in unlabelled)}
     labels = {}
     for name, column in columns.items():

@@ -12,7 +12,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument, either
 from histoquilt.models import BATCH_SPOTS, SpaMaskConfig, in_tiles, parts_of_batch
 from histoquilt.pp import by_chunks
 from histoquilt.runtime import available_bytes, in_words, n_processes, n_processes_here
@@ -161,9 +161,10 @@ def check_memory_suffices(job: Job) -> None:
     ]
     advice = f"What would fit: {'; '.join(remedies)}." if remedies else "Use fewer spots, or a machine with more."
     each = f" to each of {here} processes" if here > 1 else ""
+    anyway = either("check_memory=False", "--ignore-memory")
     raise ValueError(
         f"Finding domains of {job.n_spots:,} spots will take about {in_words(needed[step])} of memory, most of it for "
-        f"{step}; {in_words(available)} is available{each}. {advice} To try all the same, pass check_memory=False."
+        f"{step}; {in_words(available)} is available{each}. {advice} To try all the same, pass {anyway}."
     )
 
 
@@ -172,14 +173,20 @@ def _smaller_jobs(job: Job) -> list[tuple[str, Job]]:
     config = job.config
     found = []
     if job.n_denoised:
-        found.append(("denoise=False, or only the genes you look at", replace(job, n_denoised=0)))
+        less = either("denoise=False", "--denoise none")
+        found.append((f"{less}, or only the genes you look at", replace(job, n_denoised=0)))
     if not in_tiles(job.n_spots, config.tile_spots):
-        found.append(("SpaMaskConfig(tile_spots=1024)", replace(job, config=replace(config, tile_spots=1024))))
+        found.append((_configured("tile_spots", 1024), replace(job, config=replace(config, tile_spots=1024))))
     for n_genes in (1000, 300):
         if n_genes < min(config.n_genes, job.n_genes):
             fewer = replace(job, config=replace(config, n_genes=n_genes), n_denoised=min(job.n_denoised, n_genes))
-            found.append((f"SpaMaskConfig(n_genes={n_genes})", fewer))
+            found.append((_configured("n_genes", n_genes), fewer))
     if job.n_genes:
         reduced = replace(job, n_genes=0, n_values=0, n_features=50, n_denoised=0, copied=False)
-        found.append(("an embedding of 50 columns, use_rep='X_pca'", reduced))
+        found.append((f"an embedding of 50 columns, {argument('use_rep', 'X_pca')}", reduced))
     return found
+
+
+def _configured(name: str, value: int) -> str:
+    """Return how a field of the configuration is set."""
+    return either(f"SpaMaskConfig({name}={value})", f'{{"{name}": {value}}} in the file of --config')

@@ -3,7 +3,7 @@
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, listed, require
+from histoquilt._base import Keys, either, listed, require
 from histoquilt.runtime import numba_beside_torch
 from histoquilt.study import check_adata, check_obs_key, write_result
 from histoquilt.tl._cluster import _checked_embedding
@@ -72,8 +72,8 @@ def paga(
     names = [str(name) for name in domains.cat.categories]
     if len(names) < 2:
         raise ValueError(
-            f"A trajectory joins domains, and obs[{domain_key!r}] holds {len(names)}. Ask for at least 2 domains, or "
-            "pass domain_key=."
+            f"A trajectory joins domains, and obs[{domain_key!r}] holds {len(names)}. Ask for at least 2 domains"
+            f"{either(', or pass domain_key=', '')}."
         )
     if root is not None and str(root) not in names:
         raise ValueError(f"root={root!r} is not a domain of obs[{domain_key!r}] (found: {listed(names)}).")

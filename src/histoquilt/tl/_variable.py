@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 from scipy.stats import false_discovery_control, norm
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, MissingKey, argument, either, listed
 from histoquilt.metrics import morans_i
 from histoquilt.pp import expression
 from histoquilt.study import check_adata, check_obs_key, write_result
@@ -123,10 +123,10 @@ def compare_denoised(
     check_adata(adata)
     graph, section = _graph_within_sections(adata, graph_key, section_key)
     if denoised_key not in adata.obsm:
-        raise KeyError(
-            f"{denoised_key!r} is not in adata.obsm (found: {listed(adata.obsm)}). Run spatial_domains with "
-            "denoise=True, or pass denoised_key=."
-        )
+        raise MissingKey(
+            denoised_key, "adata.obsm", adata.obsm,
+            f"Run spatial_domains with {argument('denoise', True)}{either(', or pass denoised_key=', '')}.",
+        )  # fmt: skip
     denoised = adata.obsm[denoised_key]
     names = [str(gene) for gene in (denoised.columns if genes is None else genes)]
     missing = [gene for gene in names if gene not in denoised.columns]
@@ -155,10 +155,10 @@ def compare_denoised(
 def _graph_within_sections(adata: AnnData, graph_key: str, section_key: str | None) -> tuple[csr_matrix, np.ndarray]:
     """Graph without links between sections, and the number of each spot's section, ``(n_spots,)``."""
     if graph_key not in adata.obsp:
-        raise KeyError(
-            f"{graph_key!r} is not in adata.obsp (found: {listed(adata.obsp)}). Make a graph with "
-            "histoquilt.gr.knn_graph, or pass graph_key=."
-        )
+        raise MissingKey(
+            graph_key, "adata.obsp", adata.obsp,
+            f"Make a graph with histoquilt.gr.knn_graph{either(', or pass graph_key=', '')}.",
+        )  # fmt: skip
     graph = csr_matrix(adata.obsp[graph_key], dtype=np.float64)
     if section_key is None:
         return graph, np.zeros(adata.n_obs, int)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, either, listed
 from histoquilt.runtime import logger
 
 
@@ -51,18 +51,19 @@ def section_groups(table: pd.DataFrame) -> dict[str, str]:
     {'s1': 'A+B', 's2': 'A+B', 's3': 'C'}
     """
     sections = _checked_sections(table)
+    by_section = _leave_out("section")
     if Keys.PATIENT not in table:
         raise KeyError(
             f"There is no column {Keys.PATIENT!r} in the table of sections (found: {listed(table.columns)}). Sections "
-            f"of one patient must not be held out alone: add the column {Keys.PATIENT!r} to samples.csv, or leave "
-            "out by='section', whose scores are optimistic."
+            f"of one patient must not be held out alone: add the column {Keys.PATIENT!r} to samples.csv, or "
+            f"{by_section}, whose scores are optimistic."
         )
     patients = _text(table[Keys.PATIENT])
     unknown = [section for section, patient in zip(sections, patients, strict=True) if patient is None]
     if unknown:
         raise ValueError(
             f"No {Keys.PATIENT} is given for the section(s) {listed(unknown)}. Whose tissue it is decides what may be "
-            f"trained on: fill the column {Keys.PATIENT!r} for every section, or leave out by='section'."
+            f"trained on: fill the column {Keys.PATIENT!r} for every section, or {by_section}."
         )
     known = [str(patient) for patient in patients]
     return dict(zip(sections, _linked(known, _slides(table)), strict=True))
@@ -105,7 +106,7 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
         if len(set(groups.values())) < 2:
             raise ValueError(
                 f"All {len(groups)} section(s) belong to {_one_group(groups)}: held out, they leave nothing to train "
-                "on. Add sections of another patient, or leave out by='section', whose scores are optimistic: they "
+                f"on. Add sections of another patient, or {_leave_out('section')}, whose scores are optimistic: they "
                 "say nothing about a new patient."
             )
         return _leave_groups_out(groups, {name: False for name in groups})
@@ -122,8 +123,8 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
     if n_optimistic:
         logger.info(
             "Leave one section out: in %d of %d folds training holds the same patient or slide, or patients are not "
-            "known. These scores are optimistic; leave out by='patient' for what a new patient will get.",
-            n_optimistic, len(splits),
+            "known. These scores are optimistic; %s for what a new patient will get.",
+            n_optimistic, len(splits), _leave_out("patient"),
         )  # fmt: skip
     return splits
 
@@ -285,6 +286,10 @@ def _slides(table: pd.DataFrame) -> list[str | None]:
 def _text(column: pd.Series) -> list[str | None]:
     """Names as text; NaN and blank cells are None."""
     return [None if pd.isna(value) or not str(value).strip() else str(value).strip() for value in column]
+
+
+def _leave_out(by: str) -> str:
+    return either(f"leave out by={by!r}", f"use --leave-out {by}")
 
 
 def _one_group(groups: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix, vstack
 
-from histoquilt._base import listed
+from histoquilt._base import argument, listed
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._files import contents, read_delimited, table_errors
 from histoquilt.io._genes import annotate_genes, quiet_duplicates
@@ -45,7 +45,9 @@ def find_pair(folder: Path, label: str, kinds: tuple[str, str], counts_file: str
         named = (folder / counts_file).name
         counts = {key: path for key, path in counts.items() if path.name == named}
         if not counts:
-            raise FileNotFoundError(f"{folder} has no {counts_file!r} (counts_file=). It holds: {contents(folder)}.")
+            raise FileNotFoundError(
+                f"{folder} has no {counts_file!r} ({argument('counts_file')}). It holds: {contents(folder)}."
+            )
     for found, kind in ((counts, kinds[0]), (cells, kinds[1])):
         if not found:
             raise FileNotFoundError(
@@ -55,7 +57,7 @@ def find_pair(folder: Path, label: str, kinds: tuple[str, str], counts_file: str
     if len(counts) > 1:
         raise ValueError(
             f"{folder} holds several {label} outputs: {listed(path.name for path in counts.values())}. Choose one "
-            "with counts_file=, or give each section a folder of its own."
+            f"with {argument('counts_file')}, or give each section a folder of its own."
         )
     [(key, path)] = counts.items()
     if key not in cells and len(cells) > 1:

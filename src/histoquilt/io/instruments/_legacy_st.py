@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import listed
+from histoquilt._base import either, listed
 from histoquilt.io._coordinates import LEGACY_ST_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
 from histoquilt.io._files import PathLike, existing_file, read_delimited
 from histoquilt.io._tables import counts_to_adata, place_spots, read_counts_table
@@ -47,10 +47,11 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
     counts_file = existing_file(counts, "a legacy ST counts table (.tsv or .tsv.gz)")
     selection_file = find_selection(counts_file) if selection is None else existing_file(selection, "a selection table")
     if selection_file is None:
+        remedy = either("name it with selection=", "give yours that name")
         raise FileNotFoundError(
             f"No selection table beside {counts_file}: looked for {_stem(counts_file)}_selection.tsv, "
             f"spot_data-selection-{_stem(counts_file)}.tsv and alignment_table_{_stem(counts_file)}.tsv. It gives the "
-            "spots their pixel positions; name it with selection=, or read the counts with your own coordinates: "
+            f"spots their pixel positions; {remedy}, or read the counts with your own coordinates: "
             "histoquilt.io.read_table."
         )
     places = _read_selection(selection_file)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import listed, require
+from histoquilt._base import either, listed, require
 from histoquilt.io._coordinates import record_coordinates
 from histoquilt.io._files import PathLike, contents, existing_folder, read_delimited
 from histoquilt.io._h5ad import read_h5ad
@@ -232,7 +232,8 @@ def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnDa
         )
     wanted = f"square_{bin_size:03d}um"
     if wanted not in found:
-        raise FileNotFoundError(f"{bins} has no {wanted} (found: {listed(found)}). Choose with bin_size=.")
+        remedy = either("Choose with bin_size=.", "Give the folder of one of them.")
+        raise FileNotFoundError(f"{bins} has no {wanted} (found: {listed(found)}). {remedy}")
     logger.info("Visium HD: bins of %d um are read (there are %s)", bin_size, ", ".join(found))
     return read_visium(bins / wanted, **{"library_id": folder.resolve().name, **options})
 

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
-from histoquilt._base import Keys, coordinate_columns, listed, require
+from histoquilt._base import Keys, argument, coordinate_columns, either, listed, require
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._coordinate_table import centres_of_columns
 from histoquilt.io._coordinates import Unit, record_coordinates
@@ -171,10 +171,11 @@ def _columns_that_may(adata: AnnData) -> str:
     if columns is None:
         return ""
     x, y = columns
-    return (
-        f" Spot centres seem to be in obs: read the file with spatial_columns={x},{y} (from Python: "
-        f"spatial_columns=({x!r}, {y!r}))."
+    remedy = either(
+        f"read the file with spatial_columns={x},{y} (from Python: spatial_columns=({x!r}, {y!r}))",
+        argument("spatial_columns", f"{x},{y}"),
     )
+    return f" Spot centres seem to be in obs: {remedy}."
 
 
 def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:
@@ -184,10 +185,10 @@ def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:
         raise ValueError(f"{name} has no table, so there are no counts. It holds: {listed(_elements(sdata))}.")
     if table is None:
         if len(tables) > 1:
-            raise ValueError(f"{name} has {len(tables)} tables: {listed(tables)}. Choose one with table=.")
+            raise ValueError(f"{name} has {len(tables)} tables: {listed(tables)}. Choose one with {argument('table')}.")
         return tables[0]
     if table not in tables:
-        raise KeyError(f"{table!r} is not a table of {name} (found: {listed(tables)}). Pass table=.")
+        raise KeyError(f"{table!r} is not a table of {name} (found: {listed(tables)}). Pass {argument('table')}.")
     return table
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from PIL import Image
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, argument, either, listed
 from histoquilt.io._coordinates import VISIUM_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
 from histoquilt.io._files import PathLike, existing_folder
 from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
@@ -109,7 +109,8 @@ def _attach_positions(
         raise ValueError(f"None of the {len(in_tissue):,} barcodes in {counts.name} is in tissue ({positions_file}).")
     if not in_tissue.all() and not keep_all:
         outside = f"{(~in_tissue).sum():,} of {len(in_tissue):,} spots"
-        logger.info("%s lie outside the tissue and are left out; keep_all_spots=True keeps them", outside)
+        keep = argument("keep_all_spots", True)
+        logger.info("%s lie outside the tissue and are left out; %s keeps them", outside, keep)
         adata, positions = adata[in_tissue].copy(), positions[in_tissue]
     for column in ("in_tissue", "array_row", "array_col"):
         adata.obs[column] = positions[column].to_numpy(dtype=np.int64)
@@ -149,9 +150,9 @@ def _read_images(spatial_folder: Path, counts: Counts, scalefactors: dict[str, f
             with Image.open(BytesIO(unpacked_bytes(path))) as image:
                 images[resolution] = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError) as error:  # PIL reports a broken PNG chunk as SyntaxError
+            without = either("read without images: load_images=False", "move it elsewhere to read without it")
             raise OSError(
-                f"{path} could not be read as an image (truncated?): {error}. Copy it again, or read without images: "
-                "load_images=False."
+                f"{path} could not be read as an image (truncated?): {error}. Copy it again, or {without}."
             ) from error
     return images
 

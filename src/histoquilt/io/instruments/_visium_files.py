@@ -4,7 +4,7 @@ import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
-from histoquilt._base import listed
+from histoquilt._base import argument, listed
 from histoquilt.io._files import CUT_OFF, contents
 
 MATRIX = "filtered_feature_bc_matrix"
@@ -49,7 +49,9 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
     if counts_file is not None:
         asked = folder / counts_file
         if not asked.exists():
-            raise FileNotFoundError(f"{folder} has no {counts_file!r} (counts_file=). It holds: {contents(folder)}.")
+            raise FileNotFoundError(
+                f"{folder} has no {counts_file!r} ({argument('counts_file')}). It holds: {contents(folder)}."
+            )
         return _counts_of(asked)
     for name in (f"{MATRIX}.h5", MATRIX):
         if (folder / name).exists():
@@ -60,13 +62,13 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
             samples = listed(_counts_of(item).sample or item.name for item in found)
             raise ValueError(
                 f"{folder} holds several count matrices: {listed(item.name for item in found)}. They are of the "
-                f"samples {samples}, and a section is one. Choose one with counts_file={found[0].name!r}, or put the "
-                "files of every sample into a folder of its own and give these."
+                f"samples {samples}, and a section is one. Choose one with {argument('counts_file', found[0].name)}, "
+                "or put the files of every sample into a folder of its own and give these."
             )
         if found:
             return _counts_of(found[0])
     raw = sorted(item.name for item in folder.glob("*raw_feature_bc_matrix*"))
-    hint = f" Only the unfiltered matrix is there; to read it pass counts_file={raw[0]!r}." if raw else ""
+    hint = f" Only the unfiltered matrix is there; to read it pass {argument('counts_file', raw[0])}." if raw else ""
     if (folder / "outs").is_dir():
         hint = f" Did you mean {folder / 'outs'}?"
     raise FileNotFoundError(

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, argument, either, listed
 from histoquilt.io._coordinates import find_lattice
 from histoquilt.study import check_spatial, provenance
 
@@ -97,12 +97,13 @@ def check_one_section(
         f"Write these ends into a column (adata.obs[{key!r}] = adata.obs_names.str.rsplit({found.separator!r}, "
         "n=1).str[1]). "
     )  # fmt: skip
+    is_one = argument("one_section", True)
+    declare = either("call histoquilt.io.declare_one_section(adata)", f"pass {is_one}")
+    split = f"(histoquilt.io.split_sections(adata, {key!r}))"
     advice = {
-        "argument": f"Pass section_key={key!r}, or one_section=True if they are one tissue.",
-        "split": f"Take them apart (histoquilt.io.split_sections(adata, {key!r})), or, if they are one tissue, call "
-        "histoquilt.io.declare_one_section(adata).",
-        "file": f"Write each to a file of its own (histoquilt.io.split_sections(adata, {key!r})), or pass "
-        "one_section=True if they are one tissue.",
+        "argument": f"Pass {argument('section_key', key)}, or {is_one} if they are one tissue.",
+        "split": f"Take them apart {split}, or, if they are one tissue, {declare}.",
+        "file": f"Write each to a file of its own {split}, or pass {is_one} if they are one tissue.",
     }[remedy]
     subject = "This is" if name is None else f"Section {name!r} is"
     raise ValueError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, listed
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, argument, listed, message_of
 from histoquilt.io._coordinates import estimate_mpp, record_coordinates
 from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
@@ -155,7 +155,8 @@ def _stop(bad: Mapping[str, str], rows: Mapping[str, Row], path: Path, skip_bad:
     if not bad or (skip_bad and len(bad) < len(rows)):
         return
     listed = "; ".join(f"{name!r} (line {rows[name].line}): {reason.rstrip('. ')}" for name, reason in bad.items())
-    remedy = "Nothing is left to work on." if skip_bad else "Correct them, or go on without them: skip_bad=True."
+    without = f"Correct them, or go on without them: {argument('skip_bad', True)}."
+    remedy = "Nothing is left to work on." if skip_bad else without
     raise ValueError(f"{path}: {len(bad)} of {len(rows)} sections cannot be used: {listed}. {remedy}")
 
 
@@ -236,6 +237,6 @@ def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
 
 def _reason(error: Exception) -> str:
     """Return the words of an error on one line, behind its type where that is none that our readers raise."""
-    message = " ".join((str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)).split())
+    message = " ".join(message_of(error).split())
     known = isinstance(error, OSError | ValueError | KeyError | TypeError | ImportError) and message
     return message if known else f"{type(error).__name__}: {message}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, argument, listed, message_of
 from histoquilt.io._genes import detect_gene_ids
 from histoquilt.io.sections._one_section import check_one_section
 from histoquilt.runtime import logger, warn_user
@@ -109,8 +109,10 @@ def about_section(name: str) -> Iterator[None]:
     """Name the section in an error of our own checks."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise type(error)(f"Section {name!r}: {error.args[0] if error.args else error}") from error
+    except KeyError as error:
+        raise KeyError(f"Section {name!r}: {message_of(error)}") from error
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"Section {name!r}: {error}") from error
 
 
 def _check_place(adata: AnnData) -> None:
@@ -125,7 +127,7 @@ def _check_place(adata: AnnData) -> None:
             raise ValueError(
                 f"obs[{column!r}] is where the whole section lies, so it must be one number; found "
                 f"{len(np.unique(values))} from {values.min():g} to {values.max():g}. Sections in one file are told "
-                "apart by section_key=."
+                f"apart by {argument('section_key')}."
             )
     if ("x_um" in adata.obs) != ("y_um" in adata.obs):
         raise ValueError("Of x_um and y_um only one is given. A place in the plane needs both, or none.")

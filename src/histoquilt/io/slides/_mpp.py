@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, check_positive
+from histoquilt._base import Keys, check_positive, either
 from histoquilt.io._coordinates import estimate_mpp
 from histoquilt.runtime import logger, warn_user
 
@@ -86,10 +86,11 @@ def check_slide_mpp(adata: AnnData, mpp: float, *, image_scale: float = 1.0, nam
         return None
     apart = abs(by_spots / mpp - 1)
     if apart > TOLERANCE:
+        remedy = either("pass image_scale=", "fill the column image_scale of a samples.csv")
         warn_user(
             f"mpp of {name} is {mpp:.4g}, and {by_spots:.4g} by the distance between spots ({apart:.0%} apart). Were "
-            "the coordinates measured on this image? If on one of another size, pass image_scale= (coordinate pixels "
-            "per image pixel)."
+            f"the coordinates measured on this image? If on one of another size, {remedy} (coordinate pixels per "
+            "image pixel)."
         )
     return by_spots
 

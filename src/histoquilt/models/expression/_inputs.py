@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
 from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.gr import radius_adjacency
 from histoquilt.io import estimate_mpp, find_lattice
 from histoquilt.runtime import warn_user
@@ -160,11 +160,11 @@ def read_embeddings(adata: AnnData, reps: Sequence[str], name: str) -> tuple[np.
     found = []
     for rep in reps:
         if rep not in adata.obsm:
-            raise KeyError(
-                f"{rep!r} is not in obsm of section {name!r} (found: {listed(adata.obsm)}). Embed its image first: "
-                "histoquilt.im.embed_patches(adata, histoquilt.io.open_image(adata), mpp=..., "
-                f"key_added={rep!r}), or pass use_rep=."
-            )
+            raise MissingKey(
+                rep, f"obsm of section {name!r}", adata.obsm,
+                "Embed its image first: histoquilt.im.embed_patches(adata, histoquilt.io.open_image(adata), mpp=..., "
+                f"key_added={rep!r}), or pass {argument('use_rep')}.",
+            )  # fmt: skip
         values = np.asarray(adata.obsm[rep], dtype=np.float32)
         if values.ndim != 2 or values.shape[1] == 0:
             raise ValueError(f"obsm[{rep!r}] of section {name!r} must be (n_spots, n_features), got {values.shape}.")
@@ -251,7 +251,7 @@ def check_same_encoder(record: dict[str, Any], expected: dict[str, Any], rep: st
     remedy = (
         f"Cut patches again (histoquilt.im.cut_patches) with px={expected['px']}, {how}"
         if "px" in expected
-        else f"Embed the section again with encoder={expected.get('encoder')!r}, {how}"
+        else f"Embed the section again with {argument('encoder', expected.get('encoder'))}, {how}"
     )
     if not record:
         warn_user(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from histoquilt._base import argument
 from histoquilt.models.expression._inner_validation import inner_folds
 
 N_COMPONENTS = 64
@@ -81,7 +82,7 @@ class TrainingDistribution:
                 f"The embeddings of {len(spots):,} training spots do not vary: each has the same {spots.shape[1]:,} "
                 "values, so nothing can be learnt from them. Look at the image under the spots "
                 "(histoquilt.im.check_on_tissue): all patches may be empty glass, or lie outside. Embed it again, or "
-                "name another embedding with use_rep=."
+                f"name another embedding with {argument('use_rep')}."
             )
         return cls(mean, scale, axes, centred @ axes, spot_limit, section_limit)
 

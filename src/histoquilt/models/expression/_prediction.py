@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 import histoquilt
-from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive, listed
+from histoquilt._base import Keys, PatchEncoder, SlideImage, argument, check_positive, listed
 from histoquilt.io import check_one_section
 from histoquilt.models.expression._checkpoint import FittedExpression
 from histoquilt.models.expression._inputs import (
@@ -104,7 +104,7 @@ def embed_slide(
     if mpp is None:
         mpp = getattr(slide, "mpp", None)
     if mpp is None:
-        raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass mpp=.")
+        raise ValueError(f"{name}: the image does not say how many microns a pixel is. Pass {argument('mpp')}.")
     check_positive(mpp, "mpp")
     pitch_um = fitted.pitch_um if pitch_um is None else pitch_um
     spots = im.grid_spots(slide, mpp=mpp, pitch_um=pitch_um)

@@ -8,6 +8,7 @@ method that takes most.
 
 import math
 
+from histoquilt._base import argument, either
 from histoquilt.models.expression._checkpoint import FittedExpression
 from histoquilt.runtime import available_bytes, in_words, n_processes_here
 
@@ -53,8 +54,9 @@ def check_memory_to_predict(
     advice = "Predict a part of its spots at a time, or train on embeddings with fewer columns."
     if pitch_um is not None and available > 2 * _BASE:
         fits = pitch_um * math.sqrt((needed - _BASE) / (available - _BASE))
-        advice = f"Spots that lie {math.ceil(fits):,} um apart, not {pitch_um:g}, would fit: set pitch_um= higher."
+        set_pitch = f"set {argument('pitch_um')} higher"
+        advice = f"Spots that lie {math.ceil(fits):,} um apart, not {pitch_um:g}, would fit: {set_pitch}."
     raise ValueError(
         f"{name}: predicting {n_spots:,} spots will take about {in_words(needed)} of memory; {in_words(available)} is "
-        f"available. {advice} To try all the same, pass check_memory=False."
+        f"available. {advice} To try all the same, pass {either('check_memory=False', '--ignore-memory')}."
     )

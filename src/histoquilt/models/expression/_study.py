@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, argument, either, listed
 from histoquilt.io import check_one_section, name_sections
 from histoquilt.models._checkpoint import digest
 from histoquilt.models.expression._inputs import (
@@ -84,7 +84,7 @@ def read_study(
         raise ValueError(
             f"Training needs at least two sections, got {len(named)} ({listed(named)}). What holds for a section that "
             "was not seen can only be chosen, and judged, by leaving one out. Add a section, or take one AnnData with "
-            f"several apart by obs[{section_key!r}] (section_key=)."
+            f"several apart by obs[{section_key!r}] ({argument('section_key')})."
         )
     groups = _groups(named, patient_key)
     reps = embedding_keys(named, use_rep)[: 1 if fields == "one" else None]
@@ -130,7 +130,8 @@ def _groups(named: Mapping[str, AnnData], patient_key: str | None) -> list[str]:
         if len(found) != 1 or adata.obs[patient_key].isna().any():
             raise ValueError(
                 f"obs[{patient_key!r}] of section {name!r} must name one patient for all spots, found "
-                f"{listed(adata.obs[patient_key].unique())}. Fill it in, or pass patient_key= of another column."
+                f"{listed(adata.obs[patient_key].unique())}. Fill it in"
+                f"{either(', or pass patient_key= of another column', '')}."
             )
         patients.append(str(found[0]))
     if len(set(patients)) < 2:
@@ -156,7 +157,7 @@ def embedding_keys(named: Mapping[str, AnnData], use_rep: str | Sequence[str] | 
         found = "; ".join(f"{name}: {listed(adata.obsm)}" for name, adata in named.items())
         raise KeyError(
             f"The training sections share no embedding made by histoquilt.im.embed_patches (obsm holds {found}). Call "
-            "it on each section's image first, or name embeddings of your own with use_rep=."
+            f"it on each section's image first, or name embeddings of your own with {argument('use_rep')}."
         )
     logger.info("Embeddings: %s.", ", ".join(keys))
     return keys

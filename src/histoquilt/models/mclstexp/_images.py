@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from histoquilt._base import require
+from histoquilt._base import argument, require
 from histoquilt.models._image_components import Basis
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.mclstexp._config import MclSTExpConfig
@@ -78,8 +78,8 @@ def as_patches(section: ImageSection) -> np.ndarray:
         raise ValueError(
             f"Section {section.name!r}: the image branch is trained on pixels, and its embedding holds none: expected "
             f"(n_spots, 3 * side * side) whole numbers from 0 to 255, got {flat.shape} from {flat.min():.3g} to "
-            f"{flat.max():.3g}. Put patches there with histoquilt.im.cut_patches, and name their key in use_rep=; or "
-            "use image_branch='embedding'."
+            f"{flat.max():.3g}. Put patches there with histoquilt.im.cut_patches, and name their key in "
+            f"{argument('use_rep')}; or use image_branch='embedding'."
         )
     return flat.astype(np.uint8).reshape(len(flat), side, side, 3)
 
