@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 
 import histoquilt as hq
-from histoquilt.io.sections._obs import concat_obs
+from histoquilt.study.joined._obs import concat_obs
 
 A = pd.DataFrame(
     {

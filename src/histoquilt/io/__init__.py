@@ -6,8 +6,6 @@ sections are a dict from name to AnnData, read from a ``samples.csv`` and joined
 """
 
 from histoquilt.io._coordinate_table import settle_spots
-from histoquilt.io._coordinates import estimate_mpp, find_lattice, record_coordinates
-from histoquilt.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoquilt.io._h5ad import matrix_bytes, read_h5ad, write_h5ad
 from histoquilt.io._image import attach_image, open_image
 from histoquilt.io._reader import Reader
@@ -20,14 +18,24 @@ from histoquilt.io.instruments._legacy_st import read_legacy_st
 from histoquilt.io.instruments._platforms import read_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
 from histoquilt.io.instruments._visium import read_visium
-from histoquilt.io.sections._concat import concat_sections
-from histoquilt.io.sections._one_section import check_one_section, declare_one_section
 from histoquilt.io.sections._samples import Samples, gather_samples, read_sample, read_samples
-from histoquilt.io.sections._split import name_sections, split_sections
-from histoquilt.io.sections._study import check_study
 from histoquilt.io.slides._mpp import check_slide_mpp
 from histoquilt.io.slides._open import open_slide
 from histoquilt.io.slides._slide import Level, Slide
+from histoquilt.study import (
+    GeneIds,
+    annotate_genes,
+    check_one_section,
+    check_study,
+    concat_sections,
+    declare_one_section,
+    detect_gene_ids,
+    estimate_mpp,
+    find_lattice,
+    name_sections,
+    record_coordinates,
+    split_sections,
+)
 
 __all__ = [
     "GeneIds",

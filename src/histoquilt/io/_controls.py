@@ -9,9 +9,8 @@ from anndata.utils import make_index_unique
 from scipy.sparse import issparse
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._genes import quiet_duplicates
 from histoquilt.runtime import logger
-from histoquilt.study import write_result
+from histoquilt.study import quiet_duplicates, write_result
 
 # What the platforms call them. Matched whole and in any case: NEGR1, BLNK, ERCC1 and the fly's blanks are genes.
 # R turns "_" into "-" or ".", so every separator is taken.

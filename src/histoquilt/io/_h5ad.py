@@ -12,12 +12,17 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, listed
 from histoquilt.io._controls import set_controls_aside
-from histoquilt.io._coordinates import record_coordinates
 from histoquilt.io._files import PathLike, existing_file, open_h5
-from histoquilt.io._genes import annotate_genes, quiet_duplicates
 from histoquilt.io._writable import check_writable, make_plain, writable
 from histoquilt.runtime import atomic_file
-from histoquilt.study import check_adata, image_libraries, library_part
+from histoquilt.study import (
+    annotate_genes,
+    check_adata,
+    image_libraries,
+    library_part,
+    quiet_duplicates,
+    record_coordinates,
+)
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R

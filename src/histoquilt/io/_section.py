@@ -16,8 +16,8 @@ from histoquilt.io.instruments._not_read import what_file, what_folder
 from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
 from histoquilt.io.instruments._visium import read_visium
-from histoquilt.io.sections._one_section import declare_one_section
 from histoquilt.runtime import logger
+from histoquilt.study import declare_one_section
 
 _LOOKED_FOR = (
     "an .h5ad file, a Space Ranger folder (filtered_feature_bc_matrix.h5 and spatial/), a SpatialData .zarr, a legacy "

@@ -9,11 +9,17 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed
 from histoquilt.io._controls import set_controls_aside
-from histoquilt.io._coordinates import Unit, record_coordinates
 from histoquilt.io._files import PathLike, existing_file, read_delimited
-from histoquilt.io._genes import annotate_genes, quiet_duplicates
 from histoquilt.runtime import logger
-from histoquilt.study import check_adata, check_counts, declare_scale
+from histoquilt.study import (
+    Unit,
+    annotate_genes,
+    check_adata,
+    check_counts,
+    declare_scale,
+    quiet_duplicates,
+    record_coordinates,
+)
 
 
 def read_table(

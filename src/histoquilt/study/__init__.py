@@ -1,7 +1,17 @@
 """What a section holds: checks of AnnData, scales of its matrices, spot centres, and results written into it."""
 
 from histoquilt.study._checks import check_adata, check_counts, check_obs_key, check_obsm_key, check_spatial
+from histoquilt.study._coordinates import (
+    LEGACY_ST_PITCH_UM,
+    VISIUM_PITCH_UM,
+    Lattice,
+    Unit,
+    estimate_mpp,
+    find_lattice,
+    record_coordinates,
+)
 from histoquilt.study._counts_elsewhere import counts_elsewhere
+from histoquilt.study._genes import GeneIds, annotate_genes, detect_gene_ids, quiet_duplicates
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
@@ -16,30 +26,53 @@ from histoquilt.study._written import (
     keep_foreign,
     write_result,
 )
+from histoquilt.study.joined._check_study import check_all_or_none, check_names, check_study
+from histoquilt.study.joined._concat import concat_sections
+from histoquilt.study.joined._one_section import check_one_section, declare_one_section
+from histoquilt.study.joined._split import name_sections, split_sections
 
 __all__ = [
+    "LEGACY_ST_PITCH_UM",
+    "VISIUM_PITCH_UM",
+    "GeneIds",
+    "Lattice",
     "Scale",
     "Slot",
+    "Unit",
+    "annotate_genes",
     "check_adata",
+    "check_all_or_none",
     "check_counts",
     "check_inside",
+    "check_names",
     "check_obs_key",
     "check_obsm_key",
+    "check_one_section",
     "check_spatial",
+    "check_study",
+    "concat_sections",
     "counts_elsewhere",
     "declare_foreign",
+    "declare_one_section",
     "declare_ours",
     "declare_scale",
     "declared_scale",
+    "detect_gene_ids",
+    "estimate_mpp",
+    "find_lattice",
     "image_libraries",
     "is_ours",
     "is_outside",
     "keep_bare_graph",
     "keep_foreign",
     "library_part",
+    "name_sections",
     "named_layers",
     "provenance",
+    "quiet_duplicates",
+    "record_coordinates",
     "scale_factors",
+    "split_sections",
     "spot_centres",
     "warn_of_few_outside",
     "write_result",

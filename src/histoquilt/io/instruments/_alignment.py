@@ -5,9 +5,8 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, check_positive
-from histoquilt.io._coordinates import record_coordinates
 from histoquilt.io._files import PathLike, existing_file, read_delimited
-from histoquilt.study import check_spatial, write_result
+from histoquilt.study import check_spatial, record_coordinates, write_result
 
 XENIUM_PIXEL_UM = 0.2125  # of the morphology image, in every experiment.xenium so far
 

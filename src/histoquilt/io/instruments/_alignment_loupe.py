@@ -8,9 +8,9 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._coordinates import VISIUM_PITCH_UM, record_coordinates
 from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io.instruments._alignment import apply_alignment
+from histoquilt.study import VISIUM_PITCH_UM, record_coordinates
 
 _ARRAY = ["array_row", "array_col"]
 

@@ -13,9 +13,8 @@ from scipy.sparse import csr_matrix, vstack
 from histoquilt._base import argument, listed
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._files import contents, read_delimited, table_errors
-from histoquilt.io._genes import annotate_genes, quiet_duplicates
 from histoquilt.runtime import logger, warn_user
-from histoquilt.study import check_adata, declare_scale
+from histoquilt.study import annotate_genes, check_adata, declare_scale, quiet_duplicates
 
 _CHUNK_VALUES = 20_000_000  # read at a time as a dense table: 80 MB
 _ENDINGS = (".csv", ".csv.gz")

@@ -8,9 +8,9 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._coordinates import Unit, record_coordinates
 from histoquilt.io._files import contents
 from histoquilt.io.instruments._cell_tables import CellCounts, find_pair, join_cells, read_cell_counts, read_cells
+from histoquilt.study import Unit, record_coordinates
 
 _LABEL = "CosMx"
 _KINDS = ("exprMat_file", "metadata_file")

@@ -8,10 +8,10 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import either, listed
-from histoquilt.io._coordinates import LEGACY_ST_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
 from histoquilt.io._files import PathLike, existing_file, read_delimited
 from histoquilt.io._tables import counts_to_adata, place_spots, read_counts_table
 from histoquilt.runtime import logger
+from histoquilt.study import LEGACY_ST_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
 
 _SPOT = re.compile(r"^(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)$")
 

@@ -7,8 +7,8 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._coordinates import record_coordinates
 from histoquilt.io.instruments._cell_tables import find_pair, join_cells, read_cell_counts, read_cells
+from histoquilt.study import record_coordinates
 
 _LABEL = "MERSCOPE"
 _KINDS = ("cell_by_gene", "cell_metadata")

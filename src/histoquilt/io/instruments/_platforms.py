@@ -12,7 +12,6 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import either, listed, require
-from histoquilt.io._coordinates import record_coordinates
 from histoquilt.io._files import PathLike, contents, existing_folder, read_delimited
 from histoquilt.io._h5ad import read_h5ad
 from histoquilt.io.instruments._cosmx import read_cosmx
@@ -20,7 +19,7 @@ from histoquilt.io.instruments._merscope import read_merscope
 from histoquilt.io.instruments._spatialdata import quiet_reader, section_from_spatialdata
 from histoquilt.io.instruments._visium import read_visium
 from histoquilt.runtime import logger
-from histoquilt.study import declare_scale
+from histoquilt.study import declare_scale, record_coordinates
 
 
 @dataclass(frozen=True)

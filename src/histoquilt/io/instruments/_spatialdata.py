@@ -14,12 +14,10 @@ from scipy.sparse import csr_matrix, issparse
 from histoquilt._base import Keys, argument, coordinate_columns, either, listed, require
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._coordinate_table import centres_of_columns
-from histoquilt.io._coordinates import Unit, record_coordinates
 from histoquilt.io._files import PathLike, contents, existing_folder
-from histoquilt.io._genes import annotate_genes
 from histoquilt.io._writable import make_plain
 from histoquilt.runtime import logger
-from histoquilt.study import check_adata, spot_centres, write_result
+from histoquilt.study import Unit, annotate_genes, check_adata, record_coordinates, spot_centres, write_result
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

@@ -15,9 +15,8 @@ from scipy.sparse import csr_matrix
 from histoquilt._base import Keys, listed
 from histoquilt.io._controls import set_controls_aside
 from histoquilt.io._files import CUT_OFF, contents, open_h5, read_delimited
-from histoquilt.io._genes import annotate_genes, quiet_duplicates
 from histoquilt.runtime import logger
-from histoquilt.study import check_adata, declare_scale
+from histoquilt.study import annotate_genes, check_adata, declare_scale, quiet_duplicates
 
 _GENES = "Gene Expression"
 

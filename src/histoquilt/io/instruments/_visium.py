@@ -12,12 +12,12 @@ from anndata import AnnData
 from PIL import Image
 
 from histoquilt._base import Keys, argument, either, listed
-from histoquilt.io._coordinates import VISIUM_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
 from histoquilt.io._files import PathLike, existing_folder
 from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
 from histoquilt.io.instruments._visium_files import Counts, find_beside, find_counts, find_positions, unpacked_bytes
 from histoquilt.io.instruments._visium_positions import match_barcodes, read_positions
 from histoquilt.runtime import logger
+from histoquilt.study import VISIUM_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
 
 
 def read_visium(

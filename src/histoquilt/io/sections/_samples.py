@@ -8,15 +8,21 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, argument, listed, message_of
-from histoquilt.io._coordinates import estimate_mpp, record_coordinates
 from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
-from histoquilt.io.sections._one_section import check_one_section
 from histoquilt.io.sections._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
-from histoquilt.io.sections._study import check_study
 from histoquilt.runtime import Workers, logger, run_each, warn_user
-from histoquilt.study import check_spatial, declare_foreign, keep_foreign, provenance
+from histoquilt.study import (
+    check_one_section,
+    check_spatial,
+    check_study,
+    declare_foreign,
+    estimate_mpp,
+    keep_foreign,
+    provenance,
+    record_coordinates,
+)
 
 _NOT_FOR_OBS = {"counts", *POSITIVE}
 

@@ -13,8 +13,8 @@ import pandas as pd
 from histoquilt._base import Keys, listed
 from histoquilt.io._files import read_delimited
 from histoquilt.io.sections._column_names import column_problem
-from histoquilt.io.sections._study import check_all_or_none, check_names
 from histoquilt.io.slides._mpp import check_mpp
+from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale")

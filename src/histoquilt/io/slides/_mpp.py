@@ -8,8 +8,8 @@ import numpy as np
 from anndata import AnnData
 
 from histoquilt._base import Keys, check_positive, either
-from histoquilt.io._coordinates import estimate_mpp
 from histoquilt.runtime import logger, warn_user
+from histoquilt.study import estimate_mpp
 
 LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x oil objective has about 0.1, a picture for print 85 (300 dpi)
 TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %

@@ -11,24 +11,16 @@ from anndata.utils import make_index_unique
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from histoquilt._base import Keys, listed
-from histoquilt.io.sections._obs import concat_obs
-from histoquilt.io.sections._study import check_study
 from histoquilt.runtime import logger
-from histoquilt.study import (
-    Slot,
-    check_counts,
-    counts_elsewhere,
-    declare_ours,
-    declare_scale,
-    declared_scale,
-    image_libraries,
-    is_ours,
-    keep_foreign,
-    named_layers,
-    provenance,
-    spot_centres,
-    write_result,
-)
+from histoquilt.study._checks import check_counts
+from histoquilt.study._counts_elsewhere import counts_elsewhere
+from histoquilt.study._layers import named_layers
+from histoquilt.study._libraries import image_libraries
+from histoquilt.study._scale import declare_scale, declared_scale, provenance
+from histoquilt.study._spot_centres import spot_centres
+from histoquilt.study._written import Slot, declare_ours, is_ours, keep_foreign, write_result
+from histoquilt.study.joined._check_study import check_study
+from histoquilt.study.joined._obs import concat_obs
 
 _UNDECLARED = "undeclared and no raw counts"
 

@@ -11,8 +11,9 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from histoquilt._base import Keys, argument, either, listed
-from histoquilt.io._coordinates import find_lattice
-from histoquilt.study import check_spatial, provenance
+from histoquilt.study._checks import check_spatial
+from histoquilt.study._coordinates import find_lattice
+from histoquilt.study._scale import provenance
 
 # words that name sections in a column such as library_id, SampleName, donor or orig.ident, and words that say nothing
 _SECTION_WORDS = set(

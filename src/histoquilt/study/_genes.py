@@ -14,7 +14,7 @@ from anndata.utils import make_index_unique
 
 from histoquilt._base import Keys, MissingKey, listed
 from histoquilt.runtime import logger
-from histoquilt.study import provenance
+from histoquilt.study._scale import provenance
 
 # species code (none for human), number, version, and GENCODE's mark of the Y copy of a shared gene
 _ENSEMBL = re.compile(r"^ENS(?P<species>[A-Z]{3,4})?G(?P<number>\d{11})(?P<version>\.\d+)?(?P<copy>_PAR_Y)?$")

@@ -9,8 +9,10 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
-from histoquilt.io.sections._concat import image_keys
-from histoquilt.study import check_adata, check_obs_key, image_libraries, named_layers
+from histoquilt.study._checks import check_adata, check_obs_key
+from histoquilt.study._layers import named_layers
+from histoquilt.study._libraries import image_libraries
+from histoquilt.study.joined._concat import image_keys
 
 
 def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str, AnnData]:

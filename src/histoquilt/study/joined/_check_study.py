@@ -8,10 +8,10 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, argument, listed, message_of
-from histoquilt.io._genes import detect_gene_ids
-from histoquilt.io.sections._one_section import check_one_section
 from histoquilt.runtime import logger, warn_user
-from histoquilt.study import check_adata
+from histoquilt.study._checks import check_adata
+from histoquilt.study._genes import detect_gene_ids
+from histoquilt.study.joined._one_section import check_one_section
 
 # Sections of one platform share nearly all genes, a panel and a whole transcriptome all of the panel. Less than a
 # tenth of the smallest section's genes is an accident (other identifiers, another species); below half, domains rest

@@ -9,7 +9,8 @@ from scipy.spatial import cKDTree
 
 from histoquilt._base import Keys, argument, check_positive
 from histoquilt.runtime import logger
-from histoquilt.study import check_spatial, provenance
+from histoquilt.study._checks import check_spatial
+from histoquilt.study._scale import provenance
 
 Unit = Literal["pixel", "micron", "array", "unknown"]
 

@@ -1,0 +1,1 @@
+"""Several sections together: joined into one AnnData, split, checked."""
