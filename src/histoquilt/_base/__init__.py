@@ -7,7 +7,7 @@ from histoquilt._base._keys import Keys
 from histoquilt._base._optional import is_installed, require
 from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
-from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
+from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, SECTION_FILES, Registry
 from histoquilt._base._text import listed
 from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, message_of
 
@@ -17,6 +17,7 @@ __all__ = [
     "ENCODERS",
     "EXPRESSION_MODELS",
     "READERS",
+    "SECTION_FILES",
     "Keys",
     "MissingKey",
     "PatchEncoder",

@@ -146,3 +146,10 @@ ENCODERS = Registry(
 #: Readers of other packages: objects with ``label``, ``recognises(path)`` and ``read(path)``, see
 #: :class:`histoquilt.io.Reader`. Our own platforms are recognised first.
 READERS = Registry("reader", "histoquilt.readers", {})
+
+#: Readers of sections that are given as paths: of a ``samples.csv``, and of the file or folder of one section.
+SECTION_FILES = Registry(
+    "form of sections",
+    "histoquilt.section_files",
+    {"samples": "histoquilt.io:read_samples", "section": "histoquilt.io:read_section"},
+)

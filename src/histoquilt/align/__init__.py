@@ -1,7 +1,7 @@
 """Serial and overlapping sections in one frame: by outline, by optimal transport, by expression where they overlap."""
 
 from histoquilt.align._expression import Agreement, joint_features
-from histoquilt.align._input import Piece, Sections, read_pieces, typical_pitch, write_moves
+from histoquilt.align._input import read_sections, write_moves
 from histoquilt.align._outline import Outline, find_outline, fit_outlines, outline_residual
 from histoquilt.align._paste import MOST_SAMPLED, fit_transport
 from histoquilt.align._side import place_sections, stitch_sections
@@ -11,8 +11,6 @@ __all__ = [
     "MOST_SAMPLED",
     "Agreement",
     "Outline",
-    "Piece",
-    "Sections",
     "Similarity",
     "find_outline",
     "fit_outlines",
@@ -20,8 +18,7 @@ __all__ = [
     "joint_features",
     "outline_residual",
     "place_sections",
-    "read_pieces",
+    "read_sections",
     "stitch_sections",
-    "typical_pitch",
     "write_moves",
 ]

@@ -7,10 +7,11 @@ import numpy as np
 
 from histoquilt._base import Keys
 from histoquilt.align._expression import joint_features
-from histoquilt.align._input import Piece, Sections, read_pieces, write_moves
+from histoquilt.align._input import read_sections, write_moves
 from histoquilt.align._match import Fit, fit_overlap
 from histoquilt.align._transform import Similarity
 from histoquilt.runtime import logger, progress_bar
+from histoquilt.study import Section, Sections, Slots
 
 LEAST_EVIDENCE = 2.0  # on cut Visium and toy sections: 2.4-19 where pieces overlap, at most 1.5 where they do not
 N_SMOOTH = 3  # times that spots are averaged with their neighbours before they are matched
@@ -59,9 +60,9 @@ def place_sections(
     >>> adata.uns["histoquilt"]["alignment"]["s2"]["shift"].tolist()
     [5000.0, 0.0]
     """
-    pieces = read_pieces(sections, section_key=section_key, spatial_key=spatial_key)
-    places = [(piece.place("x_um"), piece.place("y_um")) for piece in pieces]
-    without = [piece.name for piece, place in zip(pieces, places, strict=True) if None in place]
+    study = read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key))
+    places = [(section.place("x_um"), section.place("y_um")) for section in study.values()]
+    without = [name for name, place in zip(study, places, strict=True) if None in place]
     if without:
         raise ValueError(
             f"obs['x_um'] and obs['y_um'] say where a section lies; without them: {', '.join(map(repr, without))}. "
@@ -69,8 +70,8 @@ def place_sections(
         )
     moves = [Similarity(np.eye(2), np.array(place, dtype=np.float64)) for place in places]
     unknown = {"residual_um": float("nan"), "agreement": float("nan"), "method": "placed"}
-    facts = [{"reference": piece.name, "neighbor": piece.name, **unknown} for piece in pieces]
-    write_moves(pieces, moves, facts, key_added)
+    facts = [{"reference": name, "neighbor": name, **unknown} for name in study]
+    write_moves(study, moves, facts, key_added)
 
 
 def stitch_sections(
@@ -148,8 +149,8 @@ def stitch_sections(
     >>> round(right.uns["histoquilt"]["alignment"]["right"]["angle_deg"] / 5) * 5
     90
     """
-    pieces = read_pieces(sections, section_key=section_key, spatial_key=spatial_key)
-    names = [piece.name for piece in pieces]
+    study = read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key))
+    names, pieces = list(study), list(study.values())
     if reference is not None and reference not in names:
         raise ValueError(f"reference={reference!r} is no section (found: {', '.join(map(repr, names))}).")
     start = 0 if reference is None else names.index(reference)
@@ -187,11 +188,18 @@ def stitch_sections(
             )
             advance(note=names[i])
     everything = range(len(pieces))
-    write_moves(pieces, [moves[i] for i in everything], [facts[i] for i in everything], key_added)
+    write_moves(study, [moves[i] for i in everything], [facts[i] for i in everything], key_added)
 
 
 def _fit(
-    moving: Piece, fixed: Piece, *, mirror: bool, allow_scale: bool, use_rep: str | None, layer: str | None, seed: int
+    moving: Section,
+    fixed: Section,
+    *,
+    mirror: bool,
+    allow_scale: bool,
+    use_rep: str | None,
+    layer: str | None,
+    seed: int,
 ) -> Fit:
     """Fit one piece to another: on raw expression first, without batch effects where that convinces nobody.
 
@@ -200,7 +208,7 @@ def _fit(
     tried = []
     for by_section in (False, True):
         features = joint_features(
-            [moving.adata, fixed.adata],
+            [moving.view, fixed.view],
             [moving.name, fixed.name],
             [moving.microns, fixed.microns],
             use_rep=use_rep,
@@ -213,7 +221,7 @@ def _fit(
             fit_overlap(
                 (moving.microns, features[0]),
                 (fixed.microns, features[1]),
-                pitch=fixed.pitch,
+                pitch=fixed.pitch_um,
                 mirror=mirror,
                 allow_scale=allow_scale,
                 seed=seed,

@@ -18,11 +18,11 @@ from histoquilt.draw._tissue import (
     library_column,
     microns_per_unit,
     section_names,
-    spot_pitch,
     spot_places,
     tissue_image,
     warn_overlapping_sections,
 )
+from histoquilt.study import spot_pitch
 
 __all__ = [
     "BEATS_MEAN",

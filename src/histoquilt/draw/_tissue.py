@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 from anndata import AnnData
-from scipy.spatial import cKDTree
 
 from histoquilt._base import Keys
 from histoquilt.draw._image_pixels import drawable
@@ -112,24 +111,6 @@ def warn_overlapping_sections(adata: AnnData, spatial_key: str, section_key: str
             "in this picture. Draw them side by side with histoquilt.pl.domains_grid(adata), or pass one of them.",
             stacklevel=3,
         )
-
-
-def spot_pitch(points: np.ndarray) -> float:
-    """Return the typical centre-to-centre distance of neighbours: the median distance to the third nearest spot.
-
-    On a square or hexagonal grid that is the pitch, at its edges too; among cells, which lie as chance has it, it is
-    close to what a grid of the same density would have, where the nearest cell alone is half as far.
-
-    points: ``(n_spots, 2)``. Spots at the same place are counted once; a single place has a pitch of 1.
-    """
-    places = np.unique(points, axis=0)
-    if len(places) < 2:
-        return 1.0
-    neighbour = 3 if len(places) > 9 else 1
-    # a regular sample of places to ask from is enough; all places stay to be found
-    asked = places[:: max(1, len(places) // 20_000)]
-    distance, _ = cKDTree(places).query(asked, k=[neighbour + 1])  # the first is the place itself
-    return float(np.median(distance))
 
 
 def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:

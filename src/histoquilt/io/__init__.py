@@ -32,7 +32,6 @@ from histoquilt.study import (
     detect_gene_ids,
     estimate_mpp,
     find_lattice,
-    name_sections,
     record_coordinates,
     split_sections,
 )
@@ -59,7 +58,6 @@ __all__ = [
     "holds_sections",
     "is_section_folder",
     "matrix_bytes",
-    "name_sections",
     "open_image",
     "open_slide",
     "place_by_loupe",

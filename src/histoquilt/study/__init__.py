@@ -15,8 +15,12 @@ from histoquilt.study._genes import GeneIds, annotate_genes, detect_gene_ids, qu
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
+from histoquilt.study._pitch import nearest_distance, spot_pitch
 from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance
+from histoquilt.study._section import Section
+from histoquilt.study._slots import Slots
 from histoquilt.study._spot_centres import spot_centres
+from histoquilt.study._study import Sections, Study, check_all_or_none
 from histoquilt.study._written import (
     Slot,
     declare_foreign,
@@ -26,10 +30,10 @@ from histoquilt.study._written import (
     keep_foreign,
     write_result,
 )
-from histoquilt.study.joined._check_study import check_all_or_none, check_names, check_study
+from histoquilt.study.joined._check_study import check_names, check_study
 from histoquilt.study.joined._concat import concat_sections
 from histoquilt.study.joined._one_section import check_one_section, declare_one_section
-from histoquilt.study.joined._split import name_sections, split_sections
+from histoquilt.study.joined._split import split_sections
 
 __all__ = [
     "LEGACY_ST_PITCH_UM",
@@ -37,7 +41,11 @@ __all__ = [
     "GeneIds",
     "Lattice",
     "Scale",
+    "Section",
+    "Sections",
     "Slot",
+    "Slots",
+    "Study",
     "Unit",
     "annotate_genes",
     "check_adata",
@@ -66,14 +74,15 @@ __all__ = [
     "keep_bare_graph",
     "keep_foreign",
     "library_part",
-    "name_sections",
     "named_layers",
+    "nearest_distance",
     "provenance",
     "quiet_duplicates",
     "record_coordinates",
     "scale_factors",
     "split_sections",
     "spot_centres",
+    "spot_pitch",
     "warn_of_few_outside",
     "write_result",
 ]

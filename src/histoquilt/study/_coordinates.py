@@ -1,7 +1,8 @@
 """What the coordinates mean: their unit, and microns per pixel from the known distance between spots."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -116,9 +117,19 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
     >>> hq.io.estimate_mpp(adata)
     0.5
     """
-    spatial = check_spatial(adata, spatial_key)[:, :2]
-    recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}) if spatial_key == Keys.SPATIAL else {}
-    unit = recorded.get("unit", "unknown")
+    centres = check_spatial(adata, spatial_key)[:, :2]
+    record = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}) if spatial_key == Keys.SPATIAL else {}
+    return mpp_of_lattice(centres, record, f"adata.obsm[{spatial_key!r}]", pitch_um=pitch_um)
+
+
+def mpp_of_lattice(
+    centres: np.ndarray, record: Mapping[str, Any], where: str, *, pitch_um: float | None = None
+) -> float:
+    """Return microns per pixel from the lattice of spot centres ``(n_spots, 2)`` and what is recorded of them.
+
+    ``where`` the centres are stored, for messages; see :func:`estimate_mpp`.
+    """
+    unit = record.get("unit", "unknown")
     if unit in ("micron", "array"):
         raise ValueError(
             f"The coordinates are declared in {unit} units (adata.uns['histoquilt']['coordinates']), so there are no "
@@ -126,10 +137,10 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
         )
     if pitch_um is not None:
         check_positive(pitch_um, "pitch_um")
-    lattice = find_lattice(spatial)
+    lattice = find_lattice(centres)
     if lattice is None:
         raise ValueError(
-            f"The {len(spatial):,} positions in adata.obsm[{spatial_key!r}] form no square or hexagonal lattice, so "
+            f"The {len(centres):,} positions in {where} form no square or hexagonal lattice, so "
             "microns per pixel cannot be read off the spot pitch (single cells and beads have none). Take mpp from "
             "the scanner or the platform: histoquilt.io.record_coordinates(adata, 'pixel', mpp=...)."
         )
@@ -139,7 +150,7 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
             f"array, not pixels. If they are pixels, pass {argument('pitch_um')} or call "
             "histoquilt.io.record_coordinates(adata, 'pixel')."
         )
-    pitch = pitch_um or recorded.get("pitch_um") or _platform_pitch(lattice, len(spatial))
+    pitch = pitch_um or record.get("pitch_um") or _platform_pitch(lattice, len(centres))
     mpp = float(pitch / lattice.pitch)
     logger.info(
         "%s lattice with %.4g px from spot to spot, taken as %g um: %.4g um/px", lattice.kind, lattice.pitch, pitch, mpp

@@ -9,18 +9,17 @@ from histoquilt.align import (
     MOST_SAMPLED,
     Agreement,
     Outline,
-    Piece,
-    Sections,
     Similarity,
     find_outline,
     fit_outlines,
     fit_transport,
     joint_features,
     outline_residual,
-    read_pieces,
+    read_sections,
     write_moves,
 )
 from histoquilt.runtime import logger, progress_bar, warn_user
+from histoquilt.study import Section, Sections, Slots, Study
 
 Method = Literal["outline", "paste"]
 
@@ -142,13 +141,13 @@ def align_sections(
     90
     """
     _check_options(method, n_angles, n_sample)
-    pieces = _in_stack_order(read_pieces(sections, section_key=section_key, spatial_key=spatial_key))
-    names = [piece.name for piece in pieces]
+    study = _in_stack_order(read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key)))
+    names, pieces = list(study), list(study.values())
     if reference is not None and reference not in names:
         raise ValueError(f"reference={reference!r} is no section (found: {', '.join(map(repr, names))}).")
     start = 0 if reference is None else names.index(reference)
     features = _features(pieces, needed=method == "paste", wanted=refine, use_rep=use_rep, layer=layer, seed=seed)
-    outlines = [find_outline(piece.microns, piece.pitch) for piece in pieces]
+    outlines = [find_outline(piece.microns, piece.pitch_um) for piece in pieces]
     moves = [Similarity.identity()] * len(pieces)
     common = {"reference": names[start], "method": method}
     facts: list[dict[str, Any]] = [{}] * len(pieces)
@@ -156,7 +155,7 @@ def align_sections(
     outwards = [(i, i - 1) for i in range(start + 1, len(pieces))] + [(i, i + 1) for i in reversed(range(start))]
     with progress_bar("Aligning sections", len(outwards), enabled=progress) as advance:
         for i, j in outwards:
-            pitch = max(pieces[i].pitch, pieces[j].pitch)
+            pitch = max(pieces[i].pitch_um, pieces[j].pitch_um)
             pair = [(pieces[k].microns, features[k]) for k in (i, j)] if features else None
             if pair and method == "paste":
                 candidates = fit_transport(*pair, mirror=mirror, n_sample=n_sample, seed=seed)
@@ -176,7 +175,7 @@ def align_sections(
             _report(names[i], names[j], move, residual, agrees, pitch)
             moves[i] = move.then(moves[j])
             advance(note=names[i])
-    write_moves(pieces, moves, facts, key_added)
+    write_moves(study, moves, facts, key_added)
 
 
 def _check_options(method: str, n_angles: int, n_sample: int) -> None:
@@ -190,38 +189,32 @@ def _check_options(method: str, n_angles: int, n_sample: int) -> None:
         )
 
 
-def _in_stack_order(pieces: list[Piece]) -> list[Piece]:
-    """Sort by ``z_um`` where it is given."""
-    depths = {piece.name: piece.place("z_um") for piece in pieces}
-    without = [name for name, z in depths.items() if z is None]
-    if len(without) == len(pieces):
-        logger.info("No z_um: the stack is taken in the order %s.", ", ".join(depths))
-        return pieces
-    if without:
-        raise ValueError(
-            f"obs['z_um'] is given for some sections only; without it: {', '.join(map(repr, without))}. Give it for "
-            "all, or for none (then the order of the sections is that of the stack)."
-        )
-    z = np.array([depths[piece.name] for piece in pieces])
-    if len(np.unique(z)) < len(z):
-        same = [piece.name for piece in pieces if (z == depths[piece.name]).sum() > 1]
+def _in_stack_order(study: Study) -> Study:
+    """Sort sections by ``z_um`` where it is given."""
+    depth = study.places("z_um")
+    if depth is None:
+        logger.info("No z_um: the stack is taken in the order %s.", ", ".join(study))
+        return study
+    z = list(depth.values())
+    same = [name for name in study if z.count(depth[name]) > 1]
+    if same:
         raise ValueError(
             f"Sections {', '.join(map(repr, same))} lie at the same z_um, so they are not stacked. Sections side by "
             "side go to histoquilt.tl.place_sections or stitch_sections; else correct z_um."
         )
-    return [pieces[i] for i in np.argsort(z)]
+    return study.select(study.stack_order())
 
 
 def _features(
-    pieces: list[Piece], *, needed: bool, wanted: bool, use_rep: str | None, layer: str | None, seed: int
+    pieces: list[Section], *, needed: bool, wanted: bool, use_rep: str | None, layer: str | None, seed: int
 ) -> list[np.ndarray] | None:
     """Return features of all sections on common axes, or ``None`` where there are none and none are needed."""
     if not (needed or wanted):
         return None
-    if not needed and use_rep is None and min(piece.adata.n_vars for piece in pieces) == 0:
+    if not needed and use_rep is None and min(piece.owner.n_vars for piece in pieces) == 0:
         logger.info("The sections have no expression: only their outlines are compared.")
         return None
-    sections, names, places = zip(*((p.adata, p.name, p.microns) for p in pieces), strict=True)
+    sections, names, places = zip(*((p.view, p.name, p.microns) for p in pieces), strict=True)
     return joint_features(sections, names, places, use_rep=use_rep, layer=layer, seed=seed)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from histoquilt.align import typical_pitch
+from histoquilt.study import spot_pitch
 
 
 def stand_ins(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def stand_ins(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
     """
     codes, names = pd.factorize(piece)
     rows_of = [np.flatnonzero(codes == code) for code in range(len(names))]
-    near = min(typical_pitch(microns[rows]) for rows in rows_of) / 2
+    near = min(spot_pitch(microns[rows]) for rows in rows_of) / 2
     source = np.arange(len(microns))
     kept = rows_of[0]
     for rows in rows_of[1:]:

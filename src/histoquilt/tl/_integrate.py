@@ -1,7 +1,7 @@
 """Domains that several sections share, batch effects taken out."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,10 +13,20 @@ from scipy.sparse import csr_matrix
 from histoquilt._base import Keys
 from histoquilt.align import stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
-from histoquilt.io import concat_sections, name_sections
 from histoquilt.models import DomainModel, SpaMask, SpaMaskConfig
 from histoquilt.runtime import logger
-from histoquilt.study import check_obsm_key, check_spatial, keep_foreign, provenance, spot_centres, write_result
+from histoquilt.study import (
+    Sections,
+    Slots,
+    Study,
+    check_obsm_key,
+    check_spatial,
+    concat_sections,
+    keep_foreign,
+    provenance,
+    spot_centres,
+    write_result,
+)
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
 from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
@@ -32,7 +42,7 @@ Links = Literal["auto", "stack", "expression", "stitched", "none"]
 
 
 def integrate_sections(
-    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+    sections: Sections,
     n_domains: NumberOfDomains = None,
     *,
     section_key: str = Keys.SECTION,
@@ -63,7 +73,8 @@ def integrate_sections(
     Parameters
     ----------
     sections
-        Several AnnData, a dict from name to AnnData, or one AnnData with ``obs[section_key]``. They are not changed.
+        Several AnnData, a dict from name to AnnData, one AnnData with ``obs[section_key]``, or the path of a
+        ``samples.csv`` (:meth:`histoquilt.study.Study.of`). They are not changed.
     n_domains
         Number of domains, as for :func:`spatial_domains`.
     section_key
@@ -133,13 +144,15 @@ def integrate_sections(
     """
     if links not in get_args(Links):
         raise ValueError(f"links must be one of {', '.join(map(repr, get_args(Links)))}, got {links!r}.")
-    named = name_sections(sections, section_key=section_key)
-    if len(named) < 2:
+    study = Study.of(sections, Slots(spatial_key=spatial_key, section_key=section_key, layer=layer))
+    if len(study) < 2:
         raise ValueError(
-            f"Integration needs at least two sections, got {', '.join(named) or 'none'}. "
+            f"Integration needs at least two sections, got {', '.join(study) or 'none'}. "
             "One section: histoquilt.tl.spatial_domains."
         )
-    joint = concat_sections(named, section_key=section_key, spatial_key=spatial_key)
+    order = study.stack_order()
+    joint = concat_sections(study, section_key=section_key, spatial_key=spatial_key)
+    del study  # and with it copies of sections that one AnnData held
     check_number(n_domains, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
@@ -156,7 +169,6 @@ def integrate_sections(
             Job.of(joint, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes, joined=True)
         )
     graph_key, graph_sections = (Keys.ALIGNED, None) if links == "stitched" else (spatial_key, section_key)
-    order = _stack_order(joint, section_key)
     settings: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
         if links == "stack":
@@ -245,12 +257,6 @@ def _links_for(joint: AnnData) -> Links:
 def _z_of(joint: AnnData, section_key: str) -> "pd.Series[float]":
     """Return section -> z in microns."""
     return joint.obs.groupby(section_key, observed=True)["z_um"].first().astype(float)
-
-
-def _stack_order(joint: AnnData, section_key: str) -> list[str]:
-    """Names of the sections from one end of the stack to the other."""
-    names = joint.obs[section_key].cat.categories.astype(str).tolist()
-    return _z_of(joint, section_key).sort_values(kind="stable").index.tolist() if "z_um" in joint.obs else names
 
 
 def _links_between(joint: AnnData, links: Links, n_links: int, section_key: str, order: list[str]) -> csr_matrix | None:

@@ -1,7 +1,7 @@
 """Several sections in one AnnData."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,24 @@ from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries
 from histoquilt.study._scale import declare_scale, declared_scale, provenance
 from histoquilt.study._spot_centres import spot_centres
+from histoquilt.study._study import Study
 from histoquilt.study._written import Slot, declare_ours, is_ours, keep_foreign, write_result
 from histoquilt.study.joined._check_study import check_study
 from histoquilt.study.joined._obs import concat_obs
+from histoquilt.study.joined._split import image_keys
 
 _UNDECLARED = "undeclared and no raw counts"
 
 
 def concat_sections(
-    sections: Mapping[str, AnnData], *, section_key: str = Keys.SECTION, spatial_key: str = Keys.SPATIAL
+    sections: Mapping[str, AnnData] | Study, *, section_key: str = Keys.SECTION, spatial_key: str = Keys.SPATIAL
 ) -> AnnData:
     """Join sections into one AnnData, on the genes that all of them have.
 
     Parameters
     ----------
     sections
-        Section name -> AnnData, in the order in which they are joined. They are not changed.
+        Section name -> AnnData, or a Study, in the order in which they are joined. They are not changed.
     section_key
         Column of ``obs`` that will name the section of every spot; replaced where it is there, and kept as
         ``<section_key>_before`` where it differs inside a section.
@@ -74,8 +76,10 @@ def concat_sections(
     >>> joint.shape, joint.obs_names[0], joint.obs["obs_name"].iloc[0]
     ((240, 20), 'spot001-a', 'spot001')
     """
-    sections = {str(name): adata for name, adata in sections.items()} if isinstance(sections, Mapping) else sections
     shared = check_study(sections, spatial_key=spatial_key)
+    if isinstance(sections, Study):
+        sections = sections.adatas
+    sections = {str(name): adata for name, adata in sections.items()}
     parts = list(sections.values())
     layers = [name for name in named_layers(parts[0]) if all(name in part.layers for part in parts)]
     has_x = bool(shared) and all(part.X is not None for part in parts)
@@ -230,8 +234,3 @@ def _join_uns(joint: AnnData, sections: Mapping[str, AnnData]) -> None:
     genes = [adata.uns.get(Keys.UNS, {}).get("genes") for adata in sections.values()]
     if genes[0] is not None and all(one == genes[0] for one in genes):
         ours["genes"] = copy.deepcopy(genes[0])
-
-
-def image_keys(section: str, libraries: Sequence[str]) -> list[str]:
-    """Names under which the images of a section are stored among those of others."""
-    return [section] if len(libraries) == 1 else [f"{section}-{library}" for library in libraries]

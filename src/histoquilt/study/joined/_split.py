@@ -1,7 +1,7 @@
-"""A study as sections by name: one AnnData taken apart, a list named."""
+"""One AnnData of several sections, taken apart."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from histoquilt._base import Keys, listed
 from histoquilt.study._checks import check_adata, check_obs_key
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries
-from histoquilt.study.joined._concat import image_keys
 
 
 def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str, AnnData]:
@@ -39,6 +38,11 @@ def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str,
     ValueError
         Some spots have no section.
     """
+    return {name: cut_section(joint, name, rows) for name, rows in rows_of_sections(joint, section_key).items()}
+
+
+def rows_of_sections(joint: AnnData, section_key: str) -> dict[str, np.ndarray]:
+    """Return section name -> row numbers, in the order of :func:`split_sections`."""
     check_adata(joint)
     check_obs_key(joint, section_key, argument="section_key")
     column = joint.obs[section_key]
@@ -49,51 +53,10 @@ def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str,
         )
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.unique()
     rows_of = {str(value): np.flatnonzero(column == value) for value in values}
-    return {name: _one_section(joint, name, rows) for name, rows in rows_of.items() if len(rows)}
+    return {name: rows for name, rows in rows_of.items() if len(rows)}
 
 
-def name_sections(
-    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData], *, section_key: str = Keys.SECTION
-) -> dict[str, AnnData]:
-    """Return a study as a dict from section name to AnnData, in whatever form it was given.
-
-    Parameters
-    ----------
-    sections
-        One AnnData whose ``obs[section_key]`` names sections, a list of AnnData, or a dict from name to AnnData. In a
-        list, a section is named by ``obs[section_key]``, else by its only library in ``uns["spatial"]``, else by
-        its number, from 1.
-    section_key
-        Column of ``obs``.
-
-    Raises
-    ------
-    TypeError
-        It is none of these.
-    KeyError
-        One AnnData without ``obs[section_key]``.
-    ValueError
-        Two sections of a list have the same name, or one holds several sections.
-    """
-    if isinstance(sections, AnnData):
-        return split_sections(sections, section_key)
-    if isinstance(sections, Mapping):
-        return {str(name): adata for name, adata in sections.items()}
-    if isinstance(sections, str) or not isinstance(sections, Sequence):
-        raise TypeError(f"Expected an AnnData, a list or a dict of them, got {type(sections).__name__}.")
-    named: dict[str, AnnData] = {}
-    for number, adata in enumerate(sections, start=1):
-        check_adata(adata)
-        name = _own_name(adata, section_key) or str(number)
-        if name in named:
-            raise ValueError(
-                f"Two sections of the list are both named {name!r}. Pass a dict from name to AnnData instead."
-            )
-        named[name] = adata
-    return named
-
-
-def _own_name(adata: AnnData, section_key: str) -> str | None:
+def own_name(adata: AnnData, section_key: str) -> str | None:
     """Return the name that a section carries."""
     if section_key in adata.obs:
         names = adata.obs[section_key].dropna().unique()
@@ -108,7 +71,8 @@ def _own_name(adata: AnnData, section_key: str) -> str | None:
     return next(iter(libraries)) if len(libraries) == 1 else None
 
 
-def _one_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:
+def cut_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:
+    """Return one section of several with its own images and records; see :func:`split_sections`."""
     obs = joint.obs.iloc[rows]
     obs = obs.drop(columns=[column for column in obs if obs[column].isna().all()])
     if Keys.OBS_NAME in obs and obs[Keys.OBS_NAME].is_unique:
@@ -148,3 +112,8 @@ def _own_uns(joint: AnnData, name: str) -> dict[str, Any]:
     ours.pop(Keys.COORDINATES, None)
     ours.update(record)
     return uns
+
+
+def image_keys(section: str, libraries: Sequence[str]) -> list[str]:
+    """Names under which the images of a section are stored among those of others."""
+    return [section] if len(libraries) == 1 else [f"{section}-{library}" for library in libraries]

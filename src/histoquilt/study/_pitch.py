@@ -1,0 +1,56 @@
+"""Distance between neighbouring spots."""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from histoquilt.study._coordinates import find_lattice
+
+_EXAMINED = 20_000  # spots; of a larger section a part of the tissue shows the lattice
+
+
+def spot_pitch(centres: np.ndarray) -> float:
+    """Return the centre-to-centre distance of neighbouring spots.
+
+    On a square or hexagonal lattice, also one whose spots are displaced as in legacy ST, this is the median length of
+    the lattice's links. Scattered cells have the median distance to their third nearest cell, which is close to the
+    pitch of a lattice of the same density; the nearest cell alone is half as far.
+
+    Parameters
+    ----------
+    centres
+        Spot centres ``(n_spots, 2)``. Spots at one place count once.
+
+    Returns
+    -------
+    Distance in the unit of ``centres``; 1 if all spots are at one place.
+
+    Examples
+    --------
+    >>> x, y = np.meshgrid(np.arange(8.0), np.arange(8.0))
+    >>> spot_pitch(100 * np.column_stack([x.ravel(), y.ravel()]))
+    100.0
+    """
+    places = np.unique(centres, axis=0)
+    if len(places) < 2:
+        return 1.0
+    lattice = find_lattice(_part(places))
+    if lattice is not None:
+        return lattice.pitch
+    neighbour = 3 if len(places) > 9 else 1
+    asked = places[:: max(1, len(places) // _EXAMINED)]
+    distance, _ = cKDTree(places).query(asked, k=[neighbour + 1])  # the first is the place itself
+    return float(np.median(distance))
+
+
+def nearest_distance(centres: np.ndarray) -> float:
+    """Return the median distance from a place to the nearest other one; 1 if there is one place only."""
+    places = np.unique(centres, axis=0)
+    return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
+
+
+def _part(places: np.ndarray) -> np.ndarray:
+    """Return the places nearest to the middle one, at most ``_EXAMINED``."""
+    if len(places) <= _EXAMINED:
+        return places
+    distance = np.abs(places - places[len(places) // 2]).max(axis=1)
+    return places[np.argpartition(distance, _EXAMINED)[:_EXAMINED]]

@@ -1,0 +1,27 @@
+"""Where the parts of a section lie in its AnnData."""
+
+from dataclasses import dataclass
+
+from histoquilt._base import Keys
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the parts of a section lie in its AnnData.
+
+    Parameters
+    ----------
+    spatial_key
+        Key in ``obsm`` of the spot centres.
+    section_key
+        Column of ``obs`` with the name of the section.
+    layer
+        Layer with the expression; by default ``layers["counts"]``, else ``X``.
+    """
+
+    spatial_key: str = Keys.SPATIAL
+    section_key: str = Keys.SECTION
+    layer: str | None = None
+
+
+DEFAULT_SLOTS = Slots()
