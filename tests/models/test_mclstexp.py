@@ -12,6 +12,7 @@ from histoquilt.datasets import paired_study
 from histoquilt.models import MclSTExp, MclSTExpConfig, MeanExpression, NearestNeighbours, NearestNeighboursConfig, load
 from histoquilt.models.expression._inner_validation import gene_correlations
 from histoquilt.models.expression._targets import measure
+from histoquilt.study import Section
 
 QUICK = MclSTExpConfig(n_latent=32, max_epochs=4, k=(5, 20))
 AT_RANDOM = replace(
@@ -25,7 +26,7 @@ def small(n_spots: int = 90, n_genes: int = 24) -> dict[str, AnnData]:
 
 def score(model, held_out: AnnData) -> float:
     predicted = model.predict(held_out)
-    truth = measure(held_out).of(model.genes)
+    truth = measure(Section("s", held_out)).of(model.genes)
     return float(gene_correlations(truth, predicted.layers[f"predicted_{model.method}"]).mean())
 
 
@@ -119,7 +120,7 @@ def test_a_spot_is_predicted_alike_whoever_else_is_predicted(model: MclSTExp, se
 
 def test_prediction_is_an_average_of_what_was_measured(model: MclSTExp, sections: dict[str, AnnData]) -> None:
     values = model.predict(sections["s4"]).layers["predicted_mclstexp"]
-    measured = np.concatenate([measure(sections[name]).of(model.genes) for name in ("s1", "s2", "s3")])
+    measured = np.concatenate([measure(Section("s", sections[name])).of(model.genes) for name in ("s1", "s2", "s3")])
     assert (values >= measured.min(axis=0) - 1e-5).all()
     assert (values <= measured.max(axis=0) + 1e-5).all()
 
@@ -143,7 +144,9 @@ def test_more_references_asked_for_than_there_are_means_all(sections: dict[str, 
     config = replace(QUICK, k=(100_000,), weighting="uniform", weigh_by_depth=False, max_epochs=0)
     fitted = MclSTExp(config).fit({name: sections[name] for name in ("s1", "s2")}, use_rep="X_image")
     values = fitted.predict(sections["s4"]).layers["predicted_mclstexp"]
-    mean = np.concatenate([measure(sections[name]).of(fitted.genes) for name in ("s1", "s2")]).mean(axis=0)
+    mean = np.concatenate([measure(Section("s", sections[name])).of(fitted.genes) for name in ("s1", "s2")]).mean(
+        axis=0
+    )
     np.testing.assert_allclose(values, np.broadcast_to(mean, values.shape), rtol=1e-5)
 
 

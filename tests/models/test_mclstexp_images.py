@@ -15,6 +15,7 @@ from histoquilt.models import MclSTExp, MclSTExpConfig, load
 from histoquilt.models.expression._inner_validation import gene_correlations
 from histoquilt.models.expression._targets import measure
 from histoquilt.models.mclstexp._images import vary
+from histoquilt.study import Section
 
 TRAINABLE = MclSTExpConfig.trainable()
 
@@ -36,7 +37,7 @@ def test_a_trained_image_branch_beats_its_untrained_self(pieces: dict[str, AnnDa
         config = MclSTExpConfig.trainable(max_epochs=n_epochs)
         model = MclSTExp(config).fit(train, use_rep="patches", seed=0)
         predicted = model.predict(pieces["middle"]).layers["predicted_mclstexp"]
-        scores[n_epochs] = gene_correlations(measure(pieces["middle"]).of(model.genes), predicted).mean()
+        scores[n_epochs] = gene_correlations(measure(Section("s", pieces["middle"])).of(model.genes), predicted).mean()
         model.save(tmp_path / str(n_epochs))
         weights[n_epochs] = model._network.backbone.state_dict()
     assert scores[24] > scores[0] + 0.01

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from histoquilt.gr import radius_adjacency
 from histoquilt.models._image_components import own_moments
 from histoquilt.models.expression._inner_validation import inner_folds
-from histoquilt.models.expression._inputs import ImageSection, near_spots
+from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.linear._reduced_rank import LinearInputs, ReducedRankRidge, Setting, fit_reduced_rank
 from histoquilt.models.linear._ridge_path import spot_weights
 
@@ -23,7 +24,18 @@ def make_sections(n: int = 3, *, noise: float = 1.0, seed: int = 0) -> list[Imag
         depth = rng.uniform(100, 2000, size=N_SPOTS)
         spread = noise * np.sqrt(1000 / depth)[:, None]
         y = (5 + x @ way + spread * rng.normal(size=(N_SPOTS, N_GENES))).astype(np.float32)
-        sections.append(ImageSection(f"s{number}", f"s{number}", (x,), x, centres, near_spots(centres), y, depth))
+        sections.append(
+            ImageSection(
+                f"s{number}",
+                f"s{number}",
+                (x,),
+                x,
+                centres,
+                radius_adjacency(centres, 100.0).astype(np.float32),
+                y,
+                depth,
+            )
+        )
     return sections
 
 

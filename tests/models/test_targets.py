@@ -4,6 +4,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
+from histoquilt.study import Section
 
 
 def _section(counts, genes):
@@ -13,7 +14,7 @@ def _section(counts, genes):
 
 
 def test_counts_per_ten_thousand_are_over_all_genes_of_the_section():
-    measured = measure(_section([[1, 3, 6], [0, 5, 5]], ["a", "b", "c"]))
+    measured = measure(Section("s", _section([[1, 3, 6], [0, 5, 5]], ["a", "b", "c"])))
     np.testing.assert_allclose(measured.of(["b"])[:, 0], np.log1p([3000, 5000]), rtol=1e-6)
     np.testing.assert_allclose(measured.depth, [10, 10])
 
@@ -21,14 +22,14 @@ def test_counts_per_ten_thousand_are_over_all_genes_of_the_section():
 def test_a_declared_log_matrix_is_taken_as_it_is():
     adata = _section([[1.5, 0.5], [0.0, 2.0]], ["a", "b"])
     adata.uns["histoquilt"] = {"scale": {"X": "log1p_cp10k"}}
-    measured = measure(adata)
+    measured = measure(Section("s", adata))
     np.testing.assert_array_equal(measured.of(["b", "a"]), np.array([[0.5, 1.5], [2.0, 0.0]], dtype=np.float32))
     assert measured.depth is None
 
 
 def test_an_undeclared_log_matrix_is_refused():
     with pytest.raises(ValueError, match="looks log-transformed"):
-        measure(_section([[1.5, 0.5], [0.25, 2.0]], ["a", "b"]))
+        measure(Section("s", _section([[1.5, 0.5], [0.25, 2.0]], ["a", "b"])))
 
 
 def _measured(values, genes):

@@ -141,13 +141,12 @@ def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
     """Return the widths of the fields: once, half, twice and four times the distance of the spots."""
     import numpy as np
 
-    from histoquilt.models import microns, pitch
+    from histoquilt.study import Section
 
     pitches = []
     for name, adata in sections.items():
         recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("pitch_um")
-        centres_um, _ = microns(adata, name)
-        pitches.append(recorded or 10 * round(pitch(centres_um) / 10))
+        pitches.append(recorded or 10 * round(Section(name, adata).pitch_um / 10))
     once = max(float(np.median(pitches)), LEAST_FIELD_UM)
     return [once * multiple for multiple in MULTIPLES]
 
@@ -169,7 +168,7 @@ def _embed(sections: dict[str, "AnnData"], wanted: Wanted, workers: Workers | No
 
 def _check_keys(sections: dict[str, "AnnData"], use_rep: Sequence[str], samples: Path) -> dict[str, str]:
     """Return section -> what is wrong with its embeddings."""
-    from histoquilt.models import read_embeddings
+    from histoquilt.study import Section
 
     problems = {}
     for name, adata in sections.items():
@@ -181,7 +180,7 @@ def _check_keys(sections: dict[str, "AnnData"], use_rep: Sequence[str], samples:
                         raise CommandError(
                             f"{key!r} is not in its obsm (found: {found}). Name embeddings that all sections have."
                         )
-                read_embeddings(adata, use_rep, "")
+                Section("", adata).embeddings(use_rep)
         except CommandError as error:
             problems[name] = str(error)
     return problems

@@ -140,8 +140,7 @@ def _section(adata: "AnnData", source: Source, image: Path | None, model: "Expre
     """Make sure that a section has embeddings that fit the model, or an image to make them from."""
     from histoquilt import io
     from histoquilt.io import check_writable
-    from histoquilt.models import microns
-    from histoquilt.study import check_spatial
+    from histoquilt.study import Section, Slots, check_spatial
 
     check_writable(adata)
     fitted = model.fitted
@@ -149,7 +148,7 @@ def _section(adata: "AnnData", source: Source, image: Path | None, model: "Expre
     io.check_one_section(adata, spatial_key=fitted.spatial_key, remedy="file")
     missing = [rep for rep in fitted.inputs.reps if rep not in adata.obsm]
     if not missing:
-        microns(adata, source.name, fitted.spatial_key)
+        Section(source.name, adata, Slots(fitted.spatial_key)).microns  # noqa: B018
         return Target(source, is_slide=False, image=image, files=(source.path,))
     if not all(fitted.inputs.records):
         raise CommandError(

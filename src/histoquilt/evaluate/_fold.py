@@ -13,7 +13,7 @@ from histoquilt.evaluate._methods import DETERMINISTIC, Contender
 from histoquilt.evaluate._shown import shown_section
 from histoquilt.evaluate._study import EvaluationStudy
 from histoquilt.metrics import gene_sets_of_training, neighbour_oracle, training_moments
-from histoquilt.models import check_panel, choose_panel
+from histoquilt.models import check_panel, choose_panel, near_spots
 from histoquilt.runtime import Advance
 from histoquilt.train import Split
 
@@ -74,9 +74,9 @@ def run_fold(
     advance: Advance,
 ) -> Fold:
     """Choose the panel, train and predict; predictions of the contender ``show`` are kept to be looked at."""
-    training = {name: study.measured[name] for name in split.train}
-    panel = choose_panel(training, n_genes) if genes is None else check_panel(training, genes)
-    means, variances = training_moments([one.of(panel) for one in training.values()])
+    measured = {name: study.measured(name) for name in split.train}
+    panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
+    means, variances = training_moments([expression.of(panel) for expression in measured.values()])
     truth = {name: _truth(study, name, panel, split.fold) for name in split.test}
     fold = Fold(split, panel, gene_sets_of_training(means, variances, panel), truth)
     for contender in contenders:
@@ -84,11 +84,11 @@ def run_fold(
         for seed in _seeds(contender, seeds):
             advance(0, note=f"fold {split.fold}: {contender.label}, seed {seed}")
             model = contender.make()
-            model.fit(study.training(split), use_rep=list(study.reps), spatial_key=study.spatial_key, genes=panel,
-                      layer=study.layer, seed=seed, device=device)  # fmt: skip
+            training = study.seen.select(split.train)
+            model.fit(training, use_rep=list(study.reps), genes=panel, seed=seed, device=device)
             of_run = {}
             for name in split.test:
-                found = model.predict(study.held_out(name))
+                found = model.predict(study.hidden[name])
                 table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
                 of_run[name] = table[list(truth[name].columns)]
                 if contender.label == show and name not in fold.shown:
@@ -99,7 +99,7 @@ def run_fold(
             advance(1)
         fold.seconds[contender.label] = time.perf_counter() - started
     oracle = {
-        name: pd.DataFrame(neighbour_oracle(table.to_numpy(), study.adjacencies[name]), columns=table.columns)
+        name: pd.DataFrame(neighbour_oracle(table.to_numpy(), near_spots(study.study[name])), columns=table.columns)
         for name, table in truth.items()
         if len(table) > 1
     }
@@ -117,7 +117,7 @@ def _seeds(contender: Contender, seeds: Sequence[int]) -> Sequence[int]:
 
 
 def _truth(study: EvaluationStudy, name: str, panel: list[str], fold: str) -> pd.DataFrame:
-    measured = study.measured[name]
+    measured = study.measured(name)
     known = set(measured.genes)
     scored = [gene for gene in panel if gene in known]
     if not scored:

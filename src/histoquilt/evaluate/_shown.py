@@ -35,11 +35,14 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
     kept = found[:, list(truth.columns)]
     layer = f"predicted_{label}"
     ours = provenance(found)
+    places = (study.study.slots.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS)
     shown = AnnData(
         obs=found.obs.copy(),
         var=kept.var.copy(),
         obsm={
-            key: found.obsm[key] for key in (study.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS) if key in found.obsm
+            key: found.obsm[key]
+            for key in (study.study.slots.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS)
+            if key in found.obsm
         },
         layers={layer: kept.layers[ours["prediction"]["layer"]].copy(), MEASURED: truth.to_numpy()},
         uns={
@@ -49,7 +52,7 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
     provenance(shown)["prediction"] = {**ours["prediction"], "method": label, "layer": layer}
     for matrix in (layer, MEASURED):
         declare_scale(shown, matrix, "log1p_cp10k")
-    section = study.sections[name]
+    section = study.study[name].adata
     if Keys.SPATIAL in section.uns:
         shown.uns[Keys.SPATIAL] = section.uns[Keys.SPATIAL]
     symbols = study.symbols(name)

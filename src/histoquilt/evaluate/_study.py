@@ -3,126 +3,113 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
-from histoquilt.io import check_one_section, name_sections
-from histoquilt.models import Measured, embedding_keys, measure, microns, near_spots, read_embeddings
+from histoquilt.models import Measured, embedding_keys, measure
 from histoquilt.pp import expression
-from histoquilt.study import check_adata, named_layers
+from histoquilt.study import DEFAULT_SLOTS, Section, Sections, Slots, Study, named_layers
 from histoquilt.train import Split, check_split, leave_one_out, section_groups
-
-_GROUP = "patient"  # obs of what a model is given: patients that share a slide have one name
 
 
 @dataclass(frozen=True)
 class EvaluationStudy:
-    """Checked sections and folds of an evaluation.
+    """A study with folds, and what of its sections a model may see.
 
     Attributes
     ----------
-    sections
+    study
         Sections as the user gave them; never changed.
     splits
         Folds, checked for leaks.
     reps
         Embedding keys.
-    measured
-        Expression of each section, whole transcriptome.
-    groups
-        Section -> patients that stay together; empty if patients are not known.
-    centres_um, adjacencies
-        Spot centres in microns, and spatial adjacency, of each section.
+    seen, hidden
+        Sections as they are trained on: with expression, and one name for patients that share a slide; and as they
+        are predicted: embeddings and places only, no expression to peek at.
     """
 
-    sections: dict[str, AnnData]
+    study: Study
     splits: list[Split]
     reps: tuple[str, ...]
-    measured: dict[str, Measured]
-    groups: dict[str, str]
-    centres_um: dict[str, np.ndarray]
-    adjacencies: dict[str, csr_matrix]
-    spatial_key: str
-    layer: str | None
+    seen: Study
+    hidden: Study
 
-    def training(self, split: Split) -> dict[str, AnnData]:
-        """Return the training sections of a fold, and nothing else; arrays are shared, ``obs`` is not."""
-        found = {}
-        for name in split.train:
-            section = self.sections[name]
-            obs = pd.DataFrame(index=section.obs_names)
-            if self.groups:
-                obs[_GROUP] = pd.Categorical([self.groups[name]] * section.n_obs)
-            found[name] = AnnData(
-                X=section.X,
-                obs=obs,
-                var=section.var,
-                obsm={key: section.obsm[key] for key in (*self.reps, self.spatial_key)},
-                layers=named_layers(section),
-                uns={Keys.UNS: section.uns[Keys.UNS]} if Keys.UNS in section.uns else None,
-            )
-        return found
-
-    def held_out(self, name: str) -> AnnData:
-        """Return what a model may see of a held-out section: embeddings and places; no expression to peek at."""
-        section = self.sections[name]
-        return AnnData(
-            obs=pd.DataFrame({Keys.SECTION: pd.Categorical([name] * section.n_obs)}, index=section.obs_names),
-            obsm={key: section.obsm[key] for key in (*self.reps, self.spatial_key)},
-            uns={Keys.UNS: section.uns[Keys.UNS]} if Keys.UNS in section.uns else None,
-        )
+    def measured(self, name: str) -> Measured:
+        """Return the measured expression of a section, whole transcriptome."""
+        return measure(self.seen[name])
 
     def symbols(self, name: str) -> dict[str, str]:
         """Return gene -> display name of a section; empty where it has none."""
-        var = self.sections[name].var
+        var = self.study[name].owner.var
         return var[Keys.GENE_SYMBOL].astype(str).to_dict() if Keys.GENE_SYMBOL in var else {}
 
 
 def read_evaluation_study(
-    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+    sections: Sections,
+    slots: Slots,
     *,
     use_rep: str | Sequence[str] | None,
     leave_out: str,
     splits: Sequence[Split] | None,
     patient_key: str,
     slide_key: str,
-    section_key: str,
-    spatial_key: str,
-    layer: str | None,
     needs_counts: bool,
 ) -> EvaluationStudy:
     """Check everything that could stop an evaluation half-way; see :func:`evaluate_expression`."""
-    named = name_sections(sections, section_key=section_key)
-    for name, adata in named.items():
-        check_adata(adata)
+    study = Study.of(sections, slots)
+    for name in study:
         if name in ("pooled", "pooled_centred", "all"):
             raise ValueError(f"No section may be called {name!r}: rows over all sections are. Rename it.")
-    table = _table(named, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)
+    table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)
     folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
-    reps = embedding_keys(named, use_rep)
-    for name, adata in named.items():
-        check_one_section(adata, spatial_key=spatial_key, name=name)
-        read_embeddings(adata, reps, name)
-        if needs_counts and expression(adata, layer).scale != "counts":
+    reps = embedding_keys(study, use_rep)
+    for name, section in study.items():
+        section.embeddings(reps)
+        if needs_counts and expression(section.adata, slots.layer).scale != "counts":
             raise ValueError(
                 f"{argument('protocol', 'published')} scores raw counts, and section {name!r} has normalised "
                 "expression only. Give raw counts in layers['counts'], or leave the protocol at 'honest'."
             )
-    centres = {name: microns(adata, name, spatial_key)[0] for name, adata in named.items()}
-    return EvaluationStudy(
-        sections=named,
-        splits=folds,
-        reps=reps,
-        measured={name: measure(adata, layer) for name, adata in named.items()},
-        groups=section_groups(table) if Keys.PATIENT in table and table[Keys.PATIENT].notna().all() else {},
-        centres_um=centres,
-        adjacencies={name: near_spots(one) for name, one in centres.items()},
-        spatial_key=spatial_key,
-        layer=layer,
+        measure(section)
+        section.pitch_um  # noqa: B018  # resolved here, so that both sides share it
+    known = Keys.PATIENT in table and table[Keys.PATIENT].notna().all()
+    groups = section_groups(table) if known else {}
+    keys = (*reps, slots.spatial_key)
+    seen = [section.replace(_seen(section, groups.get(name), keys), expression=True) for name, section in study.items()]
+    hidden = [section.replace(_hidden(section, keys), expression=False) for section in study.values()]
+    return EvaluationStudy(study, folds, reps, Study(seen, slots), Study(hidden, slots))
+
+
+def _seen(section: Section, group: str | None, keys: Sequence[str]) -> AnnData:
+    """Return what a training section shows; arrays are shared with the user's, ``obs`` is not."""
+    adata = section.adata
+    obs = pd.DataFrame(index=adata.obs_names)
+    if group is not None:
+        obs[Keys.PATIENT] = pd.Categorical([group] * adata.n_obs)
+    return AnnData(
+        X=adata.X,
+        obs=obs,
+        var=adata.var,
+        obsm={key: adata.obsm[key] for key in keys},
+        layers=named_layers(adata),
+        uns=_our_records(adata),
     )
+
+
+def _hidden(section: Section, keys: Sequence[str]) -> AnnData:
+    """Return what a held-out section shows."""
+    adata = section.adata
+    return AnnData(
+        obs=pd.DataFrame({Keys.SECTION: pd.Categorical([section.name] * adata.n_obs)}, index=adata.obs_names),
+        obsm={key: adata.obsm[key] for key in keys},
+        uns=_our_records(adata),
+    )
+
+
+def _our_records(adata: AnnData) -> dict[str, object] | None:
+    return {Keys.UNS: adata.uns[Keys.UNS]} if Keys.UNS in adata.uns else None
 
 
 def plan_folds(
@@ -135,7 +122,8 @@ def plan_folds(
     KeyError, ValueError
         As :func:`evaluate_expression` for patients and folds.
     """
-    table = _table(sections, patient_key, slide_key, needs_patient=leave_out == "patient")
+    study = Study([Section(name, adata) for name, adata in sections.items()], DEFAULT_SLOTS)
+    table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient")
     return _checked_folds(table, leave_one_out(table, by=leave_out))
 
 
@@ -154,28 +142,17 @@ def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
     return folds
 
 
-def _table(named: Mapping[str, AnnData], patient_key: str, slide_key: str, *, needs_patient: bool) -> pd.DataFrame:
+def _table(study: Study, patient_key: str, slide_key: str, *, needs_patient: bool) -> pd.DataFrame:
     """Return one row a section with the columns ``patient`` and ``slide``, as far as they are known."""
-    table = pd.DataFrame(index=list(named))
+    table = pd.DataFrame(index=list(study))
     for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key)):
         if column == Keys.PATIENT and needs_patient:
             remedy = either(
                 "Pass patient_key=.", f"Add the column {patient_key!r} to samples.csv, or use --leave-out section."
             )
-            for adata in named.values():
-                if patient_key not in adata.obs:
-                    raise MissingKey(patient_key, "adata.obs", adata.obs.columns, remedy)
-        if any(key in adata.obs for adata in named.values()):
-            table[column] = [_one_value(adata, key, name) for name, adata in named.items()]
+            for section in study.values():
+                if patient_key not in section.owner.obs:
+                    raise MissingKey(patient_key, "adata.obs", section.owner.obs.columns, remedy)
+        if any(key in section.owner.obs for section in study.values()):
+            table[column] = [section.value(key) for section in study.values()]
     return table
-
-
-def _one_value(adata: AnnData, key: str, name: str) -> str | None:
-    """Return the one value of a column of ``obs``, ``None`` where it has none."""
-    values = adata.obs[key].dropna().astype(str).unique() if key in adata.obs else []
-    if len(values) > 1:
-        raise ValueError(
-            f"obs[{key!r}] of section {name!r} must be one value for all spots, found {listed(values)}. Several "
-            "sections in one AnnData: histoquilt.io.split_sections."
-        )
-    return str(values[0]) if len(values) else None

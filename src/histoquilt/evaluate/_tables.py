@@ -43,19 +43,21 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
                 scored = score_genes(truth.to_numpy(), predicted.to_numpy(), genes)
                 scored[["n_effective", "p_value", "fdr"]] = np.nan
                 if run.kind != "oracle" and len(truth) >= _LEAST_SPOTS:
-                    found = gene_significance(truth.to_numpy(), predicted.to_numpy(), study.centres_um[section], genes)
+                    found = gene_significance(
+                        truth.to_numpy(), predicted.to_numpy(), study.study[section].microns, genes
+                    )
                     scored["n_effective"], scored["p_value"] = found["n_effective"], found["p_value"]
                     scored["fdr"] = found["q_value"]
                 parts.append(_with_run(scored.reset_index(), fold, section, run))
         for section, truth in fold.truth.items():
-            depth = study.measured[section].depth
+            depth = study.measured(section).depth
             if depth is not None:  # a matrix that came normalised has no depth to cheat with
                 scored = depth_oracle(truth.to_numpy(), np.log1p(depth), list(truth.columns)).reset_index()
                 run = Run("depth_oracle", "oracle", next(iter(fold.predicted)).seed)
                 parts.append(_with_run(scored, fold, section, run))
     table = pd.concat(parts, ignore_index=True)
     symbols: dict[str, str] = {}
-    for name in reversed(list(study.sections)):
+    for name in reversed(list(study.study)):
         symbols |= study.symbols(name)
     table["symbol"] = table["gene"].map(lambda gene: symbols.get(gene, gene))
     columns = [*_SCORES, "gene", "symbol", "pearson", "spearman", "undefined", "mse", "mae", "rmse", "n_effective"]
@@ -211,7 +213,7 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
     for fold in folds:
         seed = next(iter(fold.predicted)).seed
         for section, truth in fold.truth.items():
-            found = expression(study.sections[section], study.layer)
+            found = expression(study.study[section].adata, study.study.slots.layer)
             place = {gene: number for number, gene in enumerate(found.genes)}
             counts = found.in_memory[:, [place[gene] for gene in truth.columns]]
             depth = np.log1p(np.asarray(found.in_memory.sum(axis=1)).ravel())

@@ -7,16 +7,12 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inputs import (
     ImageSection,
-    encoder_record,
-    microns,
     near_spots,
-    pitch,
-    read_embeddings,
 )
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._prediction import MEASURED, describe_spots
-from histoquilt.models.expression._study import embedding_keys
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
+from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
@@ -59,14 +55,10 @@ __all__ = [
     "choose_panel",
     "describe_spots",
     "embedding_keys",
-    "encoder_record",
     "in_tiles",
     "load",
     "measure",
-    "microns",
     "near_spots",
     "parts_of_batch",
-    "pitch",
     "plain_ridge",
-    "read_embeddings",
 ]

@@ -16,9 +16,9 @@ from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
 from histoquilt.study._pitch import nearest_distance, spot_pitch
-from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance
+from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance, record_of
 from histoquilt.study._section import Section
-from histoquilt.study._slots import Slots
+from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
 from histoquilt.study._study import Sections, Study, check_all_or_none
 from histoquilt.study._written import (
@@ -36,6 +36,7 @@ from histoquilt.study.joined._one_section import check_one_section, declare_one_
 from histoquilt.study.joined._split import split_sections
 
 __all__ = [
+    "DEFAULT_SLOTS",
     "LEGACY_ST_PITCH_UM",
     "VISIUM_PITCH_UM",
     "GeneIds",
@@ -79,6 +80,7 @@ __all__ = [
     "provenance",
     "quiet_duplicates",
     "record_coordinates",
+    "record_of",
     "scale_factors",
     "split_sections",
     "spot_centres",

@@ -1,7 +1,7 @@
 """The declared scale of every matrix: ``uns["histoquilt"]["scale"]``, matrix name -> ``counts`` or ``log1p_cp10k``."""
 
 from collections.abc import MutableMapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from anndata import AnnData
 
@@ -13,6 +13,12 @@ Scale = Literal["counts", "log1p_cp10k"]
 def provenance(adata: AnnData) -> MutableMapping:
     """Return ``adata.uns["histoquilt"]``, made when missing: the one place where our parameters are recorded."""
     return adata.uns.setdefault(Keys.UNS, {})
+
+
+def record_of(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return what is recorded in ``uns["histoquilt"]`` under a key, as of an embedding its encoder; or nothing."""
+    record = adata.uns.get(Keys.UNS, {}).get(key, {})
+    return dict(record) if hasattr(record, "keys") else {}
 
 
 def declare_scale(adata: AnnData, name: str, scale: Scale) -> None:

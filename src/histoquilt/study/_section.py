@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from histoquilt._base import Keys, MissingKey, argument, listed
 from histoquilt.study._checks import check_spatial
 from histoquilt.study._coordinates import mpp_of_lattice
 from histoquilt.study._pitch import spot_pitch
+from histoquilt.study._scale import record_of
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study.joined._split import cut_section
 
@@ -153,7 +154,7 @@ class Section:
         ValueError
             One is not two-dimensional, or holds NaN or infinite values.
         """
-        return tuple(self.once(("embedding", rep), lambda rep=rep: self._embedding(rep)) for rep in reps)
+        return tuple(self.once(("embedding", rep), partial(self._embedding, rep)) for rep in reps)
 
     def _embedding(self, rep: str) -> np.ndarray:
         if rep not in self.view.obsm:
@@ -177,11 +178,30 @@ class Section:
 
     def record(self, key: str) -> dict[str, Any]:
         """Return what is recorded in ``uns["histoquilt"]`` under a key, as of an embedding its encoder; or nothing."""
-        record = self.owner.uns.get(Keys.UNS, {}).get(key, {})
-        return dict(record) if hasattr(record, "keys") else {}
+        return record_of(self.owner, key)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Return what ``make`` returns; it is called once for a key, as for a graph or normalised expression."""
+        """Return what ``make`` returns; it is called once for a key, as for a graph or normalised expression.
+
+        What is made of expression has a tuple that begins with ``"expression"`` as its key.
+        """
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    def replace(self, adata: AnnData, *, expression: bool) -> "Section":
+        """Return the section with other annotations of the same spots; places, and what was made of it, are kept.
+
+        Parameters
+        ----------
+        adata
+            AnnData with the same spots in the same order.
+        expression
+            If false, what was made of expression is left behind.
+        """
+        made = {key: value for key, value in self._made.items() if expression or key[:1] != ("expression",)}
+        other = Section(self.name, adata, self.slots, None, made)
+        for name in ("centres", "coordinates", "mpp", "microns", "pitch_um"):
+            if name in vars(self):
+                vars(other)[name] = vars(self)[name]
+        return other

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 from anndata import AnnData
@@ -230,11 +230,10 @@ def _named(sections: object, section_key: str) -> list[tuple[str, AnnData]]:
     return list(named.items())
 
 
-def _loaded(given: object) -> AnnData:
+def _loaded(given: Any) -> Any:
     if isinstance(given, str | PathLike):
-        adata: AnnData = SECTION_FILES.load("section")(given)
-        return adata
-    return given  # type: ignore[return-value]  # check_adata tells
+        return SECTION_FILES.load("section")(given)
+    return given
 
 
 def check_all_or_none(column: str, given: Mapping[str, bool]) -> None:

@@ -30,8 +30,9 @@ from histoquilt.evaluate import (
     structure_table,
 )
 from histoquilt.metrics import read_gmt
-from histoquilt.models import ExpressionConfig, ExpressionModel, encoder_record
+from histoquilt.models import ExpressionConfig, ExpressionModel
 from histoquilt.runtime import logger, progress_bar, resolve_device, warn_user
+from histoquilt.study import Sections, Slots
 from histoquilt.tl._evaluate_domains import COLUMNS, UNLABELLED, domain_table, labelled_sections, n_domain_runs
 from histoquilt.train import Split
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_expression(
-    sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+    sections: Sections,
     methods: Mapping[str, Callable[[], ExpressionModel]] | Sequence[str] = (),
     *,
     use_rep: str | Sequence[str] | None = None,
@@ -73,8 +74,9 @@ def evaluate_expression(
     Parameters
     ----------
     sections
-        At least three sections: a dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``; each
-        with image embeddings in ``obsm``, spot centres, and measured expression. They are not changed.
+        At least three sections: a dict from name to AnnData, a list, one AnnData with ``obs[section_key]``, or the path
+        of a ``samples.csv`` (:meth:`histoquilt.study.Study.of`); each with image embeddings in ``obsm``, spot centres,
+        and measured expression. They are not changed.
     methods
         Short names (``"spahgc"``, ``"mclstexp"``, ``"ridge"``, ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict
         from a label to a function that returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
@@ -149,10 +151,10 @@ def evaluate_expression(
         read_gmt(gmt)  # told now, not after hours
     resolve_device(device)  # told now, as well
     study = read_evaluation_study(
-        sections, use_rep=use_rep, leave_out=leave_out, splits=splits, patient_key=patient_key, slide_key=slide_key,
-        section_key=section_key, spatial_key=spatial_key, layer=layer, needs_counts=protocol == "published",
+        sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
+        patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published",
     )  # fmt: skip
-    labels = {} if label_key is None else labelled_sections(study.sections, label_key, unlabelled)
+    labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     if n_genes is None:
         n_genes = ExpressionConfig().n_genes
     show = shown_label(methods)
@@ -238,17 +240,17 @@ def _facts(
     protocol: str,
     n_genes: int,
 ) -> dict[str, Any]:
-    first = next(iter(study.sections.values()))
+    first = next(iter(study.study.values()))
     return {
         "leave_out": leave_out,
         "optimistic": any(fold.split.optimistic for fold in folds),
         "protocol": protocol,
         "seeds": list(seeds),
         "use_rep": list(study.reps),
-        "encoders": {rep: str(encoder_record(first, rep).get("encoder", "not recorded")) for rep in study.reps},
+        "encoders": {rep: str(first.record(rep).get("encoder", "not recorded")) for rep in study.reps},
         "n_genes": n_genes,
-        "n_sections": len(study.sections),
-        "n_spots": sum(adata.n_obs for adata in study.sections.values()),
+        "n_sections": len(study.study),
+        "n_spots": sum(len(section.microns) for section in study.study.values()),
         "seconds": {one.label: sum(fold.seconds[one.label] for fold in folds) for one in asked},
         "devices": {one.label: folds[0].devices[one.label] for one in asked},
         "chosen": {one.label: {fold.split.fold: fold.chosen[one.label] for fold in folds} for one in asked},

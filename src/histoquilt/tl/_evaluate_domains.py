@@ -92,7 +92,7 @@ def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame, k: int, 
     values = table.to_numpy(dtype=np.float32)
     if not (np.ptp(values, axis=0) > 1e-6 * np.abs(values).max(initial=1.0)).any():
         return None
-    adata = AnnData(csr_matrix(values), obsm={Keys.SPATIAL: study.centres_um[section]})
+    adata = AnnData(csr_matrix(values), obsm={Keys.SPATIAL: study.study[section].microns})
     adata.var_names = [str(gene) for gene in table.columns]
     declare_scale(adata, "X", "log1p_cp10k")
     try:

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
-from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys, MissingKey, argument
+from histoquilt._base import argument
 from histoquilt.gr import radius_adjacency
-from histoquilt.io import estimate_mpp, find_lattice
 from histoquilt.runtime import warn_user
-from histoquilt.study import check_spatial
+from histoquilt.study import Section, nearest_distance
 
 _NEAR = 1.5  # nearest distances: the 8 nearest on a square lattice, the 6 of a hexagonal one
 
@@ -147,86 +144,15 @@ def side_by_side(reps: Sequence[np.ndarray], adjacency: csr_matrix, neighbours: 
     return np.hstack([own, means.astype(np.float32)])
 
 
-def read_embeddings(adata: AnnData, reps: Sequence[str], name: str) -> tuple[np.ndarray, ...]:
-    """Return embeddings of a section as float32.
-
-    Raises
-    ------
-    KeyError
-        One is missing; the message says how to make it.
-    ValueError
-        One is not two-dimensional, or holds NaN or infinite values.
-    """
-    found = []
-    for rep in reps:
-        if rep not in adata.obsm:
-            raise MissingKey(
-                rep, f"obsm of section {name!r}", adata.obsm,
-                "Embed its image first: histoquilt.im.embed_patches(adata, histoquilt.io.open_image(adata), mpp=..., "
-                f"key_added={rep!r}), or pass {argument('use_rep')}.",
-            )  # fmt: skip
-        values = np.asarray(adata.obsm[rep], dtype=np.float32)
-        if values.ndim != 2 or values.shape[1] == 0:
-            raise ValueError(f"obsm[{rep!r}] of section {name!r} must be (n_spots, n_features), got {values.shape}.")
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).any(axis=1).sum())
-            raise ValueError(
-                f"obsm[{rep!r}] of section {name!r} holds NaN or infinite values in {bad:,} of {len(values):,} spots. "
-                "Embed the image again, or drop these spots."
-            )
-        found.append(values)
-    return tuple(found)
+def near_spots(section: Section) -> csr_matrix:
+    """Return the binary adjacency of spots within 1.5 median nearest distances of each other, made once a section."""
+    return section.once("near_spots", lambda: _near_spots(section.microns))
 
 
-def microns(adata: AnnData, name: str, spatial_key: str = Keys.SPATIAL) -> tuple[np.ndarray, float | None]:
-    """Return spot centres in microns, and microns per pixel (``None`` where the coordinates are microns already).
-
-    Raises
-    ------
-    KeyError, ValueError
-        There are no coordinates, or nobody can tell what they mean.
-    """
-    centres = check_spatial(adata, spatial_key)[:, :2]
-    ours = adata.uns.get(Keys.UNS, {})
-    record = ours.get(Keys.COORDINATES, {})
-    if record.get("unit") == "micron":
-        return centres, None
-    mpp = record.get("mpp") or ours.get(Keys.IMAGE, {}).get("mpp")
-    if mpp is None:
-        try:
-            mpp = estimate_mpp(adata, spatial_key=spatial_key)
-        except ValueError as error:
-            raise ValueError(f"Section {name!r}: microns per pixel are not known. {error}") from error
-    return centres * float(mpp), float(mpp)
-
-
-def pitch(centres_um: np.ndarray) -> float:
-    """Return the distance of neighbouring spots: the pitch of their lattice, else the median nearest neighbour.
-
-    Spots of a displaced lattice, as in legacy ST, have a nearest neighbour nearer than the pitch; all links of the
-    lattice together show the pitch.
-    """
-    lattice = find_lattice(centres_um)
-    return nearest_distance(centres_um) if lattice is None else lattice.pitch
-
-
-def nearest_distance(centres_um: np.ndarray) -> float:
-    """Return the median distance from a spot to the nearest other place."""
-    places = np.unique(centres_um, axis=0)
-    return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
-
-
-def near_spots(centres_um: np.ndarray) -> csr_matrix:
-    """Return the binary adjacency of spots within 1.5 median nearest distances of each other."""
+def _near_spots(centres_um: np.ndarray) -> csr_matrix:
     adjacency = radius_adjacency(centres_um, _NEAR * nearest_distance(centres_um)).astype(np.float32)
     adjacency.data[:] = 1.0
     return adjacency
-
-
-def encoder_record(adata: AnnData, rep: str) -> dict[str, Any]:
-    """Return what ``im.embed_patches`` recorded of an embedding, or nothing."""
-    record = adata.uns.get(Keys.UNS, {}).get(rep, {})
-    return dict(record) if isinstance(record, dict) or hasattr(record, "keys") else {}
 
 
 def check_same_encoder(record: dict[str, Any], expected: dict[str, Any], rep: str, name: str, than: str) -> None:

@@ -7,7 +7,7 @@ to the training tissue, slides, checkpoint and provenance are here, and alike fo
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -21,12 +21,13 @@ from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_ch
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
-from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection, fit_inputs, pitch
+from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection, fit_inputs
 from histoquilt.models.expression._out_of_distribution import TrainingDistribution
-from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_name, write_prediction
+from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_to_predict, write_prediction
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
-from histoquilt.models.expression._study import Study, read_study
+from histoquilt.models.expression._training_data import TrainingData, read_training_data
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
+from histoquilt.study import Section, Sections, Slots
 from histoquilt.train import TrainingCheckpoint, training_folder, under
 
 
@@ -92,7 +93,7 @@ class ExpressionModel(ABC):
 
     def fit(
         self,
-        sections: AnnData | Sequence[AnnData] | Mapping[str, AnnData],
+        sections: Sections,
         *,
         use_rep: str | Sequence[str] | None = None,
         patient_key: str | None = None,
@@ -115,9 +116,9 @@ class ExpressionModel(ABC):
         Parameters
         ----------
         sections
-            At least two sections: a dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``. If
-            genes differ between sections prefer a dict: one AnnData has only the shared ones, and counts per 10,000 are
-            computed over these.
+            At least two sections: a dict from name to AnnData, a list, one AnnData with ``obs[section_key]``, or the
+            path of a ``samples.csv`` (:meth:`histoquilt.study.Study.of`). If genes differ between sections prefer a
+            dict: one AnnData has only the shared ones, and counts per 10,000 are computed over these.
         use_rep
             Key or keys in ``obsm`` with embeddings, one per patch size. By default those that
             :func:`histoquilt.im.embed_patches` wrote into all sections.
@@ -164,16 +165,14 @@ class ExpressionModel(ABC):
         started = time.perf_counter()
         found_device = resolve_device(device, sparse=self.has_network)
         self.device = found_device if self.has_network else torch.device("cpu")
-        study = read_study(
+        study = read_training_data(
             sections,
+            Slots(spatial_key, section_key, layer),
             use_rep=use_rep,
             fields=self.config.fields,
             patient_key=patient_key,
-            section_key=section_key,
-            spatial_key=spatial_key,
             genes=genes,
             n_genes=self.config.n_genes if n_genes is None else n_genes,
-            layer=layer,
             with_views=self.uses_views,
         )
         inputs, standardised = fit_inputs(
@@ -206,7 +205,7 @@ class ExpressionModel(ABC):
             distribution=distribution,
             stain=study.stain,
             reliability=reliability(study.y, held_out, folds),
-            pitch_um=float(np.median([pitch(one) for one in study.centres_um])),
+            pitch_um=study.pitch_um,
             spatial_key=spatial_key,
             section_key=section_key,
             layer=layer,
@@ -220,7 +219,7 @@ class ExpressionModel(ABC):
 
     def predict(
         self,
-        section: AnnData | SlideImage | np.ndarray | str | PathLike[str],
+        section: AnnData | Section | SlideImage | np.ndarray | str | PathLike[str],
         *,
         mpp: float | None = None,
         pitch_um: float | None = None,
@@ -283,21 +282,18 @@ class ExpressionModel(ABC):
             More than 10 % of the spots are unlike the training tissue; measured expression could not be set beside.
         """
         fitted = self.fitted
-        bare = not isinstance(section, AnnData)
-        if isinstance(section, AnnData):
-            adata = section
-            if check_memory:
-                check_memory_to_predict(adata.n_obs, fitted, name=section_name(adata, fitted.section_key))
-        else:
-            adata = embed_slide(
+        bare = not isinstance(section, AnnData | Section)
+        if not isinstance(section, AnnData | Section):
+            section = embed_slide(
                 section, fitted, mpp, pitch_um, encoder, progress=progress, check_memory=check_memory
             )  # fmt: skip
-        arrays, mpp_px = as_image_section(adata, fitted)
-        values = self.predict_arrays(arrays).astype(np.float32)
+        if isinstance(section, AnnData):
+            section = section_to_predict(section, fitted)
+        if check_memory and not bare:
+            check_memory_to_predict(section.owner.n_obs, fitted, name=section.name)
+        values = self.predict_arrays(as_image_section(section, fitted)).astype(np.float32)
         np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
-        return write_prediction(
-            adata, arrays, values, fitted, method=self.method, facts=self.training_facts, mpp=mpp_px, bare=bare
-        )
+        return write_prediction(section, values, fitted, method=self.method, facts=self.training_facts, bare=bare)
 
     @property
     def uses_views(self) -> bool:
@@ -393,7 +389,7 @@ class ExpressionModel(ABC):
         folder, job = self._kept_in
         return TrainingCheckpoint(folder / f"{name}.safetensors", {**job, "network": name, **more}, self.device)
 
-    def _job(self, study: Study, seed: int) -> dict[str, Any]:
+    def _job(self, study: TrainingData, seed: int) -> dict[str, Any]:
         """Return what training depends on."""
         arrays: list[np.ndarray | None] = [*study.centres_um, *study.depth]
         for views in study.views:
@@ -409,7 +405,7 @@ class ExpressionModel(ABC):
             "data": [*study.digests, digest_of_arrays(*arrays)],
         }
 
-    def _facts(self, study: Study, seed: int, seconds: float) -> dict[str, Any]:
+    def _facts(self, study: TrainingData, seed: int, seconds: float) -> dict[str, Any]:
         """Return what provenance will say."""
         sections = zip(study.names, study.groups, study.y, study.digests, strict=True)
         return {

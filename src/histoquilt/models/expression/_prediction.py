@@ -11,44 +11,41 @@ from anndata import AnnData
 
 import histoquilt
 from histoquilt._base import Keys, PatchEncoder, SlideImage, argument, check_positive, listed
-from histoquilt.io import check_one_section
 from histoquilt.models.expression._checkpoint import FittedExpression
-from histoquilt.models.expression._inputs import (
-    ImageSection,
-    check_same_encoder,
-    encoder_record,
-    microns,
-    near_spots,
-    read_embeddings,
-)
+from histoquilt.models.expression._inputs import ImageSection, check_same_encoder, near_spots
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
 from histoquilt.models.expression._stain_distribution import read_stain
 from histoquilt.models.expression._targets import measure
 from histoquilt.models.expression._unlike_training import Unlike
 from histoquilt.runtime import logger, warn_user
-from histoquilt.study import check_adata, declare_scale, provenance, write_result
+from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
 MEASURED = "measured_log1p_cp10k"
 
 
-def as_image_section(adata: AnnData, fitted: FittedExpression) -> tuple[ImageSection, float | None]:
-    """Return what a method may see of a section that is predicted, and microns per pixel where there are pixels."""
+def section_to_predict(adata: AnnData, fitted: FittedExpression) -> Section:
+    """Return the one section that an AnnData holds, checked."""
     check_adata(adata)
     name = section_name(adata, fitted.section_key)
+    check_one_section(adata, spatial_key=fitted.spatial_key, name=name)
+    return Section(name, adata, Slots(fitted.spatial_key, fitted.section_key, fitted.layer))
+
+
+def as_image_section(section: Section, fitted: FittedExpression) -> ImageSection:
+    """Return what a method may see of a section that is predicted."""
     inputs = fitted.inputs
-    reps = read_embeddings(adata, inputs.reps, name)
+    reps = section.embeddings(inputs.reps)
     for rep, values, width, record in zip(inputs.reps, reps, inputs.widths, inputs.records, strict=True):
-        check_same_encoder(encoder_record(adata, rep), record, rep, name, "the model's training sections")
+        check_same_encoder(section.record(rep), record, rep, section.name, "the model's training sections")
         if values.shape[1] != width:
             raise ValueError(
-                f"obsm[{rep!r}] of section {name!r} has {values.shape[1]:,} columns, the model was trained on "
+                f"obsm[{rep!r}] of section {section.name!r} has {values.shape[1]:,} columns, the model was trained on "
                 f"{width:,}. {_remedy_of_width(record)}"
             )
-    check_one_section(adata, spatial_key=fitted.spatial_key, name=name)
-    centres, mpp = microns(adata, name, fitted.spatial_key)
-    adjacency = near_spots(centres)
+    adjacency = near_spots(section)
+    x = inputs.standardise(reps, adjacency)
     # a section to predict is a group of its own: no training section may be withheld from it here
-    return ImageSection(name, name, reps, inputs.standardise(reps, adjacency), centres, adjacency), mpp
+    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency)
 
 
 def _remedy_of_width(record: dict[str, Any]) -> str:
@@ -177,18 +174,17 @@ def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
 
 
 def write_prediction(
-    adata: AnnData,
-    section: ImageSection,
+    section: Section,
     values: np.ndarray,
     fitted: FittedExpression,
     *,
     method: str,
     facts: dict[str, Any],
-    mpp: float | None,
     bare: bool,
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
-    unlike = _unlike_training(adata, section, fitted)
+    adata = section.adata
+    unlike = _unlike_training(section, fitted)
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -200,15 +196,15 @@ def write_prediction(
     )
     write_result(predicted, "obs", Keys.OUT_OF_DISTRIBUTION, unlike.outside)
     write_result(predicted, "obs", f"{Keys.OUT_OF_DISTRIBUTION}_score", unlike.score)
-    write_result(predicted, "obsm", Keys.IN_MICRONS, section.centres_um)
-    if mpp is not None:
-        write_result(predicted, "obsm", Keys.IN_PIXELS, section.centres_um / mpp)
+    write_result(predicted, "obsm", Keys.IN_MICRONS, section.microns)
+    if section.mpp is not None:
+        write_result(predicted, "obsm", Keys.IN_PIXELS, section.centres)
     ours = provenance(predicted)
     # scales of matrices that stay behind, denoised ones apart
     ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
     for name in [key] + (["X"] if bare else []):
         declare_scale(predicted, name, "log1p_cp10k")
-    _set_measured_beside(adata, predicted, section.name, fitted.layer)
+    _set_measured_beside(section, predicted)
     ours["prediction"] = {
         "method": method,
         "layer": key,
@@ -223,10 +219,10 @@ def write_prediction(
     return predicted
 
 
-def _unlike_training(adata: AnnData, section: ImageSection, fitted: FittedExpression) -> Unlike:
-    stain = None if fitted.stain is None else read_stain(adata, section.name, fitted.stain)
+def _unlike_training(section: Section, fitted: FittedExpression) -> Unlike:
+    stain = None if fitted.stain is None else read_stain(section, fitted.stain)
     return Unlike(
-        embedding=fitted.distribution.score(np.hstack(section.reps)),
+        embedding=fitted.distribution.score(np.hstack(section.embeddings(fitted.inputs.reps))),
         stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
     )
 
@@ -241,22 +237,23 @@ def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
     return table
 
 
-def _set_measured_beside(adata: AnnData, predicted: AnnData, name: str, layer: str | None) -> None:
+def _set_measured_beside(section: Section, predicted: AnnData) -> None:
     """Keep what was measured of the panel, all of it or nothing: half a truth would be scored as a whole one."""
-    if adata.n_vars == 0:
+    known = section.owner.var_names
+    if len(known) == 0:
         return
     panel = list(predicted.var_names)
-    missing = [gene for gene in panel if gene not in adata.var_names]
+    missing = [gene for gene in panel if gene not in known]
     if missing:
         warn_user(
-            f"{name} measured {len(panel) - len(missing):,} of the {len(panel):,} predicted genes, so its measured "
-            f"expression is not set beside the prediction. Missing, first five: {listed(missing, 5)}."
+            f"{section.name} measured {len(panel) - len(missing):,} of the {len(panel):,} predicted genes, so its "
+            f"measured expression is not set beside the prediction. Missing, first five: {listed(missing, 5)}."
         )
         return
     try:
-        measured = measure(adata, layer)
+        measured = measure(section)
     except (KeyError, ValueError) as error:
-        logger.info("%s: measured expression is not set beside the prediction. %s", name, error)
+        logger.info("%s: measured expression is not set beside the prediction. %s", section.name, error)
         return
     predicted.layers[MEASURED] = measured.of(panel)
     declare_scale(predicted, MEASURED, "log1p_cp10k")

@@ -1,17 +1,14 @@
 """Stain unlike that of the training sections: distance of colour and darkness around a spot to those of training."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from anndata import AnnData
 
 from histoquilt._base import Keys
 from histoquilt.models.expression._inner_validation import inner_folds
-from histoquilt.models.expression._inputs import encoder_record, read_embeddings
 from histoquilt.models.expression._out_of_distribution import limits
 from histoquilt.runtime import logger
+from histoquilt.study import Section, Study
 
 # A held-out section of the same study had 0.42-0.85 times the limit (her2st, ALS), mice stained on other days, their
 # slides darker by half, 1.04-1.49 times, a section with 15 % less red 1.9 times, with 30 % more contrast 3.3 times.
@@ -93,9 +90,9 @@ class StainDistribution:
         return cls(mean=arrays["mean"], axes=arrays["axes"], **numbers)
 
 
-def fit_stain_distribution(named: Mapping[str, AnnData], groups: list[str]) -> StainDistribution | None:
+def fit_stain_distribution(study: Study, groups: list[str]) -> StainDistribution | None:
     """Learn the stain of training sections, or nothing where not all of them have it, of the same patches."""
-    found = {name: measured_patches(adata) for name, adata in named.items()}
+    found = {name: measured_patches(section) for name, section in study.items()}
     without = [name for name, patches in found.items() if patches is None]
     if without:
         if len(without) < len(found):
@@ -105,32 +102,32 @@ def fit_stain_distribution(named: Mapping[str, AnnData], groups: list[str]) -> S
     if not all(np.allclose(patches, known[0], rtol=0.01) for patches in known):
         logger.info("No stain is compared: it was measured on patches of different size (%s).", found)
         return None
-    stains = [read_embeddings(adata, (Keys.STAIN,), name)[0] for name, adata in named.items()]
+    stains = [section.embeddings((Keys.STAIN,))[0] for section in study.values()]
     return StainDistribution.fit(stains, groups, known[0])
 
 
-def read_stain(adata: AnnData, name: str, fitted: StainDistribution) -> np.ndarray | None:
+def read_stain(section: Section, fitted: StainDistribution) -> np.ndarray | None:
     """Return the stain of a section to predict, or nothing where it has none that can be compared."""
-    patches = measured_patches(adata)
+    patches = measured_patches(section)
     if patches is None:
-        logger.info("%s: no obsm[%r], so its stain is not compared with training.", name, Keys.STAIN)
+        logger.info("%s: no obsm[%r], so its stain is not compared with training.", section.name, Keys.STAIN)
         return None
     if not np.allclose(patches, (fitted.field_um, fitted.input_mpp), rtol=0.01):
         logger.info(
             "%s: its stain was measured on fields of %g um at %g um per pixel, that of training on %g at %g; they are "
-            "not compared.", name, *patches, fitted.field_um, fitted.input_mpp,
+            "not compared.", section.name, *patches, fitted.field_um, fitted.input_mpp,
         )  # fmt: skip
         return None
-    (stain,) = read_embeddings(adata, (Keys.STAIN,), name)
+    (stain,) = section.embeddings((Keys.STAIN,))
     if stain.shape[1] != len(fitted.mean):
-        logger.info("%s: obsm[%r] has other columns than in training; it is not compared.", name, Keys.STAIN)
+        logger.info("%s: obsm[%r] has other columns than in training; it is not compared.", section.name, Keys.STAIN)
         return None
     return stain
 
 
-def measured_patches(adata: AnnData) -> tuple[float, float] | None:
+def measured_patches(section: Section) -> tuple[float, float] | None:
     """Return side in microns and microns per pixel of the patches whose stain a section has."""
-    record: dict[str, Any] = encoder_record(adata, Keys.STAIN)
-    if Keys.STAIN not in adata.obsm or not {"field_um", "input_mpp"} <= record.keys():
+    record = section.record(Keys.STAIN)
+    if Keys.STAIN not in section.view.obsm or not {"field_um", "input_mpp"} <= record.keys():
         return None
     return float(record["field_um"]), float(record["input_mpp"])

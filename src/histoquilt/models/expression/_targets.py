@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import listed
 from histoquilt.pp import expression
+from histoquilt.study import Section
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Measured:
         return self.values[:, [place[gene] for gene in genes]].toarray()
 
 
-def measure(adata: AnnData, layer: str | None = None) -> Measured:
-    """Bring a section's expression to log1p of counts per 10,000, before any gene is left out.
+def measure(section: Section) -> Measured:
+    """Bring a section's expression to log1p of counts per 10,000, before any gene is left out; done once a section.
 
     A matrix declared ``log1p_cp10k`` is taken as it is.
 
@@ -46,10 +46,14 @@ def measure(adata: AnnData, layer: str | None = None) -> Measured:
     KeyError, ValueError
         As :func:`histoquilt.pp.expression`.
     """
+    return section.once(("expression", "measured"), lambda: _measure(section))
+
+
+def _measure(section: Section) -> Measured:
     with warnings.catch_warnings():
         # genes and spots without a count are ordinary here: none is left out, and the panel is chosen below
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
-        found = expression(adata, layer)
+        found = expression(section.adata, section.slots.layer)
     depth = None if found.scale != "counts" else np.asarray(found.in_memory.sum(axis=1)).ravel()
     return Measured(found.normalised(), found.genes, depth)
 
