@@ -35,7 +35,6 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
     kept = found[:, list(truth.columns)]
     layer = f"predicted_{label}"
     ours = provenance(found)
-    places = (study.study.slots.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS)
     shown = AnnData(
         obs=found.obs.copy(),
         var=kept.var.copy(),

@@ -59,8 +59,8 @@ def _checked(section: Section, key: str, n_views: int, width: int) -> np.ndarray
     if views.ndim != 3 or views.shape[1:] != (n_views, width):
         raise ValueError(
             f"obsm[{key!r}] of section {section.name!r} must be (n_spots, {n_views}, {width:,}), as many views as "
-            f"other sections and fields have and the width of obsm[{key.removesuffix('_views')!r}]; got {views.shape}. Make "
-            "both with one encoder: histoquilt.im.embed_patches and histoquilt.im.embed_views."
+            f"other sections and fields have and the width of obsm[{key.removesuffix('_views')!r}]; got "
+            f"{views.shape}. Make both with one encoder: histoquilt.im.embed_patches and histoquilt.im.embed_views."
         )
     if not np.isfinite(views).all():
         raise ValueError(
