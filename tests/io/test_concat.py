@@ -207,27 +207,6 @@ def test_splitting_needs_a_section_for_every_spot(sections):
         hq.io.split_sections(joint)
 
 
-def test_a_study_in_any_form(sections):
-    a, b = sections.values()
-    assert list(hq.io.name_sections({1: a, "b": b})) == ["1", "b"]
-    assert list(hq.io.name_sections(hq.io.concat_sections(sections))) == ["first", "second"]
-    del a.obs["section"], b.obs["section"], b.uns["spatial"]
-    assert list(hq.io.name_sections([a, b])) == ["lib", "2"]
-    b.obs["section"] = "mine"
-    assert hq.io.name_sections([a, b])["mine"] is b
-
-
-def test_a_study_in_no_form(sections):
-    a, b = sections.values()
-    with pytest.raises(ValueError, match=r"Two sections of the list are both named 'lib'. Pass a dict"):
-        hq.io.name_sections([a, a])
-    with pytest.raises(TypeError, match="Expected an AnnData, a list or a dict of them, got str"):
-        hq.io.name_sections("samples.csv")
-    b.obs["section"] = ["u"] * 5 + ["v"] * 20
-    with pytest.raises(ValueError, match="of one section of the list holds 2 names: 'u', 'v'"):
-        hq.io.name_sections([a, b])
-
-
 @pytest.mark.real_data
 def test_four_real_sections(data_dir):
     names = ["151673", "151674", "151675", "151676"]

@@ -119,5 +119,5 @@ def test_errors_of_one_section_name_it():
     del bare.obsm["spatial"]
     with pytest.raises(KeyError, match=r"Section 'b': 'spatial' is not in adata.obsm"):
         hq.io.check_study({"a": section(), "b": bare})
-    with pytest.raises(TypeError, match="Section 'b': Expected an AnnData, got str"):
-        hq.io.check_study({"a": section(), "b": "b.h5ad"})
+    with pytest.raises(TypeError, match="Section 'b': Expected an AnnData, got int"):
+        hq.io.check_study({"a": section(), "b": 3})

@@ -162,7 +162,7 @@ def test_places_must_be_given_for_all_and_be_one_number():
         place_sections(adata)
     adata = two_placed()
     adata.obs.loc["spot3", "x_um"] = 5.0
-    with pytest.raises(ValueError, match=r"'x_um'\] tells where a section lies.*section 'left' has 2 values"):
+    with pytest.raises(ValueError, match=r"Section 'left': obs\['x_um'\] is where the whole section lies.*found 2"):
         place_sections(adata)
     del adata.obs["x_um"]
     with pytest.raises(ValueError, match="without them: 'left', 'right'"):

@@ -12,12 +12,13 @@ from anndata import AnnData
 from histoquilt._base import SECTION_FILES, Keys, either, listed, message_of
 from histoquilt.runtime import logger
 from histoquilt.study._checks import check_adata, check_obs_key, check_spatial
+from histoquilt.study._libraries import image_libraries
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._written import Slot, write_result
 from histoquilt.study.joined._one_section import check_one_section
 from histoquilt.study.joined._shared_genes import shared_genes
-from histoquilt.study.joined._split import own_name, rows_of_sections
+from histoquilt.study.joined._split import rows_of_sections
 
 OneSection: TypeAlias = AnnData | str | PathLike[str]
 #: Sections as every function takes them: see :meth:`Study.of`.
@@ -46,8 +47,8 @@ class Study(Mapping[str, Section]):
         sections
             One AnnData whose ``obs[section_key]`` names sections; a list or a dict (name -> section) of AnnData or
             of paths that :func:`histoquilt.io.read_section` reads; the path of a ``samples.csv``; or a Study. In a
-            list, a section is named by ``obs[section_key]``, else by its only library in ``uns["spatial"]``, else by
-            its number, from 1.
+            list, a section is named by ``obs[section_key]``, else by its only library in ``uns["spatial"]`` if no
+            other has that name, else by its number, from 1.
         slots
             Where the parts of the sections lie.
 
@@ -217,17 +218,31 @@ def _named(sections: object, section_key: str) -> list[tuple[str, AnnData]]:
             f"Expected an AnnData, a list or a dict of them, or the path of a samples.csv, got "
             f"{type(sections).__name__}."
         )
-    named: dict[str, AnnData] = {}
-    for number, given in enumerate(sections, start=1):
-        adata = _loaded(given)
+    adatas = [_loaded(given) for given in sections]
+    for adata in adatas:
         check_adata(adata)
-        name = own_name(adata, section_key) or str(number)
+    libraries = [image_libraries(adata) for adata in adatas]
+    of_image = [next(iter(found)) if len(found) == 1 else None for found in libraries]
+    named: dict[str, AnnData] = {}
+    for number, (adata, library) in enumerate(zip(adatas, of_image, strict=True), start=1):
+        own = library if library is not None and of_image.count(library) == 1 else str(number)
+        name = _name_in_obs(adata, section_key) or own
         if name in named:
             raise ValueError(
                 f"Two sections of the list are both named {name!r}. Pass a dict from name to AnnData instead."
             )
         named[name] = adata
     return list(named.items())
+
+
+def _name_in_obs(adata: AnnData, section_key: str) -> str | None:
+    names = adata.obs[section_key].dropna().unique() if section_key in adata.obs else []
+    if len(names) > 1:
+        raise ValueError(
+            f"obs[{section_key!r}] of one section of the list holds {len(names)} names: {listed(names)}. Take it "
+            "apart with histoquilt.io.split_sections, or pass one AnnData for all."
+        )
+    return str(names[0]) if len(names) else None
 
 
 def _loaded(given: Any) -> Any:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys
 from histoquilt.study._checks import check_adata, check_obs_key
 from histoquilt.study._layers import named_layers
-from histoquilt.study._libraries import image_libraries
 
 
 def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str, AnnData]:
@@ -54,21 +53,6 @@ def rows_of_sections(joint: AnnData, section_key: str) -> dict[str, np.ndarray]:
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.unique()
     rows_of = {str(value): np.flatnonzero(column == value) for value in values}
     return {name: rows for name, rows in rows_of.items() if len(rows)}
-
-
-def own_name(adata: AnnData, section_key: str) -> str | None:
-    """Return the name that a section carries."""
-    if section_key in adata.obs:
-        names = adata.obs[section_key].dropna().unique()
-        if len(names) > 1:
-            raise ValueError(
-                f"obs[{section_key!r}] of one section of the list holds {len(names)} names: {listed(names)}. Take it "
-                "apart with histoquilt.io.split_sections, or pass one AnnData for all."
-            )
-        if len(names):
-            return str(names[0])
-    libraries = image_libraries(adata)
-    return next(iter(libraries)) if len(libraries) == 1 else None
 
 
 def cut_section(joint: AnnData, name: str, rows: np.ndarray) -> AnnData:

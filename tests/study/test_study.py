@@ -1,0 +1,151 @@
+"""Sections in every form a user brings them, resolved once."""
+
+import numpy as np
+import pytest
+from anndata import AnnData
+
+import histoquilt as hq
+from histoquilt.study import Section, Slots, Study, spot_pitch
+
+
+def toy(**options) -> AnnData:
+    return hq.datasets.toy_section(n_spots=150, n_genes=30, n_domains=2, seed=0, **options)
+
+
+@pytest.fixture
+def pair() -> list[AnnData]:
+    sections = [toy(), toy()]
+    for section, name in zip(sections, ("lib", "other"), strict=True):
+        section.obs = section.obs.drop(columns="section", errors="ignore")
+        section.uns["spatial"] = {name: {}}
+    return sections
+
+
+def test_every_form(pair, tmp_path):
+    a, b = pair
+    assert list(Study.of({1: a, "b": b})) == ["1", "b"]
+    assert list(Study.of([a, b])) == ["lib", "other"]
+    joint = hq.io.concat_sections({"first": a, "second": b})
+    assert list(Study.of(joint)) == ["first", "second"]
+    del b.uns["spatial"]
+    assert list(Study.of([a, b])) == ["lib", "2"]
+    b.obs["section"] = "mine"
+    study = Study.of([a, b])
+    assert study["mine"].adata is b
+    assert Study.of(study) is study
+    a.write_h5ad(tmp_path / "a.h5ad")
+    assert np.array_equal(Study.of({"a": tmp_path / "a.h5ad"})["a"].centres, a.obsm["spatial"])
+    b.write_h5ad(tmp_path / "b.h5ad")
+    (tmp_path / "samples.csv").write_text("section,counts\nS1,a.h5ad\nS2,b.h5ad\n")
+    assert list(Study.of(tmp_path / "samples.csv")) == ["S1", "S2"]
+
+
+def test_pieces_with_one_image_are_numbered(pair):
+    a, b = pair
+    b.uns["spatial"] = a.uns["spatial"]
+    assert list(Study.of([a, b])) == ["1", "2"]
+
+
+def test_no_form(pair):
+    a, b = pair
+    a.obs["section"] = b.obs["section"] = "one"
+    with pytest.raises(ValueError, match=r"Two sections of the list are both named 'one'. Pass a dict"):
+        Study.of([a, b])
+    with pytest.raises(TypeError, match=r"Expected an AnnData, a list or a dict of them, or the path .* got int"):
+        Study.of(3)
+    b.obs["section"] = ["u"] * 50 + ["v"] * 100
+    with pytest.raises(ValueError, match="of one section of the list holds 2 names: 'u', 'v'"):
+        Study.of([a, b])
+    with pytest.raises(KeyError, match=r"'slice' is not in adata.obs"):
+        Study.of(a, Slots(section_key="slice"))
+
+
+def test_microns_are_recorded_or_those_of_the_lattice():
+    grid = np.stack(np.meshgrid(np.arange(12.0), np.arange(12.0)), axis=-1).reshape(-1, 2)
+    adata = AnnData(np.ones((144, 3)), obsm={"spatial": 400 * grid})
+    section = Section("a", adata)
+    assert section.unit == "unknown"
+    assert section.mpp == pytest.approx(0.5)  # a square lattice is legacy ST
+    assert section.pitch_um == pytest.approx(200)
+    hq.io.record_coordinates(adata, "pixel", mpp=0.25)
+    assert Section("a", adata).pitch_um == pytest.approx(100)
+    hq.io.record_coordinates(adata, "micron")
+    assert Section("a", adata).mpp is None
+    assert Section("a", adata).pitch_um == pytest.approx(400)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.05])
+@pytest.mark.parametrize("degrees", [0, 17])
+@pytest.mark.parametrize("hexagonal", [False, True])
+def test_pitch_of_a_lattice(hexagonal, degrees, jitter):
+    rng = np.random.default_rng(0)
+    column, row = (axis.ravel() for axis in np.meshgrid(np.arange(20.0), np.arange(20.0)))
+    places = np.column_stack([column + 0.5 * (row % 2), row * np.sqrt(0.75)] if hexagonal else [column, row])
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    places = 100 * (places + jitter * rng.normal(size=places.shape)) @ turn
+    assert spot_pitch(places) == pytest.approx(100, rel=0.02)
+    assert spot_pitch(places[rng.random(len(places)) < 0.8]) == pytest.approx(100, rel=0.05)  # holes
+
+
+@pytest.mark.parametrize("n_cells", [2_000, 60_000])
+def test_pitch_of_scattered_cells_is_that_of_a_lattice_as_dense(n_cells):
+    rng = np.random.default_rng(1)
+    cells = rng.uniform(0, 100 * np.sqrt(n_cells), size=(n_cells, 2))  # one cell per 100 x 100
+    assert spot_pitch(cells) == pytest.approx(100, rel=0.12)
+    assert spot_pitch(np.vstack([cells, cells[:50]])) == pytest.approx(spot_pitch(cells), rel=0.01)
+
+
+def test_pitch_of_few_places():
+    assert spot_pitch(np.zeros((3, 2))) == 1
+    assert spot_pitch(np.array([[0.0, 0], [0, 7]])) == 7
+
+
+def test_a_thing_is_made_once_and_kept_for_other_annotations_of_the_spots(pair):
+    section = Section("a", pair[0])
+    calls = []
+    for _ in range(2):
+        section.once("graph", lambda: calls.append("graph") or "graph")
+        section.once(("expression", "x"), lambda: calls.append("expression") or 1)
+    assert calls == ["graph", "expression"]
+    pitch = section.pitch_um
+    bare = section.replace(AnnData(obs=pair[0].obs, obsm={"spatial": pair[0].obsm["spatial"]}), expression=False)
+    assert bare.pitch_um == pitch
+    assert bare.once("graph", lambda: calls.append("again")) == "graph"
+    bare.once(("expression", "x"), lambda: calls.append("expression of the bare one"))
+    assert calls[2:] == ["expression of the bare one"]
+
+
+def test_results_are_written_into_what_the_user_gave():
+    adata = toy(n_sections=2)
+    adata = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    study = Study.of(adata)
+    study.write("obsm", "moved", {name: section.centres + 1 for name, section in study.items()})
+    assert np.array_equal(adata.obsm["moved"], adata.obsm["spatial"] + 1)
+    apart = hq.io.split_sections(adata)
+    Study.of(apart).write("obsm", "moved", {name: np.zeros((part.n_obs, 2)) for name, part in apart.items()})
+    assert not apart["s1"].obsm["moved"].any()
+
+
+def test_places_and_order(pair):
+    a, b = pair
+    study = Study.of({"a": a, "b": b})
+    assert study.places("z_um") is None
+    assert study.stack_order() == ["a", "b"]
+    a.obs["z_um"], b.obs["z_um"] = 20.0, 10.0
+    assert Study.of({"a": a, "b": b}).stack_order() == ["b", "a"]
+    del b.obs["z_um"]
+    with pytest.raises(ValueError, match="z_um is given for 1 of 2 sections, and missing for 'b'"):
+        study.places("z_um")
+
+
+def test_patients(pair):
+    a, b = pair
+    study = Study.of({"a": a, "b": b})
+    assert study.patients() == {"a": "a", "b": "b"}
+    a.obs["patient"], b.obs["patient"] = "P1", "P2"
+    assert study.patients() == {"a": "P1", "b": "P2"}
+    b.obs["patient"] = "P1"
+    assert study.patients() == {"a": "a", "b": "b"}  # one patient: sections are left out
+    with pytest.raises(KeyError, match=r"'donor' is not in adata\.obs"):
+        study.patients("donor")
