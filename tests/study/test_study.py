@@ -5,7 +5,7 @@ import pytest
 from anndata import AnnData
 
 import histoquilt as hq
-from histoquilt.study import Section, Slots, Study, spot_pitch
+from histoquilt.study import Section, Slots, Study
 
 
 def toy(**options) -> AnnData:
@@ -72,33 +72,6 @@ def test_microns_are_recorded_or_those_of_the_lattice():
     hq.io.record_coordinates(adata, "micron")
     assert Section("a", adata).mpp is None
     assert Section("a", adata).pitch_um == pytest.approx(400)
-
-
-@pytest.mark.parametrize("jitter", [0.0, 0.05])
-@pytest.mark.parametrize("degrees", [0, 17])
-@pytest.mark.parametrize("hexagonal", [False, True])
-def test_pitch_of_a_lattice(hexagonal, degrees, jitter):
-    rng = np.random.default_rng(0)
-    column, row = (axis.ravel() for axis in np.meshgrid(np.arange(20.0), np.arange(20.0)))
-    places = np.column_stack([column + 0.5 * (row % 2), row * np.sqrt(0.75)] if hexagonal else [column, row])
-    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    places = 100 * (places + jitter * rng.normal(size=places.shape)) @ turn
-    assert spot_pitch(places) == pytest.approx(100, rel=0.02)
-    assert spot_pitch(places[rng.random(len(places)) < 0.8]) == pytest.approx(100, rel=0.05)  # holes
-
-
-@pytest.mark.parametrize("n_cells", [2_000, 60_000])
-def test_pitch_of_scattered_cells_is_that_of_a_lattice_as_dense(n_cells):
-    rng = np.random.default_rng(1)
-    cells = rng.uniform(0, 100 * np.sqrt(n_cells), size=(n_cells, 2))  # one cell per 100 x 100
-    assert spot_pitch(cells) == pytest.approx(100, rel=0.12)
-    assert spot_pitch(np.vstack([cells, cells[:50]])) == pytest.approx(spot_pitch(cells), rel=0.01)
-
-
-def test_pitch_of_few_places():
-    assert spot_pitch(np.zeros((3, 2))) == 1
-    assert spot_pitch(np.array([[0.0, 0], [0, 7]])) == 7
 
 
 def test_a_thing_is_made_once_and_kept_for_other_annotations_of_the_spots(pair):
