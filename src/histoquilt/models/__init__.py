@@ -18,6 +18,7 @@ from histoquilt.models.expression._prediction import MEASURED, describe_spots
 from histoquilt.models.expression._study import embedding_keys
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
+from histoquilt.models.linear._reduced_rank import ReducedRankRidge, ReducedRankRidgeConfig
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.models.mclstexp._model import MclSTExp
@@ -29,6 +30,7 @@ from histoquilt.models.spamask._fitted import Outputs
 from histoquilt.models.spamask._inputs import SpaMaskInputs
 from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.spamask._tiles import BATCH_SPOTS, in_tiles, parts_of_batch
+from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 
 __all__ = [
     "BATCH_SPOTS",
@@ -48,8 +50,12 @@ __all__ = [
     "NearestNeighbours",
     "NearestNeighboursConfig",
     "Outputs",
+    "ReducedRankRidge",
+    "ReducedRankRidgeConfig",
     "RidgeConfig",
     "RidgeOnEmbedding",
+    "RidgeSpaHGC",
+    "RidgeSpaHGCConfig",
     "SpaHGC",
     "SpaHGCConfig",
     "SpaMask",

@@ -67,8 +67,8 @@ def evaluate_expression(
     gene panel, the lists of top genes and all settings come from training sections.
 
     Always included, requested or not, are the training mean, ridge regression on one patch (``ridge_plain``) and on all
-    inputs with smoothing (``ridge``), retrieval (``knn``), and two oracles that use the answer: the spot's depth, and
-    the measured mean of its neighbours.
+    inputs with smoothing (``ridge``), reduced-rank ridge regression, retrieval (``knn``), and two oracles that use the
+    answer: the spot's depth, and the measured mean of its neighbours.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def evaluate_expression(
         At least three sections: a dict from name to AnnData, a list, or one AnnData with ``obs[section_key]``; each
         with image embeddings in ``obsm``, spot centres, and measured expression. They are not changed.
     methods
-        Short names (``"spahgc"``, ``"mclstexp"``, ``"ridge"``, ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict
-        from a label to a function that returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
+        Short names (``"ridge_spahgc"``, ``"spahgc"``, ``"mclstexp"``, ``"reduced_rank_ridge"``, ``"ridge"``,
+        ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict from a label to a function that returns a new, untrained
+        model: ``{"mine": lambda: SpaHGC(config)}``.
     use_rep
         Key or keys in ``obsm``, the first being the one patch of ``ridge_plain``. By default those that
         :func:`histoquilt.im.embed_patches` wrote into all sections.
