@@ -45,7 +45,7 @@ class MclSTExpConfig(ExpressionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in {"n_latent": 2, "n_blocks": 0, "batch_size": 2, "max_epochs": 1, "check_every": 0}.items():
+        for name, least in {"n_latent": 2, "n_blocks": 0, "batch_size": 2, "max_epochs": 0, "check_every": 0}.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")

@@ -168,7 +168,7 @@ class MclSTExp(ExpressionModel):
         network = start_network(pairs, config, seed)
         last = self._checkpoint("all", n_epochs=chosen.n_epochs)
         epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=last)
-        history = tuple(loss for _, loss in epochs)
+        history = tuple(loss for epoch, loss in epochs if epoch > 0)
         bank = _banks(network, pairs, (chosen.key,))[chosen.key]
         learnt = _Learnt(chosen, inputs, network, bank, choices.best_score, history)
         return learnt, [held_out[i] for i in range(len(train))]

@@ -1,5 +1,6 @@
 """Training of mclSTExp's network, and the embeddings that a network gives."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,7 +108,7 @@ def train_network(
     looks: Collection[int] = (),
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Iterator[tuple[int, float]]:
-    """Train a network in place, and yield after every epoch its number and mean loss.
+    """Train a network in place, and yield after every epoch its number and mean loss; epoch 0 is untrained.
 
     ``looks`` are the epochs after which the caller looks at the network, see :func:`histoquilt.train.run_epochs`.
 
@@ -116,6 +117,7 @@ def train_network(
     RuntimeError
         The loss is NaN or infinite.
     """
+    yield 0, math.nan
     epoch_of_training = _Epoch(network, pairs, config, seed)
     for epoch, losses in run_epochs(epoch_of_training, network, n_epochs, looks=looks, checkpoint=checkpoint):
         advance(note=f"epoch {epoch}, loss {losses['loss']:.3f}")
