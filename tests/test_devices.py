@@ -118,7 +118,7 @@ def study():
     return sections, sections.pop("s3")
 
 
-SMALL = SpaHGCConfig(n_hidden=8, n_layers=1, n_heads=2, max_epochs=1, check_every=1, linear=False, gains=(1.0,))
+SMALL = SpaHGCConfig(n_hidden=8, n_layers=1, n_heads=2, max_epochs=1, check_every=1)
 MODELS = {
     "mclstexp": (MclSTExp, MclSTExpConfig(n_latent=8, n_blocks=1, max_epochs=1, check_every=1, k=(5,), batch_size=10)),
     "mclstexp, no graph": (MclSTExp, MclSTExpConfig(n_latent=8, n_blocks=0, max_epochs=1, check_every=1, k=(5,))),

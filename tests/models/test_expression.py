@@ -8,9 +8,19 @@ import pytest
 from scipy.sparse import csr_matrix
 
 import histoquilt as hq
-from histoquilt.models import MclSTExp, MeanExpression, NearestNeighbours, RidgeConfig, RidgeOnEmbedding, SpaHGC, load
+from histoquilt.models import (
+    MclSTExp,
+    MeanExpression,
+    NearestNeighbours,
+    ReducedRankRidge,
+    RidgeConfig,
+    RidgeOnEmbedding,
+    RidgeSpaHGC,
+    SpaHGC,
+    load,
+)
 
-MODELS = [MeanExpression, RidgeOnEmbedding, NearestNeighbours]
+MODELS = [MeanExpression, RidgeOnEmbedding, ReducedRankRidge, NearestNeighbours]
 
 
 def record(adata, rep="X_image", **changes):
@@ -238,17 +248,19 @@ def test_bad_embeddings_coordinates_and_patients(study):
         model.predict(scattered)
 
 
-@pytest.mark.parametrize("model", [*MODELS, SpaHGC, MclSTExp])
+@pytest.mark.parametrize("model", [*MODELS, SpaHGC, RidgeSpaHGC, MclSTExp])
 def test_an_untrained_model_says_so_whatever_it_is_asked(model, study, tmp_path):
     uses = [
         lambda: model().predict(study["s0"]),
         lambda: model().genes,
         lambda: model().n_genes,
-        lambda: model().columns("one", False),
+        lambda: model().learnt,
+        lambda: model().keeps_expression,
+        lambda: model().state(),
         lambda: model().save(tmp_path / "model"),
     ]
-    if model is SpaHGC:
-        uses.append(lambda: model().keeps_expression)  # the others are known by their kind
+    if model is MclSTExp:
+        uses.append(lambda: model().history)
     for use in uses:
         with pytest.raises(RuntimeError, match=rf"This {model.__name__} is not trained. Call .fit"):
             use()

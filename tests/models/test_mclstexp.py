@@ -14,10 +14,8 @@ from histoquilt.models.expression._inner_validation import gene_correlations
 from histoquilt.models.expression._targets import measure
 from histoquilt.study import Section
 
-QUICK = MclSTExpConfig(n_latent=32, max_epochs=4, k=(5, 20))
-AT_RANDOM = replace(
-    QUICK, linear_start=False, learning_rate=3e-3, max_epochs=24, check_every=8, n_blocks=0, batch_size=64
-)
+QUICK = MclSTExpConfig(n_latent=32, max_epochs=4, check_every=2, k=(5, 20))
+LONGER = replace(QUICK, learning_rate=3e-3, max_epochs=24, check_every=8, n_blocks=0, batch_size=64)
 
 
 def small(n_spots: int = 90, n_genes: int = 24) -> dict[str, AnnData]:
@@ -51,14 +49,13 @@ def model(sections: dict[str, AnnData]) -> MclSTExp:
     return MclSTExp(QUICK).fit(train, use_rep="X_image", seed=3)
 
 
-@pytest.mark.parametrize("config", [QUICK, AT_RANDOM], ids=["linear start", "random start"])
-def test_it_recovers_what_pairs_tell_and_loses_it_when_pairs_are_shuffled(config: MclSTExpConfig) -> None:
+def test_it_recovers_what_pairs_tell_and_loses_it_when_pairs_are_shuffled() -> None:
     train = small(120)
     held_out = train.pop("s4")
-    found = score(MclSTExp(config).fit(train, use_rep="X_image"), held_out)
+    found = score(MclSTExp(LONGER).fit(train, use_rep="X_image"), held_out)
     similar = score(NearestNeighbours(NearestNeighboursConfig.plain()).fit(train, use_rep="X_image"), held_out)
     mean = score(MeanExpression().fit(train, use_rep="X_image"), held_out)
-    lost = score(MclSTExp(config).fit(shuffled(train), use_rep="X_image"), held_out)
+    lost = score(MclSTExp(LONGER).fit(shuffled(train), use_rep="X_image"), held_out)
     assert found > 0.25
     assert found > max(similar, mean) + 0.1
     assert abs(lost) < 0.1
@@ -73,7 +70,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
         for one in (
             model,
             MclSTExp(QUICK).fit(train, use_rep="X_image", seed=3),
-            MclSTExp(replace(AT_RANDOM, max_epochs=1, check_every=1)).fit(train, use_rep="X_image", seed=4),
+            MclSTExp(replace(LONGER, max_epochs=1, check_every=1)).fit(train, use_rep="X_image", seed=4),
         )
     )
     np.testing.assert_array_equal(first, again)
@@ -141,7 +138,7 @@ def test_what_was_chosen_is_in_the_facts(model: MclSTExp) -> None:
 
 
 def test_more_references_asked_for_than_there_are_means_all(sections: dict[str, AnnData]) -> None:
-    config = replace(QUICK, k=(100_000,), weighting="uniform", weigh_by_depth=False, max_epochs=0)
+    config = replace(QUICK, k=(100_000,), weighting="uniform", weigh_by_depth=False, max_epochs=1)
     fitted = MclSTExp(config).fit({name: sections[name] for name in ("s1", "s2")}, use_rep="X_image")
     values = fitted.predict(sections["s4"]).layers["predicted_mclstexp"]
     mean = np.concatenate([measure(Section("s", sections[name])).of(fitted.genes) for name in ("s1", "s2")]).mean(
@@ -151,7 +148,7 @@ def test_more_references_asked_for_than_there_are_means_all(sections: dict[str, 
 
 
 def test_training_that_diverges_says_so(sections: dict[str, AnnData]) -> None:
-    config = replace(QUICK, similarity="dot", learning_rate=1e30, linear_start=False)
+    config = replace(QUICK, similarity="dot", learning_rate=1e30)
     with pytest.raises(RuntimeError, match=r"Training diverged: the loss is .* Lower learning_rate"):
         MclSTExp(config).fit({name: sections[name] for name in ("s1", "s2")}, use_rep="X_image")
 

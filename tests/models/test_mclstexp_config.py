@@ -50,10 +50,12 @@ def test_published_settings_are_those_of_the_paper() -> None:
     assert (config.temperature, config.similarity, config.learning_rate, config.weight_decay) == (1, "dot", 1e-4, 1e-3)
     assert (config.batch_size, config.checks, config.n_latent, config.n_blocks) == (128, (90,), 256, 2)
     assert (config.k, config.key, config.weighting) == ((200,), "spot", "inverse_square")
-    assert not any((config.linear_start, config.own_moments, config.weigh_by_depth, config.neighbours))
+    assert not any((config.own_moments, config.weigh_by_depth, config.neighbours))
 
 
-def test_an_untrained_network_is_a_choice_only_where_it_says_something() -> None:
-    assert MclSTExpConfig(max_epochs=4, check_every=2).checks == (0, 2, 4)
-    assert MclSTExpConfig(max_epochs=5, check_every=2, linear_start=False).checks == (2, 4, 5)
+def test_looks_at_inner_validation_are_spread_over_training() -> None:
+    assert MclSTExpConfig(max_epochs=4, check_every=2).checks == (2, 4)
+    assert MclSTExpConfig(max_epochs=5, check_every=2).checks == (2, 4, 5)
+    assert MclSTExpConfig(max_epochs=3, check_every=4).checks == (3,)
+    assert MclSTExpConfig(max_epochs=3, check_every=0).checks == (3,)
     assert MclSTExpConfig(max_epochs=0).checks == (0,)

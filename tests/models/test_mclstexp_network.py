@@ -1,4 +1,4 @@
-"""The two branches: a batch depends on no batch mate, and the linear start is exactly the linear model."""
+"""The two branches: a batch depends on no batch mate."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from scipy.sparse import csr_matrix
 
 from histoquilt.gr import radius_adjacency
 from histoquilt.models.mclstexp._network import MclSTExpNetwork, TrainingSpots
-from histoquilt.models.mclstexp._start import LinearLatents
 
 N_GENES, N_IMAGE = 7, 5
 
@@ -65,41 +64,3 @@ def test_neighbours_and_places_are_heard() -> None:
     assert not torch.allclose(after[0], before[0])  # 0 and 5 are diagonal neighbours
     stretched = net.spots(TrainingSpots([(y, 1.5 * xy, near)], 2).whole)
     assert not torch.allclose(stretched[0], before[0])
-
-
-@torch.no_grad()
-def test_the_start_says_what_the_linear_model_says() -> None:
-    rng = np.random.default_rng(0)
-    y, xy, near = section(8, 0)
-    x = (y @ rng.normal(size=(N_GENES, N_IMAGE)) + 0.1 * rng.normal(size=(64, N_IMAGE))).astype(np.float32)
-    weights = rng.uniform(0.5, 1.5, 64)
-    (latents,) = LinearLatents.fit(x, y, weights, (0.1,), rank=3)
-    net = network()
-    net.mean.copy_(torch.from_numpy(latents.mean))
-    net.start_from(latents)
-    spots = TrainingSpots([(y, xy, near)], 2)
-    image = x @ latents.image_slope + latents.image_shift
-    spot = (y - latents.mean) @ latents.spot_slope
-    for embedded, linear in ((net.images(torch.from_numpy(x)), image), (net.spots(spots.whole), spot)):
-        found = np.corrcoef(embedded.numpy())  # LayerNorm has taken the mean: this is the cosine
-        unit = linear / np.linalg.norm(linear, axis=1, keepdims=True)
-        np.testing.assert_allclose(found, unit @ unit.T, atol=2e-3)
-
-
-def test_linear_latents_are_weighted_ridge_regression_of_full_rank() -> None:
-    rng = np.random.default_rng(1)
-    x, y, weights = rng.normal(size=(40, 4)), rng.normal(size=(40, 3)), rng.uniform(0.2, 1.0, 40)
-    (latents,) = LinearLatents.fit(x, y, weights, (2.0,), rank=3)
-    share = weights / weights.sum()
-    centred_x, centred_y = x - share @ x, y - share @ y
-    gram = centred_x.T @ (share[:, None] * centred_x)
-    slope = np.linalg.solve(gram + 0.02 * np.trace(gram) * np.eye(4), centred_x.T @ (share[:, None] * centred_y))
-    values = (x @ latents.image_slope + latents.image_shift) @ latents.out + latents.mean
-    np.testing.assert_allclose(values, share @ y + centred_x @ slope, atol=1e-10)
-    spread = ((centred_y @ latents.spot_slope) ** 2 * share[:, None]).sum(axis=0)
-    np.testing.assert_allclose(spread, 1.0)
-
-
-def test_expression_that_does_not_vary_is_no_number_out_of_nothing() -> None:
-    (latents,) = LinearLatents.fit(np.eye(4), np.ones((4, 3)), np.ones(4), (1.0,), rank=2)
-    assert all(np.isfinite(value).all() for value in vars(latents).values())

@@ -5,10 +5,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from histoquilt.gr import radius_adjacency
+from histoquilt.models import ReducedRankRidge, ReducedRankRidgeConfig, RidgeSpaHGC, RidgeSpaHGCConfig
 from histoquilt.models._image_components import own_moments
-from histoquilt.models.expression._inner_validation import inner_folds
+from histoquilt.models.expression._inner_validation import gene_correlations, inner_folds
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.linear._reduced_rank import LinearInputs, ReducedRankRidge, Setting, fit_reduced_rank
+from histoquilt.models.linear._reduced_rank import LinearInputs, LinearModel, Setting, fit_reduced_rank
 from histoquilt.models.linear._ridge_path import spot_weights
 
 N_SPOTS, N_INPUTS, N_GENES, RANK = 80, 12, 20, 2
@@ -46,11 +47,11 @@ def sections():
 
 def test_without_a_rank_it_is_ridge_regression(sections):
     inputs = LinearInputs.of(sections)
-    alpha = 3.0
+    alpha = 0.03
     model = inputs.average([0, 1, 2], [Setting(False, False, alpha, None)])
     scores = np.concatenate(inputs.scores[False]).astype(np.float64)
     y = np.concatenate([one.measured for one in sections])
-    unit = 1e-2 * scores.var(axis=0).sum() * len(scores)
+    unit = scores.var(axis=0).sum() * len(scores)
     reference = Ridge(alpha=alpha * unit).fit(scores, y)
     np.testing.assert_allclose(
         model.predict(sections[0].x), reference.predict(inputs.scores[False][0]), rtol=1e-4, atol=1e-4
@@ -59,7 +60,7 @@ def test_without_a_rank_it_is_ridge_regression(sections):
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_the_rank_bounds_the_rank_of_predictions(sections, rank):
-    model = LinearInputs.of(sections).average([0, 1, 2], [Setting(True, True, 0.1, rank)])
+    model = LinearInputs.of(sections).average([0, 1, 2], [Setting(True, True, 0.001, rank)])
     centred = model.predict(sections[0].x).astype(np.float64)
     centred -= centred.mean(axis=0)
     values = np.linalg.svd(centred, compute_uv=False)
@@ -67,7 +68,7 @@ def test_the_rank_bounds_the_rank_of_predictions(sections, rank):
 
 
 def test_the_true_rank_and_weights_are_found(sections):
-    fit = fit_reduced_rank(sections, inner_folds([one.group for one in sections]))
+    fit = fit_reduced_rank(sections, inner_folds([one.group for one in sections]), ReducedRankRidgeConfig())
     assert {one.rank for one in fit.settings[:3]} <= {2, 3, 4}
     assert fit.settings[0].weighted
     test = make_sections(4, noise=0.0)[3]  # the same way in, a new section
@@ -79,7 +80,7 @@ def test_reducing_the_rank_beats_ridge_where_the_truth_has_few_directions():
     inputs = LinearInputs.of(noisy)
     errors = []
     for rank in (RANK, None):
-        model = inputs.average([0, 1], [Setting(False, True, 0.1, rank)])
+        model = inputs.average([0, 1], [Setting(False, True, 0.001, rank)])
         errors.append(((model.predict(clean[2].x) - clean[2].measured) ** 2).mean())
     assert errors[0] < 0.6 * errors[1]
 
@@ -103,7 +104,7 @@ def test_a_single_spot_keeps_the_training_moments_almost():
 
 def test_cross_fit_does_not_see_the_group_it_predicts(sections):
     folds = inner_folds([one.group for one in sections])
-    before = fit_reduced_rank(sections, folds)
+    before = fit_reduced_rank(sections, folds, ReducedRankRidgeConfig())
     planted = [*sections[:2], dataclasses.replace(sections[2], y=sections[2].measured[::-1].copy())]
     after = LinearInputs.of(planted)
     groups = [one.group for one in sections]
@@ -115,11 +116,51 @@ def test_cross_fit_does_not_see_the_group_it_predicts(sections):
 def test_more_inputs_than_spots(sections):
     rng = np.random.default_rng(1)
     wide = [dataclasses.replace(one, x=rng.normal(size=(N_SPOTS, 900)).astype(np.float32)) for one in sections]
-    model = LinearInputs.of(wide).average([0, 1, 2], [Setting(False, False, 0.01, None)])
+    model = LinearInputs.of(wide).average([0, 1, 2], [Setting(False, False, 0.0001, None)])
     assert np.corrcoef(model.predict(wide[0].x).ravel(), wide[0].measured.ravel())[0, 1] > 0.9  # they can be fitted
 
 
 def test_arrays_come_back(sections):
-    model = LinearInputs.of(sections).average([0, 1, 2], [Setting(True, True, 0.1, 2), Setting(False, True, 0.1, 2)])
-    restored = ReducedRankRidge.restore(model.arrays())
+    model = LinearInputs.of(sections).average(
+        [0, 1, 2], [Setting(True, True, 0.001, 2), Setting(False, True, 0.001, 2)]
+    )
+    restored = LinearModel.restore(model.arrays())
     np.testing.assert_array_equal(restored.predict(sections[1].x), model.predict(sections[1].x))
+
+
+def test_it_learns_what_the_image_shows(study):
+    held_out = study.pop("s3")
+    model = ReducedRankRidge().fit(study, use_rep="X_image")
+    predicted = model.predict(held_out)
+    measured = predicted.layers["measured_log1p_cp10k"]
+    assert gene_correlations(measured, predicted.layers["predicted_reduced_rank_ridge"])[:6].mean() > 0.6
+    chosen = model.training_facts["chosen"]
+    assert len(chosen["averaged"]) == 8
+    assert chosen["averaged"][0].keys() == {"own_moments", "weighted", "alpha", "rank"}
+    assert not model.keeps_expression
+
+
+def test_a_combination_whose_network_has_no_share_is_the_linear_model(study):
+    held_out = study.pop("s3")
+    linear, combined = (
+        model.fit(study, use_rep="X_image").predict(held_out)
+        for model in (ReducedRankRidge(), RidgeSpaHGC(RidgeSpaHGCConfig(gains=(0.0,))))
+    )
+    np.testing.assert_array_equal(
+        combined.layers["predicted_ridge_spahgc"], linear.layers["predicted_reduced_rank_ridge"]
+    )
+    np.testing.assert_array_equal(combined.var["reliability"], linear.var["reliability"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"alphas": ()}, "alphas must be one or more positive"),
+        ({"ranks": (0,)}, "ranks must be whole numbers of at least 1"),
+        ({"n_settings": 0}, "n_settings must be a whole number of at least 1"),
+        ({"fields": "validate"}, "cannot be 'validate'"),
+    ],
+)
+def test_settings_are_checked(settings, words):
+    with pytest.raises(ValueError, match=words):
+        ReducedRankRidgeConfig(**settings)

@@ -7,20 +7,23 @@ from scipy.sparse import csr_matrix
 
 import histoquilt as hq
 from histoquilt.metrics import score_genes
-from histoquilt.models import SpaHGC, SpaHGCConfig
+from histoquilt.models import RidgeSpaHGC, RidgeSpaHGCConfig, SpaHGC, SpaHGCConfig
 from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, build_graph, near_targets
 from histoquilt.models.spahgc._network import training_losses
-from histoquilt.models.spahgc._training import build_network, network_says, train_epochs
+from histoquilt.models.spahgc._training import build_network, network_predicts, train_epochs
 from histoquilt.nn import HeteroGraph
 
 CPU = torch.device("cpu")
 QUICK = SpaHGCConfig(max_epochs=2, check_every=1, n_hidden=16, n_heads=2, n_inputs=8)
+COMBINED = RidgeSpaHGCConfig(max_epochs=2, check_every=1, n_hidden=16, n_heads=2, n_inputs=8)
 
 
 def correlation(predicted, measured) -> float:
     counts = measured[:, predicted.var_names].X.toarray().astype(float)
     truth = np.log1p(1e4 * counts / measured.X.toarray().sum(axis=1, keepdims=True))
-    return float(score_genes(truth, predicted.layers["predicted_spahgc"], list(predicted.var_names))["pearson"].mean())
+    return float(
+        score_genes(truth, predicted.layers["predicted_ridge_spahgc"], list(predicted.var_names))["pearson"].mean()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,6 @@ def network_sections(n: int = 3, *, n_spots: int = 30, n_genes: int = 5, seed: i
             group=f"g{number}",
             x=rng.normal(size=(n_spots, 6)).astype(np.float32),
             centres_um=rng.uniform(0, 500, size=(n_spots, 2)),
-            base=np.zeros((n_spots, n_genes), np.float32),
             y=rng.normal(size=(n_spots, n_genes)).astype(np.float32),
         )
         for number in range(n)
@@ -82,7 +84,7 @@ def test_near_targets_are_the_nearest_within_a_pitch_and_a_half():
 def test_every_kind_of_edge_changes_the_prediction(cut):
     sections = network_sections()
     section = build_graph(sections[0], ReferenceBank.of(sections), QUICK, CPU)
-    network = build_network(6, 5, dataclasses.replace(QUICK, linear=False), seed=0)
+    network = build_network(6, 5, QUICK, seed=0)
     n_targets, n_references = len(section.target), len(section.reference)
     own = near_targets(sections[0].centres_um, 5)
     edges = section.graph.to_target
@@ -92,7 +94,7 @@ def test_every_kind_of_edge_changes_the_prediction(cut):
     full = HeteroGraph.from_scipy(own, among, between)
     empty[cut] = csr_matrix(empty[cut].shape)
     without = HeteroGraph.from_scipy(*empty.values())
-    says = [network_says(network, dataclasses.replace(section, graph=graph)) for graph in (full, without)]
+    says = [network_predicts(network, dataclasses.replace(section, graph=graph)) for graph in (full, without)]
     assert np.abs(says[0] - says[1]).max() > 1e-4
 
 
@@ -132,8 +134,7 @@ def test_training_diverges_with_words():
 def test_same_seed_same_prediction_and_a_saved_model_predicts_alike(study, tmp_path):
     sections = dict(study)
     held_out = sections.pop("s4")
-    config = dataclasses.replace(QUICK, gains=(1.0,))
-    models = [SpaHGC(config).fit(sections, use_rep="X_image", seed=seed) for seed in (0, 0, 1)]
+    models = [SpaHGC(QUICK).fit(sections, use_rep="X_image", seed=seed) for seed in (0, 0, 1)]
     first, again, other = (model.predict(held_out).layers["predicted_spahgc"] for model in models)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -153,22 +154,54 @@ def test_nothing_is_learnt_from_the_section_that_is_predicted(study):
     np.testing.assert_array_equal(model.predict(held_out).layers[layer], model.predict(other).layers[layer])
 
 
-def test_two_sections_leave_the_linear_part_alone(study):
+def test_two_sections_cannot_judge_the_network(study):
     sections = {name: study[name] for name in ("s1", "s2")}
-    model = SpaHGC(QUICK).fit(sections, use_rep="X_image")
+    model = RidgeSpaHGC(COMBINED).fit(sections, use_rep="X_image")
     assert model.training_facts["chosen"]["gain"] == 0
-    assert np.isfinite(model.predict(study["s3"]).layers["predicted_spahgc"]).all()
+    assert not model.keeps_expression
+    assert np.isfinite(model.predict(study["s3"]).layers["predicted_ridge_spahgc"]).all()
+    alone = SpaHGC(QUICK).fit(sections, use_rep="X_image")
+    assert alone.training_facts["chosen"]["n_epochs"] == QUICK.max_epochs
+    assert alone.keeps_expression
+    assert alone.predict(study["s3"]).var["reliability"].isna().all()
+
+
+def test_alone_the_network_starts_at_the_mean_and_beside_another_at_nothing():
+    sections = network_sections()
+    sections[0].y[:] += 3
+    mean = np.concatenate([one.y for one in sections]).mean(axis=0)
+    quick = dataclasses.replace(QUICK, learning_rate=1e-9)
+    ((alone, _),) = train_epochs(sections, quick, 1, seed=0, device=CPU)
+    np.testing.assert_allclose(alone.genes.bias.detach(), mean, atol=1e-5)
+    beside = [dataclasses.replace(one, base=one.y + 1) for one in sections]
+    ((added, _),) = train_epochs(beside, quick, 1, seed=0, device=CPU)
+    assert (
+        np.abs(network_predicts(added, build_graph(sections[0], ReferenceBank.of(sections), QUICK, CPU))).max() < 1e-5
+    )
+
+
+def test_a_combination_survives_its_folder(study, tmp_path):
+    sections = dict(study)
+    held_out = sections.pop("s4")
+    model = RidgeSpaHGC(dataclasses.replace(COMBINED, gains=(0.5,))).fit(sections, use_rep="X_image")
+    assert model.keeps_expression
+    assert model.training_facts["chosen"]["gain"] == 0.5
+    model.save(tmp_path / "model")
+    layers = [
+        one.predict(held_out).layers["predicted_ridge_spahgc"] for one in (model, hq.models.load(tmp_path / "model"))
+    ]
+    np.testing.assert_array_equal(*layers)
 
 
 @pytest.mark.slow
 def test_references_carry_the_signal_and_cutting_them_loses_it():
     sections = hq.datasets.paired_study(n_sections=5, n_spots=60, n_genes=20, seed=0, kind="references")
     held_out = sections.pop("s5")
-    config = SpaHGCConfig(
+    config = RidgeSpaHGCConfig(
         max_epochs=12, check_every=12, n_hidden=64, n_inputs=16, gains=(0.0, 1.0), learning_rate=3e-3, neighbours=False
     )
     whole, cut = (
-        correlation(SpaHGC(one).fit(sections, use_rep="X_image").predict(held_out), held_out)
+        correlation(RidgeSpaHGC(one).fit(sections, use_rep="X_image").predict(held_out), held_out)
         for one in (config, dataclasses.replace(config, use_references=False, gains=(1.0,)))
     )
     assert whole > 0.5
@@ -191,10 +224,14 @@ def test_published_settings_run(study):
         ({"correlation_weight": -1.0}, "correlation_weight must not be negative"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"regress_on": "both"}, "regress_on must be"),
-        ({"gains": ()}, "gains must be one or more"),
         ({"fields": "validate"}, "cannot be 'validate'"),
     ],
 )
 def test_bad_settings_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         SpaHGCConfig(**settings)
+
+
+def test_shares_of_the_network_are_checked():
+    with pytest.raises(ValueError, match="gains must be one or more"):
+        RidgeSpaHGCConfig(gains=())

@@ -43,7 +43,7 @@ def test_without_the_package_its_names_are_unknown(tmp_path, capsys):
 
 def test_names_are_listed(addon, capsys):
     assert DOMAIN_MODELS.names() == ["spamask", "neighborhoods"]
-    assert EXPRESSION_MODELS.names()[-2:] == ["spahgc", "median"]
+    assert EXPRESSION_MODELS.names()[-2:] == ["ridge_spahgc", "median"]
     assert "mean_color" in hq.im.list_encoders()["name"].tolist()
 
 

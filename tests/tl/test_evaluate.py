@@ -66,6 +66,7 @@ class Spy(RidgeOnEmbedding):
     trained_on: ClassVar[list[dict[str, Any]]] = []
     predicted: ClassVar[list[AnnData]] = []
     method = "spy"
+    draws = True
 
     def fit(self, sections, **more):
         Spy.trained_on.append({"sections": sections, **more})
@@ -145,7 +146,8 @@ def test_baselines_and_oracles_stand_beside_every_method(plain):
     found = plain
     kinds = found.scores.drop_duplicates("method").set_index("method")["kind"].to_dict()
     assert kinds == {
-        "mean": "baseline", "ridge_plain": "baseline", "ridge": "baseline", "knn": "baseline",
+        "mean": "baseline", "ridge_plain": "baseline", "ridge": "baseline", "reduced_rank_ridge": "baseline",
+        "knn": "baseline",
         "one": "method", "neighbour_oracle": "oracle", "depth_oracle": "oracle",
     }  # fmt: skip
     assert set(found.scores["seed"]) == {0}  # none of them draws at random
@@ -277,7 +279,7 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     splits = [Split("mine", ["s2", "s3"], ["s0", "s1"], optimistic=False)]
     found = evaluate(study, label_key="region", splits=splits).domains
     assert set(found["section"]) == {"s0"}
-    assert set(found["method"]) == {"mean", "ridge_plain", "ridge", "knn", "measured"}
+    assert set(found["method"]) == {"mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "measured"}
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)

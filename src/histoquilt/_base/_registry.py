@@ -123,9 +123,11 @@ EXPRESSION_MODELS = Registry(
         "mean": "histoquilt.models:MeanExpression",
         "ridge_plain": "histoquilt.models:plain_ridge",
         "ridge": "histoquilt.models:RidgeOnEmbedding",
+        "reduced_rank_ridge": "histoquilt.models:ReducedRankRidge",
         "knn": "histoquilt.models:NearestNeighbours",
         "mclstexp": "histoquilt.models:MclSTExp",
         "spahgc": "histoquilt.models:SpaHGC",
+        "ridge_spahgc": "histoquilt.models:RidgeSpaHGC",
     },
 )
 

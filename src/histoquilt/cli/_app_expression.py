@@ -65,7 +65,9 @@ def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="MODEL", show_default=False, help="Folder for the model; made here.")
     ],
-    method: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(EXPRESSION_MODELS.names())}.")] = "spahgc",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(EXPRESSION_MODELS.names())}.")
+    ] = "ridge_spahgc",
     encoder: Encoder = None,
     field_um: Fields = None,
     use_rep: UseRep = None,
@@ -188,7 +190,7 @@ def evaluate(
     methods: Annotated[
         str,
         typer.Option(metavar="A,B", help=f"{', '.join(EXPRESSION_MODELS.names())}; baselines are always added."),
-    ] = "spahgc,mclstexp",
+    ] = "ridge_spahgc,spahgc,mclstexp",
     encoder: Encoder = None,
     field_um: Fields = None,
     use_rep: UseRep = None,

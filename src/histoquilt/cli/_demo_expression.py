@@ -39,7 +39,7 @@ class StainDemo:
 
 
 def read_off_stain(record: RunRecord, *, seed: int, device: str, progress: bool) -> StainDemo:
-    """Train SpaHGC and ridge on two built-in slides, predict the third from its image, find its domains."""
+    """Train the default method and ridge on two built-in slides, predict the third from its image, find its domains."""
     import numpy as np
     import pandas as pd
     from scipy.spatial import cKDTree
@@ -54,7 +54,7 @@ def read_off_stain(record: RunRecord, *, seed: int, device: str, progress: bool)
     truth, image = slides.pop("s3")
     training = {name: adata for name, (adata, _) in slides.items()}
     rows = []
-    for make in (models.RidgeOnEmbedding, models.SpaHGC):
+    for make in (models.RidgeOnEmbedding, models.RidgeSpaHGC):
         with record.stage(f"train {make.method}"):
             model = make().fit(training, n_genes=N_PANEL, seed=seed, device=device, progress=progress)
         with record.stage("predict"):

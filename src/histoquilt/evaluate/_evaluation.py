@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
-PLAIN_RIDGE, RIDGE = "ridge_plain", "ridge"
+PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE = "ridge_plain", "ridge", "reduced_rank_ridge"
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class Evaluation:
 
     Every table with the column ``kind`` has three kinds of rows: ``method`` (the requested ones), ``baseline``
     (``mean``; ``ridge_plain``: ridge on one patch; ``ridge``: ridge on all inputs and with smoothing, as inner
-    validation chooses; ``knn``) and ``oracle`` (these use the answer and are not methods: ``depth_oracle`` predicts
-    each gene from the spot's total count, ``neighbour_oracle`` from the measurement of the surrounding spots).
+    validation chooses; ``reduced_rank_ridge``; ``knn``) and ``oracle`` (these use the answer and are not methods:
+    ``depth_oracle`` predicts each gene from the spot's total count, ``neighbour_oracle`` from the measurement of the
+    surrounding spots).
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.evaluate._methods import DETERMINISTIC, Contender
+from histoquilt.evaluate._methods import Contender
 from histoquilt.evaluate._shown import shown_section
 from histoquilt.evaluate._study import EvaluationStudy
 from histoquilt.metrics import gene_sets_of_training, neighbour_oracle, training_moments
@@ -108,12 +108,12 @@ def run_fold(
 
 
 def n_runs(contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
-    """How many models a fold trains."""
+    """Return the number of models that a fold trains."""
     return sum(len(_seeds(contender, seeds)) for contender in contenders)
 
 
 def _seeds(contender: Contender, seeds: Sequence[int]) -> Sequence[int]:
-    return seeds[:1] if contender.make().method in DETERMINISTIC else seeds
+    return seeds if contender.make().draws else seeds[:1]
 
 
 def _truth(study: EvaluationStudy, name: str, panel: list[str], fold: str) -> pd.DataFrame:

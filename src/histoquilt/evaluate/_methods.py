@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoquilt._base import EXPRESSION_MODELS, listed
-from histoquilt.evaluate._evaluation import PLAIN_RIDGE, RIDGE
+from histoquilt.evaluate._evaluation import PLAIN_RIDGE, REDUCED_RANK_RIDGE, RIDGE
 from histoquilt.models import ExpressionModel
 
 ORACLES = ("depth_oracle", "neighbour_oracle")
-# these draw nothing at random: one run stands for every seed
-DETERMINISTIC = ("mean", "ridge", "knn")
 
 Factory = Callable[[], ExpressionModel]
 
 
-_BASELINES = ("mean", PLAIN_RIDGE, RIDGE, "knn")
+_BASELINES = ("mean", PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "knn")
 
 
 @dataclass(frozen=True)

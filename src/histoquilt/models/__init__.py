@@ -14,6 +14,7 @@ from histoquilt.models.expression._prediction import MEASURED, describe_spots
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
+from histoquilt.models.linear._reduced_rank import ReducedRankRidge, ReducedRankRidgeConfig
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.models.mclstexp._model import MclSTExp
@@ -25,6 +26,7 @@ from histoquilt.models.spamask._fitted import Outputs
 from histoquilt.models.spamask._inputs import SpaMaskInputs
 from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.spamask._tiles import BATCH_SPOTS, in_tiles, parts_of_batch
+from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 
 __all__ = [
     "BATCH_SPOTS",
@@ -44,8 +46,12 @@ __all__ = [
     "NearestNeighbours",
     "NearestNeighboursConfig",
     "Outputs",
+    "ReducedRankRidge",
+    "ReducedRankRidgeConfig",
     "RidgeConfig",
     "RidgeOnEmbedding",
+    "RidgeSpaHGC",
+    "RidgeSpaHGCConfig",
     "SpaHGC",
     "SpaHGCConfig",
     "SpaMask",

@@ -1,6 +1,7 @@
-"""Exact search for the most similar references, in blocks, and weights for what they say."""
+"""Exact search for the nearest references, in blocks."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,25 +10,34 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Nearest:
-    """The ``k`` most cosine-similar references of every query, nearest first."""
+    """The ``k`` nearest references of every query, nearest first."""
 
     index: Tensor  # (n_queries, k) int64, rows of the references
-    distance: Tensor  # (n_queries, k) between unit vectors: sqrt(2 - 2 cos), from 0 to 2
+    squared: Tensor  # (n_queries, k) squared Euclidean distance; between unit vectors 2 - 2 cos, from 0 to 4
 
 
 @torch.no_grad()
-def nearest_references(query: Tensor, reference: Tensor, k: int, *, block: int = 4096) -> Nearest:
-    """Find the ``k`` most cosine-similar references of every query by exact search.
+def nearest_references(
+    query: Tensor,
+    reference: Tensor,
+    k: int,
+    *,
+    metric: Literal["cosine", "euclidean"] = "cosine",
+    block: int = 4096,
+) -> Nearest:
+    """Find the ``k`` nearest references of every query by exact search.
 
     Parameters
     ----------
     query, reference
-        Arrays (n_queries, n_features) and (n_references, n_features). A row of zeros is similar to nothing (cosine 0).
+        Arrays (n_queries, n_features) and (n_references, n_features).
     k
         Number of references to find.
+    metric
+        ``"cosine"`` compares directions; a row of zeros is similar to nothing (cosine 0).
     block
-        Number of queries and references compared at a time: at most ``block * block`` similarities are held. Changes
-        memory and speed, not results (except for ties among equally similar references).
+        Number of queries and references compared at a time: at most ``block * block`` distances are held. Changes
+        memory and speed, not results (except for ties among equally near references).
 
     Raises
     ------
@@ -40,18 +50,22 @@ def nearest_references(query: Tensor, reference: Tensor, k: int, *, block: int =
         )
     if not 1 <= k <= len(reference):
         raise ValueError(f"k must lie between 1 and the {len(reference)} references, got {k}.")
-    references = functional.normalize(reference, dim=1)
-    found = [_search(functional.normalize(part, dim=1), references, k, block) for part in query.split(block)]
-    cosine, index = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return Nearest(index, (2 - 2 * cosine).clamp_min(0).sqrt())
+    if metric == "cosine":
+        query, reference = functional.normalize(query, dim=1), functional.normalize(reference, dim=1)
+    # |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2): the nearest have the largest q r - |r|^2 / 2
+    half = reference.new_zeros(len(reference)) if metric == "cosine" else (reference**2).sum(dim=1) / 2
+    found = [_search(part, reference, half, k, block) for part in query.split(block)]
+    closeness, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    length = 2.0 if metric == "cosine" else (query**2).sum(dim=1, keepdim=True)
+    return Nearest(index, (length - 2 * closeness).clamp_min(0))
 
 
-def _search(query: Tensor, references: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
+def _search(query: Tensor, references: Tensor, half: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
     best = query.new_empty(len(query), 0)
     index = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
     for start in range(0, len(references), block):
-        cosine = query @ references[start : start + block].T  # (n_queries, block)
-        near, position = cosine.topk(min(k, cosine.shape[1]), dim=1)
+        closeness = query @ references[start : start + block].T - half[start : start + block]  # (n_queries, block)
+        near, position = closeness.topk(min(k, closeness.shape[1]), dim=1)
         best, index = torch.cat([best, near], dim=1), torch.cat([index, position + start], dim=1)
         best, position = best.topk(min(k, best.shape[1]), dim=1)
         index = index.gather(1, position)

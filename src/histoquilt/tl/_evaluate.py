@@ -68,8 +68,8 @@ def evaluate_expression(
     gene panel, the lists of top genes and all settings come from training sections.
 
     Always included, requested or not, are the training mean, ridge regression on one patch (``ridge_plain``) and on all
-    inputs with smoothing (``ridge``), retrieval (``knn``), and two oracles that use the answer: the spot's depth, and
-    the measured mean of its neighbours.
+    inputs with smoothing (``ridge``), reduced-rank ridge regression, retrieval (``knn``), and two oracles that use the
+    answer: the spot's depth, and the measured mean of its neighbours.
 
     Parameters
     ----------
@@ -78,8 +78,9 @@ def evaluate_expression(
         of a ``samples.csv`` (:meth:`histoquilt.study.Study.of`); each with image embeddings in ``obsm``, spot centres,
         and measured expression. They are not changed.
     methods
-        Short names (``"spahgc"``, ``"mclstexp"``, ``"ridge"``, ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict
-        from a label to a function that returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
+        Short names (``"ridge_spahgc"``, ``"spahgc"``, ``"mclstexp"``, ``"reduced_rank_ridge"``, ``"ridge"``,
+        ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict from a label to a function that returns a new, untrained
+        model: ``{"mine": lambda: SpaHGC(config)}``.
     use_rep
         Key or keys in ``obsm``, the first being the one patch of ``ridge_plain``. By default those that
         :func:`histoquilt.im.embed_patches` wrote into all sections.

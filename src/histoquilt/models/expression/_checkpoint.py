@@ -1,4 +1,4 @@
-"""A trained expression model to a checkpoint and back: what the base class holds, and what the method adds."""
+"""State of a trained expression model, and its way to a checkpoint and back."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from histoquilt.train import under
 
 @dataclass(frozen=True)
 class MethodState:
-    """What a method has learnt beyond the base class.
+    """What a method learnt, in the forms that a checkpoint holds.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class MethodState:
 
 @dataclass(frozen=True)
 class FittedExpression:
-    """State shared by all trained expression models.
+    """State of a trained expression model: what all methods share, and what the method learnt.
 
     Attributes
     ----------
@@ -54,6 +54,8 @@ class FittedExpression:
         Median distance between neighbouring training spots.
     spatial_key, section_key, layer
         Keys of coordinates, section names and measured expression.
+    learnt
+        What the method's ``fit_arrays`` learnt.
     """
 
     genes: list[str]
@@ -66,9 +68,10 @@ class FittedExpression:
     spatial_key: str
     section_key: str
     layer: str | None
+    learnt: Any = None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays of a checkpoint, named by part."""
+        """Return the shared arrays of a checkpoint, named by part."""
         return {
             "inputs.mean": self.inputs.mean,
             "inputs.scale": self.inputs.scale,
@@ -79,7 +82,7 @@ class FittedExpression:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return the rest, ready for JSON."""
+        """Return the other shared values, ready for JSON."""
         inputs = {name: value for name, value in asdict(self.inputs).items() if name not in ("mean", "scale")}
         return {
             "symbols": self.symbols,

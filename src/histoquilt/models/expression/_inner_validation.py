@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags, identity
+from scipy.sparse import csr_matrix
 
 from histoquilt import train
+from histoquilt.nn import neighbour_means
 
 MAX_FOLDS = 5
 
@@ -160,8 +161,7 @@ def smooth(values: np.ndarray, adjacency: csr_matrix, steps: int) -> np.ndarray:
     """
     if steps == 0:
         return values
-    closed = adjacency + identity(len(values), format="csr", dtype=adjacency.dtype)
-    average = diags(1.0 / np.asarray(closed.sum(axis=1)).ravel()) @ closed
+    means = neighbour_means(adjacency, itself=True)
     for _ in range(steps):
-        values = average @ values
+        values = means @ values
     return values.astype(np.float32, copy=False)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 
 from histoquilt._base import argument
 from histoquilt.gr import radius_adjacency
+from histoquilt.nn import neighbour_means
 from histoquilt.runtime import warn_user
 from histoquilt.study import Section, nearest_distance
 
@@ -61,6 +62,10 @@ class ImageSection:
         assert self.y is not None, "a section to predict has no measured expression"
         return self.y
 
+    def columns(self, fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
+        """Return the column numbers of ``x`` with one or all embeddings, with or without the neighbours' means."""
+        return _columns([one.shape[1] for one in self.reps], fields, neighbours)
+
 
 @dataclass(frozen=True)
 class ExpressionInputs:
@@ -93,10 +98,8 @@ class ExpressionInputs:
         return sum(self.widths) * (2 if self.neighbours else 1)
 
     def columns(self, fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
-        """Return the numbers of the columns of ``x`` that hold one or all fields, with or without neighbours."""
-        width = self.widths[0] if fields == "one" else sum(self.widths)
-        own = np.arange(width)
-        return np.concatenate([own, own + sum(self.widths)]) if neighbours else own
+        """Return the column numbers of ``x``, as :meth:`ImageSection.columns`."""
+        return _columns(self.widths, fields, neighbours)
 
     def standardise(self, reps: Sequence[np.ndarray], adjacency: csr_matrix) -> np.ndarray:
         """Return ``x``."""
@@ -106,6 +109,11 @@ class ExpressionInputs:
         """Return ``views`` of a section from those of each embedding, by the moments of the embeddings themselves."""
         width = sum(self.widths)
         return (np.concatenate(list(views), axis=2) - self.mean[:width]) / self.scale[:width]
+
+
+def _columns(widths: Sequence[int], fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
+    own = np.arange(widths[0] if fields == "one" else sum(widths))
+    return np.concatenate([own, own + sum(widths)]) if neighbours else own
 
 
 def fit_inputs(
@@ -137,9 +145,8 @@ def side_by_side(reps: Sequence[np.ndarray], adjacency: csr_matrix, neighbours: 
     own = np.hstack(list(reps))
     if not neighbours:
         return own
-    count = np.asarray(adjacency.sum(axis=1)).ravel()
-    alone = count == 0
-    means = diags(1.0 / np.where(alone, 1.0, count)) @ adjacency @ own
+    means = neighbour_means(adjacency, itself=False) @ own
+    alone = np.diff(adjacency.indptr) == 0
     means[alone] = own[alone]
     return np.hstack([own, means.astype(np.float32)])
 

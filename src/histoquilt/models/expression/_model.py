@@ -1,16 +1,18 @@
-"""What all models share that read gene expression off an H&E image: a method is its hooks on arrays.
+"""Base class of the models that predict gene expression from H&E images: a method is its hooks on arrays.
 
 A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel.fit_arrays`,
 ``predict_arrays``, ``state`` and ``restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
-to the training tissue, slides, checkpoint and provenance are here, and alike for all of them.
+to the training tissue, slides, checkpoint and provenance are here, and alike for all of them. What a fit leaves is one
+frozen object, :attr:`ExpressionModel.fitted`; what the method itself learnt is its part ``learnt``.
 """
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_ch
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
-from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection, fit_inputs
+from histoquilt.models.expression._inputs import ImageSection, fit_inputs
 from histoquilt.models.expression._out_of_distribution import TrainingDistribution
 from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_to_predict, write_prediction
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
@@ -46,6 +48,7 @@ class ExpressionModel(ABC):
 
     method: ClassVar[str]
     has_network: ClassVar[bool] = False  # computes on a device, sparse products among it; others compute on the CPU
+    draws: ClassVar[bool] = True  # depends on the seed; False: an evaluation trains it once for all seeds
     config_class: ClassVar[type[ExpressionConfig]] = ExpressionConfig
 
     def __init__(self, config: ExpressionConfig | None = None) -> None:
@@ -57,7 +60,6 @@ class ExpressionModel(ABC):
         self.training_facts: dict[str, Any] = {}
         self.device = torch.device("cpu")
         self._fitted: FittedExpression | None = None
-        self._inputs: ExpressionInputs | None = None
         self._kept_in: tuple[Path, dict[str, Any]] | None = None  # where training is kept, and what it depends on
 
     # hooks of a method
@@ -65,16 +67,19 @@ class ExpressionModel(ABC):
     @abstractmethod
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> list[np.ndarray] | None:
+    ) -> tuple[Any, list[np.ndarray] | None]:
         """Learn from training sections, each with ``y``.
 
-        Every choice is made on ``folds``. ``self.columns(...)`` tells which columns of ``x`` are which. A method that
-        is fitted again draws everything from ``seed``. Networks compute on ``self.device``.
+        Every choice is made on ``folds``. :meth:`ImageSection.columns` gives the columns of ``x`` by field. Everything
+        random is drawn from ``seed``. Networks compute on ``self.device``.
 
         Returns
         -------
-        For every training section the prediction ``(n_spots, n_genes)`` of the model that was fitted on the other side
-        of its fold, which gives the reliability of each gene; ``None`` where a method has none.
+        learnt
+            What was learnt, best a frozen dataclass; the other hooks read it as :attr:`learnt`.
+        held_out
+            Prediction of every training section, ``(n_spots, n_genes)`` each, by the model that was fitted on the other
+            side of its fold, which gives the reliability of each gene; ``None`` if the method has none.
         """
 
     @abstractmethod
@@ -83,11 +88,11 @@ class ExpressionModel(ABC):
 
     @abstractmethod
     def state(self) -> MethodState:
-        """Return what was learnt."""
+        """Return :attr:`learnt` as weights, arrays and settings, for the checkpoint."""
 
     @abstractmethod
-    def restore(self, state: MethodState) -> None:
-        """Take back what :meth:`state` gave; networks belong on ``self.device``."""
+    def restore(self, state: MethodState) -> Any:
+        """Return what was learnt from what :meth:`state` returned; networks belong on ``self.device``."""
 
     # what a user calls
 
@@ -194,10 +199,10 @@ class ExpressionModel(ABC):
         ]  # fmt: skip
         folds = inner_folds(study.groups)
         distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
-        self._inputs, self._fitted = inputs, None
+        self._fitted = None
         self._kept_in = None if folder is None else (folder, self._job(study, seed))
         with progress_bar(type(self).__name__, None, enabled=progress) as advance:
-            held_out = self.fit_arrays(train, folds, seed, advance)
+            learnt, held_out = self.fit_arrays(train, folds, seed, advance)
         self._fitted = FittedExpression(
             genes=study.genes,
             symbols=study.symbols,
@@ -209,6 +214,7 @@ class ExpressionModel(ABC):
             spatial_key=spatial_key,
             section_key=section_key,
             layer=layer,
+            learnt=learnt,
         )
         self.training_facts = self._facts(study, seed, time.perf_counter() - started)
         logger.info(
@@ -302,8 +308,8 @@ class ExpressionModel(ABC):
 
     @property
     def keeps_expression(self) -> bool:
-        """Whether the trained model holds measured expression of its training sections."""
-        return False
+        """Whether the trained model holds measured expression of its training sections, as ``learnt.bank``."""
+        return getattr(self.learnt, "bank", None) is not None
 
     @property
     def genes(self) -> list[str]:
@@ -312,16 +318,13 @@ class ExpressionModel(ABC):
 
     @property
     def n_genes(self) -> int:
-        """How many."""
+        """Number of predicted genes."""
         return len(self.fitted.genes)
 
-    def columns(self, fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
-        """Return the numbers of the columns of ``x`` with one or all embeddings, with or without neighbours' means."""
-        return self._standardised_by().columns(fields, neighbours)
-
-    def _standardised_by(self) -> ExpressionInputs:
-        """Return what inputs are standardised by; known from the beginning of :meth:`fit` on."""
-        return self.fitted.inputs if self._inputs is None else self._inputs
+    @property
+    def learnt(self) -> Any:
+        """What the method's :meth:`fit_arrays` learnt; raises ``RuntimeError`` before :meth:`fit`."""
+        return self.fitted.learnt
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the trained model as a folder without pickle; :func:`histoquilt.models.load` reads it.
@@ -358,10 +361,10 @@ class ExpressionModel(ABC):
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
         model.device = device if cls.has_network else torch.device("cpu")
-        fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
-        model._fitted, model._inputs = fitted, fitted.inputs
         model.training_facts = checkpoint.provenance
-        model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        state = MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"])
+        model._fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
+        model._fitted = replace(model._fitted, learnt=model.restore(state))
         return model
 
     def __repr__(self) -> str:
@@ -380,9 +383,9 @@ class ExpressionModel(ABC):
         return self._fitted
 
     def _checkpoint(self, name: str, **more: Any) -> TrainingCheckpoint | None:
-        """Return where training of a network is kept, for a method's hooks; ``None`` where nobody asked for it.
+        """Return the checkpoint file of a network's training, for a method's hooks; ``None`` if none was asked for.
 
-        ``more`` is what the result depends on beside the arguments of ``fit``, ready for JSON.
+        ``more`` is what the result depends on besides the arguments of ``fit``, ready for JSON.
         """
         if self._kept_in is None:
             return None

@@ -1,4 +1,4 @@
-"""The training mean: what a prediction has to beat that looks at the image."""
+"""The training mean: the baseline that a prediction from the image has to beat."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from histoquilt.runtime import Advance
 class MeanConfig(ExpressionConfig):
     """Settings of :class:`histoquilt.models.MeanExpression`."""
 
-    neighbours: bool = False  # the embedding serves only to tell which spots are unlike training
+    neighbours: bool = False  # the embedding is only used to recognise spots unlike training
 
 
 class MeanExpression(ExpressionModel):
@@ -32,23 +32,26 @@ class MeanExpression(ExpressionModel):
 
     method = "mean"
     config_class = MeanConfig
+    draws = False
+    learnt: np.ndarray
 
-    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
         held_out: dict[int, np.ndarray] = {}
         for fold in folds:
             mean = _mean([train[i] for i in fold.train])
             held_out |= {i: np.tile(mean, (len(train[i].x), 1)) for i in fold.held_out}
-        self._mean = _mean(train)
-        return [held_out[i] for i in range(len(train))]
+        return _mean(train), [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
-        return np.tile(self._mean, (len(section.x), 1))
+        return np.tile(self.learnt, (len(section.x), 1))
 
     def state(self) -> MethodState:
-        return MethodState(arrays={"mean": self._mean})
+        return MethodState(arrays={"mean": self.learnt})
 
-    def restore(self, state: MethodState) -> None:
-        self._mean = state.arrays["mean"]
+    def restore(self, state: MethodState) -> np.ndarray:
+        return state.arrays["mean"]
 
 
 def _mean(sections: list[ImageSection]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reduced-rank ridge regression: the linear part of an expression model, from image embeddings to a few programmes.
+"""Reduced-rank ridge regression: from image embeddings to a few programmes of genes.
 
 Most of what an H&E image tells about hundreds of genes is told about few directions: how much tumour, stroma, immune
 cells. Ridge regression is followed by projecting its fitted values on their leading directions among the genes (Izenman
@@ -16,17 +16,46 @@ averaged, since those that score alike err differently.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from histoquilt.models._image_components import Basis
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.linear._ridge_path import RidgePath
+from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
+from histoquilt.runtime import Advance
 from histoquilt.train import under
 
-N_SETTINGS = 8  # whose predictions are averaged
+
+@dataclass(frozen=True)
+class ReducedRankRidgeConfig(ExpressionConfig):
+    """Settings of :class:`histoquilt.models.ReducedRankRidge`.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    # penalties to try, in units of the mean squared length of a centred row of inputs
+    alphas: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+    ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
+    n_settings: int = 8  # leading settings whose predictions are averaged
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.alphas or min(self.alphas) <= 0:
+            raise ValueError(f"alphas must be one or more positive penalties, got {self.alphas!r}.")
+        if any(isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 for rank in self.ranks):
+            raise ValueError(f"ranks must be whole numbers of at least 1, got {self.ranks!r}.")
+        if isinstance(self.n_settings, bool) or not isinstance(self.n_settings, int) or self.n_settings < 1:
+            raise ValueError(f"n_settings must be a whole number of at least 1, got {self.n_settings!r}.")
+        if "validate" in (self.fields, self.neighbours):
+            raise ValueError("ReducedRankRidge uses the inputs as given: fields and neighbours cannot be 'validate'.")
 
 
 class Setting(NamedTuple):
@@ -39,8 +68,8 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReducedRankRidge:
-    """A fitted linear model.
+class LinearModel:
+    """Fitted linear model.
 
     Attributes
     ----------
@@ -73,8 +102,8 @@ class ReducedRankRidge:
         return stored
 
     @classmethod
-    def restore(cls, stored: dict[str, np.ndarray]) -> "ReducedRankRidge":
-        """Take back what :meth:`arrays` gave."""
+    def restore(cls, stored: dict[str, np.ndarray]) -> "LinearModel":
+        """Rebuild from :meth:`arrays`."""
         kinds = [(own, kind) for own, kind in ((False, "training"), (True, "own")) if f"{kind}.mean" in stored]
         return cls(
             tuple(Basis.restore(own, under(stored, kind)) for own, kind in kinds),
@@ -85,23 +114,23 @@ class ReducedRankRidge:
 
 @dataclass(frozen=True)
 class LinearFit:
-    """What :func:`fit_reduced_rank` returns.
+    """Result of :func:`fit_reduced_rank`.
 
     Attributes
     ----------
     model
-        Fitted on all training sections.
+        Model fitted on all training sections.
     held_out
-        For every training section the prediction of the model that had not seen its group.
+        Prediction of every training section by the model that had not seen its group.
     settings
-        Those averaged, the best first.
+        Settings that were averaged, best first.
     score
         Mean correlation of the best on inner validation.
     inputs
-        To fit the same settings on some of the sections.
+        Inputs, to fit the same settings on some of the sections.
     """
 
-    model: ReducedRankRidge
+    model: LinearModel
     held_out: list[np.ndarray]
     settings: list[Setting]
     score: float
@@ -118,7 +147,7 @@ class LinearFit:
         return predicted
 
 
-def fit_reduced_rank(train: list[ImageSection], folds: list[Fold]) -> LinearFit:
+def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: ReducedRankRidgeConfig) -> LinearFit:
     """Choose settings on inner validation and fit the average of the leading ones.
 
     Parameters
@@ -127,19 +156,20 @@ def fit_reduced_rank(train: list[ImageSection], folds: list[Fold]) -> LinearFit:
         Sections with ``y``.
     folds
         Inner folds: no section is predicted by a model that has seen its group.
+    config
+        Settings to choose from.
     """
     inputs = LinearInputs.of(train)
     weightings = (False, True) if any(one.depth is not None for one in train) else (False,)
     choices = Choices()
     for fold in folds:
         for own in (False, True):
-            scores = inputs.scores[own]
             for weighted in weightings:
-                path = RidgePath.fit(train, fold.train, scores, weighted)
+                path = inputs.path(fold.train, own, weighted)
                 for i in fold.held_out:
-                    for alpha, rank, values in path.predictions(scores[i]):
+                    for alpha, rank, values in path.predictions(inputs.scores[own][i], config.alphas, config.ranks):
                         choices.add(Setting(own, weighted, alpha, rank), criterion(train[i].measured, values))
-    settings: list[Setting] = choices.leading(N_SETTINGS)
+    settings: list[Setting] = choices.leading(config.n_settings)
     held_out: dict[int, np.ndarray] = {}
     for fold in folds:
         fitted = inputs.average(fold.train, settings)
@@ -162,7 +192,14 @@ class LinearInputs:
         bases = (Basis.fit(train, own=False), Basis.fit(train, own=True))
         return cls(train, bases, {basis.own_moments: [basis.scores(one.x) for one in train] for basis in bases})
 
-    def average(self, members: Sequence[int], settings: list[Setting]) -> ReducedRankRidge:
+    def path(self, members: Sequence[int], own: bool, weighted: bool) -> RidgePath:
+        """Return the ridge path on some of the sections."""
+        x = np.concatenate([self.scores[own][i] for i in members])
+        y = np.concatenate([self.train[i].measured for i in members])
+        weights = np.concatenate([spot_weights(self.train[i]) for i in members]) if weighted else None
+        return RidgePath.fit(x, y, weights)
+
+    def average(self, members: Sequence[int], settings: list[Setting]) -> LinearModel:
         """Fit every setting on some sections and average: the model is linear, so its coefficients can be."""
         kinds: dict[tuple[bool, bool], list[Setting]] = defaultdict(list)
         for one in settings:
@@ -170,14 +207,76 @@ class LinearInputs:
         coefficients: dict[bool, np.ndarray] = {}
         intercept = np.zeros(self.train[0].measured.shape[1])
         for (own, weighted), of_kind in kinds.items():
-            path = RidgePath.fit(self.train, members, self.scores[own], weighted)
+            path = self.path(members, own, weighted)
             for one in of_kind:
-                slope = path.coefficients(one.alpha, one.rank) / len(settings)
-                coefficients[own] = coefficients.get(own, 0) + slope
-                intercept += path.intercept / len(settings) - path.mean @ slope
+                slope, level = path.coefficients(one.alpha, one.rank)
+                coefficients[own] = coefficients.get(own, 0) + slope / len(settings)
+                intercept += level / len(settings)
         used = [basis for basis in self.bases if basis.own_moments in coefficients]
-        return ReducedRankRidge(
+        return LinearModel(
             tuple(used),
             tuple(coefficients[basis.own_moments].astype(np.float32) for basis in used),
             intercept.astype(np.float32),
         )
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a fit of :class:`ReducedRankRidge` leaves: the model, its settings, their score on inner validation."""
+
+    model: LinearModel
+    settings: tuple[Setting, ...]
+    score: float
+
+
+class ReducedRankRidge(ExpressionModel):
+    """Predicts expression by ridge regression on image embeddings whose fitted values have few directions among genes.
+
+    Penalty, rank, whether spots are weighed by their depth, and whether a section is standardised by its own moments
+    are chosen by leaving training sections (or patients) out; the predictions of the ``n_settings`` best are averaged.
+    The model holds coefficients, no expression of its training sections.
+
+    Parameters
+    ----------
+    config
+        Settings.
+
+    References
+    ----------
+    A. J. Izenman. Reduced-rank regression for the multivariate linear model. J. Multivariate Anal. 5, 248-264, 1975.
+    A. Mukherjee, J. Zhu. Reduced rank ridge regression and its kernel extensions. Stat. Anal. Data Min. 4, 612-622,
+    2011.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> held_out = study.pop("s3")
+    >>> model = hq.models.ReducedRankRidge().fit(study, use_rep="X_image")
+    >>> model.predict(held_out).layers["predicted_reduced_rank_ridge"].shape
+    (60, 20)
+    """
+
+    method = "reduced_rank_ridge"
+    config_class = ReducedRankRidgeConfig
+    draws = False
+    config: ReducedRankRidgeConfig
+    learnt: Learnt
+
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[Learnt, list[np.ndarray]]:
+        fit = fit_reduced_rank(train, folds, self.config)
+        return Learnt(fit.model, tuple(fit.settings), fit.score), fit.held_out
+
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
+        return self.learnt.model.predict(section.x)
+
+    def state(self) -> MethodState:
+        learnt = self.learnt
+        averaged: list[dict[str, Any]] = [one._asdict() for one in learnt.settings]
+        return MethodState(arrays=learnt.model.arrays(), settings={"averaged": averaged, "inner_pcc": learnt.score})
+
+    def restore(self, state: MethodState) -> Learnt:
+        settings = tuple(Setting(**one) for one in state.settings["averaged"])
+        return Learnt(LinearModel.restore(state.arrays), settings, state.settings["inner_pcc"])

@@ -1,7 +1,7 @@
 """Ridge regression on image embeddings: the linear probe that a network has to beat."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.linear._ridge_path import RidgePath
 from histoquilt.runtime import Advance
 
 
@@ -37,6 +38,31 @@ class _Setting(NamedTuple):
     inputs: Inputs
     alpha: float
     smoothing: int
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What a fit leaves.
+
+    Attributes
+    ----------
+    setting
+        Setting chosen on inner validation.
+    coefficients, intercept
+        ``(n_columns, n_genes)`` and ``(n_genes,)`` float32.
+    score
+        Mean correlation of the setting on inner validation.
+    """
+
+    setting: _Setting
+    coefficients: np.ndarray
+    intercept: np.ndarray
+    score: float
+
+    def predict(self, section: ImageSection) -> np.ndarray:
+        """Return ``(n_spots, n_genes)`` float32."""
+        values = section.x[:, section.columns(*self.setting.inputs)] @ self.coefficients + self.intercept
+        return smooth(values, section.adjacency, self.setting.smoothing)
 
 
 class RidgeOnEmbedding(ExpressionModel):
@@ -69,119 +95,64 @@ class RidgeOnEmbedding(ExpressionModel):
 
     method = "ridge"
     config_class = RidgeConfig
+    draws = False
     config: RidgeConfig
+    learnt: _Learnt
 
-    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[_Learnt, list[np.ndarray]]:
         choices = Choices()
         for inputs in self.config.inputs_to_try(len(train[0].reps)):
+            columns = train[0].columns(*inputs)
             for fold in folds:
-                path = _RidgePath.of(train, fold.train, self.columns(*inputs))
+                path = _path(train, fold.train, columns)
                 for i in fold.held_out:
-                    self._score(path, inputs, train[i], choices)
+                    for alpha, _, values in path.predictions(train[i].x[:, columns], self.config.alphas):
+                        for steps in self.config.smoothing_to_try:
+                            smoothed = smooth(values.astype(np.float32), train[i].adjacency, steps)
+                            choices.add(_Setting(inputs, alpha, steps), criterion(train[i].measured, smoothed))
                 advance(note=f"{inputs.fields} field(s), neighbours {inputs.neighbours}")
         best: _Setting = choices.best
+        columns = train[0].columns(*best.inputs)
         held_out: dict[int, np.ndarray] = {}
         for fold in folds:
-            path = _RidgePath.of(train, fold.train, self.columns(*best.inputs))
-            for i in fold.held_out:
-                (values,) = path.predict(train[i].x, (best.alpha,))
-                held_out[i] = smooth(values, train[i].adjacency, best.smoothing)
-        self._setting, self._score_inside = best, choices.best_score
-        path = _RidgePath.of(train, range(len(train)), self.columns(*best.inputs))
-        self._coefficients, self._intercept = path.coefficients(best.alpha)
-        return [held_out[i] for i in range(len(train))]
-
-    def _score(self, path: "_RidgePath", inputs: Inputs, section: ImageSection, choices: Choices) -> None:
-        for alpha, values in zip(self.config.alphas, path.predict(section.x, self.config.alphas), strict=True):
-            for steps in self.config.smoothing_to_try:
-                score = criterion(section.measured, smooth(values, section.adjacency, steps))
-                choices.add(_Setting(inputs, alpha, steps), score)
+            learnt = _fit(train, fold.train, columns, best, choices.best_score)
+            held_out |= {i: learnt.predict(train[i]) for i in fold.held_out}
+        learnt = _fit(train, range(len(train)), columns, best, choices.best_score)
+        return learnt, [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
-        values = section.x[:, self.columns(*self._setting.inputs)] @ self._coefficients + self._intercept
-        return smooth(values, section.adjacency, self._setting.smoothing)
+        return self.learnt.predict(section)
 
     def state(self) -> MethodState:
-        inputs, alpha, smoothing = self._setting
+        learnt = self.learnt
+        inputs, alpha, smoothing = learnt.setting
         return MethodState(
-            arrays={"coefficients": self._coefficients, "intercept": self._intercept},
-            settings={
-                "fields": inputs.fields,
-                "neighbours": inputs.neighbours,
-                "alpha": alpha,
-                "smoothing": smoothing,
-                "inner_pcc": self._score_inside,
-            },
+            arrays={"coefficients": learnt.coefficients, "intercept": learnt.intercept},
+            settings={**inputs._asdict(), "alpha": alpha, "smoothing": smoothing, "inner_pcc": learnt.score},
         )
 
-    def restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> _Learnt:
         kept = state.settings
-        self._setting = _Setting(Inputs(kept["fields"], kept["neighbours"]), kept["alpha"], kept["smoothing"])
-        self._score_inside = kept["inner_pcc"]
-        self._coefficients, self._intercept = state.arrays["coefficients"], state.arrays["intercept"]
-        if self._coefficients.shape != (len(self.columns(*self._setting.inputs)), len(self._intercept)):
+        setting = _Setting(Inputs(kept["fields"], kept["neighbours"]), kept["alpha"], kept["smoothing"])
+        learnt = _Learnt(setting, **state.arrays, score=kept["inner_pcc"])
+        if learnt.coefficients.shape != (len(self.fitted.inputs.columns(*setting.inputs)), len(learnt.intercept)):
             raise ValueError("the coefficients do not fit the inputs")
+        return learnt
 
 
-@dataclass(frozen=True)
-class _RidgePath:
-    """Ridge regression for all penalties, from one eigendecomposition of the smaller of the two Gram matrices.
+def _path(train: list[ImageSection], members: Sequence[int], columns: np.ndarray) -> RidgePath:
+    x = np.concatenate([train[i].x[:, columns] for i in members])
+    path = RidgePath.fit(x, np.concatenate([train[i].measured for i in members]))
+    return replace(path, unit=path.unit / len(x))  # of the sum of squared errors, not their mean
 
-    Attributes
-    ----------
-    columns
-        Column numbers of ``x`` that are used.
-    mean, intercept
-        Means of inputs and targets.
-    values
-        Eigenvalues of the Gram matrix.
-    way_in
-        Matrix ``(n_columns, n_values)``. Predictions are centred inputs times this, divided by eigenvalue plus penalty,
-        times ``way_out``.
-    way_out
-        Matrix ``(n_values, n_genes)``.
-    unit
-        Mean squared length of a centred input row.
-    """
 
-    columns: np.ndarray
-    mean: np.ndarray
-    intercept: np.ndarray
-    values: np.ndarray
-    way_in: np.ndarray
-    way_out: np.ndarray
-    unit: float
-
-    @classmethod
-    def of(cls, train: list[ImageSection], members: Sequence[int], columns: np.ndarray) -> "_RidgePath":
-        x = np.concatenate([train[i].x[:, columns] for i in members]).astype(np.float64)
-        y = np.concatenate([train[i].measured for i in members]).astype(np.float64)
-        mean, intercept = x.mean(axis=0), y.mean(axis=0)
-        x -= mean
-        y -= intercept
-        n_spots, n_columns = x.shape
-        if n_columns <= n_spots:
-            values, vectors = np.linalg.eigh(x.T @ x)
-            way_in, way_out = vectors, vectors.T @ (x.T @ y)
-        else:
-            values, vectors = np.linalg.eigh(x @ x.T)
-            way_in, way_out = x.T @ vectors, vectors.T @ y
-        values = np.maximum(values, 0)
-        unit = float(values.sum() / n_spots)
-        return cls(columns, mean, intercept, values, way_in, way_out, unit if unit > 0 else 1.0)
-
-    def predict(self, x: np.ndarray, alphas: Sequence[float]) -> list[np.ndarray]:
-        """Return the prediction at every penalty, ``(n_spots, n_genes)`` float32 each."""
-        inside = (x[:, self.columns] - self.mean) @ self.way_in
-        return [
-            ((inside / (self.values + alpha * self.unit)) @ self.way_out + self.intercept).astype(np.float32)
-            for alpha in alphas
-        ]
-
-    def coefficients(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients ``(n_columns, n_genes)`` and intercept ``(n_genes,)``, float32."""
-        slope = (self.way_in / (self.values + alpha * self.unit)) @ self.way_out
-        return slope.astype(np.float32), (self.intercept - self.mean @ slope).astype(np.float32)
+def _fit(
+    train: list[ImageSection], members: Sequence[int], columns: np.ndarray, setting: _Setting, score: float
+) -> _Learnt:
+    slope, intercept = _path(train, members, columns).coefficients(setting.alpha)
+    return _Learnt(setting, slope.astype(np.float32), intercept.astype(np.float32), score)
 
 
 def plain_ridge() -> RidgeOnEmbedding:

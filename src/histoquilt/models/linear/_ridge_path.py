@@ -1,4 +1,9 @@
-"""Weighted ridge regression at every penalty and rank, from one eigendecomposition."""
+"""Weighted ridge regression at every penalty and rank, from one eigendecomposition.
+
+Inner validation tries eight to ten penalties, and at each up to ten ranks, on every fold. The eigendecomposition of
+the smaller Gram matrix, ``O(min(n, p)^2 max(n, p))`` for ``n`` spots and ``p`` inputs, serves them all; a penalty then
+costs one product. FIGURE
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,13 +12,11 @@ import numpy as np
 
 from histoquilt.models.expression._inputs import ImageSection
 
-ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # in hundredths of the inputs' total variance
-RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 _SHALLOW = 0.3  # of the median depth: a spot of so many counts weighs half
 
 
 def spot_weights(section: ImageSection) -> np.ndarray:
-    """Return how much each spot's measurement counts, ``(n_spots,)``; all alike where depth is not known."""
+    """Return the weight of each spot's measurement, ``(n_spots,)``; all alike if depth is not known."""
     if section.depth is None:
         return np.ones(len(section.x))
     return section.depth / (section.depth + _SHALLOW * np.median(section.depth))
@@ -21,71 +24,99 @@ def spot_weights(section: ImageSection) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RidgePath:
-    """Weighted ridge regression for all penalties and ranks, from one eigendecomposition.
+    """Ridge regression for all penalties and ranks.
+
+    Centred inputs times ``way_in``, divided by ``values`` plus penalty, times ``products`` are predictions less their
+    mean.
 
     Attributes
     ----------
     mean, intercept
-        Weighted means of scores and of expression.
-    values, vectors
-        Eigenvalues ``(n_components,)`` and eigenvectors ``(n_components, n_components)`` of the weighted covariance of
-        the scores.
+        Weighted means of inputs ``(n_inputs,)`` and of expression ``(n_genes,)``.
+    values
+        Eigenvalues ``(n_values,)`` of the weighted Gram matrix.
+    way_in
+        Inputs to eigenbasis, ``(n_inputs, n_values)``.
     products
-        Product ``vectors.T @ x.T @ y``, ``(n_components, n_genes)``.
+        Products of the eigenbasis with expression, ``(n_values, n_genes)``.
+    lengths
+        Lengths of the training inputs along the eigenbasis, ``(n_values,)``.
     unit
-        Unit of the penalty.
+        Unit of the penalty: the mean squared length of a centred row of inputs.
     """
 
     mean: np.ndarray
     intercept: np.ndarray
     values: np.ndarray
-    vectors: np.ndarray
+    way_in: np.ndarray
     products: np.ndarray
+    lengths: np.ndarray
     unit: float
 
     @classmethod
-    def fit(
-        cls, train: list[ImageSection], members: Sequence[int], scores: list[np.ndarray], weighted: bool
-    ) -> "RidgePath":
-        x = np.concatenate([scores[i] for i in members]).astype(np.float64)
-        y = np.concatenate([train[i].measured for i in members]).astype(np.float64)
-        weights = np.concatenate([spot_weights(train[i]) if weighted else np.ones(len(train[i].x)) for i in members])
-        weights /= weights.sum()
-        mean, intercept = weights @ x, weights @ y
+    def fit(cls, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> "RidgePath":
+        """Decompose.
+
+        Parameters
+        ----------
+        x, y
+            Inputs ``(n_spots, n_inputs)`` and expression ``(n_spots, n_genes)``.
+        weights
+            Weight of every spot, ``(n_spots,)``; equal by default.
+        """
+        share = np.full(len(x), 1 / len(x)) if weights is None else weights / weights.sum()
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        mean, intercept = share @ x, share @ y
+        root = np.sqrt(share)[:, None]
         x -= mean
-        root = np.sqrt(weights)[:, None]
-        values, vectors = np.linalg.eigh((root * x).T @ (root * x))
-        products = vectors.T @ ((weights[:, None] * x).T @ (y - intercept))
-        values = np.maximum(values, 0)
-        return cls(mean, intercept, values, vectors, products, 1e-2 * float(values.sum()) or 1.0)
-
-    def _slopes(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients in the eigenbasis, and directions among the genes by falling fitted variance."""
-        slope = self.products / (self.values + alpha * self.unit)[:, None]
-        fitted = np.sqrt(self.values)[:, None] * slope  # has the Gram matrix of the fitted values
-        n_rows, n_genes = fitted.shape
-        if n_rows < n_genes:
-            values, left = np.linalg.eigh(fitted @ fitted.T)
-            size = np.sqrt(np.maximum(values, values[-1] * 1e-12 + 1e-300))
-            directions = (left / size).T[::-1][: RANKS[-1]] @ fitted
+        x *= root
+        y = root * (y - intercept)
+        if x.shape[1] <= len(x):
+            values, way_in = np.linalg.eigh(x.T @ x)
+            products = way_in.T @ (x.T @ y)
+            values = np.maximum(values, 0)
+            lengths = np.sqrt(values)
         else:
-            directions = np.linalg.eigh(fitted.T @ fitted)[1].T[::-1][: RANKS[-1]]
-        return slope, directions
+            values, vectors = np.linalg.eigh(x @ x.T)
+            way_in, products = x.T @ vectors, vectors.T @ y
+            lengths = values = np.maximum(values, 0)
+        return cls(mean, intercept, values, way_in, products, lengths, float(values.sum()) or 1.0)
 
-    def predictions(self, scores: np.ndarray) -> Iterator[tuple[float, int | None, np.ndarray]]:
-        """Yield penalty, rank and prediction ``(n_spots, n_genes)`` for every setting of the path."""
-        inside = (scores - self.mean) @ self.vectors
-        for alpha in ALPHAS:
-            slope, directions = self._slopes(alpha)
+    def predictions(
+        self, x: np.ndarray, alphas: Sequence[float], ranks: Sequence[int] = ()
+    ) -> Iterator[tuple[float, int | None, np.ndarray]]:
+        """Yield penalty, rank (``None`` for the full one) and prediction ``(n_spots, n_genes)`` for every setting."""
+        inside = (x - self.mean) @ self.way_in
+        for alpha in alphas:
+            slope = self._slope(alpha)
             full = inside @ slope
             yield alpha, None, full + self.intercept
+            if not ranks:
+                continue
+            directions = self._directions(slope, max(ranks))
             along = full @ directions.T
-            for rank in RANKS:
+            for rank in ranks:
                 if rank < len(directions):
                     yield alpha, rank, along[:, :rank] @ directions[:rank] + self.intercept
 
-    def coefficients(self, alpha: float, rank: int | None) -> np.ndarray:
-        """Return ``(n_components, n_genes)``."""
-        slope, directions = self._slopes(alpha)
-        slope = self.vectors @ slope
-        return slope if rank is None else slope @ directions[:rank].T @ directions[:rank]
+    def coefficients(self, alpha: float, rank: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients ``(n_inputs, n_genes)`` and intercept ``(n_genes,)``."""
+        slope = self._slope(alpha)
+        found = self.way_in @ slope
+        if rank is not None:
+            directions = self._directions(slope, rank)
+            found = found @ directions.T @ directions
+        return found, self.intercept - self.mean @ found
+
+    def _slope(self, alpha: float) -> np.ndarray:
+        return self.products / (self.values + alpha * self.unit)[:, None]
+
+    def _directions(self, slope: np.ndarray, n: int) -> np.ndarray:
+        """Return orthonormal directions among the genes, ``(n, n_genes)``, by decreasing fitted variance."""
+        fitted = self.lengths[:, None] * slope  # has the Gram matrix of the fitted values
+        n_rows, n_genes = fitted.shape
+        if n_rows >= n_genes:
+            return np.linalg.eigh(fitted.T @ fitted)[1].T[::-1][:n]
+        values, left = np.linalg.eigh(fitted @ fitted.T)
+        sizes = np.sqrt(np.maximum(values, values[-1] * 1e-12 + 1e-300))
+        return (left / sizes).T[::-1][:n] @ fitted

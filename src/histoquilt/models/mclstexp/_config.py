@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.retrieval._retrieval import Weighting
+from histoquilt.models.retrieval._bank import Weighting
 
 Key = Literal["spot", "image", "both"]
 
@@ -25,7 +25,6 @@ class MclSTExpConfig(ExpressionConfig):
     pretrained: bool = True  # timm only: start from published weights, which are downloaded
     use_views: bool = True  # training draws one of a patch's views where obsm["<use_rep>_views"] holds them
     own_moments: bool = True  # standardise a section's embedding by its own moments; needs no label
-    linear_start: bool = True  # both branches start as what reduced-rank ridge regression says, not at random
     n_latent: int = 256  # width of the space that images and spots share
     n_blocks: int = 2  # of the spot transformer; 0: a spot is described by its own expression alone
     coordinates: bool = True  # the spot branch knows where in its section a spot lies
@@ -38,7 +37,7 @@ class MclSTExpConfig(ExpressionConfig):
     weight_decay: float = 1e-3
     batch_size: int = 256  # spots among which each must find its own image
     max_epochs: int = 12
-    check_every: int = 2  # epochs between two looks at the held-out training sections; 0: train to the end
+    check_every: int = 2  # epochs between evaluations on held-out training sections; 0: train to the end
     weigh_by_depth: bool = True  # spots of few counts weigh less, in the loss and among the retrieved
     key: Literal["spot", "image", "both", "validate"] = "validate"  # what of a reference a query is compared with
     k: tuple[int, ...] = (20, 50, 100, 200)  # numbers of references to try
@@ -76,10 +75,10 @@ class MclSTExpConfig(ExpressionConfig):
         branch = self.image_branch
         if branch not in ("embedding", "cnn") and not (branch.startswith("timm:") and len(branch) > len("timm:")):
             raise ValueError(f"image_branch must be 'embedding', 'cnn' or 'timm:NAME', got {branch!r}.")
-        if branch != "embedding" and (self.fields != "one" or self.neighbours or self.linear_start):
+        if branch != "embedding" and (self.fields != "one" or self.neighbours):
             raise ValueError(
-                f"image_branch={branch!r} is trained on the pixels of one patch: it needs fields='one', "
-                "neighbours=False and linear_start=False, which MclSTExpConfig.trainable() sets."
+                f"image_branch={branch!r} is trained on the pixels of one patch: it needs fields='one' and "
+                "neighbours=False, which MclSTExpConfig.trainable() sets."
             )
 
     @classmethod
@@ -100,7 +99,6 @@ class MclSTExpConfig(ExpressionConfig):
             fields="one",
             neighbours=False,
             own_moments=False,
-            linear_start=False,
             input_dropout=0.0,
             colour_jitter=0.5,
             similarity="dot",
@@ -132,7 +130,6 @@ class MclSTExpConfig(ExpressionConfig):
             pretrained=pretrained,
             fields="one",
             neighbours=False,
-            linear_start=False,
             temperature=0.1,
             learning_rate=1e-3,
             batch_size=64,
@@ -142,11 +139,10 @@ class MclSTExpConfig(ExpressionConfig):
 
     @property
     def checks(self) -> tuple[int, ...]:
-        """Numbers of epochs among which inner validation chooses; 0 only where the start already says something."""
-        if self.check_every == 0 or self.max_epochs == 0:
+        """Numbers of epochs among which inner validation chooses."""
+        if self.check_every == 0:
             return (self.max_epochs,)
-        first = 0 if self.linear_start else self.check_every
-        return tuple(dict.fromkeys([*range(first, self.max_epochs + 1, self.check_every), self.max_epochs]))
+        return (*range(self.check_every, self.max_epochs, self.check_every), self.max_epochs)
 
     @property
     def keys_to_try(self) -> tuple[Key, ...]:

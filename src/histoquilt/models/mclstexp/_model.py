@@ -21,15 +21,13 @@ Where we differ from the published code, and why
 - Nothing of the section to predict is seen in training, and no augmentation is applied in prediction.
 - By default the backbone is frozen, and its embeddings of several fields and of the neighbours enter as principal
   components, standardised section by section: a few hundred spots do not train a backbone.
-- By default both branches start as the two sides of reduced-rank ridge regression (:mod:`._mclstexp_start`): the
-  contrastive loss refines what linear regression already knows. ``linear_start=False`` starts at random.
 - The loss is of cosines at a lower temperature by default; the dot products of vectors of length 16 that LayerNorm
   returns saturate the softmax. Spots of few counts weigh less, in the loss and among the retrieved.
 - Targets are normalised spot by spot. There the truth is normalised gene by gene, which lets depth leak in.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +39,9 @@ from histoquilt.models.expression._inner_validation import Choices, Fold, criter
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._ridge_path import spot_weights
-from histoquilt.models.mclstexp._bank import Bank
 from histoquilt.models.mclstexp._config import Key, MclSTExpConfig
 from histoquilt.models.mclstexp._images import ImageInputs
 from histoquilt.models.mclstexp._network import MclSTExpNetwork
-from histoquilt.models.mclstexp._start import Start, choose_start
 from histoquilt.models.mclstexp._training import (
     Pairs,
     build_network,
@@ -54,7 +50,7 @@ from histoquilt.models.mclstexp._training import (
     start_network,
     train_network,
 )
-from histoquilt.models.retrieval._retrieval import Weighting
+from histoquilt.models.retrieval._bank import Bank, Weighting
 from histoquilt.runtime import Advance
 from histoquilt.train import under
 
@@ -64,6 +60,30 @@ class _Setting(NamedTuple):
     key: Key
     k: int
     weighting: Weighting
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What a fit leaves.
+
+    Attributes
+    ----------
+    setting
+        Setting chosen on inner validation.
+    inputs, network, bank
+        Conversion of a section to what the image branch takes, the network, and the training spots in its space.
+    score
+        Mean correlation of the setting on inner validation.
+    history
+        Mean loss of every epoch of the final training.
+    """
+
+    setting: _Setting
+    inputs: ImageInputs
+    network: MclSTExpNetwork
+    bank: Bank
+    score: float
+    history: tuple[float, ...]
 
 
 class MclSTExp(ExpressionModel):
@@ -83,11 +103,6 @@ class MclSTExp(ExpressionModel):
         Otherwise training draws from the turned and mirrored views of each patch where all sections have them, beside
         the embedding that they are views of: ``adata.obsm["X_he_texture_views"] = histoquilt.im.embed_views(...)``.
 
-    Attributes
-    ----------
-    history
-        Mean loss of every epoch of the final training.
-
     Examples
     --------
     >>> import histoquilt as hq
@@ -102,6 +117,7 @@ class MclSTExp(ExpressionModel):
     config_class = MclSTExpConfig
     has_network = True
     config: MclSTExpConfig
+    learnt: _Learnt
 
     @property
     def uses_views(self) -> bool:
@@ -109,21 +125,22 @@ class MclSTExp(ExpressionModel):
         return self.config.use_views and self.config.image_branch == "embedding"
 
     @property
-    def keeps_expression(self) -> bool:
-        """Always: predictions are averages of it."""
-        return True
+    def history(self) -> list[float]:
+        """Mean loss of every epoch of the final training."""
+        return list(self.learnt.history)
 
-    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[_Learnt, list[np.ndarray]]:
         config = self.config
-        self._inputs_of_images = ImageInputs.fit(train, config)
-        images = [self._inputs_of_images.of(one) for one in train]
-        views = [self._inputs_of_images.views_of(one) for one in train]
+        inputs = ImageInputs.fit(train, config)
+        images = [inputs.of(one) for one in train]
+        views = [inputs.views_of(one) for one in train]
         weights = [spot_weights(one) if config.weigh_by_depth else np.ones(len(one.x)) for one in train]
-        self._start = choose_start(train, images, weights, folds) if config.linear_start else None
-        choices, snapshots = Choices(), {}
         of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds]
+        choices, snapshots = Choices(), {}
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
-            network = start_network(pairs, config, self._start, seed)
+            network = start_network(pairs, config, seed)
             kept = self._checkpoint(f"fold-{number}")
             for epoch, _ in train_network(
                 network, pairs, config, config.max_epochs, seed, advance, looks=config.checks, checkpoint=kept
@@ -132,75 +149,70 @@ class MclSTExp(ExpressionModel):
                     continue
                 # weights and not embeddings are kept: their size does not grow with the number of spots
                 snapshots[number, epoch] = {name: value.clone() for name, value in network.state_dict().items()}
-                banks = self._banks(network, pairs, config.keys_to_try)
+                banks = _banks(network, pairs, config.keys_to_try)
                 for i in fold.held_out:
                     query = embed_images(network, torch.from_numpy(images[i]))
                     for key, bank in banks.items():
-                        for k, weighting, values in bank.averages(query, config):
+                        for k, weighting, values in bank.averages(query, config.k, config.weightings_to_try):
                             setting = _Setting(epoch, key, k, weighting)
                             choices.add(setting, criterion(train[i].measured, values))
-        self._setting, self._score_inside = choices.best, choices.best_score
+        chosen: _Setting = choices.best
 
         held_out: dict[int, np.ndarray] = {}
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
-            network.load_state_dict(snapshots[number, self._setting.n_epochs])
-            bank = self._banks(network, pairs, (self._setting.key,))[self._setting.key]
-            held_out |= {i: self._predict(network, bank, images[i]) for i in fold.held_out}
+            network.load_state_dict(snapshots[number, chosen.n_epochs])
+            bank = _banks(network, pairs, (chosen.key,))[chosen.key]
+            held_out |= {i: _predict(network, bank, chosen, images[i]) for i in fold.held_out}
 
         pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views, self.device)
-        self._network = start_network(pairs, config, self._start, seed)
-        n_epochs = self._setting.n_epochs
-        last = self._checkpoint("all", n_epochs=n_epochs)
-        epochs = train_network(self._network, pairs, config, n_epochs, seed, advance, checkpoint=last)
-        self.history = [loss for epoch, loss in epochs if epoch > 0]
-        self._bank = self._banks(self._network, pairs, (self._setting.key,))[self._setting.key]
-        return [held_out[i] for i in range(len(train))]
-
-    @staticmethod
-    def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, Bank]:
-        points = embed_references(network, pairs)
-        expression, weights = pairs.spots.y.cpu().numpy(), pairs.weights.cpu().numpy()
-        return {key: Bank(points[key], expression, weights) for key in keys}
-
-    def _predict(self, network: MclSTExpNetwork, bank: Bank, images: np.ndarray) -> np.ndarray:
-        query = embed_images(network, torch.from_numpy(images))
-        chosen = replace(self.config, k=(self._setting.k,), weighting=self._setting.weighting)
-        ((_, _, values),) = bank.averages(query, chosen)
-        return values
+        network = start_network(pairs, config, seed)
+        last = self._checkpoint("all", n_epochs=chosen.n_epochs)
+        epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=last)
+        history = tuple(loss for epoch, loss in epochs if epoch > 0)
+        bank = _banks(network, pairs, (chosen.key,))[chosen.key]
+        learnt = _Learnt(chosen, inputs, network, bank, choices.best_score, history)
+        return learnt, [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
-        return self._predict(self._network, self._bank, self._inputs_of_images.of(section))
+        learnt = self.learnt
+        return _predict(learnt.network, learnt.bank, learnt.setting, learnt.inputs.of(section))
 
     def state(self) -> MethodState:
-        basis, start = self._inputs_of_images.basis, self._start
+        learnt = self.learnt
+        basis = {} if learnt.inputs.basis is None else learnt.inputs.basis.arrays()
         return MethodState(
-            weights=self._network.state_dict(),
+            weights=learnt.network.state_dict(),
             arrays={
-                **{f"bank.{name}": value for name, value in self._bank.arrays().items()},
-                **({} if basis is None else {f"basis.{name}": value for name, value in basis.arrays().items()}),
+                **{f"bank.{name}": value for name, value in learnt.bank.arrays().items()},
+                **{f"basis.{name}": value for name, value in basis.items()},
             },
-            settings={
-                **self._setting._asdict(),
-                "start": None if start is None else {"alpha": start.alpha, "rank": start.rank},
-                "inner_pcc": self._score_inside,
-                "loss": self.history,
-            },
+            settings={**learnt.setting._asdict(), "inner_pcc": learnt.score, "loss": list(learnt.history)},
         )
 
-    def restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> _Learnt:
         kept = state.settings
-        self._setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
-        self._start = None if kept["start"] is None else Start(**kept["start"])
-        self._score_inside, self.history = kept["inner_pcc"], kept["loss"]
+        setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
         frozen = self.config.image_branch == "embedding"
         basis = Basis.restore(self.config.own_moments, under(state.arrays, "basis")) if frozen else None
-        self._inputs_of_images = ImageInputs(basis)
-        self._bank = Bank.restore(under(state.arrays, "bank"), self.device)
+        bank = Bank.restore(under(state.arrays, "bank"), self.device)
         n_image = 0 if basis is None else basis.components.shape[1]
         # published weights of a backbone need not be fetched again: the trained ones follow
         config = replace(self.config, pretrained=False)
-        self._network = build_network(config, n_image, self._bank.expression.shape[1], seed=0)
-        self._network.load_state_dict(state.weights)
-        self._network.to(self.device)
-        if self._bank.points.shape[1] != self.config.n_latent:
+        network = build_network(config, n_image, bank.expression.shape[1], seed=0)
+        network.load_state_dict(state.weights)
+        network.to(self.device)
+        if bank.points.shape[1] != self.config.n_latent:
             raise ValueError("the reference bank does not fit the network")
+        return _Learnt(setting, ImageInputs(basis), network, bank, kept["inner_pcc"], tuple(kept["loss"]))
+
+
+def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, Bank]:
+    points = embed_references(network, pairs)
+    expression, weights = pairs.spots.y.cpu().numpy(), pairs.weights.cpu().numpy()
+    return {key: Bank(points[key], expression, weights) for key in keys}
+
+
+def _predict(network: MclSTExpNetwork, bank: Bank, setting: _Setting, images: np.ndarray) -> np.ndarray:
+    query = embed_images(network, torch.from_numpy(images))
+    ((_, _, values),) = bank.averages(query, (setting.k,), (setting.weighting,))
+    return values

@@ -8,7 +8,6 @@ import torch
 from scipy.sparse import block_diag, csr_matrix, identity
 from torch import Tensor, nn
 
-from histoquilt.models.mclstexp._start import LinearLatents
 from histoquilt.nn import CoordinateEncoding, Edges, ProjectionHead, SpotTransformer
 
 
@@ -136,26 +135,3 @@ class MclSTExpNetwork(nn.Module):
         if self.coordinates is not None:
             x = x + self.coordinates(spots.xy_um, spots.xy_um.new_zeros(2))
         return self.spot_head(self.transformer(x, spots.edges, generator), generator)
-
-    @torch.no_grad()
-    def start_from(self, latents: LinearLatents) -> None:
-        """Set the weights so that both branches say what a linear model says, before anything is trained.
-
-        The linear latents are laid into the shared space along random orthonormal directions, which leaves cosines as
-        they are; what a branch adds to its linear part starts at zero.
-        """
-        n_latent = self.image_head.project.out_features
-        away = torch.randn(n_latent, latents.spot_slope.shape[1])
-        directions = torch.linalg.qr(away - away.mean(dim=0))[0]  # mean-free: LayerNorm takes nothing from them
-        for head, slope in ((self.image_head, latents.image_slope), (self.spot_head, latents.spot_slope)):
-            head.project.weight.copy_(directions @ torch.from_numpy(slope.T).float())
-            head.project.bias.zero_()
-            head.mix.weight.zero_()
-            head.mix.bias.zero_()
-        self.image_head.project.bias.copy_(directions @ torch.from_numpy(latents.image_shift).float())
-        for name, parameter in self.transformer.named_parameters():
-            if name.endswith(("attention.out.weight", "narrow.weight", "narrow.bias")):
-                parameter.zero_()
-        if self.coordinates is not None:
-            self.coordinates.linear.weight.zero_()
-            self.coordinates.linear.bias.zero_()

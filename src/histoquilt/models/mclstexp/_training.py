@@ -13,7 +13,6 @@ from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.models.mclstexp._images import build_backbone, vary
 from histoquilt.models.mclstexp._network import MclSTExpNetwork, TrainingSpots
-from histoquilt.models.mclstexp._start import LinearLatents, Start, joined
 from histoquilt.nn import contrastive_loss
 from histoquilt.runtime import Advance, torch_generator
 from histoquilt.train import TrainingCheckpoint, restore_training, run_epochs, training_tensors
@@ -54,7 +53,8 @@ class Pairs:
         device: torch.device | str = "cpu",
     ) -> "Pairs":
         """Join some sections."""
-        x, _, w = joined(train, images, weights, members)
+        x = np.concatenate([images[i] for i in members])
+        w = np.concatenate([weights[i] for i in members])
         sections = [(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members]
         some = [one for i in members if (one := views[i]) is not None]
         return cls(
@@ -89,18 +89,11 @@ def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int)
         )
 
 
-def start_network(pairs: Pairs, config: MclSTExpConfig, start: Start | None, seed: int) -> MclSTExpNetwork:
-    """Build a network where its pairs are, and set it to where training begins."""
+def start_network(pairs: Pairs, config: MclSTExpConfig, seed: int) -> MclSTExpNetwork:
+    """Build a network on the device of its pairs, with their mean expression."""
     y = pairs.spots.y.cpu().numpy()
-    weights = pairs.weights.cpu().numpy()
     network = build_network(config, pairs.images.shape[-1], y.shape[1], seed)
-    network.mean.copy_(torch.from_numpy(np.average(y, axis=0, weights=weights)))
-    if start is not None:
-        rank = min(start.rank, config.n_latent - 1)
-        (latents,) = LinearLatents.fit(pairs.images.cpu().numpy(), y, weights, (start.alpha,), rank)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network.start_from(latents)
+    network.mean.copy_(torch.from_numpy(np.average(y, axis=0, weights=pairs.weights.cpu().numpy())))
     return network.to(pairs.images.device)
 
 
@@ -115,7 +108,7 @@ def train_network(
     looks: Collection[int] = (),
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Iterator[tuple[int, float]]:
-    """Train a network in place, and yield after every epoch its number and mean loss; first epoch 0, untrained.
+    """Train a network in place, and yield after every epoch its number and mean loss; epoch 0 is untrained.
 
     ``looks`` are the epochs after which the caller looks at the network, see :func:`histoquilt.train.run_epochs`.
 
@@ -165,7 +158,7 @@ class _Epoch:
         return training_tensors(self.network, self.optimiser, self.generator)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go to where another run was."""
+        """Resume where another run was."""
         restore_training(state, self.network, self.optimiser, self.generator)
 
 

@@ -1,20 +1,19 @@
-"""Retrieval: a spot gets the mean expression of the training spots whose images look most like its own."""
+"""Retrieval: the mean expression of the training spots whose images are most similar."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
-from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.expression._inputs import ImageSection, side_by_side
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.retrieval._retrieval import Weighting, averaging, nearest_rows
+from histoquilt.models.retrieval._bank import Bank, Metric, Weighting
 from histoquilt.runtime import Advance
-
-Metric = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,36 @@ class _Space(NamedTuple):
     standardised: bool
     metric: Metric
 
+    def points(self, section: ImageSection) -> torch.Tensor:
+        """Return what is compared, (n_spots, n_columns); float64 where squared lengths are subtracted."""
+        if self.standardised:
+            points = section.x[:, section.columns(*self.inputs)]
+        else:
+            reps = section.reps[:1] if self.inputs.fields == "one" else section.reps
+            points = side_by_side(reps, section.adjacency, self.inputs.neighbours)
+        return torch.from_numpy(points.astype(np.float64 if self.metric == "euclidean" else np.float32))
+
 
 class _Setting(NamedTuple):
     space: _Space
     k: int
     weighting: Weighting
     smoothing: int
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What a fit leaves: the setting chosen on inner validation, the bank, and the setting's score."""
+
+    setting: _Setting
+    bank: Bank
+    score: float
+
+    def predict(self, section: ImageSection) -> np.ndarray:
+        """Return ``(n_spots, n_genes)`` float32."""
+        space, k, weighting, smoothing = self.setting
+        ((_, _, values),) = self.bank.averages(space.points(section), (k,), (weighting,), space.metric)
+        return smooth(values, section.adjacency, smoothing)
 
 
 class NearestNeighbours(ExpressionModel):
@@ -88,91 +111,54 @@ class NearestNeighbours(ExpressionModel):
 
     method = "knn"
     config_class = NearestNeighboursConfig
+    draws = False
     config: NearestNeighboursConfig
+    learnt: _Learnt
 
-    @property
-    def keeps_expression(self) -> bool:
-        """Always: predictions are averages of it."""
-        return True
-
-    def fit_arrays(self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance) -> list[np.ndarray]:
-        choices = Choices()
-        for space in self.config.spaces_to_try(len(train[0].reps)):
-            points = [self._points(one.x, space) for one in train]
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[_Learnt, list[np.ndarray]]:
+        config, choices = self.config, Choices()
+        for space in config.spaces_to_try(len(train[0].reps)):
+            points = [space.points(one) for one in train]
             for fold in folds:
-                for i, setting, values in self._try(train, points, fold, self._settings(space)):
-                    choices.add(setting, criterion(train[i].measured, values))
+                bank = _bank(train, points, fold.train)
+                for i in fold.held_out:
+                    averages = bank.averages(points[i], config.k, config.weightings_to_try, space.metric)
+                    for k, weighting, values in averages:
+                        for steps in config.smoothing_to_try:
+                            smoothed = smooth(values, train[i].adjacency, steps)
+                            choices.add(_Setting(space, k, weighting, steps), criterion(train[i].measured, smoothed))
             advance(note=f"{space.inputs.fields} field(s), {space.metric}")
         best: _Setting = choices.best
-        points = [self._points(one.x, best.space) for one in train]
-        held_out = {i: values for fold in folds for i, _, values in self._try(train, points, fold, [best])}
-        self._setting, self._score_inside = best, choices.best_score
-        self._bank = np.concatenate(points)
-        self._expression = np.concatenate([one.measured for one in train])
-        return [held_out[i] for i in range(len(train))]
-
-    def _settings(self, space: _Space) -> list[_Setting]:
-        return [
-            _Setting(space, k, weighting, smoothing)
-            for k in self.config.k
-            for weighting in self.config.weightings_to_try
-            for smoothing in self.config.smoothing_to_try
-        ]
-
-    def _try(
-        self, train: list[ImageSection], points: list[np.ndarray], fold: Fold, settings: Iterable[_Setting]
-    ) -> Iterator[tuple[int, _Setting, np.ndarray]]:
-        """Yield the prediction of every held-out section at every setting, from one search each."""
-        settings = list(settings)
-        bank = np.concatenate([points[i] for i in fold.train])
-        expression = np.concatenate([train[i].measured for i in fold.train])
-        for i in fold.held_out:
-            numbers, squared = nearest_rows(points[i], bank, max(setting.k for setting in settings))
-            averages: dict[tuple[int, Weighting], np.ndarray] = {}
-            for setting in settings:
-                key = (setting.k, setting.weighting)
-                if key not in averages:
-                    averages = {key: averaging(numbers, squared, *key, len(bank)) @ expression}
-                yield i, setting, smooth(averages[key], train[i].adjacency, setting.smoothing)
-
-    def _points(self, x: np.ndarray, space: _Space) -> np.ndarray:
-        """Return the points whose Euclidean distance compares spots."""
-        columns = self.columns(*space.inputs)
-        points = x[:, columns]
-        if not space.standardised:
-            inputs = self._standardised_by()
-            points = points * inputs.scale[columns] + inputs.mean[columns]
-        if space.metric == "cosine":
-            points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return points
+        points = [best.space.points(one) for one in train]
+        held_out: dict[int, np.ndarray] = {}
+        for fold in folds:
+            learnt = _Learnt(best, _bank(train, points, fold.train), choices.best_score)
+            held_out |= {i: learnt.predict(train[i]) for i in fold.held_out}
+        learnt = _Learnt(best, _bank(train, points, range(len(train))), choices.best_score)
+        return learnt, [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
-        space, k, weighting, smoothing = self._setting
-        numbers, squared = nearest_rows(self._points(section.x, space), self._bank, k)
-        values = averaging(numbers, squared, k, weighting, len(self._bank)) @ self._expression
-        return smooth(values, section.adjacency, smoothing)
+        return self.learnt.predict(section)
 
     def state(self) -> MethodState:
-        space, k, weighting, smoothing = self._setting
-        inputs, standardised, metric = space
-        chosen = {
-            "fields": inputs.fields,
-            "neighbours": inputs.neighbours,
-            "standardised": standardised,
-            "metric": metric,
-            "k": k,
-            "weighting": weighting,
-        }
+        (inputs, *space), *setting = self.learnt.setting
+        names = ("standardised", "metric", "k", "weighting", "smoothing")
+        chosen = dict(zip(names, [*space, *setting], strict=True))
         return MethodState(
-            arrays={"bank": self._bank, "expression": self._expression},
-            settings={**chosen, "smoothing": smoothing, "inner_pcc": self._score_inside},
+            arrays=self.learnt.bank.arrays(),
+            settings={**inputs._asdict(), **chosen, "inner_pcc": self.learnt.score},
         )
 
-    def restore(self, state: MethodState) -> None:
+    def restore(self, state: MethodState) -> _Learnt:
         kept = state.settings
         space = _Space(Inputs(kept["fields"], kept["neighbours"]), kept["standardised"], kept["metric"])
-        self._setting = _Setting(space, kept["k"], kept["weighting"], kept["smoothing"])
-        self._score_inside = kept["inner_pcc"]
-        self._bank, self._expression = state.arrays["bank"], state.arrays["expression"]
-        if len(self._bank) != len(self._expression) or self._bank.shape[1] != len(self.columns(*space.inputs)):
+        bank = Bank.restore(state.arrays, self.device)
+        if bank.points.shape[1] != len(self.fitted.inputs.columns(*space.inputs)):
             raise ValueError("the reference bank does not fit the inputs")
+        return _Learnt(_Setting(space, kept["k"], kept["weighting"], kept["smoothing"]), bank, kept["inner_pcc"])
+
+
+def _bank(train: list[ImageSection], points: list[torch.Tensor], members: Sequence[int]) -> Bank:
+    return Bank(torch.cat([points[i] for i in members]), np.concatenate([train[i].measured for i in members]))

@@ -1,7 +1,7 @@
 """Settings of SpaHGC."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from histoquilt.models.expression._config import ExpressionConfig
 
@@ -16,8 +16,8 @@ class SpaHGCConfig(ExpressionConfig):
         A value is outside its range.
     """
 
-    # inputs
-    linear: bool = True  # the network learns what reduced-rank ridge regression leaves; False: everything
+    # inputs; neighbours reach the network along its edges, not as columns
+    neighbours: bool = False
     n_inputs: int = 128  # principal components of the image features that the network sees; 0: the features themselves
     # graph
     use_references: bool = True  # False cuts all edges from references to targets: an ablation
@@ -45,29 +45,25 @@ class SpaHGCConfig(ExpressionConfig):
     weight_decay: float = 1e-4
     max_epochs: int = 24
     check_every: int = 6  # epochs between looks at the inner validation
-    gains: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # with linear: shares of the network among which to choose
 
     @classmethod
-    def published(cls) -> "SpaHGCConfig":
+    def published(cls) -> Self:
         """Return the paper's settings, with the faults of the released code repaired (see the module's head)."""
         return cls(
-            linear=False,
             n_inputs=0,
             fields="one",
-            neighbours=False,
             n_hidden=256,
             n_layers=4,
             weigh_spots=False,
             learning_rate=1e-4,
             max_epochs=200,
             check_every=10,
-            gains=(1.0,),
         )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fields == "validate" or self.neighbours == "validate":
-            raise ValueError("SpaHGC takes the inputs it is given: fields and neighbours cannot be 'validate'.")
+            raise ValueError("SpaHGC uses the inputs as given: fields and neighbours cannot be 'validate'.")
         whole = {"n_references": 1, "n_target_neighbours": 0, "n_reference_neighbours": 0, "n_inputs": 0}
         whole |= {"n_hidden": 1, "n_layers": 1, "n_heads": 1, "max_epochs": 1, "check_every": 1}
         for name, least in whole.items():
@@ -86,5 +82,3 @@ class SpaHGCConfig(ExpressionConfig):
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate!r}.")
         if self.regress_on not in ("unmasked", "masked"):
             raise ValueError(f"regress_on must be 'unmasked' or 'masked', got {self.regress_on!r}.")
-        if not self.gains or min(self.gains) < 0:
-            raise ValueError(f"gains must be one or more shares of at least 0, got {self.gains!r}.")

@@ -27,20 +27,27 @@ class NetworkSection:
         Float32 ``(n_spots, n_inputs)`` image features.
     centres_um
         ``(n_spots, 2)``.
-    base
-        Float32 ``(n_spots, n_genes)``: what the linear part says without having seen this group; zeros without one.
     y
-        Float32 ``(n_spots, n_genes)`` measured expression; ``None`` in prediction.
+        Measured expression, ``(n_spots, n_genes)`` float32; ``None`` in prediction.
+    base
+        Prediction by a model that has not seen this group, ``(n_spots, n_genes)`` float32, to which the network adds;
+        ``None`` if the network predicts alone.
     weights
-        Float32 ``(n_spots,)`` of the squared error.
+        Weights of the squared error, ``(n_spots,)``.
     """
 
     group: str
     x: np.ndarray
     centres_um: np.ndarray
-    base: np.ndarray
     y: np.ndarray | None = None
+    base: np.ndarray | None = None
     weights: np.ndarray | None = None
+
+    @property
+    def rest(self) -> np.ndarray:
+        """Measured expression less ``base``: what the network learns."""
+        assert self.y is not None, "training sections have measured expression"
+        return self.y if self.base is None else self.y - self.base
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class ReferenceBank:
     def of(cls, sections: Sequence[NetworkSection]) -> "ReferenceBank":
         """Join training sections."""
         groups = tuple(dict.fromkeys(one.group for one in sections))
-        rest = np.concatenate([one.y - one.base for one in sections if one.y is not None])
+        rest = np.concatenate([one.rest for one in sections])
         spread = rest.std(axis=0)
         return cls(
             np.concatenate([one.x for one in sections]),

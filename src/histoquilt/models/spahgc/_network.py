@@ -82,12 +82,9 @@ class SpaHGCNetwork(nn.Module):
         self.encoder = Encoder(n_inputs, n_genes, config)
         self.readout = CrossNodeReadout(config.n_hidden, n_heads=config.n_heads, dropout_rate=config.attention_dropout)
         self.genes = nn.Linear(config.n_hidden, n_genes)
-        if config.linear:  # what the linear part leaves begins at nothing
-            nn.init.zeros_(self.genes.weight)
-            nn.init.zeros_(self.genes.bias)
 
     def forward(self, section: SectionGraph, generator: torch.Generator | None = None) -> Tensor:
-        """Return what is added to the linear part, (n_targets, n_genes), from unmasked inputs."""
+        """Return the prediction, (n_targets, n_genes), from unmasked inputs."""
         encoded = self.encoder(section.target, section.reference, section.graph, generator)
         return self.read(encoded, section.graph, generator)
 
@@ -109,7 +106,8 @@ def training_losses(
 ) -> SpaHGCLosses:
     """Return the losses of one section; ``network`` is in training mode.
 
-    base, y: (n_targets, n_genes); weights: (n_targets,) with mean 1; follower: the momentum encoder.
+    base: (n_targets, n_genes) to which the network adds, or 0; y: (n_targets, n_genes); weights: (n_targets,) with mean
+    1; follower: the momentum encoder.
     """
     graph = section.graph
     hidden = [

@@ -13,7 +13,7 @@ from histoquilt.nn import momentum_update
 from histoquilt.runtime import torch_generator
 from histoquilt.train import TrainingCheckpoint, restore_training, run_epochs, training_tensors, under
 
-_FOLLOWER = "follower"  # name of the momentum encoder in what is kept
+_FOLLOWER = "follower"  # name of the momentum encoder in the checkpoint
 
 
 def build_network(n_inputs: int, n_genes: int, config: SpaHGCConfig, seed: int) -> SpaHGCNetwork:
@@ -75,8 +75,10 @@ class _Epoch:
         bank = ReferenceBank.of(sections)
         self.config = config
         self.graphs = [build_graph(one, bank, config, device) for one in sections]
-        self.base, self.y, self.weights = zip(*(_targets(one, device) for one in sections), strict=True)
-        self.network = build_network(sections[0].x.shape[1], self.y[0].shape[1], config, seed).to(device)
+        self.targets = [_targets(one, device) for one in sections]
+        self.network = build_network(sections[0].x.shape[1], bank.expression.shape[1], config, seed)
+        _start(self.network, sections)
+        self.network.to(device)
         self.follower = copy.deepcopy(self.network.encoder).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -90,15 +92,15 @@ class _Epoch:
         sums: dict[str, float] = {}
         for i in torch.randperm(len(self.graphs), generator=self.generator).tolist():
             self.optimiser.zero_grad(set_to_none=True)
-            of_section = (self.graphs[i], self.base[i], self.y[i], self.weights[i])
-            losses = training_losses(network, self.follower, *of_section, config, self.generator)
+            base, y, weights = self.targets[i]
+            losses = training_losses(network, self.follower, self.graphs[i], base, y, weights, config, self.generator)
             losses.total.backward()
             self.optimiser.step()
             momentum_update(network.encoder, self.follower, config.momentum)
             for name, value in vars(losses).items():
                 sums[name] = sums.get(name, 0.0) + value.item() / len(self.graphs)
         if not np.isfinite(sums["total"]):
-            raise RuntimeError("Training of SpaHGC has diverged: the loss is no number. Lower learning_rate.")
+            raise RuntimeError("Training of SpaHGC has diverged: the loss is NaN or infinite. Lower learning_rate.")
         return sums
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -107,23 +109,38 @@ class _Epoch:
         return training_tensors(self.network, self.optimiser, self.generator) | follower
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go to where another run was."""
+        """Resume where another run was."""
         restore_training(state, self.network, self.optimiser, self.generator)
         self.follower.load_state_dict(under(state, _FOLLOWER))
 
 
 @torch.no_grad()
-def network_says(network: SpaHGCNetwork, graph: SectionGraph) -> np.ndarray:
-    """Return what the network adds to the linear part, ``(n_targets, n_genes)`` float32."""
+def network_predicts(network: SpaHGCNetwork, graph: SectionGraph) -> np.ndarray:
+    """Return the network's prediction, ``(n_targets, n_genes)`` float32."""
     network.eval()
     return network(graph).cpu().numpy()
 
 
-def _targets(section: NetworkSection, device: torch.device) -> list[torch.Tensor]:
-    """Return what the linear part says, measured expression, and weights with mean 1."""
+def _start(network: SpaHGCNetwork, sections: Sequence[NetworkSection]) -> None:
+    """Let the network start at the mean expression of training, or at nothing if it adds to another prediction.
+
+    The released code starts at random, which is near labels that it scales to [0, 1].
+    """
+    with torch.no_grad():
+        if sections[0].base is not None:
+            network.genes.weight.zero_()
+            network.genes.bias.zero_()
+        else:
+            mean = np.concatenate([one.rest for one in sections]).mean(axis=0)
+            network.genes.bias.copy_(torch.from_numpy(mean))
+
+
+def _targets(section: NetworkSection, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return base, measured expression, and weights with mean 1."""
     assert section.y is not None, "training sections have measured expression"
     weights = np.ones(len(section.x)) if section.weights is None else section.weights / section.weights.mean()
-    return [
+    y, scaled, base = (
         torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
-        for values in (section.base, section.y, weights)
-    ]
+        for values in (section.y, weights, 0.0 if section.base is None else section.base)
+    )
+    return base, y, scaled

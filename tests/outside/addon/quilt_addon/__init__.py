@@ -68,21 +68,20 @@ class MedianExpression(ExpressionModel):
     config_class = ExpressionConfig
 
     def fit_arrays(self, train, folds, seed, advance):
-        self._median = self._of(train)
         held_out = {}
         for fold in folds:
             median = self._of([train[i] for i in fold.train])
             held_out |= {i: np.tile(median, (len(train[i].x), 1)) for i in fold.held_out}
-        return [held_out[i] for i in range(len(train))]
+        return self._of(train), [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section):
-        return np.tile(self._median, (len(section.x), 1))
+        return np.tile(self.learnt, (len(section.x), 1))
 
     def state(self):
-        return MethodState(arrays={"median": self._median})
+        return MethodState(arrays={"median": self.learnt})
 
     def restore(self, state):
-        self._median = state.arrays["median"]
+        return state.arrays["median"]
 
     @staticmethod
     def _of(sections):

@@ -1,0 +1,214 @@
+"""A trained network of SpaHGC, and its fit: the number of epochs is chosen on training sections left out in turn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from histoquilt.models._image_components import Basis
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
+from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.linear._reduced_rank import LinearFit
+from histoquilt.models.linear._ridge_path import spot_weights
+from histoquilt.models.spahgc._config import SpaHGCConfig
+from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, build_graph
+from histoquilt.models.spahgc._network import SpaHGCNetwork
+from histoquilt.models.spahgc._training import build_network, network_predicts, train_epochs
+from histoquilt.runtime import Advance, logger
+from histoquilt.train import TrainingCheckpoint, under
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network and what it predicts from.
+
+    Attributes
+    ----------
+    basis
+        Principal components that the network sees, or ``None`` for the inputs themselves.
+    network, bank
+        The network, and the training spots from which it takes references.
+    n_epochs
+        Number of epochs of training.
+    """
+
+    basis: Basis | None
+    network: SpaHGCNetwork
+    bank: ReferenceBank
+    n_epochs: int
+
+    def predict(self, section: ImageSection, config: SpaHGCConfig, device: torch.device) -> np.ndarray:
+        """Return ``(n_spots, n_genes)`` float32."""
+        target = _as_target(section, _features(self.basis, section))
+        return network_predicts(self.network, build_graph(target, self.bank, config, device))
+
+    def state(self) -> MethodState:
+        """Return what :meth:`restore` needs."""
+        basis = {} if self.basis is None else {f"basis.{name}": value for name, value in self.basis.arrays().items()}
+        bank = {f"bank.{name}": getattr(self.bank, name) for name in ("x", "expression", "group")}
+        settings = {"n_epochs": self.n_epochs, "groups": list(self.bank.groups)}
+        return MethodState(self.network.state_dict(), basis | bank, settings)
+
+    @classmethod
+    def restore(cls, state: MethodState, config: SpaHGCConfig, device: torch.device) -> "TrainedNetwork":
+        """Rebuild from :meth:`state`, on the device."""
+        basis = under(state.arrays, "basis")
+        bank = ReferenceBank(**under(state.arrays, "bank"), groups=tuple(state.settings["groups"]))
+        network = build_network(bank.x.shape[1], bank.expression.shape[1], config, seed=0)
+        network.load_state_dict(state.weights)
+        network.to(device).eval()
+        return cls(Basis.restore(True, basis) if basis else None, network, bank, state.settings["n_epochs"])
+
+
+@dataclass(frozen=True)
+class NetworkFit:
+    """Result of :func:`fit_network`.
+
+    Attributes
+    ----------
+    trained
+        Network fitted on all training sections; ``None`` if its share is 0.
+    gain
+        Share of the network in the prediction.
+    score
+        Mean correlation of the choice on inner validation; ``None`` if there were too few sections to judge.
+    held_out
+        Number of a training section -> prediction of the network that had not seen its group.
+    """
+
+    trained: TrainedNetwork | None
+    gain: float
+    score: float | None
+    held_out: dict[int, np.ndarray]
+
+
+def fit_network(
+    train: list[ImageSection],
+    folds: list[Fold],
+    config: SpaHGCConfig,
+    *,
+    base: LinearFit | None = None,
+    gains: Sequence[float] = (1.0,),
+    seed: int,
+    device: torch.device,
+    checkpoint: Callable[..., TrainingCheckpoint | None],
+    advance: Advance,
+) -> NetworkFit:
+    """Choose epochs and share of the network on inner validation, and train on all sections.
+
+    Parameters
+    ----------
+    train, folds
+        Sections with ``y``, and inner folds.
+    config
+        Settings of the network.
+    base
+        Fitted model to whose prediction the network adds; ``None`` if it predicts alone.
+    gains
+        Shares of the network to choose from.
+    seed, device
+        Random seed, and device of the network.
+    checkpoint
+        Function that returns the checkpoint file of a training by its name.
+    advance
+        Progress bar.
+    """
+    basis = None
+    if config.n_inputs:
+        basis = Basis.fit([replace(one, x=_at_spots(one)) for one in train], own=True).first(config.n_inputs)
+    features = [_features(basis, one) for one in train]
+    choices = Choices()
+    held_out: dict[tuple[int, int], np.ndarray] = {}  # by epochs and section
+    looks = {*range(config.check_every, config.max_epochs, config.check_every), config.max_epochs}
+    judged = folds if max(gains) > 0 else []
+    for number, fold in enumerate(judged):
+        inside = _fold_sections(train, features, fold, base, config)
+        if inside is None:
+            continue
+        bank = ReferenceBank.of(inside)
+        graphs = {i: build_graph(_as_target(train[i], features[i]), bank, config, device) for i in fold.held_out}
+        kept = checkpoint(f"fold-{number}")
+        epochs = train_epochs(inside, config, config.max_epochs, seed=seed, device=device, looks=looks, checkpoint=kept)
+        for epoch, (network, losses) in enumerate(epochs, start=1):
+            advance(note=f"inner validation, loss {losses['total']:.3f}")
+            if epoch not in looks:
+                continue
+            for i, graph in graphs.items():
+                values = held_out[epoch, i] = network_predicts(network, graph)
+                for gain in gains:
+                    predicted = gain * values if base is None else base.held_out[i] + gain * values
+                    choices.add((gain, epoch), criterion(train[i].measured, predicted))
+    gain, n_epochs = choices.best if held_out else (1.0 if base is None else 0.0, config.max_epochs)
+    if not held_out:
+        logger.info("SpaHGC: too few training sections to judge the network; %s.",
+                    f"trained for {n_epochs} epochs" if base is None else "it gets no share")  # fmt: skip
+    found = NetworkFit(
+        None, gain, choices.best_score if held_out else None, {i: p for (n, i), p in held_out.items() if n == n_epochs}
+    )
+    if gain == 0:
+        return found
+    sections = [
+        _as_target(one, x, measured=True, base=None if base is None else base.held_out[i], weigh=config.weigh_spots)
+        for i, (one, x) in enumerate(zip(train, features, strict=True))
+    ]
+    last = checkpoint("all", n_epochs=n_epochs)
+    epochs = train_epochs(sections, config, n_epochs, seed=seed, device=device, checkpoint=last)
+    for trained, losses in epochs:
+        advance(note=f"all sections, loss {losses['total']:.3f}")
+        network = trained
+    return replace(found, trained=TrainedNetwork(basis, network, ReferenceBank.of(sections), n_epochs))
+
+
+def _at_spots(section: ImageSection) -> np.ndarray:
+    """Return the inputs without the neighbours' means: neighbours reach the network along its edges."""
+    return section.x[:, section.columns("several", False)]
+
+
+def _features(basis: Basis | None, section: ImageSection) -> np.ndarray:
+    """Return what the network sees of the inputs, float32 ``(n_spots, n_inputs)``."""
+    x = _at_spots(section)
+    return np.ascontiguousarray(x if basis is None else basis.scores(x), dtype=np.float32)
+
+
+def _as_target(
+    section: ImageSection,
+    x: np.ndarray,
+    *,
+    measured: bool = False,
+    base: np.ndarray | None = None,
+    weigh: bool = False,
+) -> NetworkSection:
+    """Join the parts; expression only where asked for."""
+    return NetworkSection(
+        group=section.group,
+        x=x,
+        centres_um=section.centres_um,
+        y=section.measured if measured else None,
+        base=base,
+        weights=spot_weights(section) if weigh else None,
+    )
+
+
+def _fold_sections(
+    train: list[ImageSection], features: list[np.ndarray], fold: Fold, base: LinearFit | None, config: SpaHGCConfig
+) -> list[NetworkSection] | None:
+    """Return a fold's training sections as they would be, had the held-out ones not been there.
+
+    Their base predictions come from fits within the fold. If the fold's training side is a single patient its sections
+    serve each other; ``None`` if it is a single section.
+    """
+    members = list(fold.train)
+    groups = [train[i].group for i in members]
+    if len(set(groups)) < 2:
+        groups = [train[i].name for i in members]
+    if len(set(groups)) < 2:
+        return None
+    bases = {} if base is None else base.cross_fit(members, groups)
+    return [
+        _as_target(
+            replace(train[i], group=group), features[i], measured=True, base=bases.get(i), weigh=config.weigh_spots
+        )
+        for i, group in zip(members, groups, strict=True)
+    ]

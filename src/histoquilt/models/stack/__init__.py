@@ -1,0 +1,1 @@
+"""Combinations of methods, with shares chosen on training sections left out in turn."""
