@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from histoquilt.models.spamask._section_offsets import SectionOffsets, _memberships, _shared, _without_offsets
+
 from histoquilt.pp import _chunks
 
 N_FEATURES = 20  # an embedding has tens; in two, groups of 30 spots are too narrow to see a shift

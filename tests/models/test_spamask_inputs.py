@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from anndata import AnnData
+from histoquilt.models.spamask._inputs import SpaMaskInputs, WayBack
 
 from histoquilt.datasets import toy_section
 from histoquilt.gr import knn_adjacency
 from histoquilt.models import SpaMaskConfig
-from histoquilt.models.spamask._inputs import SpaMaskInputs, WayBack
 from histoquilt.pp import expression
 
 ALL = SpaMaskConfig(n_pcs=500, clip=1e9, min_spots=1, min_counts=0, spatial_factors=False)

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData, read_h5ad
+from histoquilt.pp._factors import choose_hops
+from histoquilt.pp._patches import inner_spots, scattered_patches
 from scipy.sparse import block_diag, csc_matrix, csr_matrix, diags
 from scipy.spatial import cKDTree
 
@@ -22,8 +24,6 @@ from histoquilt.pp import (
     variable_genes,
 )
 from histoquilt.pp._backed import BackedRows
-from histoquilt.pp._factors import choose_hops
-from histoquilt.pp._patches import inner_spots, scattered_patches
 from histoquilt.study._scale import declare_scale
 
 N_SPOTS = 3000
