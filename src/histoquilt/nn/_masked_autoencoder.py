@@ -104,7 +104,7 @@ class MaskedGraphAutoencoder(nn.Module):
         return self.encoder(read, graph.encoding(hidden), dtype=self.product_dtype, n_core=graph.n_core)
 
     def reconstruct(self, x: Tensor, graph: TileGraph, masked: Tensor | None = None) -> Tensor:
-        """Return the decoder's output for the core, (n_core, n_features); ``masked`` spots, (n_spots,), are not seen."""
+        """Return the decoder's output for the core, (n_core, n_features); ``masked`` spots, (n_spots,), are hidden."""
         if masked is not None:
             x = torch.where(masked[:, None], self.token, x)  # replaces, never adds
         z = linear(self.encode(x, graph), self.bridge.weight, self.product_dtype)  # (n_spots, n_latent)

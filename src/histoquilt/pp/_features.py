@@ -72,8 +72,8 @@ class GeneFeatures:
 
         Returns
         -------
-        The fitted steps; features ``(n_spots, n_features)`` float32, at most ``n_pcs`` principal components (``pca``) or
-        the variable genes themselves as normalised (``hvg``); and the scaling, as of :meth:`transform`.
+        The fitted steps; features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components (``pca``),
+        or the variable genes themselves as normalised (``hvg``); and the scaling, as of :meth:`transform`.
 
         Raises
         ------

@@ -58,9 +58,9 @@ class ModelledChunks:
     def principal_axes(self, scaling: Scaling, clip: float, n_axes: int, *, seed: int) -> np.ndarray:
         """Return the leading axes of the clipped z-scores, ``(n_axes, n_genes)`` float32.
 
-        They are eigenvectors of the product of the z-scores with themselves, ``(n_genes, n_genes)``, summed over chunks;
-        a seeded randomised decomposition takes a tenth of the exact one's time. Signs are such that an axis' largest
-        loading is positive.
+        They are eigenvectors of the product of the z-scores with themselves, ``(n_genes, n_genes)``, summed over
+        chunks; a seeded randomised decomposition takes a third of the exact one's time. Signs are such that an axis'
+        largest loading is positive.
         """
         n_genes = self.shape[1]
         product = np.zeros((n_genes, n_genes), np.float32)

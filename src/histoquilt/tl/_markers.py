@@ -27,9 +27,9 @@ def domain_markers(
 ) -> None:
     """Rank the genes that a domain expresses more than the rest of the tissue.
 
-    Welch's t-test on log1p of counts per 10,000, domain against all other spots, unlabelled ones included
-    (the numbers of :func:`scanpy.tl.rank_genes_groups`, variance overestimated as scanpy recommends). The domains were found in the same expression, so p-values order genes;
-    they are not evidence that a domain exists.
+    Welch's t-test on log1p of counts per 10,000, domain against all other spots, unlabelled ones included, with the
+    variance overestimated as scanpy recommends (the numbers are those of :func:`scanpy.tl.rank_genes_groups`). The
+    domains were found in the same expression, so p-values order genes; they are not evidence that a domain exists.
 
     Parameters
     ----------

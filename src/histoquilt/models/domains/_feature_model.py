@@ -230,7 +230,7 @@ class FeatureModel(DomainModel):
         outputs = replace(self.apply(learnt, values, tissue), scaling=scaling)
         names = [] if tissue.sections is None else sorted(set(tissue.sections.tolist()))
         offsets = None
-        if self.config.match_sections and len(names) > 1:
+        if tissue.sections is not None and self.config.match_sections and len(names) > 1:
             offsets, moved = SectionOffsets.fit(outputs.embedding, tissue.sections, seed=seed)
             outputs = replace(outputs, embedding=moved)
         self.domains = None
@@ -480,4 +480,15 @@ class FeatureModel(DomainModel):
         self.write_graph(bare, spatial_key=spatial_key, section_key=section_key)
         graph = bare.obsp[Keys.CONNECTIVITIES]
         sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
-        return Tissue(graph if links is None else union_links(graph, links), spot_centres(adata, spatial_key), sections)
+        if links is not None:
+            graph = union_links(graph, links)
+            _check_undirected(graph)
+        return Tissue(graph, spot_centres(adata, spatial_key), sections)
+
+
+def _check_undirected(adjacency: csr_matrix) -> None:
+    pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
+    if pattern.diagonal().any():
+        raise ValueError("The adjacency stores self loops; remove them, the model adds its own.")
+    if (pattern != pattern.T).nnz:
+        raise ValueError("The adjacency is directed; symmetrise it first, e.g. adjacency.maximum(adjacency.T).")

@@ -10,7 +10,6 @@ The factors are those of Switzer & Green (Technical Report 6, Stanford, 1984) an
 Vegetation Science 19: 45-56, 2008); the choice of averagings is that of Mallows (Technometrics 15: 661-675, 1973).
 """
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,4 @@ class SpatialFactors(FeatureModel):
 
     def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> FactorProjection:
         """Rebuild the projection."""
-        arrays = {
-            field.name: state.arrays[field.name] for field in fields(FactorProjection) if field.name not in _NUMBERS
-        }
-        return FactorProjection(**arrays, **state.settings)
+        return FactorProjection(**state.arrays, **state.settings)  # type: ignore[arg-type]

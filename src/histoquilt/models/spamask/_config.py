@@ -17,8 +17,9 @@ class SpaMaskConfig(FeatureConfig):
     """
 
     whole: ClassVar[tuple[str, ...]] = (
-        *FeatureConfig.whole, "n_hidden", "n_latent", "n_networks", "max_epochs", "check_every", "tile_spots", "n_parts",
-    )  # fmt: skip
+        *FeatureConfig.whole,
+        *("n_hidden", "n_latent", "n_networks", "max_epochs", "check_every", "tile_spots", "n_parts"),
+    )
     rates: ClassVar[tuple[str, ...]] = ("mask_rate", "edge_mask_rate")
     positive: ClassVar[tuple[str, ...]] = (*FeatureConfig.positive, "alpha", "learning_rate", "max_grad_norm")
     not_negative: ClassVar[tuple[str, ...]] = (*FeatureConfig.not_negative, "edge_weight", "weight_decay", "tolerance")

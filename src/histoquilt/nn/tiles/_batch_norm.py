@@ -14,7 +14,7 @@ class CoreBatchNorm(nn.BatchNorm1d):
     process or in several, are those of their union. In ``eval`` mode this is torch's own.
     """
 
-    def forward(self, x: Tensor, n_core: int) -> Tensor:
+    def forward(self, x: Tensor, n_core: int) -> Tensor:  # type: ignore[override]  # never called without
         """x: (n_spots, n_features), the core first -> the same shape."""
         if not self.training:
             return super().forward(x)

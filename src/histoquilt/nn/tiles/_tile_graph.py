@@ -9,6 +9,8 @@ from torch import Tensor
 
 from histoquilt.nn.graph._sparse import Propagation
 
+N_LAYERS = 3  # graph layers up to the reconstruction; the encoder's output comes after the second
+
 
 class TileGraph:
     """A tile with its halo; every layer is computed for the spots that the layers after it read, and for no more.
@@ -29,8 +31,6 @@ class TileGraph:
         ``(n_all,)`` a number for every spot that it has in every tile: what is drawn at random hangs on it.
     part_ends
         ``(n_parts,)`` where the parts of the core end, one after another; the last is the number of core spots.
-    n_layers
-        Graph layers up to the output: 3 for a reconstruction, 2 for the encoder's output.
     device
         Where the tensors live.
 
@@ -48,18 +48,17 @@ class TileGraph:
         places: np.ndarray,
         part_ends: np.ndarray,
         *,
-        n_layers: int = 3,
         device: torch.device | str = "cpu",
     ) -> None:
-        if len(ends) <= n_layers:
-            raise ValueError(f"{n_layers} graph layers need as many rings around the core, got {len(ends) - 1}.")
+        if len(ends) <= N_LAYERS:
+            raise ValueError(f"{N_LAYERS} graph layers need as many rings around the core, got {len(ends) - 1}.")
         n_inner, n_all = adjacency.shape
         pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
         with_loops = (pattern + eye(n_inner, n_all, dtype=np.int8, format="csr")).tocsr()
         with_loops.sort_indices()
         self._indptr, self._columns = with_loops.indptr, with_loops.indices
         self._rows = np.repeat(np.arange(n_inner), np.diff(self._indptr))
-        self._ends, self._degree, self._n_layers, self._device = ends, degree, n_layers, device
+        self._ends, self._degree, self._device = ends, degree, device
         self._unhidden: dict[tuple[int, int], Propagation] = {}
         upper = self._rows < self._columns  # every edge with an inner end once: what lies outside comes last
         keys = np.minimum(self._rows, self._columns).astype(np.int64) * n_all + np.maximum(self._rows, self._columns)
@@ -71,25 +70,14 @@ class TileGraph:
         self.n_spots = n_all
         self.places, self.part_ends = places, part_ends
         self.n_core = int(ends[0])
-        self.n_read = int(ends[n_layers])
+        self.n_read = int(ends[N_LAYERS])
 
     @classmethod
     def whole(cls, adjacency: csr_matrix, *, device: torch.device | str = "cpu") -> "TileGraph":
-        """Return the tile without a halo: all spots, in one part.
-
-        Raises
-        ------
-        ValueError
-            The adjacency is not symmetric, or stores self loops.
-        """
+        """Return the tile without a halo: all spots, in one part."""
         n_spots = adjacency.shape[0]
-        pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
-        if pattern.diagonal().any():
-            raise ValueError("The adjacency stores self loops; remove them, the network adds its own.")
-        if (pattern != pattern.T).nnz:
-            raise ValueError("The adjacency is directed; symmetrise it first, e.g. adjacency.maximum(adjacency.T).")
         ends, degree = np.full(5, n_spots), np.diff(adjacency.indptr)
-        return cls(pattern, ends, degree, np.arange(n_spots), np.array([n_spots]), device=device)
+        return cls(adjacency, ends, degree, np.arange(n_spots), np.array([n_spots]), device=device)
 
     @cached_property
     def owned_edges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +105,7 @@ class TileGraph:
         With hidden edges degrees are exact where one ring more than layers is there.
         """
         made: dict[tuple[int, int], Propagation] = {} if hidden is not None else self._unhidden
-        return [self._layer(ring, hidden, made) for ring in (self._n_layers, self._n_layers - 1)]
+        return [self._layer(ring, hidden, made) for ring in (N_LAYERS, N_LAYERS - 1)]
 
     @property
     def decoding(self) -> Propagation:
