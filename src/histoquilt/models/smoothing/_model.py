@@ -97,4 +97,6 @@ class SpatialFactors(FeatureModel):
 
     def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> FactorProjection:
         """Rebuild the projection."""
+        if len(state.arrays["center"]) != n_features:
+            raise ValueError(f"{n_features} features are made, {len(state.arrays['center'])} were projected")
         return FactorProjection(**state.arrays, **state.settings)  # type: ignore[arg-type]

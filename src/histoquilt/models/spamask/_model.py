@@ -140,6 +140,8 @@ class SpaMask(FeatureModel):
 
     def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> list[TrainedNetwork]:
         """Rebuild the networks."""
+        if state.arrays["slope"].shape[1] != n_features:
+            raise ValueError(f"{n_features} features are made, {state.arrays['slope'].shape[1]} were learnt")
         networks = []
         for number in range(self.config.n_networks):
             network = build_network(self.config, n_features, seed=0)
