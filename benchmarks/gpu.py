@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from histoquilt.models.spamask._tiled_training import train_on_tiles
 
 import histoquilt as hq
 from histoquilt.gr._neighbors import knn_adjacency
-from histoquilt.models.spamask._tiled_training import train_on_tiles
 from histoquilt.models.spamask._tiles import Tiles
 from histoquilt.models.spamask._training import train_network
 from histoquilt.nn import UndirectedGraph

@@ -124,11 +124,11 @@ def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dic
 def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
     """The steps of ``spatial_domains``, on the whole graph at once, with PyTorch Geometric where messages pass."""
     import torch
+    from histoquilt.models.spamask._inputs import SpaMaskInputs
     from torch_geometric.nn import SimpleConv
 
     import histoquilt as hq
     from histoquilt.gr import knn_adjacency
-    from histoquilt.models.spamask._inputs import SpaMaskInputs
     from histoquilt.models.spamask._training import train_network
     from histoquilt.nn import Propagation, UndirectedGraph
 

@@ -8,19 +8,20 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt.datasets import toy_section
-from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models import FeatureModel, SpaMask, SpaMaskConfig, SpatialFactors, SpatialFactorsConfig
 
-SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5)
-CONFIGS = {
-    "pca": SMALL,
-    "pca, no factors": replace(SMALL, spatial_factors=False),
-    "hvg": replace(SMALL, features="hvg", n_genes=60),
-    "hvg, no factors": replace(SMALL, features="hvg", n_genes=60, spatial_factors=False),
-    "latent": replace(SMALL, embedding="latent"),
-    "published normalisation": replace(SMALL, target_sum=1e6, log=False, spatial_factors=False, embedding="latent"),
-    "use_rep": SMALL,
-    "use_rep, no factors": replace(SMALL, spatial_factors=False),
-    "radius": replace(SMALL, radius=180.0),
+FACTORS = SpatialFactorsConfig(n_pcs=30)
+SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5, target_sum=1e4, log=True, n_neighbors=6)
+MODELS = {
+    "factors": SpatialFactors(FACTORS),
+    "factors, hvg": SpatialFactors(replace(FACTORS, features="hvg", n_genes=60)),
+    "factors, use_rep": SpatialFactors(FACTORS),
+    "factors, radius": SpatialFactors(replace(FACTORS, radius=180.0)),
+    "spamask": SpaMask(SMALL),
+    "spamask, hvg": SpaMask(replace(SMALL, features="hvg", n_genes=60)),
+    "spamask, published normalisation": SpaMask(replace(SMALL, target_sum=1e6, log=False)),
+    "spamask, use_rep": SpaMask(SMALL),
+    "spamask, two networks": SpaMask(replace(SMALL, n_networks=2)),
 }
 
 
@@ -38,21 +39,32 @@ def section() -> AnnData:
     return make_section()
 
 
-@pytest.fixture(scope="module", params=list(CONFIGS))
-def fitted(request: pytest.FixtureRequest, section: AnnData) -> SpaMask:
+def use_rep_of(name: str) -> str | None:
+    return "X_own" if name.endswith("use_rep") else None
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def fitted(request: pytest.FixtureRequest, section: AnnData) -> FeatureModel:
     """A trained model of every kind."""
-    use_rep = "X_own" if request.param.startswith("use_rep") else None
-    return SpaMask(CONFIGS[request.param]).fit(section, use_rep=use_rep, seed=3, progress=False)
+    return MODELS[request.param].fit(section, use_rep=use_rep_of(request.param), seed=3, progress=False)
 
 
-@pytest.fixture(scope="module")
-def pca_model(section: AnnData) -> SpaMask:
-    return SpaMask(SMALL).fit(section, seed=3, progress=False)
+@pytest.fixture(scope="module", params=["factors", "spamask"])
+def pca_model(request: pytest.FixtureRequest, section: AnnData) -> FeatureModel:
+    model = MODELS[request.param]
+    return type(model)(model.config).fit(section, seed=3, progress=False)
 
 
-@pytest.fixture(scope="module")
-def rep_model(section: AnnData) -> SpaMask:
-    return SpaMask(SMALL).fit(section, use_rep="X_own", seed=3, progress=False)
+@pytest.fixture(scope="module", params=["factors", "spamask"])
+def rep_model(request: pytest.FixtureRequest, section: AnnData) -> FeatureModel:
+    model = MODELS[request.param]
+    return type(model)(model.config).fit(section, use_rep="X_own", seed=3, progress=False)
+
+
+@pytest.fixture(params=["factors", "spamask"])
+def untrained(request: pytest.FixtureRequest) -> FeatureModel:
+    model = MODELS[request.param]
+    return type(model)(model.config)
 
 
 def make_study(n_sections: int = 4, n_spots: int = 64, n_genes: int = 12, *, n_features: int = 6) -> dict[str, AnnData]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from histoquilt.models.spamask._section_offsets import SectionOffsets, _memberships, _shared, _without_offsets
+from histoquilt.models.domains._section_offsets import SectionOffsets, _memberships, _shared, _without_offsets
 from histoquilt.pp import _chunks
 
 N_FEATURES = 20  # an embedding has tens; in two, groups of 30 spots are too narrow to see a shift
@@ -118,7 +118,6 @@ def test_a_section_seen_later_moves_to_the_groups(shifted):
 def test_chunks_change_nothing(shifted, monkeypatch):
     values, section, _ = shifted
     whole = SectionOffsets.fit(values, section)[1]
-    monkeypatch.setattr(_chunks, "LARGE_SECTION", 37)
     monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 100)
     np.testing.assert_allclose(SectionOffsets.fit(values, section)[1], whole, atol=1e-4)
 

@@ -9,12 +9,12 @@ from histoquilt.models import SpaMaskConfig
 
 
 def test_published_settings_are_those_of_the_paper():
-    config = SpaMaskConfig.published()
+    config = SpaMaskConfig()
     paper = {
         "features": "pca", "min_spots": 50, "min_counts": 10, "target_sum": 1e6, "log": False, "n_genes": 3000,
         "n_pcs": 200, "n_neighbors": 12, "radius": None, "n_hidden": 512, "n_latent": 256, "mask_rate": 0.3,
         "edge_mask_rate": 0.4, "alpha": 2.0, "edge_weight": 2.0, "scorer_dropout": 0.5, "learning_rate": 1e-3,
-        "weight_decay": 2e-4, "max_grad_norm": 5.0, "max_epochs": 500, "spatial_factors": False, "embedding": "latent",
+        "weight_decay": 2e-4, "max_grad_norm": 5.0, "max_epochs": 500,
         "tolerance": 0.0, "n_networks": 1,
     }  # fmt: skip
     assert {name: getattr(config, name) for name in paper} == paper
@@ -25,7 +25,7 @@ def test_a_config_cannot_be_changed():
         SpaMaskConfig().n_hidden = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("config", [SpaMaskConfig(), SpaMaskConfig.published(), SpaMaskConfig(radius=80.0)])
+@pytest.mark.parametrize("config", [SpaMaskConfig(), SpaMaskConfig(radius=80.0)])
 def test_json_round_trip(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     assert SpaMaskConfig.from_json(tmp_path / "config.json") == config
@@ -67,8 +67,9 @@ def test_a_missing_json_is_named(tmp_path):
     ("setting", "words"),
     [
         ({"features": "umap"}, "features must be 'pca' or 'hvg', got 'umap'"),
-        ({"embedding": "both"}, "embedding must be 'latent' or 'reconstruction'"),
         ({"precision": "float16"}, "precision must be 'auto', 'float32' or 'bfloat16'"),
+        ({"tile_spots": 0}, "tile_spots must be a whole number of at least 1, got 0"),
+        ({"n_parts": 0}, "n_parts must be a whole number of at least 1, got 0"),
         ({"n_hidden": 0}, "n_hidden must be a whole number of at least 1, got 0"),
         ({"n_networks": 0}, "n_networks must be a whole number of at least 1, got 0"),
         ({"n_networks": True}, "n_networks must be a whole number, got True"),

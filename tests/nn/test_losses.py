@@ -5,7 +5,6 @@ import torch
 from histoquilt.nn import (
     complementary_masks,
     cosine_loss,
-    draw_mask,
     gene_correlation_loss,
     hide,
     scaled_cosine_error,
@@ -34,29 +33,6 @@ def test_spots_without_a_count_do_no_harm():
     loss.backward()
     assert loss.item() == 1
     assert torch.isfinite(x_hat.grad).all()
-
-
-@pytest.mark.parametrize(
-    ("n", "rate", "expected"), [(100, 0.3, 30), (10, 0.36, 4), (3, 0.1, 1), (7, 1.0, 7), (5, 0.0, 0), (0, 0.5, 0)]
-)
-def test_number_masked(n, rate, expected, generator):
-    mask = draw_mask(n, rate, generator)
-    assert mask.dtype == torch.bool
-    assert mask.shape == (n,)
-    assert mask.sum() == expected
-
-
-def test_every_item_is_masked_as_often(generator):
-    share = torch.stack([draw_mask(20, 0.3, generator) for _ in range(3000)]).float().mean(dim=0)
-    assert (share - 0.3).abs().max() < 0.05
-
-
-def test_mask_follows_the_seed_and_nothing_else():
-    torch.manual_seed(5)
-    first = draw_mask(50, 0.5, torch.Generator().manual_seed(1))
-    torch.manual_seed(6)
-    assert torch.equal(first, draw_mask(50, 0.5, torch.Generator().manual_seed(1)))
-    assert not torch.equal(first, draw_mask(50, 0.5, torch.Generator().manual_seed(2)))
 
 
 def test_cosine_loss_by_hand():

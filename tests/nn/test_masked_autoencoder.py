@@ -3,14 +3,14 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from histoquilt.nn import GCNEncoder, GCNLayer, MaskedGraphAutoencoder, UndirectedGraph, draw_mask
+from histoquilt.nn import GCNEncoder, GCNLayer, MaskedGraphAutoencoder, TileDraws, TileGraph
 
 N_FEATURES = 12
 
 
 @pytest.fixture
-def graph(adjacency) -> UndirectedGraph:
-    return UndirectedGraph(adjacency)
+def graph(adjacency) -> TileGraph:
+    return TileGraph.whole(adjacency)
 
 
 @pytest.fixture
@@ -22,67 +22,63 @@ def build(**settings) -> MaskedGraphAutoencoder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = MaskedGraphAutoencoder(N_FEATURES, 16, 8, **settings)
-        torch.nn.init.normal_(network.decoder.linear.weight)  # it starts at zero where features are smoothed
     return network
 
 
-HOPS = pytest.mark.parametrize("hops", [None, torch.arange(N_FEATURES) % 3], ids=["published", "smoothed"])
+DRAWS = TileDraws(7, 0)
 
 
-def seen_by_encoder(network, x, graph, seed) -> torch.Tensor:
-    """What the shared encoder is given in a feature pass."""
+def masked_by(draws, graph, network) -> torch.Tensor:
+    return torch.from_numpy(draws.masked(graph, network.mask_rate))
+
+
+def seen_by_encoder(network, x, graph) -> list[tuple]:
+    """What the shared encoder is given in the feature pass, and in the edge pass."""
     seen = []
-    handle = network.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
-    network.feature_loss(x, graph, torch.Generator().manual_seed(seed))
+    handle = network.encoder.register_forward_pre_hook(lambda module, args: seen.append(args))
+    network(x, graph, DRAWS)
     handle.remove()
-    return seen[0]
+    return seen
 
 
 def test_layer_by_hand():
     layer = GCNLayer(2, 1)
     layer.load_state_dict({"linear.weight": torch.tensor([[1.0, 10.0]]), "bias": torch.tensor([0.5])})
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    pair = UndirectedGraph(csr_matrix([[0, 1], [1, 0]]))
-    torch.testing.assert_close(layer(x, pair.propagation), torch.tensor([[6.0], [6.0]]))  # mean of 1 and 10, and 0.5
+    pair = TileGraph.whole(csr_matrix([[0, 1], [1, 0]]))
+    torch.testing.assert_close(layer(x, pair.decoding), torch.tensor([[6.0], [6.0]]))  # mean of 1 and 10, and 0.5
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(5, 20), (20, 5)])
 def test_order_of_products_does_not_matter(graph, n_in, n_out):
     layer = GCNLayer(n_in, n_out)
     x = torch.randn(80, n_in)
-    expected = graph.propagation.matrix.to_dense() @ x @ layer.linear.weight.T + layer.bias
-    torch.testing.assert_close(layer(x, graph.propagation), expected)
+    expected = graph.decoding.matrix.to_dense() @ x @ layer.linear.weight.T + layer.bias
+    torch.testing.assert_close(layer(x, graph.decoding), expected)
 
 
 def test_encoder_has_one_activation_for_both_layers(graph, x):
     encoder = GCNEncoder(N_FEATURES, 16, 8)
-    assert encoder(x, graph.propagation).shape == (80, 8)
+    assert encoder(x, graph.encoding(), n_core=80).shape == (80, 8)
     assert sum(isinstance(module, torch.nn.PReLU) for module in encoder.modules()) == 1
 
 
-@HOPS
-def test_masked_features_are_replaced(graph, x, hops):
-    network = build(hops=hops)
+def test_masked_features_are_replaced(graph, x):
+    network = build()
     network.token.data.fill_(0.25)
-    masked = draw_mask(80, network.mask_rate, torch.Generator().manual_seed(7))
-    seen = seen_by_encoder(network, x, graph, seed=7)
+    masked = masked_by(DRAWS, graph, network)
+    (seen, *_), _ = seen_by_encoder(network, x, graph)
     assert (seen[masked] == 0.25).all()
     assert torch.equal(seen[~masked], x[~masked])
 
 
-@HOPS
-def test_features_of_masked_spots_reach_nothing_but_the_target(graph, x, hops):
+def test_features_of_masked_spots_reach_nothing_but_the_target(graph, x):
     """The idea of the method: change what is masked, and the network's output stays the same."""
-    network = build(hops=hops)
-    masked = draw_mask(80, network.mask_rate, torch.Generator().manual_seed(7))
+    network = build()
+    masked = masked_by(DRAWS, graph, network)
 
     def reconstruction(features: torch.Tensor) -> torch.Tensor:
-        outputs = []
-        original = network._beside_smoothing
-        network._beside_smoothing = lambda *args: outputs.append(original(*args)) or outputs[-1]
-        network.feature_loss(features, graph, torch.Generator().manual_seed(7))
-        del network._beside_smoothing
-        return outputs[0].detach()
+        return network.reconstruct(features, graph, masked).detach()
 
     changed = torch.where(masked[:, None], 100 * torch.randn(80, N_FEATURES), x)
     torch.testing.assert_close(reconstruction(changed)[masked], reconstruction(x)[masked])
@@ -92,13 +88,13 @@ def test_features_of_masked_spots_reach_nothing_but_the_target(graph, x, hops):
 def test_only_masked_spots_are_scored(graph, x):
     network = build()
     features = x.clone().requires_grad_()
-    masked = draw_mask(80, network.mask_rate, torch.Generator().manual_seed(7))
+    masked = masked_by(DRAWS, graph, network)
     reached = masked.float()
     for _ in range(3):  # two layers of the encoder, one of the decoder
-        reached = (graph.propagation.matrix @ reached[:, None]).squeeze(1)
+        reached = (graph.decoding.matrix @ reached[:, None]).squeeze(1)
     far = reached == 0
     network.eval()  # batch statistics would link all spots
-    network.feature_loss(features, graph, torch.Generator().manual_seed(7)).backward()
+    network(features, graph, DRAWS).feature.backward()
     assert (features.grad[far] == 0).all()
     assert (features.grad[masked] != 0).any()
 
@@ -107,28 +103,25 @@ def test_decoder_cannot_read_a_masked_spots_own_latent(graph, x):
     network = build()
     seen = []
     network.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    network.feature_loss(x, graph, torch.Generator().manual_seed(7))
-    masked = draw_mask(80, network.mask_rate, torch.Generator().manual_seed(7))
+    network(x, graph, DRAWS)
+    masked = masked_by(DRAWS, graph, network)
     assert (seen[0][masked] == 0).all()
     assert (seen[0][~masked] != 0).any(dim=1).all()
 
 
-def test_edge_pass_sees_unmasked_features_on_the_graph_less_its_hidden_edges(graph, x, generator):
+def test_edge_pass_sees_unmasked_features_on_the_graph_less_its_hidden_edges(graph, x):
     network = build()
-    seen = []
-    network.encoder.register_forward_pre_hook(lambda module, args: seen.append(args))
-    network.edge_loss(x, graph, generator)
-    features, propagation = seen[0]
+    _, (features, propagation) = seen_by_encoder(network, x, graph)
     assert torch.equal(features, x)
-    n_hidden = round(0.4 * graph.n_edges)
-    stored = propagation.matrix.values().numel()
-    assert stored == 80 + 2 * (graph.n_edges - n_hidden)
+    n_hidden = int(DRAWS.hidden(graph, 0.4).sum())
+    assert 0.2 * graph.n_edges < n_hidden < 0.6 * graph.n_edges
+    for step in propagation:
+        assert step.matrix.values().numel() == 80 + 2 * (graph.n_edges - n_hidden)
 
 
-@HOPS
-def test_everything_learns(graph, x, generator, hops):
-    network = build(hops=hops)
-    losses = network(x, graph, generator)
+def test_everything_learns(graph, x):
+    network = build()
+    losses = network(x, graph, DRAWS)
     (losses.feature + losses.edge).backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     # a bias before BatchNorm is taken out again by it
@@ -139,17 +132,16 @@ def test_everything_learns(graph, x, generator, hops):
 
 
 def test_training_lowers_both_losses(graph, adjacency):
-    smooth = torch.from_numpy(np.linalg.matrix_power(graph.averaging.matrix.to_dense().numpy(), 4)) @ torch.randn(
+    smooth = torch.from_numpy(np.linalg.matrix_power(graph.decoding.matrix.to_dense().numpy(), 4)) @ torch.randn(
         80, N_FEATURES, generator=torch.Generator().manual_seed(1)
     )
     smooth = (smooth - smooth.mean(dim=0)) / smooth.std(dim=0)
     network = build()
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
-    generator = torch.Generator().manual_seed(0)
     history = []
-    for _ in range(40):
+    for step in range(40):
         optimiser.zero_grad()
-        losses = network(smooth, graph, generator)
+        losses = network(smooth, graph, TileDraws(0, step))
         (losses.feature + losses.edge).backward()
         optimiser.step()
         history.append((losses.feature.item(), losses.edge.item()))
@@ -158,19 +150,18 @@ def test_training_lowers_both_losses(graph, adjacency):
     assert last[1] < 0.9 * first[1]
 
 
-@HOPS
-def test_eval_has_no_randomness(graph, x, hops):
-    network = build(hops=hops).eval()
+def test_eval_has_no_randomness(graph, x):
+    network = build().eval()
     with torch.no_grad():
         assert network.reconstruct(x, graph).shape == (80, N_FEATURES)
         assert torch.equal(network.reconstruct(x, graph), network.reconstruct(x, graph))
-        assert network.encoder(x, graph.propagation).shape == (80, 8)
+        assert network.encode(x, graph).shape == (80, 8)
 
 
 def losses_after_two_steps(graph, x, seed: int) -> tuple[float, float]:
-    network, generator = build(), torch.Generator().manual_seed(seed)
-    network(x, graph, generator)
-    losses = network(x, graph, generator)
+    network = build()
+    network(x, graph, TileDraws(seed, 0))
+    losses = network(x, graph, TileDraws(seed, 1))
     return losses.feature.item(), losses.edge.item()
 
 
@@ -198,13 +189,13 @@ def test_number_of_threads_hardly_matters(graph, x):
 
 
 @pytest.mark.parametrize("links", [[], [(0, 1), (0, 2), (1, 2)]], ids=["no edge", "complete"])
-def test_no_contrast_where_there_is_none_to_draw(links, generator):
+def test_no_contrast_where_there_is_none_to_draw(links):
     adjacency = np.zeros((3, 3))
     for i, j in links:
         adjacency[i, j] = adjacency[j, i] = 1
-    graph = UndirectedGraph(csr_matrix(adjacency))
+    graph = TileGraph.whole(csr_matrix(adjacency))
     network = build()
-    losses = network(torch.randn(3, N_FEATURES), graph, generator)
+    losses = network(torch.randn(3, N_FEATURES), graph, TileDraws(1, 2))
     assert losses.edge.item() == 0
     (losses.feature + losses.edge).backward()
     assert torch.isfinite(network.decoder.linear.weight.grad).all()

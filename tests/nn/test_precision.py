@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from histoquilt.nn import MaskedGraphAutoencoder, UndirectedGraph, _precision, product_dtype
+from histoquilt.nn import MaskedGraphAutoencoder, TileDraws, TileGraph, _precision, product_dtype
 from histoquilt.nn._precision import linear
 
 CPU = torch.device("cpu")
@@ -55,17 +55,16 @@ def test_linear_in_half_precision_has_gradients_in_full():
 
 def trained(adjacency, dtype: torch.dtype) -> tuple[MaskedGraphAutoencoder, torch.Tensor]:
     """A few steps without dropout, whose draws differ between precisions; and the losses, (n_steps, 2)."""
-    graph = UndirectedGraph(adjacency)
+    graph = TileGraph.whole(adjacency)
     x = torch.randn(80, 20, generator=torch.Generator().manual_seed(3))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = MaskedGraphAutoencoder(20, 64, 32, scorer_dropout=0.0, dtype=dtype)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(0)
     history = []
-    for _ in range(8):
+    for step in range(8):
         optimiser.zero_grad()
-        losses = network(x, graph, generator)
+        losses = network(x, graph, TileDraws(0, step))
         (losses.feature + losses.edge).backward()
         optimiser.step()
         history.append([losses.feature.item(), losses.edge.item()])
@@ -81,7 +80,7 @@ def test_losses_of_a_few_steps_stay_close_and_repeat(adjacency):
 
 def test_a_trained_network_answers_in_full_precision(adjacency):
     network = trained(adjacency, torch.bfloat16)[0].eval()
-    graph, x = UndirectedGraph(adjacency), torch.randn(80, 20)
+    graph, x = TileGraph.whole(adjacency), torch.randn(80, 20)
     with torch.no_grad():
         first = network.reconstruct(x, graph)
         network.dtype = torch.float32

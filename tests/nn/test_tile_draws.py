@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from histoquilt.gr._tiles import among, halo
-from histoquilt.nn import LossesOnTiles, MaskedGraphAutoencoder, TileDraws, TileGraph, UndirectedGraph
+from histoquilt.nn import MaskedGraphAutoencoder, TileDraws, TileGraph
 from histoquilt.nn._losses import scaled_cosine_error
 from histoquilt.nn.tiles._hashed import happens, random_bits_for
 
@@ -84,11 +84,11 @@ def test_losses_of_a_tile_that_holds_all_are_those_of_the_whole_graph(adjacency)
     torch.manual_seed(0)
     network = MaskedGraphAutoencoder(6, 16, 8, scorer_dropout=0.0)
     x = torch.randn(80, 6)
-    graph, whole = cut(adjacency, *np.array_split(np.arange(80), 3)), UndirectedGraph(adjacency)
+    graph, whole = cut(adjacency, *np.array_split(np.arange(80), 3)), TileGraph.whole(adjacency)
     draws = TileDraws(1, 2)
-    losses = LossesOnTiles(network)(x, graph, draws)
+    losses = network(x, graph, draws)
     masked = torch.from_numpy(draws.masked(graph, network.mask_rate))
-    x_hat = network.reconstruct_masked(x, whole, masked)
+    x_hat = network.reconstruct(x, whole, masked)
     torch.testing.assert_close(losses.feature, scaled_cosine_error(x[masked], x_hat[masked], network.alpha))
     hidden = draws.hidden(graph, network.edge_mask_rate)
     pairs = draws.pairs(graph, hidden)

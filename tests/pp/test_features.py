@@ -16,7 +16,7 @@ def inverse(
 
 def test_pcs_are_those_of_the_exact_decomposition(source):
     counts = source(150, 80)
-    fitted, features = GeneFeatures.fit(counts, n_pcs=5)
+    fitted, features, _ = GeneFeatures.fit(counts, n_pcs=5)
     assert features.shape == (150, 5)
     assert features.dtype == np.float32
     logs = counts.normalised()[:, [counts.genes.index(gene) for gene in fitted.genes]].toarray()
@@ -29,18 +29,18 @@ def test_pcs_are_those_of_the_exact_decomposition(source):
 
 
 def test_pcs_come_in_order_with_a_fixed_sign(source):
-    fitted, features = GeneFeatures.fit(source(), n_pcs=10)
+    fitted, features, _ = GeneFeatures.fit(source(), n_pcs=10)
     assert (np.diff(features.std(axis=0)) <= 1e-4).all()
-    again, same = GeneFeatures.fit(source(), n_pcs=10)
+    again, same, _ = GeneFeatures.fit(source(), n_pcs=10)
     np.testing.assert_array_equal(features, same)
     np.testing.assert_array_equal(fitted.components, again.components)
-    _, other_seed = GeneFeatures.fit(source(), n_pcs=10, seed=1)
+    _, other_seed, _ = GeneFeatures.fit(source(), n_pcs=10, seed=1)
     assert np.corrcoef(features[:, 0], other_seed[:, 0])[0, 1] > 0.999
 
 
 def test_transform_of_the_training_section_is_what_fit_returned(source):
     for kind in ("pca", "hvg"):
-        fitted, features = GeneFeatures.fit(source(), kind=kind, n_pcs=7)
+        fitted, features, _ = GeneFeatures.fit(source(), kind=kind, n_pcs=7)
         np.testing.assert_allclose(fitted.transform(source())[0], features, atol=1e-4)
 
 
@@ -49,7 +49,7 @@ def test_transform_of_the_training_section_is_what_fit_returned(source):
 def test_all_pcs_bring_the_genes_back(source, kind, normalisation):
     """inverse(transform) is log1p CP10K whatever the normalisation in between, where nothing was cut away."""
     counts = source(150, 60)
-    fitted, features = GeneFeatures.fit(counts, kind=kind, n_pcs=500, clip=np.inf, **normalisation)
+    fitted, features, _ = GeneFeatures.fit(counts, kind=kind, n_pcs=500, clip=np.inf, **normalisation)
     assert features.shape == (150, 60)
     back = inverse(fitted, counts)
     assert back.dtype == np.float32
@@ -58,7 +58,7 @@ def test_all_pcs_bring_the_genes_back(source, kind, normalisation):
 
 def test_more_genes_than_spots_come_back_too(source):
     counts = source(30, 100)
-    fitted, features = GeneFeatures.fit(counts, n_pcs=500, clip=np.inf, min_spots=1, min_counts=0)
+    fitted, features, _ = GeneFeatures.fit(counts, n_pcs=500, clip=np.inf, min_spots=1, min_counts=0)
     assert features.shape == (30, 29)  # centring takes one
     columns = [counts.genes.index(gene) for gene in fitted.genes]
     np.testing.assert_allclose(inverse(fitted, counts), counts.normalised()[:, columns].toarray(), atol=2e-3)
@@ -66,7 +66,7 @@ def test_more_genes_than_spots_come_back_too(source):
 
 def test_unlogged_scale_by_hand(source):
     counts = source()
-    fitted, features = GeneFeatures.fit(counts, kind="hvg", target_sum=1e6, log=False)
+    fitted, features, _ = GeneFeatures.fit(counts, kind="hvg", target_sum=1e6, log=False)
     raw = counts.matrix.toarray()
     np.testing.assert_allclose(features, 1e6 * raw / raw.sum(axis=1, keepdims=True), rtol=1e-5)
     expected = np.log1p(1e4 * raw[:, 3] / raw.sum(axis=1))
@@ -74,13 +74,13 @@ def test_unlogged_scale_by_hand(source):
 
 
 def test_denoised_expression_is_never_negative(source):
-    fitted, _ = GeneFeatures.fit(source(), n_pcs=5)
+    fitted, *_ = GeneFeatures.fit(source(), n_pcs=5)
     features, scaling = fitted.transform(source())
     assert (fitted.inverse(10 * features, scaling) >= 0).all()
 
 
 def test_genes_asked_for_come_in_that_order(source):
-    fitted, _ = GeneFeatures.fit(source(), n_pcs=5)
+    fitted, *_ = GeneFeatures.fit(source(), n_pcs=5)
     everything = inverse(fitted, source())
     some = inverse(fitted, source(), ["g7", "g2"])
     np.testing.assert_allclose(
@@ -90,13 +90,13 @@ def test_genes_asked_for_come_in_that_order(source):
 
 
 def test_gene_that_was_not_modelled(source):
-    fitted, _ = GeneFeatures.fit(source(), n_pcs=5)
+    fitted, *_ = GeneFeatures.fit(source(), n_pcs=5)
     with pytest.raises(KeyError, match=r"Not among the 60 modelled genes: 'CD4'.*raise n_genes"):
         inverse(fitted, source(), ["g1", "CD4"])
 
 
 def test_genes_of_another_section_go_by_name(source):
-    fitted, _ = GeneFeatures.fit(source(seed=0), n_pcs=5)
+    fitted, *_ = GeneFeatures.fit(source(seed=0), n_pcs=5)
     other = source(90, seed=1)
     order = np.random.default_rng(0).permutation(60)
     mixed = dataclasses.replace(other, matrix=other.matrix[:, order], genes=[other.genes[i] for i in order])
@@ -106,12 +106,12 @@ def test_genes_of_another_section_go_by_name(source):
 def test_declared_log_needs_no_normalisation(source):
     counts = source()
     logged = dataclasses.replace(counts, matrix=counts.normalised(), scale="log1p_cp10k")
-    fitted, features = GeneFeatures.fit(logged, n_pcs=5, target_sum=1e6, log=False)
+    fitted, features, _ = GeneFeatures.fit(logged, n_pcs=5, target_sum=1e6, log=False)
     assert (fitted.target_sum, fitted.log) == (1e4, True)
-    _, expected = GeneFeatures.fit(counts, n_pcs=5)
+    _, expected, _ = GeneFeatures.fit(counts, n_pcs=5)
     np.testing.assert_allclose(features, expected, atol=1e-3)
     np.testing.assert_allclose(fitted.transform(counts)[0], features, atol=1e-3)  # and counts are brought to it
-    unlogged, _ = GeneFeatures.fit(counts, n_pcs=5, log=False)
+    unlogged, *_ = GeneFeatures.fit(counts, n_pcs=5, log=False)
     with pytest.raises(ValueError, match="cannot be brought to another normalisation"):
         unlogged.transform(logged)
 
@@ -122,7 +122,7 @@ def test_a_gene_that_never_changes_is_no_feature(source, level):
     logs = counts.normalised().tolil()
     logs[:, 11] = level
     logged = dataclasses.replace(counts, matrix=logs.tocsr(), scale="log1p_cp10k")
-    fitted, features = GeneFeatures.fit(logged, n_pcs=5)
+    fitted, features, _ = GeneFeatures.fit(logged, n_pcs=5)
     assert np.isfinite(features).all()
     assert np.abs(fitted.components[:, 11]).max() < 1e-3
     np.testing.assert_allclose(inverse(fitted, logged, ["g11"]), level, atol=1e-3)
@@ -133,7 +133,7 @@ def test_z_scores_are_cut(source):
     matrix = counts.matrix.tolil()
     matrix[0, 3] = 5000
     counts = dataclasses.replace(counts, matrix=matrix.tocsr())
-    fitted, _ = GeneFeatures.fit(counts, n_pcs=500, clip=4.0, log=False)
+    fitted, *_ = GeneFeatures.fit(counts, n_pcs=500, clip=4.0, log=False)
     z = fitted.transform(counts)[0] @ fitted.components  # all PCs: back to z-scores
     assert z.max() == pytest.approx(4.0, abs=1e-2)
 
@@ -141,7 +141,7 @@ def test_z_scores_are_cut(source):
 @pytest.mark.parametrize("n_spots", [3, 20])
 def test_few_spots(source, n_spots):
     counts = source(n_spots)
-    fitted, features = GeneFeatures.fit(counts, min_spots=1, min_counts=0)
+    fitted, features, _ = GeneFeatures.fit(counts, min_spots=1, min_counts=0)
     assert features.shape == (n_spots, n_spots - 1)
     assert np.isfinite(inverse(fitted, counts)).all()
 
@@ -160,7 +160,7 @@ def test_a_missing_gene_counts_as_average(source, by_section):
     """Its z-score is 0 in every spot, so the features are those of the other genes alone; it comes back at its mean."""
     sections = np.repeat(["a", "b"], 60) if by_section else None
     logged = dataclasses.replace(source(), matrix=source().normalised(), scale="log1p_cp10k")
-    fitted, _ = GeneFeatures.fit(logged, n_pcs=500, sections=sections)
+    fitted, *_ = GeneFeatures.fit(logged, n_pcs=500, sections=sections)
     features, scaling = fitted.transform(without(logged, ["g4", "g30"]), sections)
     z, whole = features @ fitted.components, fitted.transform(logged, sections)[0] @ fitted.components
     gone = [fitted.genes.index("g4"), fitted.genes.index("g30")]
@@ -172,7 +172,7 @@ def test_a_missing_gene_counts_as_average(source, by_section):
 
 
 def test_missing_genes_are_told_and_half_is_too_many(source):
-    fitted, _ = GeneFeatures.fit(source(), n_pcs=5)
+    fitted, *_ = GeneFeatures.fit(source(), n_pcs=5)
     names = source().genes
     assert fitted.missing_genes(names) == []
     with pytest.warns(UserWarning, match=r"knows 60 genes; this section has 55 .* lacks 5, first: 'g0'.*the average"):
@@ -198,7 +198,7 @@ def two_sections() -> tuple[Expression, np.ndarray]:
 
 def test_z_scores_of_each_section_by_hand():
     logged, sections = two_sections()
-    fitted, features = GeneFeatures.fit(logged, n_pcs=2, sections=sections)
+    fitted, features, _ = GeneFeatures.fit(logged, n_pcs=2, sections=sections)
     _, scaling = fitted.transform(logged, sections)
     assert scaling.mean.tolist() == [[1, 2], [7, 4]]
     assert scaling.std.tolist() == [[1, 1], [2, 1]]  # the second gene does not vary in the second section
@@ -210,7 +210,7 @@ def test_z_scores_of_each_section_by_hand():
 
 def test_one_scaling_where_no_section_is_named():
     logged, _ = two_sections()
-    fitted, features = GeneFeatures.fit(logged, n_pcs=2)
+    fitted, features, _ = GeneFeatures.fit(logged, n_pcs=2)
     values = logged.matrix.toarray()
     expected = (values - values.mean(axis=0)) / values.std(axis=0)
     np.testing.assert_allclose(features @ fitted.components, expected, atol=1e-5)
@@ -219,7 +219,7 @@ def test_one_scaling_where_no_section_is_named():
 
 def test_the_order_of_the_spots_and_names_of_the_sections_do_not_matter(source):
     sections = np.repeat(["a", "b", "c"], 40)
-    fitted, features = GeneFeatures.fit(source(), n_pcs=5, sections=sections)
+    fitted, features, _ = GeneFeatures.fit(source(), n_pcs=5, sections=sections)
     order = np.random.default_rng(0).permutation(120)
     shuffled = dataclasses.replace(source(), matrix=source().matrix[order])
     for names in (sections, np.repeat([7, 3, 5], 40)):
@@ -234,18 +234,18 @@ def test_a_batch_effect_on_a_whole_section_changes_nothing(source):
     values = logged.matrix.toarray()
     values[60:] = values[60:] * rng.uniform(0.5, 2, 60) + rng.uniform(0, 2, 60)
     moved = dataclasses.replace(logged, matrix=csr_matrix(values.astype(np.float32)))
-    fitted, features = GeneFeatures.fit(logged, n_pcs=5, sections=sections)
+    fitted, features, _ = GeneFeatures.fit(logged, n_pcs=5, sections=sections)
     np.testing.assert_allclose(fitted.transform(moved, sections)[0], features, atol=1e-3)
-    _, trained_on_it = GeneFeatures.fit(moved, n_pcs=5, sections=sections)
+    _, trained_on_it, _ = GeneFeatures.fit(moved, n_pcs=5, sections=sections)
     np.testing.assert_allclose(trained_on_it @ trained_on_it.T, features @ features.T, atol=0.1)
     np.testing.assert_allclose(inverse(fitted, moved, sections=sections)[60:].mean(0), values[60:].mean(0), atol=0.05)
-    _, together = GeneFeatures.fit(moved, n_pcs=5)
+    _, together, _ = GeneFeatures.fit(moved, n_pcs=5)
     apart = np.linalg.norm(together[:60].mean(axis=0) - together[60:].mean(axis=0))
     assert apart > 10 * np.linalg.norm(features[:60].mean(axis=0) - features[60:].mean(axis=0))
 
 
 def test_a_section_seen_later_has_its_own_scaling(source):
-    fitted, _ = GeneFeatures.fit(source(), n_pcs=5, sections=np.repeat(["a", "b"], 60))
+    fitted, *_ = GeneFeatures.fit(source(), n_pcs=5, sections=np.repeat(["a", "b"], 60))
     later = source(seed=3)
     features, scaling = fitted.transform(later)
     values = later.normalised().toarray()
@@ -255,7 +255,7 @@ def test_a_section_seen_later_has_its_own_scaling(source):
 
 def test_unscaled_genes_of_several_sections(source):
     sections = np.repeat(["a", "b"], 60)
-    fitted, features = GeneFeatures.fit(source(), kind="hvg", sections=sections)
+    fitted, features, _ = GeneFeatures.fit(source(), kind="hvg", sections=sections)
     np.testing.assert_array_equal(features, source().normalised().toarray())
     assert not fitted.by_section
     np.testing.assert_allclose(inverse(fitted, source(), sections=sections), features, atol=1e-5)

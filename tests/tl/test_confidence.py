@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from histoquilt.tl._confidence import ensemble_probability
 
 from histoquilt.tl import align_labels, ensemble_confidence
-from histoquilt.tl._confidence import ensemble_probability
 
 
 def test_renamed_clusters_get_the_names_back():

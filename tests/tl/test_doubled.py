@@ -1,7 +1,6 @@
 """Which spots of overlapping pieces are one place: worked out by hand, and by cutting a lattice."""
 
 import numpy as np
-
 from histoquilt.tl._doubled import stand_ins
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from histoquilt.tl._memory_needed import Job, check_memory_suffices, memory_needed
 
 from histoquilt.datasets import toy_section
 from histoquilt.models import SpaMaskConfig
 from histoquilt.tl import _memory_needed, integrate_sections, spatial_domains
-from histoquilt.tl._memory_needed import Job, check_memory_suffices, memory_needed
 
 MB, GB = 10**6, 10**9
 DEFAULT = SpaMaskConfig()

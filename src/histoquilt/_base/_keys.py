@@ -35,10 +35,10 @@ class Keys:
     CONNECTIVITIES = "spatial_connectivities"
 
     # results
-    EMBEDDING = "X_spamask"  # obsm
+    EMBEDDING = "X_domains"  # obsm: of the domain model
     DENOISED = "denoised"  # obsm: DataFrame, log1p_cp10k
     ALIGNED = "spatial_aligned"  # obsm: spot centres of all sections in one frame, microns
-    JOINT = "X_joint"  # obsm: the network's input of a study, smoothed within sections
+    JOINT = "X_joint"  # obsm: spatial factors of a study, smoothed within sections
     BEFORE = "X_before"  # obsm: plain principal components of a study
     HARMONY = "X_harmony"  # obsm: the same after Harmony
     SECTION_LINKS = "section_links"  # obsp: links between spots of different sections

@@ -113,7 +113,11 @@ def _entries(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
 
 
 #: Domain models: classes as :class:`histoquilt.models.DomainModel`.
-DOMAIN_MODELS = Registry("domain model", "histoquilt.domain_models", {"spamask": "histoquilt.models:SpaMask"})
+DOMAIN_MODELS = Registry(
+    "domain model",
+    "histoquilt.domain_models",
+    {"spatial_factors": "histoquilt.models:SpatialFactors", "spamask": "histoquilt.models:SpaMask"},
+)
 
 #: Expression models: functions without arguments, or classes, that make a :class:`histoquilt.models.ExpressionModel`.
 EXPRESSION_MODELS = Registry(

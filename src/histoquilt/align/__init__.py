@@ -1,5 +1,6 @@
 """Serial and overlapping sections in one frame: by outline, by optimal transport, by expression where they overlap."""
 
+from histoquilt.align._duplicates import match_duplicate_spots
 from histoquilt.align._expression import Agreement, joint_features
 from histoquilt.align._input import read_sections, write_moves
 from histoquilt.align._outline import Outline, find_outline, fit_outlines, outline_residual
@@ -16,6 +17,7 @@ __all__ = [
     "fit_outlines",
     "fit_transport",
     "joint_features",
+    "match_duplicate_spots",
     "outline_residual",
     "place_sections",
     "read_sections",

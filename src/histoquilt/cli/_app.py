@@ -105,7 +105,9 @@ def domains(
             "--n-domains", "-k", metavar="K", help="How many domains: 7; 5-12 or auto (2-15) choose by stability."
         ),
     ] = "auto",
-    method: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(DOMAIN_MODELS.names())}.")] = "spamask",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(DOMAIN_MODELS.names())}.")
+    ] = "spatial_factors",
     seed: Seed = 0,
     links: Annotated[
         str,

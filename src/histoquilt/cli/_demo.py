@@ -85,7 +85,7 @@ def score(adata: "AnnData", *, seed: int) -> "pd.DataFrame":
     """Compare the domains, and those of two baselines, with the truth.
 
     The baselines divide principal components by k-means, as they are and after averaging over the neighbours in the
-    graph that SpaMask used.
+    graph that the domains were found with.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def score(adata: "AnnData", *, seed: int) -> "pd.DataFrame":
 
     from histoquilt import metrics, pp, tl
 
-    _, pcs = pp.GeneFeatures.fit(pp.expression(adata), n_pcs=N_PCS, seed=seed)
+    _, pcs, _ = pp.GeneFeatures.fit(pp.expression(adata), n_pcs=N_PCS, seed=seed)
     graph = adata.obsp[Keys.CONNECTIVITIES]
     n_neighbors = np.asarray(graph.sum(axis=1)).reshape(-1, 1)
     baselines = AnnData(obs=adata.obs[[TRUTH]], obsm={"X_pca": pcs, Keys.SPATIAL: adata.obsm[Keys.SPATIAL]})
@@ -105,7 +105,7 @@ def score(adata: "AnnData", *, seed: int) -> "pd.DataFrame":
     for use_rep in ("X_pca", "X_averaged"):
         tl.cluster_kmeans(baselines, N_DOMAINS, use_rep=use_rep, key_added=use_rep, seed=seed)
     found = {
-        "histoquilt (SpaMask)": adata.obs[Keys.DOMAIN],
+        "histoquilt": adata.obs[Keys.DOMAIN],
         "PCA + k-means": baselines.obs["X_pca"],
         "PCA averaged over neighbours + k-means": baselines.obs["X_averaged"],
     }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from histoquilt.models import DomainModel
 
 _BEST = 5  # markers of each domain, as many as the report names
+_ALL_GENES = 50_000  # spots up to which all modelled genes are denoised; of more the file would be gigabytes
 
 Denoise = bool | str | list[str]  # as the library takes it, or "markers" or "auto"
 
@@ -42,11 +43,9 @@ def parse_denoise(text: str, *, integrated: bool, use_rep: str | None) -> Denois
 
 def for_section(denoise: Denoise, adata: "AnnData") -> Denoise:
     """Decide what ``auto`` means for a section."""
-    from histoquilt.pp import by_chunks
-
     if denoise != "auto":
         return denoise
-    if not by_chunks(adata.n_obs):
+    if adata.n_obs <= _ALL_GENES:
         return True
     logger.info("%s spots: only the best markers are denoised; --denoise all takes all genes.", f"{adata.n_obs:,}")
     return "markers"

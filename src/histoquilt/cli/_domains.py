@@ -25,7 +25,7 @@ def find_domains(
     out: Path,
     *,
     n_domains: str = "auto",
-    method: str = "spamask",
+    method: str = "spatial_factors",
     seed: int = 0,
     links: str = "auto",
     separate: bool = False,
@@ -110,9 +110,7 @@ def find_domains(
         options["check_memory"] = check_memory
         if integrated:
             model = model_class(settings)
-            result = segment_study(
-                sections, asked, links, model, record, {**options, "checkpoint": work.training("study")}
-            )
+            result = segment_study(sections, asked, links, model, record, options)
         else:
             common = Settings(
                 asked, method, section_key, settings, options, save_model, out, work.folder if resume else None

@@ -71,8 +71,7 @@ def segment_one(item: Item, source: Source, settings: Settings, adata: "AnnData 
             with record.stage("read"):
                 adata = source.read(whole=False)
         model: DomainModel = DOMAIN_MODELS.load(settings.method)(settings.config)
-        options = {**settings.options, "checkpoint": item.training}
-        _segment(adata, settings.n_domains, settings.section_key, model, record, options)
+        _segment(adata, settings.n_domains, settings.section_key, model, record, settings.options)
     domains = adata.obs[Keys.DOMAIN]
     with writing(settings.out, kept=settings.kept), record.stage("write"):
         io.write_h5ad(adata, item.file(SUFFIX))

@@ -3,6 +3,8 @@
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
+from histoquilt.models.domains._feature_config import FeatureConfig
+from histoquilt.models.domains._feature_model import FeatureModel, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inputs import (
@@ -19,22 +21,22 @@ from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain
 from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.models.mclstexp._model import MclSTExp
 from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
+from histoquilt.models.smoothing._config import SpatialFactorsConfig
+from histoquilt.models.smoothing._model import SpatialFactors
 from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.models.spahgc._model import SpaHGC
 from histoquilt.models.spamask._config import SpaMaskConfig
-from histoquilt.models.spamask._fitted import Outputs
-from histoquilt.models.spamask._inputs import SpaMaskInputs
 from histoquilt.models.spamask._model import SpaMask
-from histoquilt.models.spamask._tiles import BATCH_SPOTS, in_tiles, parts_of_batch
 from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 
 __all__ = [
-    "BATCH_SPOTS",
     "MEASURED",
     "DomainModel",
     "Embedded",
     "ExpressionConfig",
     "ExpressionModel",
+    "FeatureConfig",
+    "FeatureModel",
     "ImageSection",
     "MclSTExp",
     "MclSTExpConfig",
@@ -56,15 +58,14 @@ __all__ = [
     "SpaHGCConfig",
     "SpaMask",
     "SpaMaskConfig",
-    "SpaMaskInputs",
+    "SpatialFactors",
+    "SpatialFactorsConfig",
     "check_panel",
     "choose_panel",
     "describe_spots",
     "embedding_keys",
-    "in_tiles",
     "load",
     "measure",
     "near_spots",
-    "parts_of_batch",
     "plain_ridge",
 ]

@@ -12,7 +12,6 @@ import numpy as np
 from anndata import AnnData
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from scipy.sparse import csr_matrix
 from torch import Tensor
 
 import histoquilt
@@ -117,12 +116,6 @@ def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
     for values in (np.asarray(spot_centres(adata, spatial_key), dtype=np.float64), inputs):
         hashed.update(np.ascontiguousarray(values).tobytes())
     return hashed.hexdigest()
-
-
-def digest_of_graph(adjacency: csr_matrix, sections: np.ndarray | None, *others: np.ndarray | None) -> str:
-    """Return the SHA-256 of a graph's edges, of the sections of its spots, and of what else training depends on."""
-    names = None if sections is None else sections.astype("U")
-    return digest_of_arrays(adjacency.indptr, adjacency.indices, names, *others)
 
 
 def digest_of_arrays(*arrays: np.ndarray | None) -> str:

@@ -85,7 +85,6 @@ class DomainModel(ABC):
         seed: int = 0,
         device: str | torch.device = "auto",
         progress: bool = True,
-        checkpoint: str | PathLike[str] | None = None,
     ) -> Self:
         """Train on one or several sections; ``adata`` is not changed.
 
@@ -109,8 +108,6 @@ class DomainModel(ABC):
             Device of networks; ``"auto"`` takes a GPU when there is one.
         progress
             Progress bar on stderr, if true.
-        checkpoint
-            Folder in which interrupted training may be kept; it may be ignored.
         """
 
     @abstractmethod
@@ -128,8 +125,8 @@ class DomainModel(ABC):
         """Return what was learnt, for :meth:`save`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be saved: it has no state().")
 
-    def restore(self, state: MethodState) -> None:
-        """Take back what :meth:`state` gave."""
+    def restore(self, state: MethodState, device: torch.device) -> None:
+        """Take back what :meth:`state` gave; ``state.settings["genes"]`` are the modelled genes."""
         raise NotImplementedError(f"{type(self).__name__} cannot be loaded: it has no restore().")
 
     # what follows from that
@@ -144,10 +141,10 @@ class DomainModel(ABC):
         """Principal components of the embedding that are clustered."""
         return int(getattr(self.config, "n_components", 10))
 
-    @property
-    def scales_by_section(self) -> bool:
-        """Whether features of several sections are scaled section by section, which takes memory."""
-        return False
+    def fit_run(self, adata: AnnData, *, links: csr_matrix | None = None, **options: Any) -> Embedded:
+        """Train, and return what :meth:`run` says of the same sections; ``options`` are those of :meth:`fit`."""
+        self.fit(adata, links=links, **options)
+        return self.run(adata, links)
 
     def run(self, adata: AnnData, links: csr_matrix | None = None) -> Embedded:
         """Return all that domains are made of; computed once."""
@@ -199,7 +196,8 @@ class DomainModel(ABC):
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
-        model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        settings = {**checkpoint.config["method"], "genes": checkpoint.genes}
+        model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), settings), device)
         names = checkpoint.config["domains"]
         if names is not None:
             model.domains = NamedMixture.restore(under(checkpoint.arrays, "domains"), names)

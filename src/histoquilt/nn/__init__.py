@@ -3,12 +3,11 @@
 from histoquilt.nn._contrastive import contrastive_loss
 from histoquilt.nn._coordinate_encoding import CoordinateEncoding
 from histoquilt.nn._cross_attention import CrossNodeAttention, CrossNodeReadout
-from histoquilt.nn._decoder_weight import weigh_decoder, weigh_decoder_on_tiles
 from histoquilt.nn._dropout import dropout
 from histoquilt.nn._ema import momentum_update
 from histoquilt.nn._losses import cosine_loss, gene_correlation_loss, scaled_cosine_error
 from histoquilt.nn._masked_autoencoder import MaskedGraphAutoencoder, MaskedLosses
-from histoquilt.nn._masks import complementary_masks, draw_mask, hide
+from histoquilt.nn._masks import complementary_masks, hide
 from histoquilt.nn._precision import product_dtype
 from histoquilt.nn._projection_head import ProjectionHead
 from histoquilt.nn._residual_cnn import ResidualCNN
@@ -17,13 +16,10 @@ from histoquilt.nn._spot_transformer import SpotTransformer
 from histoquilt.nn.graph._edge_softmax import MultiHeadEdgeAttention, edge_attention, edge_softmax
 from histoquilt.nn.graph._edges import Edges
 from histoquilt.nn.graph._gcn import GCNEncoder, GCNLayer
-from histoquilt.nn.graph._graph import UndirectedGraph
 from histoquilt.nn.graph._heterograph import HeteroGraph, HeteroLayer, InputBlock
 from histoquilt.nn.graph._neighbour_means import neighbour_means
 from histoquilt.nn.graph._sage import SAGELayer, mean_propagation
-from histoquilt.nn.graph._smoothing import smooth_by_hops
 from histoquilt.nn.graph._sparse import Propagation
-from histoquilt.nn.tiles._losses_on_tiles import LossesOnTiles
 from histoquilt.nn.tiles._tile_draws import TileDraws
 from histoquilt.nn.tiles._tile_graph import TileGraph
 
@@ -37,7 +33,6 @@ __all__ = [
     "HeteroGraph",
     "HeteroLayer",
     "InputBlock",
-    "LossesOnTiles",
     "MaskedGraphAutoencoder",
     "MaskedLosses",
     "MultiHeadEdgeAttention",
@@ -49,11 +44,9 @@ __all__ = [
     "SpotTransformer",
     "TileDraws",
     "TileGraph",
-    "UndirectedGraph",
     "complementary_masks",
     "contrastive_loss",
     "cosine_loss",
-    "draw_mask",
     "dropout",
     "edge_attention",
     "edge_softmax",
@@ -65,7 +58,4 @@ __all__ = [
     "neighbour_means",
     "product_dtype",
     "scaled_cosine_error",
-    "smooth_by_hops",
-    "weigh_decoder",
-    "weigh_decoder_on_tiles",
 ]

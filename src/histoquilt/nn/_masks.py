@@ -1,22 +1,9 @@
-"""Random masks of spots, edges and single features."""
+"""Random masks of single features."""
 
 import torch
 from torch import Tensor
 
 from histoquilt.nn._dropout import random_bits
-
-
-def draw_mask(n: int, rate: float, generator: torch.Generator) -> Tensor:
-    """Choose ``round(rate * n)`` of ``n`` items without replacement; at least one when ``rate`` > 0.
-
-    Returns
-    -------
-    ``(n,)`` bool on the CPU, where the generator lives, so that a seed means the same mask on every device.
-    """
-    mask = torch.zeros(n, dtype=torch.bool)
-    if rate > 0 and n > 0:
-        mask[torch.randperm(n, generator=generator)[: max(1, round(rate * n))]] = True
-    return mask
 
 
 def complementary_masks(shape: tuple[int, ...], rate: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
-"""Counts to features: which matrix holds the counts, variable genes, normalised features, spatial factors."""
+"""Counts to features: which matrix holds the counts, variable genes, normalised features."""
 
-from histoquilt.pp._chunks import by_chunks, row_chunks
-from histoquilt.pp._factors import SpatialFactors
+from histoquilt.pp._chunks import row_chunks
 from histoquilt.pp._features import GeneFeatures
 from histoquilt.pp._genes import shared_variable_genes, variable_genes
 from histoquilt.pp._scaling import Scaling
@@ -11,8 +10,6 @@ __all__ = [
     "Expression",
     "GeneFeatures",
     "Scaling",
-    "SpatialFactors",
-    "by_chunks",
     "expression",
     "row_chunks",
     "shared_variable_genes",

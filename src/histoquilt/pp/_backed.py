@@ -7,8 +7,6 @@ from anndata import AnnData
 from anndata.abc import CSCDataset
 from scipy.sparse import csr_matrix
 
-from histoquilt.pp._chunks import by_chunks
-
 
 class BackedRows:
     """A matrix in an open ``.h5ad`` whose rows are read on demand, as CSR float32 that stores no zeros.
@@ -30,14 +28,14 @@ class BackedRows:
 
 
 def stored_matrix(adata: AnnData, name: str, *, in_memory: bool) -> csr_matrix | BackedRows:
-    """Return ``X`` or a layer as CSR; of a large backed section, unless ``in_memory``, as rows to be read."""
+    """Return ``X`` or a layer as CSR; of a backed section, unless ``in_memory``, as rows to be read."""
     values = adata.X if name == "X" else adata.layers[name]
     if name != "X" or not adata.isbacked or adata.is_view:  # layers, and X of a view, come in memory
         return clean_csr(values)
     if isinstance(values, CSCDataset):
         return clean_csr(values.to_memory())
     rows = BackedRows(values)
-    return rows if by_chunks(adata.n_obs) and not in_memory else rows[:]
+    return rows[:] if in_memory else rows
 
 
 def clean_csr(values: Any) -> csr_matrix:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sklearn.utils.extmath import randomized_svd
 
-from histoquilt.pp._chunks import by_chunks, row_chunks
+from histoquilt.pp._chunks import row_chunks
 from histoquilt.pp._genes import shared_variable_genes, variable_genes
 from histoquilt.pp._modelled_chunks import ModelledChunks
-from histoquilt.pp._scaling import Scaling, moments, moments_by_chunks
+from histoquilt.pp._scaling import Scaling, moments
 from histoquilt.pp._source import Expression
 from histoquilt.runtime import warn_user
 
@@ -61,21 +60,20 @@ class GeneFeatures:
         min_counts: float = 10,
         sections: np.ndarray | None = None,
         seed: int = 0,
-    ) -> tuple["GeneFeatures", np.ndarray]:
-        """Fit on one or several sections and return the fitted steps and the features.
+    ) -> tuple["GeneFeatures", np.ndarray, Scaling]:
+        """Fit on one or several sections and return the fitted steps, the features and the scaling behind them.
 
         With ``sections``, ``(n_spots,)`` names or numbers, variable genes are chosen in every section and those of most
         sections kept (:func:`shared_variable_genes`), and every section is z-scored on its own before the principal
         components common to all, so that differences between sections as a whole drop out. Of the kind ``hvg``,
         features are not scaled.
 
-        Above 50,000 spots, expression is worked through in chunks of spots and never made dense as a whole; the axes
-        then are those of the product of z-scores, genes by genes, which agree with the others but for their sign.
+        Expression is worked through in chunks of spots and never made dense as a whole.
 
         Returns
         -------
-        The fitted steps, and features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components
-        (``pca``), or the variable genes themselves as normalised (``hvg``).
+        The fitted steps; features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components (``pca``),
+        or the variable genes themselves as normalised (``hvg``); and the scaling, as of :meth:`transform`.
 
         Raises
         ------
@@ -90,42 +88,15 @@ class GeneFeatures:
         else:
             chosen = shared_variable_genes(source, sections, n_genes, **choose)  # type: ignore[arg-type]
         genes = [source.genes[column] for column in chosen]
-        if by_chunks(source.matrix.shape[0]):
-            chunks = ModelledChunks(source, chosen, target_sum, log)
-            return cls._fit_by_chunks(chunks, genes, kind, n_pcs, clip, sections)
-        values = source.normalised(target_sum, log=log)[:, chosen].toarray()
-        scaling = moments(values, sections)
+        chunks = ModelledChunks(source, chosen, target_sum, log)
+        scaling = moments(chunks, chunks.shape[0], sections)
         mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
         if kind == "hvg":
-            return cls(genes, target_sum, log, mean, std, np.inf, None), values
-        scaled = scaling.z_score(values, clip)
-        k = max(1, min(n_pcs, len(scaled) - 1, len(genes)))  # centring takes one rank of the spots
-        # a seeded randomised SVD takes a tenth of the exact one's time here; its axes are those of the leading PCs
-        _, _, components = randomized_svd(scaled, k, n_iter=4, random_state=seed)
-        fitted = cls(
-            genes, target_sum, log, mean, std, clip, components.astype(np.float32), by_section=sections is not None
-        )
-        return fitted, scaled @ fitted.components.T  # type: ignore[union-attr]
-
-    @classmethod
-    def _fit_by_chunks(
-        cls,
-        chunks: ModelledChunks,
-        genes: list[str],
-        kind: Literal["pca", "hvg"],
-        n_pcs: int,
-        clip: float,
-        sections: np.ndarray | None,
-    ) -> tuple["GeneFeatures", np.ndarray]:
-        n_spots = chunks.shape[0]
-        scaling = moments_by_chunks(chunks, n_spots, sections)
-        mean, std = scaling.mean.mean(axis=0), scaling.std.mean(axis=0)
-        if kind == "hvg":
-            return cls(genes, chunks.target_sum, chunks.log, mean, std, np.inf, None), chunks.whole()
-        axes = chunks.principal_axes(scaling, clip, max(1, min(n_pcs, n_spots - 1, len(genes))))
-        by_section = sections is not None
-        fitted = cls(genes, chunks.target_sum, chunks.log, mean, std, clip, axes, by_section=by_section)
-        return fitted, chunks.project(scaling, clip, axes)
+            return cls(genes, target_sum, log, mean, std, np.inf, None), chunks.whole(), scaling
+        n_axes = max(1, min(n_pcs, chunks.shape[0] - 1, len(genes)))  # centring takes one rank of the spots
+        axes = chunks.principal_axes(scaling, clip, n_axes, seed=seed)
+        fitted = cls(genes, target_sum, log, mean, std, clip, axes, by_section=sections is not None)
+        return fitted, chunks.project(scaling, clip, axes), scaling
 
     def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
         """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
@@ -149,32 +120,14 @@ class GeneFeatures:
         position = {gene: column for column, gene in enumerate(source.genes)}
         columns = np.array([position.get(gene, -1) for gene in self.genes], int)
         here = columns >= 0
-        if by_chunks(source.matrix.shape[0]):
-            fill = None if here.all() else self.mean
-            chunks = ModelledChunks(source, columns, self.target_sum, self.log, fill)
-            scaling = self._scaling(here, chunks, sections)
-            if self.components is None:
-                return chunks.whole(), scaling
-            return chunks.project(scaling, self.clip, self.components), scaling
-        measured = source.normalised(self.target_sum, log=self.log)
-        values = np.tile(self.mean, (measured.shape[0], 1))
-        values[:, here] = measured[:, columns[here]].toarray()
-        scaling = self._scaling(here, values, sections)
+        chunks = ModelledChunks(source, columns, self.target_sum, self.log, None if here.all() else self.mean)
+        scaling = Scaling(np.zeros(chunks.shape[0], int), self.mean[None], self.std[None])
+        if self.by_section:
+            scaling = moments(chunks, chunks.shape[0], sections)
+            scaling.mean[:, ~here], scaling.std[:, ~here] = self.mean[~here], self.std[~here]
         if self.components is None:
-            return values, scaling
-        return scaling.z_score(values, self.clip) @ self.components.T, scaling
-
-    def _scaling(self, here: np.ndarray, values: np.ndarray | ModelledChunks, sections: np.ndarray | None) -> Scaling:
-        """Return the sections' own, or that of the training; always the latter of genes that are not ``here``."""
-        n_spots = values.shape[0]
-        if not self.by_section:
-            return Scaling(np.zeros(n_spots, int), self.mean[None], self.std[None])
-        if isinstance(values, ModelledChunks):
-            scaling = moments_by_chunks(values, n_spots, sections)
-        else:
-            scaling = moments(values, sections)
-        scaling.mean[:, ~here], scaling.std[:, ~here] = self.mean[~here], self.std[~here]
-        return scaling
+            return chunks.whole(), scaling
+        return chunks.project(scaling, self.clip, self.components), scaling
 
     def missing_genes(self, genes: list[str]) -> list[str]:
         """Return the modelled genes that are not among ``genes``."""
@@ -218,8 +171,6 @@ class GeneFeatures:
                 "(variable) genes can be denoised; raise n_genes in the config to model more."
             )
         columns = np.arange(len(self.genes)) if genes is None else np.array([position[gene] for gene in genes], int)
-        if not by_chunks(len(features)):
-            return self._to_genes(features, scaling, columns)
         values = np.empty((len(features), len(columns)), np.float32)
         for rows in row_chunks(len(features), len(self.genes)):
             values[rows] = self._to_genes(features[rows], scaling.of_rows(rows), columns)

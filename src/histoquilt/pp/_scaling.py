@@ -43,18 +43,12 @@ class Scaling:
         return of_sections if len(of_sections) == 1 else of_sections[self.codes]  # one row serves all without a copy
 
 
-def moments(values: np.ndarray, sections: np.ndarray | None) -> Scaling:
-    """Mean and standard deviation of every gene in every section; 1 where a gene does not vary."""
-    codes = _codes(len(values), sections)
-    parts = [values[codes == code] for code in range(codes.max(initial=0) + 1)]
-    mean, std = np.stack([part.mean(axis=0) for part in parts]), np.stack([part.std(axis=0) for part in parts])
-    std[std <= _FLAT * np.abs(mean)] = 1.0
-    return Scaling(codes, mean, std)
+def moments(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: np.ndarray | None) -> Scaling:
+    """Return mean and standard deviation of every gene in every section; 1 where a gene does not vary.
 
-
-def moments_by_chunks(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: np.ndarray | None) -> Scaling:
-    """Return the same of ``(n_chunk, n_genes)`` chunks that cover all spots; sums are kept in float64."""
-    codes = _codes(n_spots, sections)
+    ``chunks``, ``(n_chunk, n_genes)`` each, cover all spots; sums are kept in float64.
+    """
+    codes = np.zeros(n_spots, int) if sections is None else np.unique(sections, return_inverse=True)[1].reshape(-1)
     n_sections = codes.max(initial=0) + 1
     total, squares = 0.0, 0.0
     for rows, values in chunks:
@@ -68,9 +62,3 @@ def moments_by_chunks(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, 
     std = np.sqrt(np.maximum(squares / n_in - mean**2, 0))
     std[std <= _FLAT * np.abs(mean)] = 1.0
     return Scaling(codes, mean.astype(np.float32), std.astype(np.float32))
-
-
-def _codes(n_spots: int, sections: np.ndarray | None) -> np.ndarray:
-    if sections is None:
-        return np.zeros(n_spots, int)
-    return np.unique(sections, return_inverse=True)[1].reshape(-1)

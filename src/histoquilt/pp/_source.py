@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from anndata import AnnData
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.pp._backed import BackedRows, stored_matrix
-from histoquilt.pp._chunks import by_chunks, row_chunks
+from histoquilt.pp._chunks import row_chunks
 from histoquilt.runtime import warn_user
 from histoquilt.study import Scale, check_counts, declared_scale, named_layers
 
@@ -25,7 +25,7 @@ class Expression:
     Attributes
     ----------
     matrix
-        ``(n_spots, n_genes)`` CSR float32; of a large section left in its file, its rows, to be read.
+        ``(n_spots, n_genes)`` CSR float32; of a section left in its file, its rows, to be read.
     genes
         Names, in the order of the columns.
     scale
@@ -60,11 +60,7 @@ class Expression:
                     f"(target_sum={target_sum:g}, log={log}). Give raw counts, or leave the defaults."
                 )
             return matrix
-        if by_chunks(matrix.shape[0]):
-            return _normalised_once(matrix, target_sum, log)
-        depth = np.asarray(matrix.sum(axis=1)).ravel()
-        scaled = diags(np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)) @ matrix
-        return csr_matrix(scaled.log1p() if log else scaled, dtype=np.float32)
+        return _normalised_once(matrix, target_sum, log)
 
     def normalised_chunks(self, target_sum: float, *, log: bool, n_columns: int) -> Iterator[tuple[slice, csr_matrix]]:
         """Yield chunks of spots with their normalised expression, ``(n_chunk, n_genes)`` CSR float32.
@@ -122,7 +118,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
 
 
 def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_matrix:
-    """Return the same as the product with a diagonal, with one copy of the values and none of their columns."""
+    """Return the normalised matrix with one copy of the values and none of their columns."""
     data = np.empty(matrix.nnz, np.float32)
     for rows in row_chunks(matrix.shape[0], _CHECKED_COLUMNS):
         starts = matrix.indptr[rows.start : rows.stop + 1]
@@ -136,11 +132,11 @@ def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_ma
 
 
 def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | None, adata: AnnData) -> None:
-    """Check the values against the scale, warn of fractions and of empty spots and genes; large sections by chunks."""
+    """Check the values against the scale, warn of fractions and of empty spots and genes."""
     n_empty, n_spots_with = 0, np.zeros(matrix.shape[1], int)
     largest = 0.0
     for rows in row_chunks(matrix.shape[0], _CHECKED_COLUMNS):
-        part = matrix[rows] if isinstance(matrix, BackedRows) or by_chunks(matrix.shape[0]) else matrix
+        part = matrix[rows]
         n_empty += int((np.diff(part.indptr) == 0).sum())
         n_spots_with += part.getnnz(axis=0)
         last_chance = rows.stop == matrix.shape[0] and not n_spots_with.any()  # a chunk may be all zero, the whole not

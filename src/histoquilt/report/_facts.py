@@ -8,6 +8,7 @@ from anndata import AnnData
 
 import histoquilt
 from histoquilt._base import Keys
+from histoquilt.report._how import model_record
 
 _DETAILS = ("arguments", "inputs", "timings", "packages", "warnings")
 
@@ -33,7 +34,7 @@ def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> Facts:
     run
         Contents of ``run.json``. No entry is required.
     """
-    model = [adata.uns.get(Keys.UNS, {}).get("spamask", {}) for adata in sections]
+    model = [model_record(adata)[1] for adata in sections]
     asked = [adata.uns.get(Keys.UNS, {}).get("domain", {}) for adata in sections]
     wall_s = _total([recorded.get("wall_s") for recorded in model])
     cards = [

@@ -24,12 +24,20 @@ def number_curve(adata: AnnData, domain_key: str) -> dict[str, Any] | None:
     return {"svg": svg, "number": number, "how": how, "has_weakest": "weakest" in curve, "threshold": STABLE}
 
 
+def model_record(adata: AnnData) -> tuple[str, dict[str, Any]]:
+    """Return the name of the domain model, and what it recorded of its training."""
+    ours = adata.uns.get(Keys.UNS, {})
+    method = str(ours.get(Keys.DOMAIN, {}).get("model", "spamask"))  # files of earlier versions do not say
+    return method, ours.get(method, {})
+
+
 def training_curves(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
+    """Return the curves of training, and why it ended, in words; nothing for a model without a history."""
+    method, recorded = model_record(adata)
     try:
-        history = training_history(adata)
+        history = training_history(adata, method)
     except KeyError:
         return [], ""
-    recorded = adata.uns[Keys.UNS]["spamask"]
     runs = [run for _, run in history.groupby("run", sort=False)]
     loss = [(run["epoch"].to_numpy(float), run["loss"].to_numpy(float)) for run in runs]
     change = [(run["epoch"].to_numpy(float), run["embedding_change"].to_numpy(float)) for run in runs]
@@ -49,7 +57,7 @@ def training_curves(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
 def parameters_of(adata: AnnData) -> list[tuple[str, str]]:
     """Flatten the scalars of ``uns["histoquilt"]`` into name and value."""
     recorded = adata.uns.get(Keys.UNS, {})
-    kinds = ("domain", "spamask", "coordinates", "genes", "scale")
+    kinds = ("domain", model_record(adata)[0], "coordinates", "genes", "scale")
     return [pair for key in kinds for pair in scalars(recorded.get(key, {}), key)]
 
 

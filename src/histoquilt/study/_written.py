@@ -16,13 +16,13 @@ Slot = Literal["obs", "var", "obsm", "obsp", "layers", "uns"]
 
 # records in uns["histoquilt"] that describe the section or a run, not the result of that name
 _NO_RESULTS = {
-    Keys.SCALE, Keys.COORDINATES, Keys.IMAGE, Keys.SECTIONS, Keys.WRITTEN, "genes", "spamask", "integration",
-    "alignment", "prediction",
+    Keys.SCALE, Keys.COORDINATES, Keys.IMAGE, Keys.SECTIONS, Keys.WRITTEN, "genes", "spamask", "spatial_factors",
+    "integration", "alignment", "prediction",
 }  # fmt: skip
 
 # files of versions that recorded no results: a record of the run -> what the run wrote
 _WRITTEN_BY: Mapping[str, tuple[tuple[Slot, str], ...]] = {
-    "spamask": (("obsm", Keys.EMBEDDING), ("obsm", Keys.DENOISED), ("uns", Keys.MARKERS)),
+    "spamask": (("obsm", "X_spamask"), ("obsm", Keys.DENOISED), ("uns", Keys.MARKERS)),
     "integration": (("obsm", Keys.JOINT),),
     "mixing": (("obsm", Keys.BEFORE), ("obsm", Keys.HARMONY)),
     "alignment": (("obsm", Keys.ALIGNED),),

@@ -1,19 +1,19 @@
 """After the model: domains from an embedding, their refinement, markers, and all of it in one call."""
 
 from histoquilt.align import place_sections, stitch_sections
+from histoquilt.cluster import align_labels, ensemble_confidence
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
-from histoquilt.tl._confidence import align_labels, ensemble_confidence
-from histoquilt.tl._describe import domain_markers, umap
 from histoquilt.tl._domains import spatial_domains
 from histoquilt.tl._evaluate import evaluate_expression
 from histoquilt.tl._evaluate_domains import labelled_sections
 from histoquilt.tl._integrate import integrate_sections
+from histoquilt.tl._markers import domain_markers
 from histoquilt.tl._meta_genes import meta_genes
 from histoquilt.tl._refine import refine_domains
-from histoquilt.tl._trajectory import paga
 from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
+from histoquilt.tl._views import paga, umap
 
 __all__ = [
     "align_labels",

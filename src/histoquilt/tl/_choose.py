@@ -12,7 +12,7 @@ from histoquilt._base import Keys
 from histoquilt.cluster import fit_shared_covariance, start_moments, whitening
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, provenance
-from histoquilt.tl._cluster import _checked_embedding
+from histoquilt.tl._cluster import checked_embedding
 
 _MOST_SPOTS = 3750  # looked at: with ever more spots any number of domains would come back
 _START_SPOTS = 600  # a start is made from so many
@@ -105,7 +105,7 @@ def choose_n_domains(
     --------
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> adata = AnnData(obsm={"X_spamask": np.repeat(10 * np.eye(4), 60, axis=0) + rng.normal(size=(240, 4))})
+    >>> adata = AnnData(obsm={"X_domains": np.repeat(10 * np.eye(4), 60, axis=0) + rng.normal(size=(240, 4))})
     >>> choose_n_domains(adata, n_domains=(2, 6))
     4
     """
@@ -114,7 +114,7 @@ def choose_n_domains(
     n_spots = min(_MOST_SPOTS, adata.n_obs)
     n_sampled = int(share * n_spots) if 0.5 <= share < 1 else 0
     _check_search(n_domains, n_subsamples, share, n_sampled, len(names))
-    embeddings = [_checked_embedding(adata, n_domains[1], name) for name in names]
+    embeddings = [checked_embedding(adata, n_domains[1], name) for name in names]
     numbers = list(range(n_domains[0], n_domains[1] + 1))
     rng = np.random.default_rng(seed)
     seen = np.sort(rng.choice(adata.n_obs, n_spots, replace=False))

@@ -11,11 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
 
 from histoquilt._base import Keys, check_n_domains, require
-from histoquilt.cluster import fit_mixture, spatial_sample
+from histoquilt.cluster import check_all_found, fit_mixture, name_by_position, spatial_sample
 from histoquilt.pp import row_chunks
 from histoquilt.runtime import numba_beside_torch
 from histoquilt.study import check_adata, check_obsm_key, provenance, spot_centres, write_result
-from histoquilt.tl._labels import write_domains
 
 
 def cluster_mixture(
@@ -67,7 +66,7 @@ def cluster_mixture(
     ----------
     Scrucca, Fop, Murphy, Raftery. The R Journal 8(1): 289-317, 2016 (mclust; model EEE).
     """
-    embedding = _checked_embedding(adata, n_domains, use_rep)
+    embedding = checked_embedding(adata, n_domains, use_rep)
     sample = _sample(adata, seed)
     fit = fit_mixture(embedding, n_domains, n_components=n_components, n_starts=n_starts, sample=sample, seed=seed)
     write_domains(adata, fit.labels, key_added, n_domains)
@@ -91,7 +90,7 @@ def cluster_kmeans(
     Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence. ``n_starts`` is
     the number of random starts; the tightest clustering is kept.
     """
-    embedding = _checked_embedding(adata, n_domains, use_rep)
+    embedding = checked_embedding(adata, n_domains, use_rep)
     sample = _sample(adata, seed)
     fitted = np.asarray(embedding if sample is None else embedding[sample], dtype=np.float64)
     pca = None
@@ -134,7 +133,7 @@ def cluster_leiden(
     ValueError
         No resolution gives that number of domains; the message tells which numbers were found.
     """
-    embedding = _checked_embedding(adata, n_domains, use_rep)
+    embedding = checked_embedding(adata, n_domains, use_rep)
     require("igraph", extra="cluster", purpose="Leiden clustering")
     import scanpy as sc
 
@@ -173,6 +172,19 @@ def _sample(adata: AnnData, seed: int) -> np.ndarray | None:
     return spatial_sample(adata.n_obs, spatial, seed=seed)
 
 
+def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) -> None:
+    """Write cluster numbers as ``obs[key]``, named by position.
+
+    Raises
+    ------
+    ValueError
+        Another number of domains was found than asked for.
+    """
+    check_all_found(labels, n_domains)
+    spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
+    write_result(adata, "obs", key, name_by_position(labels, spatial))
+
+
 def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -> tuple[float, np.ndarray]:
     """Bisect for the resolution that gives ``n_domains`` clusters."""
     low, high = 0.0, 1.0
@@ -198,7 +210,7 @@ def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -
     )
 
 
-def _checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarray:
+def checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarray:
     """Return the embedding as it is stored, ``(n_spots, n_features)``; what computes on it takes float64."""
     check_adata(adata)
     check_n_domains(n_domains, adata.n_obs)

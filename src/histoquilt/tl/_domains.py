@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,10 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import DomainModel, SpaMask, SpaMaskConfig
+from histoquilt.models import DomainModel, FeatureModel, SpatialFactors, SpatialFactorsConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
-from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
-from histoquilt.tl._memory_needed import Job, check_memory_suffices
+from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, fit_and_cluster
+from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +22,7 @@ def spatial_domains(
     adata: AnnData,
     n_domains: NumberOfDomains = None,
     *,
-    config: SpaMaskConfig | None = None,
+    config: SpatialFactorsConfig | None = None,
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
@@ -39,9 +38,8 @@ def spatial_domains(
     progress: bool = True,
     copy: bool = False,
     check_memory: bool = True,
-    checkpoint: str | PathLike[str] | None = None,
 ) -> AnnData | None:
-    """Find the regions of a tissue: features, spatial graph, SpaMask, mixture clustering, refinement.
+    """Find the regions of a tissue: features, smoothed spatial factors, mixture clustering, refinement.
 
     Parameters
     ----------
@@ -53,11 +51,11 @@ def spatial_domains(
         Number of domains, exactly; a range to search, ``(5, 12)``; or ``None`` to search from 2 to 15
         (:func:`choose_n_domains`).
     config
-        Settings of SpaMask; by default those found without labels.
+        Settings of :class:`histoquilt.models.SpatialFactors`; by default those found without labels.
     model
-        An untrained model to use, in place of ``config``: any :class:`histoquilt.models.DomainModel`. It is left
-        trained, with its domains, so that it can be saved, and SpaMask be applied to other sections
-        (:meth:`histoquilt.models.SpaMask.assign_domains`).
+        An untrained model to use, in place of ``config``: any :class:`histoquilt.models.DomainModel`, for example
+        :class:`histoquilt.models.SpaMask`. It is left trained, with its domains, so that it can be saved, and applied
+        to other sections (:meth:`histoquilt.models.SpatialFactors.assign_domains`).
     layer
         Layer with the expression.
     use_rep
@@ -87,9 +85,6 @@ def spatial_domains(
     check_memory
         Estimate the memory that this will take, and refuse to begin where there is less (on Linux, with the limits of
         containers and job schedulers; other systems do not tell).
-    checkpoint
-        A folder in which training is kept while it runs; the same call after an interruption goes on from there, to
-        the same result (:meth:`histoquilt.models.SpaMask.fit`).
 
     Returns
     -------
@@ -101,7 +96,7 @@ def spatial_domains(
     ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
     ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
     ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
-    ``uns["histoquilt"]["spamask"]`` : config, seed, version, history of training
+    ``uns["histoquilt"]["spatial_factors"]`` : config, seed, version, facts of training; under the name of the method
     ``uns["histoquilt"][key_added]`` : how the domains were made
 
     Raises
@@ -116,7 +111,8 @@ def spatial_domains(
 
     See Also
     --------
-    histoquilt.models.SpaMask : the model itself, to save, load and denoise with.
+    histoquilt.models.SpatialFactors : the model itself, to save, load and denoise with.
+    histoquilt.models.SpaMask : the masked graph autoencoder.
 
     Examples
     --------
@@ -135,14 +131,13 @@ def spatial_domains(
         check_obs_key(adata, section_key, argument="section_key")
     elif not one_section:
         check_one_section(adata, spatial_key=spatial_key, remedy="argument")
-    if check_memory and isinstance(model, SpaMask):
-        by_section = section_key is not None and model.scales_by_section
-        job = Job.of(adata, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes)
-        check_memory_suffices(job)
+    if check_memory and isinstance(model, FeatureModel):
+        several = section_key is not None
+        check_memory_suffices(Job.of(adata, model, layer=layer, use_rep=use_rep, several=several, genes=genes))
     adata = adata.copy() if copy else adata
     if one_section:
         declare_one_section(adata)
-    train_and_name(
+    fit_and_cluster(
         adata,
         model,
         n_domains,
@@ -157,7 +152,6 @@ def spatial_domains(
         seed=seed,
         device=device,
         progress=progress,
-        checkpoint=checkpoint,
     )
     keep_bare_graph(adata)
     with warnings.catch_warnings():
@@ -166,10 +160,10 @@ def spatial_domains(
     return adata if copy else None
 
 
-def fresh_model(model: DomainModel | None, config: SpaMaskConfig | None) -> DomainModel:
+def fresh_model(model: DomainModel | None, config: SpatialFactorsConfig | None) -> DomainModel:
     """Return the model given, or a new one; both must not disagree."""
     if model is None:
-        return SpaMask(config)
+        return SpatialFactors(config)
     if not isinstance(model, DomainModel):
         raise TypeError(f"model= must be a histoquilt.models.DomainModel, untrained, got {type(model).__name__}.")
     if config is not None and config != model.config:

@@ -1,8 +1,6 @@
 """From sections to named domains: the steps that one section and a study share."""
 
-import warnings
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +10,18 @@ from scipy.sparse import csr_matrix
 
 import histoquilt
 from histoquilt._base import Keys, check_n_domains
-from histoquilt.cluster import NamedMixture, fit_mixture, spatial_sample
+from histoquilt.cluster import (
+    NamedMixture,
+    check_all_found,
+    ensemble_probability,
+    fit_mixture,
+    name_by_position,
+    spatial_sample,
+)
 from histoquilt.models import DomainModel, Embedded
 from histoquilt.runtime import logger
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
-from histoquilt.tl._confidence import ensemble_probability
-from histoquilt.tl._labels import check_all_found, name_by_position
 from histoquilt.tl._refine import refine_domains
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
         check_n_domains(n_domains, n_spots)
 
 
-def train_and_name(
+def fit_and_cluster(
     adata: AnnData,
     model: DomainModel,
     n_domains: NumberOfDomains,
@@ -58,7 +61,6 @@ def train_and_name(
     seed: int,
     device: "str | torch.device",
     progress: bool,
-    checkpoint: str | PathLike[str] | None,
 ) -> None:
     """Train a model, and write what it says of the spots: embedding, domains, denoised expression.
 
@@ -67,11 +69,8 @@ def train_and_name(
     """
     keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
     trained: dict[str, Any] = {"links": links, "seed": seed, "device": device, "progress": progress}
-    model.fit(adata, layer=layer, use_rep=use_rep, **keys, **trained, checkpoint=checkpoint)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        outputs = model.run(adata, links)
-        denoised = None if genes is None else model.denoise_outputs(adata, outputs, genes or None)
+    outputs = model.fit_run(adata, layer=layer, use_rep=use_rep, **keys, **trained)
+    denoised = None if genes is None else model.denoise_outputs(adata, outputs, genes or None)
     _name(
         adata,
         model,
@@ -128,6 +127,7 @@ def _name(
     write_result(adata, "obs", key_added, numbered)
     provenance(adata)[key_added] = {
         "method": "mixture EEE",
+        "model": model.method,
         "n_domains": k,
         "chosen": searched,
         "use_rep": embedding_key,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from os import PathLike
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -11,9 +11,9 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys
-from histoquilt.align import stitch_sections
+from histoquilt.align import match_duplicate_spots, stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
-from histoquilt.models import DomainModel, SpaMask, SpaMaskConfig
+from histoquilt.models import DomainModel, FeatureModel, SpatialFactors, SpatialFactorsConfig
 from histoquilt.runtime import logger
 from histoquilt.study import (
     Sections,
@@ -29,10 +29,8 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, train_and_name
-from histoquilt.tl._doubled import stand_ins
-from histoquilt.tl._joint_features import smooth_factors
-from histoquilt.tl._memory_needed import Job, check_memory_suffices
+from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, fit_and_cluster
+from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def integrate_sections(
     section_key: str = Keys.SECTION,
     links: Links = "auto",
     n_links: int = 3,
-    config: SpaMaskConfig | None = None,
+    config: SpatialFactorsConfig | None = None,
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
@@ -61,14 +59,13 @@ def integrate_sections(
     seed: int = 0,
     device: "str | torch.device" = "auto",
     progress: bool = True,
-    checkpoint: str | PathLike[str] | None = None,
     check_memory: bool = True,
 ) -> AnnData:
     """Find the domains that several sections share: one embedding, one set of domains.
 
     Variable genes are chosen and scaled section by section, principal components and spatial factors are common. Every
     spot is linked to its neighbours in its own section and, where the sections' relation is known, to spots of others;
-    one SpaMask is trained on the whole, one mixture names the domains.
+    one model is trained on the whole, one mixture names the domains.
 
     Parameters
     ----------
@@ -99,7 +96,7 @@ def integrate_sections(
         ``"auto"`` : ``"stack"`` where ``obs["z_um"]`` is given, else ``"expression"``.
     n_links
         Number of links of each spot into each other section that it is linked to.
-    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress, checkpoint
+    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress
         Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
@@ -114,7 +111,7 @@ def integrate_sections(
     A new AnnData of all spots on the shared genes (:func:`histoquilt.io.concat_sections`), with what
     :func:`spatial_domains` writes, and
 
-    ``obsm["X_joint"]`` : smoothed input of the network, from which the integration starts
+    ``obsm["X_joint"]`` : spatial factors smoothed within each section, from which the integration starts
     ``obsp["section_links"]`` : CSR, the links between sections, if there are any
     ``obsm["spatial_aligned"]`` : aligned coordinates of serial or stitched sections, microns
     ``uns["histoquilt"]["integration"]`` : kind, order and number of links, number of shared genes
@@ -161,13 +158,12 @@ def integrate_sections(
     genes = genes_to_denoise(joint, denoise, use_rep, model)
     if links == "auto":
         links = _links_for(joint)
-    # what sections are linked by is made of genes as SpaMask sees them, whichever model finds the domains
-    features = model.config if isinstance(model, SpaMask) else SpaMaskConfig()
-    if check_memory and isinstance(model, SpaMask):
-        by_section = links != "stitched" and model.scales_by_section
-        check_memory_suffices(
-            Job.of(joint, model.config, layer=layer, use_rep=use_rep, by_section=by_section, genes=genes, joined=True)
-        )
+    # sections are linked by smoothed spatial factors, whichever model finds the domains
+    factors = replace(
+        model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig(), match_sections=False
+    )
+    if check_memory and isinstance(model, FeatureModel):
+        check_memory_suffices(Job.of(joint, model, layer=layer, use_rep=use_rep, several=True, genes=genes))
     graph_key, graph_sections = (Keys.ALIGNED, None) if links == "stitched" else (spatial_key, section_key)
     settings: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
@@ -177,16 +173,18 @@ def integrate_sections(
             stitch_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
     source = np.arange(joint.n_obs)
     if links == "stitched":
-        source = stand_ins(spot_centres(joint, Keys.ALIGNED), joint.obs[section_key].astype(str).to_numpy())
+        source = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), joint.obs[section_key].astype(str).to_numpy())
     once = np.unique(source)
     whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said again while the model is fitted
         model.write_graph(whole, spatial_key=graph_key, section_key=graph_sections)
-        factors = smooth_factors(whole, features, layer=layer, use_rep=use_rep, section_key=graph_sections)
-    write_result(whole, "obsm", Keys.JOINT, factors)
+        smoothed = SpatialFactors(factors).fit_run(
+            whole, layer=layer, use_rep=use_rep, spatial_key=graph_key, section_key=graph_sections
+        )
+    write_result(whole, "obsm", Keys.JOINT, smoothed.embedding)
     between = _links_between(whole, links, n_links, section_key, order)
-    train_and_name(
+    fit_and_cluster(
         whole,
         model,
         n_domains,
@@ -202,7 +200,6 @@ def integrate_sections(
         seed=seed,
         device=device,
         progress=progress,
-        checkpoint=checkpoint,
     )
     if whole is not joint:
         _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)

@@ -1,8 +1,8 @@
 """Training: who is held out, and the fit loop with its history and stopping rule."""
 
 from histoquilt.train._checkpoint import TrainingCheckpoint, training_folder, under
-from histoquilt.train._epochs import run_epochs
-from histoquilt.train._fit import History, Step, fit_until_stable
+from histoquilt.train._epochs import Step, run_epochs
+from histoquilt.train._fit import History, fit_until_stable
 from histoquilt.train._optimiser_state import restore_training, training_tensors
 from histoquilt.train._similarity import linear_cka
 from histoquilt.train._splits import Split, check_split, inner_folds, leave_one_out, section_groups

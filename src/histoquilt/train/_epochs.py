@@ -1,15 +1,31 @@
 """A given number of epochs, of which some are looked at, taken up again where an interrupted run left them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from histoquilt.runtime import logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, under
-from histoquilt.train._fit import Step
 
 _STEP, _SEEN = "step", "seen"  # names of what is kept
+
+
+class Step(Protocol):
+    """One epoch of training, which can be saved and resumed in another process."""
+
+    def __call__(self) -> dict[str, float]:
+        """Make the step; return its losses by name, ``loss`` among them."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that further steps depend on."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Set a new step of the same job to a saved state."""
+        ...
 
 
 def run_epochs(

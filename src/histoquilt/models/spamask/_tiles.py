@@ -1,18 +1,18 @@
-"""Large sections by tiles: which spots go together, and what trained networks say of all of them, tile by tile."""
+"""Tiles of a tissue: which spots are read together."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
 from histoquilt.gr import among, halo, spatial_tiles
+from histoquilt.models.domains._feature_model import Tissue
 from histoquilt.nn import TileGraph
 from histoquilt.runtime import n_processes
 
-MOST_IN_ONE_PIECE = 50_000  # spots up to which the whole graph is one batch
-TILE_SPOTS = 1024  # of a tile: training reads several, far from each other, at a time
 BATCH_SPOTS = 4096  # spots whose loss makes one step, and whose output is computed at a time
 
 
@@ -54,15 +54,15 @@ class Tiles:
     order: np.ndarray
     starts: np.ndarray
     adjacency: csr_matrix
+    _last: list[Any] = field(default_factory=list, repr=False)
 
     @classmethod
-    def of(
-        cls, adjacency: csr_matrix, centres: np.ndarray, sections: np.ndarray | None, tile_spots: int | None
-    ) -> "Tiles":
-        """Divide the spots; ``tile_spots=None`` for the usual size."""
-        tile = spatial_tiles(centres, tile_spots or TILE_SPOTS, sections=sections)
+    def of(cls, tissue: Tissue, tile_spots: int) -> "Tiles":
+        """Divide the spots into tiles of at most ``tile_spots``."""
+        tile = spatial_tiles(tissue.centres, tile_spots, sections=tissue.sections)
         order = np.argsort(tile, kind="stable")
-        pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
+        graph = tissue.adjacency
+        pattern = csr_matrix((np.ones(graph.nnz, np.int8), graph.indices, graph.indptr), graph.shape)
         return cls(order, np.concatenate([[0], np.cumsum(np.bincount(tile))]), pattern[order][:, order])
 
     def __len__(self) -> int:
@@ -88,16 +88,20 @@ class Tiles:
             )
         return min(self.per_batch, len(self) // n_parts)
 
-    def cut(self, parts: Sequence[Sequence[int]], n_rings: int, n_layers: int, device: torch.device) -> Tile:
-        """Return tiles together, part after part, with as many rings of spots around them."""
+    def cut(self, parts: Sequence[Sequence[int]], n_rings: int, device: torch.device) -> Tile:
+        """Return tiles together, part after part, with as many rings of spots around them; the last one is kept."""
+        asked = ([list(part) for part in parts], n_rings, device)
+        if self._last and self._last[0] == asked:
+            return self._last[1]
         cores = [np.arange(self.starts[number], self.starts[number + 1]) for part in parts for number in part]
         core = np.concatenate(cores)
         part_ends = np.cumsum([sum(self.starts[number + 1] - self.starts[number] for number in part) for part in parts])
         rows, ends = halo(self.adjacency, core, n_rings)
         local = among(self.adjacency, rows, int(ends[-2]))
         degree = self.adjacency.indptr[rows + 1] - self.adjacency.indptr[rows]
-        graph = TileGraph(local, ends, degree, rows, part_ends, n_layers=n_layers, device=device)
-        return Tile(self.order[rows], graph)
+        tile = Tile(self.order[rows], TileGraph(local, ends, degree, rows, part_ends, device=device))
+        self._last[:] = [asked, tile]  # in a small section every batch is the same
+        return tile
 
     def in_batches(self) -> Iterator[range]:
         """Go once through all tiles, neighbouring ones together: their halos overlap least."""
@@ -123,32 +127,7 @@ class Tiles:
             yield [[deck.pop() for deck in decks] for _ in range(n_parts)]
 
 
-def in_tiles(n_spots: int, tile_spots: int | None) -> bool:
-    """Whether so many spots are trained and embedded by tiles; a size that was asked for says so for any number."""
-    return tile_spots is not None or n_spots > MOST_IN_ONE_PIECE
-
-
 def parts_of_batch(n_parts: int) -> int:
     """Return how many parts a batch gets: those asked for, and more where each process is to have as many."""
     each = -(-n_parts // n_processes())
     return each * n_processes()
-
-
-def smooth_all(values: np.ndarray, adjacency: csr_matrix, hops: np.ndarray) -> np.ndarray:
-    """Average every column ``hops`` times over spots and neighbours, ``(n_spots, n_inputs)`` float32.
-
-    What :func:`histoquilt.nn.smooth_by_hops` gives without hidden spots. Once over all spots is cheaper than tile by
-    tile, each with a halo of a dozen hops. Columns that are done are left out.
-    """
-    pattern = csr_matrix((np.ones(adjacency.nnz, np.float32), adjacency.indices, adjacency.indptr), adjacency.shape)
-    share = (1 / (1 + np.diff(adjacency.indptr))).astype(np.float32)[:, None]
-    smooth = np.array(values, dtype=np.float32)
-    columns = np.flatnonzero(hops > 0)
-    reached = smooth[:, columns]
-    for hop in range(1, int(hops.max(initial=0)) + 1):
-        reached = pattern @ reached + reached
-        reached *= share
-        done = hops[columns] == hop
-        smooth[:, columns[done]] = reached[:, done]
-        reached, columns = reached[:, ~done], columns[~done]
-    return smooth

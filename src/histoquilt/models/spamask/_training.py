@@ -1,19 +1,42 @@
-"""Training of SpaMask's network, and what a trained network says about a section."""
+"""Training of SpaMask's network on tiles, and what trained networks say of sections.
 
-from collections.abc import Callable, Iterator, Mapping
+The whole section is the tile that has no halo: up to 4,096 spots are one batch. A network's weights do not grow with
+the tissue, so neither do the gradient steps: ``config.max_epochs`` bounds steps, and where there are more tiles than
+they read, the rest is embedded without having been trained on. Tiles are drawn from all over the tissue without return,
+so that nothing is read twice before all of it was read once.
+
+A batch has one or more parts. Under ``torchrun`` each process computes its share of them, and all take the same step;
+before and after training every process does the same.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from histoquilt.models.spamask._config import SpaMaskConfig
-from histoquilt.nn import MaskedGraphAutoencoder, MaskedLosses, UndirectedGraph, product_dtype, weigh_decoder
-from histoquilt.runtime import Advance, torch_generator
-from histoquilt.train import History, TrainingCheckpoint, fit_until_stable, restore_training, training_tensors
+from histoquilt.models.spamask._tiles import Tile, Tiles, parts_of_batch
+from histoquilt.nn import MaskedGraphAutoencoder, MaskedLosses, TileDraws, product_dtype
+from histoquilt.runtime import (
+    Advance,
+    check_same,
+    from_main,
+    group_size,
+    n_processes,
+    others_named,
+    rank,
+    start_group,
+    summed,
+)
+from histoquilt.train import History, fit_until_stable
 
-Drawn = TypeVar("Drawn")
+_WATCHED = 4  # parts on which it is seen whether the embedding still changes
+_MEASURED = 16  # parts from which normalisation and the scale of the inputs are taken
+
+Batch = tuple[int, list[list[int]]]  # number of the step, and the tiles of every part
 
 
 @dataclass(frozen=True)
@@ -25,26 +48,12 @@ class TrainedNetwork:
     network
         With its weights.
     slope, intercept
-        ``(n_inputs,)``, bring reconstructions to the scale of the inputs; the cosine error leaves it open.
+        ``(n_features,)``, bring reconstructions to the scale of the features; the cosine error leaves it open.
     """
 
     network: MaskedGraphAutoencoder
     slope: np.ndarray
     intercept: np.ndarray
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.network.parameters()).device
-
-    def latent(self, x: torch.Tensor, graph: UndirectedGraph) -> np.ndarray:
-        """Return the encoder's output without masks, ``(n_spots, n_latent)`` float32."""
-        return _outputs(self.network, x, graph, "latent").cpu().numpy()
-
-    def reconstruction(self, x: torch.Tensor, graph: UndirectedGraph) -> np.ndarray:
-        """Return the decoder's output without masks on the scale of the inputs, ``(n_spots, n_inputs)`` float32."""
-        values = _outputs(self.network, x, graph, "reconstruction").cpu().numpy()
-        return (values * self.slope + self.intercept).astype(np.float32)
 
 
 def network_seeds(seed: int, n_networks: int) -> list[int]:
@@ -53,74 +62,78 @@ def network_seeds(seed: int, n_networks: int) -> list[int]:
     return [seed, *map(int, more)]
 
 
-def build_network(config: SpaMaskConfig, n_inputs: int, hops: np.ndarray | None, seed: int) -> MaskedGraphAutoencoder:
+def build_network(config: SpaMaskConfig, n_features: int, seed: int) -> MaskedGraphAutoencoder:
     """Initialise under the seed, and leave the global random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MaskedGraphAutoencoder(
-            n_inputs,
+            n_features,
             config.n_hidden,
             config.n_latent,
             mask_rate=config.mask_rate,
             edge_mask_rate=config.edge_mask_rate,
             alpha=config.alpha,
             scorer_dropout=config.scorer_dropout,
-            hops=None if hops is None else torch.tensor(hops),  # a copy: networks share nothing
         )
 
 
 def train_network(
-    x: torch.Tensor,
-    graph: UndirectedGraph,
-    config: SpaMaskConfig,
-    *,
-    hops: np.ndarray | None,
-    noise: np.ndarray | None,
-    seed: int,
-    advance: Advance,
-    checkpoint: TrainingCheckpoint | None = None,
+    values: np.ndarray, tiles: Tiles, config: SpaMaskConfig, *, seed: int, device: torch.device, advance: Advance
 ) -> tuple[TrainedNetwork, History]:
-    """Train one network until its embedding is stable.
+    """Train one network for ``config.max_epochs`` steps, or until its embedding of a sample of the tiles is stable.
 
     Parameters
     ----------
-    x
-        Network input, (n_spots, n_inputs).
-    graph
-        Graph of these spots.
+    values
+        Features, float32 ``(n_spots, n_features)``.
+    tiles
+        Tiles of these spots.
     config
-        Settings.
-    hops
-        Number of averaging steps over the graph for each input, (n_inputs,), or ``None``.
-    noise
-        Noise variance of the inputs, (n_inputs,), given with ``hops``; it limits how much the decoder may add to the
-        averages (:func:`histoquilt.nn.weigh_decoder`).
+        Settings; ``max_epochs`` and ``check_every`` count gradient steps.
     seed
         Random seed of the initial weights, the masks and the negatives.
+    device
+        Device of the network.
     advance
         Callback that advances a progress bar.
-    checkpoint
-        Checkpoint from which training is resumed, if any.
+
+    Returns
+    -------
+    The network, and the history with one row per gradient step.
     """
-    network = build_network(config, x.shape[1], hops, seed).to(x.device)
+    start_group(device)
+    network = build_network(config, values.shape[1], seed).to(device)
+    rng = np.random.default_rng(seed)
+    n_parts = parts_of_batch(config.n_parts)
+    batches, sample = tiles.scattered(rng, n_parts), _sample(tiles, n_parts, rng)
+    measured_parts = [part for batch in sample for part in batch][:_MEASURED]
+
+    def parts(some: list[list[int]]) -> Iterator[Tile]:
+        return (tiles.cut([numbers], 3, device) for numbers in some)
+
+    def watched() -> Tensor:
+        outputs = torch.cat([_latent(network, values, tile) for tile in parts(measured_parts[:_WATCHED])])
+        return from_main(outputs)  # whether to go on is decided alike by all
+
+    step = GradientStep(network, config, seed, values, tiles, enumerate(batches))
     history = fit_until_stable(
-        GradientStep(network, config, seed, repeat(None), lambda _: (x, graph)),
-        lambda: _outputs(network, x, graph, config.embedding),
+        step,
+        watched,
         max_epochs=config.max_epochs,
         check_every=config.check_every,
         tolerance=config.tolerance,
         advance=advance,
-        checkpoint=checkpoint,
     )
-    if noise is not None:
-        variance = torch.from_numpy(noise).to(x)
-        weigh_decoder(network, x, graph, variance, torch_generator(seed))
-    reconstruction = _outputs(network, x, graph, "reconstruction").cpu().numpy()
-    return TrainedNetwork(network, *calibrate(reconstruction, x.cpu().numpy())), history
+    _settle_normalisation(step, enumerate(sample, start=config.max_epochs))
+    check_same(network.state_dict().values(), "The trained network")
+    measured = list(parts(measured_parts))
+    reconstruction = torch.cat([_reconstruction(network, values, tile) for tile in measured]).cpu().numpy()
+    of_same = values[np.concatenate([tile.core for tile in measured])]
+    return TrainedNetwork(network, *calibrate(reconstruction, of_same)), history
 
 
-class GradientStep(Generic[Drawn]):
-    """Optimiser step on a batch (the whole section, or tiles of it); a :class:`histoquilt.train.Step`.
+class GradientStep:
+    """Optimiser step on the parts of a batch, of which this process computes its share.
 
     Parameters
     ----------
@@ -130,11 +143,10 @@ class GradientStep(Generic[Drawn]):
         Settings.
     seed
         Random seed of masks and negatives.
+    values, tiles
+        Features ``(n_spots, n_features)`` and tiles of all spots.
     batches
-        Batch for each step; when training is resumed, those that were read before are drawn and skipped.
-    read
-        Function from a drawn batch to features ``(n_spots, n_inputs)``, graph, and the other arguments of
-        :meth:`losses`.
+        Batch for each step.
     """
 
     def __init__(
@@ -142,57 +154,119 @@ class GradientStep(Generic[Drawn]):
         network: MaskedGraphAutoencoder,
         config: SpaMaskConfig,
         seed: int,
-        batches: Iterator[Drawn],
-        read: Callable[[Drawn], tuple[Any, ...]],
+        values: np.ndarray,
+        tiles: Tiles,
+        batches: Iterator[Batch],
     ) -> None:
-        network.dtype = product_dtype(config.precision, network.token.device, config.n_latent)
-        self.network, self.config, self.batches, self.read = network, config, batches, read
-        self.generator = torch_generator(seed)
+        device = network.token.device
+        network.dtype = product_dtype(config.precision, device, config.n_latent)
+        self.network, self.config, self.seed, self.batches = network, config, seed, batches
+        self._values, self._tiles, self._device = values, tiles, device
+        share = parts_of_batch(config.n_parts) // n_processes()
+        self._own_parts = slice(rank() * share, (rank() + 1) * share)
+        self._own_losses: torch.nn.Module = network if group_size() == 1 else DistributedDataParallel(network)
         self.optimiser = torch.optim.Adam(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.n_steps = 0
 
     def __call__(self) -> dict[str, float]:
-        """Make one step."""
+        """Make one step, together with the other processes; the losses are those of the whole batch."""
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
-        losses = self.losses(next(self.batches))
-        loss = losses.feature + self.config.edge_weight * losses.edge
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
-        self.optimiser.step()
-        self.n_steps += 1
-        return {"loss": loss.item(), "feature_loss": losses.feature.item(), "edge_loss": losses.edge.item()}
+        with others_named():
+            losses = self.losses(next(self.batches))
+            loss = losses.feature + self.config.edge_weight * losses.edge
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+            self.optimiser.step()
+        own = torch.stack([loss, losses.feature, losses.edge]).detach().double()
+        total = summed(own).cpu() / group_size()
+        return dict(zip(("loss", "feature_loss", "edge_loss"), total.tolist(), strict=True))
 
-    def losses(self, batch: Drawn) -> MaskedLosses:
-        """Return the losses of a batch."""
-        return self.network(*self.read(batch), self.generator)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return weights, moments, the generator's state, and the number of batches drawn."""
-        drawn = {"n_steps": torch.tensor(self.n_steps)}
-        return training_tensors(self.network, self.optimiser, self.generator) | drawn
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go to where another step was; this one has not been made yet."""
-        restore_training(state, self.network, self.optimiser, self.generator)
-        self.n_steps = int(state["n_steps"])
-        for _ in range(self.n_steps):
-            next(self.batches)
+    def losses(self, batch: Batch) -> MaskedLosses:
+        """Return the share of this process in the losses; their mean over processes is the loss of the batch."""
+        number, parts = batch
+        # one ring more than layers: degrees are exact after edges are hidden
+        tile = self._tiles.cut(parts[self._own_parts], 4, self._device)
+        x = _features(self._values, tile.rows, self._device)
+        return self._own_losses(x, tile.graph, TileDraws(self.seed, number, self._own_parts.start))
 
 
 @torch.no_grad()
-def _outputs(network: MaskedGraphAutoencoder, x: torch.Tensor, graph: UndirectedGraph, output: str) -> torch.Tensor:
-    """Unmasked pass over the full graph: the encoder's (``latent``) or the decoder's output (``reconstruction``)."""
+def outputs_of(
+    networks: Sequence[TrainedNetwork], values: np.ndarray, tiles: Tiles
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the embedding of each network without masks, and the mean of their reconstructions.
+
+    Parameters
+    ----------
+    networks
+        Trained networks.
+    values
+        Features, float32 ``(n_spots, n_features)``.
+    tiles
+        Tiles of these spots.
+
+    Returns
+    -------
+    latents : ``(n_spots, n_latent)`` float32 each
+    reconstruction : ``(n_spots, n_features)`` float32, on the scale of the features
+    """
+    device = networks[0].network.token.device
+    latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks]
+    reconstruction = np.zeros(values.shape, np.float32)
+    for numbers in tiles.in_batches():
+        tile = tiles.cut([numbers], 3, device)
+        for one, latent in zip(networks, latents, strict=True):
+            latent[tile.core] = _latent(one.network, values, tile).cpu().numpy()
+            decoded = _reconstruction(one.network, values, tile).cpu().numpy()
+            reconstruction[tile.core] += (decoded * one.slope + one.intercept) / len(networks)
+    return latents, reconstruction
+
+
+@torch.no_grad()
+def _latent(network: MaskedGraphAutoencoder, values: np.ndarray, tile: Tile) -> Tensor:
+    """Return the encoder's output for the core of a tile, without masks."""
+    x = _features(values, tile.rows, network.token.device)
+    return network.eval().encode(x, tile.graph)[: tile.graph.n_core]
+
+
+@torch.no_grad()
+def _reconstruction(network: MaskedGraphAutoencoder, values: np.ndarray, tile: Tile) -> Tensor:
+    """Return the decoder's output for the core of a tile, without masks."""
+    return network.eval().reconstruct(_features(values, tile.rows, network.token.device), tile.graph)
+
+
+@torch.no_grad()
+def _settle_normalisation(step: GradientStep, batches: Iterable[Batch]) -> None:
+    """Take the statistics of normalisation from a whole sample: the running ones remember ten batches alone."""
+    network = step.network
+    norms = [norm for norm in network.encoder.norms if isinstance(norm, torch.nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches counts alike
+    network.train()
+    for batch in batches:
+        step.losses(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     network.eval()
-    if output == "latent":
-        return network.encoder(x, graph.propagation)
-    return network.reconstruct(x, graph)
+
+
+def _sample(tiles: Tiles, n_parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
+    """Draw the batches on which things are measured; no more than there are."""
+    n_batches = min(-(-_MEASURED // n_parts), -(-len(tiles) // (n_parts * tiles.per_part(n_parts))))
+    drawn = tiles.scattered(rng, n_parts)
+    return [next(drawn) for _ in range(n_batches)]
+
+
+def _features(values: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(values[rows]).to(device)
 
 
 def calibrate(reconstruction: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares line from each reconstructed input to the input."""
+    """Least-squares line from each reconstructed feature to the feature."""
     centred = reconstruction - reconstruction.mean(axis=0)
     variance = (centred**2).sum(axis=0)
     shared = (centred * (values - values.mean(axis=0))).sum(axis=0)

@@ -36,18 +36,12 @@ class GCNEncoder(nn.Module):
         self.activation = SharedPReLU()
 
     def forward(
-        self,
-        x: Tensor,
-        propagation: Propagation | Sequence[Propagation],
-        *,
-        dtype: torch.dtype = torch.float32,
-        n_core: int | None = None,
+        self, x: Tensor, propagation: Sequence[Propagation], *, n_core: int, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """x: (n_spots, n_in) -> (n_spots, n_latent); on a tile with a propagation for each layer, fewer spots.
+        """x: (n_spots, n_in) -> (n_spots, n_latent), fewer spots after each layer's propagation.
 
-        The moments of normalisation are those of the first ``n_core`` spots; of all where it is ``None``.
+        The moments of normalisation are those of the first ``n_core`` spots.
         """
-        steps = 2 * [propagation] if isinstance(propagation, Propagation) else propagation
-        for layer, norm, step in zip(self.layers, self.norms, steps, strict=True):
+        for layer, norm, step in zip(self.layers, self.norms, propagation, strict=True):
             x = self.activation(norm(layer(x, step, dtype=dtype), n_core))
         return x

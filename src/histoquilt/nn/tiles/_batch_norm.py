@@ -11,12 +11,12 @@ class CoreBatchNorm(nn.BatchNorm1d):
     """BatchNorm that, on a part of the tissue, takes mean and variance over the part's core, and applies them to all.
 
     A core spot of one part is halo in another. Cores have no spot in common, so the moments of several parts, in one
-    process or in several, are those of their union. Without ``n_core``, and in ``eval`` mode, this is torch's own.
+    process or in several, are those of their union. In ``eval`` mode this is torch's own.
     """
 
-    def forward(self, x: Tensor, n_core: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, n_core: int) -> Tensor:  # type: ignore[override]  # never called without
         """x: (n_spots, n_features), the core first -> the same shape."""
-        if n_core is None or not self.training:
+        if not self.training:
             return super().forward(x)
         y, mean, variance, n_spots = _Normalise.apply(x, self.weight, self.bias, n_core, self.eps)
         self._remember(mean, variance, n_spots)

@@ -7,7 +7,9 @@ import torch
 from scipy.sparse import csr_matrix, eye
 from torch import Tensor
 
-from histoquilt.nn.graph._sparse import Propagation, csr_tensor
+from histoquilt.nn.graph._sparse import Propagation
+
+N_LAYERS = 3  # graph layers up to the reconstruction; the encoder's output comes after the second
 
 
 class TileGraph:
@@ -29,8 +31,6 @@ class TileGraph:
         ``(n_all,)`` a number for every spot that it has in every tile: what is drawn at random hangs on it.
     part_ends
         ``(n_parts,)`` where the parts of the core end, one after another; the last is the number of core spots.
-    n_layers
-        Graph layers up to the output: 3 for a reconstruction, 2 for the encoder's output.
     device
         Where the tensors live.
 
@@ -48,18 +48,18 @@ class TileGraph:
         places: np.ndarray,
         part_ends: np.ndarray,
         *,
-        n_layers: int = 3,
         device: torch.device | str = "cpu",
     ) -> None:
-        if len(ends) <= n_layers:
-            raise ValueError(f"{n_layers} graph layers need as many rings around the core, got {len(ends) - 1}.")
+        if len(ends) <= N_LAYERS:
+            raise ValueError(f"{N_LAYERS} graph layers need as many rings around the core, got {len(ends) - 1}.")
         n_inner, n_all = adjacency.shape
         pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
         with_loops = (pattern + eye(n_inner, n_all, dtype=np.int8, format="csr")).tocsr()
         with_loops.sort_indices()
         self._indptr, self._columns = with_loops.indptr, with_loops.indices
         self._rows = np.repeat(np.arange(n_inner), np.diff(self._indptr))
-        self._ends, self._degree, self._n_layers, self._device = ends, degree, n_layers, device
+        self._ends, self._degree, self._device = ends, degree, device
+        self._unhidden: dict[tuple[int, int], Propagation] = {}
         upper = self._rows < self._columns  # every edge with an inner end once: what lies outside comes last
         keys = np.minimum(self._rows, self._columns).astype(np.int64) * n_all + np.maximum(self._rows, self._columns)
         edge_keys = keys[upper]
@@ -70,11 +70,14 @@ class TileGraph:
         self.n_spots = n_all
         self.places, self.part_ends = places, part_ends
         self.n_core = int(ends[0])
-        self.n_read = int(ends[n_layers])
+        self.n_read = int(ends[N_LAYERS])
 
-    def n_within(self, n_hops: int) -> int:
-        """Return the number of spots within some hops of the core."""
-        return int(self._ends[n_hops])
+    @classmethod
+    def whole(cls, adjacency: csr_matrix, *, device: torch.device | str = "cpu") -> "TileGraph":
+        """Return the tile without a halo: all spots, in one part."""
+        n_spots = adjacency.shape[0]
+        ends, degree = np.full(5, n_spots), np.diff(adjacency.indptr)
+        return cls(adjacency, ends, degree, np.arange(n_spots), np.array([n_spots]), device=device)
 
     @cached_property
     def owned_edges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -101,34 +104,22 @@ class TileGraph:
 
         With hidden edges degrees are exact where one ring more than layers is there.
         """
-        return [self._layer(ring, hidden) for ring in (self._n_layers, self._n_layers - 1)]
+        made: dict[tuple[int, int], Propagation] = {} if hidden is not None else self._unhidden
+        return [self._layer(ring, hidden, made) for ring in (N_LAYERS, N_LAYERS - 1)]
 
     @property
     def decoding(self) -> Propagation:
         """The GCN propagation of the decoder, from the first ring to the core."""
-        return self._layer(1, None)
+        return self._layer(1, None, self._unhidden)
 
-    def averagings(self, n_hops: int) -> list[Propagation]:
-        """Return ``D^-1 (A + I)`` for each of some averagings, the last of which ends at the core."""
-        weights = torch.from_numpy((1 / (1 + self._degree)).astype(np.float32))
-        indptr, columns = torch.from_numpy(self._indptr), torch.from_numpy(self._columns)
-        values = weights[torch.from_numpy(self._rows)]
-        steps = []
-        for ring in range(n_hops, 0, -1):
-            n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
-            n_entries = int(self._indptr[n_out])
-            matrix = csr_tensor(
-                indptr[: n_out + 1].to(self._device),
-                columns[:n_entries].to(self._device),
-                values[:n_entries].to(self._device),
-                (n_out, n_in),
-            )
-            steps.append(Propagation(matrix, matrix))  # smoothing has no gradient: the transpose is never read
-        return steps
+    def _layer(self, ring: int, hidden: Tensor | None, made: dict[tuple[int, int], Propagation]) -> Propagation:
+        """Rows within ``ring - 1`` hops from columns within ``ring``; the rings see to it that no neighbour is cut.
 
-    def _layer(self, ring: int, hidden: Tensor | None) -> Propagation:
-        """Rows within ``ring - 1`` hops from columns within ``ring``; the rings see to it that no neighbour is cut."""
-        n_out, n_in = int(self._ends[ring - 1]), int(self._ends[ring])
+        What was ``made`` before for as many rows and columns is taken again.
+        """
+        n_out, n_in = shape = int(self._ends[ring - 1]), int(self._ends[ring])
+        if shape in made:
+            return made[shape]
         n_entries = int(self._indptr[n_out])
         rows, columns = self._rows[:n_entries], self._columns[:n_entries]
         degree = self._degree + 1
@@ -140,5 +131,6 @@ class TileGraph:
             rows, columns = rows[shown], columns[shown]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_out))])
         scale = 1 / np.sqrt(degree.astype(np.float32))
-        matrix = csr_matrix((scale[rows] * scale[columns], columns, indptr), (n_out, n_in))
-        return Propagation.from_scipy(matrix, symmetric=False, device=self._device)
+        matrix = csr_matrix((scale[rows] * scale[columns], columns, indptr), shape)
+        made[shape] = Propagation.from_scipy(matrix, symmetric=n_out == n_in, device=self._device)
+        return made[shape]

@@ -13,16 +13,16 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csr_matrix, diags, eye
 
-from histoquilt.pp._chunks import by_chunks, row_chunks
-from histoquilt.pp._patches import inner_spots, scattered_patches
+from histoquilt.models.smoothing._patches import inner_spots, scattered_patches
+from histoquilt.pp import row_chunks
 
 _MAX_HOPS = 12
 SAMPLED_SPOTS = 50_000  # at most, that the factors of a large section are sought in
 
 
 @dataclass(frozen=True)
-class SpatialFactors:
-    """A fitted projection from features to spatial factors of unit variance.
+class FactorProjection:
+    """Fitted projection from features to spatial factors of unit variance.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class SpatialFactors:
     autocorrelation: np.ndarray
     hops: np.ndarray
     noise: np.ndarray
-    n_fitted: int = 0
+    n_fitted: int
 
     @classmethod
     def fit(
@@ -69,11 +69,11 @@ class SpatialFactors:
         equal_length: bool = True,
         max_factors: int = 30,
         seed: int = 0,
-    ) -> "SpatialFactors":
+    ) -> "FactorProjection":
         """Find the factors that agree between neighbours more than chance allows.
 
         Chance is the largest Moran's I of any direction after the spots were shuffled (mean of ten shuffles).
-        Above 50,000 spots they are sought in no more than that many, patches from all over the tissue.
+        They are sought in at most 50,000 spots, in patches from all over the tissue.
 
         Parameters
         ----------
@@ -97,11 +97,9 @@ class SpatialFactors:
         ValueError
             The features are the same in all spots.
         """
-        inner = None
-        if by_chunks(len(features)):
-            sample = scattered_patches(adjacency, SAMPLED_SPOTS, seed=seed)
-            inner = inner_spots(adjacency, sample, _MAX_HOPS)
-            features, adjacency = features[sample], adjacency[sample][:, sample]
+        sample = scattered_patches(adjacency, SAMPLED_SPOTS, seed=seed)
+        inner = inner_spots(adjacency, sample, _MAX_HOPS)
+        features, adjacency = features[sample], adjacency[sample][:, sample]
         n_spots = len(features)
         features = np.asarray(features, dtype=np.float64)
         if (features == features[0]).all():
@@ -154,18 +152,12 @@ class SpatialFactors:
         return np.concatenate(parts) / self.length
 
     def transform(self, features: np.ndarray) -> np.ndarray:
-        """Return factor scores, ``(n_spots, n_factors)`` float64; of a large section float32."""
-        if not by_chunks(len(features)):
-            return self._scores(features)
+        """Return factor scores, ``(n_spots, n_factors)`` float32."""
         scores = np.empty((len(features), self.projection.shape[1]), np.float32)
         for rows in row_chunks(*features.shape):
-            scores[rows] = self._scores(features[rows])
+            x = _of_length(features[rows].astype(np.float64) - self.center, self.length)
+            scores[rows] = (np.clip(x, -self.limit, self.limit) - self.offset) @ self.projection
         return scores
-
-    def _scores(self, features: np.ndarray) -> np.ndarray:
-        features = np.asarray(features, dtype=np.float64)
-        x = _of_length(features - self.center, self.length)
-        return (np.clip(x, -self.limit, self.limit) - self.offset) @ self.projection
 
 
 def _of_length(x: np.ndarray, length: float) -> np.ndarray:
@@ -271,3 +263,22 @@ def _second_shell(links: csr_matrix) -> csr_matrix:
 def _shell_covariance(factors: np.ndarray, pairs: csr_matrix) -> np.ndarray:
     """Mean product over pairs of spots, factor by factor."""
     return np.einsum("ij,ij->j", factors, pairs @ factors) / max(pairs.sum(), 1)
+
+
+def smooth(factors: np.ndarray, adjacency: csr_matrix, hops: np.ndarray) -> np.ndarray:
+    """Average every column ``hops`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32.
+
+    Columns that are done are left out.
+    """
+    links = _pattern(adjacency).astype(np.float32)
+    share = (1 / (1 + np.diff(adjacency.indptr))).astype(np.float32)[:, None]
+    smoothed = np.array(factors, dtype=np.float32)
+    columns = np.flatnonzero(hops > 0)
+    reached = smoothed[:, columns]
+    for hop in range(1, int(hops.max(initial=0)) + 1):
+        reached = links @ reached + reached
+        reached *= share
+        done = hops[columns] == hop
+        smoothed[:, columns[done]] = reached[:, done]
+        reached, columns = reached[:, ~done], columns[~done]
+    return smoothed

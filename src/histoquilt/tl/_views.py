@@ -1,12 +1,12 @@
-"""Which domains lie next to each other in the embedding, and a pseudotime along them. Thin calls into scanpy."""
+"""Views of an embedding: UMAP, connected domains, a pseudotime along them. Thin calls into scanpy."""
 
 import numpy as np
 from anndata import AnnData
 
 from histoquilt._base import Keys, either, listed, require
 from histoquilt.runtime import numba_beside_torch
-from histoquilt.study import check_adata, check_obs_key, write_result
-from histoquilt.tl._cluster import _checked_embedding
+from histoquilt.study import check_adata, check_obs_key, check_obsm_key, write_result
+from histoquilt.tl._cluster import checked_embedding
 
 
 def paga(
@@ -67,7 +67,7 @@ def paga(
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
-    embedding = _checked_embedding(adata, 1, use_rep)
+    embedding = checked_embedding(adata, 1, use_rep)
     domains = adata.obs[domain_key].astype("category").cat.remove_unused_categories()
     names = [str(name) for name in domains.cat.categories]
     if len(names) < 2:
@@ -97,3 +97,22 @@ def paga(
     pseudotime = np.full(adata.n_obs, np.nan)
     pseudotime[labelled] = scratch.obs["dpt_pseudotime"]
     write_result(adata, "obs", key_added, np.where(np.isfinite(pseudotime), pseudotime, np.nan))
+
+
+def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_added: str = "X_umap") -> None:
+    """Lay an embedding out in two dimensions (:func:`scanpy.tl.umap`), into ``obsm[key_added]``, ``(n_spots, 2)``.
+
+    Raises
+    ------
+    KeyError
+        ``use_rep`` is missing.
+    """
+    check_adata(adata)
+    check_obsm_key(adata, use_rep, argument="use_rep")
+    import scanpy as sc
+
+    scratch = AnnData(obs=adata.obs[[]].copy(), obsm={"X": np.asarray(adata.obsm[use_rep])})
+    with numba_beside_torch():
+        sc.pp.neighbors(scratch, use_rep="X", random_state=seed)
+        sc.tl.umap(scratch, random_state=seed)
+    write_result(adata, "obsm", key_added, scratch.obsm["X_umap"])

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 from histoquilt.study import spot_pitch
 
 
-def stand_ins(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
+def match_duplicate_spots(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
     """Return which spot stands for each: itself, or the spot of an earlier piece that was measured at the same place.
 
     Two spots are one place when each is the other's nearest and they lie within half a pitch. The spots that stand for
@@ -30,7 +30,7 @@ def stand_ins(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
 
     >>> import numpy as np
     >>> x = np.array([0.0, 10, 20, 21, 31, 41])
-    >>> stand_ins(np.stack([x, 0 * x], axis=1), np.repeat(["a", "b"], 3)).tolist()
+    >>> match_duplicate_spots(np.stack([x, 0 * x], axis=1), np.repeat(["a", "b"], 3)).tolist()
     [0, 1, 2, 2, 4, 5]
     """
     codes, names = pd.factorize(piece)

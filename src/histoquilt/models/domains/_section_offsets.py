@@ -13,7 +13,6 @@ sections mixed around it at first, over the mixing of sections dealt out at rand
 small where each patient has a tumour of their own. No label enters.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +70,7 @@ class SectionOffsets:
             nearest = np.concatenate([groups.transform(values[rows]).min(axis=1) for rows in parts]) ** 2
             centers.append(groups.cluster_centers_)
             widths.append(max(float(np.median(nearest)), np.finfo(float).tiny))
-            sums, sizes = _sums(values, centers[-1], widths[-1], len(values))
+            sums, sizes = _sums(values, centers[-1], widths[-1])
             means.append(sums / np.maximum(sizes, np.finfo(float).tiny)[:, None])
             values = _without_offsets(values, sections, centers[-1], means[-1], widths[-1])
         fitted = cls(np.stack(centers), np.stack(means), np.array(widths), shared)
@@ -120,34 +119,24 @@ def _without_offsets(
     moved = values.copy()
     for name in np.unique(sections):
         rows = np.flatnonzero(sections == name)
-        sums, sizes = _sums(values[rows], centers, width, len(values))
+        sums, sizes = _sums(values[rows], centers, width)
         own = sums / np.maximum(sizes, np.finfo(float).tiny)[:, None]
         offsets = (own - means) * (sizes / (sizes + _PSEUDO_SPOTS))[:, None]
-        for part in _parts(len(rows), len(centers), len(values)):
+        for part in row_chunks(len(rows), len(centers)):
             some = rows[part]
             moved[some] -= _memberships(values[some], centers, width) @ offsets
     return moved
 
 
-def _sums(values: np.ndarray, centers: np.ndarray, width: float, n_spots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the spots in every group and their number, each spot divided over groups by its memberships.
-
-    ``values`` are all ``n_spots`` spots, or those of one section.
-    """
+def _sums(values: np.ndarray, centers: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the spots in every group and their number, each spot divided over groups by its memberships."""
     sums, sizes = np.zeros(centers.shape), np.zeros(len(centers))
-    for rows in _parts(len(values), len(centers), n_spots):
+    for rows in row_chunks(len(values), len(centers)):
         part = values[rows]
         memberships = _memberships(part, centers, width)
         sums += memberships.T @ part
         sizes += memberships.sum(axis=0)
     return sums, sizes
-
-
-def _parts(n_rows: int, n_groups: int, n_spots: int) -> Iterator[slice]:
-    """Cut the rows of one section into chunks, as small as those of all ``n_spots`` together are."""
-    size = next(row_chunks(n_spots, n_groups)).stop
-    for start in range(0, n_rows, size):
-        yield slice(start, min(start + size, n_rows))
 
 
 def _memberships(values: np.ndarray, centers: np.ndarray, width: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sections that are worked through in chunks give what they give as a whole; the limits are lowered to see it."""
+"""Small chunks of spots give what the whole section gives in one; the limit is lowered to see it."""
 
 import dataclasses
 
@@ -6,24 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData, read_h5ad
-from scipy.sparse import block_diag, csc_matrix, csr_matrix, diags
-from scipy.spatial import cKDTree
+from scipy.sparse import csc_matrix, csr_matrix
 
 from histoquilt.pp import (
     Expression,
     GeneFeatures,
-    SpatialFactors,
     _chunks,
-    _factors,
-    _patches,
     expression,
     row_chunks,
     shared_variable_genes,
     variable_genes,
 )
 from histoquilt.pp._backed import BackedRows
-from histoquilt.pp._factors import choose_hops
-from histoquilt.pp._patches import inner_spots, scattered_patches
 from histoquilt.study._scale import declare_scale
 
 N_SPOTS = 3000
@@ -32,10 +26,9 @@ SECTIONS = np.repeat(["b", "a", "c"], N_SPOTS // 3)
 
 @pytest.fixture
 def chunked(monkeypatch):
-    """Everything above 1,000 spots goes by chunks of about a hundred."""
+    """Chunks of about a hundred spots."""
 
     def force() -> None:
-        monkeypatch.setattr(_chunks, "LARGE_SECTION", 1000)
         monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 100 * 60)
 
     return force
@@ -53,13 +46,6 @@ def large(source) -> Expression:
     return dataclasses.replace(counts, matrix=csr_matrix(rng.poisson(rate).astype(np.float32)))
 
 
-def graph(n_spots: int, seed: int = 0) -> tuple[np.ndarray, csr_matrix]:
-    xy = np.random.default_rng(seed).uniform(0, 1, (n_spots, 2))
-    near = cKDTree(xy).query(xy, k=7)[1][:, 1:]
-    directed = csr_matrix((np.ones(near.size), (np.repeat(np.arange(n_spots), 6), near.ravel())), (n_spots, n_spots))
-    return xy, directed.maximum(directed.T).tocsr()
-
-
 def test_chunks_cover_every_spot_once(chunked):
     assert list(row_chunks(1500, 60)) == [slice(0, 1500)]
     chunked()
@@ -67,26 +53,26 @@ def test_chunks_cover_every_spot_once(chunked):
     assert np.concatenate([np.arange(1550)[part] for part in rows]).tolist() == list(range(1550))
     assert max(part.stop - part.start for part in rows) == 100
     assert len(list(row_chunks(2000, 10**9))) == 2000  # never an empty chunk
-    assert list(row_chunks(1000, 60)) == [slice(0, 1000)]
 
 
 @pytest.mark.parametrize("sections", [None, SECTIONS], ids=["one", "three"])
 def test_principal_axes_are_the_same_up_to_sign(large, chunked, sections):
-    whole, features = GeneFeatures.fit(large, n_pcs=6, sections=sections)
+    whole, features, _ = GeneFeatures.fit(large, n_pcs=6, sections=sections)
     values, z = large.normalised().toarray(), np.empty(large.matrix.shape)
     for name in ["all"] if sections is None else ["a", "b", "c"]:
         rows = slice(None) if sections is None else sections == name
         z[rows] = np.clip((values[rows] - values[rows].mean(axis=0)) / values[rows].std(axis=0), -10, 10)
     exact = np.linalg.svd(z, full_matrices=False)[2][:6]
     chunked()
-    parts, by_chunks = GeneFeatures.fit(large, n_pcs=6, sections=sections)
+    parts, by_chunks, _ = GeneFeatures.fit(large, n_pcs=6, sections=sections)
     assert parts.genes == whole.genes
     np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-4)
     np.testing.assert_allclose(parts.std, whole.std, rtol=1e-4)
     signs = np.sign((parts.components * exact).sum(axis=1))
-    np.testing.assert_allclose(parts.components * signs[:, None], exact, atol=1e-3)
-    alike = np.abs((parts.components * whole.components).sum(axis=1))  # the latter by a randomised decomposition
+    np.testing.assert_allclose((parts.components * signs[:, None])[:3], exact[:3], atol=1e-3)
+    alike = np.abs((parts.components * exact).sum(axis=1))  # the former by a randomised decomposition
     assert (alike[:5] > 0.99).all()
+    np.testing.assert_allclose(parts.components, whole.components, atol=2e-3)
     signs = np.sign((parts.components[0] * whole.components[0]).sum())
     np.testing.assert_allclose(by_chunks[:, 0] * signs, features[:, 0], atol=2e-2)
     assert by_chunks.dtype == parts.components.dtype == np.float32
@@ -98,8 +84,8 @@ def test_principal_axes_are_the_same_up_to_sign(large, chunked, sections):
 
 def test_the_size_of_chunks_changes_nothing(large, chunked, monkeypatch):
     chunked()
-    _, features = GeneFeatures.fit(large, n_pcs=6)
-    _, again = GeneFeatures.fit(large, n_pcs=6)
+    _, features, _ = GeneFeatures.fit(large, n_pcs=6)
+    _, again, _ = GeneFeatures.fit(large, n_pcs=6)
     np.testing.assert_array_equal(features, again)
     monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 737 * 60)
     np.testing.assert_allclose(GeneFeatures.fit(large, n_pcs=6)[1], features, atol=1e-3)
@@ -108,7 +94,7 @@ def test_the_size_of_chunks_changes_nothing(large, chunked, monkeypatch):
 @pytest.mark.parametrize("kind", ["pca", "hvg"])
 @pytest.mark.parametrize("sections", [None, SECTIONS], ids=["one", "three"])
 def test_transform_and_inverse_are_those_of_the_whole(large, chunked, kind, sections):
-    fitted, _ = GeneFeatures.fit(large, kind=kind, n_pcs=60, sections=sections, clip=np.inf)
+    fitted, *_ = GeneFeatures.fit(large, kind=kind, n_pcs=60, sections=sections, clip=np.inf)
     features, scaling = fitted.transform(large, sections)
     genes = fitted.inverse(features, scaling, ["g7", "g2"])
     chunked()
@@ -125,7 +111,7 @@ def test_transform_and_inverse_are_those_of_the_whole(large, chunked, kind, sect
 def test_missing_genes_count_as_average_in_chunks_too(large, chunked, by_section):
     sections = SECTIONS if by_section else None
     logged = dataclasses.replace(large, matrix=large.normalised(), scale="log1p_cp10k")
-    fitted, _ = GeneFeatures.fit(logged, n_pcs=6, sections=sections)
+    fitted, *_ = GeneFeatures.fit(logged, n_pcs=6, sections=sections)
     fewer = dataclasses.replace(logged, matrix=logged.matrix[:, 5:][:, ::-1], genes=logged.genes[:4:-1])
     expected = fitted.transform(fewer, sections)[0]
     chunked()
@@ -154,88 +140,6 @@ def test_variable_genes_are_scanpys(chunked):
     np.testing.assert_array_equal(shared_variable_genes(counts, SECTIONS, 80), shared)
 
 
-# sample of the graph
-
-
-def test_patches_hold_whole_neighbourhoods_all_over_the_tissue():
-    xy, adjacency = graph(20_000)
-    sample = scattered_patches(adjacency, 6000)
-    assert 4500 < len(sample) <= 6000
-    assert (np.diff(sample) > 0).all()
-    inside = adjacency[sample][:, sample].nnz / adjacency[sample].nnz
-    assert inside > 0.75, "6,000 random spots keep 30 % of their neighbours"
-    quarters = np.histogram2d(*xy[sample].T, bins=3, range=[(0, 1), (0, 1)])[0]
-    assert quarters.min() > 100
-    np.testing.assert_array_equal(sample, scattered_patches(adjacency, 6000))
-    assert not np.array_equal(sample, scattered_patches(adjacency, 6000, seed=1))
-
-
-@pytest.mark.parametrize("adjacency", [csr_matrix((5000, 5000)), diags([1.0, 1.0], [-1, 1], (5000, 5000)).tocsr()])
-def test_patches_of_graphs_that_fall_apart(adjacency):
-    broken = adjacency.tolil()
-    broken[::3] = 0
-    broken = csr_matrix(broken.minimum(broken.T))
-    sample = scattered_patches(broken, 2000)
-    assert 1900 <= len(sample) <= 2000
-
-
-def test_every_section_is_in_the_sample():
-    _, one = graph(2000)
-    sample = scattered_patches(block_diag([one] * 5, format="csr"), 4000)
-    assert (np.bincount(sample // 2000, minlength=5) > 300).all()
-
-
-def test_factors_of_the_sample_span_those_of_the_whole(chunked, monkeypatch):
-    xy, adjacency = graph(12_000)
-    rng = np.random.default_rng(0)
-    waves = np.column_stack([np.sin(12 * xy[:, 0]), np.cos(15 * xy[:, 1]), np.sin(20 * xy.sum(axis=1))])
-    features = np.hstack([waves, rng.normal(size=(12_000, 20))]) @ np.linalg.qr(rng.normal(size=(23, 23)))[0]
-    features = (features + 0.3 * rng.normal(size=features.shape)).astype(np.float32)
-    whole = SpatialFactors.fit(features, adjacency)
-    scores = whole.transform(features)
-    monkeypatch.setattr(_factors, "SAMPLED_SPOTS", 5000)
-    monkeypatch.setattr(_patches, "_PATCHES", 5)  # of a thousand spots, as where they are fifty
-    chunked()
-    sampled = SpatialFactors.fit(features, adjacency)
-    assert (whole.n_fitted, 4000 < sampled.n_fitted <= 5000) == (12_000, True)
-    found = sampled.transform(features)
-    assert found.dtype == np.float32
-    left = scores[:, :3] - found @ np.linalg.lstsq(found, scores[:, :3], rcond=None)[0]
-    assert (1 - left.var(axis=0) / scores[:, :3].var(axis=0) > 0.97).all()
-    np.testing.assert_allclose(sampled.noise[:3], whole.noise[:3], atol=0.06)
-    np.testing.assert_allclose(found.std(axis=0)[:3], 1, atol=0.1)
-    monkeypatch.undo()
-    np.testing.assert_allclose(sampled.transform(features), found, atol=1e-5)  # chunks change nothing but the precision
-
-
-def test_averagings_are_counted_inside_the_patches(monkeypatch):
-    """At its edge a patch averages to one side, which costs smooth signals more than they gain."""
-    xy, adjacency = graph(20_000)
-    rng = np.random.default_rng(0)
-    signal = np.column_stack([np.sin(20 * xy[:, 0]), np.cos(16 * xy[:, 1]), np.sin(12 * xy.sum(axis=1))]) * 2**0.5
-    noise = np.full(3, 0.2)
-    factors = np.sqrt(0.8) * signal + np.sqrt(0.2) * rng.normal(size=signal.shape)
-    monkeypatch.setattr(_patches, "_PATCHES", 5)
-    sample = scattered_patches(adjacency, 8000)
-    inner = inner_spots(adjacency, sample, 8)
-    assert 1000 <= inner.sum() < 0.7 * len(sample)
-    links = adjacency[sample][:, sample]
-    whole = choose_hops(factors, adjacency, noise)
-    inside = choose_hops(factors[sample], links, noise, inner=inner)
-    anywhere = choose_hops(factors[sample], links, noise)
-    assert np.abs(inside - whole).sum() < np.abs(anywhere - whole).sum(), (whole, inside, anywhere)
-
-
-def test_inner_spots_by_hand(monkeypatch):
-    """A line of 30 spots, of which those from 5 to 20 are in the sample."""
-    monkeypatch.setattr(_patches, "_LEAST_INNER", 4)
-    line = diags([1.0, 1.0], [-1, 1], (30, 30)).tocsr()
-    sample = np.arange(5, 21)
-    assert sample[inner_spots(line, sample, 1)].tolist() == list(range(6, 20))
-    assert sample[inner_spots(line, sample, 3)].tolist() == list(range(8, 18))
-    assert sample[inner_spots(line, sample, 12)].tolist() == [11, 12, 13, 14]  # never fewer than four
-
-
 # files
 
 
@@ -254,13 +158,13 @@ def stored(large, tmp_path):
 @pytest.mark.parametrize("sections", [None, SECTIONS], ids=["one", "three"])
 def test_a_backed_section_gives_the_same_features(large, stored, chunked, form, sections):
     backed = stored(form(large.matrix))
-    np.testing.assert_array_equal(expression(backed, in_memory=False).matrix.toarray(), large.matrix.toarray())
+    np.testing.assert_array_equal(expression(backed).matrix.toarray(), large.matrix.toarray())
     chunked()
     left_in_file = expression(backed, in_memory=False)
     assert isinstance(left_in_file.matrix, BackedRows) == (form is not csc_matrix)
     assert isinstance(expression(backed).matrix, csr_matrix)
-    fitted, features = GeneFeatures.fit(left_in_file, n_pcs=6, n_genes=40, sections=sections)
-    expected, same = GeneFeatures.fit(large, n_pcs=6, n_genes=40, sections=sections)
+    fitted, features, _ = GeneFeatures.fit(left_in_file, n_pcs=6, n_genes=40, sections=sections)
+    expected, same, _ = GeneFeatures.fit(large, n_pcs=6, n_genes=40, sections=sections)
     assert fitted.genes == expected.genes
     np.testing.assert_array_equal(features, same)
     np.testing.assert_array_equal(left_in_file.normalised().toarray(), large.normalised().toarray())

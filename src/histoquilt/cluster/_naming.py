@@ -2,10 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
-
-from histoquilt._base import Keys
-from histoquilt.study import spot_centres, write_result
 
 
 def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Categorical[str]":
@@ -41,16 +37,3 @@ def check_all_found(labels: np.ndarray, n_domains: int) -> None:
             f"{n_domains} domains were asked for, but only {n_found} could be told apart in the embedding. "
             "Ask for fewer domains, or check the expression."
         )
-
-
-def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) -> None:
-    """Write cluster numbers as ``obs[key]``, named by position.
-
-    Raises
-    ------
-    ValueError
-        Another number of domains was found than asked for.
-    """
-    check_all_found(labels, n_domains)
-    spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
-    write_result(adata, "obs", key, name_by_position(labels, spatial))

@@ -11,13 +11,15 @@ from scipy.spatial.distance import cdist
 
 from histoquilt.datasets import toy_section
 from histoquilt.gr import knn_adjacency, stack_links
-from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models import SpaMask, SpaMaskConfig, SpatialFactors, SpatialFactorsConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* genes have no counts")
-# what networks say of several sections, before any difference between these is taken out of it
-SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5, match_sections=False)
-# a spot hears from three steps away (encoder 2, decoder 1), and from no farther
-NARROW = replace(SMALL, spatial_factors=False)
+# what models say of several sections, before any difference between these is taken out of it
+FACTORS = SpatialFactorsConfig(n_pcs=30, match_sections=False)
+# a spot hears from two steps away, and from no farther
+SMALL = SpaMaskConfig(
+    n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5, match_sections=False, n_neighbors=6, target_sum=1e4, log=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,8 @@ def links(two: AnnData) -> csr_matrix:
 
 
 @pytest.fixture(scope="module")
-def apart(two: AnnData) -> SpaMask:
-    return SpaMask(SMALL).fit(two, section_key="section", progress=False)
+def apart(two: AnnData) -> SpatialFactors:
+    return SpatialFactors(FACTORS).fit(two, section_key="section", progress=False)
 
 
 def only(adata: AnnData, rows: np.ndarray) -> AnnData:
@@ -59,15 +61,15 @@ def linked(n_spots: int, *pairs: tuple[int, int]) -> csr_matrix:
 
 
 def test_links_change_what_is_learned_and_what_is_embedded(two, links, apart):
-    joined = SpaMask(SMALL).fit(two, section_key="section", links=links, progress=False)
+    joined = SpatialFactors(FACTORS).fit(two, section_key="section", links=links, progress=False)
     assert not np.allclose(joined.embed(two, links=links), apart.embed(two), atol=1e-3)
     assert not np.allclose(joined.embed(two, links=links), joined.embed(two), atol=1e-3)
     assert not np.allclose(joined.denoise(two, links=links), joined.denoise(two), atol=1e-3)
 
 
 def test_sections_hear_of_each_other_through_links_alone(two, second):
-    """One link, between spots 5 and 200: what changes in 200 reaches what lies within two steps of 5."""
-    model = SpaMask(NARROW).fit(two, section_key="section", progress=False)
+    """One link, between spots 5 and 200: what changes in 200 reaches what lies within one step of 5."""
+    model = SpaMask(SMALL).fit(two, section_key="section", progress=False)
     changed = two.copy()
     counts = two.X.toarray()
     counts[200] = counts[200][::-1]
@@ -75,7 +77,7 @@ def test_sections_hear_of_each_other_through_links_alone(two, second):
     link = linked(two.n_obs, (5, 200))
     moved = np.abs(model.embed(changed, links=link) - model.embed(two, links=link)).max(axis=1) > 1e-6
     steps = dijkstra(knn_adjacency(two.obsm["spatial"][~second], 6), unweighted=True, indices=5)
-    assert moved[~second].tolist() == (steps <= 2).tolist()
+    assert moved[~second].tolist() == (steps <= 1).tolist()
     assert 1 < moved[~second].sum() < 60
     unlinked = np.abs(model.embed(changed) - model.embed(two)).max(axis=1) > 1e-6
     assert not unlinked[~second].any()
@@ -92,7 +94,7 @@ def test_links_bring_sections_together(two, second, links):
     rows, columns = links.nonzero()
     apart = []
     for given in (None, links):
-        model = SpaMask(SMALL).fit(two, section_key="section", links=given, progress=False)
+        model = SpatialFactors(FACTORS).fit(two, section_key="section", links=given, progress=False)
         embedding = model.embed(two, links=given)
         gap = np.linalg.norm(embedding[rows] - embedding[columns], axis=1).mean()
         apart.append(gap / cdist(embedding[second], embedding[~second]).mean())
@@ -110,7 +112,7 @@ def test_links_bring_sections_together(two, second, links):
     ids=["shape", "directed", "loop"],
 )
 def test_links_that_are_none(two, apart, job, links, words):
-    model = apart if job == "embed" else SpaMask(SMALL)
+    model = apart if job == "embed" else SpatialFactors(FACTORS)
     arguments = {} if job == "embed" else {"section_key": "section", "progress": False}
     with pytest.raises(ValueError, match=words):
         getattr(model, job)(two, links=links, **arguments)
@@ -134,10 +136,10 @@ def test_a_batch_effect_on_a_section_changes_little(two, second, apart):
     counts = two.X.toarray()
     counts[second] = np.random.default_rng(1).poisson(4 * counts[second] * np.exp(catch))
     stained.X = csr_matrix(counts)
-    together = SpaMask(replace(SMALL, scale_by_section=False)).fit(two, section_key="section", progress=False)
-    assert apart._fitted.inputs.genes.by_section
-    assert not together._fitted.inputs.genes.by_section
-    assert together._fitted.section_key == "section"  # its graph is still that of each section
+    together = SpatialFactors(replace(FACTORS, scale_by_section=False)).fit(two, section_key="section", progress=False)
+    assert apart.fitted.features.genes.by_section
+    assert not together.fitted.features.genes.by_section
+    assert together.fitted.section_key == "section"  # its graph is still that of each section
     shift = {}
     for name, model in (("by section", apart), ("together", together)):
         before, after = model.embed(two), model.embed(stained)
@@ -156,7 +158,7 @@ def test_denoised_expression_keeps_the_level_of_its_section(two, second, apart):
 
 
 def test_a_section_that_was_not_trained_on(two, second):
-    model = SpaMask(SMALL).fit(only(two, ~second), progress=False)
+    model = SpatialFactors(FACTORS).fit(only(two, ~second), progress=False)
     embedding = model.embed(two[second].copy())
     assert embedding.shape == (150, model.embed(only(two, ~second)).shape[1])
     assert np.isfinite(embedding).all()
@@ -165,30 +167,28 @@ def test_a_section_that_was_not_trained_on(two, second):
 def test_sections_are_named_in_the_facts(two, apart):
     assert apart.training_facts["sections"] == ["s1", "s2"]
     assert apart.training_facts["n_spots"] == 300
-    assert SpaMask(SMALL).fit(two[:150].copy(), progress=False).training_facts["sections"] == []
+    assert SpatialFactors(FACTORS).fit(two[:150].copy(), progress=False).training_facts["sections"] == []
 
 
 def test_a_spot_without_a_section(two):
     lost = two.copy()
     lost.obs.loc[lost.obs_names[:4], "section"] = np.nan
     with pytest.raises(ValueError, match=r"4 of 300 spots have no section: adata\.obs\['section'\] is empty"):
-        SpaMask(SMALL).fit(lost, section_key="section", progress=False)
+        SpatialFactors(FACTORS).fit(lost, section_key="section", progress=False)
 
 
 # several networks
 
 
-@pytest.mark.parametrize("embedding", ["reconstruction", "latent"])
-def test_the_first_of_two_networks_is_the_single_one(two, embedding):
-    config = replace(SMALL, embedding=embedding)
+def test_the_first_of_two_networks_is_the_single_one(two):
+    config = SMALL
     one = SpaMask(config).fit(two, section_key="section", seed=3, progress=False)
     both = SpaMask(replace(config, n_networks=2)).fit(two, section_key="section", seed=3, progress=False)
     single, outputs = one.embed(two), both.run(two)
     first, other = outputs.of_networks
     assert (first == single).all()
     assert not np.allclose(other, single, atol=1e-4)
-    joined = np.concatenate([first, other], axis=1) if embedding == "latent" else (first + other) / 2
-    np.testing.assert_allclose(both.embed(two), joined, atol=1e-6)
+    np.testing.assert_array_equal(both.embed(two), np.concatenate([first, other], axis=1))
     assert both.embed(two).dtype == np.float32
     ours, theirs = both.training_facts["history"], one.training_facts["history"]
     assert ours["run"].tolist() == [0] * 5 + [1] * 5

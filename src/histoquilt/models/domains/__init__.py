@@ -1,0 +1,1 @@
+"""What domain models that start from features and a spatial graph share."""

@@ -1,0 +1,1 @@
+"""Spatial factors, smoothed over the graph."""

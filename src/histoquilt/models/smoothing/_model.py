@@ -1,0 +1,102 @@
+"""SpatialFactors: domains and denoised expression by spatial factors, smoothed over the graph as far as each bears.
+
+Features (principal components of the variable genes) are projected to the directions in which neighbours agree more
+than chance allows, and each of these factors is averaged over the graph as often as the smallest unbiased estimate of
+its error asks for (:mod:`histoquilt.models.smoothing._factors`). There is no network: the masked graph autoencoder of
+SpaMask, trained on the factors and weighed beside the smoothing by an unbiased estimate of its error, got weights of
+.01 to .06 and changed neither domains nor denoised expression (docs/benchmarks.md).
+
+The factors are those of Switzer & Green (Technical Report 6, Stanford, 1984) and Dray, Said & Debias (Journal of
+Vegetation Science 19: 45-56, 2008); the choice of averagings is that of Mallows (Technometrics 15: 661-675, 1973).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from histoquilt.models.domains._feature_model import FeatureModel, Outputs, Tissue
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.models.smoothing._config import SpatialFactorsConfig
+from histoquilt.models.smoothing._factors import SAMPLED_SPOTS, FactorProjection, smooth
+
+_NUMBERS = ("length", "n_fitted")
+
+
+class SpatialFactors(FeatureModel):
+    """Spatial domains and denoised expression by smoothed spatial factors; the default of the verbs and the command.
+
+    Parameters
+    ----------
+    config
+        Settings; by default those found without labels. See :class:`SpatialFactorsConfig`.
+
+    Attributes
+    ----------
+    training_facts
+        Seed, seconds, number of factors, and spots that they were sought in.
+    domains
+        The fitted mixture with the names of its domains, left by :func:`histoquilt.tl.spatial_domains` and
+        :func:`histoquilt.tl.integrate_sections`; ``None`` before.
+
+    References
+    ----------
+    Switzer, Green. Min/max autocorrelation factors for multivariate spatial imagery. Stanford, 1984.
+    Dray, Said, Debias. Journal of Vegetation Science 19: 45-56, 2008.
+    Mallows. Technometrics 15: 661-675, 1973.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=400, n_genes=200, seed=0)
+    >>> model = hq.models.SpatialFactors().fit(adata)
+    >>> len(model.embed(adata))
+    400
+    """
+
+    method = "spatial_factors"
+    config_class = SpatialFactorsConfig
+    config: SpatialFactorsConfig
+
+    def learn(
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: str | torch.device, progress: bool
+    ) -> tuple[FactorProjection, dict[str, Any]]:
+        """Fit the factors, and how far each is averaged; nothing depends on the seed."""
+        config = self.config
+        projection = FactorProjection.fit(
+            features,
+            tissue.adjacency,
+            outlier_sd=config.outlier_sd,
+            equal_length=config.equal_length,
+            max_factors=config.max_factors,
+        )
+        return projection, {"n_factors": len(projection.hops), "n_factor_spots": projection.n_fitted}
+
+    def apply(self, learnt: FactorProjection, features: np.ndarray, tissue: Tissue) -> Outputs:
+        """Return the smoothed factors, which are embedding and reconstruction in one."""
+        smoothed = smooth(learnt.transform(features), tissue.adjacency, learnt.hops)
+        return Outputs(smoothed, [smoothed], smoothed, learnt.row_scale(features))
+
+    def to_features(self, learnt: FactorProjection, reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
+        """Return the features that smoothed factors stand for, ``(n_spots, n_features)`` float32."""
+        return learnt.inverse(reconstruction, row_scale)
+
+    def embedding_width(self, n_features: int) -> int:
+        """Return the largest number of factors."""
+        return min(self.config.max_factors, n_features)
+
+    def working_bytes(self, n_spots: int, n_features: int) -> int:
+        """Return the bytes of the sample in double precision, six times, and of scores and averages of all spots."""
+        return 8 * 6 * n_features * min(n_spots, SAMPLED_SPOTS) + 4 * 5 * self.embedding_width(n_features) * n_spots
+
+    def learnt_state(self, learnt: FactorProjection) -> MethodState:
+        """Return the projection, for :meth:`save`."""
+        values = vars(learnt)
+        arrays = {name: value for name, value in values.items() if name not in _NUMBERS}
+        return MethodState({}, arrays, {name: values[name] for name in _NUMBERS})
+
+    def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> FactorProjection:
+        """Rebuild the projection."""
+        if len(state.arrays["center"]) != n_features:
+            raise ValueError(f"{n_features} features are made, {len(state.arrays['center'])} were projected")
+        return FactorProjection(**state.arrays, **state.settings)  # type: ignore[arg-type]
