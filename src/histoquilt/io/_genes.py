@@ -1,4 +1,4 @@
-"""Gene identifiers: what kind they are, of which species, and a display name kept apart from the identifier."""
+"""Gene identifiers: their kind and species, and a display name next to the identifier."""
 
 import re
 import warnings
@@ -23,7 +23,7 @@ _MOST = 0.9  # Ensembl tables carry a few transgenes; symbol tables carry unname
 
 # Columns in which scanpy, cellxgene, squidpy and spatialdata-io keep the other name of a gene, in order of trust
 _ID_COLUMNS = (Keys.GENE_ID, "gene_ids", "ensembl_id", "gene_ensembl", "feature_id")
-_SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
+SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
 
 GeneKind = Literal["symbol", "ensembl", "ensembl_version", "mixed", "none"]
 Species = Literal["human", "mouse", "other", "mixed", "unknown"]
@@ -123,7 +123,7 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     (['ENSG00000197971', 'ENSG00000132639'], 'ensembl_version')
     """
     ids = _column(adata, gene_id, _ID_COLUMNS, argument="gene_id")
-    symbols = _column(adata, gene_symbol, _SYMBOL_COLUMNS, argument="gene_symbol")
+    symbols = _column(adata, gene_symbol, SYMBOL_COLUMNS, argument="gene_symbol")
     names = _names_or_ids(list(adata.var_names), ids)
     found = detect_gene_ids(names)
 

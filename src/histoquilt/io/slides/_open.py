@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from histoquilt._base import is_installed
-from histoquilt.io._files import PathLike, _first_bytes, existing_file
+from histoquilt.io._files import PathLike, existing_file, guess_content
 from histoquilt.io.slides._mpp import check_mpp
 from histoquilt.io.slides._picture import PictureSlide
 from histoquilt.io.slides._scanner import SCANNER_SUFFIXES, OpenSlideSlide, VipsSlide
@@ -125,4 +125,4 @@ def _other(path: Path, start: bytes, mpp: float | None) -> Slide:
     if name := unread_format(start):
         raise ValueError(say_unread(path, name))
     more = "" if is_installed("pyvips") else " Further formats need: pip install 'histoquilt[wsi]'."
-    raise ValueError(f"{path} is no image that can be read; expected {_WHAT}. {_first_bytes(path)}{more}")
+    raise ValueError(f"{path} is no image that can be read; expected {_WHAT}. {guess_content(path)}{more}")
