@@ -54,6 +54,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(". ") or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of the text of an error without its full stop, or its type if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
+
+
 @contextmanager
 def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, or raise ``OSError`` if it is truncated or of another format."""
