@@ -138,7 +138,7 @@ def test_spots_are_placed_by_row_and_column(loupe_file):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"oligo": []}, "lists 0 spots and no place of them on an image"),
+        ({"oligo": []}, "lists 0 spots without positions on an image"),
         ({"oligo": [{"x": 1, "y": 2, "row": 0, "col": 0, "dia": 55}]}, "the spots were not aligned by hand"),
         ({"oligo": "AAAA"}, "is of Visium HD"),
         ({"cytAssistInfo": {}}, "is a damaged Loupe alignment"),
@@ -154,5 +154,5 @@ def test_what_is_no_loupe_alignment(tmp_path):
     with pytest.raises(ValueError, match=r"it has no 'oligo' \(found: 'spots'\)"):
         hq.io.read_loupe_alignment(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"oligo": [')
-    with pytest.raises(ValueError, match=r"is no valid JSON"):
+    with pytest.raises(ValueError, match=r"is not valid JSON"):
         hq.io.read_loupe_alignment(tmp_path / "a.json")

@@ -112,7 +112,7 @@ def test_merscope_that_cannot_be_joined(tmp_path, truth):
     with pytest.raises(ValueError, match=r"No cell of cell_by_gene.csv \(named like '20.* cell_metadata.csv .*'2e18'"):
         hq.io.read_section(folder)
     whole.drop(columns="EntityID").to_csv(folder / "cell_metadata.csv", index=False)
-    with pytest.raises(ValueError, match=r"cell_metadata.csv has no column that names its cells .*'EntityID'.*Found:"):
+    with pytest.raises(ValueError, match=r"no columns in common that name the cells .*'EntityID'.*Found:"):
         hq.io.read_section(folder)
     pd.concat([whole, whole[:2]]).to_csv(folder / "cell_metadata.csv", index=False)
     with pytest.raises(ValueError, match=r"cell_metadata.csv lists cells more than once: '20"):
@@ -121,7 +121,9 @@ def test_merscope_that_cannot_be_joined(tmp_path, truth):
     with pytest.raises(ValueError, match=r"cell_metadata.csv has no 'center_y' \(found: 'EntityID'"):
         hq.io.read_section(folder)
     (folder / "cell_metadata.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no complete MERSCOPE output: it has no cell_metadata.csv or .csv.gz"):
+    with pytest.raises(
+        FileNotFoundError, match=r"is not a complete MERSCOPE output: it has no cell_metadata.csv or .csv.gz"
+    ):
         hq.io.read_section(folder)
 
 
@@ -245,7 +247,7 @@ def test_cosmx_that_cannot_be_joined(tmp_path, truth):
     with pytest.raises(ValueError, match=r"no columns in common that name the cells \(fov and cell_ID, or cell\)"):
         hq.io.read_section(folder)
     (folder / "S1_metadata_file.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no complete CosMx output: it has no metadata_file.csv or .csv.gz"):
+    with pytest.raises(FileNotFoundError, match=r"not a complete CosMx output: it has no metadata_file.csv or .csv.gz"):
         hq.io.read_section(folder)
     other = write_cosmx(tmp_path / "other", truth)
     counts = pd.read_csv(other / "S1_exprMat_file.csv")

@@ -120,7 +120,7 @@ def test_not_hdf5(tmp_path, content, words):
 def test_hdf5_but_no_anndata(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w") as file:
         file["matrix"] = 1
-    with pytest.raises(ValueError, match=r"no AnnData: it has no obs and var \(found: 'matrix'\)"):
+    with pytest.raises(ValueError, match=r"not an AnnData: it has no obs and var \(found: 'matrix'\)"):
         hq.io.read_h5ad(tmp_path / "a.h5ad")
 
 

@@ -109,7 +109,7 @@ def test_a_truncated_image_and_spots_that_have_left_it(section, image, truncated
 
 def test_mpp_that_nobody_knows(section, image):
     section.obsm["spatial"] = np.random.default_rng(0).uniform(0, 1000, (100, 2))
-    with pytest.raises(ValueError, match=r"Microns per pixel of .*he.png are not known.*Pass mpp="):
+    with pytest.raises(ValueError, match=r"Cannot determine microns per pixel of .*he.png: neither.*Pass mpp="):
         hq.io.attach_image(section, image())
     hq.io.attach_image(section, image(), mpp=0.5)
     del section.uns["histoquilt"]["image"]["mpp"]
@@ -140,7 +140,7 @@ def test_a_table_names_images(section, image, tmp_path):
     (tmp_path / "he.png").write_text("no image")  # domains need none: said when it is opened
     adata = hq.io.read_samples(tmp_path / "samples.csv").sections["a"]
     assert adata.uns["histoquilt"]["image"]["image_scale"] == 2.0
-    with pytest.raises(ValueError, match=r"is no image that can be read"):
+    with pytest.raises(ValueError, match=r"is not an image that can be read"):
         hq.io.open_image(adata)
 
 

@@ -72,7 +72,7 @@ def test_counts_missing(tmp_path):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ("\t10x13\t10x14\nSAMD11\t1\t2\n", r"named like 'SAMD11'. Its columns are: it lies genes x spots"),
+        ("\t10x13\t10x14\nSAMD11\t1\t2\n", r"named like 'SAMD11'. Its columns are: it is genes x spots"),
         ("\tSAMD11\nAAAC-1\t1\n", r"rows should be named by array position, like '10x13', and are named like 'AAAC-1'"),
         ("\tSAMD11\n99x99\t1\n", r"No spot of A1.tsv \(named like '99x99'\) is in A1_selection.tsv"),
         ("\tSAMD11\n10x13\tmany\n", r"columns that are not numbers: 'SAMD11'"),
@@ -101,7 +101,7 @@ def test_truncated_counts(st_folder, truncated):
 def test_strange_selection(st_folder):
     selection = pd.read_csv(st_folder / "A1_selection.tsv", sep="\t")
     selection.drop(columns="pixel_x").to_csv(st_folder / "A1_selection.tsv", sep="\t", index=False)
-    with pytest.raises(ValueError, match=r"is no legacy ST selection: it lacks 'pixel_x'"):
+    with pytest.raises(ValueError, match=r"is not a legacy ST selection: it lacks 'pixel_x'"):
         hq.io.read_legacy_st(st_folder / "A1.tsv")
     pd.concat([selection, selection]).to_csv(st_folder / "A1_selection.tsv", sep="\t", index=False)
     with pytest.raises(ValueError, match=r"lists spots more than once: '10x13'"):

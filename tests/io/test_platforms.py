@@ -173,7 +173,7 @@ def test_curio(tmp_path, cells, monkeypatch):
     assert list(adata.obs["cluster"]) == list(clusters["cluster"].astype(str))
     assert "scale" not in adata.uns["histoquilt"]  # the format does not promise raw counts
     (folder / "S1_anndata.h5ad").unlink()
-    with pytest.raises(FileNotFoundError, match=r"is no Curio Seeker output: it has no files \*_anndata.h5ad"):
+    with pytest.raises(FileNotFoundError, match=r"is not a Curio Seeker output: it has no files \*_anndata.h5ad"):
         hq.io.read_platform("Slide-seq", folder)
 
 
@@ -286,7 +286,7 @@ def test_visium_hd(visium_hd):
     ):
         hq.io.read_platform("visium_hd", visium_hd, bin_size=4)
     shutil.rmtree(visium_hd / "binned_outputs")
-    with pytest.raises(FileNotFoundError, match=r"is no Visium HD output: it has no binned_outputs"):
+    with pytest.raises(FileNotFoundError, match=r"is not a Visium HD output: it has no binned_outputs"):
         hq.io.read_platform("visium_hd", visium_hd)
 
 

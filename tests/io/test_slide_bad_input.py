@@ -101,9 +101,9 @@ def test_no_image_at_all(tmp_path):
     (tmp_path / "a.jpg").write_text("<!DOCTYPE html><html>not found</html>")
     (tmp_path / "b.jpg").touch()
     (tmp_path / "c.jpg").write_bytes(bytes(range(200)))
-    refused(tmp_path / "a.jpg", ValueError, "is no image that can be read.*a web page: the download failed")
+    refused(tmp_path / "a.jpg", ValueError, "is not an image that can be read.*a web page: the download failed")
     refused(tmp_path / "b.jpg", ValueError, "is empty")
-    refused(tmp_path / "c.jpg", ValueError, "is no image that can be read; expected an image of tissue .JPEG, PNG")
+    refused(tmp_path / "c.jpg", ValueError, "is not an image that can be read; expected an image of tissue .JPEG, PNG")
     (tmp_path / "d.svs").write_bytes(b"II*\0 nothing follows")
     refused(tmp_path / "d.svs", OSError, "could not be opened by openslide")
 

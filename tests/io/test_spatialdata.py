@@ -166,7 +166,7 @@ def test_missing_and_strange_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a.zarr does not exist; expected a SpatialData .zarr folder"):
         hq.io.read_spatialdata(tmp_path / "a.zarr")
     (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(ValueError, match=r"a.zarr is no zarr store"):
+    with pytest.raises(ValueError, match=r"a.zarr is not a zarr store"):
         hq.io.read_spatialdata(tmp_path / "a.zarr")
     (tmp_path / "a.zarr" / "zarr.json").write_text("{")
     with pytest.raises(ValueError, match=r"a.zarr could not be read as a SpatialData zarr"):

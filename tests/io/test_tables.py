@@ -81,7 +81,7 @@ def test_names_that_do_not_meet(tables):
 
 
 def test_columns_that_are_not_there(tables):
-    with pytest.raises(KeyError, match=r"'px' is no column of places.csv \(found: 'cell', 'x', 'y', .*Pass x="):
+    with pytest.raises(KeyError, match=r"'px' is not a column of places.csv \(found: 'cell', 'x', 'y', .*Pass x="):
         hq.io.read_table(*tables, unit="pixel", x="px")
     with pytest.raises(KeyError, match=r"Pass spot="):
         hq.io.read_table(*tables, unit="pixel", spot="barcode")

@@ -272,7 +272,7 @@ def test_genes_without_names(tmp_path, counts, visium_spots):
 
 def test_damaged_scale_factors(visium_folder):
     (visium_folder / "spatial" / "scalefactors_json.json").write_text('{"tissue_hires_scalef": 0.1')
-    with pytest.raises(ValueError, match=r"is no valid JSON"):
+    with pytest.raises(ValueError, match=r"is not valid JSON"):
         hq.io.read_visium(visium_folder)
 
 

@@ -94,18 +94,20 @@ def test_nullable_text_in_a_file_is_read_as_plain_text(section, where, backed, t
     assert again.obs.columns.tolist() == section.obs.columns.tolist()
 
 
-def test_nothing_is_copied_where_nothing_changes(section):
+def test_matrices_are_not_copied(section):
     section.layers["counts"] = section.X
     section.obs["kind"] = pd.Categorical(
         np.array(["a", "b"] * 3, dtype=object), categories=pd.Index(["a", "b"], dtype=object)
     )
     section.obs_names = pd.Index(section.obs_names, dtype=object)
     section.var_names = pd.Index(section.var_names, dtype=object)
-    assert writable(section) is section
-    section.obs["note"] = pd.array(["u", None, "w"] * 2, dtype="string")
-    shared = writable(section)
-    assert shared.X is section.X
-    assert list(named_layers(shared)) == ["counts"]
+    for note in (None, pd.array(["u", None, "w"] * 2, dtype="string")):
+        section.obs["note"] = note
+        shared = writable(section)
+        assert shared.X is section.X
+        assert shared.layers["counts"] is section.X
+        assert shared.obsm["spatial"] is section.obsm["spatial"]
+        assert list(named_layers(shared)) == ["counts"]
 
 
 @pytest.mark.parametrize(

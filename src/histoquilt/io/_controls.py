@@ -1,4 +1,4 @@
-"""Controls: probes, codewords and spike-ins that stand among the genes and are not genes."""
+"""Control features (probes, codewords and spike-ins), kept apart from the genes."""
 
 import re
 
@@ -10,10 +10,10 @@ from scipy.sparse import issparse
 
 from histoquilt._base import Keys, listed
 from histoquilt.runtime import logger
-from histoquilt.study import quiet_duplicates, write_result
+from histoquilt.study import SYMBOL_COLUMNS, annotate_genes, check_adata, declare_scale, quiet_duplicates, write_result
 
-# What the platforms call them. Matched whole and in any case: NEGR1, BLNK, ERCC1 and the fly's blanks are genes.
-# R turns "_" into "-" or ".", so every separator is taken.
+# Names on each platform, matched whole and in any case: NEGR1, BLNK, ERCC1 and the fly's blanks are genes.
+# R turns "_" into "-" or ".", so any separator matches.
 _SEPARATOR = r"[-_. ]?"
 _NUMBERED = rf"({_SEPARATOR}\d+)?"
 _NAMED = r"([-_. ].+|\d+)?"
@@ -30,10 +30,10 @@ _PATTERNS = (
     rf"intergenic{_SEPARATOR}region{_NAMED}",  # Xenium Prime
     rf"ercc{_SEPARATOR}\d{{5}}",  # spike-ins: ERCC-00002
 )
-_AGAIN = r"(?:[-.]\d+)?"  # what is added to a repeated name
-_CONTROL = re.compile(f"(?:{'|'.join(_PATTERNS)}){_AGAIN}", re.IGNORECASE)
+_COPY = r"(?:[-.]\d+)?"  # added to a repeated name
+_CONTROL = re.compile(f"(?:{'|'.join(_PATTERNS)}){_COPY}", re.IGNORECASE)
 
-# what 10x writes in the column feature_types
+# values of feature_types in files of 10x
 _KINDS = {
     "negative control probe",
     "negative control codeword",
@@ -42,15 +42,24 @@ _KINDS = {
     "blank codeword",
     "genomic control",
 }
-_SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
 _KIND_COLUMNS = ("feature_types", "feature_type")
 
 
-def set_controls_aside(adata: AnnData) -> AnnData:
-    """Return a section whose genes are genes, with the counts of controls in ``obsm["controls"]``.
+def finish_genes(adata: AnnData, *, gene_id: str | None = None, is_counts: bool = False) -> AnnData:
+    """Check a section as read, move controls to ``obsm``, annotate the genes, and declare ``X`` if it is raw counts."""
+    check_adata(adata)
+    adata = set_controls_aside(adata)
+    annotate_genes(adata, gene_id=gene_id)
+    if is_counts:
+        declare_scale(adata, "X", "counts")
+    return adata
 
-    Controls are recognised by their names in ``var`` or, in files of 10x, by their ``feature_types``. A section without
-    any, or with nothing else, is returned as it is. Of a backed section with controls the genes are read into memory.
+
+def set_controls_aside(adata: AnnData) -> AnnData:
+    """Return a section without control features; their counts are in ``obsm["controls"]``.
+
+    Controls are recognised by their names in ``var`` or, in files of 10x, by their ``feature_types``. A section with no
+    controls, or only controls, is returned as it is. The genes of a backed section with controls are read into memory.
     """
     is_control = find_controls(adata.var)
     if not is_control.any() or is_control.all():
@@ -61,42 +70,40 @@ def set_controls_aside(adata: AnnData) -> AnnData:
         genes = adata[:, ~is_control]
         adata = genes.to_memory() if genes.isbacked else genes.copy()
     write_result(adata, "obsm", Keys.CONTROLS, table)
-    said = "control is no gene and is" if len(names) == 1 else "controls are not genes and are"
-    logger.info("%d %s kept in obsm[%r]: %s", len(names), said, Keys.CONTROLS, listed(names, 4))
+    are = "control is not a gene and is" if len(names) == 1 else "controls are not genes and are"
+    logger.info("%d %s kept in obsm[%r]: %s", len(names), are, Keys.CONTROLS, listed(names, 4))
     return adata
 
 
 def find_controls(var: pd.DataFrame) -> np.ndarray:
-    """Return which rows of ``var`` are controls, ``(n_genes,)`` bool."""
-    found = _are_controls(var.index)
-    for column in _SYMBOL_COLUMNS:
-        if column in var:
-            found |= _are_controls(var[column])
-    for column in _KIND_COLUMNS:
-        if column in var:
-            found |= var[column].astype(str).str.strip().str.lower().isin(_KINDS).to_numpy(dtype=bool)
-    return found
+    """Return which rows of ``var`` are controls, bool ``(n_genes,)``."""
+    is_control = _match_names(var.index)
+    for column in var.columns.intersection(SYMBOL_COLUMNS):
+        is_control |= _match_names(var[column])
+    for column in var.columns.intersection(_KIND_COLUMNS):
+        is_control |= var[column].astype(str).str.strip().str.lower().isin(_KINDS).to_numpy(dtype=bool)
+    return is_control
 
 
-def _are_controls(names: pd.Index | pd.Series) -> np.ndarray:
+def _match_names(names: pd.Index | pd.Series) -> np.ndarray:
     return np.array([_CONTROL.fullmatch(str(name).strip()) is not None for name in names], dtype=bool)
 
 
 def _counts(adata: AnnData, columns: np.ndarray) -> np.ndarray:
-    """Return the values of some columns, of raw counts where the section says which they are."""
+    """Return some columns of the raw counts if the section declares them, else of ``X``."""
     matrix = adata.layers.get(Keys.COUNTS)
-    if matrix is None:
+    if matrix is not None:
+        matrix = matrix[:, columns]
+    else:
         view = adata[:, columns]
         matrix = view.to_memory().X if adata.isbacked else view.X
-    else:
-        matrix = matrix[:, columns]
     if matrix is None:
         return np.zeros((adata.n_obs, int(columns.sum())))
     return matrix.toarray() if issparse(matrix) else np.asarray(matrix)
 
 
 def _as_table(values: np.ndarray, spots: pd.Index, names: pd.Index) -> pd.DataFrame:
-    """Return a table in the smallest type that holds the values: a million cells have hundreds of controls."""
+    """Return a table of the smallest type that holds the values: a million cells have hundreds of controls."""
     if values.size and np.isfinite(values).all() and values.min() >= 0 and not np.any(np.mod(values, 1)):
         values = values.astype(np.min_scalar_type(int(values.max())))
     return pd.DataFrame(values, index=spots, columns=names)

@@ -1,4 +1,4 @@
-"""Coordinates that a file keeps elsewhere than scanpy does, and spots outside the tissue."""
+"""Spot centres in tables or columns of ``obs``, and spots outside the tissue."""
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,12 @@ _OUTSIDE, _INSIDE = {"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
 
 
 def settle_spots(adata: AnnData, options: ReadOptions) -> AnnData:
-    """Return a section with plain coordinates ``(x, y)`` and, unless all are wanted, without spots outside the tissue.
+    """Return a section with an array of coordinates ``(x, y)``, without spots outside the tissue unless all are kept.
 
     Raises
     ------
     KeyError
-        ``options.spatial_columns`` are not in ``obs``; or there are no coordinates, but columns that look like them.
+        ``options.spatial_columns`` are not in ``obs``.
     ValueError
         ``obsm["spatial"]`` is a table whose columns do not say which is x.
     """
@@ -42,7 +42,7 @@ def centres_of_columns(adata: AnnData, columns: tuple[str, str]) -> np.ndarray:
 
 
 def _on_tissue(adata: AnnData) -> AnnData:
-    """Return the spots whose ``obs["in_tissue"]`` is 1; all where the column is absent or means something else."""
+    """Return the spots whose ``obs["in_tissue"]`` is 1; all if the column is absent or means something else."""
     if "in_tissue" not in adata.obs:
         return adata
     codes, values = pd.factorize(adata.obs["in_tissue"], use_na_sentinel=False)

@@ -1,4 +1,4 @@
-"""Opening input files: what is missing, cut off or of another kind is said in one sentence."""
+"""Input files: errors that name a missing, truncated or foreign file, and tables read with pandas."""
 
 import gzip
 import io
@@ -14,48 +14,58 @@ import pandas as pd
 
 from histoquilt._base import listed
 
-CUT_OFF = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading the end of a truncated .gz raises
+CUT_OFF = (EOFError, zlib.error, gzip.BadGzipFile)  # raised at the end of a truncated .gz
 PathLike = str | os.PathLike[str]
 
 
-def existing_file(path: PathLike, what: str) -> Path:
-    """Return the path of a file that is there, or raise ``FileNotFoundError`` naming what lies beside."""
+def existing_path(path: PathLike, what: str) -> Path:
+    """Return the path of a file or folder, or raise ``FileNotFoundError`` with the contents of the nearest folder."""
     path = Path(path).expanduser()
-    if path.is_file():
+    if path.exists():
         return path
+    parent = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+    nearby = f"{parent} holds: {contents(parent)}." if parent else "Check the path."
+    raise FileNotFoundError(f"{path} does not exist; expected {what}. {nearby}")
+
+
+def existing_file(path: PathLike, what: str) -> Path:
+    """Return the path of an existing file, or raise ``FileNotFoundError``."""
+    path = existing_path(path, what)
     if path.is_dir():
         raise FileNotFoundError(f"{path} is a folder; expected {what}. It holds: {contents(path)}.")
-    raise FileNotFoundError(f"{path} does not exist; expected {what}. {_beside(path)}")
+    return path
 
 
 def existing_folder(path: PathLike, what: str) -> Path:
-    """Return the path of a folder that is there, or raise ``FileNotFoundError``/``NotADirectoryError``."""
-    path = Path(path).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
+    """Return the path of an existing folder, or raise ``FileNotFoundError`` or ``NotADirectoryError``."""
+    path = existing_path(path, what)
+    if not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; expected {what}.")
-    raise FileNotFoundError(f"{path} does not exist; expected {what}. {_beside(path)}")
+    return path
 
 
 def contents(folder: Path, limit: int = 8) -> str:
-    """Names in a folder, for a message."""
+    """Return the names in a folder, for a message."""
     return listed(sorted(item.name + ("/" if item.is_dir() else "") for item in folder.iterdir()), limit)
 
 
-def _beside(path: Path) -> str:
-    """Name the nearest folder that does exist, with what it holds."""
-    parent = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
-    return f"{parent} holds: {contents(parent)}." if parent else "Check the path."
+def one_line(error: BaseException) -> str:
+    """Return the text of an error on one line without its full stop, or its type if it has no text."""
+    return " ".join(str(error).split()).rstrip(". ") or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the text of an error without its full stop, or its type if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
 
 
 @contextmanager
 def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading, or raise ``OSError`` that says whether it is cut off or of another kind."""
+    """Open an HDF5 file for reading, or raise ``OSError`` if it is truncated or of another format."""
     if path.stat().st_size == 0:
         raise OSError(f"{path} is empty (0 bytes); expected {what}. Copy or download it again.")
     if not h5py.is_hdf5(path):
-        raise OSError(f"{path} is not an HDF5 file; expected {what}. {_first_bytes(path)}")
+        raise OSError(f"{path} is not an HDF5 file; expected {what}. {guess_content(path)}")
     try:
         opened = h5py.File(path, "r")
     except OSError as error:
@@ -69,12 +79,29 @@ def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
         yield opened
 
 
+def unpacked_bytes(path: Path) -> bytes:
+    """Return the content of a file, decompressed if its name ends in ``.gz``."""
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except CUT_OFF as error:
+        raise ValueError(f"{path} could not be unpacked (truncated?): {error}. Copy or download it again.") from error
+
+
 def read_delimited(
     path: Path, *, sep: str | None = None, content: io.StringIO | None = None, **options: Any
 ) -> pd.DataFrame:
-    """Read a table with pandas, with the separator that its name implies, or raise ``ValueError`` naming the file.
+    """Read a table with pandas, or raise ``ValueError`` naming the file.
 
-    ``content`` is what the file holds, where that was read and decoded before.
+    Parameters
+    ----------
+    path
+        Path of the table.
+    sep
+        Separator; by default a tab for ``.tsv``, ``.txt`` and ``.tab``, else a comma.
+    content
+        Decoded content of the file, if it was read before.
+    **options
+        Options of :func:`pandas.read_csv`.
     """
     if sep is None:
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","
@@ -84,7 +111,7 @@ def read_delimited(
 
 @contextmanager
 def table_errors(path: Path) -> Iterator[None]:
-    """Raise ``ValueError`` naming the file for what pandas raises on a table that it cannot read."""
+    """Raise ``ValueError`` naming the file for the errors of pandas on an unreadable table."""
     try:
         yield
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, *CUT_OFF) as error:
@@ -93,8 +120,15 @@ def table_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _first_bytes(path: Path) -> str:
-    """Guess from its first bytes what a file is that is no HDF5."""
+def check_unique(names: pd.Index, path: Path, what: str = "spots") -> None:
+    """Raise ``ValueError`` if a table of positions repeats a name."""
+    repeated = names[names.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(f"{path} lists {what} more than once: {listed(repeated, 3)}. Each spot has one position.")
+
+
+def guess_content(path: Path) -> str:
+    """Guess from its first bytes what a file of an unexpected format is."""
     with path.open("rb") as stream:
         start = stream.read(64)
     if start.startswith(b"\x1f\x8b"):

@@ -1,4 +1,4 @@
-"""Sections as ``.h5ad`` files."""
+"""Reading and writing of sections as ``.h5ad`` files."""
 
 import errno
 import io
@@ -11,25 +11,18 @@ import h5py
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._controls import set_controls_aside
-from histoquilt.io._files import PathLike, existing_file, open_h5
+from histoquilt.io._controls import finish_genes
+from histoquilt.io._files import PathLike, existing_file, first_line, open_h5
 from histoquilt.io._writable import check_writable, make_plain, writable
 from histoquilt.runtime import atomic_file
-from histoquilt.study import (
-    annotate_genes,
-    check_adata,
-    image_libraries,
-    library_part,
-    quiet_duplicates,
-    record_coordinates,
-)
+from histoquilt.study import quiet_duplicates, record_coordinates, scale_factors
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # level 1: nearly as small as level 4, several times as fast; lzf cannot be read from R
 _COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
 _LARGE_BYTES = 512 * 1024**2
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
-_EARLIER_NAME = "histoweave"  # of this package, in files that it wrote then
+_EARLIER_NAME = "histoweave"  # of this package, in files that it wrote under it
 
 
 def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
@@ -37,17 +30,17 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
 
     Everything in the file is kept; controls (negative probes, blanks, spike-ins) move from the genes to
     ``obsm["controls"]``, and text in pandas' nullable type, which anndata 0.13 writes, becomes plain text, or a
-    categorical where it has gaps. Added are the gene columns of :func:`annotate_genes`, and, where the file does not
-    say, the unit of the coordinates: ``"pixel"`` where scanpy's image scale factors are stored beside them (they are
-    factors from full-resolution pixels by definition), else ``"unknown"``. The scale of ``X`` is not declared for you.
+    categorical if it has gaps. The gene columns of :func:`annotate_genes` are added, and the unit of the coordinates if
+    the file does not record it: ``"pixel"`` if the file has scanpy's image scale factors (by definition they are from
+    full-resolution pixels), else ``"unknown"``. The scale of ``X`` is not declared.
 
     Parameters
     ----------
     path
-        The ``.h5ad`` file.
+        Path of the ``.h5ad`` file.
     backed
-        Leave ``X`` in the file, where it is read as it is needed: for sections whose counts do not fit into memory.
-        The file must stay as it is for as long as the section is used. Layers are read all the same.
+        If true, ``X`` stays in the file and is read when needed: for sections whose counts do not fit into memory. The
+        file must not change while the section is used. Layers are read into memory.
 
     Returns
     -------
@@ -56,80 +49,69 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     OSError
-        It is truncated, damaged, or no HDF5 file.
+        The file is truncated, damaged, or not an HDF5 file.
     ValueError
-        It holds no AnnData, or spot names or gene names are missing or repeated.
+        The file holds no AnnData, or spot names or gene names are missing or repeated.
     """
     path = existing_file(path, "an .h5ad file")
     with open_h5(path, "an .h5ad file") as opened:
         if not {"obs", "var"} <= set(opened):
             raise ValueError(
-                f"{path} is an HDF5 file, but no AnnData: it has no obs and var (found: {listed(opened)})."
+                f"{path} is an HDF5 file, but not an AnnData: it has no obs and var (found: {listed(opened)})."
                 " A count matrix by Space Ranger is read with its folder: histoquilt.io.read_visium."
             )
     try:
         with quiet_duplicates():
             adata = anndata.read_h5ad(path, backed="r" if backed else None)
     except OSError as error:
-        raise OSError(f"{path} is damaged: {_first_line(error)}. Copy or download it again.") from error
+        raise OSError(f"{path} is damaged: {first_line(error)}. Copy or download it again.") from error
     except Exception as error:  # anndata reports unknown encodings and half-written groups under many types
-        raise ValueError(f"{path} could not be read as an AnnData: {_first_line(error)}.") from error
+        raise ValueError(f"{path} could not be read as an AnnData: {first_line(error)}.") from error
     return completed(adata)
 
 
 def read_anndata_zarr(path: Path) -> AnnData:
-    """Read an AnnData that was written with ``write_zarr``, as :func:`read_h5ad` does."""
+    """Read an AnnData ``.zarr`` as :func:`read_h5ad` reads an ``.h5ad``."""
     try:
         with quiet_duplicates():
             adata = anndata.read_zarr(path)
     except Exception as error:  # zarr and anndata raise many types on damaged stores
-        raise ValueError(f"{path} could not be read as an AnnData .zarr: {_first_line(error)}.") from error
+        raise ValueError(f"{path} could not be read as an AnnData .zarr: {first_line(error)}.") from error
     return completed(adata)
 
 
 def is_anndata_zarr(folder: Path) -> bool:
-    """Whether a zarr store is an AnnData: it has obs and var at its top, which a SpatialData has not."""
+    """Return whether a folder is an AnnData zarr store: it has obs and var at its top, unlike a SpatialData."""
     return all((folder / name).is_dir() for name in ("obs", "var"))
 
 
 def completed(adata: AnnData) -> AnnData:
-    """Check what was read, set controls aside, and add the gene columns and the unit of the coordinates."""
+    """Check a section as stored, set controls aside, and add the gene columns and the unit of the coordinates."""
     make_plain(adata)
-    _take_earlier_name(adata)
-    check_adata(adata)
-    adata = set_controls_aside(adata)
-    annotate_genes(adata)
+    if _EARLIER_NAME in adata.uns and Keys.UNS not in adata.uns:
+        adata.uns[Keys.UNS] = adata.uns.pop(_EARLIER_NAME)
+    adata = finish_genes(adata)
     if Keys.SPATIAL in adata.obsm and Keys.COORDINATES not in adata.uns[Keys.UNS]:
-        record_coordinates(adata, "pixel" if _has_image_scale(adata) else "unknown")
+        record_coordinates(adata, "pixel" if any(scale_factors(adata)) else "unknown")
     return adata
 
 
-def _take_earlier_name(adata: AnnData) -> None:
-    """Move what is recorded under the name that this package had before to the name that it has now."""
-    if _EARLIER_NAME in adata.uns and Keys.UNS not in adata.uns:
-        adata.uns[Keys.UNS] = adata.uns.pop(_EARLIER_NAME)
-
-
 def write_h5ad(adata: AnnData, path: PathLike) -> None:
-    """Write a section, whole or not at all.
-
-    The file is written beside its final place and renamed, so that an earlier file stays as it was when the disk
-    fills up or the program is stopped.
+    """Write a section atomically: an earlier file stays as it was if the disk fills up or the program is stopped.
 
     Parameters
     ----------
     adata
-        The section.
+        One section. ``X`` of a backed section is copied from file to file, as it is stored there.
     path
-        The ``.h5ad`` file; its folder is made when missing, an earlier file replaced. ``X`` of a backed section is
-        copied from file to file, as it is stored there.
+        Path of the ``.h5ad`` file; a missing folder is made, an earlier file replaced.
 
     Raises
     ------
     ValueError
-        A name or a value cannot be written to an ``.h5ad``; the message says which.
+        A name or a value cannot be written to an ``.h5ad``; the message names it.
     OSError
         The disk is full (``errno`` ``ENOSPC``), or the folder cannot be written to (``PermissionError``).
     """
@@ -143,16 +125,15 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
             if stored is not None:
                 _copy_x(stored, beside)
     except OSError as error:
-        number = error.errno
-        if number in _DISK_FULL:
+        if error.errno in _DISK_FULL:
             raise OSError(
                 errno.ENOSPC,
                 f"The disk is full: {path} could not be written ({_free(path)} left). Nothing half-written was kept; "
                 "free some space or choose another folder",
             ) from error
-        if number in _READ_ONLY:
+        if error.errno in _READ_ONLY:
             raise PermissionError(
-                number, f"{path.parent} is read-only for you: {path.name} was not written. Choose another folder"
+                error.errno, f"{path.parent} is read-only for you: {path.name} was not written. Choose another folder"
             ) from error
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise NotADirectoryError(
@@ -162,7 +143,7 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
 
 
 def _copy_x(source: Path, target: Path) -> None:
-    """Copy ``X``, and ``raw`` where there is one, from file to file without reading them."""
+    """Copy ``X``, and ``raw`` if there is one, from file to file without reading them."""
     free, size = shutil.disk_usage(target.parent).free, source.stat().st_size
     if free < size:
         raise OSError(errno.ENOSPC, f"needs up to {size / 1e9:.1f} GB more")
@@ -173,7 +154,7 @@ def _copy_x(source: Path, target: Path) -> None:
 
 
 def matrix_bytes(path: PathLike) -> int:
-    """Return what ``X`` of an ``.h5ad`` file takes in memory; 0 where it could not stay in the file by rows."""
+    """Return the bytes of ``X`` of an ``.h5ad`` file in memory; 0 if it cannot be read from the file by rows."""
     with open_h5(existing_file(path, "an .h5ad file"), "an .h5ad file") as opened:
         stored = opened.get("X")
         if isinstance(stored, h5py.Dataset):
@@ -184,10 +165,10 @@ def matrix_bytes(path: PathLike) -> int:
 
 
 def _write(adata: AnnData, path: Path) -> None:
-    """Write through memory where that is affordable, else straight to a disk with room enough.
+    """Write through memory, or straight to the disk if a copy in memory is too large and the disk has room.
 
     A write that fails inside HDF5 leaves the library in a state in which it prints tracebacks and crashes later;
-    plain bytes fail cleanly. What is too large for a copy in memory is only begun where it fits uncompressed.
+    plain bytes fail cleanly.
     """
     size = adata.__sizeof__()
     if size <= _LARGE_BYTES:
@@ -203,21 +184,7 @@ def _write(adata: AnnData, path: Path) -> None:
     adata.write_h5ad(path, convert_strings_to_categoricals=False, **_COMPRESSION)
 
 
-def _has_image_scale(adata: AnnData) -> bool:
-    """Whether scanpy's factors from full-resolution pixels to an image are stored."""
-    return any(
-        str(name).startswith("tissue_") and str(name).endswith("_scalef")
-        for library in image_libraries(adata).values()
-        for name in library_part(library, "scalefactors")
-    )
-
-
 def _free(path: Path) -> str:
-    """Free space of the disk that a path is on, for a message."""
+    """Return the free space of the disk of a path, for a message."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
-
-
-def _first_line(error: BaseException) -> str:
-    """First line of an error's text, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

@@ -1,4 +1,4 @@
-"""The H&E image of a section: which file it is, how large its pixels are, and opening it."""
+"""H&E image of a section: its file, its microns per pixel, and opening it."""
 
 from typing import Any
 
@@ -15,6 +15,7 @@ from histoquilt.study import (
     check_adata,
     check_inside,
     check_spatial,
+    coordinate_record,
     image_libraries,
     library_part,
     provenance,
@@ -23,20 +24,20 @@ from histoquilt.study import (
 
 
 def attach_image(adata: AnnData, path: PathLike, *, mpp: float | None = None, image_scale: float | None = None) -> None:
-    """Say which image file a section lies on. The pixels stay in the file.
+    """Record the image file of a section. The pixels stay in the file.
 
     Parameters
     ----------
     adata
         One section; ``obsm["spatial"]`` holds spot centres ``(x, y)`` in pixels.
     path
-        The image, in any format of :func:`open_slide`.
+        Path of the image, in any format of :func:`open_slide`.
     mpp
-        Microns per coordinate pixel. By default what the section's record says, else by the distance between spots
-        (:func:`estimate_mpp`), else by the metadata of the image.
+        Microns per coordinate pixel. By default from the section's record, else from the distance between spots
+        (:func:`estimate_mpp`), else from the metadata of the image.
     image_scale
-        Coordinate pixels per image pixel. By default 1 (the image is the full-resolution one), or, where the image is
-        the ``hires`` or ``lowres`` one of Space Ranger, 1 / its scale factor.
+        Coordinate pixels per image pixel. By default 1 (the full-resolution image), or 1 / scale factor of the
+        ``hires`` or ``lowres`` image of Space Ranger.
 
     Returns
     -------
@@ -47,12 +48,12 @@ def attach_image(adata: AnnData, path: PathLike, *, mpp: float | None = None, im
     Raises
     ------
     KeyError
-        There are no coordinates.
+        The section has no coordinates.
     ValueError
-        The coordinates are no pixels, more than half of the spots lie outside the image (the message says which scale
-        would fit), ``mpp`` is absurd or cannot be told, or the image is not 8-bit RGB.
+        The coordinates are not pixels, more than half of the spots lie outside the image (the message names a scale
+        that would fit), ``mpp`` is absurd or cannot be determined, or the image is not 8-bit RGB.
     FileNotFoundError, OSError, ImportError
-        The image is not there, damaged, or needs the ``wsi`` extra.
+        The image does not exist, is damaged, or needs the ``wsi`` extra.
 
     Warns
     -----
@@ -77,10 +78,10 @@ def attach_image(adata: AnnData, path: PathLike, *, mpp: float | None = None, im
     """
     check_adata(adata)
     spatial = check_spatial(adata)[:, :2]
-    unit = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("unit", "unknown")
+    unit = coordinate_record(adata).get("unit")
     if unit in ("micron", "array"):
         raise ValueError(
-            f"The coordinates of this section are in {unit} units, not pixels of an image. For Xenium bring them there "
+            f"The coordinates of this section are in {unit} units, not pixels of an image. For Xenium convert them "
             "with histoquilt.io.place_on_image(adata, read_alignment_matrix(...)); if they are pixels, say so: "
             "histoquilt.io.record_coordinates(adata, 'pixel')."
         )
@@ -107,7 +108,7 @@ def open_image(adata: AnnData) -> Slide:
     Returns
     -------
     Slide
-        Opened; use it in a ``with`` block. Its ``mpp`` is that of the image: the record's times ``image_scale``.
+        Opened slide, for a ``with`` block. Its ``mpp`` is that of the image: the record's times ``image_scale``.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def open_image(adata: AnnData) -> Slide:
     ValueError
         Microns per pixel are unknown, the image is not 8-bit RGB, or more than half of the spots lie outside it.
     OSError
-        It is truncated or damaged.
+        The image is truncated or damaged.
     """
     record = adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE)
     if record is None:
@@ -146,7 +147,7 @@ def open_image(adata: AnnData) -> Slide:
 
 
 def image_record(adata: AnnData, slide: Slide, image_scale: float, mpp: float | None = None) -> dict[str, Any]:
-    """Return what is written of an image; without ``mpp`` where nothing tells it."""
+    """Return the record of an image, without ``mpp`` if that is unknown."""
     if mpp is None:
         mpp = recorded_mpp(adata)
     else:
@@ -162,9 +163,9 @@ def image_record(adata: AnnData, slide: Slide, image_scale: float, mpp: float | 
 
 
 def record_of_table(adata: AnnData, path: str, image_scale: float | None) -> dict[str, Any]:
-    """Return the record of an image that a table names; of one that cannot be opened only what the table says.
+    """Return the record of an image in a ``samples.csv``, from the table alone if the image cannot be opened.
 
-    A table serves steps that need no image too, so nothing is raised here; :func:`open_image` does.
+    Nothing is raised, as the table serves steps that need no image, too; :func:`open_image` raises.
     """
     try:
         with open_header(path) as slide:
@@ -177,7 +178,7 @@ def record_of_table(adata: AnnData, path: str, image_scale: float | None) -> dic
 
 
 def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
-    """Coordinate pixels per image pixel: as given, or by which of Space Ranger's images it is, or 1."""
+    """Return coordinate pixels per image pixel: the given ones, those of Space Ranger's image that it is, or 1."""
     if image_scale is not None:
         check_positive(image_scale, "image_scale")
         return float(image_scale)
@@ -186,10 +187,10 @@ def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
             factor = library_part(library, "scalefactors").get(f"tissue_{resolution}_scalef")
             loaded = library_part(library, "images").get(resolution)
             if loaded is not None:
-                is_it = np.shape(loaded)[:2] == (slide.height, slide.width)
+                matches = np.shape(loaded)[:2] == (slide.height, slide.width)
             else:
-                is_it = slide.path.name.endswith(f"tissue_{resolution}_image.png")
-            if factor and is_it:
+                matches = slide.path.name.endswith(f"tissue_{resolution}_image.png")
+            if factor and matches:
                 logger.info("%s is the %s image: image_scale is 1 / %g", slide.path.name, resolution, factor)
                 return 1 / float(factor)
     return 1.0
@@ -198,6 +199,6 @@ def _scale_of(adata: AnnData, slide: Slide, image_scale: float | None) -> float:
 def _mpp_missing(path: str) -> str:
     remedy = either("Pass mpp= to histoquilt.io.attach_image", "Pass --mpp")
     return (
-        f"Microns per pixel of {path} are not known: neither the section's record nor a lattice of spots nor the "
-        f"file's metadata tell them. {remedy}, or fill the column mpp of samples.csv."
+        f"Cannot determine microns per pixel of {path}: neither the section's record nor a lattice of spots nor the "
+        f"file's metadata give them. {remedy}, or fill the column mpp of samples.csv."
     )

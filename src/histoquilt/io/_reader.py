@@ -1,4 +1,4 @@
-"""The protocol of readers that other packages add."""
+"""Protocol of readers that other packages add."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,7 @@ from anndata import AnnData
 
 @runtime_checkable
 class Reader(Protocol):
-    """A format that an installed package reads; it joins by the entry point ``histoquilt.readers``.
+    """Reader of a file format, added by another package through the entry point ``histoquilt.readers``.
 
     :func:`read_section`, the commands and ``samples.csv`` ask it about paths that histoquilt does not recognise itself.
     A ``.csv`` given to a command is a table of samples, so a format of single sections needs another ending.
@@ -22,12 +22,12 @@ class Reader(Protocol):
     label: str
 
     def recognises(self, path: Path) -> bool:
-        """Return whether an existing file or folder is of this format; fast, for it is asked about any path."""
+        """Return whether an existing file or folder is of this format; must be fast, as it is called for any path."""
         ...
 
     def read(self, path: Path) -> AnnData:
         """Return the section: raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``.
 
-        The unit of the coordinates is declared with :func:`histoquilt.io.record_coordinates`, where it is known.
+        Declare the unit of the coordinates with :func:`histoquilt.io.record_coordinates` if it is known.
         """
         ...

@@ -1,6 +1,8 @@
-"""One section from whatever path the user has: what it is, is told from its files."""
+"""Reader of a section in any format: the format is recognised from the files."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,13 @@ from anndata import AnnData
 
 from histoquilt._base import READERS, ReadOptions, listed
 from histoquilt.io._coordinate_table import settle_spots
-from histoquilt.io._files import PathLike, contents
+from histoquilt.io._files import PathLike, contents, existing_path
 from histoquilt.io._h5ad import completed, is_anndata_zarr, read_anndata_zarr, read_h5ad
 from histoquilt.io._reader import Reader
 from histoquilt.io.instruments._legacy_st import read_legacy_st
 from histoquilt.io.instruments._not_read import what_file, what_folder
 from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
-from histoquilt.io.instruments._visium import read_visium
 from histoquilt.runtime import logger
 from histoquilt.study import declare_one_section
 
@@ -24,8 +25,9 @@ _LOOKED_FOR = (
     "ST table (.tsv or .tsv.gz with <name>_selection.tsv beside it), or the output folder of "
     + ", ".join(entry.label for entry in PLATFORMS.values() if entry.reader and entry.markers)
 )
-_OUR_FILES = (".h5ad", ".tsv", ".tsv.gz")
-_MOST_ENTRIES = 200  # of a folder that are looked into for sections
+_MOST_ENTRIES = 200  # of a folder that is searched for sections
+
+_Read = Callable[[ReadOptions], AnnData]
 
 
 def read_section(
@@ -37,7 +39,7 @@ def read_section(
     counts_file: str | None = None,
     one_section: bool = False,
 ) -> AnnData:
-    """Read a section in any format that can be told from its files.
+    """Read a section in any format that can be recognised from its files.
 
     Parameters
     ----------
@@ -46,15 +48,15 @@ def read_section(
         (8 um bins) or of another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside
         it.
     keep_all_spots
-        Keep array spots that do not lie on tissue: ``obs["in_tissue"]`` is 0, or a Visium folder says so.
+        If true, array spots outside the tissue are kept (``obs["in_tissue"]`` is 0, or a Visium folder says so).
     spatial_columns
         Columns of ``obs`` that hold x and y, for an AnnData or SpatialData without ``obsm["spatial"]``.
     table
-        Name of the table to take from a SpatialData store that holds several.
+        Name of the table in a SpatialData store with several.
     counts_file
-        Name of the count matrix to take from a folder that holds several, relative to the folder.
+        Name of the count matrix in a folder with several, relative to the folder.
     one_section
-        Declare that it is one tissue, whatever its columns suggest (:func:`declare_one_section`).
+        Declaration that it is one tissue, whatever its columns suggest (:func:`declare_one_section`).
 
     Returns
     -------
@@ -63,55 +65,67 @@ def read_section(
     Raises
     ------
     FileNotFoundError
-        There is nothing at the path.
+        The path does not exist.
     ValueError
-        It is none of these; the message says what was looked for.
+        The format is not recognised; the message lists what was looked for.
 
     See Also
     --------
     read_visium, read_legacy_st, read_spatialdata, read_platform, read_table : the same with their options.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        parent = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
-        beside = f" {parent} holds: {contents(parent)}." if parent else ""
-        raise FileNotFoundError(f"{path} does not exist; expected {_LOOKED_FOR}.{beside}")
+    path = existing_path(path, _LOOKED_FOR)
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
-    reader = reader_of(path)
-    if reader is not None:
-        adata = settle_spots(read_with(reader, path), options)
-    else:
-        adata = _read_folder(path, options) if path.is_dir() else _read_file(path, options)
+    adata = settle_spots((_find_reader(path) or _search(path))(options), options)
     if one_section:
         declare_one_section(adata)
     return adata
 
 
 def is_section_folder(folder: Path) -> bool:
-    """Whether a folder is, or looks like half of, what a platform writes for one section."""
-    return _is_ours(folder) or reader_of(folder) is not None
-
-
-def _is_ours(folder: Path) -> bool:
-    return (
-        _is_zarr(folder)
-        or recognise_platform(folder) is not None
-        or (folder / "outs").is_dir()
-        or _is_half_visium(folder)
-        or what_folder(folder) is not None
-        or half_platform(folder) is not None
-    )
+    """Return whether a folder is a section, or part of what a platform writes for one."""
+    return (folder / "outs").is_dir() or _find_reader(folder) is not None
 
 
 def holds_sections(folder: Path) -> bool:
-    """Whether output folders of platforms lie in a folder that is none itself."""
+    """Return whether a folder that is not a section itself contains output folders of platforms."""
     return bool(_sections_inside(folder))
 
 
-def reader_of(path: Path) -> Reader | None:
-    """Return the reader of another package for a path that is none of ours, or None."""
-    if _is_ours(path) if path.is_dir() else path.name.endswith(_OUR_FILES):
-        return None
+def _find_reader(path: Path) -> _Read | None:
+    """Return the function that reads a path, or that raises an error about its known format; None if unknown."""
+    reader = _folder_reader(path) if path.is_dir() else _file_reader(path)
+    return reader or _foreign_reader(path)
+
+
+def _file_reader(path: Path) -> _Read | None:
+    if path.suffix == ".h5ad":
+        return lambda options: read_h5ad(path)
+    if path.name.endswith((".tsv", ".tsv.gz")):
+        return lambda options: read_legacy_st(path)
+    return None
+
+
+def _folder_reader(folder: Path) -> _Read | None:
+    if is_anndata_zarr(folder):
+        return lambda options: read_anndata_zarr(folder)
+    if folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup")):
+        return lambda options: read_spatialdata(folder, table=options.table, spatial_columns=options.spatial_columns)
+    if platform := recognise_platform(folder):
+        return partial(_read_platform, platform, folder)
+    outs = folder / "outs"
+    if outs.is_dir() and (reader := _find_reader(outs)):
+        return reader
+    if _is_half_visium(folder):  # files of GEO; or half a Space Ranger folder, whose reader names the missing half
+        return partial(_read_platform, "visium", folder)
+    if known := what_folder(folder):
+        return partial(_refuse, folder, known)
+    if platform := half_platform(folder):
+        return partial(_read_platform, platform, folder)  # its reader names the missing half
+    return None
+
+
+def _foreign_reader(path: Path) -> _Read | None:
+    """Return the read function of another package's reader that recognises a path."""
     for name in READERS.others():
         reader = READERS.load(name)
         if not isinstance(reader, Reader):
@@ -120,12 +134,11 @@ def reader_of(path: Path) -> Reader | None:
                 f"histoquilt.io.Reader says; it is {type(reader).__name__}."
             )
         if reader.recognises(path):
-            return reader
+            return partial(_read_foreign, reader, path)
     return None
 
 
-def read_with(reader: Reader, path: Path) -> AnnData:
-    """Read a section with another package's reader, and bring it into the form of our own."""
+def _read_foreign(reader: Reader, path: Path, options: ReadOptions) -> AnnData:
     logger.info("%s is read as %s", path, reader.label)
     adata = reader.read(path)
     if not isinstance(adata, AnnData):
@@ -135,68 +148,49 @@ def read_with(reader: Reader, path: Path) -> AnnData:
     return completed(adata)
 
 
-def _read_file(path: Path, options: ReadOptions) -> AnnData:
-    if path.suffix == ".h5ad":
-        return settle_spots(read_h5ad(path), options)
-    if path.name.removesuffix(".gz").endswith(".tsv"):
-        return read_legacy_st(path)
-    known = what_file(path)
-    if known:
-        raise ValueError(f"{path} is not a section that can be read. {known}")
-    hint = ""
-    platform = recognise_platform(path.absolute().parent)
-    if platform is not None:
-        hint = f" It is part of an output of {PLATFORMS[platform].label}: give the folder, {path.absolute().parent}."
-    elif path.suffix == ".h5":
-        hint = f" For a 10x count matrix give its folder, {path.absolute().parent}, which also has the positions."
-    elif path.suffix in {".csv", ".txt", ".gz"}:
-        hint = " Other tables have no positions in them: histoquilt.io.read_table(counts, coordinates, unit=...)."
-    raise ValueError(f"{path} is no section that can be read; looked for {_LOOKED_FOR}.{hint}")
+def _refuse(path: Path, known: str, options: ReadOptions) -> AnnData:
+    raise ValueError(f"{path} is not a section that can be read. {known}")
 
 
-def _read_folder(folder: Path, options: ReadOptions) -> AnnData:
-    if is_anndata_zarr(folder):
-        return settle_spots(read_anndata_zarr(folder), options)
-    if _is_zarr(folder):
-        found = read_spatialdata(folder, table=options.table, spatial_columns=options.spatial_columns)
-        return settle_spots(found, options)
-    platform = recognise_platform(folder)
-    if platform is None and (folder / "outs").is_dir() and is_section_folder(folder / "outs"):
-        return _read_folder(folder / "outs", options)
-    if platform is not None:
-        return _read_platform(platform, folder, options)
-    if _is_half_visium(folder):
-        # files of GEO; or half a Space Ranger folder, whose reader says which half is missing
-        found = read_visium(folder, counts_file=options.counts_file, keep_all_spots=options.keep_all_spots)
-        return settle_spots(found, options)
-    known = what_folder(folder) or (what_folder(folder / "outs") if (folder / "outs").is_dir() else None)
-    if known:
-        raise ValueError(f"{folder} is not a section that can be read. {known}")
-    half = half_platform(folder)
-    if half is not None:
-        return _read_platform(half, folder, options)  # its reader says what is missing
-    inside = _sections_inside(folder)
-    if len(inside) == 1:
-        logger.info("%s is read: the only section in %s", inside[0].relative_to(folder), folder)
-        return _read_folder(inside[0], options)
-    if inside:
+def _search(path: Path) -> _Read:
+    """Return the reader of the only section in a folder, or raise ``ValueError`` with what the path looks like."""
+    if not path.is_dir():
+        if known := what_file(path):
+            return partial(_refuse, path, known)
         raise ValueError(
-            f"{folder} holds {len(inside)} sections: {listed(str(item.relative_to(folder)) for item in inside)}. "
+            f"{path} is not a section that can be read; looked for {_LOOKED_FOR}.{_hint(path, path.absolute().parent)}"
+        )
+    sections = _sections_inside(path)
+    if len(sections) == 1 and (reader := _find_reader(sections[0])):
+        logger.info("%s is read: the only section in %s", sections[0].relative_to(path), path)
+        return reader
+    if sections:
+        raise ValueError(
+            f"{path} holds {len(sections)} sections: {listed(str(item.relative_to(path)) for item in sections)}. "
             "Give one of them, or list them in a samples.csv, one row each."
         )
-    raise ValueError(
-        f"{folder} is no section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(folder)}."
-    )
+    raise ValueError(f"{path} is not a section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(path)}.")
 
 
-def _sections_inside(folder: Path, depth: int = 2) -> list[Path]:
-    """Return the output folders of platforms in a folder, such as region_0 of a run; the level nearest to it."""
+def _hint(path: Path, folder: Path) -> str:
+    """Return advice for a file that is part of a section."""
+    if platform := recognise_platform(folder):
+        return f" It is part of an output of {PLATFORMS[platform].label}: give the folder, {folder}."
+    if path.suffix == ".h5":
+        return f" For a 10x count matrix give its folder, {folder}, which also has the positions."
+    if path.suffix in {".csv", ".txt", ".gz"}:
+        return " Other tables have no positions in them: histoquilt.io.read_table(counts, coordinates, unit=...)."
+    return ""
+
+
+def _sections_inside(folder: Path) -> list[Path]:
+    """Return the output folders of platforms one or else two levels down, such as ``region_0`` of a run."""
     level = [folder]
-    for _ in range(depth):
+    for _ in range(2):
         level = [item for above in level for item in sorted(above.iterdir())[:_MOST_ENTRIES] if _is_visible(item)]
-        found = [item for item in level if recognise_platform(item) or recognise_platform(item / "outs")]
-        if found:
-            return found
+        sections = [item for item in level if recognise_platform(item) or recognise_platform(item / "outs")]
+        if sections:
+            return sections
     return []
 
 
@@ -212,11 +206,7 @@ def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData
         chosen["counts_file"] = options.counts_file
     elif options.table is not None and PLATFORMS[platform].reader:
         chosen["table"] = options.table
-    return settle_spots(read_platform(platform, folder, **chosen), options)
-
-
-def _is_zarr(folder: Path) -> bool:
-    return folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup"))
+    return read_platform(platform, folder, **chosen)
 
 
 def _is_half_visium(folder: Path) -> bool:

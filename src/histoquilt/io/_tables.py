@@ -1,5 +1,6 @@
 """Counts and coordinates as plain tables (CSV or TSV, compressed or not)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,9 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._controls import set_controls_aside
-from histoquilt.io._files import PathLike, existing_file, read_delimited
-from histoquilt.runtime import logger
-from histoquilt.study import (
-    Unit,
-    annotate_genes,
-    check_adata,
-    check_counts,
-    declare_scale,
-    quiet_duplicates,
-    record_coordinates,
-)
+from histoquilt.io._controls import finish_genes
+from histoquilt.io._files import PathLike, check_unique, existing_file, read_delimited
+from histoquilt.study import Unit, check_counts, quiet_duplicates, record_coordinates
 
 
 def read_table(
@@ -51,7 +43,7 @@ def read_table(
     spot
         Column of ``coordinates`` with the spot names; by default the first column.
     transpose
-        If true, the counts have one row per gene and one column per spot.
+        Orientation of the counts: if true, one row per gene and one column per spot.
     mpp
         Microns per pixel, if known (``unit="pixel"`` only).
     sep
@@ -95,23 +87,20 @@ def read_table(
 
 
 def read_counts_table(path: Path, *, sep: str | None = None) -> pd.DataFrame:
-    """Read a table of numbers, names in the first row and column, as it lies in the file."""
+    """Read a table of numbers with names in the first row and column, as it is in the file."""
     # The header is read apart and names are read as text: pandas would rename the second of two equal columns,
     # a spot called 001 stays 001, and a gene called NA stays NA.
     header = read_delimited(path, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
     table = read_delimited(path, sep=sep, header=None, skiprows=1, dtype={0: str}, keep_default_na=False)
-    table = table.set_index(0)
-    table.index.name = None
+    table = table.set_index(0).rename_axis(None)
     names = header[1:] if len(header) == table.shape[1] + 1 else header  # R leaves the corner out
     if len(names) != table.shape[1]:
         raise ValueError(f"{path} has {len(names):,} names in its header, but {table.shape[1]:,} columns of counts.")
     table.columns = pd.Index(names, dtype=object)
-    words = [
-        name for name, kind in zip(table.columns, table.dtypes, strict=True) if not pd.api.types.is_numeric_dtype(kind)
-    ]
-    if words:
+    text = table.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]]
+    if len(text):
         raise ValueError(
-            f"{path} has columns that are not numbers: {listed(words, 3)}. Expected counts, with names in the first "
+            f"{path} has columns that are not numbers: {listed(text, 3)}. Expected counts, with names in the first "
             "row and the first column only."
         )
     return table
@@ -122,7 +111,9 @@ def read_positions_table(path: Path, *, sep: str | None, spot: str | None, colum
     table = read_delimited(path, sep=sep)
     for name, argument in zip((*columns, spot), ("x", "y", "spot"), strict=True):
         if name is not None and name not in table:
-            raise KeyError(f"{name!r} is no column of {path.name} (found: {listed(table.columns)}). Pass {argument}=.")
+            raise KeyError(
+                f"{name!r} is not a column of {path.name} (found: {listed(table.columns)}). Pass {argument}=."
+            )
     names = table.columns[0] if spot is None else spot
     if names in columns:
         raise KeyError(
@@ -132,28 +123,28 @@ def read_positions_table(path: Path, *, sep: str | None, spot: str | None, colum
     # read once more as text, so that a spot called 001 stays 001
     text = read_delimited(path, sep=sep, usecols=[names], dtype=str, keep_default_na=False)[names]
     table = table.drop(columns=names).set_axis(pd.Index(text.to_numpy(), dtype=object), axis=0)
-    repeated = table.index[table.index.duplicated()].unique()
-    if len(repeated):
-        raise ValueError(f"{path} lists spots more than once: {listed(repeated, 3)}. Each spot has one position.")
+    check_unique(table.index, path)
     return table
 
 
 def counts_to_adata(table: pd.DataFrame, path: Path) -> AnnData:
-    """Turn counts, spots x genes, into CSR float32 with named genes and declared scale."""
-    values = csr_matrix(table.to_numpy(dtype=np.float32))
-    adata = AnnData(values, obs=pd.DataFrame(index=table.index))
+    """Convert a table of counts, spots x genes, to an AnnData with CSR float32."""
+    matrix = csr_matrix(table.to_numpy(dtype=np.float32))
+    if len(table):
+        check_counts(matrix, path.name)
+    return section_of_counts(matrix, pd.DataFrame(index=table.index), table.columns)
+
+
+def section_of_counts(matrix: csr_matrix, obs: pd.DataFrame, genes: Iterable[str]) -> AnnData:
+    """Return a section of raw counts with annotated genes; controls are moved to ``obsm``."""
+    adata = AnnData(matrix, obs=obs)
     with quiet_duplicates():
-        adata.var_names = pd.Index(table.columns, dtype=object)
-    check_adata(adata)
-    check_counts(adata.X, path.name)
-    adata = set_controls_aside(adata)
-    annotate_genes(adata)
-    declare_scale(adata, "X", "counts")
-    return adata
+        adata.var_names = pd.Index(genes, dtype=object)
+    return finish_genes(adata, is_counts=True)
 
 
 def place_spots(adata: AnnData, places: pd.DataFrame, x: str, y: str, path: Path) -> None:
-    """Write spot centres ``(x, y)``, refusing what is no number."""
+    """Write two columns of a table as spot centres ``(x, y)``; raise ``ValueError`` unless they are finite numbers."""
     numbers = places[[x, y]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     bad = ~np.isfinite(numbers).all(axis=1)
     if bad.any():
@@ -167,18 +158,21 @@ def place_spots(adata: AnnData, places: pd.DataFrame, x: str, y: str, path: Path
 def _check_orientation(
     table: pd.DataFrame, spots: pd.Index, transpose: bool, counts_file: Path, places_file: Path
 ) -> None:
-    """Raise when the spot names stand along the other side of the counts."""
+    """Raise ``ValueError`` if the spot names are on the other axis of the counts, or on none."""
     rows, columns = table.index.isin(spots).sum(), table.columns.isin(spots).sum()
-    here, there = (columns, rows) if transpose else (rows, columns)
-    if there > here:
-        lies = "spots x genes; leave transpose=True out" if transpose else "genes x spots; pass transpose=True"
-        raise ValueError(
-            f"{counts_file.name} lies the other way round: {there:,} of its {'row' if transpose else 'column'} names "
-            f"are spots of {places_file.name}, so it is {lies}."
+    n_spots, n_other = (columns, rows) if transpose else (rows, columns)
+    if n_other > n_spots:
+        axis, remedy = (
+            ("row", "spots x genes; leave transpose=True out")
+            if transpose
+            else ("column", "genes x spots; pass transpose=True")
         )
-    if here == 0:
+        raise ValueError(
+            f"{counts_file.name} has the other orientation: {n_other:,} of its {axis} names are spots of "
+            f"{places_file.name}, so it is {remedy}."
+        )
+    if n_spots == 0:
         raise ValueError(
             f"No name in {counts_file.name} is a spot of {places_file.name}: rows are named like "
             f"{listed(table.index[:2])}, columns like {listed(table.columns[:2])}, spots like {listed(spots[:2])}."
         )
-    logger.debug("%d of %d spots with positions have counts", here, len(spots))

@@ -6,12 +6,14 @@ from histoquilt.study._coordinates import (
     VISIUM_PITCH_UM,
     Lattice,
     Unit,
+    coordinate_record,
     estimate_mpp,
     find_lattice,
     record_coordinates,
+    record_pitch,
 )
 from histoquilt.study._counts_elsewhere import counts_elsewhere
-from histoquilt.study._genes import GeneIds, annotate_genes, detect_gene_ids, quiet_duplicates
+from histoquilt.study._genes import SYMBOL_COLUMNS, GeneIds, annotate_genes, detect_gene_ids, quiet_duplicates
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
@@ -38,6 +40,7 @@ from histoquilt.study.joined._split import split_sections
 __all__ = [
     "DEFAULT_SLOTS",
     "LEGACY_ST_PITCH_UM",
+    "SYMBOL_COLUMNS",
     "VISIUM_PITCH_UM",
     "GeneIds",
     "Lattice",
@@ -60,6 +63,7 @@ __all__ = [
     "check_spatial",
     "check_study",
     "concat_sections",
+    "coordinate_record",
     "counts_elsewhere",
     "declare_foreign",
     "declare_one_section",
@@ -81,6 +85,7 @@ __all__ = [
     "quiet_duplicates",
     "record_coordinates",
     "record_of",
+    "record_pitch",
     "scale_factors",
     "split_sections",
     "spot_centres",

@@ -89,9 +89,11 @@ def _where_centres(adata: AnnData, spatial_key: str, remedy: str) -> str:
     columns = coordinate_columns(adata.obs.columns)
     if columns is not None:
         x, y = columns
-        line = f"adata.obsm[{spatial_key!r}] = adata.obs[[{x!r}, {y!r}]].to_numpy()"
+        python = f"adata.obsm[{spatial_key!r}] = adata.obs[[{x!r}, {y!r}]].to_numpy()"
+        if remedy == "file":
+            python = f"spatial_columns=({x!r}, {y!r})"
         read = either(
-            f"read the file with spatial_columns={x},{y} (from Python: {line})",
+            f"read the file with spatial_columns={x},{y} (from Python: {python})",
             how_to_pass("spatial_columns", f"{x},{y}"),
         )
         return f"Spot centres seem to be in obs: {read}."

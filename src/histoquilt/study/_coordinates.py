@@ -1,4 +1,4 @@
-"""What the coordinates mean: their unit, and microns per pixel from the known distance between spots."""
+"""Unit of the coordinates, and microns per pixel from the known distance between spots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ Unit = Literal["pixel", "micron", "array", "unknown"]
 
 VISIUM_PITCH_UM = 100.0  # hexagonal lattice
 LEGACY_ST_PITCH_UM = 200.0  # square lattice
-# The largest capture areas with these pitches: Visium 11 mm has 14,336 spots, legacy ST 1,155 (33 x 35). A bigger
-# lattice is something else (Visium HD or Stereo-seq bins), whose pitch nobody can tell from the lattice alone.
+# The largest capture areas with these pitches: Visium 11 mm has 14,336 spots, legacy ST 1,155 (33 x 35). A larger
+# lattice is something else (Visium HD or Stereo-seq bins), whose pitch cannot be determined from the lattice alone.
 _MOST_VISIUM_SPOTS = 14_336
 _MOST_LEGACY_ST_SPOTS = 1_155
 
@@ -37,24 +37,24 @@ class Lattice:
 
 
 def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, pitch_um: float | None = None) -> None:
-    """Write down what unit the coordinates are in, so that no later step has to guess.
+    """Record the unit of the coordinates, so that no later step has to guess.
 
     Parameters
     ----------
     adata
-        Changed in place: ``uns["histoquilt"]["coordinates"]``, replaced as a whole.
+        One section; ``uns["histoquilt"]["coordinates"]`` is replaced as a whole.
     unit
-        ``"pixel"`` (full-resolution pixels of the section's image), ``"micron"``, ``"array"`` (row and column numbers
-        of the capture array) or ``"unknown"``.
+        Unit: ``"pixel"`` (full-resolution pixels of the section's image), ``"micron"``, ``"array"`` (row and column
+        numbers of the capture array) or ``"unknown"``.
     mpp
-        Microns per full-resolution pixel, where known. Only for ``"pixel"``.
+        Microns per full-resolution pixel, if known. Only for ``"pixel"``.
     pitch_um
-        Centre-to-centre distance of the spots in microns, where the platform has one.
+        Centre-to-centre distance of the spots in microns, if the platform has one.
 
     Raises
     ------
     ValueError
-        The unit is unknown to us, ``mpp`` comes with another unit than pixels, or a number is not positive.
+        The unit is unknown, ``mpp`` is given with another unit than pixels, or a number is not positive.
 
     Examples
     --------
@@ -77,21 +77,33 @@ def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, 
     provenance(adata)[Keys.COORDINATES] = record
 
 
+def record_pitch(adata: AnnData, pitch_um: float) -> None:
+    """Record coordinates in pixels, with the spot pitch of the platform and ``mpp`` if the spots form a lattice."""
+    record_coordinates(adata, "pixel", pitch_um=pitch_um)
+    if find_lattice(adata.obsm[Keys.SPATIAL]) is not None:  # a few spots form none
+        record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=pitch_um)
+
+
+def coordinate_record(adata: AnnData) -> dict:
+    """Return what is recorded about the coordinates (``unit``, ``mpp``, ``pitch_um``), empty if nothing is."""
+    return adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+
+
 def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: str = Keys.SPATIAL) -> float:
-    """Microns per pixel of a section on a spot lattice, from the known distance between neighbouring spots.
+    """Estimate microns per pixel of a section on a spot lattice, from the known distance between neighbouring spots.
 
     The pitch is used rather than the spot diameter, about which tools disagree (55 or 65 um for Visium). Without
-    ``pitch_um`` the pitch that a reader recorded is taken, else that of the lattice found: hexagonal is Visium
-    (100 um), square is legacy ST (200 um). What was decided is logged at INFO.
+    ``pitch_um`` the recorded pitch is used, else that of the lattice: hexagonal is Visium (100 um), square is legacy ST
+    (200 um). The decision is logged at INFO.
 
     Parameters
     ----------
     adata
-        One section, ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in pixels. Nothing is written.
+        One section; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in pixels. Nothing is written.
     pitch_um
         Centre-to-centre distance of neighbouring spots in microns.
     spatial_key
-        Where the spot centres are.
+        Key of the spot centres in ``obsm``.
 
     Returns
     -------
@@ -103,8 +115,8 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
         There are no coordinates under ``spatial_key``.
     ValueError
         The coordinates are declared to be microns or array positions; nothing is declared and neighbours are 1 or 2
-        units apart, as array positions are; the spots are on no lattice (single cells, beads); or the lattice is
-        larger than any Visium or ST array and no pitch is known.
+        units apart, as array positions are; the spots form no lattice (single cells, beads); or the lattice is larger
+        than any Visium or ST array and no pitch is known.
 
     Examples
     --------
@@ -118,7 +130,7 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
     0.5
     """
     centres = check_spatial(adata, spatial_key)[:, :2]
-    record = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}) if spatial_key == Keys.SPATIAL else {}
+    record = coordinate_record(adata) if spatial_key == Keys.SPATIAL else {}
     return mpp_of_lattice(centres, record, f"adata.obsm[{spatial_key!r}]", pitch_um=pitch_um)
 
 
@@ -141,8 +153,8 @@ def mpp_of_lattice(
     if lattice is None:
         raise ValueError(
             f"The {len(centres):,} positions in {where} form no square or hexagonal lattice, so "
-            "microns per pixel cannot be read off the spot pitch (single cells and beads have none). Take mpp from "
-            "the scanner or the platform: histoquilt.io.record_coordinates(adata, 'pixel', mpp=...)."
+            "microns per pixel cannot be determined from the spot pitch (single cells and beads have none). Take mpp "
+            "from the scanner or the platform: histoquilt.io.record_coordinates(adata, 'pixel', mpp=...)."
         )
     if unit == "unknown" and pitch_um is None and lattice.pitch < _LEAST_PITCH_PX:
         raise ValueError(
@@ -159,7 +171,7 @@ def mpp_of_lattice(
 
 
 def _platform_pitch(lattice: Lattice, n_spots: int) -> float:
-    """Pitch in microns of the one platform that a lattice of this kind and size can come from."""
+    """Return the pitch in microns of the only platform with a lattice of this kind and size."""
     if lattice.kind == "hexagonal" and n_spots <= _MOST_VISIUM_SPOTS:
         return VISIUM_PITCH_UM
     if lattice.kind == "square" and n_spots <= _MOST_LEGACY_ST_SPOTS:
@@ -172,10 +184,10 @@ def _platform_pitch(lattice: Lattice, n_spots: int) -> float:
 
 
 def find_lattice(spatial: np.ndarray) -> Lattice | None:
-    """Tell a hexagonal from a square lattice by the directions of its links, at any rotation.
+    """Find the square or hexagonal lattice that spots form, at any rotation; None if they form none.
 
     Directions of links, folded four or six times, point the same way on a square or hexagonal lattice and cancel
-    where there is no order. Small displacements of single spots, as legacy ST has, do not matter.
+    without order. Small displacements of single spots, as in legacy ST, do not matter.
 
     Parameters
     ----------
@@ -186,7 +198,7 @@ def find_lattice(spatial: np.ndarray) -> Lattice | None:
     if len(spatial) < 4:
         return None
     tree = cKDTree(spatial)
-    # The nearest neighbour is nearer than the pitch where spots are displaced; all links together are not.
+    # The nearest neighbour of a displaced spot is nearer than the pitch; all links together are not.
     pitch = float(np.median(tree.query(spatial, k=2)[0][:, 1]))
     for _ in range(3):
         pairs = tree.query_pairs(_LINK * pitch, output_type="ndarray")

@@ -1,4 +1,4 @@
-"""Gene identifiers: what kind they are, of which species, and a display name kept apart from the identifier."""
+"""Gene identifiers: their kind and species, and a display name next to the identifier."""
 
 import re
 import warnings
@@ -13,17 +13,17 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 
 from histoquilt._base import Keys, MissingKey, listed
-from histoquilt.runtime import logger
+from histoquilt.runtime import logger, warn_user
 from histoquilt.study._scale import provenance
 
 # species code (none for human), number, version, and GENCODE's mark of the Y copy of a shared gene
 _ENSEMBL = re.compile(r"^ENS(?P<species>[A-Z]{3,4})?G(?P<number>\d{11})(?P<version>\.\d+)?(?P<copy>_PAR_Y)?$")
 _UNNAMED = {"", "nan", "none", "<na>", "null"}
-_MOST = 0.9  # Ensembl tables carry a few transgenes; symbol tables carry unnamed genes by their identifier
+_MOST = 0.9  # Ensembl tables have a few transgenes; symbol tables have the identifiers of unnamed genes
 
 # Columns in which scanpy, cellxgene, squidpy and spatialdata-io keep the other name of a gene, in order of trust
 _ID_COLUMNS = (Keys.GENE_ID, "gene_ids", "ensembl_id", "gene_ensembl", "feature_id")
-_SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
+SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
 
 GeneKind = Literal["symbol", "ensembl", "ensembl_version", "mixed", "none"]
 Species = Literal["human", "mouse", "other", "mixed", "unknown"]
@@ -31,16 +31,16 @@ Species = Literal["human", "mouse", "other", "mixed", "unknown"]
 
 @dataclass(frozen=True)
 class GeneIds:
-    """What :func:`detect_gene_ids` found."""
+    """Kind and species of gene names (:func:`detect_gene_ids`)."""
 
     kind: GeneKind  # "mixed": neither nine in ten Ensembl identifiers nor nine in ten symbols; "none": no genes
     species: Species  # "mixed": human and mouse identifiers together
     species_from: str  # "identifiers" (certain), "casing" (a guess: rat symbols are written as mouse ones) or "none"
-    duplicates: tuple[str, ...]  # names that stand there more than once, each listed once
+    duplicates: tuple[str, ...]  # repeated names, each listed once
 
 
 def detect_gene_ids(names: Iterable[str]) -> GeneIds:
-    """Tell Ensembl identifiers from symbols, and guess the species from them.
+    """Distinguish Ensembl identifiers from symbols, and guess the species.
 
     Parameters
     ----------
@@ -88,29 +88,29 @@ def detect_gene_ids(names: Iterable[str]) -> GeneIds:
 def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: str | None = None) -> None:
     """Write the identifier and the display name of every gene, and make ``var_names`` unique.
 
-    No gene is merged or dropped: two columns with the same name stay two columns, the second renamed ``"NAME-1"`` in
-    ``var_names`` with a warning, and both keep ``NAME`` as their display name.
+    No gene is merged or dropped: of two genes with the same name the second is renamed ``"NAME-1"`` in ``var_names``
+    with a warning, and both keep ``NAME`` as their display name.
 
     Parameters
     ----------
     adata
-        Changed in place.
+        One section, changed in place.
     gene_id, gene_symbol
-        Columns of ``var`` with Ensembl identifiers and symbols. By default the usual ones are looked for
-        (``gene_ids``, ``gene_symbols``, ``feature_name``, ...), then ``var_names`` is taken.
+        Columns of ``var`` with Ensembl identifiers and symbols. By default the usual ones (``gene_ids``,
+        ``gene_symbols``, ``feature_name``, ...), else ``var_names``.
 
     Returns
     -------
     None. Adds to ``adata``:
 
-    ``var["gene_id"]`` : str, Ensembl identifier without version, ``""`` where none is known
-    ``var["gene_symbol"]`` : str, display name; the identifier where no symbol is known
+    ``var["gene_id"]`` : str, Ensembl identifier without version, ``""`` if unknown
+    ``var["gene_symbol"]`` : str, display name; the identifier if no symbol is known
     ``uns["histoquilt"]["genes"]`` : dict with ``kind``, ``species``, ``species_from``, ``n_duplicated``
 
     Raises
     ------
     KeyError
-        A column that was named is not in ``var``.
+        ``gene_id`` or ``gene_symbol`` is not in ``var``.
     ValueError
         Some genes have neither a name nor an identifier.
 
@@ -123,29 +123,27 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     (['ENSG00000197971', 'ENSG00000132639'], 'ensembl_version')
     """
     ids = _column(adata, gene_id, _ID_COLUMNS, argument="gene_id")
-    symbols = _column(adata, gene_symbol, _SYMBOL_COLUMNS, argument="gene_symbol")
+    symbols = _column(adata, gene_symbol, SYMBOL_COLUMNS, argument="gene_symbol")
     names = _names_or_ids(list(adata.var_names), ids)
     found = detect_gene_ids(names)
 
-    known_id = [_without_version(name) for name in names]
+    known_ids = [_without_version(name) for name in names]
     if ids is not None:
-        known_id = [_without_version(given, keep=True) or own for given, own in zip(ids, known_id, strict=True)]
-    display = [str(name) for name in names]
-    if symbols is not None:
-        display = [own if _is_unnamed(given) else str(given) for given, own in zip(symbols, display, strict=True)]
-    adata.var[Keys.GENE_ID] = np.array(known_id, dtype=object)
+        known_ids = [_without_version(given, keep=True) or known for given, known in zip(ids, known_ids, strict=True)]
+    display = [
+        str(name) if _is_unnamed(symbol) else str(symbol) for name, symbol in zip(names, symbols or names, strict=True)
+    ]
+    adata.var[Keys.GENE_ID] = np.array(known_ids, dtype=object)
     adata.var[Keys.GENE_SYMBOL] = np.array(display, dtype=object)
     adata.var_names = make_index_unique(pd.Index(names, dtype=object))
     if found.duplicates:
-        warnings.warn(
+        warn_user(
             f"Names that several genes share ({len(found.duplicates):,}): {listed(found.duplicates, 5)}. All genes "
-            "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was.",
-            UserWarning,
-            stacklevel=2,
+            "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was."
         )
     species, species_from = found.species, found.species_from
-    if species_from != "identifiers" and any(known_id):
-        from_column = detect_gene_ids([identifier for identifier in known_id if identifier])
+    if species_from != "identifiers" and any(known_ids):
+        from_column = detect_gene_ids(filter(None, known_ids))
         if from_column.species_from == "identifiers":
             species, species_from = from_column.species, "identifiers"
     provenance(adata)["genes"] = {
@@ -159,19 +157,19 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
 
 @contextmanager
 def quiet_duplicates() -> Iterator[None]:
-    """Silence anndata on repeated gene names: they are made unique, with our own warning, a moment later."""
+    """Silence anndata's warning about repeated gene names; :func:`annotate_genes` makes them unique and warns."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Variable names are not unique")
         yield
 
 
 def _is_unnamed(name: object) -> bool:
-    """Whether a name is missing; pandas and h5ad files turn NaN into the text 'nan'."""
+    """Return whether a name is missing; pandas and h5ad files turn NaN into the text 'nan'."""
     return name is None or name is pd.NA or str(name).strip().lower() in _UNNAMED
 
 
 def _without_version(name: object, *, keep: bool = False) -> str:
-    """Ensembl identifier without its version; other names become ``""``, or stay themselves with ``keep``."""
+    """Return an Ensembl identifier without its version, and ``""`` for another name unless ``keep``."""
     match = _ENSEMBL.match(str(name))
     if match:
         return f"ENS{match['species'] or ''}G{match['number']}{match['copy'] or ''}"
@@ -179,24 +177,21 @@ def _without_version(name: object, *, keep: bool = False) -> str:
 
 
 def _names_or_ids(names: list[str], ids: list | None) -> list[str]:
-    """Names, with the identifier in the place of a missing one."""
-    unnamed = [position for position, name in enumerate(names) if _is_unnamed(name)]
-    if not unnamed or ids is None or any(_is_unnamed(ids[position]) for position in unnamed):
-        return names  # detect_gene_ids says what is wrong
-    warnings.warn(
-        f"{len(unnamed):,} of {len(names):,} genes have no symbol; they are named by their identifier, "
-        f"first: {listed([ids[position] for position in unnamed], 3)}.",
-        UserWarning,
-        stacklevel=3,
+    """Return the names, a missing one replaced by the identifier."""
+    missing = (
+        [] if ids is None else [identifier for name, identifier in zip(names, ids, strict=True) if _is_unnamed(name)]
     )
-    filled = list(names)
-    for position in unnamed:
-        filled[position] = str(ids[position])
-    return filled
+    if not missing or any(map(_is_unnamed, missing)):
+        return names  # detect_gene_ids raises
+    warn_user(
+        f"{len(missing):,} of {len(names):,} genes have no symbol; they are named by their identifier, "
+        f"first: {listed(missing, 3)}."
+    )
+    return [str(identifier) if _is_unnamed(name) else name for name, identifier in zip(names, ids or [], strict=True)]
 
 
 def _column(adata: AnnData, named: str | None, usual: tuple[str, ...], *, argument: str) -> list | None:
-    """Values of the column of ``var`` that was named, or of the first usual one there is."""
+    """Return the values of a column of ``var``: the named one, or the first usual one."""
     if named is not None and named not in adata.var:
         raise MissingKey(named, "adata.var", adata.var.columns, f"Pass {argument}=.")
     for column in (named,) if named else usual:
@@ -206,7 +201,7 @@ def _column(adata: AnnData, named: str | None, usual: tuple[str, ...], *, argume
 
 
 def _species_from_ids(codes: list[str | None]) -> Species:
-    """Species by the letters between ENS and G."""
+    """Return the species by the letters between ENS and G."""
     share = {code: codes.count(code) / len(codes) for code in set(codes)}
     if share.get(None, 0) >= _MOST:
         return "human"
@@ -218,7 +213,7 @@ def _species_from_ids(codes: list[str | None]) -> Species:
 
 
 def _species_from_casing(symbols: list[str]) -> Species:
-    """Guess the species by how symbols are written: human GENE and C1orf159, mouse Gene and 0610007N19Rik."""
+    """Guess the species by the spelling of symbols: human GENE and C1orf159, mouse Gene and 0610007N19Rik."""
     words = [symbol for symbol in symbols if sum(letter.isalpha() for letter in symbol) > 1]
     if not words:
         return "unknown"

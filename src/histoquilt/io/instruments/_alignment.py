@@ -1,4 +1,4 @@
-"""Xenium: the 3 x 3 matrix that Xenium Explorer exports for an H&E image, and spots brought onto that image."""
+"""Xenium: alignment matrix that Xenium Explorer exports for an H&E image, and cells in pixels of that image."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, check_positive
 from histoquilt.io._files import PathLike, existing_file, read_delimited
-from histoquilt.study import check_spatial, record_coordinates, write_result
+from histoquilt.study import check_spatial, coordinate_record, record_coordinates, write_result
 
 XENIUM_PIXEL_UM = 0.2125  # of the morphology image, in every experiment.xenium so far
 
@@ -17,17 +17,17 @@ def read_alignment_matrix(path: PathLike) -> np.ndarray:
     Parameters
     ----------
     path
-        Three rows of three numbers, separated by commas, without header.
+        Path of the file: three rows of three numbers, separated by commas, without header.
 
     Returns
     -------
     numpy.ndarray
-        float64 ``(3, 3)``: takes ``(x, y, 1)`` in pixels of the aligned image to pixels of the Xenium morphology image.
+        float64 ``(3, 3)``: maps ``(x, y, 1)`` in pixels of the aligned image to pixels of the Xenium morphology image.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
         It holds no affine matrix that can be inverted.
     """
@@ -48,16 +48,16 @@ def read_alignment_matrix(path: PathLike) -> np.ndarray:
 
 
 def apply_alignment(points: np.ndarray, matrix: np.ndarray, *, inverse: bool = False) -> np.ndarray:
-    """Bring points from one image to another.
+    """Map points from one image to another.
 
     Parameters
     ----------
     points
-        ``(n, 2)``, ``(x, y)``.
+        Points ``(x, y)``, ``(n, 2)``.
     matrix
-        ``(3, 3)``, affine.
+        Affine matrix ``(3, 3)``.
     inverse
-        Bring them back.
+        If true, the inverse of the matrix is applied.
 
     Returns
     -------
@@ -82,14 +82,14 @@ def apply_alignment(points: np.ndarray, matrix: np.ndarray, *, inverse: bool = F
 
 
 def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = XENIUM_PIXEL_UM) -> None:
-    """Bring the cells of a Xenium section, in microns, into pixels of an image aligned to it.
+    """Convert the positions of a Xenium section from microns to pixels of an image aligned to it.
 
     Parameters
     ----------
     adata
         One section; ``obsm["spatial"]`` in microns, as Xenium writes them.
     matrix
-        Pixels of the H&E image to pixels of the morphology image (:func:`read_alignment_matrix`).
+        Matrix from pixels of the H&E image to pixels of the morphology image (:func:`read_alignment_matrix`).
     pixel_um
         Microns per pixel of the morphology image: ``pixel_size`` in ``experiment.xenium``.
 
@@ -98,7 +98,7 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = XENI
     None. Changes in ``adata``:
 
     ``obsm["spatial"]`` : ``(x, y)`` in pixels of the H&E image
-    ``obsm["spatial_um"]`` : what was there
+    ``obsm["spatial_um"]`` : the former positions
     ``uns["histoquilt"]["coordinates"]`` : ``pixel``, with ``mpp`` of the H&E image
 
     Raises
@@ -108,7 +108,7 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = XENI
     """
     check_positive(pixel_um, "pixel_um")
     spatial = check_spatial(adata)[:, :2]
-    record = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+    record = coordinate_record(adata)
     if record.get("unit", "micron") not in ("micron", "unknown"):
         raise ValueError(
             f"The coordinates are recorded in {record['unit']} units, and a Xenium alignment starts from microns. Was "

@@ -16,38 +16,38 @@ _ARRAY = ["array_row", "array_col"]
 
 
 def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
-    """Read a manual alignment of Loupe Browser: where each spot of the capture area lies on the image.
+    """Read a manual alignment of Loupe Browser: the position of each spot of the capture area on the image.
 
     The file names spots by row and column of the array, not by barcode; :func:`place_by_loupe` matches them.
 
     Parameters
     ----------
     path
-        The exported ``.json``, of Visium slides (not HD, whose bins are not listed in it).
+        Path of the exported ``.json`` of a Visium slide (not HD, whose bins are not listed in it).
 
     Returns
     -------
     pandas.DataFrame
-        One row a spot: ``array_row``, ``array_col`` as in Space Ranger's positions; ``x``, ``y`` in pixels of the
-        microscope image (of CytAssist: brought from the CytAssist image to it); ``diameter_px``; ``in_tissue``.
+        One row per spot: ``array_row``, ``array_col`` as in Space Ranger's positions; ``x``, ``y`` in pixels of the
+        microscope image (for CytAssist converted from the CytAssist image); ``diameter_px``; ``in_tissue``.
         ``attrs``: ``serial_number``, ``area``, ``mpp`` (from the spot pitch of the slide's design, in microns; absent
-        where the file has no transform) and ``cytassist``.
+        if the file has no transform) and ``cytassist``.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        It is no Loupe alignment, its spots were never placed, or it is of Visium HD.
+        The file is not a Loupe alignment, its spots were not placed, or it is of Visium HD.
     """
     path = existing_file(path, "a manual alignment exported by Loupe Browser (.json)")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON (truncated?): {error}. Export it again from Loupe.") from error
+        raise ValueError(f"{path} is not valid JSON (truncated?): {error}. Export it again from Loupe.") from error
     if not isinstance(content, dict) or "oligo" not in content:
         found = listed(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path} is no Loupe alignment: it has no 'oligo' (found: {found}).")
+        raise ValueError(f"{path} is not a Loupe alignment: it has no 'oligo' (found: {found}).")
     oligo = content["oligo"]
     if isinstance(oligo, str):
         raise ValueError(
@@ -56,7 +56,7 @@ def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
         )
     if not oligo or not any("imageX" in spot or "imageY" in spot for spot in oligo):
         raise ValueError(
-            f"{path} lists {len(oligo)} spots and no place of them on an image: the spots were not aligned by hand. "
+            f"{path} lists {len(oligo)} spots without positions on an image: the spots were not aligned by hand. "
             "Finish the fiducial alignment in Loupe and export again, or use Space Ranger's positions."
         )
     try:
@@ -67,12 +67,12 @@ def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
 
 def _table(content: dict[str, Any]) -> pd.DataFrame:
     spots = content["oligo"]
-    # numbers that are 0 and flags that are false are left out of the file
+    # the file leaves out numbers that are 0 and flags that are false
     xy = np.array([[spot.get("imageX", 0.0), spot.get("imageY", 0.0)] for spot in spots], dtype=np.float64)
     diameter = np.array([spot.get("dia", np.nan) for spot in spots], dtype=np.float64)
     scale = _scale(content["transform"]) if "transform" in content else None
     cytassist = content.get("cytAssistInfo")
-    if cytassist is not None:  # the spots were placed on the CytAssist image; the matrix leads from the microscope's
+    if cytassist is not None:  # the spots were placed on the CytAssist image; the matrix maps from the microscope's
         matrix = np.array(cytassist["transformImages"], dtype=np.float64)
         matrix = matrix / matrix[2, 2]
         xy = apply_alignment(xy, matrix, inverse=True)
@@ -99,26 +99,26 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
 
 
 def _scale(matrix: Any) -> float:
-    """Pixels per unit of what the matrix starts from."""
+    """Return the pixels per unit of the source of a matrix."""
     return float(np.sqrt(abs(np.linalg.det(np.array(matrix, dtype=np.float64)[:2, :2]))))
 
 
 def place_by_loupe(adata: AnnData, alignment: PathLike | pd.DataFrame) -> None:
-    """Put the spots of a Visium section where a manual alignment of Loupe Browser has them.
+    """Place the spots of a Visium section by a manual alignment of Loupe Browser.
 
     Parameters
     ----------
     adata
         One section with ``obs["array_row"]`` and ``obs["array_col"]`` (:func:`read_visium` writes them).
     alignment
-        The file, or what :func:`read_loupe_alignment` returned.
+        Path of the file, or the table of :func:`read_loupe_alignment`.
 
     Returns
     -------
     None. Changes in ``adata``:
 
     ``obsm["spatial"]`` : ``(x, y)`` in pixels of the microscope image
-    ``uns["histoquilt"]["coordinates"]`` : ``pixel``, ``pitch_um`` 100, and ``mpp`` where the file tells it
+    ``uns["histoquilt"]["coordinates"]`` : ``pixel``, ``pitch_um`` 100, and ``mpp`` if the file has it
 
     Raises
     ------

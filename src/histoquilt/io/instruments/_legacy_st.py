@@ -1,17 +1,16 @@
-"""Spatial Transcriptomics before Visium: a counts TSV whose spots are named by array position, and a selection TSV."""
+"""Legacy Spatial Transcriptomics: a TSV of counts with spots named by array position, and a TSV of selected spots."""
 
 import re
-import warnings
 from pathlib import Path
 
 import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import either, listed
-from histoquilt.io._files import PathLike, existing_file, read_delimited
+from histoquilt.io._files import PathLike, check_unique, existing_file, read_delimited
 from histoquilt.io._tables import counts_to_adata, place_spots, read_counts_table
-from histoquilt.runtime import logger
-from histoquilt.study import LEGACY_ST_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
+from histoquilt.runtime import logger, warn_user
+from histoquilt.study import LEGACY_ST_PITCH_UM, record_pitch
 
 _SPOT = re.compile(r"^(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)$")
 
@@ -22,11 +21,12 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
     Parameters
     ----------
     counts
-        TSV, may be gzip-compressed: one row a spot, named ``"10x13"`` by its array position, one column a gene.
+        Path of a TSV, may be gzip-compressed: one row per spot, named ``"10x13"`` by its array position, one column per
+        gene.
     selection
-        TSV of the spot detector with columns ``x, y, new_x, new_y, pixel_x, pixel_y`` and perhaps ``selected``. By
-        default ``<name>_selection.tsv``, ``spot_data-selection-<name>.tsv`` or ``alignment_table_<name>.tsv`` beside
-        the counts (``A1_selection.tsv`` for ``A1.tsv.gz``).
+        Path of the TSV of the spot detector with columns ``x, y, new_x, new_y, pixel_x, pixel_y`` and perhaps
+        ``selected``. By default ``<name>_selection.tsv``, ``spot_data-selection-<name>.tsv`` or
+        ``alignment_table_<name>.tsv`` in the folder of the counts (``A1_selection.tsv`` for ``A1.tsv.gz``).
 
     Returns
     -------
@@ -40,9 +40,9 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
     Raises
     ------
     FileNotFoundError
-        The counts, or a selection beside them, are not there.
+        The counts, or their selection, do not exist.
     ValueError
-        The counts are no such table, or no spot of theirs is in the selection.
+        The counts are not such a table, or none of their spots is in the selection.
     """
     counts_file = existing_file(counts, "a legacy ST counts table (.tsv or .tsv.gz)")
     selection_file = find_selection(counts_file) if selection is None else existing_file(selection, "a selection table")
@@ -64,15 +64,12 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
             f"(named like {listed(places.index[:2])}). Are they of the same section?"
         )
     if not inside.all():
-        warnings.warn(
+        warn_user(
             f"{(~inside).sum():,} of {len(inside):,} spots of {counts_file.name} are not selected as tissue in "
-            f"{selection_file.name} and are left out.",
-            UserWarning,
-            stacklevel=2,
+            f"{selection_file.name} and are left out."
         )
-    bare = places.index.difference(table.index)
-    if len(bare):
-        logger.info("%d selected spots have no counts", len(bare))
+    if n_bare := len(places.index.difference(table.index)):
+        logger.info("%d selected spots have no counts", n_bare)
     adata = counts_to_adata(table[inside], counts_file)
     places = places.loc[adata.obs_names]
     adata.obs["array_x"] = places["x"].astype(int).to_numpy()
@@ -81,9 +78,7 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
         if column in places:
             adata.obs[column] = places[column].to_numpy(dtype=float)
     place_spots(adata, places, "pixel_x", "pixel_y", selection_file)
-    record_coordinates(adata, "pixel", pitch_um=LEGACY_ST_PITCH_UM)
-    if find_lattice(adata.obsm["spatial"]) is not None:  # a handful of spots shows no lattice
-        record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=LEGACY_ST_PITCH_UM)
+    record_pitch(adata, LEGACY_ST_PITCH_UM)
     return adata
 
 
@@ -101,33 +96,27 @@ def _stem(counts: Path) -> str:
 
 
 def _read_selection(path: Path) -> pd.DataFrame:
-    """Return the selected spots, named ``XxY`` as in the counts."""
+    """Read the selected spots, named ``XxY`` as in the counts."""
     table = read_delimited(path, sep="\t")
     missing = [column for column in ("x", "y", "pixel_x", "pixel_y") if column not in table]
     if missing:
         raise ValueError(
-            f"{path} is no legacy ST selection: it lacks {listed(missing)} (found: {listed(table.columns)})."
+            f"{path} is not a legacy ST selection: it lacks {listed(missing)} (found: {listed(table.columns)})."
         )
     if "selected" in table:
         table = table[table["selected"] == 1]
     table.index = pd.Index([f"{x:g}x{y:g}" for x, y in zip(table["x"], table["y"], strict=True)])
-    repeated = table.index[table.index.duplicated()].unique()
-    if len(repeated):
-        raise ValueError(f"{path} lists spots more than once: {listed(repeated, 3)}. Each spot has one position.")
+    check_unique(table.index, path)
     return table
 
 
 def _check_spot_names(table: pd.DataFrame, path: Path) -> None:
-    """Raise unless the rows are named by array position, and say so when the columns are."""
+    """Raise ``ValueError`` unless the rows are named by array position."""
     if len(table) and all(_SPOT.match(name) for name in table.index[:20]):
         return
-    turned = table.shape[1] > 0 and all(_SPOT.match(str(name)) for name in table.columns[:20])
+    is_transposed = table.shape[1] > 0 and all(_SPOT.match(str(name)) for name in table.columns[:20])
+    remedy = " Its columns are: it is genes x spots; transpose it, or use histoquilt.io.read_table(transpose=True)."
     raise ValueError(
-        f"{path.name} is no legacy ST counts table: its rows should be named by array position, like '10x13', and are "
-        f"named like {listed(table.index[:2])}."
-        + (
-            " Its columns are: it lies genes x spots; transpose it, or use histoquilt.io.read_table(transpose=True)."
-            if turned
-            else ""
-        )
+        f"{path.name} is not a legacy ST counts table: its rows should be named by array position, like '10x13', and "
+        f"are named like {listed(table.index[:2])}." + (remedy if is_transposed else "")
     )

@@ -1,9 +1,9 @@
-"""Platforms by name: which reader of spatialdata-io knows the folder, and what its numbers mean."""
+"""Platforms by name: their files, the reader of spatialdata-io or of histoquilt, and the meaning of their numbers."""
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import either, listed, require
-from histoquilt.io._files import PathLike, contents, existing_folder, read_delimited
+from histoquilt._base import Keys, either, listed, require
+from histoquilt.io._files import PathLike, contents, existing_folder, one_line, read_delimited
 from histoquilt.io._h5ad import read_h5ad
 from histoquilt.io.instruments._cosmx import read_cosmx
 from histoquilt.io.instruments._merscope import read_merscope
@@ -22,77 +22,91 @@ from histoquilt.runtime import logger
 from histoquilt.study import declare_scale, record_coordinates
 
 
+def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnData:
+    """Read one bin size of a Visium HD folder; each has the layout of a Visium folder."""
+    bins = folder / "binned_outputs"
+    sizes = sorted(item.name for item in bins.glob("square_*um")) if bins.is_dir() else []
+    if not sizes:
+        raise FileNotFoundError(
+            f"{folder} is not a Visium HD output: it has no binned_outputs/square_*um. It holds: {contents(folder)}."
+        )
+    wanted = f"square_{bin_size:03d}um"
+    if wanted not in sizes:
+        remedy = either("Choose with bin_size=.", "Give the folder of one of them.")
+        raise FileNotFoundError(f"{bins} has no {wanted} (found: {listed(sizes)}). {remedy}")
+    logger.info("Visium HD: bins of %d um are read (there are %s)", bin_size, ", ".join(sizes))
+    return read_visium(bins / wanted, **{"library_id": folder.resolve().name, **options})
+
+
+def _read_curio(folder: Path) -> AnnData:
+    """Read the AnnData that Curio Seeker writes, with its clusters.
+
+    spatialdata-io 0.7 cannot: it still calls SpatialData with an argument that spatialdata 0.7 has dropped.
+    """
+    files = sorted(folder.glob("*_anndata.h5ad"))
+    if len(files) != 1:
+        raise FileNotFoundError(
+            f"{folder} is not a Curio Seeker output: it has {len(files) or 'no'} files *_anndata.h5ad, expected one. "
+            f"It holds: {contents(folder)}."
+        )
+    adata = read_h5ad(files[0])
+    assignment = files[0].with_name(files[0].name.replace("_anndata.h5ad", "_cluster_assignment.txt"))
+    if assignment.is_file():
+        clusters = read_delimited(assignment, header=None, dtype=str).set_index(0)[1]
+        adata.obs["cluster"] = pd.Categorical(clusters.reindex(adata.obs_names))
+    return adata
+
+
 @dataclass(frozen=True)
 class Platform:
-    """One entry of the registry: data only."""
+    """Entry of the registry of platforms."""
 
     label: str
     markers: tuple[str, ...] = ()  # globs that are all met by an output folder, and together by no other platform's
-    reader: str | None = None  # function of spatialdata_io; None where histoquilt reads the folder itself
-    table: str | None = None  # the table with one row a cell, where the reader makes several
+    read: Callable[..., AnnData] | None = None  # histoquilt's own reader
+    reader: str | None = None  # function of spatialdata_io, also for options that the own reader does not have
+    table: str | None = None  # the table with one row per cell, if the reader returns several
     counts: bool = False  # X is raw counts by the format's definition
-    # Images, transcripts and outlines take minutes and gigabytes and are not needed for a table with positions.
-    options: Mapping[str, Any] = field(default_factory=dict)
+    # arguments of the reader set to False: images, transcripts and outlines take minutes and gigabytes
+    options: tuple[str, ...] = ()
 
 
 PLATFORMS: dict[str, Platform] = {
-    "visium_hd": Platform("Visium HD", ("binned_outputs/square_*",), counts=True),
-    "visium": Platform("Visium", ("*filtered_feature_bc_matrix*", "spatial"), counts=True),
+    "visium_hd": Platform("Visium HD", ("binned_outputs/square_*",), _read_visium_hd),
+    "visium": Platform("Visium", ("*filtered_feature_bc_matrix*", "spatial"), read_visium),
     "xenium": Platform(
-        "Xenium",
-        ("experiment.xenium",),
-        reader="xenium",
-        counts=True,
-        options={
-            "cells_boundaries": False,
-            "nucleus_boundaries": False,
-            "cells_labels": False,
-            "nucleus_labels": False,
-            "transcripts": False,
-            "morphology_mip": False,
-            "morphology_focus": False,
-            "aligned_images": False,
-        },
+        "Xenium", ("experiment.xenium",), reader="xenium", counts=True, options=(
+            "cells_boundaries", "nucleus_boundaries", "cells_labels", "nucleus_labels", "transcripts",
+            "morphology_mip", "morphology_focus", "aligned_images",
+        ),
     ),
+    # spatialdata-io joins MERSCOPE's tables by order, and needs CosMx's images
     "merscope": Platform(
-        "MERSCOPE",
-        ("*cell_by_gene*.csv*", "*cell_metadata*.csv*"),
-        reader="merscope",
-        counts=True,
-        options={"transcripts": False, "cells_boundaries": False, "mosaic_images": False},
+        "MERSCOPE", ("*cell_by_gene*.csv*", "*cell_metadata*.csv*"), read_merscope, reader="merscope", counts=True,
+        options=("transcripts", "cells_boundaries", "mosaic_images"),
     ),
     "cosmx": Platform(
-        "CosMx", ("*exprMat_file*.csv*", "*metadata_file*.csv*"), "cosmx", counts=True, options={"transcripts": False}
+        "CosMx", ("*exprMat_file*.csv*", "*metadata_file*.csv*"), read_cosmx, reader="cosmx", counts=True,
+        options=("transcripts",),
     ),
     "stereoseq": Platform(
-        "Stereo-seq", ("041.cellcut", "051.cellcluster"), "stereoseq", "cells_table", options={"read_square_bin": False}
+        "Stereo-seq", ("041.cellcut", "051.cellcluster"), reader="stereoseq", table="cells_table",
+        options=("read_square_bin",),
     ),
-    "curio": Platform("Curio Seeker (Slide-seq)", ("*_anndata.h5ad", "*_cluster_assignment.txt")),
+    "curio": Platform("Curio Seeker (Slide-seq)", ("*_anndata.h5ad", "*_cluster_assignment.txt"), _read_curio),
     "seqfish": Platform(
-        "seqFISH",
-        ("*CellxGene*.csv", "*CellCoordinates*.csv"),
-        "seqfish",
-        counts=True,
-        options={"load_images": False, "load_labels": False, "load_points": False, "load_shapes": False},
+        "seqFISH", ("*CellxGene*.csv", "*CellCoordinates*.csv"), reader="seqfish", counts=True,
+        options=("load_images", "load_labels", "load_points", "load_shapes"),
     ),
     "dbit": Platform("DBiT-seq", reader="dbit"),
     "codex": Platform("CODEX", reader="codex"),
     "mcmicro": Platform("MCMICRO", reader="mcmicro"),
     "steinbock": Platform("steinbock (imaging mass cytometry)", reader="steinbock"),
-}
-# read by histoquilt unless images or the like are asked for: spatialdata-io joins MERSCOPE's tables by order, and needs
-# CosMx's images
-_TABLES: dict[str, Callable[..., AnnData]] = {"cosmx": read_cosmx, "merscope": read_merscope}
+}  # fmt: skip
 _ALIASES = {
-    "curioseeker": "curio",
-    "slideseq": "curio",
-    "vizgen": "merscope",
-    "merfish": "merscope",
-    "nanostring": "cosmx",
-    "stereo": "stereoseq",
-    "spaceranger": "visium",
-    "dbitseq": "dbit",
-}
+    "curioseeker": "curio", "slideseq": "curio", "vizgen": "merscope", "merfish": "merscope", "nanostring": "cosmx",
+    "stereo": "stereoseq", "spaceranger": "visium", "dbitseq": "dbit",
+}  # fmt: skip
 
 
 def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
@@ -100,7 +114,7 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
 
     Visium, Visium HD, Curio, and the tables of CosMx and MERSCOPE are read by histoquilt itself, every other platform
     by the function of the same name in spatialdata-io (extra ``spatial``). Only the table and the positions are read
-    unless ``options`` ask for more. Control probes are not genes: their counts are in ``obsm["controls"]``.
+    unless ``options`` request more. Counts of control probes are in ``obsm["controls"]``.
 
     Parameters
     ----------
@@ -108,11 +122,11 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         ``"visium"``, ``"visium_hd"``, ``"xenium"``, ``"merscope"``, ``"cosmx"``, ``"stereoseq"``, ``"curio"``,
         ``"seqfish"``, ``"dbit"``, ``"codex"``, ``"mcmicro"`` or ``"steinbock"``; case, spaces and dashes do not matter.
     path
-        The folder that the instrument's software wrote.
+        Folder that the instrument's software wrote.
     **options
-        ``table`` and ``region`` choose among several (see :func:`read_spatialdata`); ``bin_size`` in microns is for
-        Visium HD (default 8); ``counts_file`` for Visium, MERSCOPE and CosMx; everything else goes to the reader of
-        spatialdata-io, MERSCOPE and CosMx included.
+        Options of the reader: ``table`` and ``region`` choose among several (see :func:`read_spatialdata`);
+        ``bin_size`` in microns is for Visium HD (default 8); ``counts_file`` for Visium, MERSCOPE and CosMx; all others
+        go to the reader of spatialdata-io, for MERSCOPE and CosMx, too.
 
     Returns
     -------
@@ -125,7 +139,7 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
     ImportError
         spatialdata-io is not installed.
     FileNotFoundError
-        The folder, or a file in it, is not there.
+        The folder, or a file in it, does not exist.
     ValueError
         The platform is unknown, or the folder could not be read as its output.
 
@@ -137,36 +151,28 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         ...
     ValueError: Unknown platform 'nanopore'; known are visium_hd, visium, xenium, ...
     """
-    return _read(_canonical(platform), path, **options)
-
-
-def _read(name: str, path: PathLike, **options: Any) -> AnnData:
+    name = _canonical(platform)
     entry = PLATFORMS[name]
     folder = existing_folder(path, f"the output folder of {entry.label}")
-    if name == "visium":
-        return read_visium(folder, **options)
-    if name == "visium_hd":
-        return _read_visium_hd(folder, **options)
-    if name == "curio":
-        return _read_curio(folder, **options)
-    if name in _TABLES and not set(options) - {"counts_file"}:  # other options are those of spatialdata-io
-        return _TABLES[name](folder, **options)
-    with quiet_reader():  # what it imports warns, too
+    if entry.read is not None and (entry.reader is None or not set(options) - {"counts_file"}):
+        return entry.read(folder, **options)
+    with quiet_reader():  # importing it warns, too
         readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
-    choice = {"table": options.pop("table", entry.table), "region": options.pop("region", None)}
-    sdata = _call(getattr(readers, str(entry.reader)), entry, folder, {**entry.options, **options})
-    adata = section_from_spatialdata(sdata, str(folder), **choice)
+    table, region = options.pop("table", entry.table), options.pop("region", None)
+    sdata = _call(getattr(readers, str(entry.reader)), entry, folder, dict.fromkeys(entry.options, False) | options)
+    adata = section_from_spatialdata(sdata, str(folder), table=table, region=region)
     if entry.counts:
         declare_scale(adata, "X", "counts")
     if name == "steinbock":  # its reader keeps image order: row, column
-        adata.obsm["spatial"] = adata.obsm["spatial"][:, ::-1].copy()
-    if name == "stereoseq":
-        _record_dnb_size(adata)
+        adata.obsm[Keys.SPATIAL] = adata.obsm[Keys.SPATIAL][:, ::-1].copy()
+    # Stereo-seq coordinates count DNB spots; the file says how many nanometres apart they are
+    if name == "stereoseq" and (resolution := adata.uns.get("cellBin_attrs", {}).get("resolution")) is not None:
+        record_coordinates(adata, "pixel", mpp=float(np.ravel(resolution)[0]) / 1000)
     return adata
 
 
 def recognise_platform(folder: Path) -> str | None:
-    """Name of the platform whose files are in a folder, or None."""
+    """Return the name of the platform whose files are in a folder, or None."""
     for name, entry in PLATFORMS.items():
         if entry.markers and all(any(folder.glob(marker)) for marker in entry.markers):
             return name
@@ -174,12 +180,12 @@ def recognise_platform(folder: Path) -> str | None:
 
 
 def half_platform(folder: Path) -> str | None:
-    """Name of the platform whose counts are in a folder without the positions of the cells, or None."""
-    return next((name for name in _TABLES if any(folder.glob(PLATFORMS[name].markers[0]))), None)
+    """Return the name of the platform whose counts are in a folder without the positions of the cells, or None."""
+    return next((name for name in ("cosmx", "merscope") if any(folder.glob(PLATFORMS[name].markers[0]))), None)
 
 
 def _canonical(platform: str) -> str:
-    """Return the name in the registry for what somebody typed."""
+    """Return the name in the registry for a name in any spelling."""
     plain = platform.lower().replace("-", "").replace("_", "").replace(" ", "")
     by_plain = {name.replace("_", ""): name for name in PLATFORMS} | _ALIASES
     if plain not in by_plain:
@@ -188,7 +194,7 @@ def _canonical(platform: str) -> str:
 
 
 def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, Any]) -> Any:
-    """Call a reader of spatialdata-io; what it raises on a strange folder is put into one sentence."""
+    """Call a reader of spatialdata-io and turn its errors about a foreign folder into one sentence."""
     try:
         with quiet_reader():
             return reader(folder, **options)
@@ -196,68 +202,25 @@ def _call(reader: Callable, entry: Platform, folder: Path, options: dict[str, An
         raise
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{folder} is not a complete {entry.label} output: {_what_is_missing(error, folder)}. "
+            f"{folder} is not a complete {entry.label} output: {_describe_missing(error, folder)}. "
             f"It holds: {contents(folder)}."
         ) from error
     except Exception as error:  # assertions, index and key errors: there is no common type
-        reason = " ".join(str(error).split()).rstrip(". ")
         raise ValueError(
-            f"{folder} could not be read as {entry.label} by spatialdata-io: {type(error).__name__}: {reason}. "
-            f"It holds: {contents(folder)}."
+            f"{folder} could not be read as {entry.label} by spatialdata-io: {type(error).__name__}: "
+            f"{one_line(error)}. It holds: {contents(folder)}."
         ) from error
 
 
-def _what_is_missing(error: FileNotFoundError, folder: Path) -> str:
-    """Return which file is missing, also where the path is part of a sentence: "Images directory not found: ...".
+def _describe_missing(error: FileNotFoundError, folder: Path) -> str:
+    """Return which file is missing, also if the path is part of a sentence: "Images directory not found: ...".
 
     Examples
     --------
-    >>> _what_is_missing(FileNotFoundError("Images directory not found: run/CellComposite."), Path("run"))
+    >>> _describe_missing(FileNotFoundError("Images directory not found: run/CellComposite."), Path("run"))
     'CellComposite is missing'
     """
-    sentence = " ".join(str(error).split()).rstrip(". ")
+    sentence = one_line(error)
     _, inside, rest = sentence.partition(f"{folder}{os.sep}")
     name = error.filename or (re.match(r"[^\s'\":,]*", rest)[0] if inside else "")  # type: ignore[index]
     return f"{Path(str(name)).name} is missing" if name else sentence
-
-
-def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnData:
-    """One bin size of a Visium HD folder; each has the layout of a Visium folder."""
-    bins = folder / "binned_outputs"
-    found = sorted(item.name for item in bins.glob("square_*um")) if bins.is_dir() else []
-    if not found:
-        raise FileNotFoundError(
-            f"{folder} is no Visium HD output: it has no binned_outputs/square_*um. It holds: {contents(folder)}."
-        )
-    wanted = f"square_{bin_size:03d}um"
-    if wanted not in found:
-        remedy = either("Choose with bin_size=.", "Give the folder of one of them.")
-        raise FileNotFoundError(f"{bins} has no {wanted} (found: {listed(found)}). {remedy}")
-    logger.info("Visium HD: bins of %d um are read (there are %s)", bin_size, ", ".join(found))
-    return read_visium(bins / wanted, **{"library_id": folder.resolve().name, **options})
-
-
-def _read_curio(folder: Path) -> AnnData:
-    """Read the AnnData that Curio Seeker writes, with its clusters.
-
-    spatialdata-io 0.7 cannot: it still calls SpatialData with an argument that spatialdata 0.7 has dropped.
-    """
-    found = sorted(folder.glob("*_anndata.h5ad"))
-    if len(found) != 1:
-        raise FileNotFoundError(
-            f"{folder} is no Curio Seeker output: it has {len(found) or 'no'} files *_anndata.h5ad, expected one. "
-            f"It holds: {contents(folder)}."
-        )
-    adata = read_h5ad(found[0])
-    assignment = found[0].with_name(found[0].name.replace("_anndata.h5ad", "_cluster_assignment.txt"))
-    if assignment.is_file():
-        clusters = read_delimited(assignment, header=None, dtype=str).set_index(0)[1]
-        adata.obs["cluster"] = pd.Categorical(clusters.reindex(adata.obs_names))
-    return adata
-
-
-def _record_dnb_size(adata: AnnData) -> None:
-    """Stereo-seq coordinates count DNB spots; the file says how many nanometres apart they are."""
-    resolution = adata.uns.get("cellBin_attrs", {}).get("resolution")
-    if resolution is not None:
-        record_coordinates(adata, "pixel", mpp=float(np.ravel(resolution)[0]) / 1000)

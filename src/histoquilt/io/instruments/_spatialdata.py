@@ -1,4 +1,4 @@
-"""SpatialData: one of its tables becomes an AnnData with the positions of what it annotates."""
+"""SpatialData stores: a table becomes an AnnData with the positions of the elements that it annotates."""
 
 import io
 import warnings
@@ -11,13 +11,13 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
-from histoquilt._base import Keys, argument, coordinate_columns, either, listed, require
-from histoquilt.io._controls import set_controls_aside
+from histoquilt._base import Keys, MissingKey, argument, listed, require
+from histoquilt.io._controls import finish_genes
 from histoquilt.io._coordinate_table import centres_of_columns
 from histoquilt.io._files import PathLike, contents, existing_folder
 from histoquilt.io._writable import make_plain
 from histoquilt.runtime import logger
-from histoquilt.study import Unit, annotate_genes, check_adata, record_coordinates, spot_centres, write_result
+from histoquilt.study import Unit, check_adata, check_spatial, record_coordinates, spot_centres, write_result
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -27,18 +27,10 @@ _SHARED = "global"  # the coordinate system that spatialdata puts every element 
 _OWN = "histoquilt_own"  # a name for the coordinates as stored in the element
 
 # Units of the coordinates as each reader of spatialdata-io stores them; it writes its name into the zarr
-READER_UNITS: dict[str, Unit] = {
-    "codex": "pixel",
-    "cosmx": "pixel",
-    "dbit": "array",
-    "mcmicro": "pixel",
-    "merscope": "micron",
-    "seqfish": "micron",
-    "stereoseq": "pixel",
-    "visium": "pixel",
-    "visium_hd": "pixel",
-    "xenium": "micron",
-}
+_READER_UNITS: dict[str, Unit] = {
+    "codex": "pixel", "cosmx": "pixel", "dbit": "array", "mcmicro": "pixel", "merscope": "micron", "seqfish": "micron",
+    "stereoseq": "pixel", "visium": "pixel", "visium_hd": "pixel", "xenium": "micron",
+}  # fmt: skip
 
 
 def read_spatialdata(
@@ -60,7 +52,7 @@ def read_spatialdata(
     path
         Path of the ``.zarr`` folder.
     table
-        Name of the table; needed if there are several (one per bin size in Visium HD).
+        Name of the table; required if there are several (one per bin size in Visium HD).
     region
         Name of an element; only rows that annotate it are kept.
     unit
@@ -79,34 +71,31 @@ def read_spatialdata(
     ImportError
         spatialdata is not installed (extra ``spatial``).
     FileNotFoundError
-        There is no such folder.
+        The folder does not exist.
     KeyError
-        There is no such table or region.
+        The table or region does not exist.
     ValueError
         The folder is not a SpatialData zarr store, it holds several tables and none was named, or rows of the table
         have no position.
     """
     folder = existing_folder(path, "a SpatialData .zarr folder")
-    with quiet_reader():  # what it imports warns, too
+    with quiet_reader():  # importing it warns, too
         spatialdata = require("spatialdata", extra="spatial", purpose="Reading a SpatialData .zarr")
     if not any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
-        raise ValueError(f"{folder} is no zarr store (no zarr.json or .zgroup). It holds: {contents(folder)}.")
+        raise ValueError(f"{folder} is not a zarr store (no zarr.json or .zgroup). It holds: {contents(folder)}.")
     try:
         with quiet_reader():
             sdata = spatialdata.read_zarr(folder)
     except Exception as error:  # zarr and ome-zarr raise many types on damaged stores
         raise ValueError(f"{folder} could not be read as a SpatialData zarr: {error}") from error
-    return section_from_spatialdata(
-        sdata, str(folder), table=table, region=region, unit=unit, spatial_columns=spatial_columns
-    )
+    return section_from_spatialdata(sdata, str(folder), table, region, unit, spatial_columns)
 
 
 @contextmanager
 def quiet_reader() -> Iterator[None]:
     """Silence spatialdata and spatialdata-io while they read.
 
-    They print, log to stdout and warn about every file that they were asked to leave out; stdout belongs to the command
-    line, and what is wrong for us is raised afterwards.
+    They print, log to stdout and warn about every file that they were told to leave out.
     """
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -116,13 +105,12 @@ def quiet_reader() -> Iterator[None]:
 def section_from_spatialdata(
     sdata: "SpatialData",
     name: str,
-    *,
     table: str | None = None,
     region: str | None = None,
     unit: Unit | None = None,
     spatial_columns: tuple[str, str] | None = None,
 ) -> AnnData:
-    """Turn a table of a SpatialData object into an AnnData; parameters as in :func:`read_spatialdata`."""
+    """Convert a table of a SpatialData object to an AnnData; parameters as in :func:`read_spatialdata`."""
     adata = sdata.tables[_choose_table(sdata, name, table)].copy()
     attrs = adata.uns.pop(_ATTRS, {})
     annotated = attrs.get("region") or []
@@ -134,15 +122,13 @@ def section_from_spatialdata(
         regions = [region]
     make_plain(adata)
     check_adata(adata)
-
     several = len(regions) > 1 and _SHARED not in adata.obsm
     if several:
-        names = pd.Categorical(adata.obs[attrs["region_key"]].astype(str))
-        write_result(adata, "obs", Keys.SECTION, names)
-        logger.info("%d annotated elements are told apart by obs[%r]", len(regions), Keys.SECTION)
+        write_result(adata, "obs", Keys.SECTION, pd.Categorical(adata.obs[attrs["region_key"]].astype(str)))
+        logger.info("obs[%r] distinguishes %d annotated elements", Keys.SECTION, len(regions))
     if spatial_columns is not None:
         positions = centres_of_columns(adata, spatial_columns)
-    elif _SHARED in adata.obsm:  # CosMx: positions on the slide, beside those in the field of view
+    elif _SHARED in adata.obsm:  # CosMx: positions on the slide, next to those in the field of view
         positions = spot_centres(adata, _SHARED)
     elif several:
         positions = _centroids(sdata, adata, attrs, regions, _SHARED)
@@ -151,33 +137,23 @@ def section_from_spatialdata(
     elif regions:
         positions = _centroids(sdata, adata, attrs, regions, _OWN)
     else:
-        raise ValueError(
-            f"The table in {name} annotates no element and has no obsm['spatial'] (obsm holds: "
-            f"{listed(adata.obsm)}), so its rows have no position.{_columns_that_may(adata)}"
-        )
+        try:
+            positions = check_spatial(adata, remedy="file")
+        except MissingKey as error:
+            raise ValueError(
+                f"The table in {name} annotates no element and has no obsm['spatial'], so its rows have no position. "
+                f"{error.remedy}"
+            ) from error
     adata.obsm[Keys.SPATIAL] = np.asarray(positions, dtype=np.float64)
-    adata.X = csr_matrix(adata.X) if not issparse(adata.X) else adata.X.tocsr()
-    adata = set_controls_aside(adata)
-    annotate_genes(adata)
+    adata.X = adata.X.tocsr() if issparse(adata.X) else csr_matrix(adata.X)
+    adata = finish_genes(adata)
     if unit is not None or Keys.COORDINATES not in adata.uns[Keys.UNS]:
-        record_coordinates(adata, unit or READER_UNITS.get(str(sdata.attrs.get("spatialdata_io_reader")), "unknown"))
+        record_coordinates(adata, unit or _READER_UNITS.get(str(sdata.attrs.get("spatialdata_io_reader")), "unknown"))
     return adata
 
 
-def _columns_that_may(adata: AnnData) -> str:
-    columns = coordinate_columns(adata.obs.columns)
-    if columns is None:
-        return ""
-    x, y = columns
-    remedy = either(
-        f"read the file with spatial_columns={x},{y} (from Python: spatial_columns=({x!r}, {y!r}))",
-        argument("spatial_columns", f"{x},{y}"),
-    )
-    return f" Spot centres seem to be in obs: {remedy}."
-
-
 def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:
-    """Name of the table that was asked for, or of the only one."""
+    """Return the name of the requested table, or of the only one."""
     tables = list(sdata.tables)
     if not tables:
         raise ValueError(f"{name} has no table, so there are no counts. It holds: {listed(_elements(sdata))}.")
@@ -191,12 +167,12 @@ def _choose_table(sdata: "SpatialData", name: str, table: str | None) -> str:
 
 
 def _elements(sdata: "SpatialData") -> list[str]:
-    """Names of everything in the object but its tables."""
+    """Return the names of all elements except tables."""
     return [name for kind, name, _ in sdata.gen_elements() if kind != "tables"]
 
 
 def _centroids(sdata: "SpatialData", adata: AnnData, attrs: dict, regions: list[str], system: str) -> np.ndarray:
-    """Centroid ``(x, y)`` of the shape, point or label that each row annotates, ``(n_rows, 2)``."""
+    """Return the centroid ``(x, y)`` of the shape, point or label that each row annotates, ``(n_rows, 2)``."""
     from spatialdata import get_centroids
     from spatialdata.transformations import Identity, get_transformation, set_transformation
 
@@ -217,10 +193,12 @@ def _centroids(sdata: "SpatialData", adata: AnnData, attrs: dict, regions: list[
                 f"{region!r} has no coordinate system {system!r} in common with the other elements that the table "
                 "annotates. Read one element: histoquilt.io.read_spatialdata(path, region=...)."
             )
-        found = get_centroids(element, coordinate_system=system).compute()
+        centroids = get_centroids(element, coordinate_system=system).compute()
         rows = np.flatnonzero(region_of == region)
-        wanted = instance_of[rows].astype(found.index.dtype) if found.index.dtype != object else instance_of[rows]
-        positions[rows] = found[["x", "y"]].reindex(wanted).to_numpy()
+        instances = instance_of[rows]
+        if centroids.index.dtype != object:
+            instances = instances.astype(centroids.index.dtype)
+        positions[rows] = centroids[["x", "y"]].reindex(instances).to_numpy()
     lost = np.isnan(positions).any(axis=1)
     if lost.any():
         raise ValueError(

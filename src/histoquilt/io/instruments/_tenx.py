@@ -1,8 +1,6 @@
-"""The count matrices of Cell Ranger and Space Ranger: one ``.h5`` file, or a folder with ``matrix.mtx``."""
+"""Count matrices of Cell Ranger and Space Ranger: one ``.h5`` file, or a folder with ``matrix.mtx``."""
 
 import csv
-import gzip
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,45 +11,36 @@ from scipy.io import mmread
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed
-from histoquilt.io._controls import set_controls_aside
-from histoquilt.io._files import CUT_OFF, contents, open_h5, read_delimited
+from histoquilt.io._controls import finish_genes
+from histoquilt.io._files import CUT_OFF, contents, open_h5, read_delimited, unpacked_bytes
 from histoquilt.runtime import logger
-from histoquilt.study import annotate_genes, check_adata, declare_scale, quiet_duplicates
+from histoquilt.study import quiet_duplicates
 
 _GENES = "Gene Expression"
 
 
 def read_10x_h5(path: Path) -> AnnData:
-    """Read the counts of a 10x ``.h5`` file, layout of version 2 or 3, as CSR float32; genes only.
+    """Read the counts of genes in a 10x ``.h5`` file, layout of version 2 or 3, as CSR float32.
 
-    scanpy does the reading; what it raises without a type or a file name is put into words here.
+    scanpy reads the file; errors of it that have no type and no file name are replaced.
     """
     import scanpy
 
     if path.suffix == ".gz":
         with TemporaryDirectory() as scratch:
-            plain = Path(scratch) / path.stem
-            try:
-                with gzip.open(path, "rb") as packed, plain.open("wb") as stream:
-                    shutil.copyfileobj(packed, stream)
-            except CUT_OFF as error:
-                raise ValueError(
-                    f"{path} could not be unpacked (truncated?): {error}. Copy or download it again."
-                ) from error
-            return read_10x_h5(plain)
+            unpacked = Path(scratch) / path.stem
+            unpacked.write_bytes(unpacked_bytes(path))
+            return read_10x_h5(unpacked)
     with open_h5(path, "a 10x feature-barcode matrix (.h5)") as opened:
         legacy = [name for name, item in opened.items() if "barcodes" in item and "gene_names" in item]
         if "matrix" not in opened and not legacy:
             raise ValueError(
-                f"{path} is no 10x feature-barcode matrix: it has no group 'matrix' (found: {listed(opened)})."
+                f"{path} is not a 10x feature-barcode matrix: it has no group 'matrix' (found: {listed(opened)})."
                 + (" It is an AnnData: read it with histoquilt.io.read_h5ad." if "obs" in opened else "")
             )
         library_ids = [_text(name) for name in np.ravel(opened.attrs.get("library_ids", []))]
-        metadata = {
-            name: _text(opened.attrs[name])
-            for name in ("chemistry_description", "software_version")
-            if name in opened.attrs
-        }
+        names = {"chemistry_description", "software_version"} & set(opened.attrs)
+        metadata = {name: _text(opened.attrs[name]) for name in sorted(names)}
     try:
         with quiet_duplicates():
             adata = scanpy.read_10x_h5(path, gex_only=False)
@@ -62,10 +51,9 @@ def read_10x_h5(path: Path) -> AnnData:
 
 
 def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
-    """Read the counts of a 10x matrix folder, compressed or not, layout of version 2 or 3, as CSR float32; genes only.
+    """Read the counts of genes in a 10x matrix folder, compressed or not, layout of version 2 or 3, as CSR float32.
 
-    Read here and not with scanpy, which knows version 3 only while it is compressed, and reads a gene named "NA" as
-    missing.
+    Not read with scanpy, which reads version 3 only if it is compressed, and a gene named "NA" as missing.
     """
     matrix_file = _one_of(folder, prefix, "matrix.mtx")
     genes_file = _one_of(folder, prefix, "features.tsv", "genes.tsv")
@@ -94,7 +82,7 @@ def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
 
 
 def _genes_only(adata: AnnData) -> AnnData:
-    """Leave out antibodies and other features that are no genes, name the genes, declare the counts."""
+    """Leave out antibodies and other features that are not genes, annotate the genes, declare the counts."""
     if "feature_types" in adata.var:
         kinds = adata.var["feature_types"].value_counts()
         if _GENES not in kinds:
@@ -103,19 +91,16 @@ def _genes_only(adata: AnnData) -> AnnData:
             logger.info("Only genes are read; left out: %s", kinds.drop(_GENES).to_dict())
             with quiet_duplicates():
                 adata = adata[:, (adata.var["feature_types"] == _GENES).to_numpy()].copy()
-    check_adata(adata)
     if adata.X.dtype != np.float32 or not isinstance(adata.X, csr_matrix):
         adata.X = csr_matrix(adata.X, dtype=np.float32)
-    adata = set_controls_aside(adata)
-    annotate_genes(adata, gene_id="gene_ids")
-    adata.var = adata.var.drop(columns="gene_ids")
-    adata.var = adata.var[[Keys.GENE_ID, Keys.GENE_SYMBOL, *adata.var.columns.drop([Keys.GENE_ID, Keys.GENE_SYMBOL])]]
-    declare_scale(adata, "X", "counts")
+    adata = finish_genes(adata, gene_id="gene_ids", is_counts=True)
+    first = [Keys.GENE_ID, Keys.GENE_SYMBOL]
+    adata.var = adata.var[[*first, *adata.var.columns.drop([*first, "gene_ids"])]]
     return adata
 
 
 def _one_of(folder: Path, prefix: str, *names: str) -> Path:
-    """Return the file of the matrix folder, compressed or not."""
+    """Return a file of the matrix folder, compressed or not."""
     for name in names:
         for suffix in ("", ".gz"):
             if (folder / f"{prefix}{name}{suffix}").is_file():

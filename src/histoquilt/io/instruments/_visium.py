@@ -1,7 +1,6 @@
 """Visium: the output folders of Space Ranger 1 to 3."""
 
 import json
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from anndata import AnnData
 from PIL import Image
 
 from histoquilt._base import Keys, argument, either, listed
-from histoquilt.io._files import PathLike, existing_folder
+from histoquilt.io._files import PathLike, existing_folder, unpacked_bytes
 from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
-from histoquilt.io.instruments._visium_files import Counts, find_beside, find_counts, find_positions, unpacked_bytes
+from histoquilt.io.instruments._visium_files import Counts, find_beside, find_counts, find_positions
 from histoquilt.io.instruments._visium_positions import match_barcodes, read_positions
-from histoquilt.runtime import logger
-from histoquilt.study import VISIUM_PITCH_UM, estimate_mpp, find_lattice, record_coordinates
+from histoquilt.runtime import logger, warn_user
+from histoquilt.study import VISIUM_PITCH_UM, record_coordinates, record_pitch
 
 
 def read_visium(
@@ -30,21 +29,21 @@ def read_visium(
 ) -> AnnData:
     """Read a Visium section from the folder that Space Ranger (1 to 3) wrote.
 
-    Kept are the spots that are in the count matrix and, unless all are wanted, in tissue; in the order of the matrix. A
-    single bin folder of Visium HD (``binned_outputs/square_008um``) has the same layout and is read too.
+    Spots are those of the count matrix, in its order, without those outside the tissue unless ``keep_all_spots``. A
+    single bin folder of Visium HD (``binned_outputs/square_008um``) has the same layout and is read, too.
 
     Parameters
     ----------
     path
-        The ``outs`` folder: ``filtered_feature_bc_matrix.h5``, or the same with ``<sample>_`` before it, or the folder
-        ``filtered_feature_bc_matrix/``; and ``spatial/`` with the spot positions, images and scale factors. Or a sample
-        as GEO offers it: the same files in one folder, each with ``GSM..._`` before its name, gzip-compressed or not.
+        Path of the ``outs`` folder: ``filtered_feature_bc_matrix.h5``, perhaps with the prefix ``<sample>_``, or the
+        folder ``filtered_feature_bc_matrix/``; and ``spatial/`` with the spot positions, images and scale factors. Or a
+        sample as GEO offers it: the same files in one folder, with the prefix ``GSM..._``, gzip-compressed or not.
     counts_file
         Name of another count matrix in the folder, ``.h5`` or a matrix folder, e.g. ``"raw_feature_bc_matrix.h5"``.
     keep_all_spots
-        Keep spots outside the tissue, which the unfiltered matrix has (``"raw_feature_bc_matrix.h5"``).
+        If true, spots outside the tissue are kept, which the unfiltered matrix has (``"raw_feature_bc_matrix.h5"``).
     load_images
-        Read the PNG images, as uint8 RGB.
+        If true, the PNG images are read, as uint8 RGB.
     library_id
         Name of the section in ``uns["spatial"]``. By default the one that Space Ranger wrote into the ``.h5``, else
         the ``<sample>`` of the file name, else the folder's name.
@@ -63,7 +62,7 @@ def read_visium(
     Raises
     ------
     FileNotFoundError
-        The folder, its count matrix or its spot positions are not there.
+        The folder, its count matrix or its spot positions do not exist.
     ValueError
         The files are damaged or do not belong together, or barcodes are repeated.
     OSError
@@ -120,30 +119,28 @@ def _attach_positions(
 
 
 def _read_scalefactors(spatial_folder: Path, counts: Counts) -> dict[str, float]:
-    """Scale factors from full-resolution pixels to the images; none where the file is missing."""
+    """Return the scale factors from full-resolution pixels to the images; none if the file is missing."""
     path = find_beside(spatial_folder, ("scalefactors_json.json",), counts)
     if path is None:
         return {}
     try:
         factors = json.loads(unpacked_bytes(path))
     except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON ({error}). Copy it again from the Space Ranger output.") from error
+        raise ValueError(f"{path} is not valid JSON ({error}). Copy it again from the Space Ranger output.") from error
     return {name: float(value) for name, value in factors.items() if isinstance(value, int | float)}
 
 
 def _read_images(spatial_folder: Path, counts: Counts, scalefactors: dict[str, float]) -> dict[str, np.ndarray]:
-    """Images that have a scale factor, ``(height, width, 3)`` uint8."""
+    """Return the images that have a scale factor, ``(height, width, 3)`` uint8."""
     images: dict[str, Any] = {}
     for resolution in ("hires", "lowres"):
         path = find_beside(spatial_folder, (f"tissue_{resolution}_image.png",), counts)
         if path is None:
             continue
         if f"tissue_{resolution}_scalef" not in scalefactors:
-            warnings.warn(
+            warn_user(
                 f"{path.name} is left out: scalefactors_json.json, which says how large its pixels are, "
-                f"{'lacks tissue_' + resolution + '_scalef' if scalefactors else 'is missing'} in {spatial_folder}.",
-                UserWarning,
-                stacklevel=3,
+                f"{'lacks tissue_' + resolution + '_scalef' if scalefactors else 'is missing'} in {spatial_folder}."
             )
             continue
         try:
@@ -158,12 +155,9 @@ def _read_images(spatial_folder: Path, counts: Counts, scalefactors: dict[str, f
 
 
 def _record_units(adata: AnnData, scalefactors: dict[str, float]) -> None:
-    """Pixels; with microns per pixel as Space Ranger states them (Visium HD), else by the spot pitch."""
-    if "microns_per_pixel" in scalefactors:
-        record_coordinates(
-            adata, "pixel", mpp=scalefactors["microns_per_pixel"], pitch_um=scalefactors.get("bin_size_um")
-        )
-        return
-    record_coordinates(adata, "pixel", pitch_um=VISIUM_PITCH_UM)
-    if find_lattice(adata.obsm[Keys.SPATIAL]) is not None:  # a handful of spots shows no lattice
-        record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=VISIUM_PITCH_UM)
+    """Record pixels, with microns per pixel as Space Ranger states them (Visium HD), else by the spot pitch."""
+    mpp = scalefactors.get("microns_per_pixel")
+    if mpp is not None:
+        record_coordinates(adata, "pixel", mpp=mpp, pitch_um=scalefactors.get("bin_size_um"))
+    else:
+        record_pitch(adata, VISIUM_PITCH_UM)

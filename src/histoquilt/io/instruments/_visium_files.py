@@ -1,11 +1,10 @@
-"""Files of a Visium section: where Space Ranger puts them, and where GEO's flat, prefixed copies of them lie."""
+"""Files of a Visium section, as Space Ranger writes them or as GEO offers them: flat and with a prefix."""
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
 from histoquilt._base import argument, listed
-from histoquilt.io._files import CUT_OFF, contents
+from histoquilt.io._files import contents
 
 MATRIX = "filtered_feature_bc_matrix"
 POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
@@ -32,12 +31,12 @@ class Counts:
 
     @property
     def sample(self) -> str | None:
-        """Name of the sample, where the prefix gives one."""
+        """Name of the sample, if the prefix gives one."""
         return self.prefix.rstrip("_-. ") or None
 
 
 def find_counts(folder: Path, counts_file: str | None) -> Counts:
-    """Return the count matrix that was asked for, or the only one.
+    """Return the requested count matrix, or the only one.
 
     Raises
     ------
@@ -47,26 +46,23 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
         There are several.
     """
     if counts_file is not None:
-        asked = folder / counts_file
-        if not asked.exists():
+        if not (folder / counts_file).exists():
             raise FileNotFoundError(
                 f"{folder} has no {counts_file!r} ({argument('counts_file')}). It holds: {contents(folder)}."
             )
-        return _counts_of(asked)
-    for name in (f"{MATRIX}.h5", MATRIX):
-        if (folder / name).exists():
-            return _counts_of(folder / name)
-    for pattern in (f"*{MATRIX}.h5", f"*{MATRIX}.h5.gz", f"*{MATRIX}", f"*{_MTX}", f"*{_MTX}.gz"):
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
-            samples = listed(_counts_of(item).sample or item.name for item in found)
-            raise ValueError(
-                f"{folder} holds several count matrices: {listed(item.name for item in found)}. They are of the "
-                f"samples {samples}, and a section is one. Choose one with {argument('counts_file', found[0].name)}, "
-                "or put the files of every sample into a folder of its own and give these."
-            )
-        if found:
-            return _counts_of(found[0])
+        return _counts_of(folder / counts_file)
+    exact = [(folder / name,) for name in (f"{MATRIX}.h5", MATRIX) if (folder / name).exists()]
+    patterns = (f"*{MATRIX}.h5", f"*{MATRIX}.h5.gz", f"*{MATRIX}", f"*{_MTX}", f"*{_MTX}.gz")
+    matrices = next((found for found in (*exact, *(sorted(folder.glob(name)) for name in patterns)) if found), ())
+    if len(matrices) == 1:
+        return _counts_of(matrices[0])
+    if matrices:
+        samples = listed(_counts_of(item).sample or item.name for item in matrices)
+        raise ValueError(
+            f"{folder} holds several count matrices: {listed(item.name for item in matrices)}. They are of the "
+            f"samples {samples}, and a section is one. Choose one with {argument('counts_file', matrices[0].name)}, "
+            "or put the files of every sample into a folder of its own and give these."
+        )
     raw = sorted(item.name for item in folder.glob("*raw_feature_bc_matrix*"))
     hint = f" Only the unfiltered matrix is there; to read it pass {argument('counts_file', raw[0])}." if raw else ""
     if (folder / "outs").is_dir():
@@ -79,20 +75,22 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
 
 def find_positions(folder: Path, counts: Counts) -> Path:
     """Return the table of spot positions that belongs to a count matrix."""
-    places = _places(folder, counts)
-    for place in places:
-        found = find_beside(place, POSITIONS, counts)
-        if found is not None:
-            return found
-    nested = [place / "spatial" for place in places if place != folder and (place / "spatial").is_dir()]
-    for place in nested:  # an archive unpacked into a folder of its own name
-        found = find_beside(place, POSITIONS, counts)
-        if found is not None:
-            return found
-    if len(places) == 1:
+    places = [folder / "spatial", folder / f"{counts.prefix}spatial"]
+    if counts.path not in (folder, folder / counts.path.name):
+        places.append(counts.path.parent)
+    places = list(dict.fromkeys(place for place in places if place.is_dir()))
+    nested = [place / "spatial" for place in places]  # an archive unpacked into a folder of its own name
+    for place in (*places, folder, *nested):
+        if (path := find_beside(place, POSITIONS, counts)) is not None:
+            return path
+    if not places:
+        archives = sorted(
+            path.name for pattern in ("*spatial*.tar*", "*spatial*.zip", "*.tgz") for path in folder.glob(pattern)
+        )
+        remedy = "Copy spatial/ from the same Space Ranger run (GEO offers it as <sample>_spatial.tar.gz)."
         raise FileNotFoundError(
             f"{folder} has no spatial/ folder, so the spots have no positions. It holds: {contents(folder)}. "
-            + _archive_hint(folder)
+            + (f"Unpack {listed(archives)} there." if archives else remedy)
         )
     raise FileNotFoundError(
         f"{places[0]} has no spot positions: looked for {', '.join(POSITIONS)}. It holds: {contents(places[0])}."
@@ -124,39 +122,14 @@ def find_beside(place: Path, names: tuple[str, ...], counts: Counts) -> Path | N
     return None
 
 
-def unpacked_bytes(path: Path) -> bytes:
-    """Return what is in a file, unpacked where it is gzip-compressed."""
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except CUT_OFF as error:
-        raise ValueError(f"{path} could not be unpacked (truncated?): {error}. Copy or download it again.") from error
-
-
 def _counts_of(path: Path) -> Counts:
-    """Describe a count matrix by its path."""
+    """Return the description of a count matrix by its path."""
     if path.is_dir():
-        found = [item.name.partition(_MTX)[0] for item in sorted(path.glob(f"*{_MTX}*"))]
-        return Counts(path, path.name.removesuffix(MATRIX) if path.name.endswith(MATRIX) else "", (found or [""])[0])
+        mtx_prefix = next((item.name.partition(_MTX)[0] for item in sorted(path.glob(f"*{_MTX}*"))), "")
+        return Counts(path, path.name.removesuffix(MATRIX) if path.name.endswith(MATRIX) else "", mtx_prefix)
     if _MTX in path.name:
         prefix = path.name.partition(_MTX)[0]
         return Counts(path.parent, prefix, prefix)
     name = path.name.removesuffix(".gz").removesuffix(".h5")
     kind = next((kind for kind in (MATRIX, "raw_feature_bc_matrix") if name.endswith(kind)), None)
     return Counts(path, name.removesuffix(kind) if kind else "")
-
-
-def _places(folder: Path, counts: Counts) -> list[Path]:
-    """Return where the positions may lie: spatial/, with the prefix or without; the folder itself."""
-    inside = [folder / "spatial", folder / f"{counts.prefix}spatial"]
-    if counts.path.parent != folder and counts.path != folder:
-        inside.append(counts.path.parent)
-    return [*dict.fromkeys(place for place in inside if place.is_dir()), folder]
-
-
-def _archive_hint(folder: Path) -> str:
-    archives = sorted(
-        path.name for pattern in ("*spatial*.tar*", "*spatial*.zip", "*.tgz") for path in folder.glob(pattern)
-    )
-    if archives:
-        return f"Unpack {listed(archives)} there."
-    return "Copy spatial/ from the same Space Ranger run (GEO offers it as <sample>_spatial.tar.gz)."

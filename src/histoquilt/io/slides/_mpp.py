@@ -1,4 +1,4 @@
-"""Microns per pixel of an image: what its metadata says, whether that can be, and whether the spots agree."""
+"""Microns per pixel of an image: from its metadata, and checked for plausibility and against the spots."""
 
 import re
 from typing import Any
@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, check_positive, either
+from histoquilt._base import check_positive, either
 from histoquilt.runtime import logger, warn_user
-from histoquilt.study import estimate_mpp
+from histoquilt.study import coordinate_record, estimate_mpp
 
 LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x oil objective has about 0.1, a picture for print 85 (300 dpi)
 TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %
@@ -22,15 +22,7 @@ _RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF: inch, centimetre; 1 is
 
 
 def check_mpp(mpp: float, what: str = "mpp") -> float:
-    """Return ``mpp``, or raise ``ValueError`` where no microscope image can have it.
-
-    Parameters
-    ----------
-    mpp
-        Microns per pixel.
-    what
-        Whose it is, for the message.
-    """
+    """Return ``mpp``, named ``what`` in messages, or raise ``ValueError`` if no microscope image can have it."""
     check_positive(mpp, what)
     if not LEAST_MPP <= mpp <= MOST_MPP:
         guess = " It looks like nanometres." if 50 <= mpp <= 2_000 else ""
@@ -96,8 +88,8 @@ def check_slide_mpp(adata: AnnData, mpp: float, *, image_scale: float = 1.0, nam
 
 
 def recorded_mpp(adata: AnnData) -> float | None:
-    """Microns per coordinate pixel as the section's record says, else by the spots' pitch, else ``None``."""
-    recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("mpp")
+    """Return microns per coordinate pixel from the section's record, else by the spot pitch, else None."""
+    recorded = coordinate_record(adata).get("mpp")
     if recorded is not None:
         return float(recorded)
     try:
@@ -107,7 +99,7 @@ def recorded_mpp(adata: AnnData) -> float | None:
 
 
 def plausible(x: float | None, y: float | None, name: str, source: str) -> float | None:
-    """Return microns per pixel of metadata that can be true; log and drop what cannot."""
+    """Return microns per pixel from metadata, or None if they are missing or implausible."""
     if x is None or not np.isfinite(x) or x <= 0:
         return None
     if not LEAST_MPP <= x <= MOST_MPP:
@@ -116,14 +108,14 @@ def plausible(x: float | None, y: float | None, name: str, source: str) -> float
     if y is not None and np.isfinite(y) and abs(y / x - 1) > 0.01:
         warn_user(
             f"{name}: its pixels are {x:.4g} x {y:.4g} um by its {source}, not square. The width is used; resample "
-            "the image to square pixels where that matters."
+            "the image to square pixels if that matters."
         )
     logger.info("%s: %.4g um/px by its %s", name, x, source)
     return float(x)
 
 
 def from_resolution(x: float, y: float, unit: int, name: str) -> float | None:
-    """Microns per pixel of a TIFF's (or JPEG's, PNG's) pixels per inch (unit 2) or centimetre (3)."""
+    """Return microns per pixel from pixels per inch (unit 2) or centimetre (3) of a TIFF, JPEG or PNG."""
     microns = _RESOLUTION_UNIT_UM.get(int(unit))
     if microns is None or x <= 0 or y <= 0:
         return None
@@ -131,17 +123,13 @@ def from_resolution(x: float, y: float, unit: int, name: str) -> float | None:
 
 
 def from_aperio(description: str, name: str) -> float | None:
-    """Microns per pixel of the ``MPP = `` that Aperio scanners write into the image description."""
-    found = _APERIO.search(description)
-    try:
-        value = float(found.group(1)) if found else None
-    except ValueError:
-        value = None
-    return plausible(value, None, name, "MPP in the image description")
+    """Return microns per pixel from the ``MPP = `` that Aperio scanners write into the image description."""
+    match = _APERIO.search(description)
+    return plausible(as_number(match[1] if match else None), None, name, "MPP in the image description")
 
 
 def from_ome(image: ElementTree.Element, name: str) -> float | None:
-    """Microns per pixel of one ``Image`` of an OME-XML."""
+    """Return microns per pixel of one ``Image`` of an OME-XML."""
     pixels = next((node for node in image.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
     if pixels is None:
         return None
@@ -149,8 +137,16 @@ def from_ome(image: ElementTree.Element, name: str) -> float | None:
 
 
 def _ome_um(pixels: Any, axis: str) -> float | None:
-    unit = _OME_UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    unit, size = (
+        _OME_UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")),
+        as_number(pixels.get(f"PhysicalSize{axis}")),
+    )
+    return None if unit is None or size is None else size * unit
+
+
+def as_number(text: str | None) -> float | None:
+    """Return the number in a text of the metadata, or None."""
     try:
-        return float(pixels.get(f"PhysicalSize{axis}")) * unit if unit else None
-    except (TypeError, ValueError):
+        return None if text is None else float(text)
+    except ValueError:
         return None

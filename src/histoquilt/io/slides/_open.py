@@ -1,17 +1,34 @@
-"""Opening a slide of any format: what it is, is told from its first bytes and its name."""
+"""Opening a slide of any format, recognised by its first bytes and its name."""
 
 from pathlib import Path
 
 from histoquilt._base import is_installed
-from histoquilt.io._files import PathLike, _first_bytes, existing_file
+from histoquilt.io._files import PathLike, existing_file, guess_content
 from histoquilt.io.slides._mpp import check_mpp
 from histoquilt.io.slides._picture import PictureSlide
 from histoquilt.io.slides._scanner import SCANNER_SUFFIXES, OpenSlideSlide, VipsSlide
 from histoquilt.io.slides._slide import Slide
 from histoquilt.io.slides._tiff import TiffSlide
-from histoquilt.io.slides._unread import say_unread, unread_format
 
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# formats that are recognised and not read, by their first bytes
+_STARTS = (
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"II\xbc\x01", "JPEG XR"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+    (b"8BPS", "Photoshop"),
+    (b"%PDF", "PDF"),
+    (b"P6", "PPM"),
+    (b"\0\0\x01\0", "ICO"),
+    (b"v/1\x01", "OpenEXR"),
+)
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
+_HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WHAT = "an image of tissue (JPEG, PNG, TIFF, OME-TIFF; with the 'wsi' extra SVS, NDPI, MRXS, SCN, DICOM, CZI, ...)"
 
 
@@ -19,19 +36,19 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     """Open an H&E image of any size for reading by region.
 
     JPEG and PNG are decoded once and held (600 million pixels at most). Of TIFF, OME-TIFF and scanners' formats only
-    the tiles asked for are read, from the resolution that is needed, whatever the size of the slide. Of a TIFF with
-    several images the scan is read: the pyramid, else the image with the finest pixels; never a macro image, label,
-    thumbnail or overview.
+    the requested tiles are read, from the required resolution, whatever the size of the slide. Of a TIFF with several
+    images the scan is read: the pyramid, else the image with the finest pixels; never a macro image, label, thumbnail
+    or overview.
 
     Parameters
     ----------
     path
-        JPEG, PNG, TIFF or OME-TIFF in colour of 8 bits, or of 16, which are brought to 8 (values of a 10-, 12- or
-        14-bit camera by its own range, with a warning). With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF, DICOM,
+        Path of a JPEG, PNG, TIFF or OME-TIFF in colour of 8 or 16 bits; 16 bits are converted to 8 (values of a 10-,
+        12- or 14-bit camera by its own range, with a warning). With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF, DICOM,
         CZI (openslide), compressed TIFF (imagecodecs), and other images that libvips reads.
     mpp
-        Microns per full-resolution pixel, in place of what the file says. Metadata that no microscope image can have
-        (outside 0.05 to 20, as the 72 dpi of pictures) count as none.
+        Microns per full-resolution pixel, instead of the file's metadata. Metadata that no microscope image can have
+        (outside 0.05 to 20, as the 72 dpi of pictures) are ignored.
 
     Returns
     -------
@@ -41,19 +58,19 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        It is no image, not RGB of 8 or 16 bits, of a format that is not read, too large to be decoded whole, or
-        ``mpp`` is absurd.
+        The file is not an image, not RGB of 8 or 16 bits, of a format that is not read, too large to be decoded whole,
+        or ``mpp`` is absurd.
     OSError
-        It is truncated or damaged.
+        The file is truncated or damaged.
     ImportError
-        Its format needs the ``wsi`` extra.
+        The format needs the ``wsi`` extra.
 
     Warns
     -----
     UserWarning
-        Its 16-bit values fill only part of their range.
+        The 16-bit values fill only part of their range.
 
     See Also
     --------
@@ -80,18 +97,17 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
 
 
 def open_header(path: PathLike, *, mpp: float | None = None) -> Slide:
-    """Open a slide without looking at its pixels, for its size and ``mpp``."""
+    """Open a slide without checking its pixels, for its size and ``mpp``."""
     if mpp is not None:
         mpp = check_mpp(mpp)
     path = existing_file(path, _WHAT)
-    suffix = path.suffix.lower()
-    if suffix in SCANNER_SUFFIXES:
+    if path.suffix.lower() in SCANNER_SUFFIXES:
         return OpenSlideSlide(path, mpp)
     with path.open("rb") as stream:
         start = stream.read(16)
-    if start.startswith(b"\xff\xd8\xff"):
+    if start.startswith(_JPEG):
         return PictureSlide(path, "jpeg", mpp)
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+    if start.startswith(_PNG):
         return PictureSlide(path, "png", mpp)
     vendor = _vendor(path)
     if start.startswith(_TIFF) and vendor in (None, "generic-tiff"):
@@ -102,7 +118,7 @@ def open_header(path: PathLike, *, mpp: float | None = None) -> Slide:
 
 
 def _vendor(path: Path) -> str | None:
-    """Which scanner's format openslide takes a file for; ``None`` where it knows none, or is not there."""
+    """Return the scanner format that openslide detects; None if it detects none or is not installed."""
     if not is_installed("openslide"):
         return None
     try:
@@ -113,16 +129,28 @@ def _vendor(path: Path) -> str | None:
 
 
 def _other(path: Path, start: bytes, mpp: float | None) -> Slide:
-    """Let libvips try; where it cannot, say what the file looks like."""
+    """Open a file with libvips, or raise an error that names its format."""
     text = start.lstrip()[:1] in (b"<", b"{") and path.suffix.lower() != ".svg"
     if start and not text and is_installed("pyvips"):
         try:
             return VipsSlide(path, mpp)
         except OSError:
-            pass  # no image: said below
+            pass  # not an image: raised below
     if not start:
         raise ValueError(f"{path} is empty (0 bytes); expected {_WHAT}. Copy or download it again.")
-    if name := unread_format(start):
-        raise ValueError(say_unread(path, name))
+    if name := _unread_format(start):
+        raise ValueError(
+            f"{path} is {name}, which is not read here. Convert it: vips tiffsave {path.name} {path.stem}.tif --tile "
+            "--pyramid --compression jpeg"
+        )
     more = "" if is_installed("pyvips") else " Further formats need: pip install 'histoquilt[wsi]'."
-    raise ValueError(f"{path} is no image that can be read; expected {_WHAT}. {_first_bytes(path)}{more}")
+    raise ValueError(f"{path} is not an image that can be read; expected {_WHAT}. {guess_content(path)}{more}")
+
+
+def _unread_format(start: bytes) -> str | None:
+    """Return the name of a recognised format by the first 16 bytes of a file, or None."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WebP"
+    if start[4:8] == b"ftyp":
+        return _BRANDS.get(start[8:12], "HEIC" if start[8:12] in _HEIF else None)
+    return next((name for known, name in _STARTS if start.startswith(known)), None)

@@ -1,4 +1,4 @@
-"""JPEG and PNG: decoded once and held, because neither can be read by region."""
+"""JPEG and PNG slides: decoded once and held, as they cannot be read by region."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from histoquilt.io.slides._depth import depth_of, to_8_bit
 from histoquilt.io.slides._mpp import from_resolution
-from histoquilt.io.slides._slide import Slide
+from histoquilt.io.slides._slide import Slide, damaged
 from histoquilt.runtime import warn_user
 
 MOST_DECODED = 600_000_000  # pixels: 1.8 GB held, twice that while decoding
-# Called by name, these skip the check of Image.open, which takes every whole section for an attack.
+# Called by name, these skip the check of Image.open, which refuses images of this size as attacks.
 _READERS: dict[str, Any] = {"jpeg": JpegImagePlugin.JpegImageFile, "png": PngImagePlugin.PngImageFile}
 _ORIENTATION = 0x0112
 _BAND = 1024  # rows
@@ -21,7 +21,7 @@ TO_PYRAMID = "Convert it to a tiled pyramid: vips tiffsave IMAGE out.tif --tile 
 
 
 class PictureSlide(Slide):
-    """A JPEG or PNG; one level, decoded when its first pixel is asked for."""
+    """JPEG or PNG; one level, decoded when the first pixel is read."""
 
     def __init__(self, path: Path, kind: str, mpp: float | None) -> None:
         try:
@@ -40,8 +40,7 @@ class PictureSlide(Slide):
         _check_colours(self._image, path)
         if kind == "jpeg" and self._image.getexif().get(_ORIENTATION, 1) != 1:
             warn_user(
-                f"{path.name} says in its EXIF data that it is to be shown turned; coordinates are taken in the "
-                "pixels as they are stored."
+                f"{path.name} is to be shown rotated by its EXIF data; coordinates are those of the pixels as stored."
             )
         dpi = self._image.info.get("dpi")
         if mpp is None and dpi:
@@ -50,20 +49,16 @@ class PictureSlide(Slide):
         self._pixels: np.ndarray | None = None
 
     def check(self) -> None:
-        """Decode it; what is cut off shows only there."""
+        """Decode the image, which fails if it is truncated."""
         self._decoded()
 
     def _decoded(self) -> np.ndarray:
         if self._pixels is None:
             assert self._image is not None  # gone only once decoded or closed
             try:
-                deep = _is_deep(self._image)
-                self._pixels = _decode_deep(self._image, self.path) if deep else _decode(self._image)
+                self._pixels = _decode_deep(self._image, self.path) if _is_deep(self._image) else _decode(self._image)
             except (OSError, SyntaxError, ValueError) as error:  # PIL reports a broken PNG chunk as SyntaxError
-                raise OSError(
-                    f"{self.path} is truncated or damaged ({self.path.stat().st_size:,} bytes): {error}. "
-                    "Copy or download it again."
-                ) from error
+                raise damaged(self.path, f"{error} ({self.path.stat().st_size:,} bytes)") from error
             self._image.close()
             self._image = None
         return self._pixels
@@ -72,7 +67,7 @@ class PictureSlide(Slide):
         return self._decoded()[y : y + height, x : x + width]
 
     def close(self) -> None:
-        """Give back the pixels."""
+        """Free the pixels."""
         super().close()
         if self._image is not None:
             self._image.close()
@@ -94,7 +89,7 @@ def _check_colours(image: Image.Image, path: Path) -> None:
 
 
 def _decode(image: Image.Image) -> np.ndarray:
-    """Decode to RGB uint8, in bands, which halves the memory; what is transparent is empty glass."""
+    """Decode to RGB uint8 in bands, which halves the memory; transparent pixels become white."""
     image.load()
     pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
     for top in range(0, image.height, _BAND):
@@ -107,7 +102,7 @@ def _decode(image: Image.Image) -> np.ndarray:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether a PNG holds 16 bits a colour, of which Pillow would keep the upper eight, whatever they hold."""
+    """Return whether a PNG has 16 bits per colour, of which Pillow would keep the upper eight."""
     return image.format == "PNG" and image.mode in ("RGB", "RGBA") and _raw_mode(image).endswith(";16B")
 
 
@@ -117,7 +112,7 @@ def _raw_mode(image: Any) -> str:
 
 
 def _decode_deep(image: Any, path: Path) -> np.ndarray:
-    """Decode 16 bits a colour to RGB uint8, the upper and the lower bytes one after the other."""
+    """Decode 16 bits per colour to RGB uint8; the upper and lower bytes are read one after the other."""
     with _READERS["png"](path) as again:
         again.tile = [(*tile[:3], f"{again.mode};16L") for tile in again.tile]  # the other byte of each value
         low = np.asarray(again)

@@ -1,4 +1,4 @@
-"""Averaging a rectangle of pixels down to a given size, in bands, so that its source is never held whole."""
+"""Averaging a rectangle of pixels down to a given size, in bands, so that the source is never held whole."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 _BAND_PX = 16_000_000  # source pixels held at once: 48 MB, and 64 MB inside Pillow
-_SLACK = 1e-6  # of a pixel: what rounding leaves of a number that was meant to be whole
+_SLACK = 1e-6  # rounding error of whole numbers of pixels
 
 Box = tuple[float, float, float, float]
 
@@ -23,14 +23,14 @@ def resample(
     Parameters
     ----------
     window
-        ``window(left, top, width, height)`` gives source pixels.
+        Function ``(left, top, width, height)`` that returns source pixels.
     box
-        ``(left, top, right, bottom)`` in source pixels, at any fraction.
+        Rectangle ``(left, top, right, bottom)`` in source pixels, at any fraction.
     out_px
-        ``(width, height)`` of the result.
+        Size ``(width, height)`` of the result.
     extent
-        ``(width, height)`` of the whole source; the weights reach beyond the box, but not beyond the image where the
-        box does not.
+        Size ``(width, height)`` of the source; the weights reach beyond the box, but beyond the image only if the box
+        does.
     """
     x0, y0, x1, y1 = (round(edge) if abs(edge - round(edge)) < _SLACK else edge for edge in box)
     columns, rows = out_px
@@ -54,7 +54,7 @@ def resample(
 
 
 def _filter(numbers: tuple[float, ...]) -> tuple[Image.Resampling, int]:
-    """Choose Pillow's filter, and say how far it reaches beyond an output pixel, in output pixels."""
+    """Return Pillow's filter, and its reach beyond an output pixel in output pixels."""
     if all(abs(number - round(number)) < _SLACK for number in numbers):
         return Image.Resampling.BOX, 0
     if min(numbers[2:]) < 0.99:
@@ -63,6 +63,6 @@ def _filter(numbers: tuple[float, ...]) -> tuple[Image.Resampling, int]:
 
 
 def _padded(start: float, stop: float, reach: int, extent: int) -> tuple[int, int]:
-    """Whole pixels around an interval, with ``reach`` more on both sides as far as the image goes."""
+    """Return whole pixels around an interval, extended by ``reach`` on both sides within the image."""
     low, high = math.floor(start + _SLACK), math.ceil(stop - _SLACK)
     return min(low, max(low - reach, 0)), max(high, min(high + reach, extent))

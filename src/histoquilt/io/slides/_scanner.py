@@ -1,4 +1,4 @@
-"""Slides as scanners write them, through openslide; and whatever else libvips opens."""
+"""Slides of scanners, read with openslide, and other images, read with libvips."""
 
 from pathlib import Path
 from threading import Lock
@@ -8,17 +8,17 @@ import numpy as np
 from PIL import Image
 
 from histoquilt._base import require
+from histoquilt.io._files import one_line
 from histoquilt.io.slides._depth import depth_of
-from histoquilt.io.slides._mpp import plausible
-from histoquilt.io.slides._picture import TO_PYRAMID
-from histoquilt.io.slides._slide import Slide
+from histoquilt.io.slides._mpp import as_number, plausible
+from histoquilt.io.slides._slide import Slide, damaged
 
-# Formats by the ending of their name; openslide also reads some TIFFs, which open_slide asks it about.
+# Formats by the ending of their name; openslide also reads some TIFFs, see open_slide.
 SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 
 
 class OpenSlideSlide(Slide):
-    """A slide of Aperio, Hamamatsu, 3DHISTECH, Leica, Ventana, Zeiss, DICOM, ... through openslide."""
+    """Slide of Aperio, Hamamatsu, 3DHISTECH, Leica, Ventana, Zeiss, DICOM, ..., read with openslide."""
 
     def __init__(self, path: Path, mpp: float | None) -> None:
         openslide = require("openslide", extra="wsi", purpose=f"Reading {path.suffix} slides")
@@ -28,12 +28,12 @@ class OpenSlideSlide(Slide):
         except self._errors as error:
             raise OSError(f"{path} could not be opened by openslide (truncated?): {error}. Copy it again.") from error
         if mpp is None:
-            x, y = (_number(self._slide.properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
+            x, y = (as_number(self._slide.properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
             mpp = plausible(x, y, path.name, "scanner's metadata")
         super().__init__(path, self._slide.level_dimensions, mpp)
 
     def check(self) -> None:
-        """Read one pixel: a slide whose tables are whole and whose pixels are not fails here."""
+        """Read one pixel, which fails if the tables are complete and the pixels are not."""
         self._read(len(self.levels) - 1, 0, 0, 1, 1)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -41,10 +41,7 @@ class OpenSlideSlide(Slide):
         try:
             region = self._slide.read_region((round(x * downsample), round(y * downsample)), level, (width, height))
         except self._errors as error:
-            raise OSError(
-                f"{self.path} is truncated or damaged: level {level} at {x:,}, {y:,} cannot be read ({error}). "
-                "Copy or download it again."
-            ) from error
+            raise damaged(self.path, f"level {level} at {x:,}, {y:,} cannot be read ({error})") from error
         glass = Image.new("RGBA", region.size, "white")  # scanners leave out tiles without tissue
         return np.asarray(Image.alpha_composite(glass, region).convert("RGB"))
 
@@ -55,7 +52,7 @@ class OpenSlideSlide(Slide):
 
 
 class VipsSlide(Slide):
-    """Any other image that libvips opens; one level, read by region."""
+    """Other image that libvips opens; one level, read by region."""
 
     def __init__(self, path: Path, mpp: float | None) -> None:
         pyvips = require("pyvips", extra="wsi", purpose=f"Reading {path.suffix or path.name} images")
@@ -63,7 +60,7 @@ class VipsSlide(Slide):
         try:
             self._image: Any = pyvips.Image.new_from_file(str(path), fail_on="error")
         except self._errors as error:
-            raise OSError(f"{path} could not be opened by libvips: {_first_line(error)}.") from error
+            raise OSError(f"{path} could not be opened by libvips: {one_line(error)}.") from error
         image = self._image
         if image.format == "ushort" and image.interpretation == "rgb16" and image.bands in (3, 4):
             bits = depth_of(int(image.extract_band(0, n=3).max()), path)
@@ -80,7 +77,7 @@ class VipsSlide(Slide):
         self._lock = Lock()  # a region serves one thread at a time
 
     def check(self) -> None:
-        """Read the last pixel: what is cut off shows there."""
+        """Read the last pixel, which fails if the file is truncated."""
         self._read(0, self.width - 1, self.height - 1, 1, 1)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -88,23 +85,10 @@ class VipsSlide(Slide):
             with self._lock:
                 data = self._region.fetch(x, y, width, height)
         except self._errors as error:
-            raise OSError(
-                f"{self.path} is truncated or damaged: {_first_line(error)}. Copy it again. {TO_PYRAMID}"
-            ) from error
+            raise damaged(self.path, one_line(error)) from error
         return np.frombuffer(data, dtype=np.uint8).reshape(height, width, 3)
 
     def close(self) -> None:
-        """Give back the image."""
+        """Free the image."""
         super().close()
         self._image = self._region = None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())

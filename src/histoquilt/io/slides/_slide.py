@@ -1,4 +1,4 @@
-"""What every opened slide can do: rectangles at any resolution, read from the nearest finer level."""
+"""Base class of opened slides: rectangles at any resolution, read from the nearest finer level."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,8 +26,13 @@ class Level:
     downsample: float  # full-resolution pixels per pixel of this level
 
 
+def damaged(path: Path, detail: str) -> OSError:
+    """Return the error about a file whose pixels cannot be read."""
+    return OSError(f"{path} is truncated or damaged: {detail}. Copy or download it again.")
+
+
 class Slide(ABC):
-    """An image opened for reading by region (:func:`open_slide`); keeps the protocol ``SlideImage``.
+    """Image opened for reading by region (:func:`open_slide`), with the protocol ``SlideImage``.
 
     Use it in a ``with`` block, or call :meth:`close`.
 
@@ -36,11 +41,11 @@ class Slide(ABC):
     name
         File name without extension.
     path
-        The file.
+        Path of the file.
     width, height
         Size of the full-resolution image in pixels.
     mpp
-        Microns per full-resolution pixel, from the file's metadata or as :func:`open_slide` was told, or ``None``.
+        Microns per full-resolution pixel, given to :func:`open_slide` or from the file's metadata, or None.
     levels
         Resolutions in the file, the full one first.
     """
@@ -55,10 +60,10 @@ class Slide(ABC):
 
     @abstractmethod
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """Return pixels of one level, RGB uint8, not to be written to; the rectangle lies wholly inside it."""
+        """Return pixels of one level, RGB uint8, read-only; the rectangle lies inside it."""
 
     def check(self) -> None:
-        """Raise ``OSError`` where the pixels cannot be read, as far as that can be told quickly."""
+        """Raise ``OSError`` if a quick check finds that the pixels cannot be read."""
         return
 
     def read_region(
@@ -69,18 +74,18 @@ class Slide(ABC):
         Parameters
         ----------
         x, y
-            Its left upper corner in full-resolution pixels; it may lie outside the image, and what does is white.
+            Upper left corner in full-resolution pixels. Pixels outside the image are white.
         width, height
-            Its size in full-resolution pixels.
+            Size in full-resolution pixels.
         out_px
-            ``(width, height)`` of what is returned, averaged down from the nearest finer level. By default full
+            Size ``(width, height)`` of the result, averaged down from the nearest finer level. By default full
             resolution, with the rectangle moved to whole pixels.
 
         Raises
         ------
         ValueError
-            A number is not finite or not positive, more than 300 million pixels are asked for at once, or the slide
-            is closed.
+            A number is not finite or not positive, more than 300 million pixels are requested at once, or the slide is
+            closed.
         OSError
             The file is damaged there.
         """
@@ -95,28 +100,28 @@ class Slide(ABC):
             raise ValueError(f"out_px must be (width, height) of at least 1 x 1 pixels, got {out_px}.")
         if columns * rows > MOST_PIXELS:
             raise ValueError(
-                f"{columns:,} x {rows:,} pixels of {self.path.name} were asked for at once; at most {MOST_PIXELS:,} "
+                f"{columns:,} x {rows:,} pixels of {self.path.name} were requested at once; at most {MOST_PIXELS:,} "
                 "are returned. Read smaller regions, or pass out_px= for a coarser picture."
             )
         if out_px is None:
-            return np.array(self._window(0, round(x), round(y), columns, rows))  # a copy: what is held stays as it is
+            return np.array(self._window(0, round(x), round(y), columns, rows))  # a copy, as the slide may hold it
         level = self._finer_level(min(width / columns, height / rows))
         scale = 1 / self.levels[level].downsample
         box = (x * scale, y * scale, (x + width) * scale, (y + height) * scale)
         return resample(partial(self._window, level), box, (columns, rows), self._extent(level))
 
     def _extent(self, level: int) -> tuple[int, int]:
-        """Size of the whole image in pixels of a level, rounded up; writers of pyramids round down."""
+        """Return the size of the image in pixels of a level, rounded up; writers of pyramids round down."""
         downsample = self.levels[level].downsample
         return int(np.ceil(self.width / downsample - 1e-6)), int(np.ceil(self.height / downsample - 1e-6))
 
     def _finer_level(self, downsample: float) -> int:
-        """Return the coarsest level that is still as fine as what is asked for."""
+        """Return the coarsest level that is at least as fine as requested."""
         fine = [i for i, level in enumerate(self.levels) if level.downsample <= downsample * 1.01]
         return max(fine, key=lambda i: self.levels[i].downsample, default=0)
 
     def _window(self, level: int, left: int, top: int, width: int, height: int) -> np.ndarray:
-        """Return a rectangle of one level, white where it lies outside the image."""
+        """Return a rectangle of one level, white outside the image."""
         stored = self.levels[level]
         if left >= 0 and top >= 0 and left + width <= stored.width and top + height <= stored.height:
             return self._read(level, left, top, width, height)
@@ -127,7 +132,7 @@ class Slide(ABC):
             return pixels
         rows, columns = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
         pixels[rows, columns] = self._read(level, x0, y0, x1 - x0, y1 - y0)
-        # A level rounded down lacks a last fraction of a pixel that the image has: it is no empty glass.
+        # A level rounded down lacks a last fraction of a pixel of the image: repeat its last pixel.
         whole_x, whole_y = self._extent(level)
         if x1 == stored.width < whole_x and columns.stop < width:
             pixels[rows, columns.stop] = pixels[rows, columns.stop - 1]
@@ -136,7 +141,7 @@ class Slide(ABC):
         return pixels
 
     def close(self) -> None:
-        """Give back the file and what is held of it in memory."""
+        """Close the file and free its memory."""
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -154,7 +159,7 @@ class Slide(ABC):
 
 
 def _downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
-    """Pixels of the full image per pixel of a level: the whole number that was meant, where one was."""
+    """Return full-resolution pixels per pixel of a level, a whole number if the sizes allow."""
     ratio = (full[0] / size[0] + full[1] / size[1]) / 2
     for whole in {round(full[0] / size[0]), round(full[1] / size[1])}:
         if whole >= 1 and all(abs(a / whole - b) <= 1 for a, b in zip(full, size, strict=True)):

@@ -1,4 +1,4 @@
-"""TIFF and OME-TIFF, tiled or in strips, with or without a pyramid: only what is needed is decoded."""
+"""TIFF and OME-TIFF slides, tiled or in strips, with or without a pyramid, decoded tile by tile."""
 
 import struct
 from collections import OrderedDict
@@ -11,18 +11,18 @@ import numpy as np
 import tifffile
 
 from histoquilt.io.slides._depth import depth_of, to_8_bit
-from histoquilt.io.slides._slide import Slide
+from histoquilt.io.slides._slide import Slide, damaged
 from histoquilt.io.slides._tiff_layout import channel_names, check_colours, check_compression, check_segments, planes_of
 from histoquilt.io.slides._tiff_series import main_series, ome_image, series_mpp
 
-CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share theirs
+CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share tiles
 _MOST_LOOKED_AT = 50_000_000  # pixels, for the range of 16-bit values
 _BAND = 256  # rows
 _DAMAGED = (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error, OSError)
 
 
 class TiffSlide(Slide):
-    """A TIFF read by tifffile, tile by tile."""
+    """TIFF read by tifffile, tile by tile."""
 
     def __init__(self, path: Path, mpp: float | None) -> None:
         try:
@@ -30,42 +30,36 @@ class TiffSlide(Slide):
         except _DAMAGED as error:
             raise OSError(f"{path} could not be opened as TIFF (truncated?): {error}. Copy it again.") from error
         try:
-            series = self._find_scan(path)
-            self._planes, sizes = self._find_levels(series, path)
+            series, self._planes = self._find_scan(path)
+            for pages in self._planes:
+                check_colours(pages, path)
+                check_compression(pages[0].keyframe, path)
+                check_segments(pages, path)
             mpp = mpp if mpp is not None else series_mpp(self._file, series, path.name)
         except BaseException:
             self._file.close()
             raise
-        super().__init__(path, sizes, mpp)
+        shapes = [pages[0].keyframe for pages in self._planes]
+        super().__init__(path, [(shape.imagewidth, shape.imagelength) for shape in shapes], mpp)
         self._lock = Lock()
         self._depth_lock = Lock()
-        self._depth: int | None = None  # bits of 16-bit values, once they were looked at
+        self._depth: int | None = None  # bits of 16-bit values, once determined
         self._cache: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
         self._cached_bytes = 0
 
-    def _find_scan(self, path: Path) -> Any:
+    def _find_scan(self, path: Path) -> tuple[Any, list[list[Any]]]:
+        """Return the series of the scan, and the pages of each level (one, or one per colour)."""
         try:
-            return main_series(self._file, path)
-        except _DAMAGED as error:
-            raise _not_listed(path, error) from error
-
-    def _find_levels(self, series: Any, path: Path) -> tuple[list[list[Any]], list[tuple[int, int]]]:
-        """Return, for each level, its pages (one, or one for each colour), and its size."""
-        names = channel_names(ome_image(self._file, series))
-        try:
-            planes = [planes_of(level, names, path) for level in series.levels]
+            series = main_series(self._file, path)
+            names = channel_names(ome_image(self._file, series))
+            return series, [planes_of(level, names, path) for level in series.levels]
         except _DAMAGED as error:
             if isinstance(error, ValueError) and str(path) in str(error):
                 raise
-            raise _not_listed(path, error) from error
-        for pages in planes:
-            check_colours(pages, path)
-            check_compression(pages[0].keyframe, path)
-            check_segments(pages, path)
-        return planes, [(pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength) for pages in planes]
+            raise OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.") from error
 
     def check(self) -> None:
-        """Compare where the tiles lie with the length of the file."""
+        """Compare the positions of the tiles with the length of the file."""
         size = self.path.stat().st_size
         for pages in self._planes:
             for page in pages:
@@ -78,7 +72,7 @@ class TiffSlide(Slide):
         self._bits()
 
     def _bits(self) -> int:
-        """Bits a colour: 8, or those that the values of 16 have in the coarsest level, whatever region is read."""
+        """Return the bits per colour: 8, or those of 16-bit values in the coarsest level, whatever region is read."""
         if self._planes[0][0].keyframe.dtype == np.uint8:
             return 8
         with self._depth_lock:
@@ -87,14 +81,14 @@ class TiffSlide(Slide):
             return self._depth
 
     def _highest(self, level: int) -> int:
-        """Return the brightest value of a level, of a large one by pieces that are spread evenly over it."""
+        """Return the highest value of a level; of a large one in pieces spread evenly over it."""
         shape = self._planes[level][0].keyframe
         every = max(1, shape.imagewidth * shape.imagelength // _MOST_LOOKED_AT)
         planes = range(len(self._planes[level]))
         return max((int(part[..., :3].max()) for i in planes for part in self._pieces(level, i, every)), default=0)
 
     def _pieces(self, level: int, plane: int, every: int) -> Iterator[np.ndarray]:
-        """Yield every so many pieces of the colours of a page, without those that the file does not hold."""
+        """Yield every ``every``-th piece of the colours of a page, without those missing from the file."""
         page = self._planes[level][plane]
         shape = page.keyframe
         if page.is_contiguous and shape.compression == 1:
@@ -109,15 +103,10 @@ class TiffSlide(Slide):
                 yield part
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        pages = self._planes[level]
-        if len(pages) == 1:
-            return _to_rgb(self._read_8_bit(level, 0, x, y, width, height), pages[0].keyframe)
-        return np.concatenate([self._read_8_bit(level, i, x, y, width, height) for i in range(len(pages))], axis=2)
-
-    def _read_8_bit(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        bits = self._bits()
-        pixels = self._read_page(level, plane, x, y, width, height)
-        return pixels if bits == 8 and pixels.dtype == np.uint8 else to_8_bit(pixels, bits)
+        pages, bits = self._planes[level], self._bits()
+        planes = [self._read_page(level, plane, x, y, width, height) for plane in range(len(pages))]
+        planes = [pixels if pixels.dtype == np.uint8 else to_8_bit(pixels, bits) for pixels in planes]
+        return _to_rgb(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2), pages[0].keyframe)
 
     def _read_page(self, level: int, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Return a rectangle of one page, ``(height, width, n_samples)``."""
@@ -139,14 +128,14 @@ class TiffSlide(Slide):
                     target = result[y0 - y : y1 - y, x0 - x : x1 - x]
                     if separate > 1:
                         target = target[..., sample : sample + 1]
-                    if part is None:  # never written: scanners leave out tiles without tissue
+                    if part is None:  # scanners leave out tiles without tissue
                         target[...] = np.iinfo(shape.dtype).max
                     else:
                         target[...] = part[y0 - row * tall : y1 - row * tall, x0 - column * wide : x1 - column * wide]
         return result
 
     def _mapped(self, page: Any) -> np.ndarray:
-        """Pixels that lie in the file as they are, seen in place."""
+        """Return uncompressed pixels of a page as a memory map."""
         shape = page.keyframe
         dtype = shape.dtype.newbyteorder(self._file.byteorder)
         size = (shape.imagelength, shape.imagewidth, shape.samplesperpixel)
@@ -157,7 +146,7 @@ class TiffSlide(Slide):
         return np.memmap(self.path, dtype, "r", offset, size)
 
     def _segment(self, level: int, plane: int, index: int) -> np.ndarray | None:
-        """Return one decoded tile or strip ``(rows, columns, samples)``, or ``None`` where the file holds none."""
+        """Return one decoded tile or strip ``(rows, columns, samples)``, or None if the file holds none."""
         key = (level, plane, index)
         page = self._planes[level][plane]
         with self._lock:
@@ -173,10 +162,7 @@ class TiffSlide(Slide):
         try:
             decoded = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.keyframe.jpegheader)[0]
         except Exception as error:  # every codec raises its own type
-            raise OSError(
-                f"{self.path} is truncated or damaged: tile {index} of level {level} cannot be decoded ({error}). "
-                "Copy or download it again."
-            ) from error
+            raise damaged(self.path, f"tile {index} of level {level} cannot be decoded ({error})") from error
         if decoded is None:
             return None
         part = np.ascontiguousarray(decoded[0])
@@ -189,19 +175,15 @@ class TiffSlide(Slide):
         return part
 
     def close(self) -> None:
-        """Close the file and forget its tiles."""
+        """Close the file and clear the cache."""
         super().close()
         self._cache.clear()
         self._cached_bytes = 0
         self._file.close()
 
 
-def _not_listed(path: Path, error: Exception) -> OSError:
-    return OSError(f"{path} is damaged: its pages cannot be listed ({error}). Copy it again.")
-
-
 def _to_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
-    """Drop the alpha channel, where there is one; what is transparent is empty glass."""
+    """Drop the alpha channel, if there is one; transparent pixels become white."""
     if pixels.shape[2] == 3:
         return pixels
     alpha = pixels[..., 3:4].astype(np.uint16)

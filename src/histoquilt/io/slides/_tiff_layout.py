@@ -1,4 +1,4 @@
-"""What lies where in an image of a TIFF: the pages of a level, and whether they are colour."""
+"""Layout of an image of a TIFF: the pages of a level, and checks of their colour and compression."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ _NAMED = {"r", "g", "b", "red", "green", "blue", "rgb", "he", "h&e", "brightfiel
 
 
 def planes_of(level: Any, names: list[str], path: Path) -> list[Any]:
-    """Return the pages that make up one level: one with all colours, or one each for red, green and blue.
+    """Return the pages of one level: one with all colours, or one each for red, green and blue.
 
-    names: what the file calls the channels; empty where it does not.
+    ``names`` are those of the channels in the file, empty if it has none.
     """
     pages = [page for page in level.pages if page is not None]
     if len(pages) == 1 and level.keyframe.samplesperpixel >= 3:
@@ -42,7 +42,7 @@ _NEED = "An H&E image in 8-bit colour (red, green, blue) is needed; export it so
 
 
 def channel_names(image: ElementTree.Element | None) -> list[str]:
-    """Names of the channels of an ``Image`` of an OME-XML, where they have any."""
+    """Return the names of the channels of an ``Image`` of an OME-XML."""
     channels = [] if image is None else [node for node in image.iter() if tag_of(node) == "Channel"]
     return [name for channel in channels if (name := channel.get("Name"))]
 
@@ -62,7 +62,7 @@ def check_colours(pages: list[Any], path: Path) -> None:
 
 
 def check_compression(page: Any, path: Path) -> None:
-    """Raise where the pixels are compressed in a way that cannot be read here."""
+    """Raise ``ImportError`` or ``ValueError`` if the compression cannot be read."""
     name = getattr(page.compression, "name", page.compression)
     try:
         if page.compression != 1:
@@ -79,9 +79,9 @@ def check_compression(page: Any, path: Path) -> None:
 
 
 def check_segments(pages: list[Any], path: Path) -> None:
-    """Raise where one tile or strip, which is decoded whole, holds too much to do so."""
+    """Raise ``ValueError`` if one tile or strip is too large to be decoded whole."""
     page = pages[0].keyframe
-    if page.compression == 1 and all(one.is_contiguous for one in pages):
+    if page.compression == 1 and all(plane.is_contiguous for plane in pages):
         return
     wide, tall = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     if wide * tall > MOST_SEGMENT:

@@ -1,4 +1,4 @@
-"""Which image of a TIFF is the scan, and what the OME-XML says of it; the others are overviews and labels."""
+"""Selection of the scan among the images of a TIFF, and its OME-XML; the others are overviews and labels."""
 
 import re
 import warnings
@@ -12,24 +12,24 @@ from histoquilt.runtime import logger
 _EXTRAS = re.compile(
     r"(?<![a-z])(macro|label|thumb(?:nail)?s?|over[ _-]?view|preview|navigation|navcam)(?![a-z])", re.IGNORECASE
 )
-_MOST_SAID = 120  # characters: the description of a scan is long, that of a label is its name and size
-_COARSE_UM = 4.0  # a 2.5x objective; what is coarser is an overview where the file holds anything finer
+_MOST_CHARACTERS = 120  # the description of a scan is long, that of a label is its name and size
+_COARSE_UM = 4.0  # a 2.5x objective; a coarser image is an overview if the file holds a finer one
 
 
 def main_series(file: Any, path: Path) -> Any:
     """Return the series of the scan.
 
-    Macro images, labels, thumbnails and overviews are never the scan while there is anything else. Of the rest it is
-    the pyramid; of several, or of none, the one with the finest pixels; of equals, the largest.
+    Macro images, labels, thumbnails and overviews are excluded unless nothing else is left. Of the rest it is the
+    pyramid; of several, or of none, the image with the finest pixels; of equals, the largest.
     """
     if len(file.series) == 1:
         return file.series[0]
-    unnamed = [one for one in file.series if not any(_EXTRAS.search(name) for name in _names(file, one))]
-    candidates = unnamed or list(file.series)
+    scans = [series for series in file.series if not any(_EXTRAS.search(name) for name in _names(file, series))]
+    candidates = scans or list(file.series)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pixels of an overview that are not square: nothing depends on them
-        microns = [series_mpp(file, one, f"{path.name} ({one.name or one.index})") for one in candidates]
-    ranks = [_rank(one, mpp, microns) for one, mpp in zip(candidates, microns, strict=True)]
+        warnings.simplefilter("ignore")  # about pixels of an overview that are not square
+        microns = [series_mpp(file, series, f"{path.name} ({series.name or series.index})") for series in candidates]
+    ranks = [_rank(series, mpp, microns) for series, mpp in zip(candidates, microns, strict=True)]
     scan = candidates[max(range(len(ranks)), key=ranks.__getitem__)]
     shape = scan.keyframe
     logger.info(
@@ -40,9 +40,9 @@ def main_series(file: Any, path: Path) -> Any:
 
 
 def _rank(series: Any, mpp: float | None, microns: list[float | None]) -> tuple[bool, float, int]:
-    """Return what the scan has most of: levels, fine pixels, size. ``microns`` are those of all candidates.
+    """Return the rank of a candidate by levels, fine pixels and size. ``microns`` are those of all candidates.
 
-    Pixels of an unknown size may be finer than those of an overview, and coarser than those of a scan.
+    Pixels of unknown size rank between those of an overview and those of a scan.
     """
     known = [value for value in microns if value is not None]
     compared = mpp is not None and (mpp <= _COARSE_UM or len(known) == len(microns))
@@ -53,13 +53,13 @@ def _rank(series: Any, mpp: float | None, microns: list[float | None]) -> tuple[
 
 
 def series_mpp(file: Any, series: Any, name: str) -> float | None:
-    """Microns per pixel of one series, from what the file says of this one alone."""
+    """Return microns per pixel of one series from its own metadata."""
     image = ome_image(file, series)
-    if image is not None and (found := from_ome(image, name)):
-        return found
+    if image is not None and (mpp := from_ome(image, name)):
+        return mpp
     page = series.keyframe
-    if found := from_aperio(page.description, name):
-        return found
+    if mpp := from_aperio(page.description, name):
+        return mpp
     x, y, unit = (page.tags.get(tag) for tag in ("XResolution", "YResolution", "ResolutionUnit"))
     if x is None or y is None:
         return None
@@ -68,7 +68,7 @@ def series_mpp(file: Any, series: Any, name: str) -> float | None:
 
 
 def ome_image(file: Any, series: Any) -> ElementTree.Element | None:
-    """Return the ``Image`` of the OME-XML that a series is, by its first page; ``None`` where there is no OME-XML."""
+    """Return the ``Image`` of a series in the OME-XML, by its first page; None if there is no OME-XML."""
     if not file.is_ome:
         return None
     try:
@@ -78,7 +78,7 @@ def ome_image(file: Any, series: Any) -> ElementTree.Element | None:
         return None
     images = [node for node in root.iter() if tag_of(node) == "Image"]
     order = file.series.index(series)
-    likely = images[order : order + 1]  # the same order, unless an image is stored nowhere
+    likely = images[order : order + 1]  # the same order, unless an image is not stored
     first = next((page.index for page in series.pages if page is not None), -1)
     for image in likely + images:
         if any(_holds(data, first) for data in image.iter() if tag_of(data) == "TiffData"):
@@ -87,7 +87,7 @@ def ome_image(file: Any, series: Any) -> ElementTree.Element | None:
 
 
 def _holds(data: ElementTree.Element, page: int) -> bool:
-    """Whether a ``TiffData`` says that it begins at a page of the file."""
+    """Return whether a ``TiffData`` contains a page of the file."""
     given = data.get("IFD")
     return given is not None and given.isdigit() and int(given) <= page < int(given) + int(data.get("PlaneCount", 1))
 
@@ -98,10 +98,10 @@ def tag_of(node: ElementTree.Element) -> str:
 
 
 def _names(file: Any, series: Any) -> list[str]:
-    """Return what a series is called: by the file's format, by its OME-XML, or in its own tags."""
+    """Return the names of a series: by the file's format, by its OME-XML, and in its own tags."""
     page = series.keyframe
     image = ome_image(file, series)
     named = page.tags.get("PageName")
-    said = "" if file.is_ome or len(page.description) > _MOST_SAID else page.description
-    names = [series.name, image.get("Name") if image is not None else None, named.value if named else None, said]
+    description = "" if file.is_ome or len(page.description) > _MOST_CHARACTERS else page.description
+    names = [series.name, image.get("Name") if image is not None else None, named.value if named else None, description]
     return [str(name).replace("_", " ") for name in names if name]
