@@ -6,8 +6,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 import histoquilt as hq
-from histoquilt.cli._embedded import default_fields
-from histoquilt.models.expression._inputs import microns, pitch
+from histoquilt.io import pitch
+from histoquilt.models import microns
 
 PITCH = 200.0
 
@@ -59,7 +59,7 @@ def test_displaced_spots_train_the_pitch_of_bare_slides_and_the_fields(rng):
         adata.obsm["X_image"] = rng.normal(size=(96, 4)).astype(np.float32)
         hq.io.record_coordinates(adata, "micron")
         sections[name] = adata
-    assert default_fields(sections)[0] == 200.0
+    assert hq.im.default_fields(*(hq.im.spot_pitch(adata, mpp=1.0) for adata in sections.values()))[0] == 200.0
     model = hq.models.RidgeOnEmbedding().fit(sections, use_rep="X_image", progress=False)
     assert model.fitted.pitch_um == pytest.approx(PITCH, rel=0.015)
 

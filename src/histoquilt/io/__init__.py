@@ -6,7 +6,7 @@ sections are a dict from name to AnnData, read from a ``samples.csv`` and joined
 """
 
 from histoquilt.io._coordinate_table import settle_spots
-from histoquilt.io._coordinates import estimate_mpp, find_lattice, record_coordinates
+from histoquilt.io._coordinates import estimate_mpp, find_lattice, nearest_distance, pitch, record_coordinates
 from histoquilt.io._genes import GeneIds, annotate_genes, detect_gene_ids
 from histoquilt.io._h5ad import matrix_bytes, read_h5ad, write_h5ad
 from histoquilt.io._image import attach_image, open_image
@@ -52,8 +52,10 @@ __all__ = [
     "is_section_folder",
     "matrix_bytes",
     "name_sections",
+    "nearest_distance",
     "open_image",
     "open_slide",
+    "pitch",
     "place_by_loupe",
     "place_on_image",
     "read_alignment_matrix",

@@ -5,12 +5,12 @@ from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._encoder import trained_encoder
 from histoquilt.models.expression._inputs import (
     ImageSection,
     encoder_record,
     microns,
     near_spots,
-    pitch,
     read_embeddings,
 )
 from histoquilt.models.expression._model import ExpressionModel
@@ -66,7 +66,7 @@ __all__ = [
     "microns",
     "near_spots",
     "parts_of_batch",
-    "pitch",
     "plain_ridge",
     "read_embeddings",
+    "trained_encoder",
 ]

@@ -5,7 +5,7 @@ from histoquilt.tl._align import align_sections
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
 from histoquilt.tl._confidence import align_labels, ensemble_confidence
-from histoquilt.tl._describe import domain_markers, umap
+from histoquilt.tl._describe import denoise_markers, domain_markers, umap
 from histoquilt.tl._domains import spatial_domains
 from histoquilt.tl._evaluate import evaluate_expression
 from histoquilt.tl._evaluate_domains import labelled_sections
@@ -23,6 +23,7 @@ __all__ = [
     "cluster_leiden",
     "cluster_mixture",
     "compare_denoised",
+    "denoise_markers",
     "domain_markers",
     "ensemble_confidence",
     "evaluate_expression",

@@ -1,4 +1,4 @@
-"""What a domain is made of: marker genes, and a two-dimensional view of the embedding. Thin calls into scanpy."""
+"""Description of domains: marker genes, their denoised expression, and a two-dimensional view of the embedding."""
 
 import warnings
 
@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, argument, either
+from histoquilt._base import Keys, MissingKey, argument, either
+from histoquilt.models import DomainModel
 from histoquilt.pp import Expression, by_chunks, expression
 from histoquilt.runtime import numba_beside_torch
-from histoquilt.study import check_adata, check_obs_key, check_obsm_key, write_result
+from histoquilt.study import check_adata, check_obs_key, check_obsm_key, declare_scale, write_result
 from histoquilt.tl._markers_by_chunks import rank_by_chunks
 
 
@@ -97,6 +98,51 @@ def domain_markers(
         }
     )
     write_result(adata, "uns", key_added, markers)
+
+
+def denoise_markers(adata: AnnData, model: DomainModel, *, n_genes: int = 5, markers_key: str = Keys.MARKERS) -> None:
+    """Write the denoised expression of the best markers of every domain, where that of all genes would fill memory.
+
+    Parameters
+    ----------
+    adata
+        Section with markers in ``uns[markers_key]`` (:func:`domain_markers`).
+    model
+        Model that found the domains.
+    n_genes
+        Number of modelled markers of each domain.
+    markers_key
+        Key in ``uns`` of the table of markers.
+
+    Returns
+    -------
+    None. Adds ``obsm["denoised"]``: DataFrame, log1p of counts per 10,000, one column per gene.
+
+    Raises
+    ------
+    KeyError
+        There are no markers.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=300, n_genes=150, n_domains=3, seed=0)
+    >>> model = hq.models.SpaMask()
+    >>> hq.tl.spatial_domains(adata, 3, model=model, denoise=False, progress=False)
+    >>> hq.tl.domain_markers(adata)
+    >>> hq.tl.denoise_markers(adata, model, n_genes=2)
+    >>> adata.obsm["denoised"].shape
+    (300, 6)
+    """
+    if markers_key not in adata.uns:
+        raise MissingKey(markers_key, "adata.uns", adata.uns, "Make it with histoquilt.tl.domain_markers.")
+    markers = adata.uns[markers_key]
+    best = markers[markers["gene"].isin(set(model.genes))].groupby("domain", sort=False)["gene"].head(n_genes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # repeated from the fit
+        denoised = model.denoise(adata, list(dict.fromkeys(best)))
+    write_result(adata, "obsm", Keys.DENOISED, denoised)
+    declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
 
 
 def _rank_with_scanpy(source: Expression, domains: "pd.Series[str]", groups: list[str], n_genes: int) -> pd.DataFrame:

@@ -7,11 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix, diags
-from scipy.spatial import cKDTree
 
 from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.gr import radius_adjacency
-from histoquilt.io import estimate_mpp, find_lattice
+from histoquilt.io import estimate_mpp, nearest_distance
 from histoquilt.runtime import warn_user
 from histoquilt.study import check_spatial
 
@@ -198,22 +197,6 @@ def microns(adata: AnnData, name: str, spatial_key: str = Keys.SPATIAL) -> tuple
         except ValueError as error:
             raise ValueError(f"Section {name!r}: microns per pixel are not known. {error}") from error
     return centres * float(mpp), float(mpp)
-
-
-def pitch(centres_um: np.ndarray) -> float:
-    """Return the distance of neighbouring spots: the pitch of their lattice, else the median nearest neighbour.
-
-    Spots of a displaced lattice, as in legacy ST, have a nearest neighbour nearer than the pitch; all links of the
-    lattice together show the pitch.
-    """
-    lattice = find_lattice(centres_um)
-    return nearest_distance(centres_um) if lattice is None else lattice.pitch
-
-
-def nearest_distance(centres_um: np.ndarray) -> float:
-    """Return the median distance from a spot to the nearest other place."""
-    places = np.unique(centres_um, axis=0)
-    return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
 
 
 def near_spots(centres_um: np.ndarray) -> csr_matrix:

@@ -17,11 +17,12 @@ import torch
 from anndata import AnnData
 
 from histoquilt._base import Keys, PatchEncoder, SlideImage
+from histoquilt.io import pitch
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
-from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection, fit_inputs, pitch
+from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection, fit_inputs
 from histoquilt.models.expression._out_of_distribution import TrainingDistribution
 from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_name, write_prediction
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from histoquilt.models.expression._inputs import nearest_distance
+from histoquilt.io import nearest_distance
 from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.nn import HeteroGraph, nearest_references
 
