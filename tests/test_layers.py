@@ -14,7 +14,7 @@ ROOT = Path(histoquilt.__file__).parent
 # a room sees those before it in this order
 ROOMS = [
     "_base", "runtime", "study", "metrics", "nn", "io", "datasets", "gr", "pp", "im", "train", "cluster", "align",
-    "models", "evaluate", "tl", "draw", "pl", "report", "cli",
+    "models", "evaluate", "tl", "draw", "pl", "report", "jobs", "cli",
 ]  # fmt: skip
 # what importing a room must not load, however many files further down
 WITHOUT = {
@@ -29,6 +29,7 @@ WITHOUT = {
     "draw": ["torch"],
     "pl": ["torch"],
     "report": ["torch"],
+    "jobs": ["anndata", "torch", "scanpy", "dask"],
     "cli": ["anndata", "torch", "scanpy", "dask"],
 }
 

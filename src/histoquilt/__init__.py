@@ -7,13 +7,14 @@ The rooms load on first use, so that ``import histoquilt`` stays fast and loads 
 - ``im`` H&E images: patches, encoders, tissue
 - ``models`` the published methods; ``tl`` domains and what follows from them
 - ``metrics`` agreement, spatial continuity; ``pl`` plots; ``report`` the HTML report
+- ``jobs`` the commands from Python: many files to a results folder
 """
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-__all__ = ["datasets", "gr", "im", "io", "metrics", "models", "nn", "pl", "pp", "report", "tl", "train"]
+__all__ = ["datasets", "gr", "im", "io", "jobs", "metrics", "models", "nn", "pl", "pp", "report", "tl", "train"]
 
 try:
     __version__ = version("histoquilt")

@@ -9,7 +9,7 @@ import pytest
 
 import histoquilt
 from histoquilt.cli import run
-from histoquilt.cli._record import sha256
+from histoquilt.jobs.work._record import sha256
 
 
 def files(folder):

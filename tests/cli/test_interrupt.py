@@ -70,13 +70,19 @@ def test_a_signal_whose_exception_is_lost_stops_all_the_same(section_file, tmp_p
 
 def test_stopped_while_writing(monkeypatch, section, tmp_path):
     from histoquilt import report
-    from histoquilt.cli import _output
+    from histoquilt.jobs.work._options import RunConfig
+    from histoquilt.jobs.work._output import DomainResults, write_domain_results
+    from histoquilt.jobs.work._run import start_run
 
     def interrupt(*arguments, **more):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(report, "write_report", interrupt)
     section.obs["domain"] = section.obs["domain_true"]
-    with pytest.raises(KeyboardInterrupt):
-        _output.write_results(tmp_path / "out", {"toy": section}, dict, title="t")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        start_run("domains", {"out": tmp_path / "out"}, RunConfig()) as run,
+        run.results() as folder,
+    ):
+        write_domain_results(folder, DomainResults({"toy": section}, title="t"), dict)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 
 import histoquilt
 from histoquilt.cli import run
-from histoquilt.cli._errors import CommandError
+from histoquilt.jobs.work._errors import JobError
 
 HEAVY = ("numpy", "pandas", "anndata", "scanpy", "torch", "sklearn", "matplotlib")
 
@@ -78,7 +78,7 @@ def test_the_traceback_is_there_for_who_asks(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (CommandError("a fault\nin two lines"), "histoquilt: a fault in two lines"),
+        (JobError("a fault\nin two lines"), "histoquilt: a fault in two lines"),
         (MemoryError(), "not enough memory"),
         (OSError(28, os.strerror(28), "out.h5ad"), "out.h5ad: No space left on device."),
         (

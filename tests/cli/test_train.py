@@ -9,7 +9,8 @@ from PIL import Image
 
 from histoquilt import models
 from histoquilt.cli import run
-from histoquilt.cli._embedded import default_fields
+from histoquilt.im import default_fields
+from histoquilt.study import Section
 
 
 def test_a_model_folder_with_its_record(ridge_model):
@@ -86,7 +87,7 @@ def test_displaced_spots_do_not_narrow_the_fields():
     spots = np.stack(np.meshgrid(np.arange(12), np.arange(12)), axis=-1).reshape(-1, 2) * 200.0
     spots += np.random.default_rng(0).uniform(-20, 20, spots.shape)
     adata = ad.AnnData(obsm={"spatial": spots}, uns={"histoquilt": {"coordinates": {"unit": "micron"}}})
-    assert default_fields({"a": adata}) == [200.0, 100.0, 400.0, 800.0]
+    assert default_fields(Section("s", adata).nominal_pitch_um) == [200.0, 100.0, 400.0, 800.0]
 
 
 def test_images_that_cannot_be_used_are_told_before_any_work(refused, study_folder, tmp_path):

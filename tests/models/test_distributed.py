@@ -15,9 +15,10 @@ import torch
 
 from histoquilt import tl
 from histoquilt.cli import run
-from histoquilt.cli._errors import CommandError
-from histoquilt.cli._in_step import in_step
+from histoquilt.cli._app import _silent_unless_main
 from histoquilt.datasets import toy_section
+from histoquilt.jobs import DomainsConfig, JobError, find_domains
+from histoquilt.jobs._domains import _own_folder
 from histoquilt.models import SpaMaskConfig
 from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
 from histoquilt.runtime._processes import is_main, n_processes, others_named, own_gpu, rank
@@ -152,21 +153,16 @@ def test_commands_that_run_in_one_process(one_of_two, capsys):
     assert "(process 1 of 2): torchrun shares the training of 'domains' among processes; 'doctor' runs in one" in error
 
 
-@pytest.mark.parametrize(("option", "words"), [("resume", "--resume keeps"), ("dask", "--dask and torchrun both")])
+@pytest.mark.parametrize(("option", "words"), [("resume", "resume=True keeps"), ("dask", "dask= and torchrun both")])
 def test_options_that_do_not_go_together_with_torchrun(one_of_two, option, words):
-    with pytest.raises(CommandError, match=words):
-        in_step(lambda inputs, out, **options: None)([], Path("out"), **{option: "local"})
+    with pytest.raises(JobError, match=words):
+        find_domains("a.h5ad", "out", **{option: "local" if option == "dask" else True})
 
 
 def test_what_the_others_write_is_thrown_away(one_of_two, tmp_path, capsys):
-    seen = []
-
-    def command(inputs, out, **options):
+    with _own_folder(tmp_path / "out", DomainsConfig()) as out, _silent_unless_main():
         print("not to be seen")
         out.mkdir()
-        seen.append(out)
-
-    in_step(command)([], tmp_path / "out")
     assert not list(tmp_path.iterdir())
-    assert not seen[0].exists()
+    assert not out.exists()
     assert capsys.readouterr().out == ""

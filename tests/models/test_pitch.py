@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import histoquilt as hq
-from histoquilt.cli._embedded import default_fields
+from histoquilt.study import Section
 
 
 def test_displaced_spots_train_the_pitch_of_bare_slides_and_the_fields():
@@ -18,6 +18,6 @@ def test_displaced_spots_train_the_pitch_of_bare_slides_and_the_fields():
         adata.obsm["X_image"] = rng.normal(size=(96, 4)).astype(np.float32)
         hq.io.record_coordinates(adata, "micron")
         sections[name] = adata
-    assert default_fields(sections)[0] == 200.0
+    assert hq.im.default_fields(*(Section("s", adata).nominal_pitch_um for adata in sections.values()))[0] == 200.0
     model = hq.models.RidgeOnEmbedding().fit(sections, use_rep="X_image", progress=False)
     assert model.fitted.pitch_um == pytest.approx(200, rel=0.015)

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import histoquilt
 from histoquilt._base import is_installed
-from histoquilt.cli._record import PACKAGES, package_versions
+from histoquilt.jobs import PACKAGES, package_versions
 from histoquilt.runtime import use_threads
 
 # what can be read -> (import name, extra that brings it); no import name: always there

@@ -10,13 +10,13 @@ import traceback
 from _thread import interrupt_main
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from histoquilt._base import at_a_command
-from histoquilt.cli._app_expression import app  # with all commands
-from histoquilt.cli._errors import Interrupted, one_line
+from histoquilt.cli._app import Stopped, app
+from histoquilt.jobs import WriteError, one_line
 from histoquilt.runtime import is_main, n_processes, rank
 
 INTERRUPTED = 130  # what shells report for a program that ended on Ctrl-C
@@ -65,9 +65,10 @@ def run(argv: Sequence[str]) -> int:
     """
     hooks = sys.excepthook, sys.unraisablehook
     try:
-        return _run(argv)
+        with at_a_command():
+            return _run(argv)
     finally:
-        if (sys.excepthook, sys.unraisablehook) != hooks:  # a write failed: see writing()
+        if (sys.excepthook, sys.unraisablehook) != hooks:  # a write failed
             gc.collect()
             sys.excepthook, sys.unraisablehook = hooks
 
@@ -76,22 +77,34 @@ def _run(argv: Sequence[str]) -> int:
     arguments = [argument for argument in argv if argument != "--debug"]
     debug = len(arguments) < len(argv) or os.environ.get("HISTOQUILT_DEBUG", "") not in ("", "0")
     try:
-        with at_a_command():
-            code = typer.main.get_command(app).main(arguments, prog_name="histoquilt", standalone_mode=False)
+        code = typer.main.get_command(app).main(arguments, prog_name="histoquilt", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except Interrupted as stopped:
+    except Stopped as stopped:
         print(f"histoquilt: {stopped}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, WriteError):
+            # open HDF5 files report the failed write again, each with a traceback, when they are released
+            sys.excepthook = sys.unraisablehook = _say_nothing
         if debug:
             traceback.print_exc()
         which = f" (process {rank()} of {n_processes()})" if n_processes() > 1 else ""
-        print(f"histoquilt{which}: {one_line(error)}", file=sys.stderr)
+        print(f"histoquilt{which}: {_message(error)}", file=sys.stderr)
         return 2
     if code == INTERRUPTED and is_main():
         print("histoquilt: interrupted; nothing was written.", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _message(error: Exception) -> str:
+    if hasattr(error, "format_message"):  # errors of the command line's parser
+        return " ".join(f"{error.format_message()} Try 'histoquilt --help'.".split())
+    return one_line(error)
+
+
+def _say_nothing(*arguments: Any) -> None:
+    """Replace the hooks that print tracebacks."""
 
 
 def _in_utf8() -> None:

@@ -4,6 +4,7 @@ A slide is known only by the protocol in ``histoquilt._base._protocols``; an RGB
 """
 
 from histoquilt.im._cut_patches import cut_patches
+from histoquilt.im._default_fields import default_fields
 from histoquilt.im._embed import embed_patches, embed_views, short_name
 from histoquilt.im._grid import grid_spots
 from histoquilt.im._on_tissue import OnTissue, check_on_tissue
@@ -21,6 +22,7 @@ __all__ = [
     "attach_picture",
     "check_on_tissue",
     "cut_patches",
+    "default_fields",
     "embed_patches",
     "embed_views",
     "extract_patches",

@@ -15,12 +15,23 @@ from histoquilt import __version__
 from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._cache import EmbeddingCache
+from histoquilt.im._default_fields import default_fields
 from histoquilt.im._patches import Fields, batches, log_padding, plan_fields
 from histoquilt.im._read_ahead import read_ahead
 from histoquilt.im._stain import stain_statistics, write_stain
 from histoquilt.im.encoders._encoders import get_encoder
 from histoquilt.runtime import progress_bar, warn_user
-from histoquilt.study import check_adata, check_inside, check_spatial, provenance, warn_of_few_outside, write_result
+from histoquilt.study import (
+    check_adata,
+    check_inside,
+    check_spatial,
+    coordinate_record,
+    nominal_pitch,
+    provenance,
+    spot_pitch,
+    warn_of_few_outside,
+    write_result,
+)
 
 MOST_RELATIVE_MPP = 2.0  # an encoder is told of patches that are more than twice as coarse or fine as it learnt from
 MOST_BLOWN_UP = 4.0  # output pixels per pixel of the image: more is invented
@@ -34,7 +45,7 @@ def embed_patches(
     *,
     mpp: float,
     encoder: str | PatchEncoder = "he_texture",
-    field_um: float | Sequence[float] = 112.0,
+    field_um: float | Sequence[float] | None = None,
     spatial_key: str = Keys.SPATIAL,
     key_added: str | None = None,
     batch_size: int = 64,
@@ -44,7 +55,7 @@ def embed_patches(
 ) -> None:
     """Describe the tissue around each spot with an image encoder.
 
-    A square field of `field_um` microns, centred on the spot, is cut from the H&E image, resampled to the size that
+    Square fields of `field_um` microns, centred on the spot, are cut from the H&E image, resampled to the size that
     the encoder takes, and encoded. Fields that cross the border of the image are padded with white (empty glass) and
     counted. Patches are read in a thread beside the encoder. The stain of each spot's field is measured on the way, so
     that a model can tell a section that was stained or scanned otherwise than those it was trained on.
@@ -62,9 +73,11 @@ def embed_patches(
     encoder
         A name from :func:`list_encoders`, or any object that keeps the ``PatchEncoder`` protocol.
     field_um
-        Side of the field in microns; or several, each region of the slide being read once for all of them. At the
-        encoder's own resolution it is ``encoder.input_px * encoder.mpp``; another is resampled, recorded, and warned
-        of where it is more than twice as coarse or fine.
+        Side of the field in microns, or of several fields; each region of the slide is read once for all of them. By
+        default the four of :func:`default_fields` for the distance between the spots, as on the command line; for
+        several sections, pass the same to each. At the encoder's own resolution it is
+        ``encoder.input_px * encoder.mpp``; others are resampled and recorded, with a warning if more than twice as
+        coarse or fine.
     spatial_key
         Where the spot centres are.
     key_added
@@ -88,7 +101,7 @@ def embed_patches(
     `uns["histoquilt"][key_added]` : dict with ``encoder``, ``digest``, ``mpp``, ``field_um``, ``n_padded``,
     ``licence``, ``input_mpp`` (microns per pixel that the encoder saw), ``image_scale`` and the version, ``histoquilt``
 
-    and for several the same under ``f"{key_added}_{field:g}um"`` each. Of the first field also:
+    and for several, and by default, the same under ``f"{key_added}_{field:g}um"`` each. Of the first field also:
 
     `obsm["X_stain"]` : float32, ``(n_spots, 11)``, the columns of :func:`stain_statistics`
     `uns["histoquilt"]["X_stain"]` : dict with ``columns``, ``field_um``, ``input_mpp`` and the version
@@ -111,10 +124,16 @@ def embed_patches(
     --------
     >>> import histoquilt as hq
     >>> adata, slide = hq.datasets.toy_slide(n_spots=100, mpp=2.0)
-    >>> hq.im.embed_patches(adata, slide, mpp=2.0, encoder="he_texture")
+    >>> hq.im.embed_patches(adata, slide, mpp=2.0, encoder="he_texture", field_um=112)
     >>> adata.obsm["X_he_texture"].shape[0]
     100
     """
+    if field_um is None:
+        check_adata(adata)
+        check_mpp(mpp)
+        centres = check_spatial(adata, spatial_key)[:, :2]
+        measured = spot_pitch(centres / image_scale * mpp)
+        field_um = default_fields(nominal_pitch(coordinate_record(adata), measured))
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
     several = not np.isscalar(field_um)
     embeddings, stain = _embed(job, 1, progress, stain=True)

@@ -17,7 +17,7 @@ from histoquilt.study._genes import SYMBOL_COLUMNS, GeneIds, annotate_genes, det
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
-from histoquilt.study._pitch import nearest_distance, spot_pitch
+from histoquilt.study._pitch import nearest_distance, nominal_pitch, spot_pitch
 from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance, record_of
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
@@ -81,6 +81,7 @@ __all__ = [
     "library_part",
     "named_layers",
     "nearest_distance",
+    "nominal_pitch",
     "provenance",
     "quiet_duplicates",
     "record_coordinates",

@@ -212,3 +212,24 @@ def find_lattice(spatial: np.ndarray) -> Lattice | None:
     if max(square, hexagonal) < _ORDERED or min(square, hexagonal) > 0.5:
         return None  # links all in one line point the same way under both foldings
     return Lattice("square" if square > hexagonal else "hexagonal", pitch)
+
+
+def pitch(centres_um: np.ndarray) -> float:
+    """Return the distance of neighbouring spots: the pitch of their lattice, else the median nearest neighbour.
+
+    Spots of a displaced lattice, as in legacy ST, have a nearest neighbour nearer than the pitch; the median of all
+    links of the lattice is the pitch.
+
+    Parameters
+    ----------
+    centres_um
+        Spot centres in microns, ``(n_spots, 2)``.
+    """
+    lattice = find_lattice(centres_um)
+    return nearest_distance(centres_um) if lattice is None else lattice.pitch
+
+
+def nearest_distance(centres_um: np.ndarray) -> float:
+    """Return the median distance from a spot to the nearest other place."""
+    places = np.unique(centres_um, axis=0)
+    return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0

@@ -1,5 +1,8 @@
 """Distance between neighbouring spots."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -40,6 +43,11 @@ def spot_pitch(centres: np.ndarray) -> float:
     asked = places[:: max(1, len(places) // _EXAMINED)]
     distance, _ = cKDTree(places).query(asked, k=[neighbour + 1])  # the first is the place itself
     return float(np.median(distance))
+
+
+def nominal_pitch(record: Mapping[str, Any], measured: float) -> float:
+    """Return the pitch in microns that is recorded of the coordinates, else the measured one to the nearest 10."""
+    return float(record.get("pitch_um") or 10 * round(measured / 10))
 
 
 def nearest_distance(centres: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from anndata import AnnData
 from histoquilt._base import Keys, MissingKey, argument, listed
 from histoquilt.study._checks import check_spatial
 from histoquilt.study._coordinates import mpp_of_lattice
-from histoquilt.study._pitch import spot_pitch
+from histoquilt.study._pitch import nominal_pitch, spot_pitch
 from histoquilt.study._scale import record_of
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study.joined._split import cut_section
@@ -103,6 +103,11 @@ class Section:
     def pitch_um(self) -> float:
         """Distance of neighbouring spots in microns (:func:`spot_pitch`)."""
         return spot_pitch(self.microns)
+
+    @property
+    def nominal_pitch_um(self) -> float:
+        """Pitch that the reader recorded, else the measured one to the nearest 10 microns."""
+        return nominal_pitch(self.coordinates, self.pitch_um)
 
     def place(self, column: str) -> float | None:
         """Return ``z_um``, ``x_um`` or ``y_um`` of the section; ``None`` if it is not given.

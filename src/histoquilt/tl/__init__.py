@@ -9,7 +9,7 @@ from histoquilt.tl._domains import spatial_domains
 from histoquilt.tl._evaluate import evaluate_expression
 from histoquilt.tl._evaluate_domains import labelled_sections
 from histoquilt.tl._integrate import integrate_sections
-from histoquilt.tl._markers import domain_markers
+from histoquilt.tl._markers import denoise_markers, domain_markers
 from histoquilt.tl._meta_genes import meta_genes
 from histoquilt.tl._refine import refine_domains
 from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
@@ -23,6 +23,7 @@ __all__ = [
     "cluster_leiden",
     "cluster_mixture",
     "compare_denoised",
+    "denoise_markers",
     "domain_markers",
     "ensemble_confidence",
     "evaluate_expression",

@@ -9,9 +9,10 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 from scipy.stats import false_discovery_control, ttest_ind_from_stats
 
-from histoquilt._base import Keys, argument, either
+from histoquilt._base import Keys, MissingKey, argument, either
+from histoquilt.models import DomainModel
 from histoquilt.pp import Expression, expression
-from histoquilt.study import check_adata, check_obs_key, write_result
+from histoquilt.study import check_adata, check_obs_key, declare_scale, write_result
 
 _COLUMNS = 200  # stored values of a spot, about: sets how many spots are read at a time
 _SMALL = 1e-9  # keeps the logarithm of a fold change finite, as in scanpy
@@ -148,6 +149,51 @@ def rank_genes(source: Expression, domains: "pd.Series[str]", groups: Sequence[s
         }
         tables.append(pd.DataFrame(table))
     return pd.concat(tables, ignore_index=True)
+
+
+def denoise_markers(adata: AnnData, model: DomainModel, *, n_genes: int = 5, markers_key: str = Keys.MARKERS) -> None:
+    """Write the denoised expression of the best markers of every domain, where that of all genes would fill memory.
+
+    Parameters
+    ----------
+    adata
+        Section with markers in ``uns[markers_key]`` (:func:`domain_markers`).
+    model
+        Model that found the domains.
+    n_genes
+        Number of modelled markers of each domain.
+    markers_key
+        Key in ``uns`` of the table of markers.
+
+    Returns
+    -------
+    None. Adds ``obsm["denoised"]``: DataFrame, log1p of counts per 10,000, one column per gene.
+
+    Raises
+    ------
+    KeyError
+        There are no markers.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=300, n_genes=150, n_domains=3, seed=0)
+    >>> model = hq.models.SpatialFactors()
+    >>> hq.tl.spatial_domains(adata, 3, model=model, denoise=False, progress=False)
+    >>> hq.tl.domain_markers(adata)
+    >>> hq.tl.denoise_markers(adata, model, n_genes=2)
+    >>> adata.obsm["denoised"].shape
+    (300, 6)
+    """
+    if markers_key not in adata.uns:
+        raise MissingKey(markers_key, "adata.uns", adata.uns, "Make it with histoquilt.tl.domain_markers.")
+    markers = adata.uns[markers_key]
+    best = markers[markers["gene"].isin(set(model.genes))].groupby("domain", sort=False)["gene"].head(n_genes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # repeated from the fit
+        denoised = model.denoise(adata, list(dict.fromkeys(best)))
+    write_result(adata, "obsm", Keys.DENOISED, denoised)
+    declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
 
 
 def _moments(source: Expression, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,97 @@
+"""What a command prints when it is done."""
+
+from typing import Any
+
+from histoquilt import jobs
+
+WIDTH = 118  # of the printed table if stdout is not a terminal
+
+
+def show_domains(result: jobs.DomainsResult) -> None:
+    """Print spots and domains of every section."""
+    for name, n_spots in result.facts["n_spots"].items():
+        print(f"{name}: {n_spots:,} spots, {(result.n_found or {})[name]} domains")
+    _show_end(result)
+
+
+def show_training(result: jobs.JobResult) -> None:
+    """Print the size of the model and its inner scores."""
+    facts = result.facts
+    print(f"{facts['method']}: {facts['n_genes']:,} genes from {len(facts['n_spots'])} sections, saved to {result.out}")
+    for name, scores in facts["inner_validation"].items():
+        if scores["n_folds"]:
+            print(
+                f"  {name}: median correlation {scores['pcc_median']:.3f} on left-out training sections, "
+                f"{scores['n_beats_mean']:,} of {scores['n_genes']:,} genes better than the mean"
+            )
+        else:
+            print(f"  {name}: keeps no predictions of left-out training sections")
+    _show_skipped(result)
+
+
+def show_prediction(result: jobs.JobResult) -> None:
+    """Print spots, genes and unfamiliar tissue of every prediction."""
+    facts = result.facts
+    for name, n_spots in facts["n_spots"].items():
+        outside = f"{facts['out_of_distribution'][name]:.0%} unlike the training tissue"
+        print(f"{name}: {n_spots:,} spots, {facts['n_genes']:,} genes, {outside}")
+    _show_end(result)
+
+
+def show_evaluation(result: jobs.EvaluateResult) -> None:
+    """Print one line per method: its score with its interval, and how it compares with ridge."""
+    from rich.console import Console
+    from rich.table import Table
+
+    evaluation: Any = result.evaluation
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    n_sections = evaluation.scores.loc[evaluation.scores["fold"] != "all", "section"].nunique()
+    table = Table(title=f"Median correlation over the panel, mean of {n_sections} held-out sections", box=None)
+    for column in ("method", "", "PCC", "95 % interval"):
+        table.add_column(column, justify="right" if column == "PCC" else "left")
+    table.add_column("beside ridge", overflow="fold")
+    for name, row in evaluation.summary().iterrows():
+        verdicts = "; ".join(
+            text for text in (row["verdict_ridge_plain"], row["verdict_ridge"]) if isinstance(text, str)
+        )
+        interval = f"{row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else "none (1 section)"
+        remark = "looks at the answer" if row["kind"] == "oracle" else verdicts
+        table.add_row(str(name), row["kind"], f"{row['pcc_median']:.3f}", interval, remark)
+    console.print(table)
+    if evaluation.optimistic:
+        print(
+            "These scores are optimistic: training held the same patient or slide, or patients are not known. A new "
+            "patient will get less (--leave-out patient)."
+        )
+    if evaluation.facts["protocol"] == "published":
+        print("published.csv holds scores in the papers' own, flawed definition, to compare with their tables only.")
+    _show_end(result)
+
+
+def show_demo(result: jobs.DemoResult) -> None:
+    """Print the scores of both tasks."""
+    section: Any = result.section
+    scores: Any = result.scores
+    expression: Any = result.expression_scores
+    n_domains = result.facts["n_domains"]
+    print(f"1. Domains of a built-in section: {section.n_obs:,} spots, {section.n_vars} genes, {n_domains} domains.")
+    print(f"  {'agreement with the truth':<48}{'ARI':>6}{'NMI':>7}")
+    for row in scores.itertuples():
+        print(f"  {row.method:<48}{row.ari:>6.3f}{row.nmi:>7.3f}")
+    print("2. Expression read off H&E: trained on two sections, the third given as an image alone.")
+    for row in expression.itertuples():
+        print(f"  {f'{row.what}, {row.method}':<58}{row.score:>6.3f}")
+    print(f"Look at: {result.out / 'report.html'} (domains of both slides)")
+    print(f"         {result.out / 'expression.html'} (predicted genes on the tissue, beside measured ones)")
+
+
+def _show_skipped(result: jobs.JobResult) -> None:
+    for name in result.facts["skipped"]:
+        print(f"{name}: left out")
+
+
+def _show_end(result: jobs.JobResult) -> None:
+    _show_skipped(result)
+    print(f"Report: {result.out / 'report.html'}")

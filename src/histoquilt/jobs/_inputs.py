@@ -1,0 +1,248 @@
+"""Inputs of a job: files, folders, or a table of samples; read and checked before any work."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, MissingKey, ReadOptions, argument
+from histoquilt.jobs._source import Source, read_file, without_counts
+from histoquilt.jobs.work._errors import JobError, about, one_line
+from histoquilt.jobs.work._record import sha256
+from histoquilt.jobs.work._run import joined
+from histoquilt.runtime import Workers, run_each, warn_user
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job needs of every section.
+
+    Attributes
+    ----------
+    n_domains
+        Largest number of domains that may be asked for.
+    use_rep, layer, spatial_key, section_key
+        Keys of the embedding, the expression, the spot centres and the sections.
+    """
+
+    n_domains: int = 1
+    use_rep: str | None = None
+    layer: str | None = None
+    spatial_key: str = Keys.SPATIAL
+    section_key: str | None = None
+
+
+@dataclass
+class Inputs:
+    """Sections that were read and checked.
+
+    Attributes
+    ----------
+    sections
+        Name -> AnnData, in the order given; empty if they are read again one by one.
+    sources
+        Name -> source.
+    digests
+        Name, path and SHA-256 of each, for ``run.json``.
+    skipped
+        Name -> reason for leaving it out.
+    """
+
+    sections: dict[str, "AnnData"]
+    sources: dict[str, Source]
+    digests: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def read_by(self, name: str) -> list[dict[str, Any]]:
+        """Return the digests of the files of one section."""
+        return [one for one in self.digests if one["section"] == name]
+
+
+def is_samples_table(path: Path) -> bool:
+    """Whether an input is a ``samples.csv``; sections are never read from comma-separated tables."""
+    return path.suffix.lower() == ".csv" and not path.is_dir()
+
+
+def check_paths(inputs: Sequence[Path], *, section_key: str | None = None, skip_bad: bool = False) -> None:
+    """Raise for inputs that are wrong, before anything heavy is imported."""
+    tables = [path for path in inputs if is_samples_table(path)]
+    if tables and len(inputs) > 1:
+        raise JobError(
+            f"{tables[0]} is a table of samples, and a table is the whole study. Give it alone, and name the other "
+            "sections in it."
+        )
+    if tables and section_key is not None:
+        raise JobError(
+            f"{tables[0]} names the sections, one in each row, and {argument('section_key')} asks for other names. "
+            f"Leave {argument('section_key')} out."
+        )
+    if not tables:
+        section_names(inputs)  # raises where two are the same
+    if len(inputs) == 1 or not skip_bad:
+        for path in inputs:
+            _check_exists(path)
+
+
+def read_inputs(
+    inputs: Sequence[Path],
+    needs: Needs,
+    *,
+    skip_bad: bool,
+    keep: bool = True,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
+    workers: Workers | None = None,
+) -> Inputs:
+    """Read and check all sections before any work, on ``workers`` if given.
+
+    Without ``keep``, sections are dropped after the check.
+
+    Raises
+    ------
+    JobError
+        Sections cannot be used; all are named. With ``skip_bad`` only if none is left.
+    """
+    if len(inputs) == 1 and is_samples_table(inputs[0]):
+        found, problems = _read_table(inputs[0], needs, keep=keep, skip_bad=skip_bad, options=options, workers=workers)
+    else:
+        found, problems = _read_files(inputs, needs, keep=keep, options=options, workers=workers)
+    _stop(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
+    for problem in problems.values():
+        warn_user(f"left out: {problem}")
+    found.skipped |= problems
+    return found
+
+
+def section_names(inputs: Sequence[Path]) -> list[str]:
+    """Name sections by file or folder name without extension.
+
+    Raises
+    ------
+    JobError
+        Two inputs have the same name: their results would overwrite each other.
+
+    Examples
+    --------
+    >>> section_names([Path("a/151673.h5ad"), Path("b/A1.tsv.gz"), Path("b/brain.zarr")])
+    ['151673', 'A1', 'brain']
+    """
+    names = []
+    for path in inputs:
+        name = path.resolve()  # "." and ".." have names too
+        if name.suffix in COMPRESSED:
+            name = name.with_suffix("")
+        names.append(name.name if name.is_dir() and name.suffix != ".zarr" else name.stem)
+    repeated = [name for name, n in Counter(names).items() if n > 1]
+    if repeated:
+        paths = ", ".join(str(path) for path, name in zip(inputs, names, strict=True) if name == repeated[0])
+        raise JobError(
+            f"two inputs are both named {repeated[0]!r} ({paths}). A section is named by its file or folder name: "
+            "rename one, or name them in a samples.csv."
+        )
+    return names
+
+
+def _read_table(
+    path: Path, needs: Needs, *, keep: bool, skip_bad: bool, options: ReadOptions, workers: Workers | None
+) -> tuple[Inputs, dict[str, str]]:
+    from histoquilt.io import gather_samples
+
+    problems: dict[str, str] = {}
+
+    def check(name: str, adata: "AnnData") -> "AnnData":
+        try:
+            with about(f"section {name!r} of {path.name}"):
+                _check(adata, needs)
+        except JobError as error:
+            problems[name] = str(error)
+        return adata if keep else without_counts(adata)
+
+    with about(path):
+        samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
+    sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
+    sources = {}
+    for name in sections:
+        row = samples.table.loc[name]
+        sources[name] = Source(name, Path(str(row["counts"])), path, str(row.to_dict()), options)
+    digests = _digests({path.name: path, **{name: source.path for name, source in sources.items()}})
+    return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
+
+
+def _read_files(
+    inputs: Sequence[Path], needs: Needs, *, keep: bool, options: ReadOptions, workers: Workers | None
+) -> tuple[Inputs, dict[str, str]]:
+    found = Inputs({}, {})
+    problems: dict[str, str] = {}
+    # they may be joined, or travel
+    whole = keep and (len(inputs) > 1 or needs.section_key is not None or workers is not None)
+    sources = {
+        name: Source(name, path, options=options) for name, path in zip(section_names(inputs), inputs, strict=True)
+    }
+    items = {name: (source.path, needs, whole, keep, options) for name, source in sources.items()}
+    for outcome in run_each(_read_checked, items, workers=workers):
+        if outcome.error is not None:
+            problems[outcome.name] = one_line(outcome.error)
+        elif keep:
+            found.sections[outcome.name] = outcome.value
+    found.sources = {name: source for name, source in sources.items() if name not in problems}
+    found.sections = {name: found.sections[name] for name in found.sources if keep}  # workers finish in any order
+    found.digests = _digests({name: source.path for name, source in found.sources.items()})
+    return found, {name: problems[name] for name in sources if name in problems}
+
+
+def _read_checked(path: Path, needs: Needs, whole: bool, keep: bool, options: ReadOptions) -> "AnnData | None":
+    """Read and check one section, here or on a worker; return it if ``keep``."""
+    _check_exists(path)
+    with about(path):
+        adata = read_file(path, whole=whole, options=options)
+        _check(adata, needs)
+    return adata if keep else None
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise JobError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
+
+
+def _stop(problems: dict[str, str], n_inputs: int, *, skip_bad: bool) -> None:
+    """Raise one error for all inputs that cannot be used."""
+    if not problems or (skip_bad and len(problems) < n_inputs):
+        return
+    if n_inputs == 1:
+        raise JobError(*problems.values())
+    without = f"Correct them, or go on without them: {argument('skip_bad', True)}."
+    remedy = "Nothing is left to work on." if skip_bad else without
+    raise JobError(f"{len(problems)} of {n_inputs} sections cannot be used: {joined(problems)}. {remedy}")
+
+
+def _check(adata: "AnnData", needs: Needs) -> None:
+    from histoquilt import io, pp
+    from histoquilt._base import check_n_domains
+    from histoquilt.io import check_writable
+    from histoquilt.study import check_adata, check_obs_key, check_obsm_key, check_spatial, named_layers
+
+    layer = needs.layer
+    check_adata(adata)
+    check_writable(adata)
+    check_spatial(adata, needs.spatial_key)
+    check_n_domains(needs.n_domains, adata.n_obs)
+    if needs.section_key is not None:
+        check_obs_key(adata, needs.section_key, argument="section_key")
+    else:
+        io.check_one_section(adata, spatial_key=needs.spatial_key, remedy="argument")
+    if needs.use_rep is not None:
+        check_obsm_key(adata, needs.use_rep, argument="use_rep")
+        if layer is not None and layer not in ("X", *named_layers(adata)):  # only markers read it, at the end
+            remedy = f"Pass {argument('layer')} with one of these, or 'X'."
+            raise MissingKey(layer, "adata.layers", named_layers(adata), remedy)
+    else:
+        pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
+
+
+def _digests(paths: dict[str, Path]) -> list[dict[str, Any]]:
+    return [{"section": name, "path": str(path), "sha256": sha256(path)} for name, path in paths.items()]

@@ -1,0 +1,138 @@
+"""Domains of one section, from its file to its result file; runs in this process or on a worker."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._base import DOMAIN_MODELS, Keys, argument
+from histoquilt.jobs._source import Source
+from histoquilt.jobs.work._errors import about, one_line, writing
+from histoquilt.jobs.work._record import RunRecord, capture_warnings
+from histoquilt.jobs.work._resume import Item
+from histoquilt.runtime import logger, warn_user
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from histoquilt.models import DomainModel
+
+SUFFIX, MODEL = ".h5ad", ".model"
+Denoise = bool | str | list[str]  # as the library takes it, or "markers" or "auto"
+
+_ALL_GENES = 50_000  # spots up to which all modelled genes are denoised; of more the file would be gigabytes
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """Settings that all sections share.
+
+    Attributes
+    ----------
+    n_domains, section_key, options
+        Arguments of :func:`histoquilt.tl.spatial_domains`; ``options`` holds its remaining ones.
+    method, config
+        Name of the domain model, and its settings; ``None`` for its defaults.
+    save_model
+        If true, also write the model.
+    out, kept
+        Output folder, and the folder in which finished results survive a failure; for messages.
+    """
+
+    n_domains: int | tuple[int, int] | None
+    method: str
+    section_key: str | None
+    config: Any
+    options: dict[str, Any]
+    save_model: bool
+    out: Path
+    kept: Path | None
+
+    def new_model(self) -> "DomainModel":
+        """Return an untrained model."""
+        model: DomainModel = DOMAIN_MODELS.load(self.method)(self.config)
+        return model
+
+
+def segment_one(
+    item: Item, source: Source, settings: SegmentSettings, adata: "AnnData | None" = None
+) -> dict[str, Any]:
+    """Find the domains of one section and write ``<section>.h5ad``.
+
+    ``adata`` is the section if it is in memory already; it is not sent to workers.
+
+    Returns
+    -------
+    ``n_spots``, ``n_domains``, ``n_found`` (domains with spots), ``timings`` and ``warnings``.
+
+    Raises
+    ------
+    JobError
+        Its domains cannot be found.
+    WriteError
+        Results cannot be written.
+    """
+    from histoquilt import io
+
+    record = RunRecord("domains", {})
+    with capture_warnings() as warnings, about(source.path):
+        if adata is None:
+            with record.stage("read"):
+                adata = source.read(whole=False)
+        model = settings.new_model()
+        _segment(adata, model, settings, item, record)
+    domains = adata.obs[Keys.DOMAIN]
+    with writing(settings.out, kept=settings.kept), record.stage("write"):
+        io.write_h5ad(adata, item.file(SUFFIX))
+        if settings.save_model:
+            model.save(item.file(MODEL), overwrite=True)
+        facts = {
+            "n_spots": adata.n_obs,
+            "n_domains": int(domains.cat.categories.size),
+            "n_found": int(domains.nunique()),
+            "timings": dict(record.timings),
+            "warnings": warnings,
+        }
+        item.finish([SUFFIX], facts)
+    return facts
+
+
+def _segment(adata: "AnnData", model: "DomainModel", settings: SegmentSettings, item: Item, record: RunRecord) -> None:
+    from histoquilt import tl
+
+    denoise = _of_section(settings.options["denoise"], adata)
+    options = {**settings.options, "denoise": False if denoise == "markers" else denoise}
+    with record.stage("domains"):
+        tl.spatial_domains(adata, settings.n_domains, model=model, section_key=settings.section_key, **options)
+    with record.stage("markers"):
+        has_markers = add_markers(adata, options["layer"])
+    if denoise == "markers" and has_markers:
+        with record.stage("denoised markers"):
+            tl.denoise_markers(adata, model)
+
+
+def add_markers(adata: "AnnData", layer: str | None) -> bool:
+    """Write markers of the domains; warn and return False if there are none."""
+    from histoquilt import tl
+    from histoquilt.study import keep_foreign
+
+    if keep_foreign(adata, "uns", Keys.MARKERS) is None:
+        adata.uns.pop(Keys.MARKERS, None)  # of an earlier run's domains
+    if not adata.n_vars:
+        return False
+    try:
+        tl.domain_markers(adata, layer=layer)
+    except ValueError as error:
+        warn_user(f"Markers are left out; the domains are written. {one_line(error)}")
+        return False
+    return True
+
+
+def _of_section(denoise: Denoise, adata: "AnnData") -> Denoise:
+    """Decide what ``"auto"`` means for a section: of a large one, all genes would take gigabytes."""
+    if denoise != "auto":
+        return denoise
+    if adata.n_obs <= _ALL_GENES:
+        return True
+    everything = argument("denoise", "all")
+    logger.info("%s spots: only the best markers are denoised; %s takes all genes.", f"{adata.n_obs:,}", everything)
+    return "markers"

@@ -1,0 +1,73 @@
+"""Source of one section: plain data that can be sent to another process."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histoquilt._base import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt.runtime import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
+
+
+@dataclass(frozen=True)
+class Source:
+    """One section, given by its path or in a table.
+
+    Attributes
+    ----------
+    name
+        Name of the section.
+    path
+        File or folder of the section.
+    table
+        The ``samples.csv`` with a row for the section, if it was not given by its own file.
+    row
+        Row of the table as text, used to detect changes.
+    options
+        Options for reading the section.
+    """
+
+    name: str
+    path: Path
+    table: Path | None = None
+    row: str = ""
+    options: ReadOptions = DEFAULT_READ_OPTIONS
+
+    def read(self, *, whole: bool = True) -> "AnnData":
+        """Read the section; not ``whole``: as :func:`read_file` does."""
+        if self.table is None:
+            return read_file(self.path, whole=whole, options=self.options)
+        from histoquilt.io import read_sample
+
+        return read_sample(self.table, self.name, self.options)
+
+
+def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":
+    """Read a section; unless ``whole``, counts that would fill much of the memory stay in their file."""
+    from histoquilt import io
+    from histoquilt.io import matrix_bytes, settle_spots
+    from histoquilt.runtime import available_bytes, in_words
+
+    available = None if whole or path.suffix != ".h5ad" else available_bytes()
+    if available is None or (size := matrix_bytes(path)) <= _MOST_OF_MEMORY * available:
+        return io.read_section(path, **asdict(options))
+    logger.info("%s: %s of counts stay in the file, and are read as they are needed.", path.name, in_words(size))
+    adata = settle_spots(io.read_h5ad(path, backed=True), options)
+    if options.one_section:
+        io.declare_one_section(adata)
+    return adata
+
+
+def without_counts(adata: "AnnData") -> "AnnData":
+    """Drop the matrices of spots by genes, in place: after a check, the job reads the section again."""
+    from histoquilt.study import named_layers
+
+    adata.X = None
+    adata.raw = None
+    for name in named_layers(adata):
+        del adata.layers[name]
+    return adata

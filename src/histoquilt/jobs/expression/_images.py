@@ -1,0 +1,272 @@
+"""Sections with images for ``train`` and ``evaluate``: read, checked together, then embedded."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._base import Keys, argument
+from histoquilt.jobs._inputs import Inputs, Needs, is_samples_table, read_inputs
+from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, keys_of, place, write_embedding
+from histoquilt.jobs.work._errors import JobError, about, one_line
+from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, option
+from histoquilt.jobs.work._record import sha256
+from histoquilt.jobs.work._run import Run, joined
+from histoquilt.runtime import Workers, progress_bar, run_each, warn_user
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+DEFAULT_ENCODER = "he_texture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagedConfig(SectionsConfig):
+    """Options of jobs that read sections with images."""
+
+    encoder: str | None = option(
+        None, "Image encoder: he_texture (the default), onnx:PATH, timm:NAME, hf-hub:NAME.", metavar="NAME"
+    )
+    field_um: str | float | Sequence[float] | None = option(
+        None,
+        "Widths of the fields around a spot, the single patch first; by default once, half, twice and four times the "
+        "distance of the spots.",
+        metavar="UM,UM",
+    )
+    use_rep: str | Sequence[str] | None = option(
+        None, "Embeddings that are in obsm already, in place of an encoder.", metavar="KEY,KEY"
+    )
+    n_genes: int | None = option(
+        None, "Genes by highest mean and by highest variance, each (default 200).", least=1, metavar="N"
+    )
+    cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
+    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+
+    def __post_init__(self) -> None:
+        """Also check the embeddings asked for."""
+        super().__post_init__()
+        if self.use_rep is not None and (self.encoder is not None or self.field_um is not None):
+            other = argument("encoder" if self.encoder is not None else "field_um")
+            raise JobError(
+                f"{argument('use_rep')} takes embeddings that are there, and {other} makes new ones. Choose one."
+            )
+        self.fields()
+        self.reps()
+
+    def fields(self) -> list[float] | None:
+        """Return the widths of the fields in microns, that of the single patch first; None for the default.
+
+        Examples
+        --------
+        >>> ImagedConfig(field_um="200,100,400").fields()
+        [200.0, 100.0, 400.0]
+        """
+        asked, name, fields = self.field_um, argument("field_um"), []
+        if asked is None:
+            return None
+        for part in comma_separated([asked] if isinstance(asked, int | float) else asked, "field_um"):
+            try:
+                value = float(part)
+            except ValueError:
+                value = math.nan
+            if not (math.isfinite(value) and value > 0):
+                raise JobError(f"{name} is one or more widths in microns (200,100,400), got {part!r}.")
+            fields.append(value)
+        if len(set(fields)) < len(fields):
+            raise JobError(f"{name} names a width twice: {asked}.")
+        return fields
+
+    def reps(self) -> list[str] | None:
+        """Return the keys of the embeddings to use; None if images are to be embedded."""
+        return None if self.use_rep is None else comma_separated(self.use_rep, "use_rep")
+
+
+@dataclass
+class ImagedSections:
+    """Checked sections, and how their images will be embedded.
+
+    Attributes
+    ----------
+    sections
+        Name -> AnnData.
+    reps
+        Keys of the embeddings in ``obsm``.
+    digests, skipped
+        Digests of all inputs, and name -> reason for leaving it out.
+    facts
+        Encoder and fields, for ``run.json``.
+    embed_job
+        Settings of the embedding; None if the sections have their embeddings.
+    """
+
+    sections: dict[str, "AnnData"]
+    reps: list[str]
+    digests: list[dict[str, Any]]
+    skipped: dict[str, str]
+    facts: dict[str, Any]
+    embed_job: EmbedJob | None = None
+
+    def embed(self, run: Run) -> None:
+        """Embed every image; does nothing if embeddings were given.
+
+        Raises
+        ------
+        JobError
+            Images cannot be embedded; all are named.
+        """
+        if self.embed_job is None:
+            return
+        with run.record.stage("embed"):
+            items = {name: (place(adata), name, self.embed_job) for name, adata in self.sections.items()}
+            failed = {}
+            shown = run.config.progress and run.workers is not None
+            with progress_bar("Embedding sections", len(items), enabled=shown) as advance:
+                for outcome in run_each(embed_one, items, workers=run.workers):
+                    if outcome.error is not None:
+                        failed[outcome.name] = one_line(outcome.error)
+                    else:
+                        write_embedding(self.sections[outcome.name], outcome.value)
+                    advance(note=outcome.name)
+            if failed:
+                raise JobError(joined({name: failed[name] for name in self.sections if name in failed}) + ".")
+
+
+def check_samples(path: Path) -> None:
+    """Raise unless an input is an existing table of samples."""
+    if not path.exists():
+        raise JobError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
+    if not is_samples_table(path):
+        raise JobError(
+            f"{path} is no table of samples. Name the sections in a samples.csv: one row each, with the columns "
+            "section, counts, image, patient."
+        )
+
+
+def read_imaged(
+    samples: Path,
+    config: ImagedConfig,
+    run: Run,
+    *,
+    device: str,
+    cache: Path | None,
+    least_sections: int,
+    check: Callable[[dict[str, "AnnData"]], object] | None = None,
+) -> ImagedSections:
+    """Read sections and check them, their images and the encoder; no patch is cut yet.
+
+    Raises
+    ------
+    JobError
+        Sections or images cannot be used (all are named; with ``skip_bad`` only if too few are left), the encoder is
+        unknown, or there are fewer than ``least_sections``. Also whatever ``check`` raises.
+    """
+    from histoquilt import im
+
+    reps, encoder = config.reps(), config.encoder
+    if run.workers is not None:
+        samples, encoder = samples.absolute(), _with_absolute_path(encoder)  # workers have another current folder
+    loaded = None if reps is not None else im.get_encoder(encoder or DEFAULT_ENCODER, device=device)
+    with run.record.stage("read"), warnings.catch_warnings():
+        # genes and spots without a count are ordinary here: none is left out
+        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+        inputs = read_inputs(
+            [samples], Needs(), skip_bad=config.skip_bad, options=config.reading(), workers=run.workers
+        )
+        sections, skipped = _usable(inputs, samples, config, run, least_sections)
+        if check is not None:
+            check(sections)
+        digests = inputs.digests + (_image_digests(sections) if reps is None else [])
+    run.checked()
+    if loaded is None:
+        return ImagedSections(sections, reps or [], digests, skipped, {"use_rep": reps})
+    fields = config.fields() or default_fields(sections)
+    named = loaded if run.workers is None else encoder or DEFAULT_ENCODER
+    base = f"X_{im.short_name(loaded.name)}"
+    shown = config.progress and run.workers is None
+    job = EmbedJob(named, device, loaded.digest, tuple(fields), base, cache, shown)
+    facts = {"encoder": loaded.name, "encoder_digest": loaded.digest, "field_um": fields}
+    facts["encoder_device"] = str(getattr(loaded, "device", "cpu"))
+    return ImagedSections(sections, keys_of(base, fields), digests, skipped, facts, job)
+
+
+def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
+    """Return the default fields of a study, see :func:`histoquilt.im.default_fields`."""
+    from histoquilt import im
+    from histoquilt.study import Section
+
+    return im.default_fields(*(Section(name, adata).nominal_pitch_um for name, adata in sections.items()))
+
+
+def _usable(
+    inputs: Inputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int
+) -> tuple[dict[str, "AnnData"], dict[str, str]]:
+    """Return the sections with usable images or embeddings, and those left out; raise if these may not be."""
+    reps = config.reps()
+    if reps is not None:
+        problems = _check_keys(inputs.sections, reps, samples)
+    else:
+        problems = _check_images(inputs.sections, samples, run.workers)
+    if problems and not config.skip_bad:
+        head = f"{len(problems)} of {len(inputs.sections)} sections cannot be used: " if len(problems) > 1 else ""
+        raise JobError(f"{head}{joined(problems)}. Correct this, or go on without: {argument('skip_bad', True)}.")
+    for problem in problems.values():
+        warn_user(f"left out: {problem}")
+    sections = {name: adata for name, adata in inputs.sections.items() if name not in problems}
+    if len(sections) < least_sections:
+        raise JobError(
+            f"{samples} has {len(sections)} usable section(s), and {least_sections} are needed: settings are chosen by "
+            "leaving a section out. Add sections."
+        )
+    return sections, {**inputs.skipped, **problems}
+
+
+def _check_images(sections: dict[str, "AnnData"], samples: Path, workers: Workers | None) -> dict[str, str]:
+    """Return section -> problem with its image."""
+    items, problems = {}, {}
+    for name, adata in sections.items():
+        subject = f"section {name!r} of {samples.name}"
+        try:
+            with about(subject):
+                items[name] = (place(adata), subject)
+        except JobError as error:
+            problems[name] = str(error)
+    for outcome in run_each(check_image, items, workers=workers):
+        if outcome.error is not None:
+            problems[outcome.name] = one_line(outcome.error)
+    return {name: problems[name] for name in sections if name in problems}
+
+
+def _check_keys(sections: dict[str, "AnnData"], use_rep: Sequence[str], samples: Path) -> dict[str, str]:
+    """Return section -> problem with its embeddings."""
+    from histoquilt.study import Section
+
+    problems = {}
+    for name, adata in sections.items():
+        try:
+            with about(f"section {name!r} of {samples.name}"):
+                for key in use_rep:
+                    if key not in adata.obsm:
+                        found = ", ".join(map(repr, adata.obsm)) or "nothing"
+                        raise JobError(
+                            f"{key!r} is not in its obsm (found: {found}). Name embeddings that all sections have."
+                        )
+                Section("", adata).embeddings(use_rep)
+        except JobError as error:
+            problems[name] = str(error)
+    return problems
+
+
+def _with_absolute_path(encoder: str | None) -> str | None:
+    """Return the name of an encoder, with the absolute path of its file."""
+    kind, colon, path = (encoder or "").partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind in ("onnx", "openvino") else encoder
+
+
+def _image_digests(sections: dict[str, "AnnData"]) -> list[dict[str, Any]]:
+    paths = {name: Path(adata.uns[Keys.UNS][Keys.IMAGE]["path"]) for name, adata in sections.items()}
+    known = {path: sha256(path) for path in dict.fromkeys(paths.values())}  # sections may share an image
+    return [
+        {"section": name, "path": str(path), "sha256": known[path], "what": "image"} for name, path in paths.items()
+    ]

@@ -1,0 +1,218 @@
+"""Job: predict gene expression of sections and bare slides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._base import argument, either
+from histoquilt.jobs._inputs import check_paths, is_samples_table
+from histoquilt.jobs.expression._predict_inputs import check_targets, is_section, slides_of_folders
+from histoquilt.jobs.expression._predict_one import SUFFIXES, PredictSettings, Target, equipment, predict_one
+from histoquilt.jobs.work._errors import JobError
+from histoquilt.jobs.work._options import (
+    PathName,
+    SectionsConfig,
+    as_paths,
+    check_memory_option,
+    configured,
+    documented,
+    option,
+    resume_option,
+)
+from histoquilt.jobs.work._output import WrittenSections, check_out
+from histoquilt.jobs.work._record import sha256
+from histoquilt.jobs.work._resume import Item, Work, digest_of
+from histoquilt.jobs.work._run import JobResult, OnChecked, Run, check_one_process, run_jobs, start_run
+from histoquilt.runtime import connect
+
+if TYPE_CHECKING:
+    from histoquilt._base import PatchEncoder
+    from histoquilt.models import ExpressionModel
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(SectionsConfig):
+    """Options of :func:`predict_folder`."""
+
+    image: PathName | Path | None = option(None, "The H&E image of the one .h5ad given.", metavar="FILE")
+    mpp: float | None = option(None, "Microns per pixel of slides, in place of what the file says.", metavar="UM")
+    pitch_um: float | None = option(None, "Distance of the spots on a bare slide; as in training.", metavar="UM")
+    encoder: str | None = option(None, "The model's image encoder, where it has moved.", metavar="NAME")
+    cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
+    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+    resume: bool = resume_option()
+    check_memory: bool = check_memory_option()
+
+    def __post_init__(self) -> None:
+        """Also check the lengths."""
+        for value, name in ((self.mpp, "mpp"), (self.pitch_um, "pitch_um")):
+            if value is not None and not 0 < value < float("inf"):
+                raise JobError(f"{argument(name)} must be positive, got {value}.")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Checked inputs, and the jobs to run."""
+
+    model: "ExpressionModel"
+    encoder: "PatchEncoder | None"
+    settings: PredictSettings
+    digests: list[dict[str, Any]]
+    skipped: dict[str, str]
+    jobs: dict[str, tuple[Item, Target, PredictSettings]]
+
+
+def predict_folder(
+    model: PathName,
+    inputs: PathName | Sequence[PathName],
+    out: PathName,
+    settings: PredictConfig | None = None,
+    *,
+    on_checked: OnChecked | None = None,
+    **options: Any,
+) -> JobResult:
+    """Predict gene expression of sections, or of slides that were never sequenced, as ``histoquilt predict`` does.
+
+    All inputs are checked before any work; one at a time is in memory. An input that fails does not stop the others.
+
+    Parameters
+    ----------
+    model
+        Path of a model folder (:func:`train_model`, :meth:`histoquilt.models.ExpressionModel.save`).
+    inputs
+        Paths of bare slides, of folders of slides, of sections, or of one ``samples.csv``.
+    out
+        Path of the results folder.
+    settings
+        Options as one object, to use them several times.
+    on_checked
+        Function that is called once all inputs are checked.
+    options
+        Fields of :class:`PredictConfig`; they override ``settings``.
+
+    Returns
+    -------
+    :class:`JobResult`. The folder holds ``<name>.h5ad`` (:meth:`histoquilt.models.ExpressionModel.predict`),
+    ``<name>.csv`` (one row per spot: ``spot, x_um, y_um, out_of_distribution``, genes as log1p of counts per 10,000),
+    ``report.html`` and ``run.json``.
+
+    Raises
+    ------
+    JobError
+        An option or an input is wrong (all wrong inputs are named), or inputs failed.
+    FileExistsError
+        ``out`` holds results and ``overwrite`` is false.
+    TypeError
+        An option does not exist.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> study["s3"].write_h5ad(folder / "s3.h5ad")
+    >>> training = [study["s1"], study["s2"]]
+    >>> model = hq.models.RidgeOnEmbedding().fit(training, use_rep="X_image", progress=False)
+    >>> model.save(folder / "model")
+    >>> done = hq.jobs.predict_folder(folder / "model", folder / "s3.h5ad", folder / "results", progress=False)
+    >>> done.facts["n_spots"]
+    {'s3': 60}
+    """
+    asked, model, out = configured(PredictConfig, settings, options), Path(model), Path(out)
+    check_one_process("predict")
+    if not model.exists():
+        how = either("histoquilt.jobs.train_model", "histoquilt train samples.csv --out DIR")
+        raise JobError(f"there is no model folder {model}. Make one with: {how}")
+    paths = slides_of_folders(as_paths(inputs))
+    image = None if asked.image is None else Path(asked.image)
+    _check_image(paths, image)
+    check_paths(paths, skip_bad=asked.skip_bad)
+    known = [model, *paths, *([image] if image else [])]
+    check_out(out, overwrite=asked.overwrite, inputs=known, resume=asked.resume)
+    at_most = None if is_samples_table(paths[0]) else len(paths)  # a table may name any number
+    with (
+        start_run("predict", {"model_folder": model, "inputs": paths, "out": out}, asked, on_checked) as run,
+        connect(asked.dask, at_most=at_most) as run.workers,
+    ):
+        plan = _plan(run, asked, model, paths, image)
+        job = digest_of(command="predict", items={name: item.digest for name, (item, *_) in plan.jobs.items()})
+        if (before := run.done_before(job)) is not None:
+            return JobResult(out, before, already_done=True)
+        run.checked()
+        with run.record.stage("predict"):
+            predicted, failed = run_jobs(predict_one, plan.jobs, run, skip_bad=asked.skip_bad)
+        return JobResult(out, _write(run, plan, predicted, failed, job))
+
+
+def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
+    if image is not None and (len(inputs) > 1 or not is_section(inputs[0])):
+        raise JobError(
+            f"{argument('image')} is the image of one section (.h5ad). Several sections name theirs in a samples.csv; "
+            "a bare slide is an input itself."
+        )
+    if image is not None and not image.is_file():
+        raise JobError(f"there is no image {image}. Check the path.")
+
+
+def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path], image: Path | None) -> _Plan:
+    """Load the model, check the inputs and return the jobs."""
+    with run.record.stage("import"):
+        import histoquilt.report  # noqa: F401  # loads what takes seconds
+    with run.record.stage("read"):
+        settings = PredictSettings(
+            folder, sha256(folder), asked.encoder, asked.device, asked.mpp, asked.pitch_um,
+            None if asked.cache is None else Path(asked.cache), run.out, kept=run.kept,
+            progress=asked.progress and run.workers is None, check_memory=asked.check_memory,
+        )  # fmt: skip
+        model, encoder = equipment(folder, settings.digest, asked.encoder, asked.device)
+        targets, skipped = check_targets(
+            paths, model, image=image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading()
+        )
+        digests = [
+            {"section": target.source.name, "path": str(path), "sha256": sha256(path)}
+            for target in targets
+            for path in target.files
+        ]
+        return _Plan(model, encoder, settings, digests, skipped, _jobs(targets, digests, settings, run.work))
+
+
+def _jobs(
+    targets: Sequence[Target], digests: Sequence[dict[str, Any]], settings: PredictSettings, work: Work
+) -> dict[str, tuple[Item, Target, PredictSettings]]:
+    """Return name -> arguments of :func:`predict_one`, with the digest of all that the prediction depends on."""
+    # the rest changes no result
+    asked = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)
+    jobs = {}
+    for target in targets:
+        name = target.source.name
+        read = [one for one in digests if one["section"] == name]
+        jobs[name] = (work.item(name, digest_of(target=str(target), read=read, settings=str(asked))), target, settings)
+    return jobs
+
+
+def _write(
+    run: Run, plan: _Plan, predicted: Mapping[str, dict[str, Any]], failed: Mapping[str, str], job: str
+) -> dict[str, Any]:
+    """Write the results folder and return the content of ``run.json``."""
+    from histoquilt.report import write_prediction_report
+
+    model, settings = plan.model, plan.settings
+    shared = {
+        "method": model.method,
+        "device": str(model.device),
+        "encoder_device": str(getattr(plan.encoder, "device", "cpu")),
+        "n_genes": model.n_genes,
+        "model": {"path": str(settings.model), "sha256": settings.digest},
+        "n_spots": {name: one["n_spots"] for name, one in predicted.items()},
+        "out_of_distribution": {name: one["out_of_distribution"] for name, one in predicted.items()},
+        "inputs": [one for one in plan.digests if one["section"] in predicted],
+        "skipped": plan.skipped | dict(failed),
+    }
+    files = [plan.jobs[name][0].file(suffix) for name in predicted for suffix in SUFFIXES]
+    with run.results(files) as folder:
+        sections = WrittenSections(run.work.done, list(predicted))
+        write_prediction_report(folder / "report.html", sections, facts=run.facts(**shared))
+        return run.finish(folder, shared, job)

@@ -1,0 +1,195 @@
+"""Prediction of one section or slide, from its file to its result files; runs in this process or on a worker."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._base import Keys
+from histoquilt.jobs._source import Source
+from histoquilt.jobs.work._errors import JobError, about, writing
+from histoquilt.jobs.work._record import capture_warnings
+from histoquilt.jobs.work._resume import Item
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from histoquilt._base import PatchEncoder
+    from histoquilt.models import ExpressionModel
+
+SUFFIXES = (".h5ad", ".csv")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One checked input of a prediction: a section or a bare slide.
+
+    Attributes
+    ----------
+    source
+        Source of the section; for a bare slide only its name and path are used.
+    is_slide
+        True for a bare slide, which has no spots yet.
+    image
+        H&E image of a section that does not name one itself.
+    files
+        All files that are read, for ``run.json``.
+    """
+
+    source: Source
+    is_slide: bool
+    image: Path | None
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Settings that all targets share.
+
+    Attributes
+    ----------
+    model, digest
+        Folder of the model, and its digest.
+    encoder
+        Name of the image encoder, if it differs from the one that the model names.
+    device
+        Device on which networks run.
+    mpp, pitch_um
+        Microns per pixel, and distance in microns between the spots of a bare slide.
+    cache
+        Folder for cached embeddings of sections.
+    out, kept
+        Output folder, and the folder in which finished results survive a failure; for messages.
+    progress
+        If true, show a progress bar.
+    check_memory
+        If true, refuse predictions that need more memory than is available.
+    """
+
+    model: Path
+    digest: str
+    encoder: str | None
+    device: str
+    mpp: float | None
+    pitch_um: float | None
+    cache: Path | None
+    out: Path
+    kept: Path | None
+    progress: bool
+    check_memory: bool
+
+
+def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[str, Any]:
+    """Predict one target and write ``<name>.h5ad`` and ``<name>.csv``.
+
+    Returns
+    -------
+    ``n_spots``, ``n_genes``, ``out_of_distribution`` (share of spots) and ``warnings``.
+
+    Raises
+    ------
+    JobError
+        The prediction failed.
+    WriteError
+        Results cannot be written.
+    """
+    from histoquilt.io import write_h5ad
+    from histoquilt.runtime import atomic_file
+
+    with capture_warnings() as warnings, about(item.name):
+        model, encoder = equipment(settings.model, settings.digest, settings.encoder, settings.device)
+        adata = _predicted(target, model, encoder, settings)
+    with writing(settings.out, kept=settings.kept):
+        write_h5ad(adata, item.file(".h5ad"))
+        with atomic_file(item.file(".csv")) as beside:
+            write_table(adata, beside)
+        facts = {
+            "n_spots": adata.n_obs,
+            "n_genes": adata.n_vars,
+            "out_of_distribution": float(adata.obs[Keys.OUT_OF_DISTRIBUTION].mean()),
+            "warnings": warnings,
+        }
+        item.finish(SUFFIXES, facts)
+    return facts
+
+
+@lru_cache(maxsize=1)
+def equipment(
+    folder: Path, digest: str, encoder: str | None, device: str
+) -> "tuple[ExpressionModel, PatchEncoder | None]":
+    """Return a model and its image encoder, loaded once per process; ``digest`` is that of the folder."""
+    from histoquilt.models import trained_encoder
+
+    model = load_model(folder, device)
+    return model, trained_encoder(model, encoder, device=device)
+
+
+def load_model(folder: Path, device: str) -> "ExpressionModel":
+    """Load a model that predicts expression."""
+    from histoquilt import models
+
+    with about(folder):
+        model = models.load(folder, device=device)
+    if not isinstance(model, models.ExpressionModel):
+        raise JobError(
+            f"{folder} holds a {type(model).__name__}, which predicts no expression. Give a model that "
+            "histoquilt train made."
+        )
+    return model
+
+
+def write_table(adata: "AnnData", file: Path) -> None:
+    """Write one row per spot: ``spot, x_um, y_um, out_of_distribution`` and the genes, log1p of counts per 10,000."""
+    import pandas as pd
+
+    from histoquilt.pp import row_chunks
+    from histoquilt.study import provenance
+
+    where = adata.obsm[Keys.IN_MICRONS]
+    values = adata.layers[provenance(adata)["prediction"]["layer"]]
+    outside = adata.obs[Keys.OUT_OF_DISTRIBUTION].to_numpy()
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        for rows in row_chunks(*values.shape):
+            front = pd.DataFrame({
+                "spot": adata.obs_names[rows], "x_um": where[rows, 0], "y_um": where[rows, 1],
+                "out_of_distribution": outside[rows],
+            })  # fmt: skip
+            table = pd.concat([front, pd.DataFrame(values[rows], columns=list(adata.var_names))], axis=1)
+            table.to_csv(handle, header=rows.start == 0, index=False, float_format="%.5g")
+
+
+def _predicted(
+    target: Target, model: "ExpressionModel", encoder: "PatchEncoder | None", settings: PredictSettings
+) -> "AnnData":
+    from histoquilt import io
+
+    if target.is_slide:
+        with io.open_slide(target.source.path, mpp=settings.mpp) as slide:
+            return model.predict(
+                slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoder, progress=settings.progress,
+                check_memory=settings.check_memory,
+            )  # fmt: skip
+    adata = target.source.read()
+    if target.image is not None:
+        io.attach_image(adata, target.image, mpp=settings.mpp)
+    if not all(rep in adata.obsm for rep in model.fitted.inputs.reps):
+        _describe(adata, model, encoder, settings)
+    return model.predict(adata, check_memory=settings.check_memory)
+
+
+def _describe(
+    adata: "AnnData", model: "ExpressionModel", encoder: "PatchEncoder | None", settings: PredictSettings
+) -> None:
+    """Embed the image of a section as the model's training sections were embedded."""
+    from histoquilt import im, io
+    from histoquilt.models import describe_spots
+
+    fitted = model.fitted
+    image = adata.uns[Keys.UNS][Keys.IMAGE]
+    scale = image.get("image_scale", 1.0)
+    with io.open_image(adata) as slide:
+        describe_spots(
+            adata, slide, fitted, mpp=image["mpp"], encoder=encoder, spatial_key=fitted.spatial_key,
+            image_scale=scale, cache=settings.cache, progress=settings.progress,
+        )  # fmt: skip
+        im.attach_picture(adata, slide, image_scale=scale, spatial_key=fitted.spatial_key)

@@ -1,0 +1,208 @@
+"""Options of a job: fields of frozen dataclasses, from which the command line is generated."""
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from histoquilt._base import ReadOptions, Registry, argument
+from histoquilt.jobs.work._errors import JobError
+
+PathName = str | PathLike[str]
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the command line and the documentation need to know of a field.
+
+    Attributes
+    ----------
+    help
+        Help text; ``{choices}`` stands for the names of ``choices``.
+    doc
+        Text for the class's documentation, if it is not ``help``.
+    flag
+        Flag that sets a field to false that is true by default, ``"--quiet"``.
+    short
+        Short form of the option, ``"-k"``.
+    metavar
+        Placeholder of the value.
+    choices
+        Registry of the names to choose from.
+    negatable
+        If true, the flag also has a ``--no-`` form.
+    least, most
+        Range of a number.
+    show_default
+        If true, the help shows the default.
+    """
+
+    help: str
+    doc: str = ""
+    flag: str = ""
+    short: str = ""
+    metavar: str | None = None
+    choices: Registry | None = None
+    negatable: bool = False
+    least: int | None = None
+    most: int | None = None
+    show_default: bool = True
+
+    @property
+    def text(self) -> str:
+        """Help text with the names to choose from."""
+        return self.help if self.choices is None else self.help.format(choices=", ".join(self.choices.names()))
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """Return a dataclass field that is an option of a command; ``more`` are fields of :class:`Option`."""
+    return field(default=default, metadata={"option": Option(help, **more)})
+
+
+def options_of(config: type) -> Iterator[tuple[Field[Any], Option]]:
+    """Yield the fields that are options, those of the class itself before those of its bases."""
+    by_name = {one.name: one for one in fields(config)}
+    for base in config.__mro__:
+        for name in inspect.get_annotations(base):
+            if name in by_name:
+                one = by_name.pop(name)
+                yield one, one.metadata["option"]
+
+
+_Config = TypeVar("_Config", bound="RunConfig")
+
+
+def documented(config: type[_Config]) -> type[_Config]:
+    """Add the options to the docstring of a class."""
+    lines = [
+        f"{one.name}\n    {known.doc or known.text} Default: ``{one.default!r}``." for one, known in options_of(config)
+    ]
+    config.__doc__ = f"{inspect.cleandoc(config.__doc__ or '')}\n\nAttributes\n----------\n" + "\n".join(lines) + "\n"
+    return config
+
+
+def configured(config: type[_Config], settings: _Config | None, options: dict[str, Any]) -> _Config:
+    """Return settings in which ``options`` replace the defaults, or what ``settings`` says.
+
+    Raises
+    ------
+    TypeError
+        An option does not exist.
+    """
+    known = [one.name for one in fields(config)]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}=?" if near else ""
+            raise TypeError(f"{name}= is not an option of this job.{meant} Options: {', '.join(known)}.")
+    return config(**options) if settings is None else replace(settings, **options)
+
+
+def seed_option() -> Any:
+    """Return the option ``seed``."""
+    return option(0, "Same seed, same machine, same result.", least=0, most=2**32 - 1)
+
+
+def resume_option() -> Any:
+    """Return the option ``resume``."""
+    return option(False, "Keep unfinished work in DIR.partial; the same command goes on where it stopped.")
+
+
+def check_memory_option() -> Any:
+    """Return the option ``check_memory``."""
+    return option(
+        True, "Begin even what will need more memory than there is.", flag="--ignore-memory",
+        doc="Refuse to begin what needs more memory than there is.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Options of all jobs."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")
+    overwrite: bool = option(False, "Replace the results of an earlier run.")
+    progress: bool = option(
+        True, "Only warnings and errors; no progress bar.", flag="--quiet", short="-q", doc="Show progress bars."
+    )
+
+    def __post_init__(self) -> None:
+        """Raise :class:`JobError` for what is wrong, before anything heavy is imported."""
+        if not _DEVICE.fullmatch(str(self.device)):
+            raise JobError(
+                f"unknown {argument('device')} {self.device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ..."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionsConfig(RunConfig):
+    """Options of jobs that read sections."""
+
+    keep_all_spots: bool = option(False, "Keep array spots outside the tissue (in_tissue is 0).")
+    spatial_columns: str | Sequence[str] | None = option(
+        None, "Columns of obs with the coordinates of the spots.", metavar="X,Y"
+    )
+    table: str | None = option(None, "Table of a SpatialData store that holds several.", metavar="NAME")
+    counts_file: str | None = option(None, "Count matrix of a folder that holds several.", metavar="NAME")
+    one_section: bool = option(False, "Every file is one tissue, whatever its columns suggest.")
+    threads: int | None = option(
+        None, "Threads to compute on; OMP_NUM_THREADS, or all that the machine grants.", least=1, metavar="N"
+    )
+    dask: str | None = option(
+        None,
+        "Work on sections or slides side by side: on the cores of this machine, or on the cluster of the Dask "
+        "scheduler at tcp://HOST:PORT, or in its file. What needs all of them at once is done here.",
+        metavar="local|ADDRESS", show_default=False,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Also check ``spatial_columns``."""
+        super().__post_init__()
+        self.reading()
+
+    def reading(self) -> ReadOptions:
+        """Return the options of reading a section.
+
+        Raises
+        ------
+        JobError
+            ``spatial_columns`` does not name two columns.
+
+        Examples
+        --------
+        >>> SectionsConfig(spatial_columns="x_um, y_um").reading().spatial_columns
+        ('x_um', 'y_um')
+        """
+        columns = self.spatial_columns
+        if columns is not None:
+            names = [name.strip() for name in (columns.split(",") if isinstance(columns, str) else columns)]
+            if len(names) != 2 or not all(names) or names[0] == names[1]:
+                raise JobError(
+                    f"{argument('spatial_columns')} is two columns of obs, x first (array_x,array_y), got {columns!r}."
+                )
+            columns = (names[0], names[1])
+        return ReadOptions(self.keep_all_spots, columns, self.table, self.counts_file, self.one_section)
+
+
+def as_paths(inputs: PathName | Sequence[PathName]) -> list[Path]:
+    """Return inputs as paths; a single one becomes a list."""
+    return [Path(path) for path in ([inputs] if isinstance(inputs, str | PathLike) else inputs)]
+
+
+def comma_separated(value: str | Sequence[Any], name: str) -> list[str]:
+    """Return names that are given as one text with commas, or one by one; ``name`` is that of the argument."""
+    parts = [str(part).strip() for part in (value.split(",") if isinstance(value, str) else value)]
+    if not parts or not all(parts):
+        raise JobError(f"{argument(name)} is one or more names separated by commas, got {value!r}.")
+    return parts
+
+
+def check_registered(name: str, registry: Registry, option_name: str) -> None:
+    """Raise for a name that a registry lacks, suggesting a close one."""
+    if name not in registry:
+        raise JobError(f"{argument(option_name).removesuffix('=')}: {registry.unknown(name)}")

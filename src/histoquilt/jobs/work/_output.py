@@ -1,0 +1,226 @@
+"""The results folder of a job: checked before any work, written atomically at the end."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoquilt._base import Keys, argument
+from histoquilt.jobs.work._errors import JobError
+from histoquilt.jobs.work._resume import JOB, holds_job, link, replaced_names
+from histoquilt.runtime import folder_written_to, progress_folder, refuse_existing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from histoquilt.models import DomainModel
+
+RUN_FILE = "run.json"
+
+
+class WrittenSections(Mapping[str, "AnnData"]):
+    """Sections that are read from their files on access; only the last one stays in memory.
+
+    ``at_hand`` are sections that are in memory anyway, equal to their files.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], at_hand: Mapping[str, "AnnData"] | None = None) -> None:
+        self._folder, self._names, self._at_hand = folder, list(names), dict(at_hand or {})
+        self._last: tuple[str, AnnData] | None = None
+
+    def __getitem__(self, name: str) -> "AnnData":
+        from histoquilt.io import read_h5ad
+
+        if name not in self._names:
+            raise KeyError(name)
+        if name in self._at_hand:
+            return self._at_hand[name]
+        if self._last is None or self._last[0] != name:
+            self._last = None  # before the next one is read
+            self._last = name, read_h5ad(self._folder / f"{name}.h5ad")
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = (), resume: bool = False) -> None:
+    """Raise unless results can be written to a folder without deleting anything but results of an earlier run.
+
+    With ``resume``, results of an earlier run are accepted for now: they may be those of the same job, which is known
+    once the inputs are read (:meth:`Work.is_done`).
+
+    Raises
+    ------
+    FileExistsError
+        The folder is not empty and ``overwrite`` is false.
+    JobError
+        The folder is not writable, or overwriting would delete an input or a file that is not a result.
+    """
+    replaced = replaced_names(out) if resume else set()
+    refuse_existing(out, overwrite=overwrite or bool(replaced) or (resume and holds_job(out)))
+    if out.is_file():
+        raise JobError(f"{out} is a file; {argument('out')} names a folder.")
+    if out.is_dir():
+        _check_only_results(out, replaced)
+        inside = [path for path in inputs if out.resolve() in [path.resolve(), *path.resolve().parents]]
+        if inside:
+            raise JobError(
+                f"{inside[0]} lies in {out}, which {argument('overwrite', True)} would replace. "
+                f"Choose another {argument('out')}."
+            )
+    workplace = folder_written_to(out)
+    parent = next(folder for folder in (workplace, *workplace.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".histoquilt-", dir=parent):
+            pass
+    except OSError as error:
+        raise JobError(
+            f"cannot write to {parent}: {error.strerror}. Choose another {argument('out')}, or change its permissions."
+        ) from error
+
+
+def _check_only_results(out: Path, replaced: set[str]) -> None:
+    """Raise unless a folder holds nothing but what an earlier run listed in its ``run.json``, or began to replace."""
+    try:
+        listed = set(json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["outputs"]) | {RUN_FILE}
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    ours = listed | replaced | {progress_folder(out).name}
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in ours)
+    if foreign:
+        raise JobError(
+            f"{out} holds files that are no results of histoquilt (first: {foreign[0]}), and "
+            f"{argument('overwrite', True)} would delete them. Move them away, or choose another {argument('out')}."
+        )
+
+
+@dataclass(frozen=True)
+class DomainResults:
+    """Content of a results folder with domains.
+
+    Attributes
+    ----------
+    sections
+        Section name -> AnnData with domains.
+    title
+        Title of the report.
+    spatial_key, section_key, layer
+        Keys of spot centres, of the sections of one input, and of the expression.
+    tables
+        File name -> further table.
+    study
+        AnnData of all sections, if they were integrated.
+    model
+        Model to write to the folder ``model``, or the folder that it was already written to.
+    pages
+        File name -> function that writes a further page.
+    links
+        Text -> file name, for links at the head of the report.
+    written
+        Path of sections that are already written; they are linked, not written again.
+    """
+
+    sections: Mapping[str, "AnnData"]
+    title: str
+    spatial_key: str = Keys.SPATIAL
+    section_key: str | None = None
+    layer: str | None = None
+    tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
+    study: "AnnData | None" = None
+    model: "DomainModel | Path | None" = None
+    pages: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    links: Mapping[str, str] | None = None
+    written: Sequence[str] = ()
+
+
+def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[], dict[str, Any]]) -> None:
+    """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html``, tables, pages and the model."""
+    from histoquilt.io import write_h5ad
+    from histoquilt.report import write_report
+
+    sections, spatial_key, section_key = results.sections, results.spatial_key, results.section_key
+    for name in sections:
+        if name not in results.written:
+            write_h5ad(sections[name], folder / f"{name}.h5ad")
+    domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
+    for name, table in results.tables.items():
+        table.to_csv(folder / name, index=False)
+    if results.study is None:
+        draw_domains(sections, folder / "domains.png", spatial_key, section_key)
+    else:
+        draw_domains({"": results.study}, folder / "domains.png", spatial_key, Keys.SECTION)
+    if isinstance(results.model, Path):
+        shutil.copytree(results.model, folder / "model", copy_function=link)
+    elif results.model is not None:
+        results.model.save(folder / "model")
+    write_report(
+        sections, folder / "report.html", title=results.title, run=facts(), spatial_key=spatial_key,
+        section_key=section_key, layer=results.layer, study=results.study, links=results.links,
+    )  # fmt: skip
+    for name, write in results.pages.items():
+        write(folder / name)
+
+
+def write_record(folder: Path, facts: Mapping[str, Any], job: str | None = None) -> dict[str, Any]:
+    """Write ``run.json``, the last file of a results folder, and return its content."""
+    known = {} if job is None else {JOB: job}
+    record = {**facts, **known, "outputs": sorted(path.name for path in folder.iterdir())}
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    return record
+
+
+def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = None) -> "pd.DataFrame":
+    """Return the tidy table of domains: columns ``section, obs_name, domain``, one row per spot."""
+    import pandas as pd
+
+    tables = [
+        pd.DataFrame(
+            {
+                "section": adata.obs[section_key].to_numpy() if section_key else name,
+                "obs_name": adata.obs_names.to_numpy(),
+                "domain": adata.obs[Keys.DOMAIN].astype(str).to_numpy(),
+            }
+        )
+        for name, adata in sections.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def draw_domains(
+    sections: Mapping[str, "AnnData"],
+    path: Path,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+) -> None:
+    """Draw the domains of every section into one figure.
+
+    Sections that were integrated share their colours; others have a legend each, because domain 1 of one is unrelated
+    to domain 1 of another.
+    """
+    import matplotlib.pyplot as plt
+
+    from histoquilt.pl import domains, domains_grid
+
+    if section_key and len(sections) == 1:
+        [adata] = sections.values()
+        figure = domains_grid(adata, section_key=section_key, spatial_key=spatial_key)[0].figure
+    else:
+        n_columns = min(3, len(sections))
+        n_rows = -(-len(sections) // n_columns)
+        size = (6 * n_columns, 5.4 * n_rows)
+        figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
+        for ax, (name, adata) in zip(axes.flat, sections.items(), strict=False):
+            domains(adata, spatial_key=spatial_key, ax=ax).set_title(name)
+        for ax in axes.flat[len(sections) :]:
+            ax.axis("off")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,188 @@
+"""``histoquilt domains --resume``: finished sections are kept, training goes on, and the end is the same."""
+
+import json
+
+import numpy as np
+import pytest
+
+from histoquilt import models, report
+from histoquilt.cli import run
+from histoquilt.jobs import _segment_all
+from histoquilt.models.spamask._training import GradientStep
+from histoquilt.train import _checkpoint
+
+STEPS = 12
+
+
+class Killed(BaseException):
+    """No error that anything would catch."""
+
+
+@pytest.fixture
+def domains(three_files, tmp_path):
+    """Run the command on three sections, kept apart unless told otherwise; arguments come on top."""
+    config = tmp_path / "quick.json"
+    config.write_text(
+        json.dumps({"max_epochs": STEPS, "check_every": 2, "tolerance": 0.0, "n_hidden": 16, "n_latent": 8})
+    )
+
+    def start(*arguments, out=tmp_path / "out", inputs=three_files, separate=True):
+        more = ["--separate"] if separate else []
+        command = ["domains", *inputs, *more, "-k", 3, "--config", config, "--out", out, "-q", *arguments]
+        return run([str(part) for part in command])
+
+    return start
+
+
+@pytest.fixture
+def worked(watch):
+    return watch(_segment_all, "segment_one")
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Count the steps of training, which is kept at every look; ``steps.kill_at`` is the last one."""
+
+    class Steps:
+        n, kill_at = 0, -1
+
+    counted = Steps()
+    step = GradientStep.__call__
+
+    def watched(self):
+        counted.n += 1
+        if counted.n == counted.kill_at:
+            raise Killed
+        return step(self)
+
+    monkeypatch.setattr(GradientStep, "__call__", watched)
+    monkeypatch.setattr(_checkpoint, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(_checkpoint, "_SHARE_OF_TIME", np.inf)
+    return counted
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_finished_sections_are_kept_and_training_goes_on(domains, worked, steps, same_results, tmp_path):
+    assert domains("--resume", out=tmp_path / "undisturbed") == 0
+    worked.clear()
+    steps.n, steps.kill_at = 0, STEPS + 8  # in the middle of the second section
+    with pytest.raises(Killed):
+        domains("--resume")
+    kept = tmp_path / "out.partial"
+    assert files(kept) == ["done", "training"]
+    assert files(kept / "done") == ["s1.h5ad", "s1.json"]
+    assert files(kept / "training") == ["s2"]
+    steps.n, steps.kill_at = 0, -1
+    assert domains("--resume") == 0
+    assert worked == ["s1", "s2", "s2", "s3"]
+    assert STEPS < steps.n < 2 * STEPS  # s2 from where it stood, and all of s3
+    same_results(tmp_path / "undisturbed", tmp_path / "out")
+    assert not kept.exists()
+
+
+def test_what_is_interrupted_between_sections(domains, worked, tmp_path, capsys):
+    worked.stops = {"s2": KeyboardInterrupt()}
+    assert domains("--resume") == 130
+    assert "out.partial. The same command goes on from there." in capsys.readouterr().err
+    worked.stops = {}
+    worked.clear()
+    assert domains("--resume", "--seed", 7) == 0  # another job: nothing of the first is used
+    assert worked == ["s1", "s2", "s3"]
+    worked.clear()
+    assert domains("--resume", "--seed", 7) == 0
+    assert "already done" in capsys.readouterr().out
+    assert worked == []
+    assert domains("--resume") == 2
+    assert "already holds results" in capsys.readouterr().err
+
+
+def test_a_study_goes_on_with_its_training(domains, steps, same_results, tmp_path):
+    assert domains("--resume", separate=False, out=tmp_path / "undisturbed") == 0
+    steps.n, steps.kill_at = 0, 8
+    with pytest.raises(Killed):
+        domains("--resume", separate=False)
+    steps.n, steps.kill_at = 0, -1
+    assert domains("--resume", separate=False) == 0
+    assert 0 < steps.n < STEPS
+    same_results(tmp_path / "undisturbed", tmp_path / "out")
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("command", ["separate", "alone with its model", "study"])
+def test_killed_while_the_report_is_written(domains, three_files, steps, same_results, monkeypatch, tmp_path, command):
+    more = {
+        "separate": {},
+        "alone with its model": {"inputs": three_files[:1], "separate": False},
+        "study": {"separate": False},
+    }[command]
+    options = ["--save-model", "--resume"] if command != "separate" else ["--resume"]
+    assert domains(*options, out=tmp_path / "undisturbed", **more) == 0
+
+    def kill(*arguments, **more):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "write_report", kill)
+        with pytest.raises(Killed):
+            domains(*options, **more)
+    assert not (tmp_path / "out").exists()
+    steps.n = 0
+    assert domains(*options, **more) == 0
+    assert steps.n == 0
+    same_results(tmp_path / "undisturbed", tmp_path / "out")
+    if "--save-model" in options:
+        assert models.load(tmp_path / "out" / "model").domains is not None
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_section_that_fails_does_not_stop_the_rest(domains, worked, tmp_path, capsys):
+    worked.stops = {"s2": ValueError("no tissue")}
+    assert domains() == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 3 inputs failed: s2: " in told
+    assert "Nothing was written" in told
+    assert not (tmp_path / "out").exists()
+    assert domains("--skip-bad", out=tmp_path / "without") == 0
+    facts = json.loads((tmp_path / "without" / "run.json").read_text())
+    assert list(facts["skipped"]) == ["s2"]
+    assert list(facts["n_spots"]) == ["s1", "s3"]
+    assert domains("--resume") == 2
+    assert "The others are finished and kept in" in capsys.readouterr().err
+    worked.stops = {}
+    worked.clear()
+    assert domains("--resume") == 0
+    assert worked == ["s2"]
+
+
+def test_a_row_that_changed_is_done_again(domains, three_files, worked, samples, tmp_path):
+    rows = [f"{path.stem},{path},p1" for path in three_files]
+    table = samples("section,counts,patient", *rows)
+    worked.stops = {"s3": KeyboardInterrupt()}
+    assert domains("--resume", inputs=[table]) == 130
+    worked.stops = {}
+    worked.clear()
+    samples("section,counts,patient", rows[0].replace("p1", "p2"), *rows[1:])
+    assert domains("--resume", inputs=[table]) == 0
+    assert worked == ["s1", "s3"]
+
+
+def test_a_full_disk_stops_the_run_and_says_what_is_kept(domains, worked, monkeypatch, tmp_path, capsys):
+    from histoquilt import io
+
+    real = io.write_h5ad
+
+    def write(adata, path):
+        if path.name == "s2.h5ad":
+            raise OSError(28, "No space left on device")
+        real(adata, path)
+
+    monkeypatch.setattr(io, "write_h5ad", write)
+    assert domains("--resume") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device. Free some space" in told
+    assert "what is finished is kept in" in told
+    assert worked == ["s1", "s2"]
+    assert files(tmp_path / "out.partial" / "done") == ["s1.h5ad", "s1.json"]
