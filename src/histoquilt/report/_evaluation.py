@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.pl import GENE_SETS, POOLED, gene_means, method_order, section_scores
+from histoquilt.draw import GENE_SETS, POOLED, gene_means, method_order, section_scores
 from histoquilt.report._dots import dots_svg
 from histoquilt.report._facts import told_facts
 from histoquilt.report._prediction import payload, predicted_sections

@@ -12,15 +12,16 @@ from histoquilt._base import Keys, message_of
 from histoquilt.draw import (
     UNLABELLED,
     as_categories,
+    color_top,
     denoised_expression,
     domain_colors,
     domain_palette,
     gene_rows,
+    marker_table,
     raw_expression,
     section_names,
     spot_places,
 )
-from histoquilt.pl import color_top, marker_table
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._how import number_curve, parameters_of, training_curves
 from histoquilt.report._map import even_sample, fair_shares, one_line, section_map

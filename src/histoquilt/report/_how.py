@@ -6,7 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from histoquilt._base import Keys
-from histoquilt.pl import STABLE, marked_number, stability_curve, training_history
+from histoquilt.draw import STABLE, marked_number, stability_curve, training_history
 from histoquilt.report._curve import curve_svg
 
 

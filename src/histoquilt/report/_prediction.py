@@ -18,13 +18,12 @@ from histoquilt.draw import (
     RELIABILITY,
     UNLABELLED,
     agreement,
+    color_ends,
     gene_symbols,
-    has_measured,
     prediction_layer,
     reliability_order,
     spot_places,
 )
-from histoquilt.pl import color_ends
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._facts import told_facts
 from histoquilt.report._map import even_sample, fair_shares, one_line, section_map
@@ -150,7 +149,7 @@ def predicted_sections(
     for adata in sections.values():  # one after another: a mapping may read them from their files
         check_adata(adata)
         sizes.append(adata.n_obs)
-        n_layers.append(1 + has_measured(adata))
+        n_layers.append(1 + (MEASURED in adata.layers))
     budgets = fair_shares(sizes, MAX_SPOTS)
     maps = sum(budget * layers for budget, layers in zip(budgets, n_layers, strict=True))
     n_genes = max(MAX_VALUES // max(maps, 1), 1)
@@ -173,7 +172,7 @@ def _gather(
     rows = even_sample(np.arange(adata.n_obs), points, budget)
     order = reliability_order(adata) if RELIABILITY in adata.var else np.arange(adata.n_vars)
     columns = order[:n_genes]
-    near = agreement(adata, columns, layer) if has_measured(adata) else None
+    near = agreement(adata, columns, layer)
     genes = [_gene(adata, int(column), near, place) for place, column in enumerate(columns)]
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {})
     known = [gene["reliability"] for gene in genes if gene["reliability"] is not None]

@@ -8,8 +8,15 @@ import numpy as np
 from anndata import AnnData
 
 from histoquilt._base import Keys
-from histoquilt.draw import UNLABELLED, as_categories, spot_places
-from histoquilt.pl import METRICS, mixing_values, section_height, stack_order
+from histoquilt.draw import (
+    MIXING_METRICS,
+    UNLABELLED,
+    as_categories,
+    mixing_values,
+    section_height,
+    spot_places,
+    stack_order,
+)
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._gather import (
     Shared,
@@ -144,8 +151,8 @@ def _mixing(adata: AnnData) -> Mixing | None:
     except KeyError:
         return None
     found = set(table["metric"])
-    metrics = [metric for metric in METRICS if metric in found and (metric not in ("ilisi", "clisi"))]
-    metrics = metrics or [metric for metric in METRICS if metric in found]
+    metrics = [metric for metric in MIXING_METRICS if metric in found and (metric not in ("ilisi", "clisi"))]
+    metrics = metrics or [metric for metric in MIXING_METRICS if metric in found]
     embeddings = table["embedding"].unique().tolist()
     value = table.groupby(["sections", "embedding", "metric"], sort=False)["value"].first()
 
@@ -155,11 +162,11 @@ def _mixing(adata: AnnData) -> Mixing | None:
     pairs = [name for name in table["sections"].unique() if name != "all"]
     leading = metrics[:2]  # one is not read without the other
     return Mixing(
-        metrics=[METRICS[metric] for metric in metrics],
+        metrics=[MIXING_METRICS[metric] for metric in metrics],
         all=[(name, [row("all", name, metric) for metric in metrics]) for name in embeddings],
         embeddings=embeddings,
         pairs=[
-            (pair, METRICS[metric], [row(pair, name, metric) for name in embeddings])
+            (pair, MIXING_METRICS[metric], [row(pair, name, metric) for name in embeddings])
             for pair in pairs
             for metric in leading
         ],
