@@ -1,6 +1,6 @@
 """Spots over the picture of their slide, with those off the tissue marked."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,8 +53,8 @@ def spots_on_tissue(found: "OnTissue", *, outline: bool = True, size: float = 9.
     outside = found.spots["outside"].to_numpy(dtype=bool)
     on = found.spots["on_tissue"].to_numpy(dtype=bool) & ~outside
     places = found.spots[["x", "y"]].to_numpy()
-    ring = {"s": size, "facecolors": "none", "edgecolors": BLUE, "linewidths": 0.8, "zorder": 2}
-    cross = {"s": 3 * size, "marker": "x", "linewidths": 1.4, "zorder": 3}
+    ring: dict[str, Any] = {"s": size, "facecolors": "none", "edgecolors": BLUE, "linewidths": 0.8, "zorder": 2}
+    cross: dict[str, Any] = {"s": 3 * size, "marker": "x", "linewidths": 1.4, "zorder": 3}
     for members, label, style in (
         (on, "on tissue", ring),
         (~on & ~outside, "beside tissue", {**cross, "color": ORANGE}),
