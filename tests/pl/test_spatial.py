@@ -117,7 +117,7 @@ def test_spots_smaller_than_a_pixel_leave_no_gaps_that_would_pale_the_colours(wr
     pitch = 50
     apart = spots_of(hq.pl.domains(written_section(image=False)))
     assert apart.get_widths().max() < pitch
-    monkeypatch.setattr("histoquilt.pl._draw.CLOSED_FROM", 100)
+    monkeypatch.setattr("histoquilt.pl._figure.CLOSED_FROM", 100)
     closed = spots_of(hq.pl.domains(written_section(image=False)))
     assert closed.get_widths().min() > pitch
     asked = spots_of(hq.pl.domains(written_section(image=False), size=10))

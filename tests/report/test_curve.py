@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from histoquilt.report._curve import curve_svg
+from histoquilt.report._charts import curve_svg
 
 X, Y = np.arange(2, 6), np.array([0.2, 0.9, 0.5, 0.7])
 

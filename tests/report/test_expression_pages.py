@@ -165,7 +165,8 @@ def test_choosing_a_gene_redraws_both_maps(opened, predicted_section):
     adata = predicted_section()
     browser = opened(write_prediction_report, {"S1": adata})
     until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)
-    assert browser.get_log("browser") == []
+    # the test itself reads pixels back again and again
+    assert [e for e in browser.get_log("browser") if "Multiple readback" not in e["message"]] == []
     name = browser.find_element("css selector", ".gene-name")
     assert name.text == "SYM1"
     before = {kind: color_at(browser, kind, place_of(30)) for kind in ("measured", "predicted")}

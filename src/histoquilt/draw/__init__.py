@@ -1,6 +1,13 @@
-"""Drawing data that plots and reports share: tissue images, colours, genes to show, predictions."""
+"""Drawing data that plots and reports share: tissue images, colours, expression, scores, recorded results."""
 
-from histoquilt.draw._expression import denoised_expression, gene_rows, gene_symbols, raw_expression
+from histoquilt.draw._expression import (
+    color_ends,
+    color_top,
+    denoised_expression,
+    gene_rows,
+    gene_symbols,
+    raw_expression,
+)  # fmt: skip
 from histoquilt.draw._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoquilt.draw._prediction import (
     BEATS_MEAN,
@@ -8,46 +15,73 @@ from histoquilt.draw._prediction import (
     RELIABILITY,
     agreement,
     gene_reliability,
-    has_measured,
     prediction_layer,
     reliability_order,
-    shown_genes,
-)
+)  # fmt: skip
+from histoquilt.draw._recorded import (
+    MIXING_METRICS,
+    STABLE,
+    marked_number,
+    marker_table,
+    mixing_values,
+    model_record,
+    stability_curve,
+    training_history,
+)  # fmt: skip
+from histoquilt.draw._scores import GENE_SETS, METHOD_KINDS, POOLED, gene_means, method_order, section_scores
 from histoquilt.draw._tissue import (
     TissueImage,
     library_column,
     microns_per_unit,
+    section_height,
     section_names,
     spot_places,
+    stack_order,
     tissue_image,
     warn_overlapping_sections,
-)
+)  # fmt: skip
 from histoquilt.study import spot_pitch
 
 __all__ = [
     "BEATS_MEAN",
+    "GENE_SETS",
     "MEASURED",
+    "METHOD_KINDS",
+    "MIXING_METRICS",
+    "POOLED",
     "RELIABILITY",
+    "STABLE",
     "UNLABELLED",
     "TissueImage",
     "agreement",
     "as_categories",
+    "color_ends",
+    "color_top",
     "denoised_expression",
     "domain_colors",
     "domain_palette",
+    "gene_means",
     "gene_reliability",
     "gene_rows",
     "gene_symbols",
-    "has_measured",
     "library_column",
+    "marked_number",
+    "marker_table",
+    "method_order",
     "microns_per_unit",
+    "mixing_values",
+    "model_record",
     "prediction_layer",
     "raw_expression",
     "reliability_order",
+    "section_height",
     "section_names",
-    "shown_genes",
+    "section_scores",
     "spot_pitch",
     "spot_places",
+    "stability_curve",
+    "stack_order",
     "tissue_image",
+    "training_history",
     "warn_overlapping_sections",
-]
+]  # fmt: skip

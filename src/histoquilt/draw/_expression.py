@@ -1,7 +1,7 @@
-"""Genes of a section as log1p of counts per 10,000, measured or denoised. ``report`` reads it from here too.
+"""Expression of chosen genes as log1p of counts per 10,000, measured or denoised, and the ends of its colour scale.
 
-Which matrix is read follows the same rule as in ``pp``; ``pp`` itself is not imported, because it loads scikit-learn,
-which takes longer than the whole report.
+The matrix is chosen by the same rule as in ``pp``, which is not imported: it loads scikit-learn, and that takes longer
+than writing a whole report.
 """
 
 from collections.abc import Sequence
@@ -12,42 +12,39 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._base import Keys, MissingKey, argument
+from histoquilt._base import Keys, MissingKey, argument, listed
 from histoquilt.study import Scale, check_counts, declared_scale, named_layers
 
-_READ_SPOTS = 20_000  # of a backed section, at a time
+_READ_SPOTS = 20_000  # spots of a backed section read at a time
 
 
 def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
-    """Return column numbers of genes, named as in ``var_names`` or by a symbol that only one gene has.
+    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has.
 
     Raises
     ------
     KeyError
-        A gene is not there, or its symbol belongs to several genes.
+        A gene is missing, or several genes have its symbol.
     """
-    found = []
-    symbols = gene_symbols(adata)
+    symbols, columns = gene_symbols(adata), []
     for name in genes:
-        if name in adata.var_names:
-            found.append(int(np.flatnonzero(adata.var_names == name)[0]))
-            continue
-        hits = np.flatnonzero(symbols == name)
-        if len(hits) == 0:
+        matches = np.flatnonzero(adata.var_names == name)[:1]
+        if len(matches) == 0:
+            matches = np.flatnonzero(symbols == name)
+        if len(matches) == 0:
             raise KeyError(
-                f"Gene {name!r} is neither in adata.var_names (first: {_first(adata.var_names)}) nor in "
+                f"Gene {name!r} is neither in adata.var_names (first: {listed(adata.var_names, 5)}) nor in "
                 f"adata.var[{Keys.GENE_SYMBOL!r}]. Check the species, and whether names are symbols or Ensembl ids."
             )
-        if len(hits) > 1:
-            raise KeyError(
-                f"{len(hits)} genes have the symbol {name!r}: {_first(adata.var_names[hits])}. Pass one of these names."
-            )
-        found.append(int(hits[0]))
-    return found
+        if len(matches) > 1:
+            names = listed(adata.var_names[matches], 5)
+            raise KeyError(f"{len(matches)} genes have the symbol {name!r}: {names}. Pass one of these names.")
+        columns.append(int(matches[0]))
+    return columns
 
 
 def gene_symbols(adata: AnnData) -> np.ndarray:
-    """Return display names ``(n_genes,)``: the symbol where there is one, else the name in ``var_names``."""
+    """Return display names ``(n_genes,)``: the symbol, or the name in ``var_names`` of genes without one."""
     names = adata.var_names.to_numpy(dtype=object)
     if Keys.GENE_SYMBOL not in adata.var:
         return names
@@ -56,26 +53,26 @@ def gene_symbols(adata: AnnData) -> np.ndarray:
 
 
 def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None = None) -> np.ndarray:
-    """Return log1p of counts per 10,000 of some genes, ``(n_spots, len(columns))`` float32.
+    """Return log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``.
 
-    Counts come from ``layer``, else from ``layers["counts"]``, else from ``X``; a matrix that is declared
-    ``log1p_cp10k`` is taken as it is.
+    Counts are read from ``layer``, else from ``layers["counts"]``, else from ``X``. A matrix that is declared
+    ``log1p_cp10k`` is returned unchanged.
 
     Raises
     ------
     KeyError
-        There is no such layer.
+        The layer is missing.
     ValueError
-        The matrix holds no counts and no scale is declared for it.
+        The matrix does not hold counts, and no scale is declared for it.
     """
-    name = layer if layer is not None else _matrix_name(adata)
+    name = layer if layer is not None else Keys.COUNTS if Keys.COUNTS in adata.layers else "X"
     if name != "X" and name not in adata.layers:
         raise MissingKey(name, "adata.layers", named_layers(adata), f"Pass {argument('layer')}.")
     matrix = adata.X if name == "X" else adata.layers[name]
     if matrix is None:
         raise KeyError(f"adata.X is empty, so there is no expression to show. Pass {argument('layer')}.")
     scale = declared_scale(adata, name)
-    if name == "X" and adata.isbacked:  # read a few spots at a time
+    if name == "X" and adata.isbacked:
         parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
         return np.concatenate([_log_counts(part, columns, scale, name, may_be_zero=True) for part in parts])
     return _log_counts(matrix, columns, scale, name)
@@ -94,39 +91,50 @@ def _log_counts(
     return np.log1p(values * (1e4 / np.where(depth > 0, depth, 1)))  # an empty spot stays at zero
 
 
-def _matrix_name(adata: AnnData) -> str:
-    return Keys.COUNTS if Keys.COUNTS in adata.layers else "X"
-
-
-def denoised_expression(adata: AnnData, columns: Sequence[int], *, denoised_key: str = Keys.DENOISED) -> np.ndarray:
-    """Return denoised log1p of counts per 10,000 of some genes, ``(n_spots, len(columns))`` float32.
+def denoised_expression(adata: AnnData, columns: Sequence[int]) -> np.ndarray:
+    """Return denoised log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``.
 
     Raises
     ------
     KeyError
-        Nothing denoised was written, or not these genes.
+        There is no denoised expression, or not of these genes.
     """
-    table = adata.obsm.get(denoised_key)
+    key = Keys.DENOISED
+    table = adata.obsm.get(key)
     if table is None:
-        raise MissingKey(
-            denoised_key, "adata.obsm", adata.obsm,
+        remedy = (
             "It is written by histoquilt.tl.spatial_domains(adata, ..., denoise=True), which needs counts, not "
-            f"{argument('use_rep')}.",
-        )  # fmt: skip
+            f"{argument('use_rep')}."
+        )
+        raise MissingKey(key, "adata.obsm", adata.obsm, remedy)
     if not isinstance(table, pd.DataFrame):
         raise KeyError(
-            f"adata.obsm[{denoised_key!r}] is a {type(table).__name__}, not a DataFrame with gene names as columns. "
+            f"adata.obsm[{key!r}] is a {type(table).__name__}, not a DataFrame with gene names as columns. "
             "Write it with histoquilt.tl.spatial_domains."
         )
     names = adata.var_names[list(columns)]
     missing = [name for name in names if name not in table.columns]
     if missing:
         raise KeyError(
-            f"{_first(missing)} not among the {table.shape[1]:,} denoised genes in adata.obsm[{denoised_key!r}] "
-            f"(first: {_first(table.columns)}). Ask for more with histoquilt.tl.spatial_domains(..., denoise=[genes])."
+            f"{listed(missing, 5)} not among the {table.shape[1]:,} denoised genes in adata.obsm[{key!r}] "
+            f"(first: {listed(table.columns, 5)}). Ask for more with "
+            "histoquilt.tl.spatial_domains(..., denoise=[genes])."
         )
     return table[list(names)].to_numpy(dtype=np.float32)
 
 
-def _first(names: Sequence[str] | pd.Index, limit: int = 5) -> str:
-    return ", ".join(repr(str(name)) for name in list(names)[:limit]) or "nothing"
+def color_top(values: np.ndarray) -> float:
+    """Return the upper end of a colour scale: the 99th percentile, or the maximum if nearly all values are zero."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0 or finite.max() <= 0:
+        return 1.0
+    top = float(np.percentile(finite, 99))
+    return top if top > 0 else float(finite.max())
+
+
+def color_ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a colour scale: the 1st and the 99th percentile, or 0 and the latter if they are equal."""
+    finite = values[np.isfinite(values)]
+    top = color_top(finite)
+    low = float(np.percentile(finite, 1)) if finite.size else 0.0
+    return (low, top) if low < top else (0.0, top)

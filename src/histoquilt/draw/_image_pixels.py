@@ -1,4 +1,4 @@
-"""Images as files hold them, of any depth, as what can be drawn."""
+"""Images of any depth and type, converted to 8 bits for drawing."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def drawable(image: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        It cannot be drawn.
+        The array is not an image.
     """
     pixels = np.asarray(image)
     if pixels.dtype.kind not in "buif":

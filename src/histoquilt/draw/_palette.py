@@ -1,11 +1,12 @@
-"""Categorical colours that stay apart for people with a colour vision deficiency."""
+"""Categorical colours that people with a colour vision deficiency can distinguish."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
+
+from histoquilt._base import listed
 
 UNLABELLED = "#d9d9d9"
 """Grey of spots without a domain."""
@@ -55,46 +56,46 @@ def domain_palette(n: int) -> list[str]:
     """
     if n < 0:
         raise ValueError(f"A palette has 0 or more colours, got {n}. Pass the number of domains.")
-    lighter = [_mixed(color, 255, 0.5) for color in _COLORS]
-    darker = [_mixed(color, 0, 0.4) for color in _COLORS]
+    lighter = [_mix(color, 255, 0.5) for color in _COLORS]
+    darker = [_mix(color, 0, 0.4) for color in _COLORS]
     return list(islice(cycle([*_COLORS, *lighter, *darker]), n))
 
 
-def _mixed(color: str, with_level: int, share: float) -> str:
+def _mix(color: str, with_level: int, share: float) -> str:
     """Mix a colour with white (255) or black (0)."""
     levels = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(level * (1 - share) + with_level * share):02x}" for level in levels)
 
 
 def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str, str] | None = None) -> dict[str, str]:
-    """Colour of each category of ``obs[key]``; ``adata`` is only read.
+    """Return the colour of each category of ``obs[key]``.
 
     Parameters
     ----------
     adata
-        ``obs[key]`` holds categories. ``uns[f"{key}_colors"]``, scanpy's place for colours, is honoured when it holds
-        one colour for each of them.
+        AnnData with categories in ``obs[key]``; not changed. Colours in ``uns[f"{key}_colors"]``, where scanpy keeps
+        them, are used if there is one for each category.
     key
         Column of ``obs``.
     palette
-        Colours in the order of the categories, or a dict from category to colour; wins over what is stored.
+        Colours in the order of the categories, or a dict from category to colour, instead of the stored ones.
 
     Returns
     -------
-    Category (as text) -> colour, in the order of the categories.
+    dict from category (as text) to colour, in the order of the categories.
 
     Raises
     ------
     ValueError
         ``palette`` has too few colours or misses a category.
     """
-    names = [str(name) for name in as_categories(adata, key).categories]
+    names = as_categories(adata, key).categories.tolist()
     if isinstance(palette, Mapping):
         missing = [name for name in names if name not in palette]
         if missing:
             raise ValueError(
-                f"palette has no colour for {', '.join(map(repr, missing[:8]))} of adata.obs[{key!r}]. "
-                f"It has colours for: {', '.join(map(repr, list(palette)[:8])) or 'nothing'}. Add the missing ones."
+                f"palette has no colour for {listed(missing)} of adata.obs[{key!r}]. It has colours for: "
+                f"{listed(palette)}. Add the missing ones."
             )
         return {name: palette[name] for name in names}
     if palette is not None:
@@ -105,28 +106,18 @@ def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str
             )
         return dict(zip(names, palette, strict=False))
     stored = adata.uns.get(f"{key}_colors")
-    if stored is not None and len(stored) == len(names):
-        return dict(zip(names, map(str, stored), strict=True))
-    return dict(zip(names, domain_palette(len(names)), strict=True))
+    has_all = stored is not None and len(stored) == len(names)
+    return dict(zip(names, map(str, stored) if has_all else domain_palette(len(names)), strict=True))
 
 
 def as_categories(adata: AnnData, key: str) -> pd.Categorical:
-    """Return ``obs[key]`` as a categorical of text; whole numbers sort as numbers, not as text."""
+    """Return ``obs[key]`` as a categorical of text; undeclared categories that are whole numbers sort as numbers."""
     column = adata.obs[key]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = pd.Series(pd.Categorical(column))
-    names = [_name(category) for category in column.cat.categories]
-    codes = column.cat.codes.to_numpy()
-    if not isinstance(adata.obs[key].dtype, pd.CategoricalDtype) and all(name.isdigit() for name in names):
-        order = np.argsort([int(name) for name in names], kind="stable")
-        place = np.empty(len(order), dtype=int)
-        place[order] = np.arange(len(order))
-        codes = np.where(codes >= 0, place[codes], -1) if len(place) else codes
-        names = [names[i] for i in order]
-    return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype=object))
-
-
-def _name(category: object) -> str:
-    """Name a category; a column of whole numbers that was read as float (missing values do that) loses its '.0'."""
-    is_whole = isinstance(category, float) and category.is_integer()
-    return str(int(category)) if isinstance(category, float) and is_whole else str(category)
+    is_declared = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column.array if is_declared else pd.Categorical(column)
+    # a column of whole numbers with missing values is read as float: 1.0 is named '1'
+    names = [str(int(name) if isinstance(name, float) and name.is_integer() else name) for name in values.categories]
+    result = pd.Categorical.from_codes(values.codes, categories=pd.Index(names, dtype=object))
+    if is_declared or not all(name.isdigit() for name in names):
+        return result
+    return result.reorder_categories(sorted(names, key=int))

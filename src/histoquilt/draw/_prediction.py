@@ -1,4 +1,4 @@
-"""What a predicted section holds: which layer, which genes to show, how near it comes (``report`` reads it too)."""
+"""What a predicted section holds: the layer of the prediction, reliability of genes, agreement with the measurement."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, MissingKey
-from histoquilt.draw._expression import gene_rows
+from histoquilt._base import Keys, MissingKey, listed
 from histoquilt.study import check_adata, named_layers
 
 MEASURED = "measured_log1p_cp10k"
@@ -31,50 +30,34 @@ def prediction_layer(adata: AnnData, method: str | None = None) -> str:
         There is no such prediction, none at all, or several without a record of which to use.
     """
     check_adata(adata)
-    found = [name for name in named_layers(adata) if str(name).startswith("predicted_")]
-    listed = ", ".join(repr(name) for name in found) or "nothing"
+    layers = [name for name in named_layers(adata) if str(name).startswith("predicted_")]
     if method is not None:
-        if f"predicted_{method}" not in found:
+        if f"predicted_{method}" not in layers:
             raise KeyError(
-                f"No prediction of {method!r} in adata.layers (found: {listed}). Pass the rest of one of these "
+                f"No prediction of {method!r} in adata.layers (found: {listed(layers)}). Pass the rest of one of these "
                 "names as method=, or predict with that model first."
             )
         return f"predicted_{method}"
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {}).get("layer")
-    if recorded in found:
+    if recorded in layers:
         return str(recorded)
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        raise KeyError(f"adata.layers holds {len(found)} predictions: {listed}. Pass method= to name one.")
-    raise KeyError(
-        f"adata.layers holds no prediction (found: {', '.join(map(repr, named_layers(adata))) or 'nothing'}). Expected "
-        "'predicted_<method>', which histoquilt.models.load(folder).predict(section) writes into what it returns."
-    )
-
-
-def shown_genes(adata: AnnData, genes: str | Sequence[str] | None, n_genes: int) -> list[int]:
-    """Return column numbers of the genes to show: those asked for, else the most reliable ones of training.
-
-    The choice never looks at the section's own measurement, which would show the prediction at its luckiest.
-
-    Raises
-    ------
-    KeyError
-        A gene is not there; or none are named, and ``var`` does not say how reliable they are.
-    """
-    if genes is not None:
-        return gene_rows(adata, [genes] if isinstance(genes, str) else list(genes))
-    return [int(column) for column in reliability_order(adata)[:n_genes]]
+    if len(layers) > 1:
+        raise KeyError(f"adata.layers holds {len(layers)} predictions: {listed(layers)}. Pass method= to name one.")
+    if not layers:
+        raise KeyError(
+            f"adata.layers holds no prediction (found: {listed(named_layers(adata))}). Expected 'predicted_<method>', "
+            "which histoquilt.models.load(folder).predict(section) writes into what it returns."
+        )
+    return str(layers[0])
 
 
 def gene_reliability(adata: AnnData) -> np.ndarray:
-    """Return the reliability of all genes, ``(n_genes,)``; NaN where training could not tell.
+    """Return the reliability of all genes, ``(n_genes,)``; NaN if training could not determine it.
 
     Raises
     ------
     KeyError
-        ``var`` has none.
+        ``var`` has no reliability.
     """
     if RELIABILITY not in adata.var:
         remedy = "It is written by the predict of an expression model; name genes yourself with genes=."
@@ -84,24 +67,20 @@ def gene_reliability(adata: AnnData) -> np.ndarray:
 
 def reliability_order(adata: AnnData) -> np.ndarray:
     """Return column numbers from the most to the least reliable gene; unknown ones last."""
-    known = gene_reliability(adata)
-    return np.argsort(-np.where(np.isnan(known), -np.inf, known), kind="stable")
+    return np.argsort(-np.nan_to_num(gene_reliability(adata), nan=-np.inf), kind="stable")
 
 
-def has_measured(adata: AnnData) -> bool:
-    """Whether the measured panel stands beside the prediction."""
-    return MEASURED in adata.layers
-
-
-def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame:
-    """Compare predicted genes with their measurement, which must be there, over the spots of the section.
+def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame | None:
+    """Score predicted genes against their measurement over the spots of the section.
 
     Returns
     -------
-    ``pearson``, ``undefined`` and more, one row a gene, as :func:`histoquilt.metrics.score_genes` gives them.
+    ``pearson``, ``undefined`` and more, one row per gene, as in :func:`histoquilt.metrics.score_genes`; None if
+    nothing was measured.
     """
+    if MEASURED not in adata.layers:
+        return None
     from histoquilt.metrics import score_genes
 
-    picked = list(columns)
-    measured, predicted = (adata.layers[name][:, picked] for name in (MEASURED, layer))
-    return score_genes(measured, predicted, list(adata.var_names[picked]))
+    measured, predicted = (adata.layers[name][:, list(columns)] for name in (MEASURED, layer))
+    return score_genes(measured, predicted, list(adata.var_names[list(columns)]))

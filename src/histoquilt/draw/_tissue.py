@@ -1,13 +1,12 @@
-"""Where the spots of a section are, how far apart, and which image lies under them (``report`` reads it here too)."""
+"""Spot centres of sections, their distance and order, and the image under them."""
 
-import warnings
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument, listed
 from histoquilt.draw._image_pixels import drawable
 from histoquilt.runtime import warn_user
 from histoquilt.study import check_adata, check_obs_key, check_spatial, image_libraries, library_part
@@ -15,23 +14,23 @@ from histoquilt.study import check_adata, check_obs_key, check_spatial, image_li
 
 @dataclass(frozen=True)
 class TissueImage:
-    """An image of the tissue and how it lies in the coordinates of the spots."""
+    """Image of the tissue and its scale in the coordinates of the spots."""
 
     pixels: np.ndarray  # (height, width, 3 or 4), uint8
     scale: float  # image pixels per coordinate unit
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom, top in coordinate units, y down, as ``imshow(extent=...)`` wants it."""
+        """Left, right, bottom, top in coordinate units, y downwards, for ``imshow(extent=...)``."""
         height, width = self.pixels.shape[:2]
         return 0.0, width / self.scale, height / self.scale, 0.0
 
 
 def tissue_image(adata: AnnData, *, library_key: str | None = None) -> TissueImage | None:
-    """Return the image of a section from ``uns["spatial"]``, the larger of hires and lowres, or ``None``.
+    """Return the image of a section from ``uns["spatial"]``, the larger of hires and lowres, or None.
 
-    With images of several libraries, the one that ``obs[library_key]`` names is taken, else the one that another column
-    of ``obs`` names; none if it is not unique. An image that cannot be drawn is left out, with a warning.
+    If there are images of several libraries, ``obs[library_key]`` names the one to use, else any other column of
+    ``obs``; None if that is not unique. An image that cannot be drawn is skipped with a warning.
     """
     stored = image_libraries(adata)
     name = _library(adata, list(stored), library_key) if stored else None
@@ -53,7 +52,7 @@ def tissue_image(adata: AnnData, *, library_key: str | None = None) -> TissueIma
 
 
 def _scale(factor: object) -> float:
-    """Return a scale factor, or 0 where it is none."""
+    """Return a valid scale factor, or 0."""
     try:
         scale = float(np.asarray(factor, dtype=float).item())
     except (TypeError, ValueError):
@@ -68,15 +67,15 @@ def _library(adata: AnnData, stored: list[str], library_key: str | None) -> str 
         return named[0]
     if len(named) > 1:
         return None
-    if len(stored) == 1:  # with one image and spots of one section there is nothing to choose, whatever the names are
+    if len(stored) == 1:  # with one image and spots of one section there is no choice, whatever the names are
         return stored[0]
     columns = [column for column in adata.obs if adata.obs[column].dtype.kind in "OST"]
-    said = {names[0] for column in columns if len(names := _names(adata, column)) == 1 and names[0] in stored}
-    if len(said) == 1:
-        return said.pop()
+    candidates = {names[0] for column in columns if len(names := _names(adata, column)) == 1 and names[0] in stored}
+    if len(candidates) == 1:
+        return candidates.pop()
     warn_user(
-        f"uns['spatial'] holds images of {', '.join(map(repr, stored[:5]))}, and no column of obs names one of them "
-        "for these spots: none is drawn. Name it in obs['library_id']."
+        f"uns['spatial'] holds images of {listed(stored, 5)}, and no column of obs names one of them for these spots: "
+        "none is drawn. Name it in obs['library_id']."
     )
     return None
 
@@ -86,12 +85,12 @@ def _names(adata: AnnData, column: str) -> list[str]:
 
 
 def library_column(adata: AnnData) -> str | None:
-    """Column of ``obs`` that names the section of each spot: ``section``, else squidpy's ``library_id``, else none."""
+    """Return the column of ``obs`` that names sections: ``section``, else squidpy's ``library_id``, else None."""
     return next((key for key in (Keys.SECTION, Keys.LIBRARY) if key in adata.obs), None)
 
 
 def section_names(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray]:
-    """Return section name -> row numbers, in order of appearance; empty where no column names sections."""
+    """Return section name -> row numbers, in order of appearance; empty if no column names sections."""
     key = section_key if section_key is not None else library_column(adata)
     if key is None:
         return {}
@@ -101,22 +100,49 @@ def section_names(adata: AnnData, section_key: str | None) -> dict[str, np.ndarr
 
 
 def warn_overlapping_sections(adata: AnnData, spatial_key: str, section_key: str | None) -> None:
-    """Warn where one picture would show several sections on top of each other; sections side by side are fine."""
+    """Warn if one plot would show several sections on top of each other; sections side by side are fine."""
     names = section_names(adata, section_key)
     points = spot_places(adata, spatial_key)
     boxes = [(points[rows].min(axis=0), points[rows].max(axis=0)) for rows in names.values()]
     if any((low <= top).all() and (bottom <= high).all() for (low, high), (bottom, top) in combinations(boxes, 2)):
-        warnings.warn(
-            f"adata holds {len(names)} sections ({', '.join(map(repr, list(names)[:5]))}) on top of each other "
-            "in this picture. Draw them side by side with histoquilt.pl.domains_grid(adata), or pass one of them.",
-            stacklevel=3,
+        warn_user(
+            f"adata holds {len(names)} sections ({listed(names, 5)}) on top of each other in this picture. Draw them "
+            "side by side with histoquilt.pl.domains_grid(adata), or pass one of them."
         )
 
 
-def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
-    """Return microns per coordinate unit where the reader recorded it, else ``None``.
+def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray]:
+    """Return section name -> row numbers, by ``obs["z_um"]`` if every section has it, else in order of appearance.
 
-    Of one section cut out of a study, its own record counts: sections of a study may differ in their pixels.
+    Raises
+    ------
+    KeyError
+        No column names sections.
+    """
+    rows_of = section_names(adata, section_key)
+    if not rows_of:
+        raise KeyError(
+            f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: {listed(adata.obs)}), so nothing "
+            f"tells sections apart. Pass {argument('section_key')}."
+        )
+    z_of = {name: section_height(adata, rows) for name, rows in rows_of.items()}
+    if any(z is None for z in z_of.values()):
+        return rows_of
+    return dict(sorted(rows_of.items(), key=lambda item: z_of[item[0]] or 0.0))
+
+
+def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
+    """Return the height of a section in the stack in microns, or None."""
+    if Keys.PLACE[0] not in adata.obs:
+        return None
+    z = adata.obs[Keys.PLACE[0]].iloc[rows].dropna()
+    return float(z.iloc[0]) if len(z) else None
+
+
+def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
+    """Return microns per coordinate unit as recorded by the reader, or None.
+
+    A section cut out of a study has a record of its own: sections of a study may differ in microns per pixel.
     """
     ours = adata.uns.get(Keys.UNS, {})
     names = section_names(adata, library_key)

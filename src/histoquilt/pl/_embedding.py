@@ -1,19 +1,17 @@
 """Two dimensions of an embedding, coloured by domain or by a number."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from matplotlib.axes import Axes
 
 from histoquilt._base import Keys, MissingKey
 from histoquilt.draw import UNLABELLED, as_categories, domain_colors
-from histoquilt.pl._draw import RASTERISE_FROM, add_colorbar, add_legend
+from histoquilt.pl._figure import RASTERISE_FROM, add_colorbar, add_legend, hide_spines, new_axes
 from histoquilt.study import check_adata, check_obs_key, spot_centres
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def embedding(
@@ -25,16 +23,16 @@ def embedding(
     size: float | None = None,
     legend: bool = True,
     cmap: str = "viridis",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Plot the first two dimensions of an embedding.
 
     Parameters
     ----------
     adata
-        Only read.
+        AnnData with the embedding; not changed.
     basis
-        Key of ``obsm``, ``(n_spots, 2 or more)``, e.g. what :func:`histoquilt.tl.umap` wrote.
+        Key of ``obsm``, ``(n_spots, 2 or more)``, e.g. of a layout by :func:`histoquilt.tl.umap`.
     color
         Column of ``obs``: numbers get a colour bar, anything else the domain colours.
     palette
@@ -42,7 +40,7 @@ def embedding(
     size
         Area of a dot in points squared; by default smaller for more spots.
     legend
-        Name the categories beside the plot.
+        If true, name the categories next to the plot.
     cmap
         Name of a matplotlib colour map, for numbers.
     ax
@@ -50,7 +48,7 @@ def embedding(
 
     Returns
     -------
-    The Axes. Dots are drawn in an order that does not depend on the domain, so that none hides another by its number.
+    The Axes. Dots are drawn in random order, so that no domain hides another because of its number.
 
     Raises
     ------
@@ -59,8 +57,6 @@ def embedding(
     ValueError
         The embedding has one dimension only.
     """
-    import matplotlib.pyplot as plt
-
     check_adata(adata)
     if basis not in adata.obsm:
         remedy = "Compute a UMAP with histoquilt.tl.umap(adata), or pass basis=."
@@ -69,15 +65,11 @@ def embedding(
     points = np.asarray(spot_centres(adata, basis, strict=False), dtype=float)
     if points.ndim != 2 or points.shape[1] < 2:
         raise ValueError(f"adata.obsm[{basis!r}] must have at least two columns, got shape {points.shape}.")
-    if ax is None:
-        ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")[1]
+    ax = new_axes(ax, 5.2, 4.4)
     order = np.random.default_rng(0).permutation(adata.n_obs)
-    x, y = points[order, 0], points[order, 1]
-    style = {
-        "s": size if size is not None else float(np.clip(40_000 / adata.n_obs, 1.0, 40.0)),
-        "linewidths": 0,
-        "rasterized": adata.n_obs > RASTERISE_FROM,
-    }
+    x, y = points[order, :2].T
+    area = size if size is not None else float(np.clip(40_000 / adata.n_obs, 1.0, 40.0))
+    style: dict[str, Any] = {"s": area, "linewidths": 0, "rasterized": adata.n_obs > RASTERISE_FROM}
     column = adata.obs[color]
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         dots = ax.scatter(x, y, c=column.to_numpy(dtype=float)[order], cmap=cmap, **style)
@@ -87,9 +79,9 @@ def embedding(
         codes = as_categories(adata, color).codes
         ax.scatter(x, y, c=np.array([*colors.values(), UNLABELLED])[codes][order], **style)
         if legend:
-            add_legend(ax, colors, color, unlabelled=UNLABELLED if (codes < 0).any() else None)
+            add_legend(ax, colors, color, unlabelled=bool((codes < 0).any()))
     name = basis.removeprefix("X_")
     name = "UMAP" if name == "umap" else name
     ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
-    ax.spines[["top", "right"]].set_visible(False)
+    hide_spines(ax)
     return ax

@@ -1,20 +1,16 @@
-"""The best markers of every domain, as a dot plot."""
-
-from typing import TYPE_CHECKING
+"""Dot plot of the best markers of each domain."""
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from histoquilt._base import Keys
-from histoquilt.draw import as_categories, gene_rows, gene_symbols, raw_expression
-from histoquilt.pl._draw import add_colorbar
+from histoquilt.draw import as_categories, gene_rows, marker_table, raw_expression
+from histoquilt.pl._figure import add_colorbar, hide_spines, new_axes
 from histoquilt.study import check_adata, check_obs_key
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_LARGEST = 130.0  # area in points squared of a dot that stands for all spots of a domain
+_LARGEST = 130.0  # area in points squared of the dot of a gene that all spots of a domain express
 
 
 def marker_dotplot(
@@ -26,16 +22,16 @@ def marker_dotplot(
     layer: str | None = None,
     scale_genes: bool = True,
     cmap: str = "Blues",
-    ax: "Axes | None" = None,
-) -> "Axes":
-    """Plot how strongly and how widely every domain expresses the best markers of each domain.
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot how strongly and how widely each domain expresses the best markers of all domains.
 
     Parameters
     ----------
     adata
-        ``uns[markers_key]`` holds the table that :func:`histoquilt.tl.domain_markers` wrote; only read.
+        AnnData with the table of :func:`histoquilt.tl.domain_markers` in ``uns[markers_key]``; not changed.
     n_genes
-        Best markers per domain. Genes stand in the order of the domains, each once, at its first domain.
+        Number of markers per domain. Genes are in the order of the domains, each once, at its first domain.
     domain_key
         Column of ``obs`` with the domains.
     markers_key
@@ -43,8 +39,8 @@ def marker_dotplot(
     layer
         Layer with the counts; by default ``layers["counts"]``, else ``X``.
     scale_genes
-        Colour is the mean log1p CP10K of a domain divided by the highest mean of that gene, so that weak and strong
-        genes can be read side by side; ``False`` shows the mean itself.
+        If true, colour is the mean log1p CP10K of a domain divided by the highest mean of that gene, so that weak and
+        strong genes can be compared; otherwise the mean itself.
     cmap
         Name of a matplotlib colour map.
     ax
@@ -59,14 +55,11 @@ def marker_dotplot(
     KeyError
         The marker table, the domains or a gene is missing.
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.lines import Line2D
-
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
     table = marker_table(adata, markers_key)
     domain = as_categories(adata, domain_key)
-    names = [str(name) for name in domain.categories]
+    names = domain.categories.tolist()
     top = table.groupby("domain", observed=True, sort=False).head(n_genes)
     top = top[top["domain"].isin(names)]
     by_domain = top["domain"].map(names.index).to_numpy().argsort(kind="stable")
@@ -75,9 +68,7 @@ def marker_dotplot(
     mean, share = _by_domain(values, domain.codes, len(names))
     shown = mean / np.maximum(mean.max(axis=0), 1e-12) if scale_genes else mean
 
-    if ax is None:
-        size = (0.34 * len(picked) + 2.9, max(0.36 * len(names) + 1.3, 3.4))
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    ax = new_axes(ax, 0.34 * len(picked) + 2.9, max(0.36 * len(names) + 1.3, 3.4))
     rows, columns = np.mgrid[: len(names), : len(picked)]
     dots = ax.scatter(
         columns.ravel(), rows.ravel(), s=share.ravel() * _LARGEST, c=shown.ravel(), cmap=cmap, vmin=0,
@@ -87,7 +78,7 @@ def marker_dotplot(
     ax.set_yticks(range(len(names)), names)
     ax.set(xlim=(-0.7, len(picked) - 0.3), ylim=(len(names) - 0.4, -0.6), ylabel=domain_key)
     ax.tick_params(length=0)
-    ax.spines[["top", "right"]].set_visible(False)
+    hide_spines(ax)
     sizes = [
         Line2D([], [], linestyle="", marker="o", color="0.55", markersize=(_LARGEST * part) ** 0.5, label=f"{part:.0%}")
         for part in (0.25, 0.5, 1.0)
@@ -100,28 +91,8 @@ def marker_dotplot(
     return ax
 
 
-def marker_table(adata: AnnData, markers_key: str = Keys.MARKERS) -> pd.DataFrame:
-    """Return the tidy marker table with domains as text, best first within each domain.
-
-    Raises
-    ------
-    KeyError
-        There is none.
-    """
-    table = adata.uns.get(markers_key)
-    if not isinstance(table, pd.DataFrame) or not {"domain", "gene"} <= set(table.columns):
-        raise KeyError(
-            f"No marker table in adata.uns[{markers_key!r}] (found: {', '.join(map(repr, adata.uns)) or 'nothing'}). "
-            "Compute one with histoquilt.tl.domain_markers(adata)."
-        )
-    table = table.assign(domain=table["domain"].astype(str), gene=table["gene"].astype(str))
-    known = dict(zip(adata.var_names, gene_symbols(adata), strict=True))
-    symbol = table["symbol"] if "symbol" in table else table["gene"].map(known)
-    return table.assign(symbol=symbol.astype(object).where(symbol.notna(), table["gene"]).astype(str))
-
-
 def _by_domain(values: np.ndarray, codes: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and share above zero per domain, ``(n_domains, n_genes)`` each; an empty domain has zeros."""
+    """Return mean and share above zero per domain, ``(n_domains, n_genes)`` each; 0 for an empty domain."""
     mean, share = np.zeros((2, n_domains, values.shape[1]))
     for code in range(n_domains):
         inside = values[codes == code]

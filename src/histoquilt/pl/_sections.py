@@ -1,20 +1,30 @@
-"""Several sections side by side, in the same colours: domains, and how sure they are."""
+"""Several sections side by side, in the same colours, as measured or aligned in one frame."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from anndata import AnnData
+from matplotlib.axes import Axes
+from scipy.spatial import cKDTree
 
-from histoquilt._base import Keys
-from histoquilt.draw import UNLABELLED, as_categories, domain_colors, section_names
-from histoquilt.pl._draw import add_colorbar, add_legend
+from histoquilt._base import Keys, MissingKey, argument
+from histoquilt.draw import (
+    as_categories,
+    domain_colors,
+    section_height,
+    section_names,
+    spot_pitch,
+    spot_places,
+    stack_order,
+)
+from histoquilt.pl._figure import add_colorbar, add_legend, new_grid, set_frame
 from histoquilt.pl._spatial import confidence, domains
-from histoquilt.study import check_obs_key
+from histoquilt.study import check_adata, check_obs_key
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+_OUTLINE = "#222222"
+_MAX_CELLS = 250  # cells across the grid on which the outline is computed
+_REACH = 0.85  # pitches around a spot that belong to the tissue: closes gaps between neighbours, not lost spots
 Sections: TypeAlias = AnnData | Sequence[AnnData] | Mapping[str, AnnData]
 
 
@@ -25,7 +35,7 @@ def domains_grid(
     domain_key: str = Keys.DOMAIN,
     n_columns: int = 4,
     **arguments: Any,
-) -> "np.ndarray":
+) -> np.ndarray:
     """Plot the domains of several sections side by side, in the same colours, with one legend.
 
     Parameters
@@ -35,11 +45,11 @@ def domains_grid(
     section_key
         Column of ``obs``; by default ``section`` or ``library_id``.
     domain_key
-        A categorical column that all sections have; equal names get equal colours.
+        Categorical column of ``obs`` in all sections; equal names get equal colours.
     n_columns
-        Sections in one row.
+        Number of sections in a row.
     **arguments
-        For :func:`domains`: ``image``, ``size``, ``alpha``, ``palette``, ``spatial_key``.
+        Arguments of :func:`domains`: ``image``, ``size``, ``alpha``, ``palette``, ``spatial_key``.
 
     Returns
     -------
@@ -52,7 +62,7 @@ def domains_grid(
     ValueError
         There is no section.
     """
-    named = split(sections, section_key)
+    named = _split(sections, section_key)
     for adata in named.values():
         check_obs_key(adata, domain_key, argument="domain_key")
     palette = arguments.pop("palette", None)
@@ -62,13 +72,7 @@ def domains_grid(
         else _shared_colors(list(named.values()), domain_key, palette)
     )
     arguments = {"library_key": section_key, **arguments}
-    axes = section_axes(list(named), n_columns)
-    some_unlabelled = False
-    for ax, adata in zip(axes, named.values(), strict=True):
-        domains(adata, domain_key=domain_key, palette=colors, legend=False, ax=ax, **arguments)
-        some_unlabelled |= bool((as_categories(adata, domain_key).codes < 0).any())
-    grid_legend(axes, n_columns, colors, domain_key, unlabelled=UNLABELLED if some_unlabelled else None)
-    return axes
+    return _draw_sections(named, list(named), n_columns, colors, domain_key, **arguments)
 
 
 def confidence_grid(
@@ -78,7 +82,7 @@ def confidence_grid(
     confidence_key: str = Keys.CONFIDENCE,
     n_columns: int = 4,
     **arguments: Any,
-) -> "np.ndarray":
+) -> np.ndarray:
     """Plot the confidence of the domains of several sections, side by side, on one scale from 0 to 1.
 
     Parameters
@@ -88,7 +92,7 @@ def confidence_grid(
     confidence_key
         Column of ``obs`` with numbers in [0, 1], in all sections.
     **arguments
-        For :func:`confidence`: ``image``, ``size``, ``cmap``, ``spatial_key``.
+        Arguments of :func:`confidence`: ``image``, ``size``, ``cmap``, ``spatial_key``.
 
     Returns
     -------
@@ -101,62 +105,126 @@ def confidence_grid(
     ValueError
         There is no section.
     """
-    named = split(sections, section_key)
+    named = _split(sections, section_key)
     for adata in named.values():
         check_obs_key(adata, confidence_key, argument="confidence_key")
     arguments = {"library_key": section_key, **arguments}
-    axes = section_axes(list(named), n_columns)
+    axes = _section_axes(list(named), n_columns)
     for ax, adata in zip(axes, named.values(), strict=True):
         confidence(adata, confidence_key=confidence_key, legend=False, ax=ax, **arguments)
     add_colorbar(list(axes), axes[0].collections[-1], "domain confidence")
     return axes
 
 
-def section_axes(titles: Sequence[str], n_columns: int) -> "np.ndarray":
-    """Make one Axes for each section, ``n_columns`` in a row."""
-    import matplotlib.pyplot as plt
+def aligned_stack(
+    adata: AnnData,
+    *,
+    section_key: str | None = None,
+    domain_key: str = Keys.DOMAIN,
+    spatial_key: str = Keys.ALIGNED,
+    size: float | None = None,
+    palette: Sequence[str] | Mapping[str, str] | None = None,
+    n_columns: int = 4,
+) -> np.ndarray:
+    """Plot the sections of a stack in one frame, from bottom to top, each under the outline of the first.
 
+    All panels show the same region at the same scale. If the alignment is right, the tissue fills the outline, and a
+    domain is at the same place in the next panel.
+
+    Parameters
+    ----------
+    adata
+        Several sections; not changed. ``obsm[spatial_key]`` holds their spots in one frame in microns, as written by
+        :func:`histoquilt.tl.align_sections`. The stack is ordered by ``obs["z_um"]``, if present.
+    section_key
+        Column of ``obs``; by default ``section`` or ``library_id``.
+    domain_key
+        Categorical column of ``obs``.
+    spatial_key
+        Key in ``obsm`` of the aligned spot centres.
+    size
+        Spot diameter in microns; by default from the distance between neighbours.
+    palette
+        Colours of the domains, as in :func:`domains`.
+    n_columns
+        Number of sections in a row.
+
+    Returns
+    -------
+    One Axes per section, in the order of the stack, in a one-dimensional array.
+
+    Raises
+    ------
+    KeyError
+        A key is missing, or no column distinguishes sections.
+    """
+    check_adata(adata)
+    if spatial_key not in adata.obsm:
+        remedy = f"Align the sections with histoquilt.tl.align_sections(adata), or pass {argument('spatial_key')}."
+        raise MissingKey(spatial_key, "adata.obsm", adata.obsm, remedy)
+    check_obs_key(adata, domain_key, argument="domain_key")
+    points = spot_places(adata, spatial_key)
+    rows_of = stack_order(adata, section_key)
+    sections = {name: adata[rows] for name, rows in rows_of.items()}
+    heights = [section_height(adata, rows) for rows in rows_of.values()]
+    titles = [name if z is None else f"{name}, z {z:,.6g} µm" for name, z in zip(rows_of, heights, strict=True)]
+    axes = _draw_sections(
+        sections, titles, n_columns, domain_colors(adata, domain_key, palette), domain_key, spatial_key=spatial_key,
+        library_key=section_key, image=False, size=size,
+    )  # fmt: skip
+    first = points[next(iter(rows_of.values()))]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = max(1.2 * spot_pitch(first), 0.02 * float((high - low).max()))
+    for ax in axes:
+        _draw_outline(ax, first)
+        set_frame(ax, low, high, margin)
+    return axes
+
+
+def _section_axes(titles: Sequence[str], n_columns: int) -> np.ndarray:
+    """Return one Axes per section, ``n_columns`` in a row."""
     columns = min(n_columns, len(titles))
     rows = -(-len(titles) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(3.4 * columns + 1, 3.5 * rows), layout="constrained", squeeze=False
-    )
-    axes = grid.ravel()
+    axes = new_grid(rows, columns, 3.4 * columns + 1, 3.5 * rows).ravel()
     for ax in axes[len(titles) :]:
-        figure.delaxes(ax)
+        ax.remove()
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title, fontsize="medium")
     return axes[: len(titles)]
 
 
-def grid_legend(
-    axes: "Sequence[Axes] | np.ndarray", n_columns: int, colors: dict[str, str], title: str, *, unlabelled: str | None
-) -> None:
-    """Put the legend of a grid beside the last section of the first row, where the layout keeps room for it."""
-    add_legend(axes[min(n_columns, len(axes)) - 1], colors, title, unlabelled=unlabelled)
+def _draw_sections(
+    sections: Mapping[str, AnnData],
+    titles: Sequence[str],
+    n_columns: int,
+    colors: dict[str, str],
+    domain_key: str,
+    **arguments: Any,
+) -> np.ndarray:
+    """Draw the domains of sections in the same colours, with a legend where the layout keeps room for it."""
+    axes = _section_axes(titles, n_columns)
+    for ax, adata in zip(axes, sections.values(), strict=True):
+        domains(adata, domain_key=domain_key, palette=colors, legend=False, ax=ax, **arguments)
+    unlabelled = any((as_categories(adata, domain_key).codes < 0).any() for adata in sections.values())
+    add_legend(axes[min(n_columns, len(axes)) - 1], colors, domain_key, unlabelled=unlabelled)
+    return axes
 
 
-def split(sections: Sections, section_key: str | None) -> dict[str, AnnData]:
-    """Return name -> AnnData of one section each.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
+def _split(sections: Sections, section_key: str | None) -> dict[str, AnnData]:
+    """Return name -> AnnData of one section each."""
     if isinstance(sections, Mapping):
         named: dict[str, AnnData] = {}
         for name, adata in sections.items():
-            parts = split(adata, section_key)
-            named |= {f"{name}, {part}" if len(parts) > 1 else str(name): alone for part, alone in parts.items()}
+            parts = _split(adata, section_key)
+            named |= {f"{name}, {part}" if len(parts) > 1 else str(name): section for part, section in parts.items()}
     elif isinstance(sections, AnnData):
         rows = section_names(sections, section_key)
         named = {name: sections[index] for name, index in rows.items()} or {"section": sections}
     else:
         named = {}
         for number, adata in enumerate(sections, start=1):
-            own = section_names(adata, section_key)
-            name = next(iter(own)) if len(own) == 1 else f"section {number}"
+            names = list(section_names(adata, section_key))
+            name = names[0] if len(names) == 1 else f"section {number}"
             named[name if name not in named else f"{name} ({number})"] = adata
     if not named:
         raise ValueError("There is no section to draw. Pass an AnnData, or a list or dict of them.")
@@ -166,11 +234,22 @@ def split(sections: Sections, section_key: str | None) -> dict[str, AnnData]:
 def _shared_colors(
     sections: list[AnnData], key: str, palette: Sequence[str] | Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Colours over the categories of all sections, in the order in which the sections list them."""
+    """Return colours of the categories of all sections, in order of appearance."""
     names = list(dict.fromkeys(name for adata in sections for name in as_categories(adata, key).categories))
     if all(name.isdigit() for name in names):
         names.sort(key=int)
-    # the union as one column, so that a palette is read and checked by the same rules as for a single section
+    # as one column, so that a palette is read and checked by the same rules as for a single section
     union = AnnData(obs={key: names}, uns={f"{key}_colors": sections[0].uns.get(f"{key}_colors", [])})
     union.obs[key] = union.obs[key].astype("category").cat.set_categories(names)
     return domain_colors(union, key, palette)
+
+
+def _draw_outline(ax: "Axes", points: np.ndarray) -> None:
+    """Draw the border of the area around the spots."""
+    pitch = spot_pitch(points)
+    low, high = points.min(axis=0) - 2 * pitch, points.max(axis=0) + 2 * pitch
+    cell = max(pitch / 3, float((high - low).max()) / _MAX_CELLS)
+    x, y = (np.arange(low[axis], high[axis] + cell, cell) for axis in (0, 1))
+    cells = np.stack(np.meshgrid(x, y), axis=-1)  # (n_y, n_x, 2)
+    distance = cKDTree(points).query(cells)[0]
+    ax.contour(x, y, distance, levels=[_REACH * pitch], colors=_OUTLINE, linewidths=1.0, zorder=3)

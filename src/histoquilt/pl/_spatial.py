@@ -1,18 +1,24 @@
-"""Domains and their confidence drawn on the tissue."""
+"""Domains, their confidence and genes, drawn on the tissue of one section."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from anndata import AnnData
+from matplotlib.axes import Axes
 
 from histoquilt._base import Keys
-from histoquilt.draw import UNLABELLED, as_categories, domain_colors, warn_overlapping_sections
-from histoquilt.pl._draw import add_colorbar, add_legend, color_by, draw_tissue
+from histoquilt.draw import (
+    UNLABELLED,
+    as_categories,
+    color_top,
+    denoised_expression,
+    domain_colors,
+    gene_rows,
+    gene_symbols,
+    raw_expression,
+)
+from histoquilt.pl._figure import add_legend, draw_tissue, draw_values, new_grid
 from histoquilt.study import check_adata, check_obs_key
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def domains(
@@ -26,30 +32,30 @@ def domains(
     palette: Sequence[str] | Mapping[str, str] | None = None,
     legend: bool = True,
     alpha: float = 1.0,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Plot the domains of one section on the tissue.
 
     Parameters
     ----------
     adata
-        One section; only read. ``obs[domain_key]`` holds the domains, ``obsm[spatial_key]`` spot centres ``(x, y)``.
+        One section; not changed. ``obs[domain_key]`` holds the domains, ``obsm[spatial_key]`` spot centres ``(x, y)``.
         ``uns["spatial"]`` may hold an image, ``uns["histoquilt"]["coordinates"]`` microns per unit for a scale bar.
     domain_key
-        Any categorical column of ``obs``.
+        Categorical column of ``obs``.
     spatial_key
-        Where the spot centres are.
+        Key in ``obsm`` of the spot centres.
     library_key
         Column of ``obs`` that names the image of ``uns["spatial"]``; by default ``section`` or ``library_id``.
     image
-        Draw the tissue image under the spots where there is one.
+        If true, draw the tissue image under the spots.
     size
         Spot diameter in coordinate units; by default from the distance between neighbours.
     palette
         Colours in the order of the domains, or a dict from domain to colour; by default
-        ``uns[f"{domain_key}_colors"]`` where scanpy left it, else :func:`domain_palette`.
+        ``uns[f"{domain_key}_colors"]`` as scanpy writes it, else :func:`domain_palette`.
     legend
-        Name the domains beside the tissue.
+        If true, name the domains next to the tissue.
     alpha
         Opacity of the spots, 0 to 1; lower it to see the stain through them.
     ax
@@ -57,7 +63,7 @@ def domains(
 
     Returns
     -------
-    The Axes. Spots without a domain are grey; ``n_spots`` beyond 20,000 are rasterised in vector formats.
+    The Axes. Spots without a domain are grey; more than 20,000 spots are rasterised in vector formats.
 
     Raises
     ------
@@ -82,7 +88,6 @@ def domains(
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
-    warn_overlapping_sections(adata, spatial_key, library_key)
     colors = domain_colors(adata, domain_key, palette)
     codes = as_categories(adata, domain_key).codes
     faces = np.array([*colors.values(), UNLABELLED])[codes]  # code -1, no domain, takes the last
@@ -91,7 +96,7 @@ def domains(
         alpha=alpha,
     )  # fmt: skip
     if legend:
-        add_legend(ax, colors, domain_key, unlabelled=UNLABELLED if (codes < 0).any() else None)
+        add_legend(ax, colors, domain_key, unlabelled=bool((codes < 0).any()))
     return ax
 
 
@@ -105,14 +110,14 @@ def confidence(
     size: float | None = None,
     cmap: str = "cividis",
     legend: bool = True,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Plot the confidence of the domain of each spot, on a fixed scale from 0 to 1.
 
     Parameters
     ----------
     adata
-        One section; only read.
+        One section; not changed.
     confidence_key
         Column of ``obs`` with numbers in [0, 1].
     spatial_key, library_key, image, size, ax
@@ -120,7 +125,7 @@ def confidence(
     cmap
         Name of a matplotlib colour map.
     legend
-        Put a colour bar beside the tissue.
+        If true, add a colour bar.
 
     Returns
     -------
@@ -137,9 +142,121 @@ def confidence(
     """
     check_adata(adata)
     check_obs_key(adata, confidence_key, argument="confidence_key")
-    warn_overlapping_sections(adata, spatial_key, library_key)
-    ax, spots = draw_tissue(adata, ax, spatial_key=spatial_key, library_key=library_key, image=image, size=size)
-    color_by(spots, adata.obs[confidence_key].to_numpy(dtype=float), cmap, 0.0, 1.0)
-    if legend:
-        add_colorbar(ax, spots, "domain confidence")
+    values = adata.obs[confidence_key].to_numpy(dtype=float)
+    return draw_values(
+        adata, ax, values, (0.0, 1.0), "domain confidence" if legend else None, cmap=cmap, spatial_key=spatial_key,
+        library_key=library_key, image=image, size=size,
+    )[0]  # fmt: skip
+
+
+def gene(
+    adata: AnnData,
+    gene: str,
+    *,
+    layer: str | None = None,
+    denoised: bool = False,
+    spatial_key: str = Keys.SPATIAL,
+    library_key: str | None = None,
+    image: bool = False,
+    size: float | None = None,
+    cmap: str = "viridis",
+    vmin: float = 0.0,
+    vmax: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot one gene on the tissue, as log1p of counts per 10,000.
+
+    Parameters
+    ----------
+    adata
+        One section; not changed.
+    gene
+        Name in ``var_names``, or a unique symbol in ``var["gene_symbol"]``.
+    layer
+        Layer with the counts; by default ``layers["counts"]``, else ``X``. Its declared scale is honoured.
+    denoised
+        If true, plot ``obsm["denoised"]`` instead.
+    spatial_key, library_key, image, size, ax
+        As in :func:`domains`.
+    cmap
+        Name of a matplotlib colour map.
+    vmin, vmax
+        Ends of the colour scale; ``vmax`` is by default the 99th percentile, so that one bright spot hides nothing.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        The gene, the layer or ``obsm["denoised"]`` is missing.
+    ValueError
+        The matrix does not hold counts, and no scale is declared for it.
+    """
+    check_adata(adata)
+    columns = gene_rows(adata, [gene])
+    values = denoised_expression(adata, columns) if denoised else raw_expression(adata, columns, layer=layer)
+    ends = vmin, vmax if vmax is not None else color_top(values)
+    label = "log1p CP10K, denoised" if denoised else "log1p CP10K"
+    ax, _ = draw_values(
+        adata, ax, values[:, 0], ends, label, cmap=cmap, spatial_key=spatial_key, library_key=library_key, image=image,
+        size=size,
+    )  # fmt: skip
+    ax.set_title(str(gene_symbols(adata)[columns[0]]))
     return ax
+
+
+def denoised(
+    adata: AnnData,
+    genes: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    shared_scale: bool = False,
+    spatial_key: str = Keys.SPATIAL,
+    library_key: str | None = None,
+    size: float | None = None,
+    cmap: str = "viridis",
+) -> np.ndarray:
+    """Plot measured next to denoised expression of genes, both as log1p of counts per 10,000.
+
+    Parameters
+    ----------
+    adata
+        One section with ``obsm["denoised"]``; not changed.
+    genes
+        One gene or several, one row each.
+    layer
+        Layer with the counts, as in :func:`gene`.
+    shared_scale
+        If true, plot both panels of a gene on one colour scale, from 0 to the 99th percentile of both together. By
+        default each has its own, from 0 to its 99th percentile: denoising removes the scatter of single counts, so
+        that a weak gene would look empty on the scale of the measurement. Colour bars show the values.
+    spatial_key, library_key, size
+        As in :func:`domains`.
+    cmap
+        Name of a matplotlib colour map.
+
+    Returns
+    -------
+    Axes ``(n_genes, 2)``: measured, denoised.
+
+    Raises
+    ------
+    KeyError
+        A gene or ``obsm["denoised"]`` is missing.
+    """
+    check_adata(adata)
+    genes = [genes] if isinstance(genes, str) else list(genes)
+    columns = gene_rows(adata, genes)
+    values = np.stack([raw_expression(adata, columns, layer=layer), denoised_expression(adata, columns)])
+    axes = new_grid(len(genes), 2, 8.6, 3.7 * len(genes))
+    for i, name in enumerate(genes):
+        top = color_top(values[:, :, i]) if shared_scale else None
+        for ax, kind in zip(axes[i], ("measured", "denoised"), strict=True):
+            gene(
+                adata, name, layer=layer, denoised=kind == "denoised", spatial_key=spatial_key,
+                library_key=library_key, size=size, cmap=cmap, vmax=top, ax=ax,
+            )  # fmt: skip
+            ax.set_title(f"{ax.get_title()}, {kind}")
+    return axes

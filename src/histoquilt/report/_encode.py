@@ -2,13 +2,19 @@
 
 import base64
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from histoquilt.draw import TissueImage
 
-_LONGEST_PX = 1100  # of an embedded image: sharp on a laptop, some 100 kB
+_LONGEST_PX = 1100  # longest side of an embedded image: sharp on a laptop, some 100 kB
+
+
+def finite(value: Any) -> float | None:
+    """Return a finite number, or None."""
+    return float(value) if value is not None and np.isfinite(value) else None
 
 
 def packed(values: np.ndarray, dtype: str) -> str:
@@ -17,7 +23,7 @@ def packed(values: np.ndarray, dtype: str) -> str:
 
 
 def shades(values: np.ndarray, top: float) -> np.ndarray:
-    """Return numbers from 0 to ``top`` as shades 0-254, uint8; 255 stands for NaN."""
+    """Return numbers from 0 to ``top`` as uint8 shades 0-254; 255 is NaN."""
     shade = np.rint(np.clip(np.nan_to_num(values) / top, 0, 1) * 254).astype(np.uint8)
     return np.where(np.isnan(values), np.uint8(255), shade)
 
@@ -28,14 +34,13 @@ def image_uri(image: TissueImage, box: tuple[float, float, float, float]) -> tup
     Parameters
     ----------
     image
-        The tissue image of a section.
+        Tissue image of a section.
     box
         Left, top, right, bottom in coordinate units.
 
     Returns
     -------
-    The URI, and left, top, width and height of what it shows in coordinate units; ``None`` where the box lies outside
-    the image.
+    The URI, and left, top, width and height of the cut in coordinate units; None if the box lies outside the image.
     """
     height, width = image.pixels.shape[:2]
     left, top = (max(int(np.floor(edge * image.scale)), 0) for edge in box[:2])
@@ -43,7 +48,9 @@ def image_uri(image: TissueImage, box: tuple[float, float, float, float]) -> tup
     bottom = min(int(np.ceil(box[3] * image.scale)), height)
     if right <= left or bottom <= top:
         return None
-    picture = _rgb(image.pixels[top:bottom, left:right])
+    picture = Image.fromarray(np.ascontiguousarray(image.pixels[top:bottom, left:right]))
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     shrink = _LONGEST_PX / max(picture.size)
     if shrink < 1:
         size = max(round(picture.width * shrink), 1), max(round(picture.height * shrink), 1)
@@ -52,16 +59,3 @@ def image_uri(image: TissueImage, box: tuple[float, float, float, float]) -> tup
     picture.save(buffer, "JPEG", quality=82, optimize=True)
     uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
     return uri, [edge / image.scale for edge in (left, top, right - left, bottom - top)]
-
-
-def _rgb(pixels: np.ndarray) -> Image.Image:
-    """Turn uint8 or float in [0, 1], with or without transparency, into RGB on white."""
-    if pixels.dtype != np.uint8:
-        top = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1.0
-        pixels = np.rint(np.clip(pixels / top, 0, 1) * 255).astype(np.uint8)
-    if pixels.shape[2] < 4:
-        return Image.fromarray(
-            np.ascontiguousarray(pixels[:, :, :3] if pixels.shape[2] == 3 else pixels[:, :, [0] * 3])
-        )
-    paper = Image.new("RGBA", pixels.shape[1::-1], "white")
-    return Image.alpha_composite(paper, Image.fromarray(np.ascontiguousarray(pixels[:, :, :4]))).convert("RGB")

@@ -1,4 +1,4 @@
-"""The page of an evaluation: methods beside baselines and oracles on held-out sections, in plain words."""
+"""Page of an evaluation: methods next to baselines and oracles on held-out sections."""
 
 import os
 from collections.abc import Mapping
@@ -8,21 +8,23 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.pl import GENE_SETS, POOLED, gene_means, method_order, section_scores
-from histoquilt.report._dots import dots_svg
-from histoquilt.report._facts import told_facts
-from histoquilt.report._prediction import payload, predicted_sections
-from histoquilt.report._render import as_json, write_page
+from histoquilt.draw import GENE_SETS, POOLED, gene_means, method_order, section_scores
+from histoquilt.report._charts import dots_svg
+from histoquilt.report._encode import finite
+from histoquilt.report._facts import facts_of, span
+from histoquilt.report._prediction import describe_predictions, predictions_json
+from histoquilt.report._render import write_page
 
-if TYPE_CHECKING:  # tl loads torch, which a page does not need
+if TYPE_CHECKING:  # evaluate loads torch, which a page does not need
     from histoquilt.evaluate import Evaluation
 
-MAX_GENES = 500  # rows of the table of genes; genes.csv has all
+MAX_GENES = 500  # rows of the table of genes
 COLUMNS = {
     "pcc_median": "Median PCC", "pcc_mean": "Mean PCC", "spearman_mean": "Mean Spearman", "rmse": "RMSE",
     "mae": "MAE", "n_undefined": "Undefined genes",
 }  # fmt: skip
-RIDGES = {"ridge_plain": "single-patch ridge", "ridge": "the best ridge"}  # as in tl
+RIDGES = {"ridge_plain": "single-patch ridge", "ridge": "the best ridge"}
+_SHOWN = {"leave_out", "methods", "seeds", "protocol", "optimistic"}  # entries of run.json shown in words
 
 
 def write_evaluation_report(
@@ -67,7 +69,6 @@ def write_evaluation_report(
             "histoquilt.report.write_prediction_report(path, sections) shows predictions alone."
         )
     known = evaluation.facts
-    run = facts or {}
     methods = [name for name, kind in _kinds(evaluation).items() if kind != "oracle"]
     cards = [
         ("Sections", f"{known.get('n_sections', len(evaluation.intervals)):,}"),
@@ -76,15 +77,15 @@ def write_evaluation_report(
         ("Methods", f"{len(methods)}"),
         ("Seeds", ", ".join(map(str, known.get("seeds", []))) or None),
     ]
-    shown = predicted_sections(predictions) if predictions else []
-    told = {"leave_out", "methods", "seeds", "protocol", "optimistic"}
+    sections = describe_predictions(predictions) if predictions else []
+    scores, enrichment, encoders = evaluation.scores, evaluation.enrichment, known.get("encoders") or None
     write_page(
         path,
         "_evaluation.html",
         "_prediction.js",
         title=title,
         optimistic=evaluation.optimistic,
-        published=_rows(evaluation.published),
+        published=evaluation.published.to_dict("records"),
         protocol=PROTOCOL,
         leave_out=known.get("leave_out", "section"),
         folds=_folds(evaluation.folds),
@@ -92,14 +93,13 @@ def write_evaluation_report(
         columns=COLUMNS,
         verdicts=_verdicts(evaluation),
         genes=_genes(evaluation),
-        n_genes=evaluation.gene_summary["gene"].nunique() if len(evaluation.gene_summary) else 0,
         structure=_means(evaluation.structure, ["correlation"]),
         domains=_means(evaluation.domains, ["ari", "nmi"]),
-        enrichment=_rows(evaluation.enrichment.sort_values("p_value").head(50)) if len(evaluation.enrichment) else [],
-        unmeasured=_unmeasured(evaluation.scores),
-        sections=shown,
-        facts=told_facts(cards, {**run, "encoders": known.get("encoders") or None}, told=told),
-        data=as_json(payload(shown)),
+        enrichment=[] if enrichment.empty else enrichment.sort_values("p_value").head(50).to_dict("records"),
+        unmeasured=int(scores["n_unmeasured"].max()) if "n_unmeasured" in scores and len(scores) else 0,
+        sections=sections,
+        facts=facts_of(cards, {**(facts or {}), "encoders": encoders}, shown=_SHOWN),
+        data=predictions_json(sections),
     )
 
 
@@ -109,8 +109,8 @@ def _kinds(evaluation: "Evaluation") -> dict[str, str]:
 
 
 def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
-    """For each set of genes the rows of its table, and its chart."""
-    found = []
+    """Return the table and the chart of each set of genes."""
+    shown = []
     for gene_set in evaluation.scores["gene_set"].unique():
         rows = section_scores(evaluation.scores, "pcc_median", gene_set)
         own = evaluation.intervals[evaluation.intervals["gene_set"] == gene_set].set_index("method")
@@ -123,7 +123,7 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
             table.append({
                 "method": name,
                 "kind": rows.loc[rows["method"] == name, "kind"].iloc[0],
-                "values": {column: _number(values[column]) for column in COLUMNS},
+                "values": {column: finite(values[column]) for column in COLUMNS},
                 "mean": float(values["pcc_median"]),
                 "low": np.nan if interval is None else float(interval["low"]),
                 "high": np.nan if interval is None else float(interval["high"]),
@@ -132,12 +132,12 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
             })  # fmt: skip
         chart = dots_svg(table, label="median correlation over genes")
         words = GENE_SETS.get(gene_set, gene_set)
-        found.append({"name": gene_set, "words": words, "n_genes": _span(rows["n_genes"]), "rows": table, "svg": chart})
-    return found
+        shown.append({"words": words, "n_genes": span(rows["n_genes"]), "rows": table, "svg": chart})
+    return shown
 
 
 def _verdicts(evaluation: "Evaluation") -> list[dict[str, Any]]:
-    """Every method against both ridges on the panel, in words; the better side is never left to the reader."""
+    """Compare each method with both ridges on the panel, in words."""
     table = evaluation.differences
     table = table[table["gene_set"] == "panel"] if len(table) else table
     kinds = _kinds(evaluation)
@@ -154,13 +154,12 @@ def _verdicts(evaluation: "Evaluation") -> list[dict[str, Any]]:
             "method": row["method"], "kind": kinds.get(row["method"], "method"), "what": what, "beats": beats,
             "against": RIDGES.get(row["against"], row["against"]),
             "size": f"{size} ({interval}, {row['n']} folds; higher in {row['n_higher']} of {row['n_pairs']} pairs)",
-            "note": row["note"],
         })  # fmt: skip
     return sorted(found, key=lambda row: row["kind"] != "method")
 
 
 def _genes(evaluation: "Evaluation") -> dict[str, Any]:
-    """Genes by methods, the best predicted first."""
+    """Return the scores of genes by methods, the best predicted first."""
     if evaluation.genes.empty:
         return {"methods": [], "rows": [], "total": 0}
     kinds = _kinds(evaluation)
@@ -174,7 +173,7 @@ def _genes(evaluation: "Evaluation") -> dict[str, Any]:
         {
             "gene": str(gene),
             "symbol": str(symbols[gene]) if pd.notna(symbols[gene]) else str(gene),
-            "values": [_number(wide.loc[gene, name]) for name in methods],
+            "values": [finite(wide.loc[gene, name]) for name in methods],
             "sure": [bool(gene in fdr.index and name in fdr and fdr.loc[gene, name] < 0.05) for name in methods],
         }
         for gene in best
@@ -183,13 +182,13 @@ def _genes(evaluation: "Evaluation") -> dict[str, Any]:
 
 
 def _means(table: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
-    """Means over held-out sections, one row a method, best first."""
+    """Return means over held-out sections, one row per method, best first."""
     if table.empty:
         return []
     alone = table[~table["section"].isin(POOLED)]
     means = alone.groupby(["method", "kind"], sort=False)[columns].mean().sort_values(columns[0], ascending=False)
     return [
-        {"method": row["method"], "kind": row["kind"], "values": [_number(row[column]) for column in columns]}
+        {"method": row["method"], "kind": row["kind"], "values": [finite(row[column]) for column in columns]}
         for row in means.reset_index().to_dict("records")
     ]
 
@@ -197,23 +196,6 @@ def _means(table: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
 def _folds(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {"fold": row["fold"], "train": ", ".join(row["train"]), "test": ", ".join(row["test"]),
-         "optimistic": bool(row["optimistic"]), "n_panel": row.get("n_panel")}
+         "optimistic": bool(row["optimistic"])}
         for row in table.to_dict("records")
     ]  # fmt: skip
-
-
-def _unmeasured(scores: pd.DataFrame) -> int:
-    return int(scores["n_unmeasured"].max()) if "n_unmeasured" in scores and len(scores) else 0
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _span(values: pd.Series) -> str:
-    low, high = int(values.min()), int(values.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -1,6 +1,6 @@
-"""The map of one section as the page draws it: which spots, where, over which image."""
+"""Map of one section as the page draws it: which spots, where, over which image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ from histoquilt.draw import microns_per_unit, spot_pitch, tissue_image
 from histoquilt.metrics import z_order
 from histoquilt.report._encode import image_uri, packed
 
-_GRID = 60_000  # the longer side of a map in the whole numbers that positions are stored as, uint16
+_GRID = 60_000  # longer side of a map in the whole numbers that positions are stored as, uint16
 
 
 def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
-    """Share a total out among sections: small ones get all they have, large ones the same number each.
+    """Share a total among sections: small ones get all they have, large ones the same number each.
 
     Examples
     --------
@@ -29,15 +29,10 @@ def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def one_line(name: str) -> str:
-    """Return a name without line breaks: names are stored one a line."""
-    return " ".join(str(name).split())
-
-
 def even_sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
-    """Choose rows that cover the tissue evenly, always the same: equal steps along a Z-shaped (Morton) walk.
+    """Choose rows that cover the tissue evenly and reproducibly: equal steps along a Z-shaped (Morton) walk.
 
-    points: ``(n_rows, 2)`` their places.
+    points: ``(n_rows, 2)``, the positions of the rows.
     """
     if len(rows) <= limit:
         return rows
@@ -45,28 +40,43 @@ def even_sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(rows[z_order(points)[every]])
 
 
-def section_map(adata: AnnData, everywhere: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
-    """Positions as whole numbers of a grid, and where the image and the scale bar lie in it.
+def even_samples(rows_of: Mapping[str, np.ndarray], points: np.ndarray, limit: int) -> dict[str, np.ndarray]:
+    """Return section name -> rows to draw, at most ``limit`` in all."""
+    limits = fair_shares([len(rows) for rows in rows_of.values()], limit)
+    pairs = zip(rows_of.items(), limits, strict=True)
+    return {name: even_sample(rows, points[rows], share) for (name, rows), share in pairs}
 
-    adata: one section; everywhere: ``(n_spots, 2)`` all of it, for the pitch and the frame; points: those drawn.
+
+def spot_names(adata: AnnData, rows: np.ndarray) -> str:
+    """Return names of spots, one per line."""
+    return "\n".join(" ".join(str(name).split()) for name in adata.obs_names[rows])
+
+
+def section_map(adata: AnnData, all_points: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
+    """Return the positions of one section as whole numbers of a grid, its image and its scale.
+
+    ``all_points`` ``(n_spots, 2)`` are those of the whole section, for pitch and frame; ``points`` those drawn.
     """
-    low, high = map_frame(everywhere)
+    low, high = map_frame(all_points)
     unit = _unit(low, high)
     image = tissue_image(adata, library_key=section_key)
     cut = image_uri(image, (*low, *high)) if image is not None else None
     um_per_unit = microns_per_unit(adata, library_key=section_key)
+    if cut is not None:
+        left, top, width, height = cut[1]
+        box = [(left - low[0]) * unit, (top - low[1]) * unit, width * unit, height * unit]
     return {
-        **spot_map(everywhere, points, low, high),
-        "image": None if cut is None else {"src": cut[0], "box": _placed(cut[1], low, unit)},
+        **spot_map(all_points, points, low, high),
+        "image": None if cut is None else {"src": cut[0], "box": [round(float(edge), 1) for edge in box]},
         "um": None if um_per_unit is None else um_per_unit / unit,
     }
 
 
-def spot_map(everywhere: np.ndarray, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
-    """Positions of the drawn ``points`` in the frame from ``low`` to ``high``, and how large to draw them."""
-    # the spots of a sample are drawn larger, and a little overlapping, so that together they cover the same tissue
-    sampled = len(everywhere) / len(points)
-    drawn_pitch = spot_pitch(everywhere) * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
+def spot_map(all_points: np.ndarray, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
+    """Return the positions of the drawn ``points`` in the frame from ``low`` to ``high``, and their pitch."""
+    # the spots of a sample are drawn larger and slightly overlapping, so that they cover the same tissue
+    sampled = len(all_points) / len(points)
+    drawn_pitch = spot_pitch(all_points) * (1.3 * sampled**0.5 if sampled > 1 else 1.0)
     unit = _unit(low, high)
     place = np.rint((points - low) * unit)
     return {
@@ -86,10 +96,5 @@ def map_frame(*sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unit(low: np.ndarray, high: np.ndarray) -> float:
-    """Whole numbers of the grid per coordinate unit."""
+    """Return whole numbers of the grid per coordinate unit."""
     return _GRID / float((high - low).max())
-
-
-def _placed(box: list[float], low: np.ndarray, unit: float) -> list[float]:
-    left, top, width, height = box
-    return [round(float(v), 1) for v in ((left - low[0]) * unit, (top - low[1]) * unit, width * unit, height * unit)]

@@ -1,20 +1,21 @@
-"""The page of domains: gather what its sections hold, and write it."""
+"""Page of domains."""
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from anndata import AnnData
 
 from histoquilt._base import Keys
 from histoquilt.draw import library_column
-from histoquilt.report._facts import run_facts, study_facts
-from histoquilt.report._gather import MAX_SPOTS, gather
+from histoquilt.report._domains import DomainData, describe_section, domains_payload
+from histoquilt.report._facts import run_facts
 from histoquilt.report._map import fair_shares
 from histoquilt.report._render import as_json, write_page
-from histoquilt.report._study import gather_study
+from histoquilt.report._study import describe_study
 from histoquilt.study import check_adata
+
+MAX_SPOTS = 100_000  # spots drawn on one page; a browser stays quick, and the file below some 5 MB
 
 
 def write_report(
@@ -75,24 +76,26 @@ def write_report(
     At most 100,000 spots are drawn for all sections together; of larger ones an even sample is shown, and the page
     states so. Tables always count every spot. For the same input and ``run`` the page is identical byte for byte.
     """
-    if isinstance(sections, AnnData) and study is not None:
-        named = _taken_apart(sections, section_key)
-    elif isinstance(sections, AnnData):
+    if not isinstance(sections, AnnData):
+        named = {str(name): adata for name, adata in sections.items()}
+    elif study is None:
         named = {"": sections}
     else:
-        named = {str(name): adata for name, adata in sections.items()}
+        named = _split(sections, section_key)
     if not named:
         raise ValueError("There is no section to report on. Pass an AnnData, or a dict from name to AnnData.")
-    for adata in named.values():
+    for adata in (*named.values(), *([] if study is None else [study])):
         check_adata(adata)
+    joint = None if study is None else DomainData(study, domain_key=domain_key, spatial_key=spatial_key)
+    overview = None if joint is None else describe_study(joint, section_key)
     budgets = fair_shares([adata.n_obs for adata in named.values()], MAX_SPOTS)
-    read = partial(gather, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key, layer=layer)
-    told = run or {}
-    joint = None
+    groups = []
+    for number, (name, adata) in enumerate(named.items()):
+        data = DomainData(adata, domain_key=domain_key, spatial_key=spatial_key, joint=joint)
+        groups.append(describe_section(data, name, number, budgets[number], section_key=section_key, layer=layer))
+    facts = run_facts(list(named.values()) if study is None else [study], run or {})
     if study is not None:
-        joint = gather_study(study, domain_key=domain_key, spatial_key=spatial_key, section_key=section_key)
-        read = partial(read, shared=joint.shared)
-    groups = [read(adata, name, number, budgets[number]) for number, (name, adata) in enumerate(named.items())]
+        facts["cards"].insert(0, ("Sections", f"{len(named):,}"))
     write_page(
         path,
         "_template.html",
@@ -100,18 +103,19 @@ def write_report(
         title=title,
         links=links,
         groups=groups,
-        study=joint,
-        group_of={group.name: group.number for group in groups},
-        chosen=any(one.stability and one.stability["how"] == "chosen" for one in ([joint] if joint else groups)),
-        study_data="" if joint is None else as_json(joint.payload()),
-        facts=run_facts(list(named.values()), told) if study is None else study_facts(study, len(named), told),
-        n_spots=sum(group.n_spots for group in groups),
-        n_sections=sum(len(group.maps) for group in groups),
-        data=as_json([group.payload() for group in groups]),
+        study=overview,
+        group_of={group["name"]: group["number"] for group in groups},
+        chosen=any(
+            shown["stability"] and shown["stability"]["how"] == "chosen"
+            for shown in ([overview] if overview else groups)
+        ),
+        study_data=None if overview is None else as_json(domains_payload(overview, "overview", "aligned")),
+        facts=facts,
+        data=as_json([domains_payload(group, "maps", "genes") for group in groups]),
     )
 
 
-def _taken_apart(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
+def _split(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
     """Return the sections of a study by name, each with its own image, spot names and coordinates."""
     from histoquilt.io import split_sections
 

@@ -1,4 +1,4 @@
-"""Fill a template and put the page into place, whole or not at all."""
+"""Fill a template and write the page atomically."""
 
 import json
 import os
@@ -19,24 +19,16 @@ def write_page(
 ) -> None:
     """Write a self-contained page: ``template`` filled with ``content``, with style and scripts inside.
 
-    ``links``, words -> address, stand at its head.
+    ``links`` are text -> address, shown at the top.
     """
-    page = (
-        _environment()
-        .get_template(template)
-        .render(
-            style=Markup(_part("_style.css")),
-            script=Markup(_part("_drawing.js") + _part(script)),
-            links=links or {},
-            **content,
-        )
-    )
+    style, scripts = Markup(_part("_style.css")), Markup(_part("_drawing.js") + _part(script))
+    page = _environment().get_template(template).render(style=style, script=scripts, links=links or {}, **content)
     with atomic_file(path) as beside:
         Path(beside).write_text(page, encoding="utf-8")
 
 
 def as_json(payload: Any) -> Markup:
-    """JSON that can stand inside a script element: no character of it can end the element or start a comment."""
+    """Return JSON for a script element: no character of it can end the element or start a comment."""
     text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,0 +1,59 @@
+"""Scores of an evaluation, arranged to be shown: single sections, methods from best to worst, means of genes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from histoquilt._base import listed
+
+POOLED = ("pooled", "pooled_centred")  # rows of all sections together; not sections themselves
+METHOD_KINDS = ("method", "baseline", "oracle")
+GENE_SETS = {"panel": "all genes", "top50_mean": "top 50 by mean", "top50_variable": "top 50 by variance"}
+
+
+def section_scores(table: pd.DataFrame, value: str, gene_set: str) -> pd.DataFrame:
+    """Return the scores of single sections on one gene set, with a column ``kind``.
+
+    Raises
+    ------
+    KeyError
+        A column or the gene set is missing.
+    """
+    _check_columns(table, ("fold", "section", "method", "gene_set", value), "scores")
+    sets = table["gene_set"].unique()
+    if gene_set not in sets:
+        raise KeyError(f"No gene set {gene_set!r} in the table (found: {listed(sets)}).")
+    rows = table[(table["gene_set"] == gene_set) & ~table["section"].isin(POOLED)]
+    return rows if "kind" in rows else rows.assign(kind="method")
+
+
+def method_order(rows: pd.DataFrame, value: str) -> list[str]:
+    """Return methods, then baselines, then oracles; each from best to worst."""
+    sign = 1 if value in ("rmse", "mse", "mae") else -1  # the smallest error is best
+    by_method = rows.groupby("method", sort=False)
+    mean, kind = by_method[value].mean() * sign, by_method["kind"].first()
+    badness = mean.fillna(np.inf)  # an oracle on another scale has no errors
+    return sorted(mean.index, key=lambda name: (METHOD_KINDS.index(kind[name]), badness[name]))
+
+
+def gene_means(table: pd.DataFrame, value: str = "pearson") -> pd.DataFrame:
+    """Return genes by methods: the mean over held-out sections and seeds.
+
+    Raises
+    ------
+    KeyError
+        A column is missing.
+    """
+    _check_columns(table, ("section", "method", "gene", value), "genes")
+    rows = table[~table["section"].isin(POOLED)]
+    return rows.pivot_table(index="gene", columns="method", values=value, aggfunc="mean", sort=False, observed=True)
+
+
+def _check_columns(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise KeyError(
+            f"The table lacks the column(s) {listed(missing)} (found: {listed(table.columns, 20)}). Pass the {what} of "
+            "histoquilt.tl.evaluate_expression."
+        )

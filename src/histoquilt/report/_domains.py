@@ -1,0 +1,251 @@
+"""Domains of one AnnData as the page shows them: tables, maps, genes, and how the domains were found."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import Keys, listed, message_of
+from histoquilt.draw import (
+    STABLE,
+    UNLABELLED,
+    as_categories,
+    color_top,
+    denoised_expression,
+    domain_colors,
+    domain_palette,
+    gene_rows,
+    marked_number,
+    marker_table,
+    model_record,
+    raw_expression,
+    section_names,
+    spot_places,
+    stability_curve,
+    training_history,
+)
+from histoquilt.report._charts import curve_svg
+from histoquilt.report._encode import packed, shades
+from histoquilt.report._map import even_samples, section_map, spot_names
+from histoquilt.study import check_obs_key
+
+_N_GENES = 4  # genes shown as measured and denoised
+_N_TOP = 5  # markers named next to a domain
+_STATISTICS = ["score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]  # of a marker
+_STOPPED = {
+    "converged": "Training stopped by itself when the embedding no longer changed",
+    "max_epochs": "Training ran to the upper limit of epochs without settling: raise max_epochs to be sure",
+}
+
+
+class DomainData:
+    """Domains of one AnnData: spot centres, colours, codes, confidence and markers.
+
+    With ``joint``, the data of a study that the AnnData is a section of, colours and markers are those of the study.
+
+    Raises
+    ------
+    KeyError
+        There are no domains or no spot centres.
+    ValueError
+        A section has domains that its study does not have.
+    """
+
+    def __init__(self, adata: AnnData, *, domain_key: str, spatial_key: str, joint: "DomainData | None" = None) -> None:
+        check_obs_key(adata, domain_key, argument="domain_key")
+        self.adata, self.domain_key, self.joint = adata, domain_key, joint
+        self.points = spot_places(adata, spatial_key)
+        self.colors = _browser_colors(adata, domain_key, None if joint is None else joint.colors)
+        self.codes = as_categories(adata, domain_key).codes
+        self.markers = _markers(adata, list(self.colors)) if joint is None else joint.markers
+        self.confidence: np.ndarray | None = None
+        if Keys.CONFIDENCE in adata.obs:
+            self.confidence = pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the templates show of a section and of a study alike."""
+        return {
+            "n_spots": self.adata.n_obs,
+            "domains": self._table(),
+            "n_unlabelled": int((self.codes < 0).sum()),
+            "has_confidence": self.confidence is not None,
+            "markers": [] if self.joint is not None else self.markers.to_dict("records"),
+            **_how_found(None if self.joint is not None else self.adata, self.domain_key),
+        }
+
+    def spots(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return domain codes and confidence of some spots, encoded for the script of the page."""
+        codes = self.codes[rows]
+        return {
+            "codes": packed(np.where(codes < 0, len(self.colors), codes), "u2"),
+            "confidence": None if self.confidence is None else packed(shades(self.confidence[rows], 1.0), "u1"),
+        }
+
+    def _table(self) -> list[dict[str, Any]]:
+        best = self.markers.groupby("domain", sort=False)["symbol"].apply(list).to_dict()
+        rows = []
+        for code, (name, color) in enumerate(self.colors.items()):
+            inside = self.codes == code
+            sure = np.array([]) if self.confidence is None else self.confidence[inside]
+            sure = sure[np.isfinite(sure)]
+            rows.append({
+                "name": name, "color": color, "n": int(inside.sum()), "share": float(inside.mean()),
+                "confidence": float(sure.mean()) if sure.size else None,
+                "top": [str(symbol) for symbol in best.get(name, [])[:_N_TOP]],
+            })  # fmt: skip
+        return rows
+
+
+def describe_section(
+    data: DomainData, name: str, number: int, budget: int, *, section_key: str | None, layer: str | None
+) -> dict[str, Any]:
+    """Return everything that the page shows of one AnnData; at most ``budget`` spots are drawn."""
+    adata, points = data.adata, data.points
+    rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
+    drawn = even_samples(rows_of, points, budget)
+    genes, note = _genes(data, np.concatenate(list(drawn.values())), layer) if adata.n_vars else ([], "")
+    is_single = len(rows_of) == 1
+    maps = [
+        {
+            "name": (name or section) if is_single else section,
+            "n_spots": len(rows_of[section]),
+            **section_map(
+                adata if is_single else adata[rows_of[section]], points[rows_of[section]], points[rows], section_key
+            ),
+            **data.spots(rows),
+            "names": spot_names(adata, rows),
+            "n_drawn": len(rows),
+        }
+        for section, rows in drawn.items()
+    ]
+    return {
+        **data.summary(), "name": name or (maps[0]["name"] if is_single else ""), "number": number,
+        "n_genes": adata.n_vars, "maps": maps, "genes": genes, "gene_note": note, "is_of_study": data.joint is not None,
+    }  # fmt: skip
+
+
+def domains_payload(shown: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Return what the script of the page reads of a section or a study."""
+    domains = [{key: domain[key] for key in ("name", "color", "top")} for domain in shown["domains"]]
+    return {"domains": domains, "unlabelled": UNLABELLED, **{key: shown[key] for key in keys}}
+
+
+def scalars(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Return every text and number inside nested dicts, named by the path to it."""
+    if isinstance(value, dict):  # sorted, because a file does not keep the order
+        return [pair for key in sorted(value) for pair in scalars(value[key], f"{name}.{key}" if name else str(key))]
+    if isinstance(value, str | bool | int | float | np.generic):
+        return [(name, f"{value:g}" if isinstance(value, float) else str(value))]
+    return []
+
+
+def _browser_colors(adata: AnnData, domain_key: str, shared: Mapping[str, str] | None) -> dict[str, str]:
+    """Return domain -> hexadecimal colour: a browser does not know all names that matplotlib knows."""
+    if shared is not None:
+        unknown = [name for name in as_categories(adata, domain_key).categories if name not in shared]
+        if unknown:
+            raise ValueError(
+                f"A section has domains that study= does not have: {listed(unknown)} (the study has {listed(shared)}). "
+                "Pass the sections that the study was made of, e.g. histoquilt.io.split_sections(study), or leave "
+                "study= out."
+            )
+    colors = domain_colors(adata, domain_key, shared)
+    if all(re.fullmatch(r"#[0-9a-fA-F]{6}", color) for color in colors.values()):
+        return colors
+    return dict(zip(colors, domain_palette(len(colors)), strict=True))
+
+
+def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame:
+    """Return the markers of the domains in their order; empty if none were recorded."""
+    columns = ["domain", "gene", "symbol", *_STATISTICS]
+    try:
+        table = marker_table(adata)
+    except KeyError:
+        return pd.DataFrame(columns=columns)
+    table = table[table["domain"].isin(domains)]
+    order = table["domain"].map(domains.index).to_numpy().argsort(kind="stable")
+    return table.iloc[order].reindex(columns=columns)
+
+
+def _genes(data: DomainData, rows: np.ndarray, layer: str | None) -> tuple[list[dict[str, Any]], str]:
+    """Return the strongest markers of different domains, measured and denoised, and why measured ones are missing."""
+    adata, markers, table = data.adata, data.markers, data.adata.obsm.get(Keys.DENOISED)
+    if not isinstance(table, pd.DataFrame):
+        return [], ""
+    known = markers[markers["gene"].isin(table.columns) & markers["gene"].isin(adata.var_names)]
+    best = known.drop_duplicates("domain").drop_duplicates("gene")
+    best = best.sort_values("score", ascending=False, kind="stable").head(_N_GENES).sort_index()
+    if best.empty:
+        return [], ""
+    columns = gene_rows(adata, best["gene"].tolist())
+    denoised = denoised_expression(adata, columns)[rows]
+    note, measured = "", None
+    try:
+        measured = raw_expression(adata, columns, layer=layer)[rows]
+    except (KeyError, ValueError) as error:
+        note = f"Measured values are not shown: {message_of(error)}"
+    shown = [
+        {
+            "symbol": symbol,
+            "domain": domain,
+            "measured": None if measured is None else _panel(measured[:, i]),
+            "denoised": _panel(denoised[:, i]),
+        }
+        for i, (symbol, domain) in enumerate(zip(best["symbol"], best["domain"], strict=True))
+    ]
+    return shown, note
+
+
+def _panel(values: np.ndarray) -> dict[str, Any]:
+    top = color_top(values)
+    return {"top": round(top, 2), "values": packed(shades(values, top), "u1")}
+
+
+def _how_found(adata: AnnData | None, domain_key: str) -> dict[str, Any]:
+    """Return how domains were found: stability of their number, training curves, parameters; empty without AnnData."""
+    shown: dict[str, Any] = {"stability": None, "curves": [], "stopped": "", "parameters": []}
+    if adata is None:
+        return shown
+    recorded = adata.uns.get(Keys.UNS, {})
+    for key in ("domain", model_record(adata)[0], "coordinates", "genes", "scale"):
+        shown["parameters"] += scalars(recorded.get(key, {}), key)
+    try:
+        shown["stability"] = _stability(adata, domain_key)
+    except KeyError:  # the number of domains was given
+        pass
+    try:
+        shown["curves"], shown["stopped"] = _training(adata)
+    except KeyError:  # no training was recorded
+        pass
+    return shown
+
+
+def _stability(adata: AnnData, domain_key: str) -> dict[str, Any]:
+    curve = stability_curve(adata)
+    number, how = marked_number(adata, curve, domain_key)
+    k = curve["n_domains"].to_numpy(float)
+    lines = [(k, curve[name].to_numpy(float)) for name in ("stability", "weakest") if name in curve]
+    label = "how surely domains are found again, by number of domains"
+    svg = curve_svg(lines, label=label, x_label="number of domains", level=STABLE, mark=number)
+    return {"svg": svg, "number": number, "how": how, "has_weakest": "weakest" in curve, "threshold": STABLE}
+
+
+def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
+    history = training_history(adata)
+    _, recorded = model_record(adata)
+    runs = [run for _, run in history.groupby("run", sort=False)]
+    loss, change = (
+        [(run["epoch"].to_numpy(float), run[column].to_numpy(float)) for run in runs]
+        for column in ("loss", "embedding_change")
+    )
+    curves = [{"title": "Loss", "svg": curve_svg(loss, label="loss per epoch")}]
+    if (history["embedding_change"] > 0).any():
+        svg = curve_svg(change, label="change of the embedding per epoch", log=True)
+        curves.append({"title": "Change of the embedding", "svg": svg})
+    n_epochs = recorded.get("n_epochs", history["epoch"].nunique())
+    reason = _STOPPED.get(str(recorded.get("stopped")), "Training ended")
+    each = f" in each of {len(runs)} runs" if len(runs) > 1 else ""
+    return curves, f"{reason}, after {n_epochs} epochs{each}."
