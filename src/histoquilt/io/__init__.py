@@ -25,11 +25,13 @@ from histoquilt.io.sections._one_section import check_one_section, declare_one_s
 from histoquilt.io.sections._samples import Samples, gather_samples, read_sample, read_samples
 from histoquilt.io.sections._split import name_sections, split_sections
 from histoquilt.io.sections._study import check_study
+from histoquilt.io.slides._array import ArraySlide
 from histoquilt.io.slides._mpp import check_slide_mpp
 from histoquilt.io.slides._open import open_slide
 from histoquilt.io.slides._slide import Level, Slide
 
 __all__ = [
+    "ArraySlide",
     "GeneIds",
     "Level",
     "Reader",
