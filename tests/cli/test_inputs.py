@@ -79,6 +79,3 @@ def test_large_counts_stay_in_their_file_where_sections_are_not_joined(section_f
     assert alone.uns["histoquilt"]["genes"]
     [joined] = read_inputs([section_file], section_key="domain_true", **needs).sections.values()
     assert not joined.isbacked
-    monkeypatch.setattr("histoquilt.runtime.available_bytes", lambda: None)
-    [unknown] = read_inputs([section_file], section_key=None, **needs).sections.values()
-    assert not unknown.isbacked

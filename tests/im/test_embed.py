@@ -382,4 +382,4 @@ def test_reading_ahead_passes_errors_on_and_stops_with_its_reader():
     endless = read_ahead(iter(int, 1))
     next(endless)
     endless.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "histoquilt-patches"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("histoquilt-patches")]

@@ -138,18 +138,15 @@ def _training_bytes(config: SpaMaskConfig) -> float:
 
 
 def check_memory_suffices(job: Job) -> None:
-    """Raise where a job needs more memory than there is; say nothing where the system does not tell.
+    """Raise where a job needs more memory than there is.
 
     Raises
     ------
     ValueError
         With what is needed, what is there, and which changes would make the job fit.
     """
-    available = available_bytes()
-    if available is None:
-        return
     here = n_processes_here()
-    available //= here
+    available = available_bytes() // here
     needed = memory_needed(job)
     step = max(needed, key=lambda name: needed[name])
     if needed[step] <= available:
