@@ -27,8 +27,8 @@ def test_what_is_missing_comes_with_its_remedy(monkeypatch):
     lines = list(_doctor.examine())
     [zarr] = [line for line in lines if "SpatialData (.zarr)" in line]
     assert zarr == "  no   SpatialData (.zarr): pip install 'histoquilt[spatial]'"
-    [cluster] = [line for line in lines if line.startswith("  cluster")]
-    assert "missing igraph: pip install 'histoquilt[cluster]'" in cluster
+    [leiden] = [line for line in lines if line.startswith("  leiden")]
+    assert "missing igraph: pip install 'histoquilt[leiden]'" in leiden
 
 
 def test_a_core_package_that_is_missing(monkeypatch):

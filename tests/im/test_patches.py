@@ -20,6 +20,14 @@ def toy() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def fine() -> np.ndarray:
+    """The toy at a quarter of its pixels' side, with noise, so that every pixel counts."""
+    image = hq.datasets.toy_slide(100, 40, mpp=1.0)[1].astype(int)
+    noise = np.random.default_rng(0).integers(-20, 20, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
 def checks() -> np.ndarray:
     """Rows brighten downwards, columns to the right, blue is constant: a pixel tells where it comes from."""
     image = np.full((120, 100, 3), 200, dtype=np.uint8)
@@ -89,13 +97,43 @@ def test_no_patches_are_none(checks):
     assert hq.im.extract_patches(checks, np.empty((0, 2)), mpp=1.0, field_um=16, out_px=8).shape == (0, 8, 8, 3)
 
 
-def test_a_file_gives_the_patches_of_its_array(tmp_path, toy):
-    Image.fromarray(toy).save(tmp_path / "slide.png")
-    with hq.io.open_slide(tmp_path / "slide.png") as slide:
-        for field, tolerance in [(112.0, 0.0), (896.0, 2.0)]:  # the larger is read reduced
-            want = hq.im.extract_patches(toy, CENTRES, mpp=2.0, field_um=field, out_px=64).astype(int)
-            got = hq.im.extract_patches(slide, CENTRES, mpp=2.0, field_um=field, out_px=64)
-            assert np.abs(want - got).mean() <= tolerance
+FORMATS = {
+    "slide.png": lambda image, path: Image.fromarray(image).save(path),
+    "plain.tif": lambda image, path: tifffile.imwrite(path, image, photometric="rgb"),
+    "tiled.ome.tif": lambda image, path: tifffile.imwrite(path, image, photometric="rgb", tile=(128, 128)),
+}
+
+
+def write_pyramid(image, path):
+    """Levels of 2 and 4, each pixel the rounded mean of a block of the full image."""
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(image, tile=(128, 128), photometric="rgb", subifds=2)
+        for step in (2, 4):
+            rows, columns = (side // step for side in image.shape[:2])
+            blocks = image[: rows * step, : columns * step].reshape(rows, step, columns, step, 3)
+            level = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+            tiff.write(level, tile=(128, 128), photometric="rgb", subfiletype=1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("field", [100.0, 250.0, 600.0, [100.0, 600.0]])  # read at full size, halved, at a quarter
+def test_a_file_is_embedded_as_its_array(tmp_path, fine, name, field):
+    FORMATS[name](fine, tmp_path / name)
+    of_array, of_file = (ad.AnnData(obsm={"spatial": 2 * CENTRES}) for _ in range(2))
+    hq.im.embed_patches(of_array, fine, mpp=0.5, field_um=field, key_added="X")
+    with hq.io.open_slide(tmp_path / name) as slide:
+        hq.im.embed_patches(of_file, slide, mpp=0.5, field_um=field, key_added="X")
+    for key, embedding in of_array.obsm.items():
+        np.testing.assert_array_equal(of_file.obsm[key], embedding, err_msg=key)
+
+
+@pytest.mark.parametrize("field", [100.0, 250.0, 600.0])
+def test_a_pyramid_of_means_is_cut_as_its_array_up_to_rounding(tmp_path, fine, field):
+    write_pyramid(fine, tmp_path / "pyramid.tif")
+    want = hq.im.extract_patches(fine, 2 * CENTRES, mpp=0.5, field_um=field, out_px=112).astype(int)
+    with hq.io.open_slide(tmp_path / "pyramid.tif") as slide:
+        got = hq.im.extract_patches(slide, 2 * CENTRES, mpp=0.5, field_um=field, out_px=112)
+    assert np.abs(want - got).max() <= 1
 
 
 def test_a_pyramid_is_read_from_a_coarse_level(tmp_path, toy):

@@ -6,7 +6,6 @@ from anndata import AnnData
 
 import histoquilt as hq
 from histoquilt.draw._tissue import tissue_image
-from histoquilt.im._as_slide import ArraySlide
 
 PINK, GLASS = (205, 130, 185), (243, 242, 244)
 
@@ -39,7 +38,7 @@ def test_a_grid_lies_on_its_picture(square, mpp):
 
 def test_coordinates_of_a_larger_image_than_the_one_at_hand(square):
     adata = AnnData(obsm={"spatial": np.array([[1204.0, 804.0], [3000.0, 2000.0]])})
-    hq.im.attach_picture(adata, ArraySlide(square, name="S1"), image_scale=4.0)
+    hq.im.attach_picture(adata, hq.io.ArraySlide(square, name="S1"), image_scale=4.0)
     assert list(adata.uns["spatial"]) == ["S1"]
     np.testing.assert_allclose(corners(adata)[0], [1204, 3604, 804, 2804], atol=12)
 

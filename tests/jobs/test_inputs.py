@@ -79,6 +79,3 @@ def test_large_counts_stay_in_their_file_where_sections_are_not_joined(section_f
     needs = Needs(n_domains=3, section_key="domain_true")
     [joined] = read_inputs([section_file], needs, skip_bad=False).sections.values()
     assert not joined.isbacked
-    monkeypatch.setattr("histoquilt.runtime.available_bytes", lambda: None)
-    [unknown] = read_inputs([section_file], NEEDS, skip_bad=False).sections.values()
-    assert not unknown.isbacked

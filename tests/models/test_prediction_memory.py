@@ -63,10 +63,3 @@ def test_a_section_is_refused_and_can_be_insisted_on(study, model, monkeypatch):
     with pytest.raises(ValueError, match=r"0\.1 GB of memory; 0\.001 GB is available\. Predict a part of its spots"):
         model.predict(adata)
     assert model.predict(adata, check_memory=False).n_obs == adata.n_obs
-
-
-def test_where_the_system_does_not_tell_nothing_is_refused(study, model, monkeypatch):
-    adata, pixels = list(study.values())[2]
-    hq.im.embed_patches(adata, pixels, mpp=2, field_um=50, key_added="X_texture")
-    monkeypatch.setattr(_prediction_memory, "available_bytes", lambda: None)
-    assert model.predict(adata).n_vars == model.n_genes

@@ -86,11 +86,6 @@ def test_a_job_that_does_not_fit_says_the_number_and_what_would(monkeypatch):
     check_memory_suffices(job(100_000))
 
 
-def test_an_unknown_amount_stops_nothing(monkeypatch):
-    monkeypatch.setattr(_memory_needed, "available_bytes", lambda: None)
-    check_memory_suffices(job(100_000_000))
-
-
 def test_spatial_domains_refuses_before_it_works_unless_told_not_to(monkeypatch):
     adata = toy_section(n_spots=200, n_genes=60, n_domains=3, seed=0)
     monkeypatch.setattr(_memory_needed, "available_bytes", lambda: 1000)

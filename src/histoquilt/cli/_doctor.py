@@ -35,8 +35,8 @@ EXTRAS = {
     "onnx": ("image encoders onnx:PATH", ("onnxruntime",)),
     "openvino": ("the same encoders, faster on Intel and AMD", ("openvino",)),
     "timm": ("image encoders timm:NAME and hf-hub:NAME", ("timm", "torchvision")),
-    "cluster": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
-    "scale": ("sections and slides on a Dask cluster", ("dask", "distributed")),
+    "leiden": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
+    "dask": ("sections and slides on a Dask cluster", ("dask", "distributed")),
 }
 
 

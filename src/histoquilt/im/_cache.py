@@ -1,7 +1,8 @@
 """Embeddings kept on disk under a name made from what decides them: the pixels of a batch and the encoder.
 
 No path, date or setting is part of the name. Whatever leads to the same patches finds the same embedding, and any
-change of the image, the spots, mpp or the field gives other pixels and so another name.
+change of the image, the spots, mpp or the field gives other pixels and so another name. Not ``joblib.Memory``, which
+stores pickles.
 """
 
 import hashlib

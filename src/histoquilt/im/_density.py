@@ -4,6 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
+# Colours of the two stains: their densities in red, green and blue, as measured by Ruifrok and Johnston (Analytical and
+# Quantitative Cytology and Histology 23, 2001) on singly stained sections.
+HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])
+EOSIN = np.array([0.072, 0.990, 0.105])
 DARKEST_GLASS = 230.0  # glass is never taken to be darker than this: a picture may show tissue only
 GLASS_PERCENTILE = 95.0  # on the whole slide; above it lie reflections
 

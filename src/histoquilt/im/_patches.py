@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import ArraySlide, as_slide, check_mpp, resample
+from histoquilt.im._as_slide import as_slide, check_mpp, resample
 from histoquilt.runtime import logger
 
 MOST_SHRINKING = 2.0  # the resampler gets at least this many pixels per output pixel; the pyramid does what is above
@@ -34,12 +34,15 @@ class Fields:
     def cut(self, start: int, stop: int) -> list[np.ndarray]:
         """Return the patches of some points: one uint8 ``(stop - start, out_px, out_px, 3)`` a field.
 
-        The largest field is read once, at whole pixels, and all fields are resampled from it.
+        The largest field is read once, reduced by a power of two that leaves the smallest at least
+        ``MOST_SHRINKING`` pixels per output pixel, and all fields are resampled from it. Arrays and files without a
+        pyramid give the same patches, bit for bit. Of a pyramid the coarsest level that is as fine as the reduction is
+        read: the same up to rounding where its levels are means of blocks, as its writer made them otherwise.
         """
         shape = (stop - start, self.out_px, self.out_px, 3)
         patches = [np.empty(shape, dtype=np.uint8) for _ in self.sides]
         largest = max(self.sides)
-        step = _reduction(min(self.sides) / self.out_px) if not isinstance(self.slide, ArraySlide) else 1
+        step = _reduction(min(self.sides) / self.out_px)
         for row, (x, y) in enumerate(self.centres[start:stop]):
             # corners on multiples of the step, so that the pixels of a pyramid are taken as they are
             left, top = (int(np.floor((centre - largest / 2) / step)) for centre in (x, y))

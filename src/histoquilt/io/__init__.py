@@ -19,6 +19,7 @@ from histoquilt.io.instruments._platforms import read_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
 from histoquilt.io.instruments._visium import read_visium
 from histoquilt.io.sections._samples import Samples, gather_samples, read_sample, read_samples
+from histoquilt.io.slides._array import ArraySlide
 from histoquilt.io.slides._mpp import check_slide_mpp
 from histoquilt.io.slides._open import open_slide
 from histoquilt.io.slides._slide import Level, Slide
@@ -37,6 +38,7 @@ from histoquilt.study import (
 )
 
 __all__ = [
+    "ArraySlide",
     "GeneIds",
     "Level",
     "Reader",

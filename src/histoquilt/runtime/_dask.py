@@ -64,7 +64,7 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
         raise ValueError(
             f"{address!r} is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
         )
-    require("distributed", extra="scale", purpose="Working on a Dask cluster")
+    require("distributed", extra="dask", purpose="Working on a Dask cluster")
     with _quiet(), _local(at_most) if address == LOCAL else _running(address) as workers:
         _check_workers(workers)
         yield workers

@@ -1,39 +1,37 @@
-"""How much memory this process may still take, and has taken, as the operating system and its limits tell it.
+"""Memory that this process may still take, and its peak.
 
-Linux says it in files: what is free or can be freed at once, what the control groups of a container or a job scheduler
-leave, and what ``ulimit`` allows. Other systems do not say it without further packages: there the answer is ``None``.
+psutil knows the machine and the process. It knows neither the control groups of Linux, in which containers and job
+schedulers keep a process within limits, nor the peak of a process on Linux: both are read here from the system's files.
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from histoquilt.runtime._control_groups import groups_above, number, read
+import psutil
 
 _ROOT = Path("/")
 _LIMITS = {"memory.max": "memory.current", "memory.limit_in_bytes": "memory.usage_in_bytes"}  # version 2, version 1
 
 
-def available_bytes(root: Path = _ROOT) -> int | None:
-    """Return the memory that can still be taken, or ``None`` where the system does not say.
+def available_bytes(root: Path = _ROOT) -> int:
+    """Return the memory that can still be taken within the limits of machine, control groups and ``ulimit``.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` lie.
+        Folder that contains ``proc`` and ``sys`` of the control groups.
     """
-    found = [_free(root), *_left_by_control_groups(root), *_left_by_rlimits(root)]
-    known = [value for value in found if value is not None]
-    return max(0, min(known)) if known else None
+    left = [psutil.virtual_memory().available, *_left_by_control_groups(root), *_left_by_rlimits()]
+    return max(0, min(left))
 
 
 def peak_bytes(root: Path = _ROOT) -> int | None:
-    """Return the most memory that this process has held, or ``None`` where the system does not say.
+    """Return the most memory that this process has held, or ``None`` if the system does not report it.
 
     Parameters
     ----------
     root
-        Where ``proc`` lies.
+        Folder that contains ``proc``.
     """
     kilobytes = _of_table(root / "proc/self/status", "VmHWM:")
     if kilobytes is not None:
@@ -41,10 +39,10 @@ def peak_bytes(root: Path = _ROOT) -> int | None:
     try:
         import resource
     except ImportError:  # Windows
-        return None
+        return getattr(psutil.Process().memory_info(), "peak_wset", None)
     # on Linux this is no less than what the process held that started this one, so it is asked last
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes
+    return peak * (1 if psutil.MACOS else 1024)  # macOS counts bytes
 
 
 def in_words(n_bytes: float) -> str:
@@ -59,41 +57,55 @@ def in_words(n_bytes: float) -> str:
     return f"{gigabytes:,.1f} GB" if gigabytes >= 0.05 else f"{gigabytes:.3f} GB"
 
 
-def _free(root: Path) -> int | None:
-    """Memory that the machine has free, or holds for caches that it gives up."""
-    kilobytes = _of_table(root / "proc/meminfo", "MemAvailable:")
-    return None if kilobytes is None else kilobytes * 1024
-
-
 def _left_by_control_groups(root: Path) -> Iterator[int]:
     """Yield what each control group above this process leaves."""
-    for group in groups_above(root, "memory"):
+    for group in _groups_above(root):
         for limit_file, used_file in _LIMITS.items():
-            limit, used = number(group / limit_file), number(group / used_file)
-            if limit is not None and used is not None:
+            limit, used = _read(group / limit_file).strip(), _read(group / used_file).strip()
+            if limit.isdigit() and used.isdigit():  # a limit may be "max"
                 # pages of files are given up before the limit bites
                 cached = _of_table(group / "memory.stat", "total_inactive_file")
                 cached = _of_table(group / "memory.stat", "inactive_file") if cached is None else cached
-                yield limit - max(0, used - (cached or 0))
+                yield int(limit) - max(0, int(used) - (cached or 0))
 
 
-def _left_by_rlimits(root: Path) -> Iterator[int]:
-    """Yield what ``ulimit`` leaves: of the whole address space, and of the private part of it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    for limit, used in (("RLIMIT_AS", "VmSize:"), ("RLIMIT_DATA", "VmData:")):
-        soft = resource.getrlimit(getattr(resource, limit))[0]
-        kilobytes = _of_table(root / "proc/self/status", used)
-        if soft != resource.RLIM_INFINITY and kilobytes is not None:
-            yield soft - kilobytes * 1024
+def _groups_above(root: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups of this process, its own first, for cgroup versions 1 and 2.
+
+    In a container the process's own group often appears as the topmost.
+    """
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number != "0" and "memory" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("" if number == "0" else "memory")
+        own = mount / path.lstrip("/")
+        yield from (group for group in (own, *own.parents) if group == mount or mount in group.parents)
+
+
+def _left_by_rlimits() -> Iterator[int]:
+    """Yield what ``ulimit`` leaves: of the whole address space, and of the private part of it. Linux only."""
+    if psutil.LINUX:
+        process = psutil.Process()
+        used = process.memory_info()
+        for limit, taken in ((psutil.RLIMIT_AS, used.vms), (psutil.RLIMIT_DATA, used.data)):
+            soft = process.rlimit(limit)[0]
+            if soft != psutil.RLIM_INFINITY:
+                yield soft - taken
 
 
 def _of_table(file: Path, name: str) -> int | None:
     """Return the number behind a name, of a file with one name and number a line."""
-    for line in read(file).splitlines():
+    for line in _read(file).splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == name:
             return int(words[1])
     return None
+
+
+def _read(file: Path) -> str:
+    """Return the text of a file; empty if it cannot be read."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

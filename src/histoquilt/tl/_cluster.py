@@ -124,7 +124,7 @@ def cluster_leiden(
     Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence; ``n_neighbors``
     is the number of neighbours of the graph in the embedding. Of more than 50,000 spots so many, spread evenly over the
     tissue, are clustered, and the others take the domain that most of their nearest among those have. Needs the
-    ``cluster`` extra.
+    ``leiden`` extra.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def cluster_leiden(
         No resolution gives that number of domains; the message tells which numbers were found.
     """
     embedding = checked_embedding(adata, n_domains, use_rep)
-    require("igraph", extra="cluster", purpose="Leiden clustering")
+    require("igraph", extra="leiden", purpose="Leiden clustering")
     import scanpy as sc
 
     sample = _sample(adata, seed)

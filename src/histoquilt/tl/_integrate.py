@@ -104,7 +104,7 @@ def integrate_sections(
         Argument as for :func:`spatial_domains`; the sections themselves are in memory by then.
     mixing
         If true, measure the mixing of sections before and after integration, compared with Harmony (which needs the
-        ``cluster`` extra and is left out without it).
+        ``leiden`` extra and is left out without it).
 
     Returns
     -------

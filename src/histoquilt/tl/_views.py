@@ -77,7 +77,7 @@ def paga(
         )
     if root is not None and str(root) not in names:
         raise ValueError(f"root={root!r} is not a domain of obs[{domain_key!r}] (found: {listed(names)}).")
-    require("igraph", extra="cluster", purpose="PAGA")
+    require("igraph", extra="leiden", purpose="PAGA")
     import scanpy as sc
 
     labelled = domains.notna().to_numpy()

@@ -1,4 +1,8 @@
-"""Who is held out: folds by patient, checked so that no patient and no slide stands on both sides."""
+"""Who is held out: folds by patient, checked so that no patient and no slide stands on both sides.
+
+``GroupKFold`` of scikit-learn deals groups out in the same way (largest first, to the smallest fold), but orders groups
+of one size backwards, so that folds, and the settings chosen on them, would change.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

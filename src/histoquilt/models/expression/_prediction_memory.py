@@ -44,10 +44,7 @@ def check_memory_to_predict(
     ValueError
         The prediction does not fit; the message states the memory needed and available, and what would fit.
     """
-    available = available_bytes()
-    if available is None:
-        return
-    available //= n_processes_here()
+    available = available_bytes() // n_processes_here()
     needed = bytes_to_predict(n_spots, fitted, bare=bare)
     if needed <= available:
         return
