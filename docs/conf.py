@@ -12,7 +12,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "generated/*.inc"]
 html_theme = "furo"
 html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = "histoquilt"
+highlight_language = "none"  # a block without a language is the shell
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

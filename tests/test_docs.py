@@ -17,6 +17,19 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 @pytest.mark.slow
+def test_the_readme_runs(tmp_path, monkeypatch):
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(README, "python"):
+        exec(block, names)
+    hq, adata, predicted = (names[name] for name in ("hq", "adata", "predicted"))
+    assert hq.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
+    assert predicted.obs["domain"].nunique() == 4
+    assert (tmp_path / "section.h5ad").exists()
+
+
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path, monkeypatch):
     pytest.importorskip("igraph")
     mpl.use("Agg")
