@@ -244,7 +244,7 @@ def test_bad_embeddings_coordinates_and_patients(study):
     scattered = study["s1"].copy()
     scattered.obsm["spatial"] = np.random.default_rng(0).uniform(0, 900, (64, 2))
     scattered.uns.clear()
-    with pytest.raises(ValueError, match="'section': microns per pixel are not known"):
+    with pytest.raises(ValueError, match="Cannot determine microns per pixel for section 'section'"):
         model.predict(scattered)
 
 

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.evaluate import Evaluation, new_model
 from histoquilt.metrics import paired_difference
-from histoquilt.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig
+from histoquilt.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig, measure
 from histoquilt.tl import evaluate_expression, labelled_sections
 from histoquilt.train import Split
 
@@ -95,9 +95,12 @@ def test_a_model_is_given_its_training_sections_and_no_measurement_of_the_others
     held_out = [({*study} - {*given["sections"]}).pop() for given in spy.trained_on]
     assert held_out == ["s0", "s0", "s1", "s1", "s2", "s2", "s3", "s3"]
     assert [given["seed"] for given in spy.trained_on] == [0, 5] * 4
-    for section in spy.predicted:
+    for resolved in spy.predicted:
+        section = resolved.adata
         assert section.n_vars == 0
         assert section.X is None
+        with pytest.raises(ValueError, match="no expression"):  # nor what was made of it before
+            measure(resolved)
         assert not section.layers
         assert set(section.obsm) == {"X_image", "spatial"}
         assert set(section.obs.columns) == {"section"}
@@ -213,7 +216,7 @@ def test_inner_folds_keep_patients_of_a_slide_together(study, spy):
     splits = [Split("p2", ["s0", "s1", "s3"], ["s2"], optimistic=False)]
     evaluate(study, {"mine": lambda: spy(RidgeConfig.plain())}, splits=splits)
     given = next(one["sections"] for one in spy.trained_on if {"s0", "s1"} <= {*one["sections"]})
-    assert {str(given[name].obs["patient"].iloc[0]) for name in ("s0", "s1")} == {"p0+p1"}
+    assert {str(given[name].adata.obs["patient"].iloc[0]) for name in ("s0", "s1")} == {"p0+p1"}
 
 
 def test_leaving_out_sections_is_called_optimistic(study):
