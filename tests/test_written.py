@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix, eye
 import histoquilt as hq
 from histoquilt.study._written import is_ours, keep_foreign, write_result
 
-QUICK = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10)
+QUICK = hq.models.SpatialFactorsConfig(n_pcs=10)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_results_of_earlier_versions_are_ours(record, slot, key):
 
 def test_everything_that_domains_write(toy):
     toy.obs["domain"], toy.obs["domain_confidence"] = "tumour", 0.5
-    toy.obsm["X_spamask"], toy.obsm["denoised"] = np.ones((150, 3)), np.ones((150, 2))
+    toy.obsm["X_domains"], toy.obsm["denoised"] = np.ones((150, 3)), np.ones((150, 2))
     toy.uns["domain_markers"] = {"1": ["KRT5"]}
     toy.obsp["spatial_connectivities"] = csr_matrix(eye(150))
     with pytest.warns(UserWarning, match="was not written by histoquilt") as caught:
@@ -144,7 +144,7 @@ def test_everything_that_domains_write(toy):
     assert len(said) == 6
     assert (toy.obs["domain_before"] == "tumour").all()
     assert (toy.obs["domain_confidence_before"] == 0.5).all()
-    assert toy.obsm["X_spamask_before"].shape == (150, 3)
+    assert toy.obsm["X_domains_before"].shape == (150, 3)
     assert isinstance(toy.obsm["denoised"], pd.DataFrame)
     assert isinstance(toy.obsm["denoised_before"], np.ndarray)
     assert toy.uns["domain_markers_before"] == {"1": ["KRT5"]}
@@ -243,7 +243,7 @@ def test_a_column_named_section_that_names_no_sections_is_kept(toy):
 
 
 def test_assigned_domains_and_a_table_of_ours(toy):
-    model = hq.models.SpaMask(QUICK)
+    model = hq.models.SpatialFactors(QUICK)
     hq.tl.spatial_domains(toy.copy(), 2, model=model, progress=False)
     toy.obs["domain"] = "tumour"
     with pytest.warns(UserWarning, match="domain_before"):

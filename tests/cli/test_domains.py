@@ -38,7 +38,7 @@ def test_the_folder_holds_everything(done, section_file, section):
 
     written = ad.read_h5ad(out / "toy.h5ad")
     assert list(written.obs["domain"].astype(str)) == list(table["domain"])
-    assert written.obsm["X_spamask"].shape[0] == section.n_obs
+    assert written.obsm["X_domains"].shape[0] == section.n_obs
     assert (written.X != section.X).nnz == 0
 
     assert (out / "domains.png").read_bytes().startswith(b"\x89PNG")

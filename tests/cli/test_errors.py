@@ -25,10 +25,10 @@ from histoquilt.io.instruments._spatialdata import _choose_table
 from histoquilt.io.instruments._visium_files import MATRIX, find_counts
 from histoquilt.jobs import one_line
 from histoquilt.jobs.work._record import capture_warnings
-from histoquilt.models import SpaMaskConfig
+from histoquilt.models import SpatialFactors
 from histoquilt.runtime import logger
 from histoquilt.study import check_counts, check_obs_key, check_spatial
-from histoquilt.tl import _memory_needed
+from histoquilt.tl import _memory
 from histoquilt.tl._evaluate_domains import labelled_sections
 from histoquilt.train import leave_one_out, section_groups
 
@@ -181,8 +181,8 @@ def folder_with(folder: Path, *names: str) -> Path:
 
 
 def too_large() -> None:
-    job = _memory_needed.Job(1_000_000, 3000, 300_000_000, 0, 3000, False, False, SpaMaskConfig())
-    _memory_needed.check_memory_suffices(job)
+    job = _memory.Job(1_000_000, 3000, 0.0, 200, 3000, False, SpatialFactors())
+    _memory.check_memory_suffices(job)
 
 
 TWO_TABLES = SimpleNamespace(tables={"bins8": None, "bins16": None})
@@ -253,12 +253,12 @@ ONE_PATIENT = pd.DataFrame({"patient": ["A", "A"]}, index=["s1", "s2"])
         ),
         (lambda _: too_large(), "To try all the same, pass check_memory=False.", "pass --ignore-memory."),
         (lambda _: too_large(), "denoise=False, or only", "--denoise none, or only"),
-        (lambda _: too_large(), "SpaMaskConfig(n_genes=300) (", '{"n_genes": 300} in the file of --config ('),
+        (lambda _: too_large(), "SpatialFactorsConfig(n_pcs=50) (", '{"n_pcs": 50} in the file of --config ('),
         (lambda _: too_large(), "use_rep='X_pca'", "--use-rep X_pca"),
     ],
 )  # fmt: skip
 def test_words(call, python, command, tmp_path, monkeypatch):
-    monkeypatch.setattr(_memory_needed, "available_bytes", lambda: 6 * 10**9)
+    monkeypatch.setattr(_memory, "available_bytes", lambda: 6 * 10**9)
     errors = (KeyError, ValueError, OSError)
     with pytest.raises(errors) as caught:
         call(tmp_path)

@@ -39,13 +39,13 @@ def test_a_pathologists_domains_are_kept_once(section_file, quick, tmp_path, cap
 def test_markers_and_embedding_are_kept(section_file, quick, tmp_path, capsys):
     adata = ad.read_h5ad(section_file)
     adata.uns["domain_markers"] = pd.DataFrame({"domain": ["tumour"], "gene": ["KRT5"]})
-    adata.obsm["X_spamask"] = np.ones((adata.n_obs, 2))
+    adata.obsm["X_domains"] = np.ones((adata.n_obs, 2))
     adata.write_h5ad(section_file)
     assert domains(section_file, "-o", tmp_path / "one", "--config", quick) == 0
     assert capsys.readouterr().err.count(SAID) == 2
     found = ad.read_h5ad(tmp_path / "one" / "toy.h5ad")
     assert found.uns["domain_markers_before"]["gene"].tolist() == ["KRT5"]
-    assert found.obsm["X_spamask_before"].shape == (240, 2)
+    assert found.obsm["X_domains_before"].shape == (240, 2)
 
 
 def test_a_study_keeps_them_in_every_section(three_files, quick, tmp_path, capsys):

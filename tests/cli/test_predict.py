@@ -10,7 +10,7 @@ from PIL import Image
 
 from histoquilt import io, models
 from histoquilt.cli import run
-from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models import SpatialFactors
 
 
 def predict(*arguments):
@@ -70,7 +70,7 @@ def test_domains_of_a_slide_that_was_never_sequenced(study_folder, ridge_model, 
 
     assert predict(ridge_model, study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out") == 0
     adata = ad.read_h5ad(tmp_path / "out" / "he.h5ad")
-    tl.spatial_domains(adata, 3, config=SpaMaskConfig(max_epochs=3, n_hidden=16, n_latent=8), progress=False)
+    tl.spatial_domains(adata, 3, progress=False)
     assert adata.obs["domain"].nunique() == 3
 
 
@@ -113,9 +113,7 @@ def test_skip_bad_goes_on(study_folder, ridge_model, tmp_path):
 def test_models_that_cannot_be_used(refused, study_folder, ridge_model, section, tmp_path):
     rest = [study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out"]
     assert "there is no model folder" in refused("predict", tmp_path / "none", *rest)
-    SpaMask(SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10)).fit(section, progress=False).save(
-        tmp_path / "domains"
-    )
+    SpatialFactors().fit(section).save(tmp_path / "domains")
     assert "which predicts no expression" in refused("predict", tmp_path / "domains", *rest)
     (ridge_model / "arrays.npz").write_bytes(b"broken")
     assert "corrupted" in refused("predict", ridge_model, *rest)

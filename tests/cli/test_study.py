@@ -52,7 +52,7 @@ def test_the_folder_of_a_study(done, three):
         assert list(written.obs_names) == list(three[name].obs_names)
         assert (written.X != three[name].X).nnz == 0
         assert (written.obsm["spatial"] == three[name].obsm["spatial"]).all()
-        assert written.obsm["X_spamask"].shape[0] == written.obsm["X_joint"].shape[0] == 150
+        assert written.obsm["X_domains"].shape[0] == written.obsm["X_joint"].shape[0] == 150
         assert written.obs["domain_confidence"].between(0, 1).all()
         rows = table[table["section"] == name]
         assert list(rows["obs_name"]) == list(written.obs_names)

@@ -160,13 +160,9 @@ def as_table(adata, first="y", second="x", key="spatial"):
     return adata
 
 
-@pytest.mark.parametrize("tiles", [None, 60], ids=["whole", "tiles"])
-def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path, monkeypatch, tiles):
+def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path):
     """A network sees coordinates in the graph, in tiles, in the digest, and in the names of domains."""
-    if tiles:
-        for module in ("_model", "_fitted"):
-            monkeypatch.setattr(f"histoquilt.models.spamask.{module}.in_tiles", lambda n_spots, tile_spots: True)
-    config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8, tile_spots=tiles)
+    config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8, tile_spots=60)
     found = {}
     for name, adata in {"array": section.copy(), "table": as_table(section.copy(), "row", "col")}.items():
         model = hq.models.SpaMask(config).fit(adata, progress=False)
@@ -182,7 +178,7 @@ def test_a_model_takes_a_table_as_it_takes_the_array(section, tmp_path, monkeypa
 @pytest.mark.parametrize("key", ["spatial", "X_spatial"])
 def test_domains_of_a_table(section, tmp_path, key):
     right, table = section.copy(), as_table(section.copy(), key=key)
-    config = hq.models.SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=8)
+    config = hq.models.SpatialFactorsConfig(n_pcs=8)
     for adata, spatial_key in ((right, "spatial"), (table, key)):
         hq.tl.spatial_domains(adata, 2, config=config, spatial_key=spatial_key, denoise=False, progress=False)
     assert list(right.obs["domain"]) == list(table.obs["domain"])

@@ -4,8 +4,7 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-from histoquilt.cli import run
-from histoquilt.pp import _chunks
+from histoquilt.cli import _denoised, run
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def denoised(section_file, quick, tmp_path):
 
 
 def test_of_a_large_section_the_best_markers_are_written(denoised, monkeypatch):
-    monkeypatch.setattr(_chunks, "LARGE_SECTION", 100)
+    monkeypatch.setattr(_denoised, "_ALL_GENES", 100)
     everything, by_itself = denoised("all"), denoised("auto")
     markers = by_itself.uns["domain_markers"]
     markers = markers[markers["gene"].isin(everything.obsm["denoised"].columns)]  # modelled

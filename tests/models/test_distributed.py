@@ -64,7 +64,7 @@ def test_losses_and_embedding_are_those_of_one_process_with_the_doubled_batch(do
         assert len(losses) == 20
         assert np.abs(losses.to_numpy() - expected.to_numpy()).max() < 1e-5
     assert losses.std() > 1e-4
-    np.testing.assert_allclose(together.obsm["X_spamask"], alone.obsm["X_spamask"], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(together.obsm["X_domains"], alone.obsm["X_domains"], atol=1e-4, rtol=0)
     assert (together.obs["domain"] == alone.obs["domain"]).mean() > 0.99
 
 

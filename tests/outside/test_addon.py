@@ -36,14 +36,14 @@ def test_without_the_package_its_names_are_unknown(tmp_path, capsys):
     for registry in (DOMAIN_MODELS, EXPRESSION_MODELS, ENCODERS, READERS):
         assert registry.others() == []
     assert run(["domains", "x.h5ad", "-k", "3", "--method", "neighborhoods", "-o", str(tmp_path / "out")]) == 2
-    assert "--method: Unknown domain model 'neighborhoods'. Known: spamask." in capsys.readouterr().err
+    assert "--method: Unknown domain model 'neighborhoods'. Known: spatial_factors, spamask." in capsys.readouterr().err
     with pytest.raises(ValueError, match="Unknown encoder 'mean_color'"):
         hq.im.get_encoder("mean_color")
 
 
 def test_names_are_listed(addon, capsys):
-    assert DOMAIN_MODELS.names() == ["spamask", "neighborhoods"]
     assert EXPRESSION_MODELS.names()[-2:] == ["ridge_spahgc", "median"]
+    assert DOMAIN_MODELS.names() == ["spatial_factors", "spamask", "neighborhoods"]
     assert "mean_color" in hq.im.list_encoders()["name"].tolist()
 
 
@@ -66,7 +66,7 @@ def test_domains_of_a_section_by_the_command(addon, tmp_path):
     assert (out / "report.html").exists()
     model = hq.models.load(out / "model")
     assert type(model).__name__ == "Neighborhoods"
-    np.testing.assert_allclose(model.embed(found), found.obsm["X_spamask"], atol=1e-5)
+    np.testing.assert_allclose(model.embed(found), found.obsm["X_domains"], atol=1e-5)
     assert len(model.domains.names) == 3
 
 

@@ -25,7 +25,7 @@ def _toy_study() -> AnnData:
     joint.obsm["spatial_aligned"] = joint.obsm["spatial"] - 1000
     before = np.log1p(joint.X.toarray())
     before += 3 * joint.obs["section"].cat.codes.to_numpy()[:, None]  # sections apart
-    embeddings = {"before": before, "histoquilt": joint.obsm["X_spamask"]}
+    embeddings = {"before": before, "histoquilt": joint.obsm["X_domains"]}
     ours = joint.uns["histoquilt"]
     ours["mixing"] = hq.metrics.mixing_table(embeddings, joint.obs["section"], joint.obs["domain_true"])
     ours["integration"] = {"links": "stack", "n_links": 3, "sections": "s1, s2, s3", "n_shared_genes": 120}

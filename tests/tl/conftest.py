@@ -8,14 +8,14 @@ import pytest
 from anndata import AnnData
 
 from histoquilt.datasets import toy_section
-from histoquilt.models import SpaMaskConfig
+from histoquilt.models import SpatialFactorsConfig
 from histoquilt.tl import spatial_domains
 
-SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=50, max_epochs=10)
+SMALL = SpatialFactorsConfig(n_pcs=50)
 
 
 @pytest.fixture(scope="session")
-def small_config() -> SpaMaskConfig:
+def small_config() -> SpatialFactorsConfig:
     return SMALL
 
 
@@ -38,7 +38,7 @@ def embedded() -> Callable[..., AnnData]:
 
     def make(embedding: np.ndarray, spatial: np.ndarray | None = None) -> AnnData:
         adata = AnnData(obs=pd.DataFrame(index=[f"s{i}" for i in range(len(embedding))]))
-        adata.obsm["X_spamask"] = embedding
+        adata.obsm["X_domains"] = embedding
         if spatial is not None:
             adata.obsm["spatial"] = np.asarray(spatial, float)
         return adata

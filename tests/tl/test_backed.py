@@ -13,8 +13,7 @@ from histoquilt.tl import domain_markers, spatial_domains
 
 @pytest.fixture
 def both(tmp_path, monkeypatch):
-    """A section in memory and in its file; 400 spots count as a large one."""
-    monkeypatch.setattr(_chunks, "LARGE_SECTION", 100)
+    """A section in memory and in its file, read 250 spots at a time or fewer."""
     monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 20_000)
     toy_section(n_spots=400, n_genes=80, n_domains=3, seed=0).write_h5ad(tmp_path / "toy.h5ad")
     return io.read_h5ad(tmp_path / "toy.h5ad"), io.read_h5ad(tmp_path / "toy.h5ad", backed=True)

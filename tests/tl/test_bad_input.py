@@ -181,7 +181,7 @@ def test_warned_about_once(section, small_config, spoil, words):
     assert sum(words[:20] in str(warning.message) or words in str(warning.message) for warning in said) == 1
     assert section.obs["domain"].notna().all()
     assert section.obs["domain"].nunique() == 3
-    assert np.isfinite(section.obsm["X_spamask"]).all()
+    assert np.isfinite(section.obsm["X_domains"]).all()
     assert np.isfinite(section.obsm["denoised"].to_numpy()).all()
 
 

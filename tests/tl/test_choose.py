@@ -59,7 +59,7 @@ def test_several_embeddings_are_compared_with_each_other(embedded):
     for cut in side:
         cut[:100] = np.where(rng.random(100) < 0.5, 4, -4)
     for seed, cut in enumerate(side):
-        adata.obsm[f"X_{seed}"] = np.column_stack([adata.obsm["X_spamask"], cut + rng.normal(size=300)])
+        adata.obsm[f"X_{seed}"] = np.column_stack([adata.obsm["X_domains"], cut + rng.normal(size=300)])
     assert choose_n_domains(adata, use_rep="X_0", n_domains=(2, 6)) == 4
     assert choose_n_domains(adata, use_rep=["X_0", "X_1"], n_domains=(2, 6)) == 3
 
@@ -74,8 +74,8 @@ def test_same_seed_same_curve_and_nothing_else_is_written(embedded):
     assert curves["a"].equals(curves["b"])
     assert not curves["a"].equals(curves["c"])
     assert adata.obs.equals(before.obs)
-    assert list(adata.obsm) == ["X_spamask"]
-    assert (adata.obsm["X_spamask"] == before.obsm["X_spamask"]).all()
+    assert list(adata.obsm) == ["X_domains"]
+    assert (adata.obsm["X_domains"] == before.obsm["X_domains"]).all()
 
 
 def test_a_missing_domain_is_no_agreement(embedded):
@@ -131,7 +131,7 @@ def test_bad_values(embedded, kwargs, message):
 def test_bad_embeddings(embedded):
     adata = embedded(groups(3))
     with pytest.raises(KeyError, match=r"'X_no' is not in adata\.obsm .*use_rep="):
-        choose_n_domains(adata, use_rep=["X_spamask", "X_no"])
-    adata.obsm["X_spamask"][0, 0] = np.nan
+        choose_n_domains(adata, use_rep=["X_domains", "X_no"])
+    adata.obsm["X_domains"][0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         choose_n_domains(adata)

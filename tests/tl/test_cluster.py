@@ -30,7 +30,7 @@ def test_clusters_are_found_and_named_by_position(blobs, cluster):
     if cluster is not cluster_kmeans:  # which knows nothing of covariances
         assert (blobs.obs["found"].astype(int) - 1 == blobs.obs["truth"]).all()
     facts = blobs.uns["histoquilt"]["found"]
-    assert (facts["n_domains"], facts["seed"], facts["use_rep"], facts["refined"]) == (4, 1, "X_spamask", False)
+    assert (facts["n_domains"], facts["seed"], facts["use_rep"], facts["refined"]) == (4, 1, "X_domains", False)
     again = blobs.copy()
     cluster(again, 4, key_added="found", seed=1)
     assert again.obs["found"].equals(blobs.obs["found"])
@@ -120,7 +120,7 @@ def test_bad_input(embedded, cluster):
         cluster(adata, 9)
     with pytest.raises(TypeError, match=r"n_domains must be a whole number, got 2\.5"):
         cluster(adata, 2.5)
-    with pytest.raises(KeyError, match=r"'X_no' is not in adata.obsm \(found: 'X_spamask'\).*use_rep="):
+    with pytest.raises(KeyError, match=r"'X_no' is not in adata.obsm \(found: 'X_domains'\).*use_rep="):
         cluster(adata, 2, use_rep="X_no")
     adata.obsm["X_nan"] = np.full((8, 2), np.nan)
     with pytest.raises(ValueError, match=r"X_nan'\] holds NaN or infinite values"):
@@ -136,7 +136,7 @@ def test_large_tissue_is_fitted_on_a_sample_and_says_so(cluster, monkeypatch):
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1, 2], 400)
     embedding = 6 * np.eye(3, 40)[truth] + rng.normal(size=(1200, 40))
-    adata = AnnData(obsm={"X_spamask": embedding, "spatial": rng.uniform(size=(1200, 2)) + truth[:, None]})
+    adata = AnnData(obsm={"X_domains": embedding, "spatial": rng.uniform(size=(1200, 2)) + truth[:, None]})
     cluster(adata, 3, n_components=5, n_starts=4)
     assert adata.uns["histoquilt"]["domain"]["n_spots_fitted"] == 300
     assert adjusted_rand_score(truth, adata.obs["domain"]) > 0.95
@@ -146,7 +146,6 @@ def test_large_tissue_is_fitted_on_a_sample_and_says_so(cluster, monkeypatch):
 def as_if_large(monkeypatch):
     """300 spots count as a large section: 150 are fitted on, 50 are looked at in one go."""
     monkeypatch.setattr(_spatial_sample, "SAMPLE_ABOVE", 150)
-    monkeypatch.setattr(_chunks, "LARGE_SECTION", 150)
     monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 100)
 
 
@@ -154,7 +153,7 @@ def as_if_large(monkeypatch):
 def test_a_large_section_is_clustered_by_a_sample_of_it(blobs, cluster, as_if_large):
     if cluster is cluster_leiden:
         pytest.importorskip("igraph")
-    blobs.obsm["X_spamask"] = blobs.obsm["X_spamask"].astype(np.float32)
+    blobs.obsm["X_domains"] = blobs.obsm["X_domains"].astype(np.float32)
     cluster(blobs, 4)
     assert blobs.uns["histoquilt"]["domain"]["n_spots_fitted"] == 150
     if cluster is not cluster_kmeans:
@@ -166,9 +165,9 @@ def test_an_embedding_may_stay_in_its_file(blobs, cluster, as_if_large, tmp_path
     if cluster is cluster_leiden:
         pytest.importorskip("igraph")
     in_file = blobs.copy()
-    np.save(tmp_path / "embedding.npy", blobs.obsm["X_spamask"])
-    in_file.obsm["X_spamask"] = np.load(tmp_path / "embedding.npy", mmap_mode="r")
+    np.save(tmp_path / "embedding.npy", blobs.obsm["X_domains"])
+    in_file.obsm["X_domains"] = np.load(tmp_path / "embedding.npy", mmap_mode="r")
     cluster(blobs, 4)
     cluster(in_file, 4)
-    assert isinstance(in_file.obsm["X_spamask"], np.memmap)
+    assert isinstance(in_file.obsm["X_domains"], np.memmap)
     pd.testing.assert_frame_equal(in_file.obs, blobs.obs)

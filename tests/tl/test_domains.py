@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from histoquilt.datasets import toy_section
 from histoquilt.io import read_h5ad, write_h5ad
-from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models import SpaMask, SpaMaskConfig, SpatialFactors
 from histoquilt.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
 
 
@@ -65,7 +65,7 @@ def test_what_is_written(result, small_config):
     assert domains.notna().all()
     assert domains.nunique() == 5
     assert result.obs["domain_confidence"].between(0, 1).all()
-    assert result.obsm["X_spamask"].dtype == np.float32
+    assert result.obsm["X_domains"].dtype == np.float32
     denoised = result.obsm["denoised"]
     assert denoised.index.equals(result.obs_names)
     assert set(denoised.columns) <= set(result.var_names)
@@ -76,12 +76,12 @@ def test_what_is_written(result, small_config):
     assert ours["scale"] == {"X": "counts", "denoised": "log1p_cp10k"}
     assert ours["domain"]["n_domains"] == 5
     assert ours["domain"]["refined"] is True
-    facts = ours["spamask"]
+    assert ours["domain"]["model"] == "spatial_factors"
+    facts = ours["spatial_factors"]
     assert facts["seed"] == 0
-    assert facts["config"]["n_hidden"] == small_config.n_hidden
-    assert facts["n_epochs"] == len(facts["history"])
-    assert facts["stopped"] in ("converged", "max_epochs")
-    assert {"epoch", "loss", "feature_loss", "edge_loss", "embedding_change"} <= set(facts["history"])
+    assert facts["config"]["n_pcs"] == small_config.n_pcs
+    assert facts["n_factors"] == result.obsm["X_domains"].shape[1]
+    assert facts["n_factor_spots"] == result.n_obs
 
 
 def test_domains_are_named_from_top_to_bottom(result):
@@ -119,7 +119,7 @@ def test_copy_leaves_the_section_alone(small, small_config):
 
 def test_same_seed_identical(small, small_config):
     first, second = (spatial_domains(small, 3, config=small_config, progress=False, seed=5, copy=True) for _ in "ab")
-    assert (first.obsm["X_spamask"] == second.obsm["X_spamask"]).all()
+    assert (first.obsm["X_domains"] == second.obsm["X_domains"]).all()
     pd.testing.assert_frame_equal(first.obs, second.obs, check_exact=True)
     pd.testing.assert_frame_equal(first.obsm["denoised"], second.obsm["denoised"], check_exact=True)
 
@@ -128,15 +128,15 @@ def test_keys_can_be_chosen(small, small_config):
     spatial_domains(small, 3, config=small_config, key_added="region", embedding_key="X_mine", progress=False)
     assert {"region", "region_confidence"} <= set(small.obs)
     assert "X_mine" in small.obsm
-    assert "X_spamask" not in small.obsm
+    assert "X_domains" not in small.obsm
     assert small.uns["histoquilt"]["region"]["use_rep"] == "X_mine"
 
 
 def test_without_refinement(small, small_config):
     plain = spatial_domains(small, 3, config=small_config, refine=False, progress=False, copy=True)
     assert plain.uns["histoquilt"]["domain"]["refined"] is False
-    model = SpaMask(small_config).fit(small, progress=False)
-    assert (model.embed(small) == plain.obsm["X_spamask"]).all()
+    model = SpatialFactors(small_config).fit(small)
+    assert (model.embed(small) == plain.obsm["X_domains"]).all()
 
 
 def test_some_genes_or_none_are_denoised(small, small_config):
@@ -169,7 +169,7 @@ def test_an_embedding_replaces_the_genes(small, small_config):
     spatial_domains(small, 3, use_rep="X_own", config=small_config, progress=False)
     assert adjusted_rand_score(truth, small.obs["domain"]) > 0.5
     assert "denoised" not in small.obsm
-    assert small.uns["histoquilt"]["spamask"]["n_genes"] == 0
+    assert small.uns["histoquilt"]["spatial_factors"]["n_genes"] == 0
 
 
 def test_declared_log_expression_and_layers(small, small_config):
@@ -231,11 +231,11 @@ def test_a_number_of_numpys_is_a_number(small, small_config):
 
 
 def test_a_model_of_ones_own_is_left_trained(small, small_config):
-    model = SpaMask(small_config)
+    model = SpatialFactors(small_config)
     spatial_domains(small, 3, model=model, refine=False, progress=False)
-    assert (model.embed(small) == small.obsm["X_spamask"]).all()
+    assert (model.embed(small) == small.obsm["X_domains"]).all()
     assert sorted(model.domains.names) == ["1", "2", "3"]
-    posteriors = model.domains.mixture.probabilities(small.obsm["X_spamask"])
+    posteriors = model.domains.mixture.probabilities(small.obsm["X_domains"])
     named = np.array(model.domains.names)[posteriors.argmax(axis=1)]
     assert named.tolist() == small.obs["domain"].tolist()
     np.testing.assert_allclose(small.obs["domain_confidence"], posteriors.max(axis=1))
@@ -243,13 +243,13 @@ def test_a_model_of_ones_own_is_left_trained(small, small_config):
     spatial_domains(plain, 3, config=small_config, refine=False, progress=False)
     assert plain.obs["domain"].equals(small.obs["domain"])
     with pytest.raises(ValueError, match="Both config= and model= are given, and they differ"):
-        spatial_domains(small, 3, model=model, config=replace(small_config, n_hidden=8), progress=False)
+        spatial_domains(small, 3, model=model, config=replace(small_config, n_pcs=8), progress=False)
 
 
 def test_confidence_of_refined_spots_is_that_of_the_domain_they_got(small, small_config):
-    model = SpaMask(small_config)
+    model = SpatialFactors(small_config)
     spatial_domains(small, 3, model=model, denoise=False, progress=False)
-    posteriors = model.domains.mixture.probabilities(small.obsm["X_spamask"])
+    posteriors = model.domains.mixture.probabilities(small.obsm["X_domains"])
     column = [model.domains.names.index(name) for name in small.obs["domain"]]
     np.testing.assert_allclose(small.obs["domain_confidence"], posteriors[np.arange(200), column])
     assert (posteriors.argmax(axis=1) != column).any()  # refinement did move some
@@ -257,7 +257,7 @@ def test_confidence_of_refined_spots_is_that_of_the_domain_they_got(small, small
 
 def test_confidence_of_several_networks(small, small_config):
     """The mean over the posteriors of mixtures fitted to each network's own embedding."""
-    config = replace(small_config, n_networks=2)
+    config = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=20, max_epochs=60, n_networks=2)
     model = SpaMask(config)
     spatial_domains(small, 3, model=model, denoise=False, progress=False)
     assert small.uns["histoquilt"]["domain"]["n_networks"] == 2
@@ -278,6 +278,27 @@ def test_confidence_of_several_networks(small, small_config):
     assert agreed.mean() > 0.5
 
 
+def test_another_model_and_its_history_in_a_file(small, tmp_path):
+    model = SpaMask(SpaMaskConfig(n_hidden=16, n_latent=8, n_pcs=10, max_epochs=3))
+    spatial_domains(small, 3, model=model, progress=False)
+    write_h5ad(small, tmp_path / "result.h5ad")
+    ours, theirs = (adata.uns["histoquilt"]["spamask"] for adata in (small, read_h5ad(tmp_path / "result.h5ad")))
+    assert ours["n_epochs"] == len(ours["history"]) == 3
+    assert {"epoch", "loss", "feature_loss", "edge_loss", "embedding_change"} <= set(ours["history"])
+    history, expected = (facts["history"].reset_index(drop=True) for facts in (theirs, ours))
+    pd.testing.assert_frame_equal(history, expected, check_dtype=False, check_index_type=False)
+    assert small.uns["histoquilt"]["domain"]["model"] == "spamask"
+    with pytest.raises(TypeError, match="SpatialFactors takes a SpatialFactorsConfig, got a SpaMaskConfig"):
+        spatial_domains(small, 3, config=model.config)
+
+
+def test_features_are_made_once(small, monkeypatch):
+    from histoquilt.models.domains._features import SectionFeatures
+
+    monkeypatch.setattr(SectionFeatures, "transform", None)
+    spatial_domains(small, 3)
+
+
 def test_denoised_expression_of_an_earlier_run_goes(small, small_config):
     spatial_domains(small, 3, config=small_config, progress=False)
     assert "denoised" in small.obsm
@@ -295,14 +316,11 @@ def test_it_survives_h5ad(result, tmp_path):
     pd.testing.assert_frame_equal(
         read.obs[list(result.obs)], result.obs, check_index_type=False, check_categorical=False
     )
-    assert (read.obsm["X_spamask"] == result.obsm["X_spamask"]).all()
+    assert (read.obsm["X_domains"] == result.obsm["X_domains"]).all()
     pd.testing.assert_frame_equal(read.obsm["denoised"], result.obsm["denoised"], check_index_type=False)
     assert (read.obsp["spatial_connectivities"] != result.obsp["spatial_connectivities"]).nnz == 0
     ours, theirs = result.uns["histoquilt"], read.uns["histoquilt"]
-    history = theirs["spamask"]["history"].reset_index(drop=True)
-    expected = ours["spamask"]["history"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(history, expected, check_dtype=False, check_index_type=False)
-    assert theirs["spamask"]["config"] == ours["spamask"]["config"]
+    assert theirs["spatial_factors"]["config"] == ours["spatial_factors"]["config"]
     assert theirs["domain"] == ours["domain"]
     assert theirs["scale"] == ours["scale"]
 
@@ -329,8 +347,8 @@ def test_two_patients_in_one_frame_are_refused_unless_they_are_told_apart(small)
     with pytest.raises(ValueError, match="Pass section_key='patient', or one_section=True"):
         spatial_domains(both, 2, progress=False)
     with pytest.raises(ValueError, match="split_sections"):
-        SpaMask().fit(both, progress=False)
-    model = SpaMask(SpaMaskConfig(max_epochs=2, n_hidden=16, n_latent=8, n_pcs=10))
+        SpatialFactors().fit(both)
+    model = SpatialFactors()
     spatial_domains(both, 2, model=model, section_key="patient", denoise=False, progress=False)
     patient = both.obs["patient"].to_numpy()
     rows, columns = both.obsp["spatial_connectivities"].nonzero()

@@ -5,11 +5,11 @@ import pytest
 from anndata import AnnData
 
 import histoquilt as hq
-from histoquilt.models import SpaMask, SpaMaskConfig
+from histoquilt.models import SpatialFactors, SpatialFactorsConfig
 from histoquilt.tl import integrate_sections
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* genes have no counts", "ignore:.*fits .* poorly")
-QUICK = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5)
+QUICK = SpatialFactorsConfig(n_pcs=30)
 FAST = {"config": QUICK, "mixing": False, "progress": False}
 
 
@@ -38,7 +38,7 @@ def learned() -> tuple[AnnData, AnnData]:
     counts = two.X.toarray()
     counts[second] = rng.poisson(counts[second] * rng.lognormal(0, 0.7, two.n_vars))
     two.X = type(two.X)(counts.astype(np.float32))
-    config = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=50, max_epochs=15)
+    config = SpatialFactorsConfig(n_pcs=50)
     return two, integrate_sections(two, 5, config=config, progress=False)
 
 
@@ -73,7 +73,7 @@ def test_what_is_written(stacked):
     assert stacked.shape == (600, 100)
     assert stacked.obs["domain"].cat.categories.tolist() == ["1", "2", "3"]
     assert stacked.obs["domain_confidence"].between(0, 1).all()
-    assert stacked.obsm["X_spamask"].dtype == stacked.obsm["X_joint"].dtype == np.float32
+    assert stacked.obsm["X_domains"].dtype == stacked.obsm["X_joint"].dtype == np.float32
     assert len(stacked.obsm["X_joint"]) == 600
     assert stacked.obsm["spatial_aligned"].shape == (600, 2)
     facts = stacked.uns["histoquilt"]["integration"]
@@ -96,7 +96,7 @@ def test_list_dict_and_one_anndata_are_the_same(three, stacked):
     for given in (sections, list(sections.values())):
         joint = integrate_sections(given, 3, **FAST)
         assert joint.obs["section"].tolist() == stacked.obs["section"].tolist()
-        np.testing.assert_array_equal(joint.obsm["X_spamask"], stacked.obsm["X_spamask"])
+        np.testing.assert_array_equal(joint.obsm["X_domains"], stacked.obsm["X_domains"])
         assert joint.obs["domain"].tolist() == stacked.obs["domain"].tolist()
 
 
@@ -113,7 +113,7 @@ def test_inputs_are_not_changed(three):
 def test_sections_of_another_name(three, stacked):
     three.obs["slice"] = three.obs.pop("section")
     joint = integrate_sections(three, 3, section_key="slice", **FAST)
-    np.testing.assert_array_equal(joint.obsm["X_spamask"], stacked.obsm["X_spamask"])
+    np.testing.assert_array_equal(joint.obsm["X_domains"], stacked.obsm["X_domains"])
     assert list(joint.obs["slice"].cat.categories) == ["s1", "s2", "s3"]
 
 
@@ -141,7 +141,7 @@ def test_the_order_of_a_stack_is_that_of_z_not_of_the_sections(three):
 
 def test_how_far_sections_are_apart_changes_nothing(three, stacked):
     three.obs["z_um"] = three.obs["section"].map({"s1": 0.0, "s2": 10.0, "s3": 5000.0}).astype(float)
-    assert (integrate_sections(three, 3, **FAST).obsm["X_spamask"] == stacked.obsm["X_spamask"]).all()
+    assert (integrate_sections(three, 3, **FAST).obsm["X_domains"] == stacked.obsm["X_domains"]).all()
 
 
 def test_a_stack_without_z_is_in_the_order_given(three, stacked):
@@ -191,7 +191,7 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     angle = np.deg2rad(25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     right.obsm["spatial"] = right.obsm["spatial"] @ turn.T + [900.0, -400.0]
-    config = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=50, max_epochs=10)
+    config = SpatialFactorsConfig(n_pcs=50)
     settings = {"config": config, "progress": False}
     joint = integrate_sections({"left": left, "right": right}, 4, links="stitched", mixing=False, **settings)
     uncut = hq.tl.spatial_domains(whole, 4, copy=True, **settings)
@@ -208,10 +208,10 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     # every spot of the overlap is there twice, and counted once
     n_twice = int(joint.obs["obs_name"].duplicated().sum())
     assert joint.uns["histoquilt"]["integration"]["n_measured_twice"] == n_twice
-    assert joint.uns["histoquilt"]["spamask"]["n_spots"] == whole.n_obs
+    assert joint.uns["histoquilt"]["spatial_factors"]["n_spots"] == whole.n_obs
     for column in ("domain", "domain_confidence"):
         assert joint.obs.groupby("obs_name")[column].nunique().max() == 1
-    assert len(np.unique(joint.obsm["X_spamask"], axis=0)) == whole.n_obs
+    assert len(np.unique(joint.obsm["X_domains"], axis=0)) == whole.n_obs
 
 
 def test_denoised_expression_of_stitched_pieces():
@@ -247,9 +247,9 @@ def test_from_an_embedding(three):
 
 
 def test_the_model_is_left_trained(three, stacked, tmp_path):
-    model = SpaMask(QUICK)
+    model = SpatialFactors(QUICK)
     joint = integrate_sections(three, 3, model=model, mixing=False, progress=False)
-    assert (joint.obsm["X_spamask"] == stacked.obsm["X_spamask"]).all()
+    assert (joint.obsm["X_domains"] == stacked.obsm["X_domains"]).all()
     model.save(tmp_path / "model")
     unseen = hq.datasets.toy_section(n_spots=200, n_genes=100, n_domains=3, seed=0)
     hq.models.load(tmp_path / "model").assign_domains(unseen)
@@ -275,7 +275,7 @@ def test_denoised_expression_of_an_earlier_run_is_not_kept(three):
 def test_spot_centres_under_another_key(three, stacked):
     three.obsm["places"] = three.obsm.pop("spatial")
     joint = integrate_sections(three, 3, spatial_key="places", **FAST)
-    np.testing.assert_array_equal(joint.obsm["X_spamask"], stacked.obsm["X_spamask"])
+    np.testing.assert_array_equal(joint.obsm["X_domains"], stacked.obsm["X_domains"])
 
 
 # what it refuses
@@ -311,4 +311,4 @@ def test_numbers_of_domains_that_cannot_be(three, k, words):
 
 def test_a_model_and_another_config(three):
     with pytest.raises(ValueError, match="Both config= and model= are given"):
-        integrate_sections(three, 3, model=SpaMask(), **FAST)
+        integrate_sections(three, 3, model=SpatialFactors(), **FAST)

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from histoquilt.tl._labels import name_by_position, write_domains
+
+from histoquilt.cluster import name_by_position
+from histoquilt.tl._cluster import write_domains
 
 SPATIAL = np.array([[0, 0], [1, 0], [0, 5], [1, 5], [8, 5], [9, 5]], float)
 

@@ -10,12 +10,12 @@ from histoquilt.tl._mixing import harmony, write_mixing
 
 @pytest.fixture(scope="module")
 def apart():
-    """120 spots in each of two sections; in X_pca the second is moved as a whole, in X_spamask it is not."""
+    """120 spots in each of two sections; in X_pca the second is moved as a whole, in X_domains it is not."""
     adata = toy_section(n_spots=120, n_genes=60, n_domains=3, n_sections=2, seed=0)
     rng = np.random.default_rng(0)
     codes = adata.obs["domain_true"].cat.codes.to_numpy()
     mixed = np.eye(3)[codes] * 8 + rng.normal(0, 1, (240, 3))
-    adata.obsm["X_spamask"] = mixed.astype(np.float32)
+    adata.obsm["X_domains"] = mixed.astype(np.float32)
     second = (adata.obs["section"] == "s2").to_numpy()
     adata.obsm["X_pca"] = (mixed + 5 * second[:, None]).astype(np.float32)
     adata.obs["domain"] = adata.obs["domain_true"]

@@ -34,7 +34,7 @@ def test_a_real_section_gives_the_domains_asked_for(data_dir, small_config, name
     assert list(adata.obs["domain"].cat.categories) == [str(i + 1) for i in range(n_domains)]
     assert adata.obs["domain"].notna().all()
     assert adata.obs["domain"].nunique() == n_domains
-    assert np.isfinite(adata.obsm["X_spamask"]).all()
+    assert np.isfinite(adata.obsm["X_domains"]).all()
     assert ("denoised" in adata.obsm) == (use_rep is None)
     if name == "dlpfc/151673.h5ad":  # truth is read after everything is written
         truth = anndata.read_h5ad(data_dir / name).obs["layer_guess"]

@@ -12,8 +12,7 @@ import histoquilt as hq
 def study() -> AnnData:
     """Two serial sections, integrated; functions get copies."""
     two = hq.datasets.toy_section(n_spots=300, n_genes=200, n_domains=4, n_sections=2, seed=0)
-    config = hq.models.SpaMaskConfig(max_epochs=5)
-    return hq.tl.integrate_sections(two, 4, config=config, mixing=False, progress=False)
+    return hq.tl.integrate_sections(two, 4, mixing=False, progress=False)
 
 
 def test_squidpy_runs_neighbourhood_enrichment_on_a_study(study):

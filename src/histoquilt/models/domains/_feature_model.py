@@ -25,7 +25,7 @@ from histoquilt.models.domains._features import SectionFeatures
 from histoquilt.models.domains._section_offsets import SectionOffsets
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.pp import Scaling, row_chunks
-from histoquilt.runtime import atomic_file
+from histoquilt.runtime import atomic_file, resolve_device
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import under
 
@@ -116,7 +116,7 @@ class FeatureModel(DomainModel):
 
     @abstractmethod
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: str | torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
     ) -> tuple[Any, dict[str, Any]]:
         """Return what the method learns from features, ``(n_spots, n_features)`` float32, and facts of training."""
 
@@ -211,7 +211,8 @@ class FeatureModel(DomainModel):
         spatial_key: str = Keys.SPATIAL,
         section_key: str | None = None,
         seed: int = 0,
-        **options: Any,
+        device: str | torch.device = "auto",
+        progress: bool = True,
     ) -> Outputs:
         """Train as :meth:`fit` does, and return what :meth:`run` says of the same sections; features are made once."""
         check_adata(adata)
@@ -220,13 +221,13 @@ class FeatureModel(DomainModel):
         if section_key is None:
             check_one_section(adata, spatial_key=spatial_key)
         started = time.perf_counter()
+        torch_device = resolve_device(device, sparse=True) if self.has_network else torch.device("cpu")
         tissue = self._tissue(adata, spatial_key, section_key, links)
         sections = tissue.sections if self.config.scale_by_section else None
         features, values, scaling = SectionFeatures.fit(
             adata, self.config, layer=layer, use_rep=use_rep, sections=sections
         )
-        options = {"device": "auto", "progress": True, **options}
-        learnt, facts = self.learn(values, tissue, seed=seed, **options)
+        learnt, facts = self.learn(values, tissue, seed=seed, device=torch_device, progress=progress)
         outputs = replace(self.apply(learnt, values, tissue), scaling=scaling)
         names = [] if tissue.sections is None else sorted(set(tissue.sections.tolist()))
         offsets = None

@@ -59,7 +59,7 @@ class SpatialFactors(FeatureModel):
     config: SpatialFactorsConfig
 
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: str | torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
     ) -> tuple[FactorProjection, dict[str, Any]]:
         """Fit the factors, and how far each is averaged; nothing depends on the seed."""
         config = self.config

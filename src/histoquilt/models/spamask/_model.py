@@ -34,7 +34,7 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._tiles import BATCH_SPOTS, Tiles, parts_of_batch
 from histoquilt.models.spamask._training import TrainedNetwork, build_network, network_seeds, outputs_of, train_network
-from histoquilt.runtime import logger, n_processes, progress_bar, resolve_device
+from histoquilt.runtime import logger, n_processes, progress_bar
 from histoquilt.train import under
 
 
@@ -75,15 +75,14 @@ class SpaMask(FeatureModel):
     config: SpaMaskConfig
 
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: str | torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
     ) -> tuple[list[TrainedNetwork], dict[str, Any]]:
         """Train the networks."""
         config = self.config
-        torch_device = resolve_device(device, sparse=True)
         tiles = Tiles.of(tissue, config.tile_spots)
         with progress_bar("SpaMask", config.n_networks * config.max_epochs, enabled=progress) as advance:
             trained = [
-                train_network(features, tiles, config, seed=one, device=torch_device, advance=advance)
+                train_network(features, tiles, config, seed=one, device=device, advance=advance)
                 for one in network_seeds(seed, config.n_networks)
             ]
         networks, histories = zip(*trained, strict=True)
@@ -95,7 +94,7 @@ class SpaMask(FeatureModel):
             "processes": n_processes(),
             "steps": sum(history.n_epochs for history in histories),
             "stopped": "converged" if all_converged else "max_epochs",
-            "device": str(torch_device),
+            "device": str(device),
             "precision": str(networks[0].network.dtype).removeprefix("torch."),
             "history": pd.concat(
                 [history.frame().assign(run=run) for run, history in enumerate(histories)], ignore_index=True

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from histoquilt.tl._confidence import ensemble_probability
 
+from histoquilt.cluster import ensemble_probability
 from histoquilt.tl import align_labels, ensemble_confidence
 
 

@@ -57,7 +57,7 @@ def test_unlabelled_spots_have_no_pseudotime(line):
 
 
 def test_what_no_path_reaches_has_none(line):
-    line.obsm["X_spamask"][line.obs["domain"] == "4"] += 1000
+    line.obsm["X_domains"][line.obs["domain"] == "4"] += 1000
     paga(line, root="1")
     apart = (line.obs["domain"] == "4").to_numpy()
     assert line.obs["domain_pseudotime"][apart].isna().all()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
@@ -145,15 +146,23 @@ def test_umap(result):
 
 
 @pytest.mark.parametrize("n_genes", [5, 80])
-def test_by_chunks_genes_rank_as_scanpy_ranks_them(n_genes, monkeypatch):
+@pytest.mark.parametrize("chunk_values", [20_000, 2**22], ids=["100 spots at a time", "whole"])
+def test_genes_rank_as_scanpy_ranks_them(n_genes, chunk_values, monkeypatch):
     adata = toy_section(n_spots=600, n_genes=80, n_domains=4, seed=0)
     domains = adata.obs["domain_true"].astype(str).to_numpy()
     adata.obs["domain"] = pd.Categorical(np.where(np.arange(600) % 7 == 0, None, domains))  # some are unlabelled
     adata.X = csr_matrix(adata.X.multiply(np.arange(80) != 3))  # a gene without a count
-    domain_markers(adata, n_genes=n_genes, key_added="whole")
-    monkeypatch.setattr(_chunks, "LARGE_SECTION", 100)
-    monkeypatch.setattr(_chunks, "_CHUNK_VALUES", 20_000)  # 100 spots at a time
-    domain_markers(adata, n_genes=n_genes, key_added="by_chunks")
-    whole, by_chunks = adata.uns["whole"], adata.uns["by_chunks"]
-    assert len(whole) == n_genes * whole["domain"].nunique()
-    pd.testing.assert_frame_equal(by_chunks, whole, rtol=1e-4, atol=1e-7)
+    monkeypatch.setattr(_chunks, "_CHUNK_VALUES", chunk_values)
+    domain_markers(adata, n_genes=n_genes)
+    found = adata.uns["domain_markers"]
+    groups = adata.obs["domain"].cat.categories.tolist()
+    assert len(found) == n_genes * len(groups)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    settings = {"method": "t-test_overestim_var", "n_genes": n_genes, "pts": True, "groups": groups}
+    sc.tl.rank_genes_groups(adata, "domain", **settings)
+    expected = sc.get.rank_genes_groups_df(adata, group=groups)
+    assert found["gene"].tolist() == expected["names"].tolist()
+    names = ["score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]
+    theirs = expected[["scores", "logfoldchanges", "pvals_adj", "pct_nz_group", "pct_nz_reference"]]
+    np.testing.assert_allclose(found[names], theirs, rtol=1e-3, atol=1e-6)

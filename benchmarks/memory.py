@@ -1,0 +1,80 @@
+"""Measure the memory that finding domains takes at its peak, for the model of ``histoquilt.tl._memory``.
+
+    python benchmarks/memory.py        # about five minutes, one core; writes memory.csv
+
+Every row is a process of its own: the peak of its resident set less what it held before the call, the section among it.
+``tests/tl/test_memory.py`` holds the model above every row, and below 1.6 times it.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROWS = [  # spots, genes, columns of use_rep, denoised, model, settings
+    (10_000, 500, 0, True, "SpatialFactors", {}),
+    (30_000, 500, 0, True, "SpatialFactors", {}),
+    (20_000, 2000, 0, False, "SpatialFactors", {}),
+    (60_000, 500, 0, False, "SpatialFactors", {}),
+    (150_000, 500, 0, False, "SpatialFactors", {}),
+    (150_000, 500, 50, False, "SpatialFactors", {}),
+    (300_000, 300, 0, False, "SpatialFactors", {"n_pcs": 50}),
+    (10_000, 500, 0, False, "SpaMask", {"max_epochs": 3}),
+    (60_000, 500, 0, False, "SpaMask", {"max_epochs": 3}),
+    (30_000, 500, 0, False, "SpaMask", {"max_epochs": 6, "n_networks": 2}),
+]
+
+
+def measure(n_spots: int, n_genes: int, n_columns: int, denoise: bool, model: str, settings: dict) -> int:
+    """Return the bytes of one run; in this process."""
+    import numpy as np
+
+    import histoquilt as hq
+    from histoquilt.runtime import peak_bytes
+
+    small = hq.datasets.toy_section(n_spots=5000, n_genes=n_genes, n_domains=6, seed=0)
+    hq.tl.spatial_domains(small, 6, progress=False)  # what is loaded once
+    from anndata import AnnData
+    from scipy.sparse import vstack
+
+    times = -(-n_spots // small.n_obs)
+    adata = AnnData(vstack([small.X] * times, format="csr")[:n_spots], var=small.var)
+    side = int(np.ceil(times**0.5))
+    shift = np.ptp(small.obsm["spatial"], axis=0) + 50
+    places = [small.obsm["spatial"] + shift * [k % side, k // side] for k in range(times)]
+    adata.obsm["spatial"] = np.concatenate(places)[:n_spots]
+    adata.uns["histoquilt"] = {"scale": {"X": "counts"}}
+    use_rep = None
+    if n_columns:
+        use_rep = "X_own"
+        rng = np.random.default_rng(0)
+        adata.obsm[use_rep] = rng.normal(size=(n_spots, n_columns)).astype(np.float32)
+        adata.obsm[use_rep] += np.sin(adata.obsm["spatial"][:, :1] / 300)
+    kind = getattr(hq.models, model)
+    untrained = kind(kind.config_class(**settings))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_bytes()
+    hq.tl.spatial_domains(adata, 6, model=untrained, use_rep=use_rep, denoise=denoise, one_section=True, progress=False)
+    return peak_bytes() - before
+
+
+def main() -> None:
+    """Measure all rows and write the table."""
+    with Path(__file__).with_name("memory.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["n_spots", "n_genes", "n_columns", "denoised", "model", "settings", "megabytes"])
+        for row in ROWS:
+            command = [sys.executable, __file__, json.dumps(row)]
+            found = subprocess.run(command, capture_output=True, text=True, check=True)
+            *named, settings = row
+            table.writerow([*named, json.dumps(settings), round(int(found.stdout.split()[-1]) / 1e6)])
+            file.flush()
+            print(row, found.stdout.strip())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(measure(*json.loads(sys.argv[1])))
+    else:
+        main()
