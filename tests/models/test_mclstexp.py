@@ -14,8 +14,8 @@ from histoquilt.models.expression._inner_validation import gene_correlations
 from histoquilt.models.expression._targets import measure
 from histoquilt.study import Section
 
-QUICK = MclSTExpConfig(n_latent=32, max_epochs=4, check_every=2, k=(5, 20))
-LONGER = replace(QUICK, learning_rate=3e-3, max_epochs=24, check_every=8, n_blocks=0, batch_size=64)
+QUICK = MclSTExpConfig(n_latent=32, learning_rate=3e-3, max_epochs=12, check_every=4, batch_size=64, k=(5, 20))
+LONGER = replace(QUICK, max_epochs=24, check_every=8, n_blocks=0)
 
 
 def small(n_spots: int = 90, n_genes: int = 24) -> dict[str, AnnData]:

@@ -15,8 +15,7 @@ averaged, since those that score alike err differently.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -58,7 +57,8 @@ class ReducedRankRidgeConfig(ExpressionConfig):
             raise ValueError("ReducedRankRidge uses the inputs as given: fields and neighbours cannot be 'validate'.")
 
 
-class Setting(NamedTuple):
+@dataclass(frozen=True)
+class Setting:
     """One way to fit."""
 
     own_moments: bool
@@ -274,7 +274,7 @@ class ReducedRankRidge(ExpressionModel):
 
     def state(self) -> MethodState:
         learnt = self.learnt
-        averaged: list[dict[str, Any]] = [one._asdict() for one in learnt.settings]
+        averaged = [asdict(one) for one in learnt.settings]
         return MethodState(arrays=learnt.model.arrays(), settings={"averaged": averaged, "inner_pcc": learnt.score})
 
     def restore(self, state: MethodState) -> Learnt:

@@ -127,10 +127,11 @@ class RidgeOnEmbedding(ExpressionModel):
 
     def state(self) -> MethodState:
         learnt = self.learnt
-        inputs, alpha, smoothing = learnt.setting
+        inputs, *setting = learnt.setting
+        names = ("fields", "neighbours", "alpha", "smoothing", "inner_pcc")
         return MethodState(
             arrays={"coefficients": learnt.coefficients, "intercept": learnt.intercept},
-            settings={**inputs._asdict(), "alpha": alpha, "smoothing": smoothing, "inner_pcc": learnt.score},
+            settings=dict(zip(names, [*inputs, *setting, learnt.score], strict=True)),
         )
 
     def restore(self, state: MethodState) -> _Learnt:

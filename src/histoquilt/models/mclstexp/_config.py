@@ -33,11 +33,11 @@ class MclSTExpConfig(ExpressionConfig):
     colour_jitter: float = 0.2  # pixels only: each channel is scaled by 1 - jitter to 1 + jitter in training
     similarity: Literal["cosine", "dot"] = "cosine"  # of the contrastive loss; retrieval is by cosine
     temperature: float = 0.2  # T
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     batch_size: int = 256  # spots among which each must find its own image
-    max_epochs: int = 12
-    check_every: int = 2  # epochs between evaluations on held-out training sections; 0: train to the end
+    max_epochs: int = 24
+    check_every: int = 4  # epochs between evaluations on held-out training sections; 0: train to the end
     weigh_by_depth: bool = True  # spots of few counts weigh less, in the loss and among the retrieved
     key: Literal["spot", "image", "both", "validate"] = "validate"  # what of a reference a query is compared with
     k: tuple[int, ...] = (20, 50, 100, 200)  # numbers of references to try
@@ -103,6 +103,7 @@ class MclSTExpConfig(ExpressionConfig):
             colour_jitter=0.5,
             similarity="dot",
             temperature=1.0,
+            learning_rate=1e-4,
             batch_size=128,
             max_epochs=90,
             check_every=0,
@@ -131,7 +132,6 @@ class MclSTExpConfig(ExpressionConfig):
             fields="one",
             neighbours=False,
             temperature=0.1,
-            learning_rate=1e-3,
             batch_size=64,
             max_epochs=max_epochs,
             check_every=max(1, max_epochs // 6),

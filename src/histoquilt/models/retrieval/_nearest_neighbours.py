@@ -143,13 +143,11 @@ class NearestNeighbours(ExpressionModel):
         return self.learnt.predict(section)
 
     def state(self) -> MethodState:
-        (inputs, *space), *setting = self.learnt.setting
-        names = ("standardised", "metric", "k", "weighting", "smoothing")
-        chosen = dict(zip(names, [*space, *setting], strict=True))
-        return MethodState(
-            arrays=self.learnt.bank.arrays(),
-            settings={**inputs._asdict(), **chosen, "inner_pcc": self.learnt.score},
-        )
+        learnt = self.learnt
+        (inputs, *space), *setting = learnt.setting
+        names = ("fields", "neighbours", "standardised", "metric", "k", "weighting", "smoothing", "inner_pcc")
+        chosen = dict(zip(names, [*inputs, *space, *setting, learnt.score], strict=True))
+        return MethodState(arrays=learnt.bank.arrays(), settings=chosen)
 
     def restore(self, state: MethodState) -> _Learnt:
         kept = state.settings
