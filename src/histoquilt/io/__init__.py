@@ -1,19 +1,23 @@
 """Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
-``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; nothing is guessed without being said. Several
-sections are a dict from name to AnnData, read from a ``samples.csv`` and joined and taken apart here.
+``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; guesses are logged. Several sections are a dict from
+name to AnnData, read from a ``samples.csv``, joined by :func:`concat_sections` and split by :func:`split_sections`.
 """
 
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._h5ad import matrix_bytes, read_h5ad, write_h5ad
 from histoquilt.io._image import attach_image, open_image
-from histoquilt.io._reader import Reader
-from histoquilt.io._section import holds_sections, is_section_folder, read_section
+from histoquilt.io._section import Reader, holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
-from histoquilt.io.instruments._alignment import apply_alignment, place_on_image, read_alignment_matrix
-from histoquilt.io.instruments._alignment_loupe import place_by_loupe, read_loupe_alignment
+from histoquilt.io.instruments._alignment import (
+    apply_alignment,
+    place_by_loupe,
+    place_on_image,
+    read_alignment_matrix,
+    read_loupe_alignment,
+)
 from histoquilt.io.instruments._legacy_st import read_legacy_st
 from histoquilt.io.instruments._platforms import read_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata

@@ -78,9 +78,9 @@ def set_controls_aside(adata: AnnData) -> AnnData:
 def find_controls(var: pd.DataFrame) -> np.ndarray:
     """Return which rows of ``var`` are controls, bool ``(n_genes,)``."""
     is_control = _match_names(var.index)
-    for column in var.columns.intersection(SYMBOL_COLUMNS):
+    for column in var.columns.intersection([*SYMBOL_COLUMNS]):
         is_control |= _match_names(var[column])
-    for column in var.columns.intersection(_KIND_COLUMNS):
+    for column in var.columns.intersection([*_KIND_COLUMNS]):
         is_control |= var[column].astype(str).str.strip().str.lower().isin(_KINDS).to_numpy(dtype=bool)
     return is_control
 

@@ -4,7 +4,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ def existing_folder(path: PathLike, what: str) -> Path:
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; expected {what}.")
     return path
+
+
+def first_file(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the first of some files that a folder has, compressed with gzip or not."""
+    paths = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def contents(folder: Path, limit: int = 8) -> str:
@@ -92,16 +98,8 @@ def read_delimited(
 ) -> pd.DataFrame:
     """Read a table with pandas, or raise ``ValueError`` naming the file.
 
-    Parameters
-    ----------
-    path
-        Path of the table.
-    sep
-        Separator; by default a tab for ``.tsv``, ``.txt`` and ``.tab``, else a comma.
-    content
-        Decoded content of the file, if it was read before.
-    **options
-        Options of :func:`pandas.read_csv`.
+    The separator is by default a tab for ``.tsv``, ``.txt`` and ``.tab``, else a comma. ``content`` is that of the
+    file, if it was decoded before.
     """
     if sep is None:
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","

@@ -120,10 +120,10 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
     check_writable(adata)
     adata = writable(adata)
     try:
-        with atomic_file(path) as beside:
-            _write(adata, beside)
+        with atomic_file(path) as temporary:
+            _write(adata, temporary)
             if stored is not None:
-                _copy_x(stored, beside)
+                _copy_x(stored, temporary)
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise OSError(

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from anndata import AnnData
 
@@ -12,7 +12,6 @@ from histoquilt._base import READERS, ReadOptions, listed
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._files import PathLike, contents, existing_path
 from histoquilt.io._h5ad import completed, is_anndata_zarr, read_anndata_zarr, read_h5ad
-from histoquilt.io._reader import Reader
 from histoquilt.io.instruments._legacy_st import read_legacy_st
 from histoquilt.io.instruments._not_read import what_file, what_folder
 from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
@@ -22,12 +21,39 @@ from histoquilt.study import declare_one_section
 
 _LOOKED_FOR = (
     "an .h5ad file, a Space Ranger folder (filtered_feature_bc_matrix.h5 and spatial/), a SpatialData .zarr, a legacy "
-    "ST table (.tsv or .tsv.gz with <name>_selection.tsv beside it), or the output folder of "
+    "ST table (.tsv or .tsv.gz with <name>_selection.tsv next to it), or the output folder of "
     + ", ".join(entry.label for entry in PLATFORMS.values() if entry.reader and entry.markers)
 )
 _MOST_ENTRIES = 200  # of a folder that is searched for sections
 
 _Read = Callable[[ReadOptions], AnnData]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reader of a file format, added by another package through the entry point ``histoquilt.readers``.
+
+    :func:`read_section`, the commands and ``samples.csv`` ask it about paths that histoquilt does not recognise itself.
+    A ``.csv`` given to a command is a table of samples, so a format of single sections needs another ending.
+
+    Attributes
+    ----------
+    label
+        Name of the format, for messages.
+    """
+
+    label: str
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether an existing file or folder is of this format; must be fast, as it is called for any path."""
+        ...
+
+    def read(self, path: Path) -> AnnData:
+        """Return the section: raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``.
+
+        Declare the unit of the coordinates with :func:`histoquilt.io.record_coordinates` if it is known.
+        """
+        ...
 
 
 def read_section(
@@ -45,8 +71,8 @@ def read_section(
     ----------
     path
         An ``.h5ad`` file or AnnData ``.zarr``; the folder of Space Ranger (or the one above its ``outs``), of Visium HD
-        (8 um bins) or of another platform; a SpatialData ``.zarr``; a legacy ST counts table with its selection beside
-        it.
+        (8 um bins) or of another platform; a SpatialData ``.zarr``; a legacy ST counts table next to its
+        selection.
     keep_all_spots
         If true, array spots outside the tissue are kept (``obs["in_tissue"]`` is 0, or a Visium folder says so).
     spatial_columns

@@ -98,8 +98,8 @@ def _plain(value: Any, *, nullable_only: bool = False) -> Any:
         return plain if any(plain[key] is not inner for key, inner in value.items()) else value
     if isinstance(value, pd.api.extensions.ExtensionArray):
         column = pd.Series(value)
-        if (plain := _plain_column(column, nullable_only)) is not column:
-            return plain.to_numpy() if pd.api.types.is_object_dtype(plain.dtype) else plain.array
+        if (changed := _plain_column(column, nullable_only)) is not column:
+            return changed.to_numpy() if pd.api.types.is_object_dtype(changed.dtype) else changed.array
     return value
 
 

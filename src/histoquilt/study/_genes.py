@@ -55,8 +55,8 @@ def detect_gene_ids(names: Iterable[str]) -> GeneIds:
     Examples
     --------
     >>> import histoquilt as hq
-    >>> found = hq.io.detect_gene_ids(["ENSMUSG00000064339.1", "ENSMUSG00000064337.1"])
-    >>> found.kind, found.species
+    >>> gene_ids = hq.io.detect_gene_ids(["ENSMUSG00000064339.1", "ENSMUSG00000064337.1"])
+    >>> gene_ids.kind, gene_ids.species
     ('ensembl_version', 'mouse')
     >>> hq.io.detect_gene_ids(["Mbp", "Snap25", "Plp1", "Mbp"]).duplicates
     ('Mbp',)
@@ -125,7 +125,7 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     ids = _column(adata, gene_id, _ID_COLUMNS, argument="gene_id")
     symbols = _column(adata, gene_symbol, SYMBOL_COLUMNS, argument="gene_symbol")
     names = _names_or_ids(list(adata.var_names), ids)
-    found = detect_gene_ids(names)
+    detected = detect_gene_ids(names)
 
     known_ids = [_without_version(name) for name in names]
     if ids is not None:
@@ -136,23 +136,23 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     adata.var[Keys.GENE_ID] = np.array(known_ids, dtype=object)
     adata.var[Keys.GENE_SYMBOL] = np.array(display, dtype=object)
     adata.var_names = make_index_unique(pd.Index(names, dtype=object))
-    if found.duplicates:
+    if detected.duplicates:
         warn_user(
-            f"Names that several genes share ({len(found.duplicates):,}): {listed(found.duplicates, 5)}. All genes "
+            f"Names that several genes share ({len(detected.duplicates):,}): {listed(detected.duplicates, 5)}. All genes "
             "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was."
         )
-    species, species_from = found.species, found.species_from
+    species, species_from = detected.species, detected.species_from
     if species_from != "identifiers" and any(known_ids):
         from_column = detect_gene_ids(filter(None, known_ids))
         if from_column.species_from == "identifiers":
             species, species_from = from_column.species, "identifiers"
     provenance(adata)["genes"] = {
-        "kind": found.kind,
+        "kind": detected.kind,
         Keys.GENE_SPECIES: species,
         "species_from": species_from,
-        "n_duplicated": len(found.duplicates),
+        "n_duplicated": len(detected.duplicates),
     }
-    logger.info("%s genes named by %s; species %s (from %s)", f"{len(names):,}", found.kind, species, species_from)
+    logger.info("%s genes named by %s; species %s (from %s)", f"{len(names):,}", detected.kind, species, species_from)
 
 
 @contextmanager

@@ -1,14 +1,18 @@
-"""Xenium: alignment matrix that Xenium Explorer exports for an H&E image, and cells in pixels of that image."""
+"""Alignments to an H&E image: of Xenium Explorer (a 3 x 3 matrix) and of Loupe Browser (spots placed by hand)."""
+
+import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, check_positive
+from histoquilt._base import Keys, check_positive, listed
 from histoquilt.io._files import PathLike, existing_file, read_delimited
-from histoquilt.study import check_spatial, coordinate_record, record_coordinates, write_result
+from histoquilt.study import VISIUM_PITCH_UM, check_spatial, coordinate_record, record_coordinates, write_result
 
-XENIUM_PIXEL_UM = 0.2125  # of the morphology image, in every experiment.xenium so far
+_XENIUM_PIXEL_UM = 0.2125  # of the morphology image, in every experiment.xenium so far
+_ARRAY = ["array_row", "array_col"]
 
 
 def read_alignment_matrix(path: PathLike) -> np.ndarray:
@@ -81,7 +85,7 @@ def apply_alignment(points: np.ndarray, matrix: np.ndarray, *, inverse: bool = F
     return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
-def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = XENIUM_PIXEL_UM) -> None:
+def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = _XENIUM_PIXEL_UM) -> None:
     """Convert the positions of a Xenium section from microns to pixels of an image aligned to it.
 
     Parameters
@@ -117,8 +121,7 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = XENI
     pixels = apply_alignment(spatial / pixel_um, matrix, inverse=True)
     write_result(adata, "obsm", Keys.IN_MICRONS, spatial.copy())
     adata.obsm[Keys.SPATIAL] = pixels
-    mpp = pixel_um * float(np.sqrt(abs(np.linalg.det(np.asarray(matrix)[:2, :2]))))
-    record_coordinates(adata, "pixel", mpp=mpp, pitch_um=record.get("pitch_um"))
+    record_coordinates(adata, "pixel", mpp=pixel_um * _scale(matrix), pitch_um=record.get("pitch_um"))
 
 
 def _checked(matrix: np.ndarray, name: str) -> np.ndarray:
@@ -129,3 +132,134 @@ def _checked(matrix: np.ndarray, name: str) -> np.ndarray:
     if abs(np.linalg.det(matrix[:2, :2])) < 1e-12:
         raise ValueError(f"{name} cannot be inverted: it flattens the image to a line.")
     return matrix
+
+
+def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
+    """Read a manual alignment of Loupe Browser: the position of each spot of the capture area on the image.
+
+    The file names spots by row and column of the array, not by barcode; :func:`place_by_loupe` matches them.
+
+    Parameters
+    ----------
+    path
+        Path of the exported ``.json`` of a Visium slide (not HD, whose bins are not listed in it).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per spot: ``array_row``, ``array_col`` as in Space Ranger's positions; ``x``, ``y`` in pixels of the
+        microscope image (for CytAssist converted from the CytAssist image); ``diameter_px``; ``in_tissue``.
+        ``attrs``: ``serial_number``, ``area``, ``mpp`` (from the spot pitch of the slide's design, in microns; absent
+        if the file has no transform) and ``cytassist``.
+
+    Raises
+    ------
+    FileNotFoundError
+        The file does not exist.
+    ValueError
+        The file is not a Loupe alignment, its spots were not placed, or it is of Visium HD.
+    """
+    path = existing_file(path, "a manual alignment exported by Loupe Browser (.json)")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON (truncated?): {error}. Export it again from Loupe.") from error
+    if not isinstance(content, dict) or "oligo" not in content:
+        found = listed(content) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} is not a Loupe alignment: it has no 'oligo' (found: {found}).")
+    oligo = content["oligo"]
+    if isinstance(oligo, str):
+        raise ValueError(
+            f"{path} is of Visium HD, whose bins are not listed in it. Read the positions that Space Ranger wrote: "
+            "histoquilt.io.read_visium on binned_outputs/square_008um."
+        )
+    if not oligo or not any("imageX" in spot or "imageY" in spot for spot in oligo):
+        raise ValueError(
+            f"{path} lists {len(oligo)} spots without positions on an image: the spots were not aligned by hand. "
+            "Finish the fiducial alignment in Loupe and export again, or use Space Ranger's positions."
+        )
+    try:
+        return _table(content)
+    except (KeyError, TypeError, ValueError, np.linalg.LinAlgError) as error:
+        raise ValueError(f"{path} is a damaged Loupe alignment ({error!r}). Export it again from Loupe.") from error
+
+
+def _table(content: dict[str, Any]) -> pd.DataFrame:
+    spots = content["oligo"]
+    # the file leaves out numbers that are 0 and flags that are false
+    xy = np.array([[spot.get("imageX", 0.0), spot.get("imageY", 0.0)] for spot in spots], dtype=np.float64)
+    diameter = np.array([spot.get("dia", np.nan) for spot in spots], dtype=np.float64)
+    scale = _scale(content["transform"]) if "transform" in content else None
+    cytassist = content.get("cytAssistInfo")
+    if cytassist is not None:  # the spots were placed on the CytAssist image; the matrix maps from the microscope's
+        matrix = np.array(cytassist["transformImages"], dtype=np.float64)
+        matrix = matrix / matrix[2, 2]
+        xy = apply_alignment(xy, matrix, inverse=True)
+        diameter = diameter / _scale(matrix)
+        scale = None if scale is None else scale / _scale(matrix)
+    table = pd.DataFrame(
+        {
+            "array_row": np.array([spot.get("row", 0) for spot in spots], dtype=np.int64),
+            "array_col": np.array([spot.get("col", 0) for spot in spots], dtype=np.int64),
+            "x": xy[:, 0],
+            "y": xy[:, 1],
+            "diameter_px": diameter,
+            "in_tissue": np.array([bool(spot.get("tissue", False)) for spot in spots]),
+        }
+    )
+    table.attrs = {
+        "serial_number": content.get("serialNumber") or None,
+        "area": content.get("area") or None,
+        "cytassist": cytassist is not None,
+    }
+    if scale:
+        table.attrs["mpp"] = 1 / scale  # the design is in microns
+    return table
+
+
+def _scale(matrix: Any) -> float:
+    """Return the factor by which an affine matrix enlarges lengths."""
+    return float(np.sqrt(abs(np.linalg.det(np.array(matrix, dtype=np.float64)[:2, :2]))))
+
+
+def place_by_loupe(adata: AnnData, alignment: PathLike | pd.DataFrame) -> None:
+    """Place the spots of a Visium section by a manual alignment of Loupe Browser.
+
+    Parameters
+    ----------
+    adata
+        One section with ``obs["array_row"]`` and ``obs["array_col"]`` (:func:`read_visium` writes them).
+    alignment
+        Path of the file, or the table of :func:`read_loupe_alignment`.
+
+    Returns
+    -------
+    None. Changes in ``adata``:
+
+    ``obsm["spatial"]`` : ``(x, y)`` in pixels of the microscope image
+    ``uns["histoquilt"]["coordinates"]`` : ``pixel``, ``pitch_um`` 100, and ``mpp`` if the file has it
+
+    Raises
+    ------
+    KeyError
+        ``obs`` has no row and column numbers.
+    ValueError
+        Spots of the section are not in the file.
+    """
+    table = alignment if isinstance(alignment, pd.DataFrame) else read_loupe_alignment(alignment)
+    missing = [column for column in _ARRAY if column not in adata.obs]
+    if missing:
+        raise KeyError(
+            f"{listed(missing)} not in adata.obs (found: {listed(adata.obs.columns)}). A Loupe alignment names spots "
+            "by their row and column of the array; read the section with histoquilt.io.read_visium."
+        )
+    placed = table.set_index(_ARRAY)[["x", "y"]].reindex(pd.MultiIndex.from_frame(adata.obs[_ARRAY].astype(np.int64)))
+    absent = placed["x"].isna().to_numpy()
+    if absent.any():
+        raise ValueError(
+            f"{absent.sum():,} of {adata.n_obs:,} spots are not in the alignment, which has {len(table):,} "
+            f"(rows {table['array_row'].min()}-{table['array_row'].max()}, columns {table['array_col'].min()}-"
+            f"{table['array_col'].max()}); first: {listed(adata.obs_names[absent], 3)}. Same capture area?"
+        )
+    adata.obsm[Keys.SPATIAL] = placed.to_numpy(dtype=np.float64)
+    record_coordinates(adata, "pixel", mpp=table.attrs.get("mpp"), pitch_um=VISIUM_PITCH_UM)

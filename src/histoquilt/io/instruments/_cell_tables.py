@@ -30,15 +30,7 @@ class CellCounts:
 
 
 def find_pair(folder: Path, label: str, kinds: tuple[str, str], counts_file: str | None = None) -> tuple[Path, Path]:
-    """Return the tables of counts and of cells in a folder, whatever their names begin and end with.
-
-    Raises
-    ------
-    FileNotFoundError
-        One of them is missing, or there is no ``counts_file``.
-    ValueError
-        There are several, and none was named.
-    """
+    """Return the tables of counts and of cells in a folder, whatever their names begin and end with."""
     counts, cells = (_tables_of(folder, kind) for kind in kinds)
     if counts_file is not None:
         counts = {key: path for key, path in counts.items() if path.name == (folder / counts_file).name}
@@ -78,19 +70,9 @@ def _tables_of(folder: Path, kind: str) -> dict[tuple[str, str], Path]:
 
 
 def read_cell_counts(path: Path, id_columns: Iterable[str]) -> CellCounts:
-    """Read counts in chunks: a table of many cells and genes does not fit into memory densely.
+    """Read counts, one row per cell, in chunks, as the dense table may not fit into memory.
 
-    Parameters
-    ----------
-    path
-        Path of a ``.csv`` or ``.csv.gz``, one row per cell.
-    id_columns
-        Columns that name or describe the cells, if present. Every other column is a gene.
-
-    Raises
-    ------
-    ValueError
-        The file is truncated, or a count is missing or not a number.
+    ``id_columns`` name or describe the cells, if present; every other column is a gene.
     """
     head = read_delimited(path, sep=",", header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     names = [str(name) for name in head.iloc[0]]
@@ -125,7 +107,9 @@ def _text_columns(path: Path, n_columns: int, ids: list[int]) -> list[int]:
     rows = read_delimited(path, sep=",", header=None, skiprows=1, nrows=20, encoding="utf-8-sig")
     if rows.shape[1] != n_columns:
         raise ValueError(f"{path} has {n_columns:,} column names and {rows.shape[1]:,} columns. Save it again.")
-    mixed = [column for column in rows if column not in ids and not pd.api.types.is_numeric_dtype(rows[column])]
+    mixed = [
+        column for column in range(n_columns) if column not in ids and not pd.api.types.is_numeric_dtype(rows[column])
+    ]
     return [column for column in mixed if pd.to_numeric(rows[column], errors="coerce").isna().all()]
 
 
@@ -156,16 +140,9 @@ def _plain_ids(column: pd.Series) -> pd.Series:
 def match_cells(
     pairs: list[_NAME_PAIR], tables: tuple[pd.DataFrame, pd.DataFrame], paths: tuple[Path, Path], columns: str
 ) -> _NAME_PAIR:
-    """Return the first pair of names, of the counts' rows and of the cells, that have cells in common.
+    """Return the first pair of names, of counts and of cells, that are unique and have cells in common.
 
-    Parameters
-    ----------
-    pairs
-        Candidates; the chosen names are unique in each table.
-    tables, paths
-        Counts and cells, and their files, for messages.
-    columns
-        Columns that were looked for, for messages.
+    ``tables``, ``paths`` and the ``columns`` that were looked for are for messages.
     """
     (counts_path, cells_path), repeated = paths, ""
     for pair in pairs:
@@ -195,20 +172,11 @@ def match_cells(
 def join_cells(
     counts: CellCounts, cells: pd.DataFrame, centres: np.ndarray, names: _NAME_PAIR, *, like_counts: bool
 ) -> AnnData:
-    """Return the cells that both tables have, joined by name, never by order.
+    """Return the cells that both tables have, joined by ``names`` (:func:`match_cells`), never by order.
 
-    Parameters
-    ----------
-    counts, cells
-        Counts of the cells, and the table about them.
-    centres
-        Positions ``(x, y)`` of the rows of ``cells``.
-    names
-        Unique cell names of the rows of each (:func:`match_cells`).
-    like_counts
-        If true, the result is in the order of the counts, else in that of ``cells``.
+    ``centres`` are the positions of the rows of ``cells``. The result is in the order of the counts or of ``cells``.
     """
-    rows = pd.Index(names[0]).get_indexer(names[1])
+    rows = pd.Index(names[0]).get_indexer(pd.Index(names[1]))
     shared = np.flatnonzero(rows >= 0)
     if like_counts:
         shared = shared[np.argsort(rows[shared], kind="stable")]

@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import either, listed
-from histoquilt.io._files import PathLike, check_unique, existing_file, read_delimited
+from histoquilt.io._files import PathLike, check_unique, existing_file, first_file, read_delimited
 from histoquilt.io._tables import counts_to_adata, place_spots, read_counts_table
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import LEGACY_ST_PITCH_UM, record_pitch
@@ -49,7 +49,7 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
     if selection_file is None:
         remedy = either("name it with selection=", "give yours that name")
         raise FileNotFoundError(
-            f"No selection table beside {counts_file}: looked for {_stem(counts_file)}_selection.tsv, "
+            f"No selection table next to {counts_file}: looked for {_stem(counts_file)}_selection.tsv, "
             f"spot_data-selection-{_stem(counts_file)}.tsv and alignment_table_{_stem(counts_file)}.tsv. It gives the "
             f"spots their pixel positions; {remedy}, or read the counts with your own coordinates: "
             "histoquilt.io.read_table."
@@ -86,8 +86,7 @@ def find_selection(counts: Path) -> Path | None:
     """Return the selection table that belongs to a counts table, by name, or None."""
     stem = _stem(counts)
     names = (f"{stem}_selection", f"spot_data-selection-{stem}", f"alignment_table_{stem}", f"{stem}_alignment_table")
-    files = (counts.with_name(f"{name}.tsv{suffix}") for name in names for suffix in ("", ".gz"))
-    return next((file for file in files if file.is_file()), None)
+    return first_file(counts.parent, (f"{name}.tsv" for name in names))
 
 
 def _stem(counts: Path) -> str:

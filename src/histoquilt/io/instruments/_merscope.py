@@ -22,7 +22,8 @@ def read_merscope(folder: Path, *, counts_file: str | None = None) -> AnnData:
     missing = [name for name in _XY if name not in cells]
     if missing:
         raise ValueError(f"{paths[1]} has no {listed(missing)} (found: {listed(cells.columns)}).")
-    pairs = list(product(*([table[name] for name in _IDS if name in table] for table in (counts.ids, cells))))
+    of_counts, of_cells = ([table[name] for name in _IDS if name in table] for table in (counts.ids, cells))
+    pairs = list(product(of_counts, of_cells))
     looked_for = "'cell', 'EntityID', 'cell_id' or a first column without name"
     names = match_cells(pairs, (counts.ids, cells), paths, looked_for)
     adata = join_cells(counts, cells, cells[_XY].to_numpy(dtype=np.float64), names, like_counts=True)

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed
 from histoquilt.io._controls import finish_genes
-from histoquilt.io._files import CUT_OFF, contents, open_h5, read_delimited, unpacked_bytes
+from histoquilt.io._files import CUT_OFF, contents, first_file, open_h5, read_delimited, unpacked_bytes
 from histoquilt.runtime import logger
 from histoquilt.study import quiet_duplicates
 
@@ -101,12 +101,11 @@ def _genes_only(adata: AnnData) -> AnnData:
 
 def _one_of(folder: Path, prefix: str, *names: str) -> Path:
     """Return a file of the matrix folder, compressed or not."""
-    for name in names:
-        for suffix in ("", ".gz"):
-            if (folder / f"{prefix}{name}{suffix}").is_file():
-                return folder / f"{prefix}{name}{suffix}"
-    wanted = " or ".join(f"{prefix}{name}[.gz]" for name in names)
-    raise FileNotFoundError(f"{folder} has no {wanted}. It holds: {contents(folder)}.")
+    path = first_file(folder, (f"{prefix}{name}" for name in names))
+    if path is None:
+        wanted = " or ".join(f"{prefix}{name}[.gz]" for name in names)
+        raise FileNotFoundError(f"{folder} has no {wanted}. It holds: {contents(folder)}.")
+    return path
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from histoquilt._base import Keys, argument, either, listed
 from histoquilt.io._files import PathLike, existing_folder, unpacked_bytes
 from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
-from histoquilt.io.instruments._visium_files import Counts, find_beside, find_counts, find_positions
+from histoquilt.io.instruments._visium_files import Counts, find_counts, find_file, find_positions
 from histoquilt.io.instruments._visium_positions import match_barcodes, read_positions
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import VISIUM_PITCH_UM, record_coordinates, record_pitch
@@ -120,7 +120,7 @@ def _attach_positions(
 
 def _read_scalefactors(spatial_folder: Path, counts: Counts) -> dict[str, float]:
     """Return the scale factors from full-resolution pixels to the images; none if the file is missing."""
-    path = find_beside(spatial_folder, ("scalefactors_json.json",), counts)
+    path = find_file(spatial_folder, ("scalefactors_json.json",), counts)
     if path is None:
         return {}
     try:
@@ -134,7 +134,7 @@ def _read_images(spatial_folder: Path, counts: Counts, scalefactors: dict[str, f
     """Return the images that have a scale factor, ``(height, width, 3)`` uint8."""
     images: dict[str, Any] = {}
     for resolution in ("hires", "lowres"):
-        path = find_beside(spatial_folder, (f"tissue_{resolution}_image.png",), counts)
+        path = find_file(spatial_folder, (f"tissue_{resolution}_image.png",), counts)
         if path is None:
             continue
         if f"tissue_{resolution}_scalef" not in scalefactors:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from histoquilt._base import argument, listed
-from histoquilt.io._files import contents
+from histoquilt.io._files import contents, first_file
 
 MATRIX = "filtered_feature_bc_matrix"
 POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
@@ -13,21 +13,11 @@ _MTX = "matrix.mtx"
 
 @dataclass(frozen=True)
 class Counts:
-    """Count matrix of a section.
+    """Count matrix of a section."""
 
-    Attributes
-    ----------
-    path
-        Path of the ``.h5`` file, or of the folder with ``matrix.mtx``.
-    prefix
-        Prefix of the name of the matrix, e.g. ``"GSM5833536_A1_"``.
-    mtx_prefix
-        Prefix of ``matrix.mtx`` in the folder.
-    """
-
-    path: Path
-    prefix: str = ""
-    mtx_prefix: str = ""
+    path: Path  # of the .h5 file, or of the folder with matrix.mtx
+    prefix: str = ""  # of the name of the matrix, e.g. "GSM5833536_A1_"
+    mtx_prefix: str = ""  # of matrix.mtx in the folder
 
     @property
     def sample(self) -> str | None:
@@ -36,15 +26,7 @@ class Counts:
 
 
 def find_counts(folder: Path, counts_file: str | None) -> Counts:
-    """Return the requested count matrix, or the only one.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    ValueError
-        There are several.
-    """
+    """Return the requested count matrix, or the only one."""
     if counts_file is not None:
         if not (folder / counts_file).exists():
             raise FileNotFoundError(
@@ -81,7 +63,7 @@ def find_positions(folder: Path, counts: Counts) -> Path:
     places = list(dict.fromkeys(place for place in places if place.is_dir()))
     nested = [place / "spatial" for place in places]  # an archive unpacked into a folder of its own name
     for place in (*places, folder, *nested):
-        if (path := find_beside(place, POSITIONS, counts)) is not None:
+        if (path := find_file(place, POSITIONS, counts)) is not None:
             return path
     if not places:
         archives = sorted(
@@ -97,19 +79,11 @@ def find_positions(folder: Path, counts: Counts) -> Path:
     )
 
 
-def find_beside(place: Path, names: tuple[str, ...], counts: Counts) -> Path | None:
-    """Return the first of some files of a sample, compressed or not, with its prefix or without.
-
-    Raises
-    ------
-    ValueError
-        Several samples have such a file, and none has the prefix of the matrix.
-    """
-    for name in names:
-        for prefix in (counts.prefix, ""):
-            for suffix in ("", ".gz"):
-                if (place / f"{prefix}{name}{suffix}").is_file():
-                    return place / f"{prefix}{name}{suffix}"
+def find_file(place: Path, names: tuple[str, ...], counts: Counts) -> Path | None:
+    """Return the first of some files of a sample, compressed or not, with its prefix or without."""
+    path = first_file(place, (f"{prefix}{name}" for name in names for prefix in (counts.prefix, "")))
+    if path is not None:
+        return path
     for name in names:
         others = sorted(path for suffix in ("", ".gz") for path in place.glob(f"*{name}{suffix}") if path.is_file())
         if len(others) > 1:

@@ -130,7 +130,7 @@ def from_aperio(description: str, name: str) -> float | None:
 
 def from_ome(image: ElementTree.Element, name: str) -> float | None:
     """Return microns per pixel of one ``Image`` of an OME-XML."""
-    pixels = next((node for node in image.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
+    pixels = image.find(".//{*}Pixels")
     if pixels is None:
         return None
     return plausible(_ome_um(pixels, "X"), _ome_um(pixels, "Y"), name, "OME-XML")

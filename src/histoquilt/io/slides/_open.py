@@ -44,8 +44,8 @@ def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     ----------
     path
         Path of a JPEG, PNG, TIFF or OME-TIFF in colour of 8 or 16 bits; 16 bits are converted to 8 (values of a 10-,
-        12- or 14-bit camera by its own range, with a warning). With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF, DICOM,
-        CZI (openslide), compressed TIFF (imagecodecs), and other images that libvips reads.
+        12- or 14-bit camera by its own range, with a warning). With the ``wsi`` extra also SVS, NDPI, MRXS, SCN, BIF,
+        DICOM, CZI (openslide), compressed TIFF (imagecodecs), and other images that libvips reads.
     mpp
         Microns per full-resolution pixel, instead of the file's metadata. Metadata that no microscope image can have
         (outside 0.05 to 20, as the 72 dpi of pictures) are ignored.

@@ -77,13 +77,11 @@ class PictureSlide(Slide):
 def _check_colours(image: Image.Image, path: Path) -> None:
     if image.mode in ("RGB", "RGBA", "P"):  # P: a palette of colours
         return
-    found = {"L": "grey", "LA": "grey with alpha", "1": "black and white", "CMYK": "CMYK"}.get(image.mode)
-    found = found or (
-        "grey of 16 bits or more a channel" if image.mode.startswith(("I", "F")) else f"mode {image.mode}"
-    )
+    other = "grey of 16 bits or more per channel" if image.mode.startswith(("I", "F")) else f"mode {image.mode}"
+    known = {"L": "grey", "LA": "grey with alpha", "1": "black and white", "CMYK": "CMYK"}
     image.close()
     raise ValueError(
-        f"{path} is not RGB: it is {found}. An H&E image in 8-bit colour is needed; save it as such, or choose the "
+        f"{path} is not RGB: it is {known.get(image.mode, other)}. An H&E image in 8-bit colour is needed; save it as such, or choose the "
         "stained image rather than a mask or a fluorescence channel."
     )
 

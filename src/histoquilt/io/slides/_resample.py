@@ -15,22 +15,11 @@ Box = tuple[float, float, float, float]
 def resample(
     window: Callable[[int, int, int, int], np.ndarray], box: Box, out_px: tuple[int, int], extent: tuple[int, int]
 ) -> np.ndarray:
-    """Return RGB uint8 ``(rows, columns, 3)`` of a rectangle.
+    """Return the rectangle ``box`` of source pixels as RGB uint8 of size ``out_px`` ``(width, height)``.
 
     Whole factors are exact means of blocks of pixels; others are weighted means (a Hamming window of two output
-    pixels), and enlarging interpolates.
-
-    Parameters
-    ----------
-    window
-        Function ``(left, top, width, height)`` that returns source pixels.
-    box
-        Rectangle ``(left, top, right, bottom)`` in source pixels, at any fraction.
-    out_px
-        Size ``(width, height)`` of the result.
-    extent
-        Size ``(width, height)`` of the source; the weights reach beyond the box, but beyond the image only if the box
-        does.
+    pixels), and enlarging interpolates. ``window(left, top, width, height)`` returns source pixels. The weights reach
+    beyond the box, but beyond the ``extent`` (width, height) of the source only if the box does.
     """
     x0, y0, x1, y1 = (round(edge) if abs(edge - round(edge)) < _SLACK else edge for edge in box)
     columns, rows = out_px

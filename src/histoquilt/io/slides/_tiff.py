@@ -12,8 +12,16 @@ import tifffile
 
 from histoquilt.io.slides._depth import depth_of, to_8_bit
 from histoquilt.io.slides._slide import Slide, damaged
-from histoquilt.io.slides._tiff_layout import channel_names, check_colours, check_compression, check_segments, planes_of
-from histoquilt.io.slides._tiff_series import main_series, ome_image, series_mpp
+from histoquilt.io.slides._tiff_layout import (
+    channel_names,
+    check_colours,
+    check_compression,
+    check_segments,
+    main_series,
+    ome_image,
+    planes_of,
+    series_mpp,
+)
 
 CACHE_BYTES = 64 << 20  # of decoded tiles: neighbouring fields share tiles
 _MOST_LOOKED_AT = 50_000_000  # pixels, for the range of 16-bit values
