@@ -1,4 +1,4 @@
-"""Plain values that every room shares: key names, optional imports, protocols, checks. Nothing here knows AnnData."""
+"""Plain values that all rooms share: key names, messages, checks, protocols, registries. Nothing here knows AnnData."""
 
 from histoquilt._base._camera_bits import camera_bits
 from histoquilt._base._checks import check_n_domains, check_positive
@@ -8,8 +8,7 @@ from histoquilt._base._optional import is_installed, require
 from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, SECTION_FILES, Registry
-from histoquilt._base._text import listed
-from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, message_of
+from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, listed, message_of
 
 __all__ = [
     "DEFAULT_READ_OPTIONS",

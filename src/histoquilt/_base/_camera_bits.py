@@ -1,10 +1,10 @@
-"""Bits of colour that cameras have, where a file has room for more."""
+"""Bits per colour of cameras, which may be fewer than those of the file."""
 
 _DEPTHS = (8, 10, 12, 14, 16)
 
 
 def camera_bits(highest: float) -> int:
-    """Return the least bits of a camera that hold a value below 65,536.
+    """Return the smallest bit depth of a camera that holds a value below 65,536.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Checks of plain values; each error says what to do."""
+"""Checks of plain values."""
 
 import math
 from numbers import Integral

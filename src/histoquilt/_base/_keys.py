@@ -1,30 +1,30 @@
-"""Every key that histoquilt reads from or writes to AnnData, in one place."""
+"""Keys that histoquilt reads from or writes to AnnData."""
 
 
 class Keys:
-    """Names of AnnData slots. Functions take them as defaults, so that each can be changed by the caller."""
+    """Names of AnnData slots: the defaults of ``*_key`` arguments."""
 
     # read
     SPATIAL = "spatial"  # obsm: spot centres (x, y)
-    SECTION = "section"  # obs: which tissue slice
+    SECTION = "section"  # obs: tissue slice
     LIBRARY = "library_id"  # obs: squidpy's word for section
-    PLACE = ("z_um", "x_um", "y_um")  # obs: where the section lies in the study, one number in each section
-    COUNTS = "counts"  # layers: raw counts, where X holds something else
+    PLACE = ("z_um", "x_um", "y_um")  # obs: position of the section in the study, one number per section
+    COUNTS = "counts"  # layers: raw counts, if X holds something else
 
     # several sections in one AnnData
-    OBS_NAME = "obs_name"  # obs: the spot's name in its own section
+    OBS_NAME = "obs_name"  # obs: name of the spot in its section
     SECTIONS = "sections"  # uns["histoquilt"]["sections"]: section -> coordinates, source, libraries
-    ONE_SECTION = "one_section"  # uns["histoquilt"]["one_section"]: True where it was declared to be one tissue
+    ONE_SECTION = "one_section"  # uns["histoquilt"]["one_section"]: True if declared to be one tissue
 
     # image
-    PATIENT = "patient"  # obs: donor; sections of one stay on one side of a split
-    SLIDE = "slide"  # obs: the glass slide or capture slide that sections share
+    PATIENT = "patient"  # obs: donor, whose sections stay on one side of a split
+    SLIDE = "slide"  # obs: glass slide or capture slide that sections share
     IMAGE = "image"  # uns["histoquilt"]["image"]: path, mpp, image_scale of the H&E image of a section
     STAIN = "X_stain"  # obsm: colour and darkness of the stain around each spot
     OUT_OF_DISTRIBUTION = "out_of_distribution"  # obs: unlike the tissue a model was trained on
-    CONTROLS = "controls"  # obsm: counts of control probes and spike-ins, which are no genes
-    IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels, beside the same in microns
-    IN_MICRONS = "spatial_um"
+    CONTROLS = "controls"  # obsm: counts of control probes and spike-ins, which are not genes
+    IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels
+    IN_MICRONS = "spatial_um"  # obsm: the same in microns
 
     # genes
     GENE_ID = "gene_id"  # var: Ensembl identifier without version
@@ -46,8 +46,8 @@ class Keys:
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame
 
-    # provenance: everything of ours in uns lives under this one name
+    # provenance: all entries of histoquilt in uns are under this name
     UNS = "histoquilt"
     SCALE = "scale"  # uns["histoquilt"]["scale"]: matrix name -> counts | log1p_cp10k
-    WRITTEN = "written"  # uns["histoquilt"]["written"]: slot -> keys of results, so that a rerun replaces only ours
+    WRITTEN = "written"  # uns["histoquilt"]["written"]: slot -> keys of results, which a rerun may replace
     COORDINATES = "coordinates"  # uns["histoquilt"]["coordinates"]: unit, mpp, pitch

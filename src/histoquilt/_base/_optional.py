@@ -1,4 +1,4 @@
-"""One gate for optional packages: a missing one is named together with the extra that brings it."""
+"""Optional packages and the extras that install them."""
 
 from importlib import import_module
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Small protocols that two rooms share."""
+"""Protocols that rooms share: slide images and patch encoders."""
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class SlideImage(Protocol):
-    """An H&E image read by region; what ``im`` knows of a slide (:func:`histoquilt.io.open_slide` returns one).
+    """H&E image that is read by region, as returned by :func:`histoquilt.io.open_slide`.
 
     Attributes
     ----------
     name
-        File name without extension, or what the caller called it.
+        File name without extension, or the name given by the caller.
     width, height
         Size of the full-resolution image in pixels.
     mpp
-        Microns per full-resolution pixel as the file's metadata says, or ``None`` where it says nothing.
+        Microns per full-resolution pixel from the file's metadata, or None.
     """
 
     name: str
@@ -33,12 +33,12 @@ class SlideImage(Protocol):
         Parameters
         ----------
         x, y
-            Its left upper corner in full-resolution pixels; it may lie outside the image, and what does is white.
+            Upper left corner in full-resolution pixels; pixels outside the image are white.
         width, height
-            Its size in full-resolution pixels.
+            Size in full-resolution pixels.
         out_px
-            ``(width, height)`` of what is returned, averaged down from the nearest finer level of a pyramid;
-            by default full resolution.
+            Size ``(width, height)`` of the result, averaged down from the nearest finer level of a pyramid; by default
+            full resolution.
         """
         ...
 

@@ -1,11 +1,11 @@
-"""Options of reading a section: what its files do not say by themselves."""
+"""Options for reading sections."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options that every reader of sections passes on; each applies to the formats that have a use for it.
+    """Options of all readers of sections; each applies to the formats that have a use for it.
 
     Attributes
     ----------

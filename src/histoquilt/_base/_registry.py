@@ -1,4 +1,4 @@
-"""Things chosen by name, and how other packages add theirs: by entry points, without a line of ours."""
+"""Registries of models, encoders and readers, to which other packages add by entry points."""
 
 import sys
 import warnings
@@ -11,24 +11,22 @@ from typing import Any
 
 
 class Registry:
-    """Names of one kind of thing, of histoquilt and of installed packages.
+    """Names of one kind of thing, from histoquilt and from installed packages.
 
-    Our own are written as ``"module:attribute"`` and imported when they are asked for, so that listing names is fast.
-    A package adds its own in its ``pyproject.toml``::
+    Entries are written as ``"module:attribute"`` and imported on use, so that listing names is fast. A package adds
+    entries in its ``pyproject.toml``, but cannot replace those of histoquilt::
 
         [project.entry-points."histoquilt.encoders"]
         my_encoder = "my_package:MyEncoder"
-
-    A name that histoquilt has itself cannot be taken.
 
     Parameters
     ----------
     kind
         Singular name of the thing, for messages.
     group
-        Entry-point group in which other packages list theirs.
+        Entry-point group of other packages.
     ours
-        Name and ``"module:attribute"`` of those that come with histoquilt.
+        Name -> ``"module:attribute"`` of the entries of histoquilt.
 
     Examples
     --------
@@ -48,24 +46,24 @@ class Registry:
         return name in self._ours or name in self._installed()
 
     def names(self) -> list[str]:
-        """Return all names: our own in their order, then those of other packages by the alphabet."""
+        """Return all names: those of histoquilt in their order, then those of other packages, sorted."""
         return [*self._ours, *sorted(self._installed())]
 
     def ours(self) -> list[str]:
-        """Return the names that come with histoquilt, in their order."""
+        """Return the names of histoquilt, in their order."""
         return list(self._ours)
 
     def others(self) -> list[str]:
-        """Return the names that other packages add, by the alphabet."""
+        """Return the names of other packages, sorted."""
         return sorted(self._installed())
 
     def load(self, name: str) -> Any:
-        """Import what a name stands for.
+        """Import the object of a name.
 
         Raises
         ------
         ValueError
-            There is no such name; the message lists those there are.
+            The name is unknown.
         ImportError
             The package that adds the name cannot be imported.
         """
@@ -86,14 +84,14 @@ class Registry:
             ) from error
 
     def unknown(self, name: str) -> str:
-        """Return the message about a name that is not known, with a close one where there is one."""
+        """Return the message about an unknown name, with a similar one if there is any."""
         names = self.names()
         near = get_close_matches(name.casefold(), names, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         return f"Unknown {self.kind} {name!r}.{meant} Known: {', '.join(names)}."
 
     def _installed(self) -> dict[str, EntryPoint]:
-        found: dict[str, EntryPoint] = {}
+        entries: dict[str, EntryPoint] = {}
         for entry in _entries(self.group, tuple(sys.path)):
             if entry.name in self._ours:
                 warnings.warn(
@@ -102,13 +100,13 @@ class Registry:
                     stacklevel=3,
                 )
             else:
-                found[entry.name] = entry
-        return found
+                entries[entry.name] = entry
+        return entries
 
 
 @cache
 def _entries(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Return what installed packages list in a group; looking takes about 10 ms, so once for each search path."""
+    """Return the entry points of a group, cached per search path: a search takes about 10 ms."""
     return tuple(entry_points(group=group))
 
 

@@ -1,4 +1,4 @@
-"""Advice in the user's own words: arguments where Python is written, options where a command is typed."""
+"""Parts of messages: lists of names, and advice as Python arguments or as command-line options."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -6,14 +6,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from histoquilt._base._text import listed
-
 _AT_A_COMMAND: ContextVar[bool] = ContextVar("at_a_command", default=False)
+
+
+def listed(names: Iterable[Any], limit: int = 8) -> str:
+    """Join names for a message: the first few, quoted, or 'nothing'."""
+    names = [str(name) for name in names]
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return (shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")) or "nothing"
 
 
 @contextmanager
 def at_a_command(at: bool = True) -> Iterator[None]:
-    """Have :func:`argument` and :func:`either` speak of options while the block runs."""
+    """Make :func:`argument` and :func:`either` return options while the block runs."""
     token = _AT_A_COMMAND.set(at)
     try:
         yield
@@ -22,19 +27,19 @@ def at_a_command(at: bool = True) -> Iterator[None]:
 
 
 def is_at_a_command() -> bool:
-    """Return whether advice is given to somebody who typed a command."""
+    """Return whether advice is given as command-line options."""
     return _AT_A_COMMAND.get()
 
 
 def argument(name: str, value: Any = None) -> str:
-    """Return how an argument is passed: ``layer=`` in Python, ``--layer`` at a command.
+    """Return how an argument is passed: ``layer=`` in Python, ``--layer`` on the command line.
 
     Parameters
     ----------
     name
         Name of the argument; the option has dashes for its underscores.
     value
-        Value to pass; a truth value is a flag at a command.
+        Value to pass; True is a flag on the command line.
 
     Examples
     --------
@@ -51,12 +56,12 @@ def argument(name: str, value: Any = None) -> str:
 
 
 def either(python: str, command: str) -> str:
-    """Return the one of two pieces of advice that is for Python, or for a command."""
+    """Return the advice for Python, or that for the command line."""
     return command if is_at_a_command() else python
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an error says; the ``str()`` of a plain ``KeyError`` is its message in quotes.
+    """Return the message of an error; ``str()`` of a plain ``KeyError`` puts it in quotes.
 
     Examples
     --------
@@ -69,18 +74,18 @@ def message_of(error: BaseException) -> str:
 
 
 class MissingKey(KeyError):  # noqa: N818  # the key is missing, and that is the error
-    """A key that is not where it is looked for.
+    """Error about a missing key.
 
     Parameters
     ----------
     key
-        The key.
+        Missing key.
     where
-        Where it was looked for, e.g. ``"adata.obsm"``.
+        Place of the key, e.g. ``"adata.obsm"``.
     available
-        Keys that are there.
+        Keys found there.
     remedy
-        What to do, in the words of :func:`argument`.
+        Advice, in the words of :func:`argument`.
 
     Examples
     --------

@@ -1,8 +1,7 @@
-"""The plan of the toy tissue: which domain lies where, in microns, so that more spots mean more tissue.
+"""Plan of the toy tissue: which domain lies where, in microns, so that more spots mean more tissue.
 
-Curved layers run through the whole plane, in the same order again and again; on top lie islands, nearly a millimetre
-wide and one and a half apart. Serial sections cut the same plan at different
-depths ``z``: borders wander slowly from one to the next.
+Curved layers repeat through the whole plane; on top lie islands, nearly a millimetre wide and 1.6 mm apart. Serial
+sections cut the same plan at different depths ``z``: borders move slowly from one to the next.
 """
 
 from dataclasses import dataclass
@@ -16,14 +15,11 @@ ISLAND_SPACING_UM = 1600.0
 ISLAND_RADIUS_UM = (450.0, 520.0)
 ISLAND_JITTER_UM = 190.0
 DEPTH_STRETCH = 1.5  # structures are this much longer across sections than within
-CHUNK = 65_536  # spots at a time: bounds memory, changes nothing
+CHUNK = 65_536  # spots at a time: bounds memory
 
 
 class SmoothField:
-    """A smooth random surface over the plane, about mean 0 and standard deviation 1, the same in every place and size.
-
-    It is a sum of plane waves, so it needs no grid and has a value everywhere.
-    """
+    """Smooth random surface over the plane, a sum of plane waves, with mean 0 and standard deviation about 1."""
 
     def __init__(self, wavelength_um: float, rng: np.random.Generator, n_waves: int = 20) -> None:
         angle = (np.arange(n_waves) + rng.random(n_waves)) * (2 * np.pi / n_waves)
@@ -44,17 +40,17 @@ class SmoothField:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One tissue: layers ``0..n_layers-1``, then islands up to ``n_domains-1``. Made by :func:`plan_anatomy`."""
+    """Layers ``0..n_layers-1`` and islands up to ``n_domains-1`` of one tissue. Made by :func:`plan_anatomy`."""
 
     layer_ends_um: np.ndarray  # (n_layers,) depth at which each layer ends
     direction: np.ndarray  # (2,) unit vector across the layers
     warp: SmoothField  # bends the layers
     warp_um: float
-    island_domains: np.ndarray  # codes of the domains that come in islands, may be empty
+    island_domains: np.ndarray  # codes of the domains that are islands, may be empty
     island_spacing_um: float
     island_centres: np.ndarray  # (n_cells, n_cells, 2) offsets from the middle of each cell, microns
     island_radii_um: np.ndarray  # (n_cells, n_cells)
-    wobble: SmoothField  # roughens the outlines of the islands
+    wobble: SmoothField  # of the outlines of the islands
     outline: np.ndarray  # (n_harmonics, 2) cosine and sine parts of the tissue's outline
 
     def domain_at(self, points: np.ndarray, z: float) -> np.ndarray:
@@ -76,7 +72,7 @@ class Anatomy:
 
 
 def relative_radius(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Return how far out each point lies, in units in which the outline of the tissue is at 1, float64 ``(n,)``."""
+    """Return the distance of each point from the centre relative to the outline of the tissue, float64 ``(n,)``."""
     angle = np.arctan2(points[:, 1], points[:, 0])
     edge = np.ones(len(points))
     for harmonic, (cosine, sine) in enumerate(outline, start=2):
@@ -85,7 +81,7 @@ def relative_radius(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
 
 
 def plan_anatomy(n_spots: int, n_domains: int, rng: np.random.Generator) -> Anatomy:
-    """Draw a tissue. A section too small to show every domain at full size gets them all smaller, evenly."""
+    """Draw a tissue. If the section is too small for every domain at full size, all are scaled down."""
     n_islands = n_domains // 3
     n_layers = n_domains - n_islands
     ranges = [THICK_UM if layer % 2 == 0 else THIN_UM for layer in range(n_layers)]
@@ -113,10 +109,10 @@ def plan_anatomy(n_spots: int, n_domains: int, rng: np.random.Generator) -> Anat
 def place_spots(
     anatomy: Anatomy, n_spots: int, rng: np.random.Generator, *, reshape: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lay a hexagonal lattice over the tissue and keep the ``n_spots`` points that lie furthest inside.
+    """Return the ``n_spots`` innermost points of a hexagonal lattice over the tissue, and the outline of the section.
 
-    ``reshape`` is how much this section's outline differs from that of the plan. Returns ``(n_spots, 2)`` in microns
-    around the middle of the tissue, row by row, and the outline.
+    ``reshape`` is how much the outline differs from that of the plan. Points are ``(n_spots, 2)`` in microns around the
+    middle of the tissue, row by row.
     """
     outline = anatomy.outline + reshape * rng.normal(0, 0.01, anatomy.outline.shape)
     row_um = PITCH_UM * np.sqrt(3) / 2

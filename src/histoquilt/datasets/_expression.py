@@ -1,4 +1,4 @@
-"""The genes of the toy tissue: what each domain, cell mixture and gradient does to them, and the counts that follow."""
+"""Genes of the toy tissue: the effect of domains, cell mixtures and gradients on expression, and the counts."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from histoquilt.datasets._anatomy import SmoothField
 
 N_SHARED_TYPES = 4  # cell types that no domain prefers
 # Dirichlet weights of the cells under a spot: the domain's own type, those of all other domains together, each shared
-# one. Small weights make neighbouring spots unlike each other, which is what makes the domains hard to tell.
+# one. Small weights make neighbouring spots differ, and so the domains hard to distinguish.
 OWN_WEIGHT, FOREIGN_WEIGHT, SHARED_WEIGHT = 0.8, 0.29, 0.1
 N_GRADIENTS = 3
 MARKER_SHARE = 0.05  # of the genes, per domain
@@ -19,13 +19,11 @@ VALUES_PER_CHUNK = 2**21  # values drawn at a time: 16 MB
 
 @dataclass(frozen=True)
 class Genes:
-    """How expression depends on the tissue; log-mean is the sum of the parts. Made by :func:`plan_genes`."""
+    """Dependence of expression on the tissue; the log-mean is the sum of the parts. Made by :func:`plan_genes`."""
 
     names: list[str]
     marker_of: np.ndarray  # (n_genes,) domain code, -1 for none
-    cell_type: (
-        np.ndarray
-    )  # (n_cell_types, n_genes) abundance in pure cells; type `d` is the one that domain `d` prefers
+    cell_type: np.ndarray  # (n_cell_types, n_genes) abundance in pure cells; domain `d` prefers type `d`
     gradient: np.ndarray  # (n_gradients + 1, n_genes) loadings; the last is that of cellularity
     gradients: list[SmoothField]
     cellularity: SmoothField  # how densely cells lie; a slide shows it
@@ -65,7 +63,7 @@ def plan_genes(n_genes: int, n_domains: int, rng: np.random.Generator) -> Genes:
 
 @dataclass(frozen=True)
 class Cells:
-    """What lies under each spot, shared by the counts and by the picture of the tissue."""
+    """Cells under each spot, which determine both its counts and its pixels."""
 
     domain: np.ndarray  # (n_spots,) codes
     proportions: np.ndarray  # (n_spots, n_cell_types) float32, rows sum to 1
@@ -73,7 +71,7 @@ class Cells:
 
 
 def draw_cells(genes: Genes, domain: np.ndarray, points: np.ndarray, z: float, rng: np.random.Generator) -> Cells:
-    """Draw the mixture of cells under each spot. It is the same in all domains: it is no help in finding them."""
+    """Draw the mixture of cells under each spot."""
     n_domains = len(genes.domain_depth)
     shape = np.full((n_domains, n_domains + N_SHARED_TYPES), SHARED_WEIGHT, dtype=np.float32)
     shape[:, :n_domains] = FOREIGN_WEIGHT / max(n_domains - 1, 1)
@@ -87,9 +85,9 @@ def draw_cells(genes: Genes, domain: np.ndarray, points: np.ndarray, z: float, r
 def draw_counts(
     genes: Genes, cells: Cells, points: np.ndarray, z: float, batch: np.ndarray, depth: float, rng: np.random.Generator
 ) -> csr_matrix:
-    """Draw gamma-Poisson counts, CSR float32 ``(n_spots, n_genes)``, some thousand spots at a time.
+    """Draw gamma-Poisson counts, CSR float32 ``(n_spots, n_genes)``, by chunks of spots.
 
-    ``batch`` (n_genes,) are the log factors of this section, ``depth`` the log factor of its sequencing depth.
+    ``batch`` ``(n_genes,)`` holds the log factors of the section, ``depth`` the log factor of its sequencing depth.
     """
     n_spots, n_genes = len(cells.domain), len(genes.names)
     log_depth = (
@@ -100,32 +98,27 @@ def draw_counts(
         + 0.15 * cells.gradients[:, -1]
         + rng.normal(0, 0.3, n_spots)
     )
-    pieces: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
+    parts: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])  # row lengths, columns, values
     step = max(1, VALUES_PER_CHUNK // n_genes)
     for start in range(0, n_spots, step):
         rows = slice(start, start + step)
         mean = cells.proportions[rows] @ genes.cell_type * np.exp(cells.gradients[rows] @ genes.gradient + batch)
         mean *= (np.exp(log_depth[rows]) / mean.sum(axis=1))[:, None]
         mean *= rng.standard_gamma(genes.shape, mean.shape) / genes.shape
-        for kind, part in zip(pieces, _as_csr_parts(rng.poisson(mean)), strict=True):
-            kind.append(part)
-    lengths, columns, values = map(_joined, pieces)
-    start_of_row = np.concatenate([[0], np.cumsum(lengths)])
-    return csr_matrix((values, columns, start_of_row), shape=(n_spots, n_genes))
+        counts = rng.poisson(mean)
+        row, column = np.nonzero(counts)
+        parts[0].append(np.bincount(row, minlength=len(counts)))
+        parts[1].append(column.astype(np.int32))
+        parts[2].append(counts[row, column].astype(np.float32))
+    lengths, columns, values = map(_join, parts)
+    return csr_matrix((values, columns, np.concatenate([[0], np.cumsum(lengths)])), shape=(n_spots, n_genes))
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Concatenate, and empty the list: of a million spots, all pieces and their joints at once would be gigabytes."""
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    """Concatenate and empty the list: for a million spots, all parts and their union at once would be gigabytes."""
     whole = np.concatenate(parts)
     parts.clear()
     return whole
-
-
-def _as_csr_parts(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the number of counted genes per row, their columns and their counts."""
-    rows, columns = np.nonzero(counts)
-    lengths = np.bincount(rows, minlength=len(counts))
-    return lengths, columns.astype(np.int32), counts[rows, columns].astype(np.float32)
 
 
 FAMILIES = (
@@ -136,7 +129,7 @@ FAMILIES = (
 
 
 def gene_names(n_genes: int, rng: np.random.Generator) -> list[str]:
-    """Return unique names in the style of human gene symbols: a family and a number. They carry no meaning."""
+    """Return unique, meaningless names in the style of human gene symbols: a family and a number."""
     n_numbers = max(20, -(-2 * n_genes // len(FAMILIES)))
     chosen = rng.choice(len(FAMILIES) * n_numbers, n_genes, replace=False)
     return [f"{FAMILIES[code // n_numbers]}{code % n_numbers + 1}" for code in chosen]

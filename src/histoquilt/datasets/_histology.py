@@ -1,8 +1,8 @@
-"""An H&E-like picture of a toy section: stained glass, painted from the cells that also made the counts.
+"""H&E-like image of a toy section, painted from the cells that also determine the counts.
 
-Light is absorbed by two stains (Beer and Lambert): haematoxylin in nuclei, eosin in what lies between them. Every
-type of cell has nuclei of its own size, darkness and number, so a spot's mixture of cells shows in its pixels; every
-domain has its own eosin and grain.
+Light is absorbed by two stains (Beer and Lambert): haematoxylin in nuclei, eosin between them. Each cell type has
+nuclei of its own size, darkness and number, so that the mixture of cells shows in the pixels; each domain has its own
+eosin and grain.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
-from histoquilt.datasets._anatomy import Anatomy, relative_radius
-from histoquilt.datasets._expression import Cells, Genes
+from histoquilt.datasets._anatomy import relative_radius
+from histoquilt.datasets._expression import Genes
+from histoquilt.datasets._section import Section, Tissue
 
 GLASS = 243.0  # grey value of empty glass
 HAEMATOXYLIN = np.array([0.62, 0.72, 0.30], dtype=np.float32)  # absorption of red, green, blue
@@ -26,7 +27,7 @@ NUCLEI_PER_CHUNK = 4096
 
 @dataclass(frozen=True)
 class Stain:
-    """How the cells and domains of one tissue look under the microscope. Made by :func:`plan_stain`."""
+    """Looks of the cells and domains of one tissue. Made by :func:`plan_stain`."""
 
     density: np.ndarray  # (n_cell_types,) share of the nuclear grid that is filled
     radius_um: np.ndarray  # (n_cell_types,)
@@ -34,11 +35,11 @@ class Stain:
     elongation: np.ndarray  # (n_cell_types,) long over short axis
     eosin: np.ndarray  # (n_domains,) absorption between nuclei
     grain: np.ndarray  # (n_domains,) strength of the fibres
-    along_x: np.ndarray  # (n_domains,) how often fibres run along x
+    along_x: np.ndarray  # (n_domains,) share of fibres that run along x
 
 
 def plan_stain(n_domains: int, n_types: int, rng: np.random.Generator) -> Stain:
-    """Draw the looks of a tissue; values are spread evenly, so that no two domains look alike."""
+    """Draw the looks of a tissue, evenly spread, so that no two domains look alike."""
 
     def spread(low: float, high: float, n: int) -> np.ndarray:
         return rng.permutation(np.linspace(low, high, n))
@@ -55,13 +56,10 @@ def plan_stain(n_domains: int, n_types: int, rng: np.random.Generator) -> Stain:
 
 
 def paint(
-    anatomy: Anatomy, genes: Genes, cells: Cells, stain: Stain, points: np.ndarray, outline: np.ndarray, z: float,
-    mpp: float, rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Paint the section at depth ``z`` microns of a tissue.
-
-    Returns the image, uint8 ``(height, width, 3)``, and where its upper left corner lies, ``(x, y)`` in microns.
-    """
+    tissue: Tissue, section: Section, stain: Stain, mpp: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image of a section, uint8 ``(height, width, 3)``, and its upper left corner ``(x, y)`` in microns."""
+    anatomy, points, z = tissue.anatomy, section.points, section.z
     corner = points.min(axis=0) - RIM_UM - MARGIN_UM
     width, height = np.ceil((points.max(axis=0) + RIM_UM + MARGIN_UM - corner) / mpp).astype(int)
     x_um = np.arange(0, width * mpp + MAP_UM, MAP_UM) + corner[0]
@@ -73,30 +71,30 @@ def paint(
         fine = zoom(coarse.reshape(shape).astype(np.float32), MAP_UM / mpp, order=1, grid_mode=False)
         return fine[:height, :width]
 
-    edge = relative_radius(points, outline).max() + RIM_UM
+    def smooth(of_domain: np.ndarray) -> np.ndarray:
+        return gaussian_filter(of_domain[domain].reshape(shape), 1.5)
+
+    edge = relative_radius(points, section.outline).max() + RIM_UM
     ragged = 18.0 * anatomy.wobble(grid * 1.5, z)  # microns; somewhat finer than the islands' outlines
-    tissue = np.clip((edge - to_pixels(relative_radius(grid, outline) + ragged)) / (4.0 * mpp), 0, 1)
+    opacity = np.clip((edge - to_pixels(relative_radius(grid, section.outline) + ragged)) / (4.0 * mpp), 0, 1)
 
     domain = anatomy.domain_at(grid, z)
-    eosin = to_pixels(gaussian_filter(stain.eosin[domain].reshape(shape), 1.5))
-    grain = to_pixels(gaussian_filter(stain.grain[domain].reshape(shape), 1.5))
-    along = to_pixels(
-        gaussian_filter(stain.along_x[domain].reshape(shape), 1.5) + 0.15 * _noise(shape, (5.0, 5.0), rng)
-    )
+    eosin, grain = to_pixels(smooth(stain.eosin)), to_pixels(smooth(stain.grain))
+    along = to_pixels(smooth(stain.along_x) + 0.15 * _noise(shape, (5.0, 5.0), rng))
     fibres = np.where(
         along > 0.5, _noise(eosin.shape, (1.4 / mpp, 9 / mpp), rng), _noise(eosin.shape, (9 / mpp, 1.4 / mpp), rng)
     )
-    # drawn straight, then bent: each pixel looks up the fibre some microns away, by a smoothly varying step
+    # straight fibres are bent by a smoothly varying shift of the pixels
     bend = [to_pixels(40.0 / mpp * _noise(shape, (9.0, 9.0), rng)).astype(np.int32) for _ in range(2)]
     row, column = np.ogrid[:height, :width]
     fibres = fibres[np.clip(row + bend[0], 0, height - 1), np.clip(column + bend[1], 0, width - 1)]
     patches = to_pixels(_noise(shape, (4.0, 4.0), rng))
     eosin *= np.clip(1 + grain * fibres + 0.15 * patches, 0.05, None)
 
-    nuclei = _paint_nuclei(stain, genes, cells, points, corner, eosin.shape, z, mpp, rng)
+    nuclei = _paint_nuclei(tissue.genes, section, stain, corner, eosin.shape, mpp, rng)
     chromatin = 1 + 0.15 * _noise(eosin.shape, (1.0 / mpp, 1.0 / mpp), rng)
-    blue = (nuclei * chromatin + 0.06 + 0.10 * eosin) * tissue
-    eosin *= tissue * (1 - 0.6 * np.clip(nuclei, 0, 1))
+    blue = (nuclei * chromatin + 0.06 + 0.10 * eosin) * opacity
+    eosin *= opacity * (1 - 0.6 * np.clip(nuclei, 0, 1))
     image = np.empty((height, width, 3), dtype=np.uint8)
     for channel in range(3):
         light = GLASS * np.exp(-HAEMATOXYLIN[channel] * blue - EOSIN[channel] * eosin)
@@ -106,23 +104,24 @@ def paint(
 
 
 def _noise(shape: tuple[int, int], sigma_px: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of mean 0 and standard deviation 1, float32."""
+    """Return smooth noise with standard deviation 1, float32."""
     noise = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma_px, mode="reflect", truncate=3.0)
     return noise / noise.std()
 
 
 def _paint_nuclei(
-    stain: Stain, genes: Genes, cells: Cells, points: np.ndarray, corner: np.ndarray, shape: tuple[int, int],
-    z: float, mpp: float, rng: np.random.Generator,
+    genes: Genes, section: Section, stain: Stain, corner: np.ndarray, shape: tuple[int, ...], mpp: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """Return the absorption by nuclei, float32 ``(height, width)``. Each belongs to the cells of the nearest spot."""
+    """Return the absorption by nuclei, float32 ``(height, width)``; a nucleus belongs to the nearest spot."""
     n_rows, n_columns = (np.array(shape) * mpp / NUCLEI_GRID_UM).astype(int)
     row, column = np.divmod(np.arange(n_rows * n_columns), n_columns)
     place = (np.stack([column, row], axis=1) + rng.uniform(0.15, 0.85, (len(row), 2))) * NUCLEI_GRID_UM  # microns
-    spot = cKDTree(points).query(place + corner)[1]
-    density = np.exp(0.35 * genes.cellularity(place + corner, z))[:, None] * cells.proportions[spot] * stain.density
+    spot = cKDTree(section.points).query(place + corner)[1]
+    cellularity = np.exp(0.35 * genes.cellularity(place + corner, section.z))
+    density = cellularity[:, None] * section.cells.proportions[spot] * stain.density
     up_to = np.cumsum(density, axis=1)
-    kind = (rng.random(len(spot))[:, None] >= up_to).sum(axis=1)  # no nucleus where it runs past the last type
+    kind = (rng.random(len(spot))[:, None] >= up_to).sum(axis=1)  # past the last type: no nucleus
     there = kind < up_to.shape[1]
     kind, place = kind[there], place[there]
 

@@ -1,4 +1,4 @@
-"""A study of sections with image embeddings, in which one known thing alone tells the expression of a new section."""
+"""Simulated study with image embeddings, in which a single known signal determines the expression."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,11 +12,12 @@ from scipy.stats import ortho_group
 from histoquilt._base import Keys
 from histoquilt.datasets._anatomy import PITCH_UM
 from histoquilt.datasets._expression import gene_names
+from histoquilt.datasets._section import check_integers
 from histoquilt.study import declare_scale, provenance
 
 Kind = Literal["references", "pairing", "both"]
 
-N_CODE = 8  # directions of the embedding that tell the prototype
+N_CODE = 8  # directions of the embedding that hold the code of the prototype
 N_SIGNAL = 4  # directions that expression follows smoothly
 SPOTS_PER_PROTOTYPE = 3  # in one section
 SIGNAL_SD, REST_SD = 0.7, 0.02
@@ -28,19 +29,19 @@ MIN_SPOTS, MIN_GENES, MIN_FEATURES = 30, 4, 16
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What the embedding holds, in units of the prototypes' codes where not said otherwise."""
+    """Contents of the embedding, in units of the prototypes' codes unless absolute."""
 
-    code_length: float = 0.0  # of a prototype's code, absolute
+    code_length: float = 0.0  # length of a prototype's code, absolute
     gap: float = 0.0  # between the two prototypes of a pair
     code_noise: float = 0.0  # from spot to spot, in each direction
     has_signal: bool = False
-    nuisance_sd: float = 0.0  # absolute, in each direction that means nothing
+    nuisance_sd: float = 0.0  # absolute, in each uninformative direction
 
 
 RECIPES = {
     "references": _Recipe(code_length=1.0, gap=0.15, code_noise=0.015),
     "pairing": _Recipe(has_signal=True, nuisance_sd=4.0),
-    # codes long enough to be the first thing that retrieval goes by, in spite of the nuisance
+    # codes long enough to dominate retrieval in spite of the nuisance
     "both": _Recipe(code_length=18.0, gap=0.6, code_noise=0.02, has_signal=True, nuisance_sd=1.4),
 }
 
@@ -87,9 +88,9 @@ def paired_study(
     Parameters
     ----------
     n_sections, n_spots, n_genes
-        At least 2 sections, 30 spots in each and 4 genes.
+        Numbers of sections, of spots in each and of genes; at least 2, 30 and 4.
     seed
-        The same seed gives the same study; nothing is drawn from global random state.
+        Random seed; the global random state is neither used nor changed.
     kind
         Signal that determines the expression, as listed above.
     n_features
@@ -101,10 +102,10 @@ def paired_study(
 
     `X` : raw counts, CSR float32
     `obs["section"]`, `obs["patient"]` : categorical; every section comes from a different patient
-    `obs["prototype"]` : int64, which prototype the spot shows; -1 in ``"pairing"``
+    `obs["prototype"]` : int64, prototype that the spot shows; -1 in ``"pairing"``
     `obsm["X_image"]` : float32 ``(n_spots, n_features)``
     `obsm["spatial"]` : float64 ``(x, y)`` in microns, a square lattice with 100 µm between neighbours
-    `layers["expected"]` : float32, the mean that counts were drawn with at a depth common to all spots
+    `layers["expected"]` : float32, mean of the counts at a depth common to all spots
     `var["follows"]` : categorical, ``prototype`` or ``direction``
     `uns["histoquilt"]["scale"]` : ``X`` holds ``counts``
     `uns["histoquilt"]["coordinates"]` : ``unit`` micron, ``mpp`` 1, ``pitch_um`` 100
@@ -161,9 +162,10 @@ def paired_study(
 def _look_alikes(
     n_prototypes: int, n_genes: int, gap: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes (n_prototypes, N_CODE) and log-means (n_prototypes, n_genes), two prototypes after two.
+    """Return codes (n_prototypes, N_CODE) and log-means (n_prototypes, n_genes), pair after pair.
 
-    The two of a pair look much alike and express the opposite, so that no smooth function of the code tells them apart.
+    The two of a pair look much alike and express the opposite, so that no smooth function of the code distinguishes
+    them.
     """
     n_pairs = -(-n_prototypes // 2)
     middle, apart = rng.normal(size=(2, n_pairs, N_CODE))
@@ -201,16 +203,11 @@ def _assemble(
 
 
 def _check(n_sections: int, n_spots: int, n_genes: int, seed: int, kind: str, n_features: int) -> None:
-    least = {
-        "n_sections": (n_sections, 2),
-        "n_spots": (n_spots, MIN_SPOTS),
-        "n_genes": (n_genes, MIN_GENES),
-        "n_features": (n_features, MIN_FEATURES),
-        "seed": (seed, 0),
-    }
-    for name, (value, smallest) in least.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a whole number, got {value!r}.")
+    check_integers(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, n_features=n_features, seed=seed)
+    for name, value, smallest in (
+        ("n_sections", n_sections, 2), ("n_spots", n_spots, MIN_SPOTS), ("n_genes", n_genes, MIN_GENES),
+        ("n_features", n_features, MIN_FEATURES), ("seed", seed, 0),
+    ):  # fmt: skip
         if value < smallest:
             raise ValueError(f"{name} must be at least {smallest}, got {value}.")
     if kind not in get_args(Kind):

@@ -19,13 +19,7 @@ _READ_SPOTS = 20_000  # spots of a backed section read at a time
 
 
 def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
-    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has.
-
-    Raises
-    ------
-    KeyError
-        A gene is missing, or several genes have its symbol.
-    """
+    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has."""
     symbols, columns = gene_symbols(adata), []
     for name in genes:
         matches = np.flatnonzero(adata.var_names == name)[:1]
@@ -56,14 +50,7 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     """Return log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``.
 
     Counts are read from ``layer``, else from ``layers["counts"]``, else from ``X``. A matrix that is declared
-    ``log1p_cp10k`` is returned unchanged.
-
-    Raises
-    ------
-    KeyError
-        The layer is missing.
-    ValueError
-        The matrix does not hold counts, and no scale is declared for it.
+    ``log1p_cp10k`` is returned unchanged; one that does not hold counts raises ``ValueError``.
     """
     name = layer if layer is not None else Keys.COUNTS if Keys.COUNTS in adata.layers else "X"
     if name != "X" and name not in adata.layers:
@@ -92,13 +79,7 @@ def _log_counts(
 
 
 def denoised_expression(adata: AnnData, columns: Sequence[int]) -> np.ndarray:
-    """Return denoised log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``.
-
-    Raises
-    ------
-    KeyError
-        There is no denoised expression, or not of these genes.
-    """
+    """Return denoised log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``."""
     key = Keys.DENOISED
     table = adata.obsm.get(key)
     if table is None:

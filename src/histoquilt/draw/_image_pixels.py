@@ -8,13 +8,7 @@ from histoquilt._base import camera_bits
 
 
 def drawable(image: Any) -> np.ndarray:
-    """Return an image as uint8 ``(height, width, 3 or 4)``, scaled by the range of its values.
-
-    Raises
-    ------
-    ValueError
-        The array is not an image.
-    """
+    """Return an image as uint8 ``(height, width, 3 or 4)``, scaled by the range of its values, or raise ValueError."""
     pixels = np.asarray(image)
     if pixels.dtype.kind not in "buif":
         raise ValueError(f"values of type {pixels.dtype}")

@@ -14,20 +14,9 @@ RELIABILITY, BEATS_MEAN = "reliability", "beats_mean"
 
 
 def prediction_layer(adata: AnnData, method: str | None = None) -> str:
-    """Return the name of the layer that holds a prediction.
+    """Return the name of the layer that holds the prediction of a method, e.g. ``ridge``.
 
-    Parameters
-    ----------
-    adata
-        Result of the ``predict`` method of an expression model.
-    method
-        Short name of the method, e.g. ``ridge``. By default the one recorded in ``uns["histoquilt"]["prediction"]``,
-        else the only one present.
-
-    Raises
-    ------
-    KeyError
-        There is no such prediction, none at all, or several without a record of which to use.
+    By default it is the one recorded in ``uns["histoquilt"]["prediction"]``, else the only one present.
     """
     check_adata(adata)
     layers = [name for name in named_layers(adata) if str(name).startswith("predicted_")]
@@ -52,13 +41,7 @@ def prediction_layer(adata: AnnData, method: str | None = None) -> str:
 
 
 def gene_reliability(adata: AnnData) -> np.ndarray:
-    """Return the reliability of all genes, ``(n_genes,)``; NaN if training could not determine it.
-
-    Raises
-    ------
-    KeyError
-        ``var`` has no reliability.
-    """
+    """Return the reliability of all genes, ``(n_genes,)``; NaN if training could not determine it."""
     if RELIABILITY not in adata.var:
         remedy = "It is written by the predict of an expression model; name genes yourself with genes=."
         raise MissingKey(RELIABILITY, "adata.var", adata.var, remedy)
@@ -71,13 +54,7 @@ def reliability_order(adata: AnnData) -> np.ndarray:
 
 
 def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame | None:
-    """Score predicted genes against their measurement over the spots of the section.
-
-    Returns
-    -------
-    ``pearson``, ``undefined`` and more, one row per gene, as in :func:`histoquilt.metrics.score_genes`; None if
-    nothing was measured.
-    """
+    """Return the scores of predicted genes by :func:`histoquilt.metrics.score_genes`; None if nothing was measured."""
     if MEASURED not in adata.layers:
         return None
     from histoquilt.metrics import score_genes

@@ -22,13 +22,7 @@ MIXING_METRICS = {
 
 
 def marker_table(adata: AnnData, markers_key: str = Keys.MARKERS) -> pd.DataFrame:
-    """Return the tidy marker table with domains as text, best first within each domain.
-
-    Raises
-    ------
-    KeyError
-        No markers were recorded.
-    """
+    """Return the tidy marker table with domains as text, best first within each domain."""
     remedy = "Compute one with histoquilt.tl.domain_markers(adata)."
     table = _table(adata.uns, markers_key, ["domain", "gene"], "marker table", "adata.uns", remedy)
     table = table.assign(domain=table["domain"].astype(str), gene=table["gene"].astype(str))
@@ -38,13 +32,7 @@ def marker_table(adata: AnnData, markers_key: str = Keys.MARKERS) -> pd.DataFram
 
 
 def mixing_values(adata: AnnData, key: str = "mixing") -> pd.DataFrame:
-    """Return the recorded mixing of sections: ``embedding, sections, metric, value``, without missing values.
-
-    Raises
-    ------
-    KeyError
-        No mixing was recorded.
-    """
+    """Return the recorded mixing of sections: ``embedding, sections, metric, value``, without missing values."""
     ours = {**adata.uns.get(Keys.UNS, {})}
     if isinstance(ours.get(key), pd.DataFrame) and "value" in ours[key]:
         ours[key] = ours[key].dropna(subset="value")
@@ -54,13 +42,7 @@ def mixing_values(adata: AnnData, key: str = "mixing") -> pd.DataFrame:
 
 
 def stability_curve(adata: AnnData, key: str = "n_domains_curve") -> pd.DataFrame:
-    """Return the recorded stability of each number of domains, ascending.
-
-    Raises
-    ------
-    KeyError
-        No curve was recorded.
-    """
+    """Return the recorded stability of each number of domains, ascending."""
     remedy = (
         "Make one with histoquilt.tl.choose_n_domains(adata), or leave n_domains out in histoquilt.tl.spatial_domains."
     )

@@ -13,13 +13,7 @@ GENE_SETS = {"panel": "all genes", "top50_mean": "top 50 by mean", "top50_variab
 
 
 def section_scores(table: pd.DataFrame, value: str, gene_set: str) -> pd.DataFrame:
-    """Return the scores of single sections on one gene set, with a column ``kind``.
-
-    Raises
-    ------
-    KeyError
-        A column or the gene set is missing.
-    """
+    """Return the scores of single sections on one gene set, with a column ``kind``."""
     _check_columns(table, ("fold", "section", "method", "gene_set", value), "scores")
     sets = table["gene_set"].unique()
     if gene_set not in sets:
@@ -38,13 +32,7 @@ def method_order(rows: pd.DataFrame, value: str) -> list[str]:
 
 
 def gene_means(table: pd.DataFrame, value: str = "pearson") -> pd.DataFrame:
-    """Return genes by methods: the mean over held-out sections and seeds.
-
-    Raises
-    ------
-    KeyError
-        A column is missing.
-    """
+    """Return genes by methods: the mean over held-out sections and seeds."""
     _check_columns(table, ("section", "method", "gene", value), "genes")
     rows = table[~table["section"].isin(POOLED)]
     return rows.pivot_table(index="gene", columns="method", values=value, aggfunc="mean", sort=False, observed=True)

@@ -112,13 +112,7 @@ def warn_overlapping_sections(adata: AnnData, spatial_key: str, section_key: str
 
 
 def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray]:
-    """Return section name -> row numbers, by ``obs["z_um"]`` if every section has it, else in order of appearance.
-
-    Raises
-    ------
-    KeyError
-        No column names sections.
-    """
+    """Return section name -> row numbers, by ``obs["z_um"]`` if every section has it, else in order of appearance."""
     rows_of = section_names(adata, section_key)
     if not rows_of:
         raise KeyError(

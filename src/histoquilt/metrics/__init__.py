@@ -1,9 +1,9 @@
-"""How good are these domains, and how near is this prediction: agreement, continuity, mixing, genes in space.
+"""Metrics of domains and of predicted expression: agreement, continuity, mixing, correlation, significance.
 
-Arrays in, numbers out: nothing here knows AnnData or torch, so the metrics serve the output of any tool. Labels may
-be strings, numbers or a pandas categorical; a spot whose label is ``NaN``, ``None``, ``pd.NA`` or an empty string is
-unlabelled and left out. Time and memory grow with the number of spots times neighbours or domains; no matrix of
-spots by spots is ever built.
+All take arrays and return numbers, without AnnData or torch, so that they serve the output of any tool. Labels may be
+strings, numbers or a pandas categorical; spots whose label is ``NaN``, ``None``, ``pd.NA`` or an empty string are
+unlabelled and left out. Time and memory grow with the number of spots times neighbours or domains; no matrix of spots
+by spots is built.
 """
 
 from histoquilt.metrics._agreement import (
@@ -33,41 +33,10 @@ from histoquilt.metrics.mixing._mixing_table import mixing_table
 from histoquilt.metrics.mixing._silhouette import spatial_silhouette
 
 __all__ = [
-    "PROTOCOL",
-    "CorrelationStructure",
-    "Interval",
-    "acc",
-    "ami",
-    "ari",
-    "batch_entropy",
-    "batch_silhouette",
-    "bootstrap_ci",
-    "chaos",
-    "clisi",
-    "completeness",
-    "correlation_structure",
-    "depth_oracle",
-    "dis",
-    "enrichment",
-    "fowlkes_mallows",
-    "gearys_c",
-    "gene_sets_of_training",
-    "gene_significance",
-    "homogeneity",
-    "ilisi",
-    "mixing_table",
-    "morans_i",
-    "neighbour_oracle",
-    "nmi",
-    "paired_difference",
-    "pas",
-    "published_scores",
-    "read_gmt",
-    "score_genes",
-    "score_sections",
-    "spatial_silhouette",
-    "summarise_genes",
-    "training_moments",
-    "v_measure",
-    "z_order",
-]
+    "PROTOCOL", "CorrelationStructure", "Interval", "acc", "ami", "ari", "batch_entropy", "batch_silhouette",
+    "bootstrap_ci", "chaos", "clisi", "completeness", "correlation_structure", "depth_oracle", "dis", "enrichment",
+    "fowlkes_mallows", "gearys_c", "gene_sets_of_training", "gene_significance", "homogeneity", "ilisi",
+    "mixing_table", "morans_i", "neighbour_oracle", "nmi", "paired_difference", "pas", "published_scores",
+    "read_gmt", "score_genes", "score_sections", "spatial_silhouette", "summarise_genes", "training_moments",
+    "v_measure", "z_order",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How far found domains agree with an annotation. Spots that either side leaves unlabelled are left out."""
+"""Agreement of predicted domains with an annotation, over the spots that are labelled in both."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,15 +13,14 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Parameters
     ----------
     labels_true
-        The annotation, ``(n_spots,)``: strings, numbers or a pandas categorical. ``NaN``, ``None``, ``pd.NA`` or
-        ``""`` is an unlabelled spot.
+        Annotation, ``(n_spots,)``: strings, numbers or a pandas categorical. ``NaN``, ``None``, ``pd.NA`` or ``""`` is
+        an unlabelled spot.
     labels_pred
-        The domains found, ``(n_spots,)``, in the same order. Names need not match those of ``labels_true``.
+        Predicted domains, ``(n_spots,)``, in the same order. Names need not match those of ``labels_true``.
 
     Returns
     -------
-    1 for identical partitions, around 0 for independent ones, negative for worse than chance. Two partitions with
-    a single domain each are identical: 1. The spots labelled on both sides are compared.
+    1 for identical partitions (also of one domain each), around 0 for independent ones, negative if worse than chance.
 
     Raises
     ------
@@ -41,10 +40,10 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 
 def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Normalised mutual information: mutual information over the mean of the two entropies, in [0, 1].
+    """Return the normalised mutual information: mutual information over the mean of the two entropies, in [0, 1].
 
-    Parameters and errors are those of :func:`ari`. It is not corrected for chance and grows with the number of
-    domains; :func:`ami` is the corrected one.
+    Parameters and errors are those of :func:`ari`. It is not corrected for chance, unlike :func:`ami`, and grows with
+    the number of domains.
 
     Examples
     --------
@@ -72,10 +71,9 @@ def ami(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 
 def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Whether every found domain holds a single true one, in [0, 1]; splitting a true domain costs nothing.
+    """Return how far each predicted domain lies in a single true one, in [0, 1]; splitting a true domain costs nothing.
 
-    ``1 - H(true | pred) / H(true)``; 1 where the annotation has one domain. Parameters and errors are those of
-    :func:`ari`.
+    ``1 - H(true | pred) / H(true)``; 1 if the annotation has one domain. Parameters and errors: see :func:`ari`.
 
     Examples
     --------
@@ -86,9 +84,9 @@ def homogeneity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 
 def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Whether every true domain lies in a single found one, in [0, 1]; merging true domains costs nothing.
+    """Return how far each true domain lies in a single predicted one, in [0, 1]; merging true domains costs nothing.
 
-    ``1 - H(pred | true) / H(pred)``; 1 where one domain was found. Parameters and errors are those of :func:`ari`.
+    ``1 - H(pred | true) / H(pred)``; 1 if one domain is predicted. Parameters and errors: see :func:`ari`.
 
     Examples
     --------
@@ -99,7 +97,7 @@ def completeness(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 
 def v_measure(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Harmonic mean of :func:`homogeneity` and :func:`completeness`; equal to :func:`nmi` by construction.
+    """Return the harmonic mean of :func:`homogeneity` and :func:`completeness`; equal to :func:`nmi` by construction.
 
     Parameters and errors are those of :func:`ari`.
 
@@ -116,10 +114,9 @@ def v_measure(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 
 def fowlkes_mallows(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Geometric mean of precision and recall over pairs of spots that share a domain, in [0, 1].
+    """Return the geometric mean of precision and recall over pairs of spots that share a domain, in [0, 1].
 
-    Parameters and errors are those of :func:`ari`. Where no pair of spots shares a domain on one of the sides
-    (every spot is a domain of its own) there is nothing to agree on, and the value is 0.
+    Parameters and errors are those of :func:`ari`. If every spot is a domain of its own on one side, the value is 0.
 
     References
     ----------
@@ -134,10 +131,9 @@ def fowlkes_mallows(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
 
 
 def acc(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """SpaMask's accuracy score: the mean of :func:`nmi`, :func:`homogeneity` and :func:`completeness`, in [0, 1].
+    """Return SpaMask's accuracy score in [0, 1], the mean of :func:`nmi`, :func:`homogeneity` and :func:`completeness`.
 
-    This is no share of correctly labelled spots; the name is the paper's. Parameters and errors are those of
-    :func:`ari`.
+    It is not the share of correctly labelled spots. Parameters and errors are those of :func:`ari`.
 
     References
     ----------

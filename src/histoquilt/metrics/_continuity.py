@@ -1,4 +1,4 @@
-"""Whether domains hang together in space: CHAOS, PAS, and their mean, which SpaMask calls DIS. Lower is better."""
+"""Spatial continuity of domains: CHAOS, PAS, and their mean, which SpaMask calls DIS. Lower is better."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,29 +8,27 @@ from histoquilt.metrics._labels import labelled_points
 
 
 def chaos(labels: ArrayLike, spatial: ArrayLike, *, sections: ArrayLike | None = None) -> float:
-    """CHAOS: how far a spot is from the nearest spot of its own domain. Low where domains are continuous.
+    """Return CHAOS, the mean distance of a spot to the nearest spot of its own domain; low for continuous domains.
 
-    Coordinates are brought to mean 0 and (population) standard deviation 1, each axis by itself.
-    CHAOS is the sum over spots of the distance to the nearest other spot of the same domain, divided by the number
-    of spots. It therefore falls with the density of spots: compare it within one section, not between sections.
+    Each axis is standardized to mean 0 and (population) standard deviation 1. CHAOS is the sum over spots of the
+    distance to the nearest other spot of the same domain, divided by the number of spots. It falls with the density of
+    spots: compare it within one section, not between sections.
 
     Parameters
     ----------
     labels
-        Domains, ``(n_spots,)``; ``NaN``, ``None``, ``pd.NA`` or ``""`` is an unlabelled spot, left out before
-        anything is measured.
+        Domains, ``(n_spots,)``; unlabelled spots (``NaN``, ``None``, ``pd.NA`` or ``""``) are left out first.
     spatial
         Spot centres ``(x, y)`` or ``(x, y, z)`` in any unit, ``(n_spots, n_dims)``.
     sections
-        One section name per spot. Sections are standardised and measured each by itself, and the result is the
-        mean over all spots. ``None`` takes everything as one section.
+        Section name of each spot. Sections are standardized and measured separately, and the result is the mean over
+        all spots. By default all spots are one section.
 
     Returns
     -------
-    A number >= 0. Shifting or stretching an axis, reordering spots and renaming domains change nothing. Rotating
-    the tissue may: the axes are standardised one by one, as published. A spot that is alone in its domain has no
-    distance and adds 0 to the sum while it counts in the number of spots, as in SpatialPCA (SDMBench's port drops
-    domains of two spots as well; here they are measured). An axis on which all spots agree is left at 0.
+    A number >= 0. It does not depend on shifting or stretching an axis, the order of spots or the names of domains; it
+    may depend on rotation, because axes are standardized one by one, as published. A spot that is alone in its domain
+    adds 0 to the sum and 1 to the number of spots, as in SpatialPCA (SDMBench's port also drops domains of two spots).
 
     Raises
     ------
@@ -50,29 +48,28 @@ def chaos(labels: ArrayLike, spatial: ArrayLike, *, sections: ArrayLike | None =
     2.0
     """
     parts = labelled_points(labels, spatial, sections)
-    total = sum(_sum_within_domain(codes, _standardise(points)) for codes, points in parts)
+    total = sum(_sum_within_domain(codes, points) for codes, points in parts)
     return float(total / sum(len(codes) for codes, _ in parts))
 
 
 def pas(labels: ArrayLike, spatial: ArrayLike, *, k: int = 10, sections: ArrayLike | None = None) -> float:
-    """PAS: the percentage of abnormal spots, as a share in [0, 1].
+    """Return PAS, the percentage of abnormal spots, as a share in [0, 1].
 
-    A spot is abnormal when more than half of its `k` nearest neighbours carry another label: at least 6 of 10.
-    Distances are measured in the coordinates given; the spot itself is not among its neighbours.
+    A spot is abnormal if more than half of its `k` nearest neighbours have another label: at least 6 of 10. Distances
+    are those of the given coordinates; the spot itself is not among its neighbours.
 
     Parameters
     ----------
     labels, spatial, sections
-        As in :func:`chaos`. Unlabelled spots are nobody's neighbours.
+        As in :func:`chaos`. Unlabelled spots are not neighbours of others.
     k
-        Neighbours looked at; the papers use 10. On a hexagonal lattice the tenth is one of several equally distant
-        spots, and which of them is taken follows the order in which :class:`scipy.spatial.cKDTree` finds them.
+        Number of neighbours; the papers use 10. On a hexagonal lattice the tenth is one of several equally distant
+        spots, of which the first found by :class:`scipy.spatial.cKDTree` is taken.
 
     Returns
     -------
-    A share in [0, 1]; 0 where there is one domain only. Scaling, shifting, rotating, renaming domains and
-    reordering spots change nothing, up to the choice among equally distant neighbours. A spot that is alone in its
-    domain is abnormal.
+    A share in [0, 1]; 0 for a single domain. It does not depend on scale, shift, rotation, names of domains or order of
+    spots, up to the choice among equally distant neighbours. A spot that is alone in its domain is abnormal.
 
     Raises
     ------
@@ -96,9 +93,9 @@ def pas(labels: ArrayLike, spatial: ArrayLike, *, k: int = 10, sections: ArrayLi
 
 
 def dis(labels: ArrayLike, spatial: ArrayLike, *, k: int = 10, sections: ArrayLike | None = None) -> float:
-    """SpaMask's discontinuity score: the mean of :func:`chaos` and :func:`pas`. Lower is better.
+    """Return SpaMask's discontinuity score: the mean of :func:`chaos` and :func:`pas`. Lower is better.
 
-    Parameters, treatment of rare domains and errors are those of the two.
+    Parameters, treatment of rare domains and errors are those of both.
 
     References
     ----------
@@ -112,14 +109,11 @@ def dis(labels: ArrayLike, spatial: ArrayLike, *, k: int = 10, sections: ArrayLi
     return (chaos(labels, spatial, sections=sections) + pas(labels, spatial, k=k, sections=sections)) / 2
 
 
-def _standardise(points: np.ndarray) -> np.ndarray:
-    centred = points - points.mean(axis=0)
-    spread = centred.std(axis=0)
-    return centred / np.where(spread > 0, spread, 1.0)
-
-
 def _sum_within_domain(codes: np.ndarray, points: np.ndarray) -> float:
-    """Sum over spots of the distance to the nearest other spot of the same domain."""
+    """Return the sum over spots of the standardized distance to the nearest other spot of the same domain."""
+    points = points - points.mean(axis=0)
+    spread = points.std(axis=0)
+    points = points / np.where(spread > 0, spread, 1.0)
     total = 0.0
     for domain in np.unique(codes):
         members = points[codes == domain]
@@ -129,7 +123,7 @@ def _sum_within_domain(codes: np.ndarray, points: np.ndarray) -> float:
 
 
 def _n_abnormal(codes: np.ndarray, points: np.ndarray, k: int) -> int:
-    """Count the spots with another label than most of their `k` nearest neighbours."""
+    """Return the number of spots with another label than most of their `k` nearest neighbours."""
     n_spots = len(codes)
     if n_spots <= k:
         raise ValueError(
@@ -138,7 +132,7 @@ def _n_abnormal(codes: np.ndarray, points: np.ndarray, k: int) -> int:
         )
     neighbours = cKDTree(points).query(points, k=k + 1, workers=-1)[1]  # (n_spots, k + 1), the spot itself among them
     itself = neighbours == np.arange(n_spots)[:, None]
-    # among k + 1 spots in the same place the search may miss the spot itself: then the last one goes
+    # among k + 1 spots at the same position the search may miss the spot itself: drop the last one instead
     itself[~itself.any(axis=1), -1] = True
     differs = (codes[neighbours] != codes[:, None]) & ~itself
     return int((differs.sum(axis=1) > k / 2).sum())

@@ -1,4 +1,4 @@
-"""Whether a prediction keeps which genes go together."""
+"""Gene-gene correlations of a prediction, compared with those of the measurement."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ BLOCK_GENES = 1024  # rows of the two gene-by-gene matrices held at a time
 
 @dataclass(frozen=True)
 class CorrelationStructure:
-    """How alike the gene-gene correlations of a prediction and of the measurement are."""
+    """Similarity of the gene-gene correlations of a prediction and of the measurement."""
 
     correlation: float  # Pearson, over all pairs of genes; 0 where undefined
     n_genes: int  # genes compared
-    n_unmeasured: int  # left out: the same everywhere in the measurement, so it has no structure to keep
-    n_constant: int  # of those compared, the same everywhere in the prediction: correlated 0 with every gene
+    n_unmeasured: int  # genes left out: constant in the measurement
+    n_constant: int  # genes compared that are constant in the prediction, with correlations of 0
 
 
 def correlation_structure(truth: Any, predicted: Any) -> CorrelationStructure:
     """Correlate the measured gene-gene correlations with the predicted ones, over all pairs of genes.
 
-    A method may score well gene by gene and still lose what makes expression biology: programmes of genes that rise
-    and fall together. Predictions are smoother than measurements, so their correlations are stronger; this measure
-    asks only whether the same pairs stand out.
+    A method may score well gene by gene and still lose the programmes of genes that rise and fall together.
+    Predictions are smoother than measurements, so their correlations are stronger; this measure only asks whether the
+    same pairs stand out.
 
     Parameters
     ----------
     truth, predicted
-        ``(n_spots, n_genes)`` on one scale, dense or sparse, same spots and genes in the same order.
+        Expression ``(n_spots, n_genes)`` on one scale, dense or sparse, same spots and genes in the same order.
 
     Returns
     -------
     :class:`CorrelationStructure`. 1: the same structure; 0: none of it. A gene that is constant in the prediction
-    counts with correlations of 0, because dropping it would reward predicting constants. The matrices of genes by
-    genes are made by blocks of rows; memory is that of both inputs in float64.
+    counts with correlations of 0, because dropping it would reward predicting constants. Memory is that of both inputs
+    in float64; the matrices of genes by genes are made by blocks.
 
     Raises
     ------
@@ -53,9 +53,10 @@ def correlation_structure(truth: Any, predicted: Any) -> CorrelationStructure:
     truth, predicted = checked_pair(truth, predicted, np.shape(truth)[1])
     names = [f"gene {i}" for i in range(truth.shape[1])]
     parts = [
-        _unit_columns(one, two, truth.dtype, predicted.dtype) for one, two, _ in paired_blocks(truth, predicted, names)
+        (_unit_columns(one, truth.dtype), _unit_columns(two, predicted.dtype))
+        for one, two, _ in paired_blocks(truth, predicted, names)
     ]
-    measured, guess = (np.concatenate([part[side] for part in parts], axis=1) for side in (0, 1))
+    measured, guess = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     kept = measured.any(axis=0)
     n_genes = int(kept.sum())
     if n_genes < 3:
@@ -71,16 +72,11 @@ def correlation_structure(truth: Any, predicted: Any) -> CorrelationStructure:
     return CorrelationStructure(value, n_genes, int((~kept).sum()), int((~guess.any(axis=0)).sum()))
 
 
-def _unit_columns(
-    truth: np.ndarray, predicted: np.ndarray, truth_type: np.dtype, predicted_type: np.dtype
-) -> tuple[np.ndarray, np.ndarray]:
+def _unit_columns(dense: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Centre columns and scale them to length 1, so that products are correlations; constant ones become 0."""
-    found = []
-    for dense, dtype in ((truth, truth_type), (predicted, predicted_type)):
-        centred = np.where(varying(dense, dtype), dense - dense.mean(axis=0), 0.0)
-        length = np.linalg.norm(centred, axis=0)
-        found.append(centred / np.where(length > 0, length, 1.0))
-    return found[0], found[1]
+    centred = np.where(varying(dense, dtype), dense - dense.mean(axis=0), 0.0)
+    length = np.linalg.norm(centred, axis=0)
+    return centred / np.where(length > 0, length, 1.0)
 
 
 def _upper_triangles(measured: np.ndarray, guess: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -88,6 +84,6 @@ def _upper_triangles(measured: np.ndarray, guess: np.ndarray) -> Iterator[tuple[
     n_genes = measured.shape[1]
     for start in range(0, n_genes, BLOCK_GENES):
         rows = slice(start, min(start + BLOCK_GENES, n_genes))
-        # columns from `start` on only: what lies left of the block was paired already
+        # columns from `start` on only: those left of the block were paired before
         above = np.triu(np.ones((rows.stop - start, n_genes - start), dtype=bool), k=1)
         yield (measured[:, rows].T @ measured[:, start:])[above], (guess[:, rows].T @ guess[:, start:])[above]

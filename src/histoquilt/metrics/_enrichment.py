@@ -1,4 +1,4 @@
-"""What the well-predicted genes have in common: a hypergeometric test on the user's gene sets."""
+"""Enrichment of the user's gene sets among well-predicted genes, by a hypergeometric test."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,14 +17,14 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
 
     Returns
     -------
-    Name -> genes, each once, in the order of the file.
+    dict from name to genes, each once, in the order of the file.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        It is not GMT (the line is named), holds no set, or names one twice.
+        The file is not GMT, holds no gene set, or a name is not unique.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +45,7 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
                 "genes, separated by tabs."
             )
         if name in sets:
-            raise ValueError(f"{path}: the gene set {name!r} stands twice, again in line {number}. Rename one.")
+            raise ValueError(f"{path}: duplicate gene set {name!r} (line {number}); names must be unique.")
         sets[name] = genes
     if not sets:
         raise ValueError(f"{path} is empty: it holds no gene set.")
@@ -64,15 +64,15 @@ def enrichment(
     Parameters
     ----------
     gene_sets
-        A GMT file, or name -> genes. Names of genes must be of the kind of `background` (symbols or Ensembl).
+        GMT file, or dict from name to genes. Genes must be named as in `background` (symbols or Ensembl).
     hits
-        The genes of interest, e.g. those predicted with a false discovery rate below 5 %.
+        Genes of interest, e.g. those predicted with a false discovery rate below 5 %.
     background
         All genes that could have been hits: the panel of the model, *not* the genome. Panels are chosen for high
         expression, and against the genome every panel is enriched in ribosomes.
     min_genes
-        Sets with fewer genes in the background are left out (they cannot be significant and cost power); how many
-        is in the table's ``attrs["n_left_out"]``.
+        Minimum number of genes of a set in the background; smaller sets, which cannot be significant and cost power,
+        are left out and counted in the table's ``attrs["n_left_out"]``.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def enrichment(
     Raises
     ------
     FileNotFoundError, ValueError
-        The file as in :func:`read_gmt`; a hit is not in the background; the background is empty; or no set has
-        ``min_genes`` genes in it, with examples of both namings.
+        The file is unusable as in :func:`read_gmt`; a hit is not in the background; the background is empty; or no set
+        has ``min_genes`` genes in it.
 
     Examples
     --------

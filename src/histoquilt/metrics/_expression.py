@@ -1,4 +1,4 @@
-"""How near a prediction comes to the measurement, gene by gene: correlations and errors that drop nothing."""
+"""Scores of a prediction against the measurement, gene by gene: correlations and errors that drop no gene."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from histoquilt._base import listed
 
 BLOCK_VALUES = 2**21  # values of one matrix made dense at a time: 16 MB
-POOLED, CENTRED = "pooled", "pooled_centred"  # what the rows over all sections are called
+POOLED, CENTRED = "pooled", "pooled_centred"  # names of the rows over all sections
 
 
 def score_genes(truth: Any, predicted: Any, genes: Sequence[str]) -> pd.DataFrame:
@@ -20,19 +20,18 @@ def score_genes(truth: Any, predicted: Any, genes: Sequence[str]) -> pd.DataFram
     Parameters
     ----------
     truth, predicted
-        Both ``(n_spots, n_genes)`` on one scale (``log1p_cp10k``), dense or scipy sparse, same spots and genes in
-        the same order. Sums run in float64, by blocks of genes.
+        Expression ``(n_spots, n_genes)`` on one scale (``log1p_cp10k``), dense or scipy sparse, same spots and genes
+        in the same order. Sums run in float64, by blocks of genes.
     genes
-        Their names, ``(n_genes,)``.
+        Gene names, ``(n_genes,)``.
 
     Returns
     -------
     One row per gene (the index), none left out:
 
     ``pearson``, ``spearman`` : correlation over spots; ties share their mean rank
-    ``undefined`` : the gene is the same everywhere in the measurement or in the prediction (up to rounding), so that
-    there is no correlation. Both are then 0, which is what such a prediction is worth: leaving the gene out, as is
-    often done, rewards a method for predicting a constant.
+    ``undefined`` : the gene is constant in the measurement or in the prediction (up to rounding), so that there is no
+    correlation. Both are then 0: leaving the gene out, as is often done, rewards a method for predicting a constant.
     ``mse``, ``mae``, ``rmse`` : errors over spots, always defined
 
     Raises
@@ -73,12 +72,12 @@ def score_sections(truth: Mapping[str, pd.DataFrame], predicted: Mapping[str, pd
 
     Returns
     -------
-    The columns of :func:`score_genes`, for each ``section`` and ``gene`` (columns too). Beside the sections there are
+    The columns of :func:`score_genes`, for each ``section`` and ``gene`` (columns too). In addition to the sections:
 
-    ``pooled`` : all spots of all sections together, as they are. A method scores here by knowing which section is
-    high and which is low, without seeing any pattern inside a section; differences of depth and batch count as signal.
-    ``pooled_centred`` : the same after each section's own mean of the gene was taken from measurement and
-    prediction. Only patterns inside sections count; errors leave out the offset of the section.
+    ``pooled`` : all spots of all sections together. A method scores here by knowing which section is high and which is
+    low, without any pattern inside a section; differences of depth and batch count as signal.
+    ``pooled_centred`` : the same after subtracting each section's mean of the gene from measurement and prediction.
+    Only patterns inside sections count; errors leave out the offset of the section.
 
     Raises
     ------
@@ -154,7 +153,7 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
 
 
 def checked_names(genes: Sequence[str]) -> list[str]:
-    """Return gene names as a list; raise ``ValueError`` where one stands twice."""
+    """Return gene names as a list, or raise ``ValueError`` if they are not unique."""
     index = pd.Index(list(genes))
     if not index.is_unique:
         raise ValueError(f"Gene names must be unique; repeated: {listed(index[index.duplicated()].unique(), 5)}.")
@@ -162,7 +161,7 @@ def checked_names(genes: Sequence[str]) -> list[str]:
 
 
 def checked_pair(truth: Any, predicted: Any, n_genes: int) -> tuple[Any, Any]:
-    """Return two matrices of one shape, sparse ones as CSC; raise ``ValueError`` where they do not match."""
+    """Return two matrices of one shape, sparse ones as CSC, or raise ``ValueError`` if they do not match."""
     both = [csc_matrix(matrix) if issparse(matrix) else np.asarray(matrix) for matrix in (truth, predicted)]
     if both[0].shape != both[1].shape or both[0].ndim != 2:
         raise ValueError(
@@ -199,16 +198,16 @@ def paired_blocks(truth: Any, predicted: Any, names: list[str]) -> Iterator[tupl
 
 
 def varying(dense: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Whether each column holds more than one value, beyond the rounding of the type it came in.
+    """Whether each column varies by more than the rounding of its original type.
 
-    A constant that went through a float32 sum differs in its last bits, and correlates by chance.
+    A constant after a float32 sum differs in its last bits, and correlates by chance.
     """
     rounding = 8 * np.finfo(dtype).eps if np.issubdtype(dtype, np.floating) else 0.0
     return np.ptp(dense, axis=0) > rounding * abs(dense).max(axis=0)
 
 
 def correlate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson correlation of columns that vary, ``(n_genes,)``."""
+    """Return Pearson correlations of columns that vary, ``(n_genes,)``."""
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     a, b = a / np.linalg.norm(a, axis=0), b / np.linalg.norm(b, axis=0)
     return np.clip(np.einsum("ij,ij->j", a, b), -1.0, 1.0)
@@ -235,11 +234,11 @@ def _matched(
 
 
 def _score_together(pairs: list[tuple[np.ndarray, np.ndarray]], genes: list[str]) -> pd.DataFrame:
-    """Score the spots of all sections as if they were one."""
+    """Score the spots of all sections together."""
     return score_genes(np.concatenate([one for one, _ in pairs]), np.concatenate([two for _, two in pairs]), genes)
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Take each gene's mean away; a gene that does not vary becomes exactly 0, not the rounding of its mean."""
+    """Subtract each gene's mean; a gene that does not vary becomes exactly 0, not the rounding of its mean."""
     dense = values.astype(np.float64)
     return np.where(varying(dense, values.dtype), dense - dense.mean(axis=0), 0.0)

@@ -1,22 +1,23 @@
-"""Which genes a summary speaks of: the whole panel, and the top of it, chosen on training sections only."""
+"""Gene sets to summarise scores over: the panel, and its top genes, chosen on training sections only."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_matrix, issparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from histoquilt.metrics._expression import checked_names
 
 
 def training_moments(sections: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return each gene's mean, and its variance *within* sections, each section counting alike.
+    """Return each gene's mean, and its variance *within* sections, with equal weight for each section.
 
     Parameters
     ----------
     sections
-        For each training section ``(n_spots, n_genes)`` on the scale ``log1p_cp10k``, dense or sparse, the same
-        genes in the same order.
+        Expression ``(n_spots, n_genes)`` of each training section on the scale ``log1p_cp10k``, dense or sparse, the
+        same genes in the same order.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def training_moments(sections: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
     moments = []
     for matrix in sections:
         if issparse(matrix):
-            moments.append(_sparse_moments(csc_matrix(matrix, dtype=np.float64)))
+            moments.append(mean_variance_axis(csc_matrix(matrix, dtype=np.float64), axis=0))
         else:
             dense = np.asarray(matrix, dtype=np.float64)
             moments.append((dense.mean(axis=0), dense.var(axis=0)))
@@ -102,13 +103,3 @@ def gene_sets_of_training(
             )
         sets[f"top{n_top}_{kind}"] = [names[i] for i in np.argsort(-found, kind="stable")[:n_top]]
     return sets
-
-
-def _sparse_moments(matrix: csc_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of columns; differences to the mean are squared, so that nothing cancels."""
-    n_spots, n_genes = matrix.shape
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    n_stored = np.diff(matrix.indptr)
-    gene = np.repeat(np.arange(n_genes), n_stored)
-    squares = np.bincount(gene, (matrix.data - mean[gene]) ** 2, minlength=n_genes)
-    return mean, (squares + (n_spots - n_stored) * mean**2) / n_spots

@@ -1,15 +1,15 @@
-"""Labels and coordinates as the metrics need them: whole numbers without gaps, finite points, nothing unlabelled."""
+"""Checks of labels and coordinates: labels as codes, finite points, unlabelled spots left out."""
 
 from typing import Any
 
 import numpy as np
-import pandas as pd  # only to recognise categoricals and the many spellings of "missing"
+import pandas as pd
 
 
 def encode(labels: Any, name: str = "labels") -> np.ndarray:
     """Return labels as codes ``0..n_domains-1``, int64 ``(n_spots,)``, with -1 for unlabelled spots.
 
-    Unlabelled are ``NaN``, ``None``, ``pd.NA``, ``NaT`` and the empty string.
+    ``NaN``, ``None``, ``pd.NA``, ``NaT`` and the empty string are unlabelled.
     """
     if not isinstance(labels, pd.Categorical | pd.Series | pd.Index | np.ndarray):
         labels = np.asarray(labels, dtype=object)  # a list of strings with a NaN would turn it into the string "nan"
@@ -23,7 +23,7 @@ def encode(labels: Any, name: str = "labels") -> np.ndarray:
 
 
 def encode_pair(labels_true: Any, labels_pred: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the codes of the spots that are labelled in both, two arrays of one length."""
+    """Return the codes of the spots that are labelled in both."""
     true, pred = encode(labels_true, "labels_true"), encode(labels_pred, "labels_pred")
     if len(true) != len(pred):
         raise ValueError(
@@ -40,11 +40,7 @@ def encode_pair(labels_true: Any, labels_pred: Any) -> tuple[np.ndarray, np.ndar
 
 
 def labelled_points(labels: Any, spatial: Any, sections: Any = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return ``(codes, points)`` of the labelled spots, once per section.
-
-    Codes are int64 ``(n,)``, points float64 ``(n, n_dims)``. Sections lie in coordinate systems of their own, so
-    they are never measured against each other.
-    """
+    """Return ``(codes, points)`` of the labelled spots of each section, int64 ``(n,)`` and float64 ``(n, n_dims)``."""
     codes = encode(labels)
     points = np.asarray(spatial, dtype=np.float64)
     if points.ndim != 2 or len(points) != len(codes):

@@ -1,4 +1,4 @@
-"""Predictions that look at the answer: what a score is worth where they do well."""
+"""Oracles: predictions that use the measurement itself, to judge what a score is worth."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from histoquilt.metrics._expression import checked_names, score_genes
 
 
 def depth_oracle(truth: Any, log_total_counts: ArrayLike, genes: Sequence[str]) -> pd.DataFrame:
-    """Score a cheat that "predicts" every gene by the log of the spot's total count.
+    """Score the log of a spot's total count as the "prediction" of every gene.
 
-    Total counts follow tissue density and chemistry, not the gene. Where this oracle scores well, the truth still
-    holds the sequencing depth, and so does every score against it: this is how the normalisation along the wrong
-    axis in published evaluations (:func:`published_scores`) inflates them. Where it scores near 0, depth is gone.
+    Total counts follow tissue density and chemistry, not the gene. If this oracle scores well, the truth still holds
+    the sequencing depth, and so does every score against it: so the normalisation along the wrong axis inflates
+    published evaluations (:func:`published_scores`). If it scores near 0, depth is removed.
 
-    Print it beside every evaluation: ``log1p_cp10k`` takes depth out where counts are high, and only in part where
-    they are low, because the logarithm of few counts depends on how many were drawn. On four legacy ST sections of
-    one breast tumour (200 genes of highest mean) the oracle still reaches a median of 0.08 to 0.40.
+    Report it with every evaluation: ``log1p_cp10k`` removes depth if counts are high, and only in part if they are
+    low, because the logarithm of few counts depends on how many were drawn. On four legacy ST sections of one breast
+    tumour (200 genes of highest mean) the oracle still reaches a median of 0.08 to 0.40.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def depth_oracle(truth: Any, log_total_counts: ArrayLike, genes: Sequence[str]) 
     log_total_counts
         ``log1p`` of the counts of each spot over all genes measured, ``(n_spots,)``.
     genes
-        Names, ``(n_genes,)``.
+        Gene names, ``(n_genes,)``.
 
     Returns
     -------
-    One row per gene: ``pearson``, ``spearman``, ``undefined`` as in :func:`score_genes`. It has no errors, because
-    the oracle lives on another scale.
+    One row per gene: ``pearson``, ``spearman``, ``undefined`` as in :func:`score_genes`, without errors, because the
+    oracle is on another scale.
 
     Raises
     ------
@@ -59,16 +59,15 @@ def depth_oracle(truth: Any, log_total_counts: ArrayLike, genes: Sequence[str]) 
 def neighbour_oracle(truth: Any, adjacency: Any) -> np.ndarray:
     """Predict each spot by the mean of its neighbours' measured expression.
 
-    It needs the answer, so it is no method; it shows how much of the measurement a smooth prediction can explain at
-    all. The rest is noise or finer than the spots.
+    It uses the measurement, so it is not a method; it shows how much of the measurement a smooth prediction can
+    explain. The rest is noise or finer than the spots.
 
     Parameters
     ----------
     truth
         Measured expression of one section, ``(n_spots, n_genes)``, dense or sparse.
     adjacency
-        Neighbours, scipy sparse ``(n_spots, n_spots)``; any value but 0 is a neighbour, weights are not used and the
-        diagonal is left out: a spot never predicts itself.
+        Neighbours, scipy sparse ``(n_spots, n_spots)``: all values other than 0 off the diagonal, without weights.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Scores as published evaluations computed them, faults included, to compare with their tables and nothing else."""
+"""Scores as computed by published evaluations, including their faults, only to compare with their tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,10 @@ N_TOP = 50
 
 
 def published_scores(counts: Any, predicted: Any, genes: Sequence[str]) -> pd.DataFrame:
-    """Score one held-out section the way the released codes of mclSTExp and SpaHGC do.
+    """Score one held-out section as the released codes of mclSTExp and SpaHGC do.
 
     **Not for judging a method.** The truth of both still holds the sequencing depth of each spot, so that
-    :func:`depth_oracle` against it beats most methods; use :func:`score_genes` for a number to believe.
+    :func:`depth_oracle` beats most methods; use :func:`score_genes` instead.
 
     ``mclstexp``: the counts are scaled along the wrong axis, each *gene* to 10,000 over the spots of the section
     instead of each spot over its genes, then ``log10(1 + x)``; the top 50 genes are those of the highest mean in this
@@ -31,15 +31,15 @@ def published_scores(counts: Any, predicted: Any, genes: Sequence[str]) -> pd.Da
     counts
         Raw counts of the held-out section for the genes of the panel, ``(n_spots, n_genes)``, dense or sparse.
     predicted
-        The prediction, ``(n_spots, n_genes)``. Correlations do not depend on its scale; errors (``mse``, ``mae``) do
-        and are only comparable with the papers' where it was trained on the same flawed target.
+        Prediction, ``(n_spots, n_genes)``. Correlations do not depend on its scale; errors (``mse``, ``mae``) do, and
+        are only comparable with the papers' if it was trained on the same flawed target.
     genes
-        Names, ``(n_genes,)``.
+        Gene names, ``(n_genes,)``.
 
     Returns
     -------
-    Rows ``code`` (``mclstexp``, ``spahgc``) and ``gene_set`` (``all``, for mclSTExp also ``top50_of_test``), with
-    ``n_genes``, ``n_undefined`` and what became of those (``undefined``), ``pcc_mean``, ``mse``, ``mae``, and
+    One row per ``code`` (``mclstexp``, ``spahgc``) and ``gene_set`` (``all``, for mclSTExp also ``top50_of_test``),
+    with ``n_genes``, ``n_undefined`` and their treatment (``undefined``), ``pcc_mean``, ``mse``, ``mae``, and
     ``protocol`` = ``"published (flawed)"``.
 
     Raises
@@ -61,7 +61,7 @@ def published_scores(counts: Any, predicted: Any, genes: Sequence[str]) -> pd.Da
     rows = []
     truth = wrong_axis_truth(dense)
     scored = score_genes(truth, predicted, names)
-    # the order of equal means is the panel's here; the released code leaves it to an unstable sort
+    # equal means keep the order of the panel; the released code sorts them unstably
     top = scored.iloc[np.argsort(-truth.mean(axis=0), kind="stable")[:N_TOP]]
     for gene_set, part in (("all", scored), (f"top{N_TOP}_of_test", top)):
         rows.append(_row("mclstexp", gene_set, part, "dropped", part.loc[~part["undefined"], "pearson"].mean()))
@@ -73,8 +73,8 @@ def published_scores(counts: Any, predicted: Any, genes: Sequence[str]) -> pd.Da
 
 def wrong_axis_truth(counts: np.ndarray) -> np.ndarray:
     """Return mclSTExp's evaluation truth: each gene scaled to 10,000 over the spots, ``log10(1 + x)``."""
-    of_gene = counts.sum(axis=0)
-    return np.log10(1 + 1e4 * counts / np.where(of_gene > 0, of_gene, 1.0))
+    total = counts.sum(axis=0)
+    return np.log10(1 + 1e4 * counts / np.where(total > 0, total, 1.0))
 
 
 def own_range_truth(counts: np.ndarray) -> np.ndarray:

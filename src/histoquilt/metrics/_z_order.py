@@ -1,18 +1,18 @@
-"""A walk over the tissue that keeps neighbours near each other: what follows in it lies together."""
+"""Z-shaped (Morton) order of points, in which neighbours are near each other."""
 
 import numpy as np
 
-_BITS = 16  # cells a side: 65,536
+_BITS = 16  # 65,536 cells along the longer side
 
 
 def z_order(points: np.ndarray) -> np.ndarray:
-    """Return row numbers along a Z-shaped (Morton) walk, ``(n_points,)``, always the same.
+    """Return row numbers along a Z-shaped (Morton) walk, int64 ``(n_points,)``.
 
     Parameters
     ----------
     points
-        ``(n_points, >= 2)`` in any unit, finite; the first two coordinates count. Points of one cell (a 65,536th of the
-        longer side) keep their order, and where all lie in one place, all do.
+        Finite coordinates in any unit, ``(n_points, >= 2)``; only the first two columns are used. Points of one cell (a
+        65,536th of the longer side) keep their order.
     """
     plane = points[:, :2]
     low, span = plane.min(axis=0), np.ptp(plane, axis=0).max()

@@ -22,26 +22,9 @@ def curve_svg(
 ) -> Markup:
     """Draw a line chart as SVG, with lines ``(x, y)`` on common axes.
 
-    Values that are not finite, or not positive on a logarithmic axis, leave a gap at the ends.
-
-    Parameters
-    ----------
-    lines
-        One pair of arrays per line; x holds integers.
-    label
-        Description of the chart, for screen readers.
-    log
-        If true, the y axis is logarithmic.
-    x_label
-        Label of the x axis.
-    level
-        Height of a dotted horizontal line; linear axis only.
-    mark
-        Position on x of a vertical line. If given, every point of the lines has a dot.
-
-    Returns
-    -------
-    An ``<svg>`` element.
+    ``label`` describes the chart to screen readers. A dotted line is drawn at the height ``level``, a vertical one at
+    ``mark``, with which every point has a dot. Values that are not finite, or not positive on a logarithmic axis, leave
+    a gap at the ends.
     """
     drawn = []
     for x, y in lines:
@@ -75,12 +58,12 @@ def curve_svg(
     if level is not None:
         parts.append(_element("line", class_="level", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=down(level), y2=down(level)))
     if mark is not None:
-        ends = {"x1": across(mark), "x2": across(mark), "y1": _TOP, "y2": _HEIGHT - _BOTTOM}
+        ends: dict[str, Any] = {"x1": across(mark), "x2": across(mark), "y1": _TOP, "y2": _HEIGHT - _BOTTOM}
         parts.append(_element("line", class_="mark", **ends))
     for number, (x, y) in enumerate(drawn):
         places = [(across(a), down(b)) for a, b in zip(x, y, strict=True)]
         # several runs look alike; different measures, which have dots, do not
-        kind = {} if mark is None else {"class_": f"line-{number}"}
+        kind: dict[str, Any] = {} if mark is None else {"class_": f"line-{number}"}
         parts.append(_element("polyline", **kind, points=" ".join(map(",".join, places))))
         if mark is not None:
             parts += [_element("circle", **kind, cx=a, cy=b, r=3) for a, b in places]
@@ -90,17 +73,8 @@ def curve_svg(
 def dots_svg(rows: Sequence[Mapping[str, Any]], *, label: str) -> Markup:
     """Draw the scores of methods as SVG, one row each: a faint dot per section, the mean with its interval.
 
-    Parameters
-    ----------
-    rows
-        ``method``, ``kind`` (``method``, ``baseline``, ``oracle``), ``mean``, ``low``, ``high`` (not finite if there is
-        no interval), and ``sections``: the values of single sections.
-    label
-        Name of the axis, also for screen readers.
-
-    Returns
-    -------
-    An ``<svg>`` element; empty if there are no rows.
+    Rows have ``method``, ``kind`` (``method``, ``baseline``, ``oracle``), ``mean``, ``low``, ``high`` (not finite if
+    there is no interval), and ``sections``, the values of single sections. ``label`` names the axis.
     """
     if not rows:
         return Markup("")
@@ -124,10 +98,10 @@ def dots_svg(rows: Sequence[Mapping[str, Any]], *, label: str) -> Markup:
         parts.append(_element("text", row["method"], x=_DOTS_LEFT - 12, y=f"{y + 4:.1f}", text_anchor="end"))
         parts += [_element("circle", class_=f"{kind} faint", cx=across(v), cy=y, r=3.5) for v in row["sections"]]
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-            ends = {"x1": across(row["low"]), "x2": across(row["high"]), "y1": y, "y2": y}
-            parts.append(_element("line", class_=kind, stroke_width=2, **ends))
+            span: dict[str, Any] = {"x1": across(row["low"]), "x2": across(row["high"]), "y1": y, "y2": y}
+            parts.append(_element("line", class_=kind, stroke_width=2, **span))
         parts.append(_element("circle", class_=kind, cx=across(row["mean"]), cy=y, r=5.5))
-        at = {"x": _DOTS_WIDTH - _DOTS_RIGHT + 14, "y": f"{y + 4:.1f}"}
+        at: dict[str, Any] = {"x": _DOTS_WIDTH - _DOTS_RIGHT + 14, "y": f"{y + 4:.1f}"}
         parts.append(_element("text", f"{row['mean']:.3f}", class_="soft", **at))
     return _svg("dots", _DOTS_WIDTH, foot + _DOTS_BOTTOM, label, parts)
 

@@ -45,22 +45,15 @@ class DomainData:
     """Domains of one AnnData: spot centres, colours, codes, confidence and markers.
 
     With ``joint``, the data of a study that the AnnData is a section of, colours and markers are those of the study.
-
-    Raises
-    ------
-    KeyError
-        There are no domains or no spot centres.
-    ValueError
-        A section has domains that its study does not have.
     """
 
     def __init__(self, adata: AnnData, *, domain_key: str, spatial_key: str, joint: "DomainData | None" = None) -> None:
         check_obs_key(adata, domain_key, argument="domain_key")
         self.adata, self.domain_key, self.joint = adata, domain_key, joint
         self.points = spot_places(adata, spatial_key)
-        self.colors = _browser_colors(adata, domain_key, None if joint is None else joint.colors)
+        self.colors: dict[str, str] = _browser_colors(adata, domain_key, None if joint is None else joint.colors)
         self.codes = as_categories(adata, domain_key).codes
-        self.markers = _markers(adata, list(self.colors)) if joint is None else joint.markers
+        self.markers: pd.DataFrame = _markers(adata, list(self.colors)) if joint is None else joint.markers
         self.confidence: np.ndarray | None = None
         if Keys.CONFIDENCE in adata.obs:
             self.confidence = pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)

@@ -29,18 +29,9 @@ def shades(values: np.ndarray, top: float) -> np.ndarray:
 
 
 def image_uri(image: TissueImage, box: tuple[float, float, float, float]) -> tuple[str, list[float]] | None:
-    """Cut a box out of an image and encode it as a JPEG data URI.
+    """Return a part of an image as JPEG data URI, and its left, top, width and height in coordinate units.
 
-    Parameters
-    ----------
-    image
-        Tissue image of a section.
-    box
-        Left, top, right, bottom in coordinate units.
-
-    Returns
-    -------
-    The URI, and left, top, width and height of the cut in coordinate units; None if the box lies outside the image.
+    ``box`` is left, top, right, bottom in coordinate units; None if it lies outside the image.
     """
     height, width = image.pixels.shape[:2]
     left, top = (max(int(np.floor(edge * image.scale)), 0) for edge in box[:2])

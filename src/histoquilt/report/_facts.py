@@ -13,15 +13,7 @@ _DETAILS = ("arguments", "inputs", "timings", "packages", "warnings")
 
 
 def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Format the facts of a run as text; facts missing from ``run`` are read from the sections.
-
-    Parameters
-    ----------
-    sections
-        Sections of the page, for the number of spots, genes and domains, seed and time.
-    run
-        Contents of ``run.json``. No entry is required.
-    """
+    """Format the facts of a run as text; facts missing from ``run`` are read from the sections."""
     ours = [adata.uns.get(Keys.UNS, {}) for adata in sections]
     model = [model_record(adata)[1] for adata in sections]
     domain = [recorded.get(Keys.DOMAIN, {}) for recorded in ours]
@@ -40,18 +32,8 @@ def facts_of(
 ) -> dict[str, list[Any]]:
     """Format the facts of a run as text.
 
-    Parameters
-    ----------
-    cards
-        Name and value of the first facts at the head of the page; those without a value are left out.
-    run
-        Contents of ``run.json``.
-    shown
-        Entries of ``run`` that the page shows elsewhere.
-
-    Returns
-    -------
-    Lists ``cards``, ``warnings``, ``inputs`` (name, digest), ``timings`` (stage, seconds) and ``others``.
+    ``cards`` are the first facts at the head of the page, those without a value left out; ``shown`` are entries of
+    ``run`` that the page shows elsewhere. Returns lists of pairs of text, and of warnings.
     """
     wall_s, memory_mb = run.get("wall_s"), run.get("peak_rss_mb")
     cards = [
@@ -76,8 +58,6 @@ def facts_of(
 def duration(seconds: float) -> str:
     """Return seconds in words.
 
-    Examples
-    --------
     >>> duration(8.25), duration(75), duration(7260)
     ('8.2 s', '1 min 15 s', '2 h 1 min')
     """

@@ -16,8 +16,6 @@ _GRID = 60_000  # longer side of a map in the whole numbers that positions are s
 def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
     """Share a total among sections: small ones get all they have, large ones the same number each.
 
-    Examples
-    --------
     >>> fair_shares([500, 10, 90], 300)
     [200, 10, 90]
     """
