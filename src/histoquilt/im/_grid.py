@@ -1,4 +1,4 @@
-"""Spots for a slide that was never sequenced: a regular grid over its tissue."""
+"""Layout by the distance between spots: a grid over the tissue of a bare slide, and default widths of fields."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,12 @@ from histoquilt._base import Keys, SlideImage, check_positive, either
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._picture import attach_picture
 from histoquilt.im._tissue import TissueMask, tissue_mask
+from histoquilt.io import pitch
 from histoquilt.runtime import logger
-from histoquilt.study import provenance, write_result
+from histoquilt.study import check_spatial, provenance, write_result
+
+LEAST_FIELD_UM = 50.0  # bins and cells are closer than the width of tissue that an encoder can describe
+MULTIPLES = (1.0, 0.5, 2.0, 4.0)  # of the pitch; the first is the field of methods that use a single patch
 
 
 def grid_spots(
@@ -99,3 +103,50 @@ def grid_spots(
         provenance(adata)[Keys.IMAGE] = {"path": str(path), "image_scale": 1.0, "mpp": mpp}
     attach_picture(adata, slide, tissue=tissue)
     return adata
+
+
+def spot_pitch(adata: AnnData, *, mpp: float, spatial_key: str = Keys.SPATIAL) -> float:
+    """Return the distance between neighbouring spots in microns.
+
+    Parameters
+    ----------
+    adata
+        One section; ``obsm[spatial_key]`` holds spot centres in pixels.
+    mpp
+        Microns per pixel.
+    spatial_key
+        Key in ``obsm`` of the spot centres.
+
+    Returns
+    -------
+    The pitch that the reader recorded, else the measured one (:func:`histoquilt.io.pitch`) to the nearest 10 microns.
+
+    Raises
+    ------
+    KeyError
+        ``spatial_key`` is not in ``adata.obsm``.
+    """
+    recorded = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {}).get("pitch_um")
+    return float(recorded or 10 * round(pitch(check_spatial(adata, spatial_key)[:, :2] * mpp) / 10))
+
+
+def default_fields(*pitch_um: float) -> list[float]:
+    """Return default widths of the fields around a spot: once, half, twice and four times the distance between spots.
+
+    Parameters
+    ----------
+    pitch_um
+        Distance between the spots of each section in microns (:func:`spot_pitch`). Their median counts, at least 50.
+
+    Returns
+    -------
+    Four widths in microns, that of the single patch first.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.im.default_fields(100.0, 200.0, 200.0)
+    [200.0, 100.0, 400.0, 800.0]
+    """
+    once = max(float(np.median(pitch_um)), LEAST_FIELD_UM)
+    return [once * multiple for multiple in MULTIPLES]
