@@ -6,7 +6,7 @@ from pathlib import Path
 PAGE = Path(__file__).parent / "api.md"
 ROOT = Path(__file__).parents[1] / "src" / "histoquilt"
 FOR_USERS = [
-    "io", "datasets", "pp", "gr", "im", "models", "tl", "evaluate", "metrics", "pl", "report", "train", "nn",
+    "io", "datasets", "pp", "gr", "im", "models", "tl", "evaluate", "metrics", "pl", "report", "jobs", "train", "nn",
 ]  # fmt: skip
 FOR_DEVELOPERS = ["_base", "runtime", "study", "cluster", "align", "draw", "cli"]
 HEAD = """# API

@@ -163,6 +163,20 @@ def test_the_api_pages_list_every_public_name():
                 assert (found.__doc__ or "").strip(), f"{room}.{name}"
 
 
+def test_the_page_on_jobs_runs(tmp_path, monkeypatch):
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "jobs.md", "python"):
+        exec(block, names)
+    assert names["done"].facts["n_spots"] == {"tissue": 300}
+    assert names["again"].facts["seed"] == 1
+    assert names["predicted"].facts["n_spots"] == {"s4": 60}
+    assert "ridge" in names["judged"].evaluation.summary().index
+    assert names["message"].startswith("n_domains= must be at least 2")
+    assert not (tmp_path / "more").exists()
+
+
 def test_the_page_on_extensions_runs():
     names: dict[str, object] = {}
     for block in blocks(DOCS / "extend.md", "python"):

@@ -255,7 +255,7 @@ def test_stain_and_embedding_of_an_image():
     adata, slide = hq.datasets.toy_slide(n_spots=100, mpp=4.0)
     adata.obsm["X_stain"] = adata.obsm["X_he_texture"] = np.ones((adata.n_obs, 2))
     with pytest.warns(UserWarning, match="was not written by histoquilt") as caught:
-        hq.im.embed_patches(adata, slide, mpp=4.0)
+        hq.im.embed_patches(adata, slide, mpp=4.0, field_um=112)
     assert sum("was not written" in str(one.message) for one in caught) == 2
     assert {"X_stain_before", "X_he_texture_before"} <= set(adata.obsm)
 

@@ -53,18 +53,18 @@ def test_the_stain_of_a_bare_slide_is_measured_on_the_field_of_training(toy, las
 def test_spots_outside_the_image_are_warned_about_and_marked_as_unlike_training(toy):
     sections, image = {name: adata.copy() for name, adata in toy[0].items()}, toy[1]
     for adata in sections.values():
-        hq.im.embed_patches(adata, image, mpp=2.0, progress=False)
+        hq.im.embed_patches(adata, image, mpp=2.0, field_um=112, progress=False)
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(sections, use_rep="X_he_texture")
     held_out = sections["left"].copy()
     held_out.obsm["spatial"][:3, 1] += 20_000
     with pytest.warns(UserWarning, match="3 of 79 spots lie outside the image"):
-        hq.im.embed_patches(held_out, image, mpp=2.0, progress=False)
+        hq.im.embed_patches(held_out, image, mpp=2.0, field_um=112, progress=False)
     outside = model.predict(held_out).obs["out_of_distribution"]
     assert outside[:3].all()
     assert not outside[3:].any()
     held_out.obsm["spatial"][:, 1] += 20_000
     with pytest.raises(ValueError, match=r"79 of 79 spots fall outside the image"):
-        hq.im.embed_patches(held_out, image, mpp=2.0, progress=False)
+        hq.im.embed_patches(held_out, image, mpp=2.0, field_um=112, progress=False)
 
 
 def test_domains_of_a_slide_that_was_never_sequenced(toy):

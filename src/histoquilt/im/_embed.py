@@ -15,7 +15,7 @@ from histoquilt import __version__
 from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._cache import EmbeddingCache
-from histoquilt.im._default_fields import default_fields
+from histoquilt.im._grid import default_fields
 from histoquilt.im._patches import Fields, batches, log_padding, plan_fields
 from histoquilt.im._read_ahead import read_ahead
 from histoquilt.im._stain import stain_statistics, write_stain

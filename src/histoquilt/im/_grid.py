@@ -1,4 +1,4 @@
-"""Spots for a slide that was never sequenced: a regular grid over its tissue."""
+"""Layout by the distance between spots: a grid over the tissue of a bare slide, and default widths of fields."""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,9 @@ from histoquilt.im._picture import attach_picture
 from histoquilt.im._tissue import TissueMask, tissue_mask
 from histoquilt.runtime import logger
 from histoquilt.study import provenance, write_result
+
+LEAST_FIELD_UM = 50.0  # bins and cells are closer than the width of tissue that an encoder can describe
+MULTIPLES = (1.0, 0.5, 2.0, 4.0)  # of the pitch; the first is the field of methods that use a single patch
 
 
 def grid_spots(
@@ -99,3 +102,25 @@ def grid_spots(
         provenance(adata)[Keys.IMAGE] = {"path": str(path), "image_scale": 1.0, "mpp": mpp}
     attach_picture(adata, slide, tissue=tissue)
     return adata
+
+
+def default_fields(*pitch_um: float) -> list[float]:
+    """Return default widths of the fields around a spot: once, half, twice and four times the distance between spots.
+
+    Parameters
+    ----------
+    pitch_um
+        Distance between the spots of each section in microns. Their median counts, at least 50.
+
+    Returns
+    -------
+    Four widths in microns, that of the single patch first.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.im.default_fields(100.0, 200.0, 200.0)
+    [200.0, 100.0, 400.0, 800.0]
+    """
+    once = max(float(np.median(pitch_um)), LEAST_FIELD_UM)
+    return [once * multiple for multiple in MULTIPLES]
