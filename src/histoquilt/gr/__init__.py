@@ -2,12 +2,14 @@
 
 from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.gr._lattice import lattice_neighbors
-from histoquilt.gr._neighbors import grid_graph, knn_graph, radius_graph
+from histoquilt.gr._neighbors import SpatialGraph, build_graph, grid_graph, knn_graph, radius_graph
 from histoquilt.gr._sections import mutual_nearest_links, stack_links, union_links
 from histoquilt.gr._tiles import among, halo, spatial_tiles
 
 __all__ = [
+    "SpatialGraph",
     "among",
+    "build_graph",
     "grid_adjacency",
     "grid_graph",
     "halo",

@@ -1,6 +1,8 @@
 """Spatial graphs of an AnnData, described as squidpy describes them, so that squidpy and scanpy run on them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,101 @@ from histoquilt._base import Keys, argument
 from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
+
+
+@dataclass(frozen=True)
+class SpatialGraph:
+    """Links between the spots of one or several sections.
+
+    Attributes
+    ----------
+    distances
+        ``(n_spots, n_spots)`` CSR float64, symmetric, no self loops, in the unit of the coordinates.
+    section
+        Number of the section of every spot, ``(n_spots,)``.
+    params
+        How it was made, as squidpy describes it.
+    """
+
+    distances: csr_matrix
+    section: np.ndarray
+    params: dict[str, Any]
+
+    @cached_property
+    def connectivities(self) -> csr_matrix:
+        """The links as ones, ``(n_spots, n_spots)`` CSR float32."""
+        ones = np.ones(self.distances.nnz, np.float32)
+        return csr_matrix((ones, self.distances.indices, self.distances.indptr), self.distances.shape)
+
+    def direct(self) -> csr_matrix:
+        """Return the links of at most 1.3 times the pitch of their section: the direct neighbours on a lattice."""
+        coo = self.distances.tocoo()
+        apart = coo.data > 0  # spots that share their place say nothing about the pitch
+        nearest = np.full(len(self.section), np.inf)
+        np.minimum.at(nearest, coo.row[apart], coo.data[apart])
+        linked = np.isfinite(nearest)
+        pitch = pd.Series(nearest[linked]).groupby(self.section[linked]).median()
+        limit = 1.3 * pitch.reindex(range(self.section.max() + 1), fill_value=np.inf).to_numpy()
+        near = coo.data <= limit[self.section[coo.row]]
+        ones = np.ones(int(near.sum()), np.float32)
+        return csr_matrix((ones, (coo.row[near], coo.col[near])), self.distances.shape)
+
+    def write(self, adata: AnnData, key_added: str = "spatial") -> None:
+        """Write it as :func:`knn_graph` does."""
+        keep_bare_graph(adata, key_added)
+        adata.obsp[f"{key_added}_connectivities"] = self.connectivities
+        adata.obsp[f"{key_added}_distances"] = self.distances
+        adata.uns[f"{key_added}_neighbors"] = {
+            "connectivities_key": f"{key_added}_connectivities",
+            "distances_key": f"{key_added}_distances",
+            "params": dict(self.params),
+        }
+
+
+def build_graph(
+    adata: AnnData,
+    *,
+    n_neighbors: int | None = None,
+    radius: float | None = None,
+    lattice: bool = False,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    quiet: bool = False,
+) -> SpatialGraph:
+    """Return a graph of spots; ``adata`` is not changed.
+
+    Parameters
+    ----------
+    adata
+        AnnData with spot centres.
+    n_neighbors, radius
+        Links from each spot, or the largest distance of linked spots in the unit of the coordinates.
+    lattice
+        If true, no link is longer than 1.3 times the pitch (:func:`grid_graph`).
+    spatial_key, section_key
+        Keys as for :func:`knn_graph`; errors and warnings are its own.
+    quiet
+        If true, do not warn of isolated spots and pieces.
+    """
+    check_adata(adata)
+    spatial = check_spatial(adata, spatial_key)
+    section = np.zeros(adata.n_obs, dtype=int)
+    params: dict[str, Any] = {"coord_type": "grid" if lattice else "generic"}
+    if section_key is not None:
+        section = _section_numbers(adata, section_key)
+        params["section_key"] = section_key
+    if radius is not None:
+        params = {"radius": float(radius), **params}
+        distances = _by_section(spatial, section, partial(radius_adjacency, radius=radius))
+    else:
+        assert n_neighbors is not None
+        params = {"n_neighbors": int(n_neighbors), **params}
+        link = grid_adjacency if lattice else knn_adjacency
+        distances = _by_section(spatial, section, partial(link, n_neighbors=n_neighbors))
+    graph = SpatialGraph(distances, section, {**params, "spatial_key": spatial_key, "transform": "none"})
+    if not quiet:
+        _warn_of_gaps(spatial, section, graph.connectivities)
+    return graph
 
 
 def knn_graph(
@@ -66,8 +163,9 @@ def knn_graph(
     >>> adata.obsp["spatial_connectivities"].shape
     (300, 300)
     """
-    params = {"n_neighbors": int(n_neighbors), "coord_type": "generic"}
-    _write_graph(adata, lambda xy: knn_adjacency(xy, n_neighbors), params, spatial_key, section_key, key_added)
+    build_graph(adata, n_neighbors=n_neighbors, spatial_key=spatial_key, section_key=section_key).write(
+        adata, key_added
+    )
 
 
 def radius_graph(
@@ -83,8 +181,7 @@ def radius_graph(
     ``radius`` is in the unit of ``obsm[spatial_key]``. The other parameters, what is written, errors and warnings are
     those of :func:`knn_graph`; a radius that finds no neighbour for a spot leaves it isolated and warns.
     """
-    params = {"radius": float(radius), "coord_type": "generic"}
-    _write_graph(adata, lambda xy: radius_adjacency(xy, radius), params, spatial_key, section_key, key_added)
+    build_graph(adata, radius=radius, spatial_key=spatial_key, section_key=section_key).write(adata, key_added)
 
 
 def grid_graph(
@@ -100,36 +197,8 @@ def grid_graph(
     Unlike :func:`knn_graph` no link is longer than 1.3 times the pitch, so spots at borders and holes have fewer. The
     other parameters, what is written, errors and warnings are those of :func:`knn_graph`.
     """
-    params = {"n_neighbors": int(n_neighbors), "coord_type": "grid"}
-    _write_graph(adata, lambda xy: grid_adjacency(xy, n_neighbors), params, spatial_key, section_key, key_added)
-
-
-def _write_graph(
-    adata: AnnData,
-    link: Callable[[np.ndarray], csr_matrix],
-    params: dict[str, Any],
-    spatial_key: str,
-    section_key: str | None,
-    key_added: str,
-) -> None:
-    check_adata(adata)
-    spatial = check_spatial(adata, spatial_key)
-    section = np.zeros(adata.n_obs, dtype=int)
-    if section_key is not None:
-        section = _section_numbers(adata, section_key)
-        params = {**params, "section_key": section_key}
-    distances = _by_section(spatial, section, link)
-    connectivities = distances.astype(np.float32)
-    connectivities.data[:] = 1.0
-    _warn_of_gaps(spatial, section, connectivities)
-    keep_bare_graph(adata, key_added)
-    adata.obsp[f"{key_added}_connectivities"] = connectivities
-    adata.obsp[f"{key_added}_distances"] = distances
-    adata.uns[f"{key_added}_neighbors"] = {
-        "connectivities_key": f"{key_added}_connectivities",
-        "distances_key": f"{key_added}_distances",
-        "params": {**params, "spatial_key": spatial_key, "transform": "none"},
-    }
+    keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
+    build_graph(adata, n_neighbors=n_neighbors, lattice=True, **keys).write(adata, key_added)
 
 
 def _section_numbers(adata: AnnData, section_key: str) -> np.ndarray:

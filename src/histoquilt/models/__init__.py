@@ -4,7 +4,7 @@ from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
 from histoquilt.models.domains._feature_config import FeatureConfig
-from histoquilt.models.domains._feature_model import FeatureModel, Outputs
+from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoder
@@ -39,6 +39,7 @@ __all__ = [
     "FeatureConfig",
     "FeatureModel",
     "ImageSection",
+    "Made",
     "MclSTExp",
     "MclSTExpConfig",
     "MeanConfig",

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, either
 from histoquilt.cluster import NamedMixture
-from histoquilt.gr import knn_graph
+from histoquilt.gr import SpatialGraph, build_graph
 from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
 from histoquilt.models._config import ModelConfig
 from histoquilt.models.expression._checkpoint import MethodState
@@ -141,8 +141,19 @@ class DomainModel(ABC):
         """Principal components of the embedding that are clustered."""
         return int(getattr(self.config, "n_components", 10))
 
-    def fit_run(self, adata: AnnData, *, links: csr_matrix | None = None, **options: Any) -> Embedded:
-        """Train, and return what :meth:`run` says of the same sections; ``options`` are those of :meth:`fit`."""
+    def fit_run(self, adata: AnnData, *, made: Any = None, links: csr_matrix | None = None, **options: Any) -> Embedded:
+        """Train, and return what :meth:`run` says of the same sections.
+
+        Parameters
+        ----------
+        adata, links
+            As for :meth:`fit`.
+        made
+            Graph and features that were made of these sections before (:class:`histoquilt.models.Made`), for models
+            that start from them; others ignore it.
+        options
+            Other arguments of :meth:`fit`.
+        """
         self.fit(adata, links=links, **options)
         return self.run(adata, links)
 
@@ -160,9 +171,9 @@ class DomainModel(ABC):
         """Return the denoised expression that belongs to what :meth:`run` returned."""
         return self.denoise(adata, genes)
 
-    def write_graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> None:
-        """Write the spatial graph that belongs to the domains; six nearest neighbours, unless a method has its own."""
-        knn_graph(adata, 6, spatial_key=spatial_key, section_key=section_key)
+    def graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> SpatialGraph:
+        """Return the spatial graph that belongs to the domains; six nearest neighbours, unless a method has its own."""
+        return build_graph(adata, n_neighbors=6, spatial_key=spatial_key, section_key=section_key)
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the trained model as a folder without pickle; :func:`histoquilt.models.load` reads it.

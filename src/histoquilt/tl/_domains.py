@@ -1,6 +1,5 @@
 """Domains of a section in one call."""
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,8 +8,8 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import DomainModel, FeatureModel, SpatialFactors, SpatialFactorsConfig
-from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
+from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
+from histoquilt.study import check_adata, check_obs_key, check_spatial
 from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, fit_and_cluster
 from histoquilt.tl._memory import Job, check_memory_suffices
 
@@ -137,10 +136,12 @@ def spatial_domains(
     adata = adata.copy() if copy else adata
     if one_section:
         declare_one_section(adata)
+    graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     fit_and_cluster(
         adata,
         model,
         n_domains,
+        made=Made(graph),
         genes=genes,
         layer=layer,
         use_rep=use_rep,
@@ -153,10 +154,7 @@ def spatial_domains(
         device=device,
         progress=progress,
     )
-    keep_bare_graph(adata)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said while the model was fitted
-        model.write_graph(adata, spatial_key=spatial_key, section_key=section_key)
+    graph.write(adata)
     return adata if copy else None
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
@@ -18,11 +17,12 @@ from histoquilt.cluster import (
     name_by_position,
     spatial_sample,
 )
-from histoquilt.models import DomainModel, Embedded
+from histoquilt.gr import SpatialGraph
+from histoquilt.models import DomainModel, Embedded, Made
 from histoquilt.runtime import logger
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
-from histoquilt.tl._refine import refine_domains
+from histoquilt.tl._refine import direct_neighbours, majority_codes
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,7 @@ def fit_and_cluster(
     model: DomainModel,
     n_domains: NumberOfDomains,
     *,
+    made: Made,
     genes: Sequence[str] | None,
     layer: str | None,
     use_rep: str | None,
@@ -69,15 +70,15 @@ def fit_and_cluster(
     """
     keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
     trained: dict[str, Any] = {"links": links, "seed": seed, "device": device, "progress": progress}
-    outputs = model.fit_run(adata, layer=layer, use_rep=use_rep, **keys, **trained)
+    outputs = model.fit_run(adata, made=made, layer=layer, use_rep=use_rep, **keys, **trained)
     denoised = None if genes is None else model.denoise_outputs(adata, outputs, genes or None)
     _name(
         adata,
         model,
         outputs,
         n_domains,
+        made.graph if refine else None,
         **keys,
-        refine=refine,
         key_added=key_added,
         embedding_key=embedding_key,
         seed=seed,
@@ -95,12 +96,12 @@ def _name(
     model: DomainModel,
     outputs: Embedded,
     n_domains: NumberOfDomains,
+    refine_by: SpatialGraph | None,
     *,
     key_added: str,
     embedding_key: str,
     spatial_key: str,
     section_key: str | None,
-    refine: bool,
     seed: int,
 ) -> None:
     """Cluster what a model says of the spots it was trained on; leaves the named mixture in ``model.domains``.
@@ -122,26 +123,26 @@ def _name(
     fit = fit_mixture(outputs.embedding, k, n_components=n_components, sample=sample, seed=seed)
     check_all_found(fit.labels, k)
     assert fit.mixture is not None
-    # named last: refinement moves spots, and names tell the order of the domains on the tissue
-    numbered = pd.Categorical.from_codes(fit.labels, pd.Index([str(gaussian) for gaussian in range(k)]))
-    write_result(adata, "obs", key_added, numbered)
-    provenance(adata)[key_added] = {
+    facts = {
         "method": "mixture EEE",
         "model": model.method,
         "n_domains": k,
         "chosen": searched,
         "use_rep": embedding_key,
         "seed": int(seed),
-        "refined": False,
+        "refined": refine_by is not None,
         "n_components": n_components,
         "n_networks": len(outputs.of_networks),
         "n_spots_fitted": fit.n_fitted,
     }
-    if refine:
-        refine_domains(adata, domain_key=key_added, spatial_key=spatial_key, section_key=section_key)
-    gaussians = adata.obs[key_added].cat.codes.to_numpy()
+    gaussians = fit.labels
+    if refine_by is not None:
+        near, facts["refine_neighbors"] = direct_neighbours(refine_by, spatial)
+        gaussians = majority_codes(gaussians, near, k)
+    # named last: refinement moves spots, and names tell the order of the domains on the tissue
     named = name_by_position(gaussians, spatial)
     write_result(adata, "obs", key_added, named)
+    provenance(adata)[key_added] = facts
     names = [str(named[np.flatnonzero(gaussians == gaussian)[0]]) for gaussian in range(k)]
     model.domains = NamedMixture(fit.mixture, names)
     probabilities = [fit.probabilities]

@@ -1,6 +1,5 @@
 """Domains that several sections share, batch effects taken out."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,7 +12,7 @@ from scipy.sparse import csr_matrix
 from histoquilt._base import Keys
 from histoquilt.align import match_duplicate_spots, stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
-from histoquilt.models import DomainModel, FeatureModel, SpatialFactors, SpatialFactorsConfig
+from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
 from histoquilt.runtime import logger
 from histoquilt.study import (
     Sections,
@@ -176,18 +175,17 @@ def integrate_sections(
         source = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), joint.obs[section_key].astype(str).to_numpy())
     once = np.unique(source)
     whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said again while the model is fitted
-        model.write_graph(whole, spatial_key=graph_key, section_key=graph_sections)
-        smoothed = SpatialFactors(factors).fit_run(
-            whole, layer=layer, use_rep=use_rep, spatial_key=graph_key, section_key=graph_sections
-        )
+    made = Made(model.graph(whole, spatial_key=graph_key, section_key=graph_sections), features={})
+    smoothed = SpatialFactors(factors).fit_run(
+        whole, made=made, layer=layer, use_rep=use_rep, spatial_key=graph_key, section_key=graph_sections
+    )
     write_result(whole, "obsm", Keys.JOINT, smoothed.embedding)
     between = _links_between(whole, links, n_links, section_key, order)
     fit_and_cluster(
         whole,
         model,
         n_domains,
+        made=made,
         genes=genes,
         layer=layer,
         use_rep=use_rep,
@@ -201,9 +199,11 @@ def integrate_sections(
         device=device,
         progress=progress,
     )
+    graph = made.graph
     if whole is not joint:
         _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)
-        model.write_graph(joint, spatial_key=graph_key, section_key=graph_sections)
+        graph = model.graph(joint, spatial_key=graph_key, section_key=graph_sections)
+    graph.write(joint)
     facts: dict[str, Any] = {
         "links": links,
         "n_links": n_links if between is not None else 0,

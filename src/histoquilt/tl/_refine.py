@@ -1,14 +1,12 @@
 """Single spots that disagree with their surroundings take the label of the majority."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys
-from histoquilt.gr import grid_graph, knn_graph, lattice_neighbors
+from histoquilt.gr import SpatialGraph, build_graph, lattice_neighbors
 from histoquilt.study import check_adata, check_obs_key, check_spatial, provenance, write_result
 
 _CHUNK = 50_000  # spots whose votes are counted at a time
@@ -62,28 +60,49 @@ def refine_domains(
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
     spatial = check_spatial(adata, spatial_key)
-    lattice = lattice_neighbors(_largest_section(adata, spatial, section_key)[:, :2])
-    if n_neighbors is None:
-        n_neighbors = lattice or 6
     bare = AnnData(obs=adata.obs, obsm={spatial_key: spatial})
-    link = grid_graph if lattice == n_neighbors else knn_graph
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # isolated spots keep their label, which needs no warning
-        link(bare, n_neighbors, spatial_key=spatial_key, section_key=section_key)
+    # isolated spots keep their label, which needs no warning
+    graph = build_graph(
+        bare, n_neighbors=n_neighbors or 6, spatial_key=spatial_key, section_key=section_key, quiet=True
+    )
+    near, n_neighbors = direct_neighbours(graph, spatial, n_neighbors)
     domains = adata.obs[domain_key].astype("category")
-    codes = majority_codes(domains.cat.codes.to_numpy(), bare.obsp[Keys.CONNECTIVITIES], len(domains.cat.categories))
+    codes = majority_codes(domains.cat.codes.to_numpy(), near, len(domains.cat.categories))
     write_result(adata, "obs", key_added or domain_key, pd.Categorical.from_codes(codes, domains.cat.categories))
     record = provenance(adata).setdefault(key_added or domain_key, {})
     record.update(refined=True, refine_neighbors=int(n_neighbors))
 
 
-def _largest_section(adata: AnnData, spatial: np.ndarray, section_key: str | None) -> np.ndarray:
-    """Coordinates of the section with the most spots: overlaid sections together are no lattice."""
-    if section_key is None:
-        return spatial
-    check_obs_key(adata, section_key, argument="section_key")
-    section = adata.obs[section_key]
-    return spatial[(section == section.value_counts().idxmax()).to_numpy()]
+def direct_neighbours(
+    graph: SpatialGraph, centres: np.ndarray, n_neighbors: int | None = None
+) -> tuple[csr_matrix, int]:
+    """Return the direct neighbours of every spot, and how many it has inside the tissue.
+
+    Parameters
+    ----------
+    graph
+        Spatial graph of the spots.
+    centres
+        Spot centres, ``(n_spots, >= 2)``.
+    n_neighbors
+        Number of direct neighbours; by default 6 on hexagonal lattices and for scattered cells, 4 on square lattices.
+
+    Returns
+    -------
+    ``(n_spots, n_spots)`` CSR of ones, symmetric: on a lattice links of at most 1.3 times the pitch, else the nearest.
+    They are links of ``graph`` where it has them.
+    """
+    largest = np.bincount(graph.section).argmax()  # overlaid sections together are no lattice
+    lattice = lattice_neighbors(centres[graph.section == largest, :2])
+    wanted = n_neighbors or lattice or 6
+    linked = graph.params.get("n_neighbors", 0)
+    if wanted == lattice and linked >= wanted:
+        return graph.direct(), wanted
+    if wanted != lattice and linked == wanted:
+        return graph.connectivities, wanted
+    bare = AnnData(obs=pd.DataFrame({"section": graph.section.astype(str)}), obsm={Keys.SPATIAL: centres})
+    built = build_graph(bare, n_neighbors=wanted, lattice=wanted == lattice, section_key="section", quiet=True)
+    return built.connectivities, wanted
 
 
 def majority_codes(codes: np.ndarray, adjacency: csr_matrix, n_domains: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 import histoquilt
 from histoquilt._base import Keys
-from histoquilt.gr import knn_graph, radius_graph, union_links
+from histoquilt.gr import SpatialGraph, build_graph, union_links
 from histoquilt.io import check_one_section
 from histoquilt.models._checkpoint import digest
 from histoquilt.models._domain_model import DomainModel, Embedded
@@ -49,6 +49,23 @@ class Tissue:
     adjacency: csr_matrix
     centres: np.ndarray
     sections: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """Graph and features of sections, made once and shared by the models that are fitted on them.
+
+    Attributes
+    ----------
+    graph
+        Spatial graph of the spots, without links between sections.
+    features
+        What :class:`SectionFeatures` were made with -> the fitted steps, the features and the scaling of the genes;
+        ``None`` if they need not be kept.
+    """
+
+    graph: SpatialGraph
+    features: dict[Any, tuple[SectionFeatures, np.ndarray, Scaling | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -201,10 +218,11 @@ class FeatureModel(DomainModel):
         self.fit_run(adata, **keys, section_key=section_key, links=links, seed=seed, device=device, progress=progress)
         return self
 
-    def fit_run(
+    def fit_run(  # type: ignore[override]  # the names of the options
         self,
         adata: AnnData,
         *,
+        made: Made | None = None,
         links: csr_matrix | None = None,
         layer: str | None = None,
         use_rep: str | None = None,
@@ -216,17 +234,14 @@ class FeatureModel(DomainModel):
     ) -> Outputs:
         """Train as :meth:`fit` does, and return what :meth:`run` says of the same sections; features are made once."""
         check_adata(adata)
-        if adata.n_obs < 3:
-            raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
-        if section_key is None:
+        if made is None and section_key is None:
             check_one_section(adata, spatial_key=spatial_key)
         started = time.perf_counter()
         torch_device = resolve_device(device, sparse=True) if self.has_network else torch.device("cpu")
-        tissue = self._tissue(adata, spatial_key, section_key, links)
+        graph = made.graph if made else self.graph(adata, spatial_key=spatial_key, section_key=section_key)
+        tissue = _tissue(adata, graph, spatial_key, section_key, links)
         sections = tissue.sections if self.config.scale_by_section else None
-        features, values, scaling = SectionFeatures.fit(
-            adata, self.config, layer=layer, use_rep=use_rep, sections=sections
-        )
+        features, values, scaling = self._features(adata, made, layer, use_rep, sections)
         learnt, facts = self.learn(values, tissue, seed=seed, device=torch_device, progress=progress)
         outputs = replace(self.apply(learnt, values, tissue), scaling=scaling)
         names = [] if tissue.sections is None else sorted(set(tissue.sections.tolist()))
@@ -262,7 +277,8 @@ class FeatureModel(DomainModel):
         section_key = fitted.section_key if fitted.section_key in adata.obs else None
         if section_key is None and fitted.section_key is not None:
             check_one_section(adata, spatial_key=fitted.spatial_key)
-        tissue = self._tissue(adata, fitted.spatial_key, section_key, links)
+        graph = self.graph(adata, spatial_key=fitted.spatial_key, section_key=section_key)
+        tissue = _tissue(adata, graph, fitted.spatial_key, section_key, links)
         features, scaling = fitted.features.transform(adata, fitted.layer, tissue.sections)
         outputs = replace(self.apply(fitted.learnt, features, tissue), scaling=scaling)
         if fitted.offsets is None:
@@ -468,23 +484,39 @@ class FeatureModel(DomainModel):
         domains = "" if self.domains is None else f", {len(self.domains.names)} domains"
         return f"{name}(trained on {source}{domains})"
 
-    def write_graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> None:
-        """Write the graph that the config asks for, by :func:`histoquilt.gr.knn_graph` or ``radius_graph``."""
+    def graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> SpatialGraph:
+        """Return the graph that the config asks for, of the nearest neighbours or of a radius."""
+        if adata.n_obs < 3:
+            raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
+        keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
         if self.config.radius is not None:
-            radius_graph(adata, self.config.radius, spatial_key=spatial_key, section_key=section_key)
-        else:
-            knn_graph(adata, self.config.n_neighbors, spatial_key=spatial_key, section_key=section_key)
+            return build_graph(adata, radius=self.config.radius, **keys)
+        return build_graph(adata, n_neighbors=self.config.n_neighbors, **keys)
 
-    def _tissue(self, adata: AnnData, spatial_key: str, section_key: str | None, links: csr_matrix | None) -> Tissue:
-        """Return graph and sections, built beside ``adata``, which stays as it is."""
-        bare = AnnData(obs=adata.obs, obsm={key: adata.obsm[key] for key in [spatial_key] if key in adata.obsm})
-        self.write_graph(bare, spatial_key=spatial_key, section_key=section_key)
-        graph = bare.obsp[Keys.CONNECTIVITIES]
-        sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
-        if links is not None:
-            graph = union_links(graph, links)
-            _check_undirected(graph)
-        return Tissue(graph, spot_centres(adata, spatial_key), sections)
+    def _features(
+        self, adata: AnnData, made: Made | None, layer: str | None, use_rep: str | None, sections: np.ndarray | None
+    ) -> tuple[SectionFeatures, np.ndarray, Scaling | None]:
+        """Fit features, or take those that were made with the same settings before."""
+        kept = made.features if made else None
+        key = (*SectionFeatures.settings_of(self.config), layer, use_rep, sections is not None)
+        if kept is not None and key in kept:
+            return kept[key]
+        found = SectionFeatures.fit(adata, self.config, layer=layer, use_rep=use_rep, sections=sections)
+        if kept is not None:
+            kept[key] = found
+        return found
+
+
+def _tissue(
+    adata: AnnData, graph: SpatialGraph, spatial_key: str, section_key: str | None, links: csr_matrix | None
+) -> Tissue:
+    """Return where spots are, and the graph joined with links between sections."""
+    adjacency = graph.connectivities
+    sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
+    if links is not None:
+        adjacency = union_links(adjacency, links)
+        _check_undirected(adjacency)
+    return Tissue(adjacency, spot_centres(adata, spatial_key), sections)
 
 
 def _check_undirected(adjacency: csr_matrix) -> None:

@@ -10,6 +10,8 @@ from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.pp import GeneFeatures, Scaling, expression
 from histoquilt.study import check_obsm_key
 
+_SETTINGS = ("n_genes", "n_pcs", "target_sum", "log", "clip", "min_spots", "min_counts")
+
 
 @dataclass(frozen=True)
 class SectionFeatures:
@@ -47,17 +49,9 @@ class SectionFeatures:
         if use_rep is not None:
             features = _embedding(adata, use_rep)
         else:
+            settings = {name: getattr(config, name) for name in _SETTINGS}
             genes, features, scaling = GeneFeatures.fit(
-                expression(adata, layer, in_memory=False),
-                kind=config.features,
-                n_genes=config.n_genes,
-                n_pcs=config.n_pcs,
-                target_sum=config.target_sum,
-                log=config.log,
-                clip=config.clip,
-                min_spots=config.min_spots,
-                min_counts=config.min_counts,
-                sections=sections,
+                expression(adata, layer, in_memory=False), kind=config.features, sections=sections, **settings
             )
         if np.ptp(features, axis=0).max() <= 1e-6 * max(features.max(), -features.min()):  # equal but for rounding
             where = "expression" if use_rep is None else f"values in obsm[{use_rep!r}]"
@@ -66,6 +60,11 @@ class SectionFeatures:
                 "Check which matrix was read."
             )
         return cls(genes, use_rep, features.shape[1]), features, scaling
+
+    @staticmethod
+    def settings_of(config: FeatureConfig) -> tuple[Any, ...]:
+        """Return the settings that features depend on."""
+        return (config.features, *(getattr(config, name) for name in _SETTINGS))
 
     def transform(
         self, adata: AnnData, layer: str | None = None, sections: np.ndarray | None = None
