@@ -195,7 +195,7 @@ def test_sections_of_another_run_and_unnamed_sections(toy_study, written_section
     with pytest.raises(TypeError, match="Expected an AnnData, got str"):
         write_report({"other": other}, tmp_path / "r.html", study="joint.h5ad")
     del joint.obs["section"]
-    with pytest.raises(KeyError, match=r"nothing tells sections apart.*section_key="):
+    with pytest.raises(KeyError, match=r"sections cannot be distinguished.*section_key="):
         write_report({"other": other}, tmp_path / "r.html", study=joint)
     assert not list(tmp_path.iterdir())
 

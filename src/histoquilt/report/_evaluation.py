@@ -40,7 +40,7 @@ def write_evaluation_report(
     Parameters
     ----------
     path
-        Path of the file, written completely or not at all. An existing file is replaced.
+        Path of the file, written atomically; an existing file is replaced.
     evaluation
         Result of :func:`histoquilt.tl.evaluate_expression`; not changed.
     facts

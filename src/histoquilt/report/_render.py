@@ -23,8 +23,8 @@ def write_page(
     """
     style, scripts = Markup(_part("_style.css")), Markup(_part("_drawing.js") + _part(script))
     page = _environment().get_template(template).render(style=style, script=scripts, links=links or {}, **content)
-    with atomic_file(path) as beside:
-        Path(beside).write_text(page, encoding="utf-8")
+    with atomic_file(path) as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")
 
 
 def as_json(payload: Any) -> Markup:
