@@ -24,6 +24,7 @@ from histoquilt.draw._recorded import (
     marked_number,
     marker_table,
     mixing_values,
+    model_record,
     stability_curve,
     training_history,
 )  # fmt: skip
@@ -46,7 +47,7 @@ __all__ = [
     "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "denoised_expression",
     "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols",
     "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values",
-    "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names", "section_scores",
-    "spot_pitch", "spot_places", "stability_curve", "stack_order", "tissue_image", "training_history",
-    "warn_overlapping_sections",
+    "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names",
+    "section_scores", "spot_pitch", "spot_places", "stability_curve", "stack_order", "tissue_image",
+    "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

@@ -60,6 +60,13 @@ def marked_number(adata: AnnData, curve: pd.DataFrame, domain_key: str = Keys.DO
     return (int(stable.max()), "is the largest stable number") if len(stable) else (None, "")
 
 
+def model_record(adata: AnnData) -> tuple[str, dict[str, Any]]:
+    """Return the name of the domain model, and what it recorded of its training."""
+    ours = adata.uns.get(Keys.UNS, {})
+    name = str(ours.get(Keys.DOMAIN, {}).get("model", "spamask"))  # not recorded by earlier versions
+    return name, ours.get(name, {})
+
+
 def training_history(adata: AnnData, model_key: str = "spamask") -> pd.DataFrame:
     """Return the recorded training history with the columns ``run, epoch, loss, embedding_change``."""
     recorded = adata.uns.get(Keys.UNS, {}).get(model_key, {})

@@ -20,6 +20,7 @@ from histoquilt.draw import (
     gene_rows,
     marked_number,
     marker_table,
+    model_record,
     raw_expression,
     section_names,
     spot_places,
@@ -202,7 +203,7 @@ def _how_found(adata: AnnData | None, domain_key: str) -> dict[str, Any]:
     if adata is None:
         return shown
     recorded = adata.uns.get(Keys.UNS, {})
-    for key in ("domain", "spamask", "coordinates", "genes", "scale"):
+    for key in ("domain", model_record(adata)[0], "coordinates", "genes", "scale"):
         shown["parameters"] += scalars(recorded.get(key, {}), key)
     try:
         shown["stability"] = _stability(adata, domain_key)
@@ -226,8 +227,8 @@ def _stability(adata: AnnData, domain_key: str) -> dict[str, Any]:
 
 
 def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
-    history = training_history(adata)
-    recorded = adata.uns[Keys.UNS]["spamask"]
+    model, recorded = model_record(adata)
+    history = training_history(adata, model)
     runs = [run for _, run in history.groupby("run", sort=False)]
     loss, change = (
         [(run["epoch"].to_numpy(float), run[column].to_numpy(float)) for run in runs]
