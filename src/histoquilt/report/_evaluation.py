@@ -130,7 +130,7 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
     return shown
 
 
-def _verdicts(table: pd.DataFrame, kinds: Mapping[str, str]) -> list[dict[str, Any]]:
+def _verdicts(table: pd.DataFrame, kinds: Mapping[Any, str]) -> list[dict[str, Any]]:
     """Compare each method with both ridges on the panel, in words."""
     table = table[table["gene_set"] == "panel"] if len(table) else table
     verdicts = []
@@ -150,7 +150,7 @@ def _verdicts(table: pd.DataFrame, kinds: Mapping[str, str]) -> list[dict[str, A
     return sorted(verdicts, key=lambda row: row["kind"] != "method")
 
 
-def _genes(evaluation: "Evaluation", kinds: Mapping[str, str]) -> dict[str, Any]:
+def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]:
     """Return the scores of genes by methods, the best predicted first."""
     if evaluation.genes.empty:
         return {"methods": [], "rows": [], "total": 0}
