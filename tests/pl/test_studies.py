@@ -110,7 +110,7 @@ def test_stack_errors(study):
         hq.pl.aligned_stack(study, domain_key="leiden")
     bare = study.copy()
     del bare.obs["section"]
-    with pytest.raises(KeyError, match=r"nothing tells sections apart. Pass section_key="):
+    with pytest.raises(KeyError, match=r"sections cannot be distinguished. Pass section_key="):
         hq.pl.aligned_stack(bare)
     del study.obsm["spatial_aligned"]
     with pytest.raises(KeyError, match=r"'spatial_aligned' is not in adata.obsm \(found: .*tl.align_sections"):

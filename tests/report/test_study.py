@@ -88,8 +88,8 @@ def test_mixing_before_and_after_is_a_table_read_beside_clisi(toy_study, tmp_pat
     for name in ("before", "histoquilt"):
         shown = [float(number) for number in re.findall(r"</span> (-?[\d.]+)</td>", row[name])]
         assert shown[:2] == [round(value[name, metric], 2) for metric in ("ilisi_scaled", "clisi_scaled")]
-    assert "read beside cLISI" in card
-    assert "prove nothing" not in card
+    assert "Compare mixing with cLISI" in card
+    assert "not meaningful" not in card
     assert len(re.findall(r"<td>s\d vs s\d</td>", card)) == 6  # three pairs, two measures
     assert dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", card)) == {
         "links": "stack", "n links": "3", "n shared genes": "120", "sections": "s1, s2, s3",
@@ -100,7 +100,7 @@ def test_mixing_without_domains_says_that_it_proves_nothing(toy_study, tmp_path)
     joint = toy_study()
     table = joint.uns["histoquilt"]["mixing"]
     joint.uns["histoquilt"]["mixing"] = table[~table["metric"].str.contains("clisi")]
-    assert "prove nothing by themselves" in page_of(tmp_path, joint, study=joint)
+    assert "not meaningful by themselves" in page_of(tmp_path, joint, study=joint)
 
 
 def test_markers_training_and_parameters_are_told_once(toy_study, tmp_path):
@@ -137,7 +137,7 @@ def test_curve_of_a_study_and_of_a_single_section(toy_study, tmp_path, chosen, w
         mark, dots = re.search(r'class="mark" x1="([\d.]+)"', svg)[1], re.findall(r'"line-1" cx="([\d.]+)"', svg)
         assert mark == dots[3]  # of 2 to 6
         assert svg.count('class="level"') == 1
-        assert ("was asked for, not discovered" in page) is not chosen
+        assert ("was given, not chosen from the data" in page) is not chosen
     del alone.uns["histoquilt"]["n_domains_curve"]
     assert "How many domains?" not in page_of(tmp_path, alone)
 
@@ -195,7 +195,7 @@ def test_sections_of_another_run_and_unnamed_sections(toy_study, written_section
     with pytest.raises(TypeError, match="Expected an AnnData, got str"):
         write_report({"other": other}, tmp_path / "r.html", study="joint.h5ad")
     del joint.obs["section"]
-    with pytest.raises(KeyError, match=r"nothing tells sections apart.*section_key="):
+    with pytest.raises(KeyError, match=r"sections cannot be distinguished.*section_key="):
         write_report({"other": other}, tmp_path / "r.html", study=joint)
     assert not list(tmp_path.iterdir())
 

@@ -130,7 +130,7 @@ def paired_study(
     follows_code = has_code & (~np.full(n_genes, recipe.has_signal) | (np.arange(n_genes) % 2 == 0))
     n_prototypes = n_spots // SPOTS_PER_PROTOTYPE
     base = rng.normal(0, 0.7, n_genes)
-    codes, book = _look_alikes(n_prototypes, n_genes, recipe.gap, rng)
+    codes, book = _draw_prototypes(n_prototypes, n_genes, recipe.gap, rng)
     loadings = rng.normal(size=(N_SIGNAL, n_genes))
     loadings *= SIGNAL_LOG_SD / np.linalg.norm(loadings, axis=0)
     rotation = ortho_group.rvs(n_features, random_state=rng)
@@ -159,7 +159,7 @@ def paired_study(
     return study
 
 
-def _look_alikes(
+def _draw_prototypes(
     n_prototypes: int, n_genes: int, gap: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return codes (n_prototypes, N_CODE) and log-means (n_prototypes, n_genes), pair after pair.

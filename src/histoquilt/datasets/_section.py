@@ -1,8 +1,7 @@
 """Toy sections: spots on a hexagonal lattice, counts, and known domains."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -81,11 +80,9 @@ def toy_section(
     """
     check_sizes(n_spots, n_genes, n_domains, n_sections, seed)
     tissue = plan_tissue(n_spots, n_genes, n_domains, seed)
+    streams = [np.random.default_rng([seed, 2 + section]) for section in range(n_sections)]
     scale = float(n_sections > 1)  # a single section has no batch effect
-    parts = [
-        draw_section(tissue, section, n_spots, np.random.default_rng([seed, 2 + section]), scale)
-        for section in range(n_sections)
-    ]
+    parts = [draw_section(tissue, section, n_spots, rng, scale) for section, rng in enumerate(streams)]
     adata = assemble(tissue.genes, parts)
     spatial = np.concatenate([part.points for part in parts])
     adata.obsm[Keys.SPATIAL] = spatial - spatial.min(axis=0) + PITCH_UM
@@ -93,16 +90,14 @@ def toy_section(
     return adata
 
 
-@dataclass(frozen=True)
-class Tissue:
+class Tissue(NamedTuple):
     """Plan of a tissue, of which sections are drawn."""
 
     anatomy: Anatomy
     genes: Genes
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One section of a tissue, before it becomes an AnnData."""
 
     points: np.ndarray  # (n_spots, 2) microns
@@ -144,14 +139,11 @@ def assemble(genes: Genes, sections: Sequence[Section]) -> AnnData:
     sizes = [len(section.points) for section in sections]
     width = len(str(len(codes)))
     prefixes = [f"s{i + 1}_" if len(sections) > 1 else "" for i in range(len(sections))]
-    obs = pd.DataFrame(
-        {"domain_true": pd.Categorical.from_codes(codes, categories=pd.Index(names)).reorder_categories(sorted(names))},
-        index=[
-            f"{prefix}spot{j + 1:0{width}d}"
-            for prefix, n_spots in zip(prefixes, sizes, strict=True)
-            for j in range(n_spots)
-        ],
-    )
+    spots = [
+        f"{prefix}spot{j + 1:0{width}d}" for prefix, size in zip(prefixes, sizes, strict=True) for j in range(size)
+    ]
+    domain = pd.Categorical.from_codes(codes, categories=pd.Index(names)).reorder_categories(sorted(names))
+    obs = pd.DataFrame({"domain_true": domain}, index=spots)
     if len(sections) > 1:
         obs[Keys.SECTION] = pd.Categorical(np.repeat([f"s{i + 1}" for i in range(len(sections))], sizes))
         obs["z_um"] = np.repeat([section.z for section in sections], sizes)

@@ -116,8 +116,8 @@ def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray
     rows_of = section_names(adata, section_key)
     if not rows_of:
         raise KeyError(
-            f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: {listed(adata.obs)}), so nothing "
-            f"tells sections apart. Pass {argument('section_key')}."
+            f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: {listed(adata.obs)}), so sections "
+            f"cannot be distinguished. Pass {argument('section_key')}."
         )
     z_of = {name: section_height(adata, rows) for name, rows in rows_of.items()}
     if any(z is None for z in z_of.values()):
@@ -140,8 +140,8 @@ def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float
     """
     ours = adata.uns.get(Keys.UNS, {})
     names = section_names(adata, library_key)
-    own = ours.get(Keys.SECTIONS, {}).get(next(iter(names)), {}) if len(names) == 1 else {}
-    recorded = own.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {})
+    section = ours.get(Keys.SECTIONS, {}).get(next(iter(names)), {}) if len(names) == 1 else {}
+    recorded = section.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {})
     if recorded.get("unit") == "micron":
         return 1.0
     mpp = recorded.get("mpp", ours.get(Keys.IMAGE, {}).get("mpp"))

@@ -22,9 +22,8 @@ def mixing(
 ) -> np.ndarray:
     """Plot how well sections mix in each embedding, together with how well domains stay separate.
 
-    Mixing alone proves nothing: an embedding in which everything is alike mixes perfectly. It is meaningful only if
-    domains stay separate as well, so iLISI is plotted next to cLISI. A large dot stands for all sections, small ones
-    for the pairs.
+    Mixing alone is not meaningful: an embedding without any structure mixes perfectly. So iLISI is plotted next to
+    cLISI, which shows whether domains stay separate. Large dots are all sections, small ones pairs.
 
     Parameters
     ----------

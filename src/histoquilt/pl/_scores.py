@@ -61,11 +61,11 @@ def scores(table: pd.DataFrame, *, value: str = "pcc_median", gene_set: str = "p
     ax = new_axes(ax, 6.6, 0.9 + 0.42 * len(order))
     handles = {}
     for place, name in enumerate(order):
-        own = rows[rows["method"] == name]
-        kind = own["kind"].iloc[0]
+        scored = rows[rows["method"] == name]
+        kind = scored["kind"].iloc[0]
         color, marker = _STYLES[kind]
-        mean = bootstrap_ci({str(fold): part[value].to_numpy() for fold, part in own.groupby("fold", sort=False)})
-        by_section = own.groupby("section", sort=False)[value].mean().to_numpy()
+        mean = bootstrap_ci({str(fold): part[value].to_numpy() for fold, part in scored.groupby("fold", sort=False)})
+        by_section = scored.groupby("section", sort=False)[value].mean().to_numpy()
         spread = np.linspace(-0.13, 0.13, len(by_section)) if len(by_section) > 1 else np.zeros(1)
         ax.scatter(by_section, place + spread, s=13, color=color, alpha=0.45, linewidths=0, zorder=2)
         if np.isfinite(mean.low):

@@ -244,7 +244,7 @@ def _shared_colors(
     return domain_colors(union, key, palette)
 
 
-def _draw_outline(ax: "Axes", points: np.ndarray) -> None:
+def _draw_outline(ax: Axes, points: np.ndarray) -> None:
     """Draw the border of the area around the spots."""
     pitch = spot_pitch(points)
     low, high = points.min(axis=0) - 2 * pitch, points.max(axis=0) + 2 * pitch

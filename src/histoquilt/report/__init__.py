@@ -1,10 +1,9 @@
-"""The report: one self-contained HTML page that opens offline, made from what was written into AnnData.
+"""Reports: self-contained HTML pages that open offline, made from what was written into AnnData.
 
-It holds the domain map of every section (a canvas, over the tissue image where there is one), the domains and their
-markers, genes as measured and denoised, the training curve and the facts of the run; for a study first what its
-sections have in common: an overview, the aligned stack, mixing before and after, the number of domains. No
-plotting library is shipped with it or needed to write it, and it asks the network for nothing. Predictions from H&E and
-the evaluation of methods that make them have pages of their own.
+The page of domains shows a map of each section over its tissue image, domains and markers, genes as measured and
+denoised, the training curve and the facts of the run; for a study also an overview of its sections, the aligned stack,
+mixing before and after, and the number of domains. Predictions from H&E and evaluations of methods have pages of their
+own. Pages need neither a plotting library nor the network.
 """
 
 from histoquilt.report._evaluation import write_evaluation_report

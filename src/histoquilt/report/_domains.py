@@ -227,8 +227,8 @@ def _stability(adata: AnnData, domain_key: str) -> dict[str, Any]:
 
 
 def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
-    history = training_history(adata)
-    _, recorded = model_record(adata)
+    model, recorded = model_record(adata)
+    history = training_history(adata, model)
     runs = [run for _, run in history.groupby("run", sort=False)]
     loss, change = (
         [(run["epoch"].to_numpy(float), run[column].to_numpy(float)) for run in runs]

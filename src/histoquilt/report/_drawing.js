@@ -1,8 +1,8 @@
 "use strict";
-/* What all reports draw with: maps of spots, sortable tables. Positions are whole numbers of a grid (uint16, base64). */
+/* Maps of spots and sortable tables, for all reports. Positions are whole numbers of a grid (uint16, base64). */
 const { makeMap, makeSortable, bytes, shorts, paint, fit, RAMP } = (() => {
   const VIRIDIS = [[68, 1, 84], [68, 57, 131], [49, 104, 142], [33, 145, 140], [53, 183, 121], [144, 215, 67], [253, 231, 37]];
-  const MANY = 20000; // from here on squares, which are drawn faster than circles
+  const MANY = 20000; // spots, from which they are drawn as squares, which is faster
   const MAX_ZOOM = 12;
 
   function bytes(text) {
@@ -47,7 +47,7 @@ const { makeMap, makeSortable, bytes, shorts, paint, fit, RAMP } = (() => {
     return ctx;
   }
 
-  /* Buckets of about one spot each answer "which spot is here" without looking at all of them. */
+  /* Find the nearest spot by buckets of about one spot each. */
   function buckets(spots, cell) {
     const found = new Map();
     for (let i = 0; i < spots.n; i++) {
@@ -68,9 +68,9 @@ const { makeMap, makeSortable, bytes, shorts, paint, fit, RAMP } = (() => {
     };
   }
 
-  /* A map that can be zoomed and asked. `look` says how spots are painted (paint), what is told of one (tell), and what
-     is done after drawing (drawn). Maps with a common `link` lie in one ".linked" element, which holds their controls, and
-     move together. */
+  /* A map with zoom and tooltips. `look` paints the spots (paint), fills the tooltip of one (tell), and is called after
+     drawing (drawn). Maps with a common `link` are in one ".linked" element, which holds their controls, and move
+     together. */
   function makeMap(figure, map, spots, look, link = { view: { zoom: 1, x: 0, y: 0 }, current: -1, parts: [] }) {
     const controls = figure.closest(".linked") ?? figure;
     const box = figure.querySelector(".canvas-box"), base = figure.querySelector(".base"), over = figure.querySelector(".over");

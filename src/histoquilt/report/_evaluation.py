@@ -40,7 +40,7 @@ def write_evaluation_report(
     Parameters
     ----------
     path
-        Path of the file, written completely or not at all. An existing file is replaced.
+        Path of the file, written atomically; an existing file is replaced.
     evaluation
         Result of :func:`histoquilt.tl.evaluate_expression`; not changed.
     facts
@@ -68,17 +68,17 @@ def write_evaluation_report(
             f"Expected what histoquilt.tl.evaluate_expression returns, got {type(evaluation).__name__}. "
             "histoquilt.report.write_prediction_report(path, sections) shows predictions alone."
         )
-    known = evaluation.facts
-    methods = [name for name, kind in _kinds(evaluation).items() if kind != "oracle"]
+    known, scores, enrichment = evaluation.facts, evaluation.scores, evaluation.enrichment
+    kinds = scores.groupby("method", sort=False)["kind"].first().to_dict()
     cards = [
         ("Sections", f"{known.get('n_sections', len(evaluation.intervals)):,}"),
         ("Spots", f"{known['n_spots']:,}" if "n_spots" in known else None),
         ("Left out", f"one {known['leave_out']} at a time" if "leave_out" in known else None),
-        ("Methods", f"{len(methods)}"),
+        ("Methods", str(sum(kind != "oracle" for kind in kinds.values()))),
         ("Seeds", ", ".join(map(str, known.get("seeds", []))) or None),
     ]
     sections = describe_predictions(predictions) if predictions else []
-    scores, enrichment, encoders = evaluation.scores, evaluation.enrichment, known.get("encoders") or None
+    run = {**(facts or {}), "encoders": known.get("encoders") or None}
     write_page(
         path,
         "_evaluation.html",
@@ -91,21 +91,16 @@ def write_evaluation_report(
         folds=_folds(evaluation.folds),
         gene_sets=_gene_sets(evaluation),
         columns=COLUMNS,
-        verdicts=_verdicts(evaluation),
-        genes=_genes(evaluation),
+        verdicts=_verdicts(evaluation.differences, kinds),
+        genes=_genes(evaluation, kinds),
         structure=_means(evaluation.structure, ["correlation"]),
         domains=_means(evaluation.domains, ["ari", "nmi"]),
         enrichment=[] if enrichment.empty else enrichment.sort_values("p_value").head(50).to_dict("records"),
         unmeasured=int(scores["n_unmeasured"].max()) if "n_unmeasured" in scores and len(scores) else 0,
         sections=sections,
-        facts=facts_of(cards, {**(facts or {}), "encoders": encoders}, shown=_SHOWN),
+        facts=facts_of(cards, run, shown=_SHOWN),
         data=predictions_json(sections),
     )
-
-
-def _kinds(evaluation: "Evaluation") -> dict[str, str]:
-    kinds = evaluation.scores.groupby("method", sort=False)["kind"].first()
-    return {str(name): str(kind) for name, kind in kinds.items()}
 
 
 def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
@@ -113,21 +108,20 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
     shown = []
     for gene_set in evaluation.scores["gene_set"].unique():
         rows = section_scores(evaluation.scores, "pcc_median", gene_set)
-        own = evaluation.intervals[evaluation.intervals["gene_set"] == gene_set].set_index("method")
+        intervals = evaluation.intervals[evaluation.intervals["gene_set"] == gene_set].set_index("method")
+        intervals = intervals.reindex(columns=["low", "high", "note"])
         # seeds of a section first, so that a section counts once
         by_section: Any = rows.groupby(["method", "section"], sort=False)[list(COLUMNS)].mean()
         table = []
         for name in method_order(rows, "pcc_median"):
-            interval = own.loc[name] if name in own.index else None
+            low, high, note = intervals.loc[name] if name in intervals.index else (np.nan, np.nan, "")
             values = by_section.loc[name].mean()
             table.append({
                 "method": name,
                 "kind": rows.loc[rows["method"] == name, "kind"].iloc[0],
                 "values": {column: finite(values[column]) for column in COLUMNS},
                 "mean": float(values["pcc_median"]),
-                "low": np.nan if interval is None else float(interval["low"]),
-                "high": np.nan if interval is None else float(interval["high"]),
-                "note": "" if interval is None else str(interval["note"]),
+                "low": float(low), "high": float(high), "note": str(note),
                 "sections": by_section.loc[name, "pcc_median"].tolist(),
             })  # fmt: skip
         chart = dots_svg(table, label="median correlation over genes")
@@ -136,12 +130,10 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
     return shown
 
 
-def _verdicts(evaluation: "Evaluation") -> list[dict[str, Any]]:
+def _verdicts(table: pd.DataFrame, kinds: Mapping[Any, str]) -> list[dict[str, Any]]:
     """Compare each method with both ridges on the panel, in words."""
-    table = evaluation.differences
     table = table[table["gene_set"] == "panel"] if len(table) else table
-    kinds = _kinds(evaluation)
-    found = []
+    verdicts = []
     for row in table.to_dict("records"):
         if kinds.get(row["method"]) == "oracle":
             continue
@@ -150,22 +142,21 @@ def _verdicts(evaluation: "Evaluation") -> list[dict[str, Any]]:
         size = f"by {row['difference']:.3f}" if beats else f"difference {row['difference']:+.3f}"
         has_interval = np.isfinite(row["ci_low"]) and np.isfinite(row["ci_high"])
         interval = f"95 % CI {row['ci_low']:+.3f} to {row['ci_high']:+.3f}" if has_interval else "no interval"
-        found.append({
+        verdicts.append({
             "method": row["method"], "kind": kinds.get(row["method"], "method"), "what": what, "beats": beats,
             "against": RIDGES.get(row["against"], row["against"]),
             "size": f"{size} ({interval}, {row['n']} folds; higher in {row['n_higher']} of {row['n_pairs']} pairs)",
         })  # fmt: skip
-    return sorted(found, key=lambda row: row["kind"] != "method")
+    return sorted(verdicts, key=lambda row: row["kind"] != "method")
 
 
-def _genes(evaluation: "Evaluation") -> dict[str, Any]:
+def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]:
     """Return the scores of genes by methods, the best predicted first."""
     if evaluation.genes.empty:
         return {"methods": [], "rows": [], "total": 0}
-    kinds = _kinds(evaluation)
     wide = gene_means(evaluation.genes)
-    methods = [name for name in method_order(evaluation.genes, "pearson") if kinds.get(name) != "oracle"]
-    methods = [name for name in methods if name in wide]
+    order = method_order(evaluation.genes, "pearson")
+    methods = [name for name in order if kinds.get(name) != "oracle" and name in wide]
     best = wide[methods].max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_GENES]
     symbols = evaluation.genes.groupby("gene", sort=False)["symbol"].first()
     fdr = evaluation.gene_summary.pivot_table(index="gene", columns="method", values="fdr", aggfunc="first")
@@ -187,10 +178,8 @@ def _means(table: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
         return []
     alone = table[~table["section"].isin(POOLED)]
     means = alone.groupby(["method", "kind"], sort=False)[columns].mean().sort_values(columns[0], ascending=False)
-    return [
-        {"method": row["method"], "kind": row["kind"], "values": [finite(row[column]) for column in columns]}
-        for row in means.reset_index().to_dict("records")
-    ]
+    rows = zip(means.index, means.to_numpy(), strict=True)
+    return [{"method": method, "kind": kind, "values": [finite(v) for v in values]} for (method, kind), values in rows]
 
 
 def _folds(table: pd.DataFrame) -> list[dict[str, Any]]:

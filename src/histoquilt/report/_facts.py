@@ -14,9 +14,8 @@ _DETAILS = ("arguments", "inputs", "timings", "packages", "warnings")
 
 def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Format the facts of a run as text; facts missing from ``run`` are read from the sections."""
-    ours = [adata.uns.get(Keys.UNS, {}) for adata in sections]
     model = [model_record(adata)[1] for adata in sections]
-    domain = [recorded.get(Keys.DOMAIN, {}) for recorded in ours]
+    domain = [adata.uns.get(Keys.UNS, {}).get("domain", {}) for adata in sections]
     seconds = [float(recorded["wall_s"]) for recorded in model if recorded.get("wall_s") is not None]
     cards = [
         ("Spots", f"{sum(adata.n_obs for adata in sections):,}"),

@@ -41,7 +41,7 @@ def write_report(
         ``uns["domain_markers"]``, ``obsm["denoised"]``, and the training history, the curve of the number of domains
         and the parameters in ``uns["histoquilt"]``.
     path
-        Path of the file, written completely or not at all. An existing file is replaced.
+        Path of the file, written atomically; an existing file is replaced.
     study
         All sections in one AnnData, as returned by :func:`histoquilt.tl.integrate_sections`; not changed. The page then
         begins with the joint results: an overview in shared colours (with ``obsm["spatial_aligned"]`` also in one

@@ -51,7 +51,7 @@ def write_prediction_report(
     Parameters
     ----------
     path
-        Path of the file, written completely or not at all. An existing file is replaced.
+        Path of the file, written atomically; an existing file is replaced.
     sections
         Name -> result of the ``predict`` method of an expression model; not changed, and read one after another, so
         that a mapping may load each from its file. Shown if present: measured expression next to the prediction, the

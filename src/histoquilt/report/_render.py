@@ -22,9 +22,14 @@ def write_page(
     ``links`` are text -> address, shown at the top.
     """
     style, scripts = Markup(_part("_style.css")), Markup(_part("_drawing.js") + _part(script))
-    page = _environment().get_template(template).render(style=style, script=scripts, links=links or {}, **content)
-    with atomic_file(path) as beside:
-        Path(beside).write_text(page, encoding="utf-8")
+    page = fill(template, style=style, script=scripts, links=links or {}, **content)
+    with atomic_file(path) as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")
+
+
+def fill(template: str, **content: Any) -> Markup:
+    """Return a filled template; text in ``content`` is escaped."""
+    return Markup(_environment().get_template(template).render(**content))
 
 
 def as_json(payload: Any) -> Markup:

@@ -11,7 +11,7 @@
     };
   }
 
-  /* How a map of domains is painted and asked. */
+  /* Colours and tooltips of a map of domains. */
   function domainLook(figure, spots, group, state) {
     const colorBy = figure.querySelector(".color-by"), opacity = figure.querySelector(".opacity"), ramp = figure.querySelector(".ramp");
     const colors = [...group.domains.map((d) => d.color), group.unlabelled];
