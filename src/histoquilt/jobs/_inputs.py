@@ -21,18 +21,10 @@ COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job needs of every section.
+    """What a job needs of every section."""
 
-    Attributes
-    ----------
-    n_domains
-        Largest number of domains that may be asked for.
-    use_rep, layer, spatial_key, section_key
-        Keys of the embedding, the expression, the spot centres and the sections.
-    """
-
-    n_domains: int = 1
-    use_rep: str | None = None
+    n_domains: int = 1  # Largest number of domains that may be asked for
+    use_rep: str | None = None  # Keys of the embedding, the expression, the spot centres and the sections
     layer: str | None = None
     spatial_key: str = Keys.SPATIAL
     section_key: str | None = None
@@ -40,24 +32,12 @@ class Needs:
 
 @dataclass
 class Inputs:
-    """Sections that were read and checked.
+    """Sections that were read and checked."""
 
-    Attributes
-    ----------
-    sections
-        Name -> AnnData, in the order given; empty if they are read again one by one.
-    sources
-        Name -> source.
-    digests
-        Name, path and SHA-256 of each, for ``run.json``.
-    skipped
-        Name -> reason for leaving it out.
-    """
-
-    sections: dict[str, "AnnData"]
-    sources: dict[str, Source]
-    digests: list[dict[str, Any]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, "AnnData"]  # Name -> AnnData, in the order given; empty if they are read again one by one
+    sources: dict[str, Source]  # Name -> source
+    digests: list[dict[str, Any]] = field(default_factory=list)  # Name, path and SHA-256 of each, for ``run.json``
+    skipped: dict[str, str] = field(default_factory=dict)  # Name -> reason for leaving it out
 
     def read_by(self, name: str) -> list[dict[str, Any]]:
         """Return the digests of the files of one section."""

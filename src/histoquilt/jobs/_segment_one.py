@@ -22,27 +22,16 @@ Denoise = bool | str | list[str]  # as the library takes it, or "markers" or "au
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """Settings that all sections share.
+    """Settings that all sections share."""
 
-    Attributes
-    ----------
-    n_domains, section_key, options
-        Arguments of :func:`histoquilt.tl.spatial_domains`; ``options`` holds its remaining ones.
-    method, config
-        Name of the domain model, and its settings; ``None`` for its defaults.
-    save_model
-        If true, also write the model.
-    out, kept
-        Output folder, and the folder in which finished results survive a failure; for messages.
-    """
-
+    # Arguments of :func:`histoquilt.tl.spatial_domains`; ``options`` holds its remaining ones
     n_domains: int | tuple[int, int] | None
-    method: str
+    method: str  # Name of the domain model, and its settings; ``None`` for its defaults
     section_key: str | None
     config: Any
     options: dict[str, Any]
-    save_model: bool
-    out: Path
+    save_model: bool  # If true, also write the model
+    out: Path  # Output folder, and the folder in which finished results survive a failure; for messages
     kept: Path | None
 
     def new_model(self) -> "DomainModel":

@@ -85,28 +85,14 @@ class ImagedConfig(SectionsConfig):
 
 @dataclass
 class ImagedSections:
-    """Checked sections, and how their images will be embedded.
+    """Checked sections, and how their images will be embedded."""
 
-    Attributes
-    ----------
-    sections
-        Name -> AnnData.
-    reps
-        Keys of the embeddings in ``obsm``.
-    digests, skipped
-        Digests of all inputs, and name -> reason for leaving it out.
-    facts
-        Encoder and fields, for ``run.json``.
-    embed_job
-        Settings of the embedding; None if the sections have their embeddings.
-    """
-
-    sections: dict[str, "AnnData"]
-    reps: list[str]
-    digests: list[dict[str, Any]]
+    sections: dict[str, "AnnData"]  # Name -> AnnData
+    reps: list[str]  # Keys of the embeddings in ``obsm``
+    digests: list[dict[str, Any]]  # Digests of all inputs, and name -> reason for leaving it out
     skipped: dict[str, str]
-    facts: dict[str, Any]
-    embed_job: EmbedJob | None = None
+    facts: dict[str, Any]  # Encoder and fields, for ``run.json``
+    embed_job: EmbedJob | None = None  # Settings of the embedding; None if the sections have their embeddings
 
     def embed(self, run: Run) -> None:
         """Embed every image; does nothing if embeddings were given.
