@@ -24,15 +24,14 @@ Denoise = bool | str | list[str]  # as the library takes it, or "markers" or "au
 class SegmentSettings:
     """Settings that all sections share."""
 
-    # Arguments of :func:`histoquilt.tl.spatial_domains`; ``options`` holds its remaining ones
     n_domains: int | tuple[int, int] | None
-    method: str  # Name of the domain model, and its settings; ``None`` for its defaults
+    method: str  # Name of the domain model
     section_key: str | None
-    config: Any
-    options: dict[str, Any]
-    save_model: bool  # If true, also write the model
-    out: Path  # Output folder, and the folder in which finished results survive a failure; for messages
-    kept: Path | None
+    config: Any  # Settings of the model; None for its defaults
+    options: dict[str, Any]  # Remaining arguments of histoquilt.tl.spatial_domains
+    save_model: bool
+    out: Path  # Output folder, for messages
+    kept: Path | None  # Folder in which finished results survive a failure, for messages
 
     def new_model(self) -> "DomainModel":
         """Return an untrained model."""

@@ -48,10 +48,10 @@ class EmbedJob:
     """Settings that all sections share."""
 
     encoder: "PatchEncoder | str"  # The encoder, or its name if another process loads it
-    device: str  # Device on which a named encoder runs, and the digest that it must have
-    digest: str
-    fields_um: tuple[float, ...]  # Widths of the fields in microns, and the prefix of their keys in ``obsm``
-    base: str
+    device: str  # Device on which a named encoder runs
+    digest: str  # Digest that the encoder must have
+    fields_um: tuple[float, ...]  # Widths of the fields in microns
+    base: str  # Prefix of their keys in obsm
     cache: Path | None  # Folder for cached embeddings
     progress: bool  # If true, show a progress bar
 

@@ -89,8 +89,8 @@ class ImagedSections:
 
     sections: dict[str, "AnnData"]  # Name -> AnnData
     reps: list[str]  # Keys of the embeddings in ``obsm``
-    digests: list[dict[str, Any]]  # Digests of all inputs, and name -> reason for leaving it out
-    skipped: dict[str, str]
+    digests: list[dict[str, Any]]  # Digests of all inputs
+    skipped: dict[str, str]  # Name -> reason for leaving it out
     facts: dict[str, Any]  # Encoder and fields, for ``run.json``
     embed_job: EmbedJob | None = None  # Settings of the embedding; None if the sections have their embeddings
 

@@ -34,15 +34,15 @@ class Target:
 class PredictSettings:
     """Settings that all targets share."""
 
-    model: Path  # Folder of the model, and its digest
-    digest: str
+    model: Path  # Folder of the model
+    digest: str  # Digest of the folder
     encoder: str | None  # Name of the image encoder, if it differs from the one that the model names
     device: str  # Device on which networks run
-    mpp: float | None  # Microns per pixel, and distance in microns between the spots of a bare slide
-    pitch_um: float | None
+    mpp: float | None  # Microns per pixel
+    pitch_um: float | None  # Distance between the spots of a bare slide
     cache: Path | None  # Folder for cached embeddings of sections
-    out: Path  # Output folder, and the folder in which finished results survive a failure; for messages
-    kept: Path | None
+    out: Path  # Output folder, for messages
+    kept: Path | None  # Folder in which finished results survive a failure, for messages
     progress: bool  # If true, show a progress bar
     check_memory: bool  # If true, refuse predictions that need more memory than is available
 

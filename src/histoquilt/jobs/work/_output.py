@@ -108,8 +108,8 @@ class DomainResults:
 
     sections: Mapping[str, "AnnData"]  # Section name -> AnnData with domains
     title: str  # Title of the report
-    spatial_key: str = Keys.SPATIAL  # Keys of spot centres, of the sections of one input, and of the expression
-    section_key: str | None = None
+    spatial_key: str = Keys.SPATIAL
+    section_key: str | None = None  # Column of obs that tells the sections of one input apart
     layer: str | None = None
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)  # File name -> further table
     study: "AnnData | None" = None  # AnnData of all sections, if they were integrated
@@ -118,7 +118,7 @@ class DomainResults:
     # File name -> function that writes a further page
     pages: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     links: Mapping[str, str] | None = None  # Text -> file name, for links at the head of the report
-    written: Sequence[str] = ()  # Path of sections that are already written; they are linked, not written again
+    written: Sequence[str] = ()  # Names of sections that are already written; they are linked
 
 
 def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[], dict[str, Any]]) -> None:
