@@ -20,21 +20,13 @@ FIELDS_UM = (100.0, 200.0)
 
 @dataclass(frozen=True)
 class StainDemo:
-    """Prediction of a slide, and its scores.
+    """Prediction of a slide, and its scores."""
 
-    Attributes
-    ----------
-    bare
-        The slide as one that was never sequenced: a grid of spots, predicted expression, domains.
-    checked
-        The same tissue at the spots that were measured after all, with the measurement beside the prediction.
-    scores
-        Columns ``what, method, score``: median correlation over the panel and over the most reliable genes, and
-        the agreement (ARI) of domains with the truth.
-    """
-
-    bare: "AnnData"
+    bare: "AnnData"  # The slide as one that was never sequenced: a grid of spots, predicted expression, domains
+    # The same tissue at the spots that were measured after all, with the measurement beside the prediction
     checked: "AnnData"
+    # Columns ``what, method, score``: median correlation over the panel and over the most reliable genes, and the
+    # agreement (ARI) of domains with the truth
     scores: "pd.DataFrame"
 
 

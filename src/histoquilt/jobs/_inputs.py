@@ -16,23 +16,17 @@ from histoquilt.runtime import Workers, run_each, warn_user
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from histoquilt.io import Samples
+
 COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job needs of every section.
+    """What a job needs of every section."""
 
-    Attributes
-    ----------
-    n_domains
-        Largest number of domains that may be asked for.
-    use_rep, layer, spatial_key, section_key
-        Keys of the embedding, the expression, the spot centres and the sections.
-    """
-
-    n_domains: int = 1
-    use_rep: str | None = None
+    n_domains: int = 1  # Largest number of domains that may be asked for
+    use_rep: str | None = None  # Keys of the embedding, the expression, the spot centres and the sections
     layer: str | None = None
     spatial_key: str = Keys.SPATIAL
     section_key: str | None = None
@@ -40,24 +34,12 @@ class Needs:
 
 @dataclass
 class Inputs:
-    """Sections that were read and checked.
+    """Sections that were read and checked."""
 
-    Attributes
-    ----------
-    sections
-        Name -> AnnData, in the order given; empty if they are read again one by one.
-    sources
-        Name -> source.
-    digests
-        Name, path and SHA-256 of each, for ``run.json``.
-    skipped
-        Name -> reason for leaving it out.
-    """
-
-    sections: dict[str, "AnnData"]
-    sources: dict[str, Source]
-    digests: list[dict[str, Any]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, "AnnData"]  # Name -> AnnData, in the order given; empty if they are read again one by one
+    sources: dict[str, Source]  # Name -> source
+    digests: list[dict[str, Any]] = field(default_factory=list)  # Name, path and SHA-256 of each, for ``run.json``
+    skipped: dict[str, str] = field(default_factory=dict)  # Name -> reason for leaving it out
 
     def read_by(self, name: str) -> list[dict[str, Any]]:
         """Return the digests of the files of one section."""
@@ -111,9 +93,7 @@ def read_inputs(
         found, problems = _read_table(inputs[0], needs, keep=keep, skip_bad=skip_bad, options=options, workers=workers)
     else:
         found, problems = _read_files(inputs, needs, keep=keep, options=options, workers=workers)
-    _stop(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
-    for problem in problems.values():
-        warn_user(f"left out: {problem}")
+    leave_out(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
     found.skipped |= problems
     return found
 
@@ -165,10 +145,7 @@ def _read_table(
     with about(path):
         samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
-    sources = {}
-    for name in sections:
-        row = samples.table.loc[name]
-        sources[name] = Source(name, Path(str(row["counts"])), path, str(row.to_dict()), options)
+    sources = {name: source for name, source in sources_of(samples, path, options).items() if name not in problems}
     digests = _digests({path.name: path, **{name: source.path for name, source in sources.items()}})
     return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
@@ -209,15 +186,25 @@ def _check_exists(path: Path) -> None:
         raise JobError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
 
 
-def _stop(problems: dict[str, str], n_inputs: int, *, skip_bad: bool) -> None:
-    """Raise one error for all inputs that cannot be used."""
+def leave_out(problems: dict[str, str], n_inputs: int, *, skip_bad: bool, kind: str = "sections") -> None:
+    """Warn of inputs that are left out; raise one error for all unless ``skip_bad``, or if none would be left."""
     if not problems or (skip_bad and len(problems) < n_inputs):
-        return
-    if n_inputs == 1:
+        for problem in problems.values():
+            warn_user(f"left out: {problem}")
+    elif n_inputs == 1:
         raise JobError(*problems.values())
-    without = f"Correct them, or go on without them: {argument('skip_bad', True)}."
-    remedy = "Nothing is left to work on." if skip_bad else without
-    raise JobError(f"{len(problems)} of {n_inputs} sections cannot be used: {joined(problems)}. {remedy}")
+    else:
+        without = f"Correct them, or go on without them: {argument('skip_bad', True)}."
+        remedy = "Nothing is left to work on." if skip_bad else without
+        raise JobError(f"{len(problems)} of {n_inputs} {kind} cannot be used: {joined(problems)}. {remedy}")
+
+
+def sources_of(samples: "Samples", path: Path, options: ReadOptions) -> dict[str, Source]:
+    """Return section -> source in a table that was read."""
+    rows = {name: samples.table.loc[name] for name in samples.sections}
+    return {
+        name: Source(name, Path(str(row["counts"])), path, str(row.to_dict()), options) for name, row in rows.items()
+    }
 
 
 def _check(adata: "AnnData", needs: Needs) -> None:

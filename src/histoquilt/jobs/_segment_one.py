@@ -24,28 +24,16 @@ _ALL_GENES = 50_000  # spots up to which all modelled genes are denoised; of mor
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """Settings that all sections share.
-
-    Attributes
-    ----------
-    n_domains, section_key, options
-        Arguments of :func:`histoquilt.tl.spatial_domains`; ``options`` holds its remaining ones.
-    method, config
-        Name of the domain model, and its settings; ``None`` for its defaults.
-    save_model
-        If true, also write the model.
-    out, kept
-        Output folder, and the folder in which finished results survive a failure; for messages.
-    """
+    """Settings that all sections share."""
 
     n_domains: int | tuple[int, int] | None
-    method: str
+    method: str  # Name of the domain model
     section_key: str | None
-    config: Any
-    options: dict[str, Any]
+    config: Any  # Settings of the model; None for its defaults
+    options: dict[str, Any]  # Remaining arguments of histoquilt.tl.spatial_domains
     save_model: bool
-    out: Path
-    kept: Path | None
+    out: Path  # Output folder, for messages
+    kept: Path | None  # Folder in which finished results survive a failure, for messages
 
     def new_model(self) -> "DomainModel":
         """Return an untrained model."""

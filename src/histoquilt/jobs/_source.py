@@ -15,27 +15,13 @@ _MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
 
 @dataclass(frozen=True)
 class Source:
-    """One section, given by its path or in a table.
+    """One section, given by its path or in a table."""
 
-    Attributes
-    ----------
-    name
-        Name of the section.
-    path
-        File or folder of the section.
-    table
-        The ``samples.csv`` with a row for the section, if it was not given by its own file.
-    row
-        Row of the table as text, used to detect changes.
-    options
-        Options for reading the section.
-    """
-
-    name: str
-    path: Path
-    table: Path | None = None
-    row: str = ""
-    options: ReadOptions = DEFAULT_READ_OPTIONS
+    name: str  # Name of the section
+    path: Path  # File or folder of the section
+    table: Path | None = None  # The ``samples.csv`` with a row for the section, if it was not given by its own file
+    row: str = ""  # Row of the table as text, used to detect changes
+    options: ReadOptions = DEFAULT_READ_OPTIONS  # Options for reading the section
 
     def read(self, *, whole: bool = True) -> "AnnData":
         """Read the section; not ``whole``: as :func:`read_file` does."""

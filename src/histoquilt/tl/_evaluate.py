@@ -156,25 +156,12 @@ def evaluate_expression(
         patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published",
     )  # fmt: skip
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
-    if n_genes is None:
-        n_genes = ExpressionConfig().n_genes
+    n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes
     show = shown_label(methods)
     n_fits = len(study.splits) * n_runs(asked, chosen_seeds)
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
-        folds = [
-            run_fold(
-                study,
-                split,
-                asked,
-                chosen_seeds,
-                genes=genes,
-                n_genes=n_genes,
-                device=device,
-                show=show,
-                advance=advance,
-            )
-            for split in study.splits
-        ]
+        options: dict[str, Any] = {"genes": genes, "n_genes": n_genes, "device": device, "show": show}
+        folds = [run_fold(study, split, asked, chosen_seeds, **options, advance=advance) for split in study.splits]
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
         domains = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)

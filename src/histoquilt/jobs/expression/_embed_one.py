@@ -18,26 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlacedSection:
-    """A section without its counts: spot positions and image.
+    """A section without its counts: spot positions and image."""
 
-    Attributes
-    ----------
-    centres
-        Spot centres ``(n_spots, 2 or 3)``, in full-resolution pixels.
-    ours
-        Metadata of coordinates and image that histoquilt recorded.
-    image
-        Path of the image file.
-    has_picture
-        True if the section already holds a downsampled image, so that none has to be made.
-    scale_factors
-        Scale factors of the section's own images, name -> image pixels per full-resolution pixel.
-    """
-
-    centres: "np.ndarray"
-    ours: dict[str, Any]
-    image: Path
-    has_picture: bool
+    centres: "np.ndarray"  # Spot centres ``(n_spots, 2 or 3)``, in full-resolution pixels
+    ours: dict[str, Any]  # Metadata of coordinates and image that histoquilt recorded
+    image: Path  # Path of the image file
+    has_picture: bool  # True if the section already holds a downsampled image, so that none has to be made
+    # Scale factors of the section's own images, name -> image pixels per full-resolution pixel
     scale_factors: dict[str, float]
 
     def section(self) -> "AnnData":
@@ -58,29 +45,15 @@ class PlacedSection:
 
 @dataclass(frozen=True)
 class EmbedJob:
-    """Settings that all sections share.
+    """Settings that all sections share."""
 
-    Attributes
-    ----------
-    encoder
-        The encoder, or its name if another process loads it.
-    device, digest
-        Device on which a named encoder runs, and the digest that it must have.
-    fields_um, base
-        Widths of the fields in microns, and the prefix of their keys in ``obsm``.
-    cache
-        Folder for cached embeddings.
-    progress
-        If true, show a progress bar.
-    """
-
-    encoder: "PatchEncoder | str"
-    device: str
-    digest: str
-    fields_um: tuple[float, ...]
-    base: str
-    cache: Path | None
-    progress: bool
+    encoder: "PatchEncoder | str"  # The encoder, or its name if another process loads it
+    device: str  # Device on which a named encoder runs
+    digest: str  # Digest that the encoder must have
+    fields_um: tuple[float, ...]  # Widths of the fields in microns
+    base: str  # Prefix of their keys in obsm
+    cache: Path | None  # Folder for cached embeddings
+    progress: bool  # If true, show a progress bar
 
 
 def place(adata: "AnnData") -> PlacedSection:

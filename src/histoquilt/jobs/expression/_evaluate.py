@@ -156,7 +156,7 @@ def evaluate_models(
     >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
     >>> for name, section in study.items():
     ...     section.write_h5ad(folder / f"{name}.h5ad")
-    >>> lines = ["section,counts,patient", *(f"{name},{name}.h5ad,P-{name}" for name in study)]
+    >>> lines = ["section,counts", *(f"{name},{name}.h5ad" for name in study)]
     >>> _ = (folder / "samples.csv").write_text(chr(10).join(lines))
     >>> done = hq.jobs.evaluate_models(
     ...     folder / "samples.csv", folder / "judged", methods="ridge", use_rep="X_image", progress=False

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument
-from histoquilt.jobs._inputs import Inputs, Needs, is_samples_table, read_inputs
+from histoquilt.jobs._inputs import Inputs, Needs, is_samples_table, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, keys_of, place, write_embedding
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, option
 from histoquilt.jobs.work._record import sha256
 from histoquilt.jobs.work._run import Run, joined
-from histoquilt.runtime import Workers, progress_bar, run_each, warn_user
+from histoquilt.runtime import Workers, progress_bar, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,28 +85,14 @@ class ImagedConfig(SectionsConfig):
 
 @dataclass
 class ImagedSections:
-    """Checked sections, and how their images will be embedded.
+    """Checked sections, and how their images will be embedded."""
 
-    Attributes
-    ----------
-    sections
-        Name -> AnnData.
-    reps
-        Keys of the embeddings in ``obsm``.
-    digests, skipped
-        Digests of all inputs, and name -> reason for leaving it out.
-    facts
-        Encoder and fields, for ``run.json``.
-    embed_job
-        Settings of the embedding; None if the sections have their embeddings.
-    """
-
-    sections: dict[str, "AnnData"]
-    reps: list[str]
-    digests: list[dict[str, Any]]
-    skipped: dict[str, str]
-    facts: dict[str, Any]
-    embed_job: EmbedJob | None = None
+    sections: dict[str, "AnnData"]  # Name -> AnnData
+    reps: list[str]  # Keys of the embeddings in ``obsm``
+    digests: list[dict[str, Any]]  # Digests of all inputs
+    skipped: dict[str, str]  # Name -> reason for leaving it out
+    facts: dict[str, Any]  # Encoder and fields, for ``run.json``
+    embed_job: EmbedJob | None = None  # Settings of the embedding; None if the sections have their embeddings
 
     def embed(self, run: Run) -> None:
         """Embed every image; does nothing if embeddings were given.
@@ -208,11 +194,7 @@ def _usable(
         problems = _check_keys(inputs.sections, reps, samples)
     else:
         problems = _check_images(inputs.sections, samples, run.workers)
-    if problems and not config.skip_bad:
-        head = f"{len(problems)} of {len(inputs.sections)} sections cannot be used: " if len(problems) > 1 else ""
-        raise JobError(f"{head}{joined(problems)}. Correct this, or go on without: {argument('skip_bad', True)}.")
-    for problem in problems.values():
-        warn_user(f"left out: {problem}")
+    leave_out(problems, len(inputs.sections), skip_bad=config.skip_bad)
     sections = {name: adata for name, adata in inputs.sections.items() if name not in problems}
     if len(sections) < least_sections:
         raise JobError(

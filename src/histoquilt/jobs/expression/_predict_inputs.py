@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histoquilt._base import Keys, ReadOptions, argument
-from histoquilt.jobs._inputs import is_samples_table, section_names
+from histoquilt.jobs._inputs import is_samples_table, leave_out, section_names, sources_of
 from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.expression._embed_one import check_spots_on_tissue
 from histoquilt.jobs.expression._predict_one import Target
 from histoquilt.jobs.work._errors import JobError, about
-from histoquilt.jobs.work._run import joined
-from histoquilt.runtime import warn_user
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,10 +71,8 @@ def check_targets(
                 inputs[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
             )
         skipped |= samples.skipped
-        for name, adata in samples.sections.items():
-            row = samples.table.loc[name]
-            source = Source(name, Path(str(row["counts"])), inputs[0], str(row.to_dict()), options)
-            checks[name] = partial(_section, adata, source, None, model)
+        for name, source in sources_of(samples, inputs[0], options).items():
+            checks[name] = partial(_section, samples.sections[name], source, None, model)
     else:
         for name, path in zip(section_names(inputs), inputs, strict=True):
             source = Source(name, path, options=options)
@@ -91,14 +87,7 @@ def check_targets(
                 targets.append(check_one())
         except JobError as error:
             problems[name] = str(error)
-    if problems and (not skip_bad or not targets):
-        if len(checks) == 1:
-            raise JobError(joined(problems) + ".")
-        without = f"Correct them, or go on without them: {argument('skip_bad', True)}."
-        remedy = "Nothing is left to predict." if skip_bad else without
-        raise JobError(f"{len(problems)} of {len(checks)} inputs cannot be used: {joined(problems)}. {remedy}")
-    for problem in problems.values():
-        warn_user(f"left out: {problem}")
+    leave_out(problems, len(checks), skip_bad=skip_bad, kind="inputs")
     return targets, skipped | problems
 
 

@@ -22,61 +22,29 @@ SUFFIXES = (".h5ad", ".csv")
 
 @dataclass(frozen=True)
 class Target:
-    """One checked input of a prediction: a section or a bare slide.
+    """One checked input of a prediction: a section or a bare slide."""
 
-    Attributes
-    ----------
-    source
-        Source of the section; for a bare slide only its name and path are used.
-    is_slide
-        True for a bare slide, which has no spots yet.
-    image
-        H&E image of a section that does not name one itself.
-    files
-        All files that are read, for ``run.json``.
-    """
-
-    source: Source
-    is_slide: bool
-    image: Path | None
-    files: tuple[Path, ...]
+    source: Source  # Source of the section; for a bare slide only its name and path are used
+    is_slide: bool  # True for a bare slide, which has no spots yet
+    image: Path | None  # H&E image of a section that does not name one itself
+    files: tuple[Path, ...]  # All files that are read, for ``run.json``
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Settings that all targets share.
+    """Settings that all targets share."""
 
-    Attributes
-    ----------
-    model, digest
-        Folder of the model, and its digest.
-    encoder
-        Name of the image encoder, if it differs from the one that the model names.
-    device
-        Device on which networks run.
-    mpp, pitch_um
-        Microns per pixel, and distance in microns between the spots of a bare slide.
-    cache
-        Folder for cached embeddings of sections.
-    out, kept
-        Output folder, and the folder in which finished results survive a failure; for messages.
-    progress
-        If true, show a progress bar.
-    check_memory
-        If true, refuse predictions that need more memory than is available.
-    """
-
-    model: Path
-    digest: str
-    encoder: str | None
-    device: str
-    mpp: float | None
-    pitch_um: float | None
-    cache: Path | None
-    out: Path
-    kept: Path | None
-    progress: bool
-    check_memory: bool
+    model: Path  # Folder of the model
+    digest: str  # Digest of the folder
+    encoder: str | None  # Name of the image encoder, if it differs from the one that the model names
+    device: str  # Device on which networks run
+    mpp: float | None  # Microns per pixel
+    pitch_um: float | None  # Distance between the spots of a bare slide
+    cache: Path | None  # Folder for cached embeddings of sections
+    out: Path  # Output folder, for messages
+    kept: Path | None  # Folder in which finished results survive a failure, for messages
+    progress: bool  # If true, show a progress bar
+    check_memory: bool  # If true, refuse predictions that need more memory than is available
 
 
 def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[str, Any]:

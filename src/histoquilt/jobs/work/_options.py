@@ -18,40 +18,18 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the documentation need to know of a field.
+    """What the command line and the documentation need to know of a field."""
 
-    Attributes
-    ----------
-    help
-        Help text; ``{choices}`` stands for the names of ``choices``.
-    doc
-        Text for the class's documentation, if it is not ``help``.
-    flag
-        Flag that sets a field to false that is true by default, ``"--quiet"``.
-    short
-        Short form of the option, ``"-k"``.
-    metavar
-        Placeholder of the value.
-    choices
-        Registry of the names to choose from.
-    negatable
-        If true, the flag also has a ``--no-`` form.
-    least, most
-        Range of a number.
-    show_default
-        If true, the help shows the default.
-    """
-
-    help: str
-    doc: str = ""
-    flag: str = ""
-    short: str = ""
-    metavar: str | None = None
-    choices: Registry | None = None
-    negatable: bool = False
-    least: int | None = None
+    help: str  # Help text; ``{choices}`` stands for the names of ``choices``
+    doc: str = ""  # Text for the class's documentation, if it is not ``help``
+    flag: str = ""  # Flag that sets a field to false that is true by default, ``"--quiet"``
+    short: str = ""  # Short form of the option, ``"-k"``
+    metavar: str | None = None  # Placeholder of the value
+    choices: Registry | None = None  # Registry of the names to choose from
+    negatable: bool = False  # If true, the flag also has a ``--no-`` form
+    least: int | None = None  # Range of a number
     most: int | None = None
-    show_default: bool = True
+    show_default: bool = True  # If true, the help shows the default
 
     @property
     def text(self) -> str:

@@ -104,41 +104,21 @@ def _check_only_results(out: Path, replaced: set[str]) -> None:
 
 @dataclass(frozen=True)
 class DomainResults:
-    """Content of a results folder with domains.
+    """Content of a results folder with domains."""
 
-    Attributes
-    ----------
-    sections
-        Section name -> AnnData with domains.
-    title
-        Title of the report.
-    spatial_key, section_key, layer
-        Keys of spot centres, of the sections of one input, and of the expression.
-    tables
-        File name -> further table.
-    study
-        AnnData of all sections, if they were integrated.
-    model
-        Model to write to the folder ``model``, or the folder that it was already written to.
-    pages
-        File name -> function that writes a further page.
-    links
-        Text -> file name, for links at the head of the report.
-    written
-        Path of sections that are already written; they are linked, not written again.
-    """
-
-    sections: Mapping[str, "AnnData"]
-    title: str
+    sections: Mapping[str, "AnnData"]  # Section name -> AnnData with domains
+    title: str  # Title of the report
     spatial_key: str = Keys.SPATIAL
-    section_key: str | None = None
+    section_key: str | None = None  # Column of obs that tells the sections of one input apart
     layer: str | None = None
-    tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
-    study: "AnnData | None" = None
+    tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)  # File name -> further table
+    study: "AnnData | None" = None  # AnnData of all sections, if they were integrated
+    # Model to write to the folder ``model``, or the folder that it was already written to
     model: "DomainModel | Path | None" = None
+    # File name -> function that writes a further page
     pages: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
-    links: Mapping[str, str] | None = None
-    written: Sequence[str] = ()
+    links: Mapping[str, str] | None = None  # Text -> file name, for links at the head of the report
+    written: Sequence[str] = ()  # Names of sections that are already written; they are linked
 
 
 def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[], dict[str, Any]]) -> None:

@@ -30,21 +30,11 @@ _DONE, _TRAINING, _REPLACING = "done", "training", "replacing.json"
 
 @dataclass(frozen=True)
 class Item:
-    """One input, whose result is kept as soon as it is finished; plain data that can be sent to another process.
+    """One input, whose result is kept as soon as it is finished; plain data that can be sent to another process."""
 
-    Attributes
-    ----------
-    name
-        Stem of its file names.
-    digest
-        Digest of everything that its result depends on.
-    folder
-        Folder for its files.
-    """
-
-    name: str
-    digest: str
-    folder: Path
+    name: str  # Stem of its file names
+    digest: str  # Digest of everything that its result depends on
+    folder: Path  # Folder for its files
 
     def file(self, suffix: str) -> Path:
         """Return the path of one of its result files."""
@@ -69,21 +59,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Work:
-    """Working folder of a run, which holds results until all are finished.
+    """Working folder of a run, which holds results until all are finished."""
 
-    Attributes
-    ----------
-    out
-        Output folder.
-    folder
-        Working folder.
-    kept
-        True if the working folder survives an interruption.
-    """
-
-    out: Path
-    folder: Path
-    kept: bool
+    out: Path  # Output folder
+    folder: Path  # Working folder
+    kept: bool  # True if the working folder survives an interruption
 
     @property
     def done(self) -> Path:

@@ -39,33 +39,15 @@ class JobResult:
 
 @dataclass
 class Run:
-    """A run in progress.
+    """A run in progress."""
 
-    Attributes
-    ----------
-    config
-        Options of the job.
-    out
-        Output folder.
-    record
-        Content of ``run.json`` so far.
-    warnings
-        Warnings so far.
-    work
-        Working folder.
-    on_checked
-        Called once all inputs are checked.
-    workers
-        Dask workers, if there are any.
-    """
-
-    config: RunConfig
-    out: Path
-    record: RunRecord
-    warnings: list[str]
-    work: Work
-    on_checked: OnChecked | None = None
-    workers: Workers | None = None
+    config: RunConfig  # Options of the job
+    out: Path  # Output folder
+    record: RunRecord  # Content of ``run.json`` so far
+    warnings: list[str]  # Warnings so far
+    work: Work  # Working folder
+    on_checked: OnChecked | None = None  # Called once all inputs are checked
+    workers: Workers | None = None  # Dask workers, if there are any
 
     @property
     def kept(self) -> Path | None:
