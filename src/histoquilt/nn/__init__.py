@@ -19,6 +19,7 @@ from histoquilt.nn.graph._edges import Edges
 from histoquilt.nn.graph._gcn import GCNEncoder, GCNLayer
 from histoquilt.nn.graph._graph import UndirectedGraph
 from histoquilt.nn.graph._heterograph import HeteroGraph, HeteroLayer, InputBlock
+from histoquilt.nn.graph._neighbour_means import neighbour_means
 from histoquilt.nn.graph._sage import SAGELayer, mean_propagation
 from histoquilt.nn.graph._smoothing import smooth_by_hops
 from histoquilt.nn.graph._sparse import Propagation
@@ -61,6 +62,7 @@ __all__ = [
     "mean_propagation",
     "momentum_update",
     "nearest_references",
+    "neighbour_means",
     "product_dtype",
     "scaled_cosine_error",
     "smooth_by_hops",

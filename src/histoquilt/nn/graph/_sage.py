@@ -1,23 +1,16 @@
 """GraphSAGE with mean aggregation."""
 
-import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
+from histoquilt.nn.graph._neighbour_means import neighbour_means
 from histoquilt.nn.graph._sparse import Propagation
 
 
 def mean_propagation(adjacency: csr_matrix, *, device: torch.device | str = "cpu") -> Propagation:
-    """Return the mean over the nodes that each row lists; a row that lists none gets zero.
-
-    adjacency: ``(n_out, n_in)``, may be directed; stored values are ignored, every stored entry is an edge.
-    """
-    pattern = csr_matrix(adjacency, copy=True)
-    pattern.sum_duplicates()
-    degree = np.diff(pattern.indptr)
-    pattern.data = np.repeat(1.0 / np.maximum(degree, 1), degree)
-    return Propagation.from_scipy(pattern, symmetric=False, device=device)
+    """Return :func:`neighbour_means` of ``(n_out, n_in)`` as a propagation; a row without neighbours gets zero."""
+    return Propagation.from_scipy(neighbour_means(adjacency, itself=False), symmetric=False, device=device)
 
 
 class SAGELayer(nn.Module):
