@@ -166,7 +166,7 @@ def test_the_extra_is_named(monkeypatch):
         raise ImportError(f"No module named {module!r}")
 
     monkeypatch.setattr(_optional, "import_module", missing)
-    with pytest.raises(ImportError, match=r"Dask cluster needs distributed.*histoquilt\[scale\]"), connect("local"):
+    with pytest.raises(ImportError, match=r"Dask cluster needs distributed.*histoquilt\[dask\]"), connect("local"):
         pass
 
 

@@ -110,6 +110,7 @@ def test_the_grid_of_a_file_remembers_it(square, tmp_path):
         spots = hq.im.grid_spots(slide, mpp=2.0)
     record = spots.uns["histoquilt"]["image"]
     assert record == {"path": str(tmp_path / "slide.png"), "image_scale": 1.0, "mpp": 2.0}
+    assert "image" not in hq.im.grid_spots(square, mpp=2.0).uns["histoquilt"]  # an array has no file
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_leiden_says_what_it_found(embedded):
 
 def test_leiden_without_igraph(blobs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "igraph", None)
-    with pytest.raises(ImportError, match=r"Leiden clustering needs igraph.*histoquilt\[cluster\]"):
+    with pytest.raises(ImportError, match=r"Leiden clustering needs igraph.*histoquilt\[leiden\]"):
         cluster_leiden(blobs, 3)
 
 

@@ -75,5 +75,5 @@ def test_bad_input(line, monkeypatch):
     with pytest.raises(ValueError, match=r"A trajectory joins domains, and obs\['one'\] holds 1"):
         paga(line, domain_key="one")
     monkeypatch.setitem(sys.modules, "igraph", None)
-    with pytest.raises(ImportError, match=r"PAGA needs igraph.*histoquilt\[cluster\]"):
+    with pytest.raises(ImportError, match=r"PAGA needs igraph.*histoquilt\[leiden\]"):
         paga(line)

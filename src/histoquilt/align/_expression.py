@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from anndata import AnnData
 from scipy.optimize import minimize
-from scipy.sparse import diags, eye
 from scipy.spatial import cKDTree
 from sklearn.utils.extmath import randomized_svd
 
 from histoquilt.align._transform import Similarity
 from histoquilt.gr import knn_adjacency
+from histoquilt.nn import neighbour_means
 from histoquilt.pp import Expression, expression, variable_genes
 from histoquilt.study import check_obsm_key
 
@@ -113,12 +113,9 @@ def _average(values: np.ndarray, coordinates: np.ndarray, n_smooth: int) -> np.n
     """Average every spot with its six neighbours, ``n_smooth`` times."""
     if n_smooth == 0 or len(values) < 2:
         return values
-    links = knn_adjacency(coordinates, 6)
-    links.data[:] = 1.0
-    links = links + eye(links.shape[0], format="csr")
-    links = diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ links
+    means = neighbour_means(knn_adjacency(coordinates, 6), itself=True)
     for _ in range(n_smooth):
-        values = links @ values
+        values = means @ values
     return values
 
 

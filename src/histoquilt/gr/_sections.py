@@ -129,8 +129,8 @@ def mutual_nearest_links(
     links = []
     for one, other in combinations(search, 2):
         a, b = rows_of[one], rows_of[other]
-        forth = _nearest(search[other], points[a], n_links)  # (len(a), len(b))
-        back = _nearest(search[one], points[b], n_links)
+        forth = search[other].kneighbors_graph(points[a], min(n_links, len(b)))  # (len(a), len(b))
+        back = search[one].kneighbors_graph(points[b], min(n_links, len(a)))
         both = forth.multiply(back.T).tocoo()
         links.append((a[both.row], b[both.col]))
     return _symmetric_ones(links, len(points))
@@ -181,16 +181,6 @@ def _rows_by_section(section: Any, n_spots: int, n_links: int) -> dict[str, np.n
     if len(names) < 2:
         raise ValueError(f"Links between sections need at least two of them, found {listed(names)}.")
     return {str(name): np.flatnonzero(codes == code) for code, name in enumerate(names)}
-
-
-def _nearest(search: NearestNeighbors, points: np.ndarray, n_links: int) -> csr_matrix:
-    """Return which fitted points are among the nearest of each point, ``(len(points), n_fitted)`` of ones."""
-    k = min(n_links, search.n_samples_fit_)
-    indices = search.kneighbors(points, n_neighbors=k, return_distance=False)
-    starts = np.arange(0, indices.size + 1, k)
-    return csr_matrix(
-        (np.ones(indices.size, np.float32), indices.ravel(), starts), (len(points), search.n_samples_fit_)
-    )
 
 
 def _symmetric_ones(links: list[tuple[np.ndarray, np.ndarray]], n_spots: int) -> csr_matrix:

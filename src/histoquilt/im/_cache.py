@@ -34,8 +34,6 @@ class EmbeddingCache:
             raise NotADirectoryError(f"cache={str(folder)!r} is a file. Pass the name of a folder.")
         self.encoder_digest = encoder_digest
         self.n_features = n_features
-        self.n_found = 0
-        self.n_missed = 0
 
     def path_of(self, patches: np.ndarray) -> Path:
         """Return where the embedding of these patches lies or will lie."""
@@ -56,8 +54,6 @@ class EmbeddingCache:
         if embedding is not None and (embedding.shape != (n_patches, self.n_features) or embedding.dtype != np.float32):
             logger.warning("cached embedding %s has shape %s; it is computed again", path, embedding.shape)
             embedding = None
-        self.n_found += embedding is not None
-        self.n_missed += embedding is None
         return embedding
 
     def put(self, path: Path, embedding: np.ndarray) -> None:

@@ -161,7 +161,8 @@ def extract_patches(
     Returns
     -------
     uint8 ``(n_patches, out_px, out_px, 3)``. What lies outside the image is white, as empty glass; the number of such
-    patches is logged.
+    patches is logged. An array and a file of the same pixels give the same patches; a field of four pixels or more per
+    pixel of a patch is read from the pyramid of a file that has one, whose levels may have been made otherwise.
 
     Raises
     ------

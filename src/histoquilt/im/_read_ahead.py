@@ -22,7 +22,7 @@ def read_ahead(items: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
         try:
             while True:
                 while len(ahead) <= depth:
-                    ahead.append(pool.submit(context.run, next, items, _END))
+                    ahead.append(pool.submit(context.run, lambda: next(items, _END)))
                 item = ahead.popleft().result()
                 if item is _END:
                     return

@@ -171,7 +171,10 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _drop_small(mask: np.ndarray, n_pixels: float) -> np.ndarray:
-    """Return the mask without connected pieces of up to so many pixels."""
+    """Return the mask without connected pieces of up to so many pixels.
+
+    scikit-image's ``remove_small_objects`` does the same; its argument for the size changed its name in 0.26.
+    """
     pieces, _ = label(mask)
     large = np.bincount(pieces.ravel()) > n_pixels
     large[0] = False  # what is not in the mask

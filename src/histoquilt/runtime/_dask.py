@@ -42,7 +42,7 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
     Raises
     ------
     ImportError
-        The extra ``scale`` is not installed.
+        The extra ``dask`` is not installed.
     ValueError
         It is no address, and no such file is there.
     ConnectionError

@@ -1,4 +1,8 @@
-"""Work on one section or slide at a time: here, or on the workers of a Dask cluster."""
+"""Work on one section or slide at a time: here, or on the workers of a Dask cluster.
+
+distributed ships, schedules and repeats the work. Here is what it does not do: one item at a time on each worker,
+results that wait in bounded number, log and warnings that come back with the result, and errors in words for users.
+"""
 
 import copy
 import logging
@@ -220,21 +224,11 @@ def _check_seen(paths: list[Path], where: str) -> None:
             )
 
 
-class _Listener(logging.Handler):
-    """Keep what is logged."""
-
-    def __init__(self, heard: list[tuple[int, str]]) -> None:
-        super().__init__(logging.INFO)
-        self._heard = heard
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._heard.append((record.levelno, record.getMessage()))
-
-
 @contextmanager
 def _listening(done: _Done) -> Iterator[None]:
     """Keep the library's log, and all warnings, of the block."""
-    listener, level = _Listener(done.log), logger.level
+    listener, level = logging.Handler(logging.INFO), logger.level
+    listener.emit = lambda record: done.log.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
     logger.addHandler(listener)
     logger.setLevel(logging.INFO)
     try:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 
 from histoquilt._base import Keys, either, listed
 from histoquilt.runtime import logger
@@ -252,17 +251,14 @@ def _merged(groups: dict[str, str], max_folds: int | None) -> dict[str, str]:
 
 
 def _linked(patients: list[str], slides: list[str | None]) -> list[str]:
-    """Join the names of patients that are connected through slides, one name a section."""
-    nodes = list(dict.fromkeys([*(("patient", p) for p in patients), *(("slide", s) for s in slides)]))
-    place = {node: i for i, node in enumerate(nodes)}
-    pairs = [(place["patient", p], place["slide", s]) for p, s in zip(patients, slides, strict=True) if s is not None]
-    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
-    links = coo_matrix(([1] * len(pairs), (rows, columns)), shape=(len(nodes), len(nodes)))
-    part = connected_components(links, directed=False)[1]
-    members: dict[int, set[str]] = {}
-    for patient in patients:
-        members.setdefault(part[place["patient", patient]], set()).add(patient)
-    return ["+".join(sorted(members[part[place["patient", patient]]])) for patient in patients]
+    """Join the names of patients that are connected through slides, one name per section."""
+    linked = DisjointSet(("patient", patient) for patient in patients)
+    for patient, slide in zip(patients, slides, strict=True):
+        if slide is not None:
+            linked.add(("slide", slide))
+            linked.merge(("patient", patient), ("slide", slide))
+    parts = (linked.subset(("patient", patient)) for patient in patients)
+    return ["+".join(sorted(name for kind, name in part if kind == "patient")) for part in parts]
 
 
 def _has_relatives(table: pd.DataFrame, sections: list[str]) -> dict[str, bool]:

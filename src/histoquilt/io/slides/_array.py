@@ -34,6 +34,7 @@ class ArraySlide(Slide):
     def __init__(self, pixels: np.ndarray, *, name: str = "array", mpp: float | None = None) -> None:
         _check_rgb(pixels)
         super().__init__(Path(name), [(pixels.shape[1], pixels.shape[0])], mpp)
+        self.path = None  # type: ignore[assignment]  # no file
         self.name = name
         self.pixels = pixels
 

@@ -41,7 +41,7 @@ class Slide(ABC):
     name
         File name without extension.
     path
-        Path of the file.
+        Path of the file; ``None`` for an array (:class:`ArraySlide`).
     width, height
         Size of the full-resolution image in pixels.
     mpp
@@ -52,6 +52,7 @@ class Slide(ABC):
 
     def __init__(self, path: Path, sizes: Sequence[tuple[int, int]], mpp: float | None) -> None:
         self.path = path
+        self._called = path.name
         self.name = path.name.removesuffix(path.suffix).removesuffix(".ome")
         self.width, self.height = sizes[0]
         self.mpp = mpp
@@ -90,7 +91,7 @@ class Slide(ABC):
             The file is damaged there.
         """
         if self._closed:
-            raise ValueError(f"The slide {self.path.name} is closed. Read inside its with block, or open it again.")
+            raise ValueError(f"The slide {self._called} is closed. Read inside its with block, or open it again.")
         check_positive(width, "width")
         check_positive(height, "height")
         if not (np.isfinite(x) and np.isfinite(y)):
@@ -100,7 +101,7 @@ class Slide(ABC):
             raise ValueError(f"out_px must be (width, height) of at least 1 x 1 pixels, got {out_px}.")
         if columns * rows > MOST_PIXELS:
             raise ValueError(
-                f"{columns:,} x {rows:,} pixels of {self.path.name} were requested at once; at most {MOST_PIXELS:,} "
+                f"{columns:,} x {rows:,} pixels of {self._called} were requested at once; at most {MOST_PIXELS:,} "
                 "are returned. Read smaller regions, or pass out_px= for a coarser picture."
             )
         if out_px is None:
@@ -155,7 +156,7 @@ class Slide(ABC):
     def __repr__(self) -> str:
         scale = "mpp unknown" if self.mpp is None else f"{self.mpp:.4g} um/px"
         levels = "" if len(self.levels) == 1 else f", {len(self.levels)} levels"
-        return f"{type(self).__name__}({self.path.name!r}, {self.width:,} x {self.height:,} px{levels}, {scale})"
+        return f"{type(self).__name__}({self._called!r}, {self.width:,} x {self.height:,} px{levels}, {scale})"
 
 
 def _downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
