@@ -42,7 +42,7 @@ def files(folder):
 
 def test_stopped_in_training_and_gone_on_with(train, epochs, monkeypatch, tmp_path, capsys):
     assert train("--resume", out=tmp_path / "undisturbed") == 0
-    n_epochs, epochs["made"], epochs["stop"] = epochs["made"], 0, 17
+    n_epochs, epochs["made"], epochs["stop"] = epochs["made"], 0, 29
     assert train("--resume") == 130
     assert "model.partial. The same command goes on from there." in capsys.readouterr().err
     partial = tmp_path / "model.partial"

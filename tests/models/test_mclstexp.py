@@ -122,9 +122,10 @@ def test_prediction_is_an_average_of_what_was_measured(model: MclSTExp, sections
     assert (values <= measured.max(axis=0) + 1e-5).all()
 
 
-def test_reliability_tells_told_genes(model: MclSTExp, sections: dict[str, AnnData]) -> None:
-    var = model.predict(sections["s4"]).var
-    assert var["reliability"].mean() > 0.3
+def test_reliability_tells_told_genes(sections: dict[str, AnnData]) -> None:
+    train = {name: adata for name, adata in sections.items() if name != "s4"}
+    var = MclSTExp(LONGER).fit(train, use_rep="X_image").predict(sections["s4"]).var
+    assert var["reliability"].mean() > 0.15  # chance is 0.00 +- 0.03
     assert (var["n_folds"] == 3).all()
 
 

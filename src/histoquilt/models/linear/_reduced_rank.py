@@ -221,7 +221,7 @@ class LinearInputs:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class _Learnt:
     """What a fit of :class:`ReducedRankRidge` leaves: the model, its settings, their score on inner validation."""
 
     model: LinearModel
@@ -261,13 +261,13 @@ class ReducedRankRidge(ExpressionModel):
     config_class = ReducedRankRidgeConfig
     draws = False
     config: ReducedRankRidgeConfig
-    learnt: Learnt
+    learnt: _Learnt
 
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> tuple[Learnt, list[np.ndarray]]:
+    ) -> tuple[_Learnt, list[np.ndarray]]:
         fit = fit_reduced_rank(train, folds, self.config)
-        return Learnt(fit.model, tuple(fit.settings), fit.score), fit.held_out
+        return _Learnt(fit.model, tuple(fit.settings), fit.score), fit.held_out
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
         return self.learnt.model.predict(section.x)
@@ -277,6 +277,6 @@ class ReducedRankRidge(ExpressionModel):
         averaged = [asdict(one) for one in learnt.settings]
         return MethodState(arrays=learnt.model.arrays(), settings={"averaged": averaged, "inner_pcc": learnt.score})
 
-    def restore(self, state: MethodState) -> Learnt:
+    def restore(self, state: MethodState) -> _Learnt:
         settings = tuple(Setting(**one) for one in state.settings["averaged"])
-        return Learnt(LinearModel.restore(state.arrays), settings, state.settings["inner_pcc"])
+        return _Learnt(LinearModel.restore(state.arrays), settings, state.settings["inner_pcc"])
