@@ -18,7 +18,7 @@ from histoquilt.cli import run
 from histoquilt.cli._errors import CommandError
 from histoquilt.cli._in_step import in_step
 from histoquilt.datasets import toy_section
-from histoquilt.models import SpaMaskConfig
+from histoquilt.models import SpaMask, SpaMaskConfig
 from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
 from histoquilt.runtime._processes import is_main, n_processes, others_named, own_gpu, rank
 
@@ -46,7 +46,18 @@ def done(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("together")
     toy_section(n_spots=960, n_genes=100, n_domains=4, seed=1).write_h5ad(folder / "tissue.h5ad")
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
-    asked = ["-k", "4", "--config", str(folder / "config.json"), "--seed", "3", "--out", str(folder / "out")]
+    asked = [
+        "-k",
+        "4",
+        "--method",
+        "spamask",
+        "--config",
+        str(folder / "config.json"),
+        "--seed",
+        "3",
+        "--out",
+        str(folder / "out"),
+    ]
     return torchrun("-m", "histoquilt", "domains", str(folder / "tissue.h5ad"), *asked), folder
 
 
@@ -54,7 +65,7 @@ def test_losses_and_embedding_are_those_of_one_process_with_the_doubled_batch(do
     process, folder = done
     assert process.returncode == 0, process.stderr
     together, alone = ad.read_h5ad(folder / "out" / "tissue.h5ad"), ad.read_h5ad(folder / "tissue.h5ad")
-    tl.spatial_domains(alone, 4, config=replace(CONFIG, n_parts=2), seed=3, denoise=False, progress=False)
+    tl.spatial_domains(alone, 4, model=SpaMask(replace(CONFIG, n_parts=2)), seed=3, denoise=False, progress=False)
     facts, of_one = (adata.uns["histoquilt"]["spamask"] for adata in (together, alone))
     assert (facts["processes"], facts["parts"], facts["steps"]) == (2, 2, 20)
     assert (of_one["processes"], of_one["parts"]) == (1, 2)
