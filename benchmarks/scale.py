@@ -8,9 +8,7 @@ cells are more tissue) is made once and written as .h5ad. The job of each arm is
 
 * ``histoquilt``: ``histoquilt.tl.spatial_domains`` with its defaults, with every seed of ``--seeds``.
 * ``pca``, ``averaged``: trivial baselines, the tissue's difficulty: the same principal components divided by k-means,
-  as they are, and averaged twice over each cell's neighbours in the graph that the network uses; every seed.
-* ``pyg``: the same network, inputs, losses and optimiser, full batch, with messages passed by PyTorch Geometric, and
-  the same mixture clustering. Skipped, with a word, where PyTorch Geometric is not installed. The first seed only.
+  as they are, and averaged twice over each cell's neighbours in the graph that the domains are found with; every seed.
 
 Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
 system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
@@ -29,7 +27,6 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +39,8 @@ ARMS = {
     "histoquilt": "histoquilt",
     "pca": "PCA + k-means",
     "averaged": "averaged PCA + k-means",
-    "pyg": "PyTorch Geometric, full batch",
 }
-COLOURS = {"histoquilt": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a", "pyg": "#c8553d"}
-ONCE = ("pyg",)  # with the first seed only
+COLOURS = {"histoquilt": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a"}
 EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unable to allocate", "bad_alloc")
 
 
@@ -231,9 +226,6 @@ def bench(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     arms = list(arguments.arms)
-    if "pyg" in arms and find_spec("torch_geometric") is None:
-        print("PyTorch Geometric is not installed, so there is nothing beside histoquilt: pip install torch_geometric")
-        arms.remove("pyg")
     rows: list[dict[str, Any]] = []
     given_up: set[str] = set()
     for n_spots in sorted(arguments.sizes):
@@ -245,8 +237,6 @@ def bench(arguments: argparse.Namespace) -> None:
                 raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
             try:
                 for arm in [arm for arm in arms if arm not in given_up]:
-                    if arm in ONCE and seed != arguments.seeds[0]:
-                        continue
                     limits = ["--memory-gb", str(arguments.memory_gb)]
                     facts, seconds = in_a_process(["--job", arm, *given, *limits], minutes=arguments.minutes)
                     if "gave_up" in facts:
