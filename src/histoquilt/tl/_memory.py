@@ -2,9 +2,9 @@
 
 One model: what every spot takes (graph, results, a copy of expression that is not CSR float32), what does not grow with
 the tissue (a few dense chunks, the product of the genes with themselves), and the larger of two steps: learning, with
-features and what the method works on, and denoised expression. The arrays are counted, not fitted; ``benchmarks/memory.py`` measures the peak of whole
-runs, and a test holds the model above all of them and below 1.6 times each. The estimate says what comes on top of what
-the process holds already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
+features and what the method works on, and denoised expression. ``benchmarks/memory.py`` measures the peak of whole
+runs, and a test holds the model above all of them and below 1.6 times each. The estimate says what comes on top of what the
+process holds already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class Job:
         Width of the features.
     n_denoised
         Number of genes whose denoised expression is requested.
-    n_sections
+    several
         Whether several sections share the embedding.
     model
         Untrained model.

@@ -201,7 +201,7 @@ class FeatureModel(DomainModel):
         self.fit_run(adata, **keys, section_key=section_key, links=links, seed=seed, device=device, progress=progress)
         return self
 
-    def fit_run(
+    def fit_run(  # type: ignore[override]  # the names of the options
         self,
         adata: AnnData,
         *,
