@@ -3,8 +3,8 @@
 One model: what every spot takes (graph, results, a copy of expression that is not CSR float32), what does not grow with
 the tissue (a few dense chunks, the product of the genes with themselves), and the larger of two steps: learning, with
 features and what the method works on, and denoised expression. ``benchmarks/memory.py`` measures the peak of whole
-runs, and a test holds the model above all of them and below 1.6 times each. The estimate says what comes on top of what the
-process holds already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
+runs, and a test holds the model above all of them and below 1.6 times each. The estimate says what comes on top of
+what the process holds already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from histoquilt.models import FeatureModel
 from histoquilt.runtime import available_bytes, in_words, n_processes_here
 
 _BASE = 40_000_000  # buffers of libraries, a few dense chunks
-_SPOT = 900  # graph, neighbours that are looked for, mixture, results
+_SPOT = 600  # graph, neighbours that are looked for, mixture, results
 _OFFSETS = 8 * 6  # copies in double precision of an embedding that sections are matched in
 
 
