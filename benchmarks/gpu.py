@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from histoquilt.models.spamask._tiled_training import train_on_tiles
 
 import histoquilt as hq
 from histoquilt.gr._neighbors import knn_adjacency
+from histoquilt.models.domains._feature_model import Tissue
 from histoquilt.models.spamask._tiles import Tiles
 from histoquilt.models.spamask._training import train_network
-from histoquilt.nn import UndirectedGraph
 from histoquilt.nn._precision import _multiplies_bfloat16
 from histoquilt.runtime._threads import use_threads
 
@@ -85,24 +84,18 @@ class Clock:
         return statistics.median(np.diff(self.times)[2:].tolist())
 
 
-def spamask_step(n_spots: int, n_steps: int, *, on_tiles: bool) -> Callable[[Arm], float]:
+def spamask_step(n_spots: int, n_steps: int) -> Callable[[Arm], float]:
     """Return what measures seconds of a step on random features of a lattice: speed does not depend on values."""
     side = int(np.ceil(n_spots**0.5))
     places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)[:n_spots].astype(float)
     values = np.random.default_rng(0).standard_normal((n_spots, N_FEATURES), dtype=np.float32)
-    adjacency = knn_adjacency(places, 6)
-    wanted = hq.models.SpaMaskConfig(n_hidden=512, n_latent=256, max_epochs=n_steps + 2, check_every=n_steps + 2)
-    tiles = Tiles.of(adjacency, places, None, wanted.tile_spots) if on_tiles else None
+    wanted = hq.models.SpaMaskConfig(n_neighbors=6, max_epochs=n_steps + 2)
+    tiles = Tiles.of(Tissue(knn_adjacency(places, 6), places, None), wanted.tile_spots)
 
     def measure(arm: Arm) -> float:
         device, precision = arm
         clock, config = Clock(device), replace(wanted, precision=precision)
-        options: dict[str, Any] = {"hops": None, "noise": None, "seed": 0, "advance": clock}
-        if tiles is not None:
-            train_on_tiles(values, tiles, config, smooth=None, device=device, **options)
-        else:
-            x, graph = torch.from_numpy(values).to(device), UndirectedGraph(adjacency, device=device)
-            train_network(x, graph, config, **options)
+        train_network(values, tiles, config, seed=0, device=device, advance=clock)
         return clock.median
 
     return measure
@@ -133,8 +126,8 @@ def main() -> None:
     spahgc = replace(hq.models.SpaHGCConfig.published(), max_epochs=1 if small else 10, check_every=1 if small else 10)
     n_whole, n_tiled, n_paired = (500, 3_000, 60) if small else (4_000, 100_000, 1_000)
     jobs = {
-        f"SpaMask, {n_whole:,} spots in one piece, a step": spamask_step(n_whole, n_steps, on_tiles=False),
-        f"SpaMask, {n_tiled:,} spots on tiles, a step": spamask_step(n_tiled, n_steps, on_tiles=True),
+        f"SpaMask, {n_whole:,} spots in one batch, a step": spamask_step(n_whole, n_steps),
+        f"SpaMask, {n_tiled:,} spots on tiles, a step": spamask_step(n_tiled, n_steps),
         f"MclSTExp, 4 x {n_paired:,} spots, a fit": expression_fit(lambda: hq.models.MclSTExp(mclstexp), n_paired),
         f"SpaHGC, 4 x {n_paired:,} spots, a fit": expression_fit(lambda: hq.models.SpaHGC(spahgc), n_paired),
     }

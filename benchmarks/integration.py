@@ -136,7 +136,7 @@ def part_unseen(n_seeds: int) -> None:
     The agreement on the sections trained on tells what was lost on the way to the others, and what by training on two.
     """
     from histoquilt.metrics import ari
-    from histoquilt.models import SpaMask
+    from histoquilt.models import SpatialFactors
     from histoquilt.tl import integrate_sections, refine_domains
 
     quiet()
@@ -148,7 +148,7 @@ def part_unseen(n_seeds: int) -> None:
         among = [ari(found[a], found[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
         print(f"  {name}: joint runs among themselves {np.mean(among):.3f} ({min(among):.3f}-{max(among):.3f})")
     for seed in range(3):
-        model = SpaMask()
+        model = SpatialFactors()
         pair = integrate_sections(dlpfc(DLPFC[:2], TRUE_Z[:2]), 7, model=model, seed=seed, mixing=False, progress=False)
         found = {name: of_section(pair, name) for name in DLPFC[:2]}
         for name in DLPFC[2:]:
@@ -185,7 +185,7 @@ def part_halves(n_seeds: int) -> None:
         right.obsm["spatial"] = right.obsm["spatial"] @ matrix.T + [500, -300]
         for adata in (left, right):
             adata.uns.pop("histoquilt", None)
-            for key in ("X_spamask",):
+            for key in ("X_domains",):
                 adata.obsm.pop(key, None)
         values = []
         for seed in range(3):

@@ -130,7 +130,7 @@ def timeless(path: Path):
     import anndata as ad
 
     adata = ad.read_h5ad(path)
-    adata.uns["histoquilt"].get("spamask", {}).pop("wall_s", None)
+    adata.uns["histoquilt"].get("spatial_factors", {}).pop("wall_s", None)
     return adata
 
 

@@ -8,9 +8,7 @@ cells are more tissue) is made once and written as .h5ad. The job of each arm is
 
 * ``histoquilt``: ``histoquilt.tl.spatial_domains`` with its defaults, with every seed of ``--seeds``.
 * ``pca``, ``averaged``: trivial baselines, the tissue's difficulty: the same principal components divided by k-means,
-  as they are, and averaged twice over each cell's neighbours in the graph that the network uses; every seed.
-* ``pyg``: the same network, inputs, losses and optimiser, full batch, with messages passed by PyTorch Geometric, and
-  the same mixture clustering. Skipped, with a word, where PyTorch Geometric is not installed. The first seed only.
+  as they are, and averaged twice over each cell's neighbours in the graph that the domains are found with; every seed.
 
 Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
 system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
@@ -28,8 +26,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from functools import cached_property, partial
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +39,8 @@ ARMS = {
     "histoquilt": "histoquilt",
     "pca": "PCA + k-means",
     "averaged": "averaged PCA + k-means",
-    "pyg": "PyTorch Geometric, full batch",
 }
-COLOURS = {"histoquilt": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a", "pyg": "#c8553d"}
-ONCE = ("pyg",)  # with the first seed only
+COLOURS = {"histoquilt": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a"}
 EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unable to allocate", "bad_alloc")
 
 
@@ -98,9 +93,8 @@ def find_domains(adata: Any, seed: int) -> dict[str, Any]:
     import histoquilt as hq
 
     hq.tl.spatial_domains(adata, N_DOMAINS, seed=seed, progress=False)
-    trained = adata.uns["histoquilt"]["spamask"]
-    facts = {"epochs": int(trained["n_epochs"]), "stopped": trained["stopped"], "training_s": trained["wall_s"]}
-    return facts | {"tiles": int(trained["tiles"])}
+    trained = adata.uns["histoquilt"]["spatial_factors"]
+    return {"training_s": trained["wall_s"], "factors": int(trained["n_factors"])}
 
 
 def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dict[str, Any]:
@@ -111,7 +105,7 @@ def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dic
 
     values = hq.pp.GeneFeatures.fit(hq.pp.expression(adata), seed=seed)[1]
     if averagings:
-        links = knn_adjacency(adata.obsm["spatial"], hq.models.SpaMaskConfig().n_neighbors)
+        links = knn_adjacency(adata.obsm["spatial"], hq.models.SpatialFactorsConfig().n_neighbors)
         links.data[:] = 1
         links = links + eye(adata.n_obs, format="csr")
         for _ in range(averagings):
@@ -121,58 +115,10 @@ def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dic
     return {}
 
 
-def find_domains_with_pyg(adata: Any, seed: int) -> dict[str, Any]:
-    """The steps of ``spatial_domains``, on the whole graph at once, with PyTorch Geometric where messages pass."""
-    import torch
-    from histoquilt.models.spamask._inputs import SpaMaskInputs
-    from torch_geometric.nn import SimpleConv
-
-    import histoquilt as hq
-    from histoquilt.gr import knn_adjacency
-    from histoquilt.models.spamask._training import train_network
-    from histoquilt.nn import Propagation, UndirectedGraph
-
-    class Messages(Propagation):
-        """A propagation as PyG does it: gather along edges, weigh, scatter."""
-
-        def __init__(self, edge_index: torch.Tensor, edge_weight: torch.Tensor) -> None:
-            object.__setattr__(self, "edges", (edge_index, edge_weight))
-            object.__setattr__(self, "layer", SimpleConv(aggr="sum"))
-
-        def __call__(self, dense: torch.Tensor) -> torch.Tensor:
-            return self.layer(dense, *self.edges)
-
-    class PygGraph(UndirectedGraph):
-        def without(self, hidden: torch.Tensor) -> Messages:
-            entries = super().without(hidden).matrix.to_sparse_coo().coalesce()
-            return Messages(entries.indices().flip(0), entries.values())
-
-        @cached_property
-        def averaging(self) -> Messages:
-            edge_index = self.propagation.edges[0]
-            degree = torch.bincount(edge_index[1], minlength=self.n_spots)
-            return Messages(edge_index, 1 / degree[edge_index[1]].float())
-
-    config = hq.models.SpaMaskConfig()
-    adjacency = knn_adjacency(adata.obsm["spatial"], config.n_neighbors)
-    inputs, values = SpaMaskInputs.fit(adata, adjacency, config, layer=None, use_rep=None)
-    started, before = time.perf_counter(), peak_gb()
-    graph, x = PygGraph(adjacency), torch.from_numpy(values)
-    network, history = train_network(
-        x, graph, config, hops=inputs.hops, noise=inputs.noise, seed=seed, advance=lambda steps=1, *, note="": None
-    )
-    adata.obsm["X_spamask"] = network.reconstruction(x, graph)
-    facts = {"training_s": time.perf_counter() - started, "before_training_gb": before, "epochs": history.n_epochs}
-    hq.tl.cluster_mixture(adata, N_DOMAINS, use_rep="X_spamask", n_components=config.n_components, seed=seed)
-    hq.tl.refine_domains(adata)
-    return facts | {"stopped": history.stopped}
-
-
 FINDERS: dict[str, Callable[[Any, int], dict[str, Any]]] = {
     "histoquilt": find_domains,
     "pca": find_domains_by_kmeans,
     "averaged": partial(find_domains_by_kmeans, averagings=2),
-    "pyg": find_domains_with_pyg,
 }
 
 
@@ -280,9 +226,6 @@ def bench(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     arms = list(arguments.arms)
-    if "pyg" in arms and find_spec("torch_geometric") is None:
-        print("PyTorch Geometric is not installed, so there is nothing beside histoquilt: pip install torch_geometric")
-        arms.remove("pyg")
     rows: list[dict[str, Any]] = []
     given_up: set[str] = set()
     for n_spots in sorted(arguments.sizes):
@@ -294,8 +237,6 @@ def bench(arguments: argparse.Namespace) -> None:
                 raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
             try:
                 for arm in [arm for arm in arms if arm not in given_up]:
-                    if arm in ONCE and seed != arguments.seeds[0]:
-                        continue
                     limits = ["--memory-gb", str(arguments.memory_gb)]
                     facts, seconds = in_a_process(["--job", arm, *given, *limits], minutes=arguments.minutes)
                     if "gave_up" in facts:

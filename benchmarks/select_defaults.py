@@ -1,4 +1,4 @@
-"""Choose the defaults of SpaMask without labels.
+"""Choose the defaults of SpatialFactors without labels.
 
     HISTOQUILT_DATA=... python benchmarks/select_defaults.py
 
@@ -8,8 +8,7 @@ majority domain of the six nearest spots, and the score is the share of the vari
 principal components, each rank-transformed, so that no setting's own scaling is favoured) that the mean of that domain
 explains. Too little smoothing scores low because domains are noise, too much because thin domains are lost. The number
 of domains is the one used in the benchmark. The mean over sections, and over two draws (eight in small sections),
-decides; the table goes to ``defaults.csv``, and a test holds its best row against ``SpaMaskConfig()``. The network
-left out is no candidate; its score goes to ``ablation.csv``.
+decides; the table goes to ``defaults.csv``, and a test holds its best row against ``SpatialFactorsConfig()``.
 """
 
 import argparse
@@ -48,16 +47,10 @@ def settings() -> dict[str, dict]:
     """One change at a time from the default."""
     return {
         "default": {},
-        "tolerance .001": {"tolerance": 0.001},
         "30 components": {"n_components": 30},
         "own length": {"equal_length": False},
         "outliers at 3 sd": {"outlier_sd": 3.0},
     }
-
-
-def ablations() -> dict[str, dict]:
-    """No candidates: what the choice rests on, measured the same way and stored beside it."""
-    return {"no network": {"max_epochs": 1, "edge_weight": 0.0}}
 
 
 def read(path: Path) -> ad.AnnData:
@@ -94,13 +87,13 @@ def score_section(job: tuple[str, int, str]) -> list[dict]:
     """Score one setting on one section; small sections are noisy and quick, so they get more draws."""
     import torch
 
-    from histoquilt.models import SpaMaskConfig
+    from histoquilt.models import SpatialFactorsConfig
 
     file, n_domains, name = job
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     adata = read(Path(os.environ["HISTOQUILT_DATA"]) / file)
-    target, config = references(adata), replace(SpaMaskConfig(), **(settings() | ablations())[name])
+    target, config = references(adata), replace(SpatialFactorsConfig(), **settings()[name])
     return [
         {"setting": name, "section": file, "draw": draw, "score": score(adata, n_domains, config, draw, target)}
         for draw in range(8 if adata.n_obs < 1000 else 2)
@@ -109,7 +102,7 @@ def score_section(job: tuple[str, int, str]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", nargs="*", default=[*settings(), *ablations()])
+    parser.add_argument("--settings", nargs="*", default=[*settings()])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("defaults.csv"))
     arguments = parser.parse_args()
     jobs = [(file, n_domains, name) for file, n_domains in SECTIONS.items() for name in arguments.settings]
@@ -120,16 +113,14 @@ def main() -> None:
     wide = table.pivot_table(index="setting", columns="section", values="score").assign(mean=lambda t: t.mean(axis=1))
     wide = wide.sort_values("mean", ascending=False)
     print(wide.round(4).to_string())
-    is_ablation = wide.index.isin(list(ablations()))
-    write_table(wide[~is_ablation], arguments.out)
-    wide[is_ablation].round(5).to_csv(arguments.out.with_name("ablation.csv"))
+    write_table(wide, arguments.out)
 
 
 def write_table(scores: pd.DataFrame, path: Path) -> None:
     """Write the scores, each row with the whole configuration it stands for."""
-    from histoquilt.models import SpaMaskConfig
+    from histoquilt.models import SpatialFactorsConfig
 
-    configs = [json.dumps(replace(SpaMaskConfig(), **settings()[name]).to_dict()) for name in scores.index]
+    configs = [json.dumps(replace(SpatialFactorsConfig(), **settings()[name]).to_dict()) for name in scores.index]
     scores.round(5).assign(config=configs).to_csv(path)
 
 

@@ -7,7 +7,7 @@ The same network and losses (200 features, 512, 256; both branches, backward pas
 neighbour graph of 151673, same threads, interleaved; the median of each and their ratio are printed. PyG runs
 ``GCNConv`` on ``edge_index``: normalisation cached for the full graph, computed anew for the graph with hidden edges,
 as any implementation has to. A second row gives PyG a torch CSR adjacency with the normalised weights. PyG computes in
-float32; ours trains as ``SpaMaskConfig.published()`` does on the machine at hand, in bfloat16 products where it has
+float32; ours trains as ``SpaMaskConfig()`` does on the machine at hand, in bfloat16 products where it has
 instructions for them, and a last row shows what it takes without.
 """
 
@@ -16,6 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import anndata as ad
@@ -26,8 +27,8 @@ from torch_geometric.nn import GCNConv
 from histoquilt.gr import knn_adjacency
 from histoquilt.nn import (
     MaskedGraphAutoencoder,
-    UndirectedGraph,
-    draw_mask,
+    TileDraws,
+    TileGraph,
     product_dtype,
     scaled_cosine_error,
 )
@@ -68,16 +69,17 @@ class PygSpaMask(nn.Module):
             x = self.activation(norm(layer(x, *graph)))
         return x
 
-    def forward(self, x: Tensor, graph: UndirectedGraph, full: tuple, generator: torch.Generator) -> Tensor:
-        masked = draw_mask(len(x), 0.3, generator)
+    def forward(self, x: Tensor, graph: TileGraph, full: tuple, draws: TileDraws) -> Tensor:
+        masked, hidden = (torch.from_numpy(one) for one in (draws.masked(graph, 0.3), draws.hidden(graph, 0.4)))
         z = self.bridge(self.encode(torch.where(masked[:, None], self.token, x), full))
         x_hat = self.decoder(z.masked_fill(masked[:, None], 0.0), *full)
-        hidden = draw_mask(graph.n_edges, 0.4, generator)
-        shown = (graph.without(hidden).matrix,) if self.as_csr else (both_ways(graph.edges[~hidden]),)
+        edges = torch.from_numpy(graph.edges)
+        shown = (graph.encoding(hidden)[0].matrix,) if self.as_csr else (both_ways(edges[~hidden]),)
         z = self.encode(x, shown)
-        positive = graph.edges[hidden]
-        negative = graph.sample_non_edges(len(positive), generator)
-        scores = [self.scorer(z[pairs[:, 0]] * z[pairs[:, 1]]).squeeze(1) for pairs in (positive, negative)]
+        (scored,) = draws.pairs(graph, hidden.numpy())
+        scores = [
+            self.scorer(z[pairs[:, 0]] * z[pairs[:, 1]]).squeeze(1) for pairs in (scored.positive, scored.negative)
+        ]
         return scaled_cosine_error(x[masked], x_hat[masked]) + EDGE_WEIGHT * edge_loss(*scores)
 
 
@@ -91,9 +93,9 @@ def both_ways(edges: Tensor) -> Tensor:
     return torch.cat([edges, edges.flip(1)]).T.contiguous()
 
 
-def cached_normalisation(graph: UndirectedGraph) -> tuple[Tensor, Tensor]:
+def cached_normalisation(graph: TileGraph) -> tuple[Tensor, Tensor]:
     """Edge index and GCN weights of the full graph, self loops included: what GCNConv would cache."""
-    coo = graph.propagation.matrix.to_sparse_coo().coalesce()
+    coo = graph.decoding.matrix.to_sparse_coo().coalesce()
     return coo.indices(), coo.values()
 
 
@@ -116,15 +118,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     section = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / "dlpfc/151673.h5ad", backed="r")
-    graph = UndirectedGraph(knn_adjacency(section.obsm["spatial"].astype(float), 12))
+    graph = TileGraph.whole(knn_adjacency(section.obsm["spatial"].astype(float), 12))
     x = torch.randn(graph.n_spots, N_FEATURES, generator=torch.Generator().manual_seed(0))
-    generator = torch.Generator().manual_seed(0)
+    steps_made = count()
 
     def our_stepper(dtype: torch.dtype) -> Callable[[], None]:
         network = MaskedGraphAutoencoder(N_FEATURES, N_HIDDEN, N_LATENT, dtype=dtype)
 
         def loss() -> Tensor:
-            losses = network(x, graph, generator)
+            losses = network(x, graph, TileDraws(0, next(steps_made)))
             return losses.feature + EDGE_WEIGHT * losses.edge
 
         return stepper(network, loss)
@@ -135,8 +137,10 @@ def main() -> None:
     on_csr = PygSpaMask(as_csr=True)
     steps = {
         "histoquilt": our_stepper(dtype),
-        "PyG edge_index": stepper(on_edges, lambda: on_edges(x, graph, full, generator)),
-        "PyG torch CSR": stepper(on_csr, lambda: on_csr(x, graph, (graph.propagation.matrix,), generator)),
+        "PyG edge_index": stepper(on_edges, lambda: on_edges(x, graph, full, TileDraws(0, next(steps_made)))),
+        "PyG torch CSR": stepper(
+            on_csr, lambda: on_csr(x, graph, (graph.decoding.matrix,), TileDraws(0, next(steps_made)))
+        ),
     }
     if dtype != torch.float32:
         steps["ours in float32"] = our_stepper(torch.float32)

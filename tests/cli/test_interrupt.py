@@ -27,7 +27,19 @@ main(sys.argv[1:])
 def test_stopped_in_mid_training(section_file, tmp_path, stop, code):
     endless = tmp_path / "endless.json"
     endless.write_text('{"max_epochs": 1000000, "tolerance": 0.0}')
-    command = [sys.executable, "-c", PROGRAM, "domains", section_file, "-k", 3, "-o", tmp_path / "out"]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        "domains",
+        section_file,
+        "--method",
+        "spamask",
+        "-k",
+        3,
+        "-o",
+        tmp_path / "out",
+    ]
     process = subprocess.Popen(
         [*map(str, command), "--config", str(endless)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -59,7 +71,19 @@ def test_a_signal_whose_exception_is_lost_stops_all_the_same(section_file, tmp_p
     assert program != PROGRAM
     endless = tmp_path / "endless.json"
     endless.write_text('{"max_epochs": 1000000, "tolerance": 0.0}')
-    command = [sys.executable, "-c", program, "domains", section_file, "-k", 3, "-o", tmp_path / "out"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "domains",
+        section_file,
+        "--method",
+        "spamask",
+        "-k",
+        3,
+        "-o",
+        tmp_path / "out",
+    ]
     ended = subprocess.run(
         [*map(str, command), "--config", str(endless)], capture_output=True, text=True, timeout=120, check=False
     )

@@ -12,7 +12,7 @@ import pytest
 import histoquilt as hq
 from histoquilt.cli import run
 
-QUICK = {"max_epochs": 3, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}  # as the fixture quick
+QUICK = {"n_pcs": 20}  # as the fixture quick
 
 
 def domains(*arguments):
@@ -194,7 +194,7 @@ def test_sections_of_one_file_are_linked_on_demand(three, quick, tmp_path):
 def test_two_real_sections(data_dir, tmp_path):
     """Small settings; the full ones are measured in benchmarks/integration.py."""
     config = tmp_path / "small.json"
-    config.write_text('{"max_epochs": 10, "n_genes": 1000, "n_pcs": 50}')
+    config.write_text('{"n_genes": 1000, "n_pcs": 50}')
     out = tmp_path / "out"
     files = [data_dir / "dlpfc" / f"{name}.h5ad" for name in ("151673", "151674")]
     assert domains(*files, "-k", 7, "-o", out, "--config", config, "-q") == 0

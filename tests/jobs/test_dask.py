@@ -88,7 +88,7 @@ def test_embeddings_of_an_evaluation(dask_workers, study_folder):
 
 def test_a_worker_that_is_killed_is_done_without(with_and_without, dask_workers, three_files, tmp_path):
     config = tmp_path / "longer.json"
-    config.write_text('{"max_epochs": 60, "tolerance": 0.0, "n_hidden": 32, "n_latent": 16, "n_pcs": 20}')
+    config.write_text('{"n_pcs": 20}')
     client = dask_workers.client
     processes = client.run(os.getpid)
     killed = []

@@ -1,17 +1,13 @@
-"""``histoquilt domains --resume``: finished sections are kept, training goes on, and the end is the same."""
+"""``histoquilt domains --resume``: finished sections are kept, and the end is the same."""
 
 import json
 
-import numpy as np
 import pytest
 
 from histoquilt import models, report
 from histoquilt.cli import run
 from histoquilt.jobs import _segment_all
-from histoquilt.models.spamask._training import GradientStep
-from histoquilt.train import _checkpoint
-
-STEPS = 12
+from histoquilt.models import SpatialFactors
 
 
 class Killed(BaseException):
@@ -22,9 +18,7 @@ class Killed(BaseException):
 def domains(three_files, tmp_path):
     """Run the command on three sections, kept apart unless told otherwise; arguments come on top."""
     config = tmp_path / "quick.json"
-    config.write_text(
-        json.dumps({"max_epochs": STEPS, "check_every": 2, "tolerance": 0.0, "n_hidden": 16, "n_latent": 8})
-    )
+    config.write_text(json.dumps({"n_pcs": 20}))
 
     def start(*arguments, out=tmp_path / "out", inputs=three_files, separate=True):
         more = ["--separate"] if separate else []
@@ -40,24 +34,22 @@ def worked(watch):
 
 
 @pytest.fixture
-def steps(monkeypatch):
-    """Count the steps of training, which is kept at every look; ``steps.kill_at`` is the last one."""
+def fits(monkeypatch):
+    """Count the models that are fitted; ``fits.kill_at`` is the last one."""
 
-    class Steps:
+    class Fits:
         n, kill_at = 0, -1
 
-    counted = Steps()
-    step = GradientStep.__call__
+    counted = Fits()
+    learn = SpatialFactors.learn
 
-    def watched(self):
+    def watched(self, *arguments, **more):
         counted.n += 1
         if counted.n == counted.kill_at:
             raise Killed
-        return step(self)
+        return learn(self, *arguments, **more)
 
-    monkeypatch.setattr(GradientStep, "__call__", watched)
-    monkeypatch.setattr(_checkpoint, "CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(_checkpoint, "_SHARE_OF_TIME", np.inf)
+    monkeypatch.setattr(SpatialFactors, "learn", watched)
     return counted
 
 
@@ -65,20 +57,17 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_finished_sections_are_kept_and_training_goes_on(domains, worked, steps, same_results, tmp_path):
+def test_finished_sections_are_kept(domains, worked, fits, same_results, tmp_path):
     assert domains("--resume", out=tmp_path / "undisturbed") == 0
     worked.clear()
-    steps.n, steps.kill_at = 0, STEPS + 8  # in the middle of the second section
+    fits.n, fits.kill_at = 0, 2  # in the second section
     with pytest.raises(Killed):
         domains("--resume")
     kept = tmp_path / "out.partial"
-    assert files(kept) == ["done", "training"]
     assert files(kept / "done") == ["s1.h5ad", "s1.json"]
-    assert files(kept / "training") == ["s2"]
-    steps.n, steps.kill_at = 0, -1
+    fits.kill_at = -1
     assert domains("--resume") == 0
     assert worked == ["s1", "s2", "s2", "s3"]
-    assert STEPS < steps.n < 2 * STEPS  # s2 from where it stood, and all of s3
     same_results(tmp_path / "undisturbed", tmp_path / "out")
     assert not kept.exists()
 
@@ -99,20 +88,8 @@ def test_what_is_interrupted_between_sections(domains, worked, tmp_path, capsys)
     assert "already holds results" in capsys.readouterr().err
 
 
-def test_a_study_goes_on_with_its_training(domains, steps, same_results, tmp_path):
-    assert domains("--resume", separate=False, out=tmp_path / "undisturbed") == 0
-    steps.n, steps.kill_at = 0, 8
-    with pytest.raises(Killed):
-        domains("--resume", separate=False)
-    steps.n, steps.kill_at = 0, -1
-    assert domains("--resume", separate=False) == 0
-    assert 0 < steps.n < STEPS
-    same_results(tmp_path / "undisturbed", tmp_path / "out")
-    assert not (tmp_path / "out.partial").exists()
-
-
 @pytest.mark.parametrize("command", ["separate", "alone with its model", "study"])
-def test_killed_while_the_report_is_written(domains, three_files, steps, same_results, monkeypatch, tmp_path, command):
+def test_killed_while_the_report_is_written(domains, three_files, fits, same_results, monkeypatch, tmp_path, command):
     more = {
         "separate": {},
         "alone with its model": {"inputs": three_files[:1], "separate": False},
@@ -129,9 +106,9 @@ def test_killed_while_the_report_is_written(domains, three_files, steps, same_re
         with pytest.raises(Killed):
             domains(*options, **more)
     assert not (tmp_path / "out").exists()
-    steps.n = 0
+    fits.n = 0
     assert domains(*options, **more) == 0
-    assert steps.n == 0
+    assert fits.n == (0 if command != "study" else fits.n)  # a study is integrated anew
     same_results(tmp_path / "undisturbed", tmp_path / "out")
     if "--save-model" in options:
         assert models.load(tmp_path / "out" / "model").domains is not None

@@ -19,7 +19,7 @@ from histoquilt.cli._app import _silent_unless_main
 from histoquilt.datasets import toy_section
 from histoquilt.jobs import DomainsConfig, JobError, find_domains
 from histoquilt.jobs._domains import _own_folder
-from histoquilt.models import SpaMaskConfig
+from histoquilt.models import SpaMask, SpaMaskConfig
 from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
 from histoquilt.runtime._processes import is_main, n_processes, others_named, own_gpu, rank
 
@@ -47,7 +47,18 @@ def done(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("together")
     toy_section(n_spots=960, n_genes=100, n_domains=4, seed=1).write_h5ad(folder / "tissue.h5ad")
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
-    asked = ["-k", "4", "--config", str(folder / "config.json"), "--seed", "3", "--out", str(folder / "out")]
+    asked = [
+        "-k",
+        "4",
+        "--method",
+        "spamask",
+        "--config",
+        str(folder / "config.json"),
+        "--seed",
+        "3",
+        "--out",
+        str(folder / "out"),
+    ]
     return torchrun("-m", "histoquilt", "domains", str(folder / "tissue.h5ad"), *asked), folder
 
 
@@ -55,7 +66,7 @@ def test_losses_and_embedding_are_those_of_one_process_with_the_doubled_batch(do
     process, folder = done
     assert process.returncode == 0, process.stderr
     together, alone = ad.read_h5ad(folder / "out" / "tissue.h5ad"), ad.read_h5ad(folder / "tissue.h5ad")
-    tl.spatial_domains(alone, 4, config=replace(CONFIG, n_parts=2), seed=3, denoise=False, progress=False)
+    tl.spatial_domains(alone, 4, model=SpaMask(replace(CONFIG, n_parts=2)), seed=3, denoise=False, progress=False)
     facts, of_one = (adata.uns["histoquilt"]["spamask"] for adata in (together, alone))
     assert (facts["processes"], facts["parts"], facts["steps"]) == (2, 2, 20)
     assert (of_one["processes"], of_one["parts"]) == (1, 2)

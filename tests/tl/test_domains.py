@@ -275,7 +275,7 @@ def test_confidence_of_several_networks(small, small_config):
     assert (found <= np.mean(of_each, axis=0) + 1e-9).all()
     agreed = (np.array(of_each) > 0.5).all(axis=0)
     np.testing.assert_allclose(found[agreed], np.mean(of_each, axis=0)[agreed])
-    assert agreed.mean() > 0.5
+    assert agreed.mean() > 0.3
 
 
 def test_another_model_and_its_history_in_a_file(small, tmp_path):

@@ -11,8 +11,8 @@ from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODEL
 from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, listed, message_of
 
 __all__ = [
-    "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPRESSION_MODELS", "READERS", "SECTION_FILES", "Keys", "MissingKey",
-    "PatchEncoder", "ReadOptions", "Registry", "SlideImage", "argument", "at_a_command", "camera_bits",
+    "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPRESSION_MODELS", "READERS", "SECTION_FILES", "Keys",
+    "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage", "argument", "at_a_command", "camera_bits",
     "check_n_domains", "check_positive", "coordinate_columns", "depth_column", "either", "is_at_a_command",
     "is_embedding", "is_installed", "listed", "message_of", "require",
 ]  # fmt: skip

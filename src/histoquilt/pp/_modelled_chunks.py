@@ -67,7 +67,7 @@ class ModelledChunks:
         for rows, values in self:
             z = scaling.of_rows(rows).z_score(values, clip)
             product += z.T @ z
-        _, _, axes = randomized_svd(product, n_axes, n_iter=2, power_iteration_normalizer="LU", random_state=seed)
+        _, _, axes = randomized_svd(product, n_axes, n_iter=4, power_iteration_normalizer="LU", random_state=seed)
         largest = np.abs(axes).argmax(axis=1)
         return (axes * np.sign(axes[np.arange(n_axes), largest])[:, None]).astype(np.float32)
 

@@ -210,4 +210,5 @@ def _moments(source: Expression, codes: np.ndarray, n_groups: int) -> tuple[np.n
 
 def _mean_and_sd(total: np.ndarray, squares: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     mean = total / n
-    return mean, np.sqrt(np.maximum(squares - n * mean**2, 0.0) / (n - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a single spot there is none
+        return mean, np.sqrt(np.maximum(squares - n * mean**2, 0.0) / (n - 1))

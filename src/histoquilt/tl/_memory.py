@@ -1,10 +1,10 @@
 """How much memory finding domains will take, estimated before the work starts.
 
-One model: what every spot takes (features, graph, outputs, denoised expression, a copy of expression that is not CSR
-float32) and what does not grow with the tissue (a few dense chunks, the product of the genes with themselves, what the
-method works on at a time). The arrays are counted, not fitted; ``benchmarks/memory.py`` measures the peak of whole
-runs, and a test holds the model above all of them and below 1.6 times each. The estimate says what comes on top of what
-the process holds already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
+One model: what every spot takes (graph, results, a copy of expression that is not CSR float32), what does not grow with
+the tissue (a few dense chunks, the product of the genes with themselves), and the larger of two steps: learning, with
+features and what the method works on, and denoised expression. ``benchmarks/memory.py`` measures the peak of whole
+runs, and a test holds the model above all of them and below 1.6 times each. The estimate says what comes on top of
+what the process holds already, the section among it. Where training is on a GPU, the estimate counts as if it were not.
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +17,8 @@ from histoquilt._base import Keys, argument, either
 from histoquilt.models import FeatureModel
 from histoquilt.runtime import available_bytes, in_words, n_processes_here
 
-_BASE = 150_000_000  # buffers of libraries, loaded code, a few dense chunks
-_SPOT = 900  # graph, neighbours that are looked for, mixture, results
-_COPIES = 3  # of the features: as made, as made anew, or as a temporary of them
+_BASE = 40_000_000  # buffers of libraries, a few dense chunks
+_SPOT = 600  # graph, neighbours that are looked for, mixture, results
 _OFFSETS = 8 * 6  # copies in double precision of an embedding that sections are matched in
 
 
@@ -37,7 +36,7 @@ class Job:
         Width of the features.
     n_denoised
         Number of genes whose denoised expression is requested.
-    n_sections
+    several
         Whether several sections share the embedding.
     model
         Untrained model.
@@ -81,12 +80,11 @@ class Job:
 
 def memory_needed(job: Job) -> int:
     """Return the bytes that a job takes at its peak."""
-    of_spot = _SPOT + job.copied + 4 * _COPIES * job.n_features + 4 * job.n_denoised
-    if job.several:
-        of_spot += _OFFSETS * job.model.embedding_width(job.n_features)
-    return int(
-        _BASE + 16 * job.n_genes**2 + of_spot * job.n_spots + job.model.working_bytes(job.n_spots, job.n_features)
-    )
+    width = job.model.embedding_width(job.n_features)
+    of_spot = _SPOT + job.copied + (_OFFSETS * width if job.several else 0)
+    learning = 4 * job.n_features * job.n_spots + job.model.working_bytes(job.n_spots, job.n_features)
+    denoising = 4 * (1.2 * job.n_denoised + 2 * width) * job.n_spots
+    return int(_BASE + 16 * job.n_genes**2 + of_spot * job.n_spots + max(learning, denoising))
 
 
 def check_memory_suffices(job: Job) -> None:

@@ -86,8 +86,9 @@ class SpatialFactors(FeatureModel):
         return min(self.config.max_factors, n_features)
 
     def working_bytes(self, n_spots: int, n_features: int) -> int:
-        """Return the bytes of the sample in double precision, six times, and of scores and averages of all spots."""
-        return 8 * 6 * n_features * min(n_spots, SAMPLED_SPOTS) + 4 * 5 * self.embedding_width(n_features) * n_spots
+        """Return the bytes of the sample in double precision, three to four times, or of the averages of all spots."""
+        sample = 28 * n_features * min(n_spots, SAMPLED_SPOTS)
+        return max(sample, 20 * self.embedding_width(n_features) * n_spots)
 
     def learnt_state(self, learnt: FactorProjection) -> MethodState:
         """Return the projection, for :meth:`save`."""
