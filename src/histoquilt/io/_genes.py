@@ -138,8 +138,8 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
     adata.var_names = make_index_unique(pd.Index(names, dtype=object))
     if detected.duplicates:
         warn_user(
-            f"Names that several genes share ({len(detected.duplicates):,}): {listed(detected.duplicates, 5)}. All genes "
-            "are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was."
+            f"Names that several genes share ({len(detected.duplicates):,}): {listed(detected.duplicates, 5)}. All "
+            "genes are kept; var_names has '-1', '-2' added to the later ones, var['gene_symbol'] the name as it was."
         )
     species, species_from = detected.species, detected.species_from
     if species_from != "identifiers" and any(known_ids):

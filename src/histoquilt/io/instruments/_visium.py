@@ -14,7 +14,7 @@ from histoquilt._base import Keys, argument, either, listed
 from histoquilt.io._coordinates import VISIUM_PITCH_UM, record_coordinates, record_pitch
 from histoquilt.io._files import PathLike, existing_folder, unpacked_bytes
 from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
-from histoquilt.io.instruments._visium_files import Counts, find_file, find_counts, find_positions
+from histoquilt.io.instruments._visium_files import Counts, find_counts, find_file, find_positions
 from histoquilt.io.instruments._visium_positions import match_barcodes, read_positions
 from histoquilt.runtime import logger, warn_user
 

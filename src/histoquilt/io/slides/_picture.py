@@ -81,8 +81,8 @@ def _check_colours(image: Image.Image, path: Path) -> None:
     known = {"L": "grey", "LA": "grey with alpha", "1": "black and white", "CMYK": "CMYK"}
     image.close()
     raise ValueError(
-        f"{path} is not RGB: it is {known.get(image.mode, other)}. An H&E image in 8-bit colour is needed; save it as such, or choose the "
-        "stained image rather than a mask or a fluorescence channel."
+        f"{path} is not RGB: it is {known.get(image.mode, other)}. An H&E image in 8-bit colour is needed; save it as "
+        "such, or choose the stained image rather than a mask or a fluorescence channel."
     )
 
 
