@@ -144,9 +144,7 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
 
 def _copy_x(source: Path, target: Path) -> None:
     """Copy ``X``, and ``raw`` if there is one, from file to file without reading them."""
-    free, size = shutil.disk_usage(target.parent).free, source.stat().st_size
-    if free < size:
-        raise OSError(errno.ENOSPC, f"needs up to {size / 1e9:.1f} GB more")
+    _check_space(target, source.stat().st_size)
     with h5py.File(source, "r") as read, h5py.File(target, "r+") as written:
         for name in {"X", "raw"} & set(read):
             written.pop(name, None)
@@ -171,17 +169,18 @@ def _write(adata: AnnData, path: Path) -> None:
     plain bytes fail cleanly.
     """
     size = adata.__sizeof__()
-    if size <= _LARGE_BYTES:
-        image = io.BytesIO()
-        with h5py.File(image, "w") as file:
-            anndata.io.write_elem(file, "/", adata, dataset_kwargs=_COMPRESSION)
-        with path.open("wb") as stream:
-            stream.write(image.getbuffer())
-        return
-    free = shutil.disk_usage(path.parent).free
-    if free < size:
+    buffer = io.BytesIO() if size <= _LARGE_BYTES else None
+    if buffer is None:
+        _check_space(path, size)
+    with h5py.File(buffer or path, "w") as file:
+        anndata.io.write_elem(file, "/", adata, dataset_kwargs=_COMPRESSION)
+    if buffer is not None:
+        path.write_bytes(buffer.getbuffer())
+
+
+def _check_space(path: Path, size: int) -> None:
+    if shutil.disk_usage(path.parent).free < size:
         raise OSError(errno.ENOSPC, f"needs up to {size / 1e9:.1f} GB")
-    adata.write_h5ad(path, convert_strings_to_categoricals=False, **_COMPRESSION)
 
 
 def _free(path: Path) -> str:
