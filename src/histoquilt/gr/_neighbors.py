@@ -28,7 +28,7 @@ class SpatialGraph:
     section
         Number of the section of every spot, ``(n_spots,)``.
     params
-        How it was made, as squidpy describes it.
+        Parameters of the graph, as squidpy describes them.
     """
 
     distances: csr_matrix

@@ -29,7 +29,7 @@ class Section:
     name
         Name, unique in its study.
     owner
-        What the user gave: the section alone, or an AnnData of several.
+        AnnData that the user gave: the section alone, or several.
     slots
         Where its parts lie.
     rows

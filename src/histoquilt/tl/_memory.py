@@ -37,7 +37,7 @@ class Job:
     n_denoised
         Number of genes whose denoised expression is requested.
     several
-        Whether several sections share the embedding.
+        True if several sections share the embedding.
     model
         Untrained model.
     """

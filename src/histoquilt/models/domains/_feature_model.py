@@ -60,8 +60,8 @@ class Made:
     graph
         Spatial graph of the spots, without links between sections.
     features
-        What :class:`SectionFeatures` were made with -> the fitted steps, the features and the scaling of the genes;
-        ``None`` if they need not be kept.
+        Settings of :class:`SectionFeatures` -> the fitted steps, the features and the scaling of the genes; ``None`` if
+        they need not be kept.
     """
 
     graph: SpatialGraph
@@ -96,7 +96,7 @@ class Fitted:
     features
         Conversion of a section to features.
     learnt
-        What the method learnt.
+        Fitted state of the method.
     layer, spatial_key, section_key
         Keys of expression, spot centres and section names in the training sections.
     offsets

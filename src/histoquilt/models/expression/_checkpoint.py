@@ -55,7 +55,7 @@ class FittedExpression:
     spatial_key, section_key, layer
         Keys of coordinates, section names and measured expression.
     learnt
-        What the method's ``fit_arrays`` learnt.
+        Fitted state that the method's ``fit_arrays`` returned.
     """
 
     genes: list[str]

@@ -21,7 +21,7 @@ class Bank:
     Attributes
     ----------
     points
-        What queries are compared with, (n_bank, n_columns), where the search computes.
+        Columns that queries are compared with, ``(n_bank, n_columns)``, on the device of the search.
     expression
         ``(n_bank, n_genes)`` measured, log1p of counts per 10,000.
     weights
