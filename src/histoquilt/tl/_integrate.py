@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
@@ -19,7 +18,6 @@ from histoquilt.study import (
     Slots,
     Study,
     check_obsm_key,
-    check_spatial,
     concat_sections,
     keep_foreign,
     provenance,
@@ -140,45 +138,31 @@ def integrate_sections(
     """
     if links not in get_args(Links):
         raise ValueError(f"links must be one of {', '.join(map(repr, get_args(Links)))}, got {links!r}.")
-    study = Study.of(sections, Slots(spatial_key=spatial_key, section_key=section_key, layer=layer))
-    if len(study) < 2:
-        raise ValueError(
-            f"Integration needs at least two sections, got {', '.join(study) or 'none'}. "
-            "One section: histoquilt.tl.spatial_domains."
-        )
-    order = study.stack_order()
-    joint = concat_sections(study, section_key=section_key, spatial_key=spatial_key)
-    del study  # and with it copies of sections that one AnnData held
+    keys: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
+    source: dict[str, Any] = {"layer": layer, "use_rep": use_rep}
+    joint, order = _join(sections, Slots(spatial_key=spatial_key, section_key=section_key, layer=layer))
     check_number(n_domains, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
-    check_spatial(joint, spatial_key)
     model = fresh_model(model, config)
     genes = genes_to_denoise(joint, denoise, use_rep, model)
-    if links == "auto":
-        links = _links_for(joint)
-    # sections are linked by smoothed spatial factors, whichever model finds the domains
-    factors = replace(
-        model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig(), match_sections=False
-    )
+    links = _links_for(joint) if links == "auto" else links
     if check_memory and isinstance(model, FeatureModel):
-        check_memory_suffices(Job.of(joint, model, layer=layer, use_rep=use_rep, several=True, genes=genes))
-    graph_key, graph_sections = (Keys.ALIGNED, None) if links == "stitched" else (spatial_key, section_key)
-    settings: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
+        check_memory_suffices(Job.of(joint, model, **source, several=True, genes=genes))
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
-        if links == "stack":
-            align_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
-        else:
-            stitch_sections(joint, **settings, use_rep=use_rep, layer=layer, seed=seed, progress=progress)
-    source = np.arange(joint.n_obs)
+        align = align_sections if links == "stack" else stitch_sections
+        align(joint, **keys, **source, seed=seed, progress=progress)
+    stands_for = np.arange(joint.n_obs)
     if links == "stitched":
-        source = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), joint.obs[section_key].astype(str).to_numpy())
-    once = np.unique(source)
+        section = joint.obs[section_key].astype(str).to_numpy()
+        stands_for = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), section)
+        keys = {"section_key": None, "spatial_key": Keys.ALIGNED}
+    once = np.unique(stands_for)
     whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
-    made = Made(model.graph(whole, spatial_key=graph_key, section_key=graph_sections), features={})
-    smoothed = SpatialFactors(factors).fit_run(
-        whole, made=made, layer=layer, use_rep=use_rep, spatial_key=graph_key, section_key=graph_sections
-    )
+    made = Made(model.graph(whole, **keys), features={})
+    # sections are linked by smoothed spatial factors, whichever model finds the domains
+    factors = model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig()
+    smoothed = SpatialFactors(replace(factors, match_sections=False)).fit_run(whole, made=made, **source, **keys)
     write_result(whole, "obsm", Keys.JOINT, smoothed.embedding)
     between = _links_between(whole, links, n_links, section_key, order)
     fit_and_cluster(
@@ -187,10 +171,8 @@ def integrate_sections(
         n_domains,
         made=made,
         genes=genes,
-        layer=layer,
-        use_rep=use_rep,
-        spatial_key=graph_key,
-        section_key=graph_sections,
+        **source,
+        **keys,
         links=between,
         refine=refine,
         key_added=key_added,
@@ -199,31 +181,58 @@ def integrate_sections(
         device=device,
         progress=progress,
     )
-    graph = made.graph
     if whole is not joint:
-        _spread(whole, joint, np.searchsorted(once, source), key_added, embedding_key)
-        graph = model.graph(joint, spatial_key=graph_key, section_key=graph_sections)
+        _spread(whole, joint, np.searchsorted(once, stands_for), key_added, embedding_key)
+    graph = made.graph if whole is joint else model.graph(joint, **keys)
     graph.write(joint)
-    facts: dict[str, Any] = {
-        "links": links,
+    if between is not None:
+        joint.obsp[Keys.SECTION_LINKS] = between
+    facts = {
         "n_links": n_links if between is not None else 0,
+        "n_measured_twice": joint.n_obs - len(once),
+        "seed": seed,
+    }
+    _record(joint, links, between, order, section_key, facts)
+    if mixing:
+        write_mixing(joint, section_key=section_key, **source, embedding_key=embedding_key, seed=seed)
+    return joint
+
+
+def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str]]:
+    """Return all spots in one AnnData, and the names of the sections in the order of the stack.
+
+    Copies of sections that one AnnData held are let go.
+    """
+    study = Study.of(sections, slots)
+    if len(study) < 2:
+        raise ValueError(
+            f"Integration needs at least two sections, got {', '.join(study) or 'none'}. "
+            "One section: histoquilt.tl.spatial_domains."
+        )
+    return concat_sections(study, section_key=slots.section_key, spatial_key=slots.spatial_key), study.stack_order()
+
+
+def _record(
+    joint: AnnData,
+    links: Links,
+    between: csr_matrix | None,
+    order: list[str],
+    section_key: str,
+    facts: dict[str, Any],
+) -> None:
+    """Record in ``uns["histoquilt"]["integration"]`` how sections were linked."""
+    record = {
+        "links": links,
         "n_linked_spots": 0 if between is None else int((np.diff(between.indptr) > 0).sum()),
         "z_given": "z_um" in joint.obs,
         "sections": ", ".join(order),
         "n_shared_genes": joint.n_vars,
-        "n_measured_twice": joint.n_obs - len(once),
-        "seed": seed,
+        **facts,
     }
-    if between is not None:
-        joint.obsp[Keys.SECTION_LINKS] = between
-    if links == "stack" and facts["z_given"]:
-        facts["z_um"] = ", ".join(f"{z:g}" for z in _z_of(joint, section_key)[order])
-    provenance(joint)["integration"] = facts
-    if mixing:
-        write_mixing(
-            joint, section_key=section_key, layer=layer, use_rep=use_rep, embedding_key=embedding_key, seed=seed
-        )
-    return joint
+    if links == "stack" and record["z_given"]:
+        z = joint.obs.groupby(section_key, observed=True)["z_um"].first().astype(float)
+        record["z_um"] = ", ".join(f"{value:g}" for value in z[order])
+    provenance(joint)["integration"] = record
 
 
 def _spread(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
@@ -249,11 +258,6 @@ def _links_for(joint: AnnData) -> Links:
         "neighbours in expression. Of serial sections give z_um (obs, or a column of samples.csv)."
     )
     return "expression"
-
-
-def _z_of(joint: AnnData, section_key: str) -> "pd.Series[float]":
-    """Return section -> z in microns."""
-    return joint.obs.groupby(section_key, observed=True)["z_um"].first().astype(float)
 
 
 def _links_between(joint: AnnData, links: Links, n_links: int, section_key: str, order: list[str]) -> csr_matrix | None:
