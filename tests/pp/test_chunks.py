@@ -17,8 +17,8 @@ from histoquilt.pp import (
     shared_variable_genes,
     variable_genes,
 )
-from histoquilt.pp._backed import BackedRows
 from histoquilt.study._scale import declare_scale
+from histoquilt.study.expression._backed import BackedRows
 
 N_SPOTS = 3000
 SECTIONS = np.repeat(["b", "a", "c"], N_SPOTS // 3)

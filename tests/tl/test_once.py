@@ -8,7 +8,7 @@ import pytest
 import histoquilt as hq
 from histoquilt.gr import _adjacency, _neighbors, _sections
 from histoquilt.models.domains import _features
-from histoquilt.pp import _source
+from histoquilt.study.expression import _source
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
 from histoquilt.models import Measured, embedding_keys, measure
-from histoquilt.pp import expression
 from histoquilt.study import DEFAULT_SLOTS, Section, Sections, Slots, Study, named_layers
 from histoquilt.train import Split, check_split, leave_one_out, section_groups
 
@@ -67,7 +66,7 @@ def read_evaluation_study(
     reps = embedding_keys(study, use_rep)
     for name, section in study.items():
         section.embeddings(reps)
-        if needs_counts and expression(section.adata, slots.layer).scale != "counts":
+        if needs_counts and section.expression.scale != "counts":
             raise ValueError(
                 f"{argument('protocol', 'published')} scores raw counts, and section {name!r} has normalised "
                 "expression only. Give raw counts in layers['counts'], or leave the protocol at 'honest'."

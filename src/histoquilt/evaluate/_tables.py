@@ -23,7 +23,6 @@ from histoquilt.metrics import (
     score_sections,
     summarise_genes,
 )
-from histoquilt.pp import expression
 from histoquilt.runtime import warn_user
 
 ALL_FOLDS = "all"
@@ -213,7 +212,7 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
     for fold in folds:
         seed = next(iter(fold.predicted)).seed
         for section, truth in fold.truth.items():
-            found = expression(study.study[section].adata, study.study.slots.layer)
+            found = study.study[section].expression
             place = {gene: number for number, gene in enumerate(found.genes)}
             counts = found.in_memory[:, [place[gene] for gene in truth.columns]]
             depth = np.log1p(np.asarray(found.in_memory.sum(axis=1)).ravel())

@@ -5,12 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from histoquilt.pp._chunks import row_chunks
 from histoquilt.pp._genes import shared_variable_genes, variable_genes
 from histoquilt.pp._modelled_chunks import ModelledChunks
 from histoquilt.pp._scaling import Scaling, moments
-from histoquilt.pp._source import Expression
 from histoquilt.runtime import warn_user
+from histoquilt.study import Expression, row_chunks
 
 _LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
 

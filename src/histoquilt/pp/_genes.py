@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 from anndata import AnnData
 
-from histoquilt.pp._chunks import row_chunks
-from histoquilt.pp._source import Expression
 from histoquilt.runtime import warn_user
+from histoquilt.study import Expression, row_chunks
 
 
 def variable_genes(

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from histoquilt.pp._scaling import Scaling
-from histoquilt.pp._source import Expression
+from histoquilt.study import Expression
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from histoquilt.study._written import (
     keep_foreign,
     write_result,
 )
+from histoquilt.study.expression._chunks import row_chunks
+from histoquilt.study.expression._source import Expression, expression
 from histoquilt.study.joined._check_study import check_names, check_study
 from histoquilt.study.joined._concat import concat_sections
 from histoquilt.study.joined._one_section import check_one_section, declare_one_section
@@ -42,6 +44,7 @@ __all__ = [
     "LEGACY_ST_PITCH_UM",
     "SYMBOL_COLUMNS",
     "VISIUM_PITCH_UM",
+    "Expression",
     "GeneIds",
     "Lattice",
     "Scale",
@@ -72,6 +75,7 @@ __all__ = [
     "declared_scale",
     "detect_gene_ids",
     "estimate_mpp",
+    "expression",
     "find_lattice",
     "image_libraries",
     "is_ours",
@@ -87,6 +91,7 @@ __all__ = [
     "record_coordinates",
     "record_of",
     "record_pitch",
+    "row_chunks",
     "scale_factors",
     "split_sections",
     "spot_centres",

@@ -15,6 +15,7 @@ from histoquilt.study._coordinates import mpp_of_lattice
 from histoquilt.study._pitch import nominal_pitch, spot_pitch
 from histoquilt.study._scale import record_of
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
+from histoquilt.study.expression._source import Expression, expression
 from histoquilt.study.joined._split import cut_section
 
 T = TypeVar("T")
@@ -148,6 +149,17 @@ class Section:
                 "Several sections in one AnnData: histoquilt.io.split_sections."
             )
         return str(values[0]) if len(values) else None
+
+    @property
+    def expression(self) -> Expression:
+        """Expression of the section, checked once (:func:`histoquilt.pp.expression`).
+
+        Raises
+        ------
+        KeyError, ValueError
+            There is none, or its scale cannot be right.
+        """
+        return self.once(("expression", "source"), lambda: expression(self.adata, self.slots.layer, in_memory=False))
 
     def embeddings(self, reps: Sequence[str]) -> tuple[np.ndarray, ...]:
         """Return embeddings as float32, ``(n_spots, n_features)`` each.

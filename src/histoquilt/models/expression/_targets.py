@@ -8,7 +8,6 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import listed
-from histoquilt.pp import expression
 from histoquilt.study import Section
 
 
@@ -53,7 +52,7 @@ def _measure(section: Section) -> Measured:
     with warnings.catch_warnings():
         # genes and spots without a count are ordinary here: none is left out, and the panel is chosen below
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
-        found = expression(section.adata, section.slots.layer)
+        found = section.expression
     depth = None if found.scale != "counts" else np.asarray(found.in_memory.sum(axis=1)).ravel()
     return Measured(found.normalised(), found.genes, depth)
 

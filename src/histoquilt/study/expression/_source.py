@@ -8,10 +8,12 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, MissingKey, argument
-from histoquilt.pp._backed import BackedRows, stored_matrix
-from histoquilt.pp._chunks import row_chunks
 from histoquilt.runtime import warn_user
-from histoquilt.study import Scale, check_counts, declared_scale, named_layers
+from histoquilt.study._checks import check_counts
+from histoquilt.study._layers import named_layers
+from histoquilt.study._scale import Scale, declared_scale
+from histoquilt.study.expression._backed import BackedRows, stored_matrix
+from histoquilt.study.expression._chunks import row_chunks
 
 _LOGGED_ROWS = 100  # spots that are looked at
 _LARGEST_MULTIPLE, _ROUNDING = 20.0, 1e-3  # beyond, float32 tells a whole number from a fraction badly
