@@ -39,7 +39,7 @@ def test_a_trained_image_branch_beats_its_untrained_self(pieces: dict[str, AnnDa
         predicted = model.predict(pieces["middle"]).layers["predicted_mclstexp"]
         scores[n_epochs] = gene_correlations(measure(Section("s", pieces["middle"])).of(model.genes), predicted).mean()
         model.save(tmp_path / str(n_epochs))
-        weights[n_epochs] = model._network.backbone.state_dict()
+        weights[n_epochs] = model.learnt.network.backbone.state_dict()
     assert scores[24] > scores[0] + 0.01
     moved = [name for name in weights[0] if not torch.equal(weights[0][name], weights[24][name])]
     assert set(weights[0]) - set(moved) <= {"mean", "std"}  # every weight has learnt; the constants have not
