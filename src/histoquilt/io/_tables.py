@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,7 +94,11 @@ def read_counts_table(path: Path, *, sep: str | None = None) -> pd.DataFrame:
     # The header is read apart and names are read as text: pandas would rename the second of two equal columns,
     # a spot called 001 stays 001, and a gene called NA stays NA.
     header = read_delimited(path, sep=sep, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
-    options = {"dtype": {0: str}, "keep_default_na": False, "low_memory": False}  # fast for many columns
+    options: dict[str, Any] = {
+        "dtype": {0: str},
+        "keep_default_na": False,
+        "low_memory": False,
+    }  # fast
     table = read_delimited(path, sep=sep, header=None, skiprows=1, **options).set_index(0).rename_axis(None)
     names = header[1:] if len(header) == table.shape[1] + 1 else header  # R leaves the corner out
     if len(names) != table.shape[1]:
