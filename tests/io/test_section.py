@@ -3,6 +3,7 @@ import pytest
 from anndata.tests.helpers import assert_equal
 
 import histoquilt as hq
+from histoquilt.io import _section
 
 pytestmark = pytest.mark.filterwarnings("ignore:Names that several genes share")
 
@@ -96,3 +97,25 @@ def test_real_files(data_dir):
     assert hq.io.read_section(data_dir / "dlpfc" / "151673.h5ad").n_obs == 3639
     with pytest.raises(FileNotFoundError, match=r"151673_spatial is not a Space Ranger output|no section"):
         hq.io.read_visium(data_dir / "dlpfc" / "151673_spatial")
+
+
+@pytest.mark.parametrize("folder", ["run", "run/outs"])
+def test_a_reader_of_another_package_is_asked_once(tmp_path, counts, monkeypatch, folder):
+    asked = []
+
+    class Reader:
+        label = "my format"
+
+        def recognises(self, path):
+            asked.append(path)
+            return (path / "mine.txt").exists()
+
+        def read(self, path):
+            return counts[:, :59].copy()
+
+    monkeypatch.setattr(_section.READERS, "others", lambda: ["mine"])
+    monkeypatch.setattr(_section.READERS, "load", lambda name: Reader())
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "mine.txt").touch()
+    assert hq.io.read_section(tmp_path / "run").shape == (100, 59)
+    assert asked == [tmp_path / folder]

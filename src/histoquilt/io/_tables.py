@@ -96,7 +96,7 @@ def read_counts_table(path: Path, *, sep: str | None = None) -> pd.DataFrame:
         "dtype": {0: str},
         "keep_default_na": False,
         "low_memory": False,
-    }  # fast for many columns
+    }  # fast
     table = read_delimited(path, sep=sep, header=None, skiprows=1, **options).set_index(0).rename_axis(None)
     names = header[1:] if len(header) == table.shape[1] + 1 else header  # R leaves the corner out
     if len(names) != table.shape[1]:
