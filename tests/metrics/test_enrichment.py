@@ -61,7 +61,7 @@ def test_what_is_no_gmt_file_says_so(tmp_path):
         metrics.read_gmt(write(tmp_path / "b.gmt", "first\tx\tG0\nsecond\tx\n"))
     with pytest.raises(ValueError, match="is empty: it holds no gene set"):
         metrics.read_gmt(write(tmp_path / "c.gmt", "\n"))
-    with pytest.raises(ValueError, match="duplicate gene set 'first' .line 2.; names must be unique"):
+    with pytest.raises(ValueError, match=r"duplicate gene set 'first' \(line 2\); names must be unique"):
         metrics.read_gmt(write(tmp_path / "d.gmt", "first\tx\tG0\nfirst\tx\tG1\n"))
     (tmp_path / "e.gmt").write_bytes(b"\x1f\x8b\x08\x00\xff\xfe")
     with pytest.raises(ValueError, match="is not text"):
