@@ -199,25 +199,22 @@ def _panel(values: np.ndarray) -> dict[str, Any]:
 
 def _how_found(adata: AnnData | None, domain_key: str) -> dict[str, Any]:
     """Return how domains were found: stability of their number, training curves, parameters; empty without AnnData."""
-    shown: dict[str, Any] = {"stability": None, "curves": [], "stopped": "", "parameters": []}
     if adata is None:
-        return shown
+        return {"stability": None, "curves": [], "stopped": "", "parameters": []}
     recorded = adata.uns.get(Keys.UNS, {})
-    for key in ("domain", model_record(adata)[0], "coordinates", "genes", "scale"):
-        shown["parameters"] += scalars(recorded.get(key, {}), key)
+    kinds = ("domain", model_record(adata)[0], "coordinates", "genes", "scale")
+    parameters = [pair for kind in kinds for pair in scalars(recorded.get(kind, {}), kind)]
+    curves, stopped = _training(adata)
+    return {
+        "stability": _stability(adata, domain_key), "curves": curves, "stopped": stopped, "parameters": parameters,
+    }  # fmt: skip
+
+
+def _stability(adata: AnnData, domain_key: str) -> dict[str, Any] | None:
     try:
-        shown["stability"] = _stability(adata, domain_key)
+        curve = stability_curve(adata)
     except KeyError:  # the number of domains was given
-        pass
-    try:
-        shown["curves"], shown["stopped"] = _training(adata)
-    except KeyError:  # no training was recorded
-        pass
-    return shown
-
-
-def _stability(adata: AnnData, domain_key: str) -> dict[str, Any]:
-    curve = stability_curve(adata)
+        return None
     number, how = marked_number(adata, curve, domain_key)
     k = curve["n_domains"].to_numpy(float)
     lines = [(k, curve[name].to_numpy(float)) for name in ("stability", "weakest") if name in curve]
@@ -228,7 +225,10 @@ def _stability(adata: AnnData, domain_key: str) -> dict[str, Any]:
 
 def _training(adata: AnnData) -> tuple[list[dict[str, Any]], str]:
     model, recorded = model_record(adata)
-    history = training_history(adata, model)
+    try:
+        history = training_history(adata, model)
+    except KeyError:  # no training was recorded
+        return [], ""
     runs = [run for _, run in history.groupby("run", sort=False)]
     loss, change = (
         [(run["epoch"].to_numpy(float), run[column].to_numpy(float)) for run in runs]
