@@ -124,7 +124,7 @@ class SpaMask(FeatureModel):
         config = self.config
         edges = 0.6 * config.n_neighbors  # a spot, once for both ends
         of_spot = 20 * (config.n_hidden + config.n_latent) + 16 * config.edge_mask_rate * edges * config.n_latent
-        read = 2 * min(n_spots, BATCH_SPOTS) * parts_of_batch(config.n_parts) // n_processes()  # with halo
+        read = min(n_spots, 3 * BATCH_SPOTS * parts_of_batch(config.n_parts) // n_processes())  # with halo
         outputs = 4 * (2 * self.embedding_width(n_features) + n_features)
         return int((of_spot + 60 * (2 * edges + 1) + 24 * n_features) * read) + outputs * n_spots
 
