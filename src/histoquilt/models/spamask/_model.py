@@ -137,7 +137,7 @@ class SpaMask(FeatureModel):
         }
         return MethodState(weights, {name: np.stack([vars(one)[name] for one in learnt]) for name in _SCALE})
 
-    def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> list[TrainedNetwork]:
+    def restore_learnt(self, state: MethodState, n_features: int) -> list[TrainedNetwork]:
         """Rebuild the networks."""
         if state.arrays["slope"].shape[1] != n_features:
             raise ValueError(f"{n_features} features are made, {state.arrays['slope'].shape[1]} were learnt")
@@ -145,7 +145,11 @@ class SpaMask(FeatureModel):
         for number in range(self.config.n_networks):
             network = build_network(self.config, n_features, seed=0)
             network.load_state_dict(under(state.weights, str(number)))
-            networks.append(TrainedNetwork(network.to(device), *(state.arrays[name][number] for name in _SCALE)))
+            networks.append(
+                TrainedNetwork(
+                    network.to(state.weights["0.token"].device), *(state.arrays[name][number] for name in _SCALE)
+                )
+            )
         return networks
 
 
