@@ -125,8 +125,8 @@ class DomainModel(ABC):
         """Return what was learnt, for :meth:`save`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be saved: it has no state().")
 
-    def restore(self, state: MethodState, device: torch.device) -> None:
-        """Take back what :meth:`state` gave; ``state.settings["genes"]`` are the modelled genes."""
+    def restore(self, state: MethodState) -> None:
+        """Take back what :meth:`state` gave, weights on the device of the model."""
         raise NotImplementedError(f"{type(self).__name__} cannot be loaded: it has no restore().")
 
     # what follows from that
@@ -207,8 +207,8 @@ class DomainModel(ABC):
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
-        settings = {**checkpoint.config["method"], "genes": checkpoint.genes}
-        model.restore(MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), settings), device)
+        weights = {name: value.to(device) for name, value in checkpoint.weights.items()}
+        model.restore(MethodState(weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
         names = checkpoint.config["domains"]
         if names is not None:
             model.domains = NamedMixture.restore(under(checkpoint.arrays, "domains"), names)

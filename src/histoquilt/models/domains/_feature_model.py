@@ -18,7 +18,7 @@ import histoquilt
 from histoquilt._base import Keys
 from histoquilt.gr import SpatialGraph, build_graph, union_links
 from histoquilt.io import check_one_section
-from histoquilt.models._checkpoint import digest
+from histoquilt.models._checkpoint import Checkpoint, digest
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._features import SectionFeatures
@@ -150,7 +150,7 @@ class FeatureModel(DomainModel):
         """Return what the method learnt, for :meth:`save`."""
 
     @abstractmethod
-    def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> Any:
+    def restore_learnt(self, state: MethodState, n_features: int) -> Any:
         """Rebuild what the method learnt from :meth:`learnt_state`."""
 
     @abstractmethod
@@ -466,12 +466,18 @@ class FeatureModel(DomainModel):
             {"keys": keys, _FEATURES: fitted.features.settings(), _LEARNT: learnt.settings},
         )
 
-    def restore(self, state: MethodState, device: torch.device) -> None:
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
+        """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
+        method = {**checkpoint.config["method"], "genes": checkpoint.genes}  # kept in a file of their own
+        return super().from_checkpoint(replace(checkpoint, config={**checkpoint.config, "method": method}), device)
+
+    def restore(self, state: MethodState) -> None:
         """Take back what :meth:`state` gave."""
         settings = state.settings
         features = SectionFeatures.restore(settings[_FEATURES], under(state.arrays, _FEATURES), settings["genes"])
         learnt = self.restore_learnt(
-            MethodState(state.weights, under(state.arrays, _LEARNT), settings[_LEARNT]), features.n_features, device
+            MethodState(state.weights, under(state.arrays, _LEARNT), settings[_LEARNT]), features.n_features
         )
         offsets = SectionOffsets(**parts) if (parts := under(state.arrays, _OFFSETS)) else None
         self._fitted = Fitted(features, learnt, **settings["keys"], offsets=offsets)

@@ -96,7 +96,7 @@ class SpatialFactors(FeatureModel):
         arrays = {name: value for name, value in values.items() if name not in _NUMBERS}
         return MethodState({}, arrays, {name: values[name] for name in _NUMBERS})
 
-    def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> FactorProjection:
+    def restore_learnt(self, state: MethodState, n_features: int) -> FactorProjection:
         """Rebuild the projection."""
         if len(state.arrays["center"]) != n_features:
             raise ValueError(f"{n_features} features are made, {len(state.arrays['center'])} were projected")

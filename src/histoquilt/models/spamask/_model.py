@@ -124,7 +124,7 @@ class SpaMask(FeatureModel):
         config = self.config
         edges = 0.6 * config.n_neighbors  # a spot, once for both ends
         of_spot = 20 * (config.n_hidden + config.n_latent) + 16 * config.edge_mask_rate * edges * config.n_latent
-        read = 2 * min(n_spots, BATCH_SPOTS) * parts_of_batch(config.n_parts) // n_processes()  # with halo
+        read = min(n_spots, 3 * BATCH_SPOTS * parts_of_batch(config.n_parts) // n_processes())  # with halo
         outputs = 4 * (2 * self.embedding_width(n_features) + n_features)
         return int((of_spot + 60 * (2 * edges + 1) + 24 * n_features) * read) + outputs * n_spots
 
@@ -137,7 +137,7 @@ class SpaMask(FeatureModel):
         }
         return MethodState(weights, {name: np.stack([vars(one)[name] for one in learnt]) for name in _SCALE})
 
-    def restore_learnt(self, state: MethodState, n_features: int, device: torch.device) -> list[TrainedNetwork]:
+    def restore_learnt(self, state: MethodState, n_features: int) -> list[TrainedNetwork]:
         """Rebuild the networks."""
         if state.arrays["slope"].shape[1] != n_features:
             raise ValueError(f"{n_features} features are made, {state.arrays['slope'].shape[1]} were learnt")
@@ -145,7 +145,11 @@ class SpaMask(FeatureModel):
         for number in range(self.config.n_networks):
             network = build_network(self.config, n_features, seed=0)
             network.load_state_dict(under(state.weights, str(number)))
-            networks.append(TrainedNetwork(network.to(device), *(state.arrays[name][number] for name in _SCALE)))
+            networks.append(
+                TrainedNetwork(
+                    network.to(state.weights["0.token"].device), *(state.arrays[name][number] for name in _SCALE)
+                )
+            )
         return networks
 
 
