@@ -23,7 +23,7 @@ from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_ch
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
-from histoquilt.models.expression._inputs import ImageSection, fit_inputs
+from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._out_of_distribution import TrainingDistribution
 from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_to_predict, write_prediction
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
@@ -76,7 +76,7 @@ class ExpressionModel(ABC):
         Returns
         -------
         learnt
-            What was learnt, best a frozen dataclass; the other hooks read it as :attr:`learnt`.
+            Fitted state, best a frozen dataclass; the other hooks read it as :attr:`learnt`.
         held_out
             Prediction of every training section, ``(n_spots, n_genes)`` each, by the model that was fitted on the other
             side of its fold, which gives the reliability of each gene; ``None`` if the method has none.
@@ -180,23 +180,7 @@ class ExpressionModel(ABC):
             n_genes=self.config.n_genes if n_genes is None else n_genes,
             with_views=self.uses_views,
         )
-        inputs, standardised = fit_inputs(
-            study.reps,
-            study.records,
-            study.embeddings,
-            study.adjacencies,
-            neighbours=self.config.neighbours is not False,
-        )
-        train = [
-            ImageSection(
-                name, group, reps, x, centres, near, y, depth,
-                None if views is None else inputs.standardise_views(views),
-            )
-            for name, group, reps, x, near, centres, y, depth, views in zip(
-                study.names, study.groups, study.embeddings, standardised, study.adjacencies, study.centres_um, study.y,
-                study.depth, study.views, strict=True,
-            )
-        ]  # fmt: skip
+        inputs, train = study.standardised(neighbours=self.config.neighbours is not False)
         folds = inner_folds(study.groups)
         distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
         self._fitted = None

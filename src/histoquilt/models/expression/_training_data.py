@@ -9,7 +9,13 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, argument, listed
 from histoquilt.models._checkpoint import digest
-from histoquilt.models.expression._inputs import check_same_encoder, near_spots
+from histoquilt.models.expression._inputs import (
+    ExpressionInputs,
+    ImageSection,
+    check_same_encoder,
+    fit_inputs,
+    near_spots,
+)
 from histoquilt.models.expression._stain_distribution import StainDistribution, fit_stain_distribution
 from histoquilt.models.expression._targets import check_panel, choose_panel, measure
 from histoquilt.models.expression._views import read_views
@@ -56,6 +62,20 @@ class TrainingData:
     genes: list[str]
     symbols: list[str] | None
     digests: list[str]
+
+    def standardised(self, *, neighbours: bool) -> tuple[ExpressionInputs, list[ImageSection]]:
+        """Return the inputs fitted on these sections, and the sections as a method sees them."""
+        inputs, of_sections = fit_inputs(
+            self.reps, self.records, self.embeddings, self.adjacencies, neighbours=neighbours
+        )
+        sections = [
+            ImageSection(
+                self.names[i], self.groups[i], self.embeddings[i], x, self.centres_um[i], self.adjacencies[i],
+                self.y[i], self.depth[i], None if views is None else inputs.standardise_views(views),
+            )
+            for i, (x, views) in enumerate(zip(of_sections, self.views, strict=True))
+        ]  # fmt: skip
+        return inputs, sections
 
 
 def read_training_data(
