@@ -209,7 +209,7 @@ def test_features_that_are_the_same_everywhere():
 def test_graph_without_edges():
     fitted = FactorProjection.fit(np.random.default_rng(0).normal(size=(50, 5)), csr_matrix((50, 50)))
     assert (fitted.autocorrelation == 0).all()
-    assert (fitted.hops == 0).all()
+    assert (fitted.n_smoothing_steps == 0).all()
 
 
 def test_hops_follow_the_tissue():
@@ -223,7 +223,7 @@ def test_hops_follow_the_tissue():
 
     def hops(values: np.ndarray) -> int:
         fitted = FactorProjection.fit(values[:, None], adjacency, outlier_sd=np.inf, equal_length=False)
-        return int(fitted.hops[0])
+        return int(fitted.n_smoothing_steps[0])
 
     assert hops(broad + 0.02 * rng.normal(size=n_side**2)) <= 1
     assert hops(broad + 1.5 * rng.normal(size=n_side**2)) >= 3

@@ -6,7 +6,7 @@ from scipy.sparse import block_diag, csr_matrix, diags
 from scipy.spatial import cKDTree
 
 from histoquilt.models.smoothing import _factors, _patches
-from histoquilt.models.smoothing._factors import FactorProjection, choose_hops
+from histoquilt.models.smoothing._factors import FactorProjection, choose_smoothing_steps
 from histoquilt.models.smoothing._patches import inner_spots, scattered_patches
 
 
@@ -77,9 +77,9 @@ def test_averagings_are_counted_inside_the_patches(monkeypatch):
     inner = inner_spots(adjacency, sample, 8)
     assert 1000 <= inner.sum() < 0.7 * len(sample)
     links = adjacency[sample][:, sample]
-    whole = choose_hops(factors, adjacency, noise)
-    inside = choose_hops(factors[sample], links, noise, inner=inner)
-    anywhere = choose_hops(factors[sample], links, noise)
+    whole = choose_smoothing_steps(factors, adjacency, noise)
+    inside = choose_smoothing_steps(factors[sample], links, noise, inner=inner)
+    anywhere = choose_smoothing_steps(factors[sample], links, noise)
     assert np.abs(inside - whole).sum() < np.abs(anywhere - whole).sum(), (whole, inside, anywhere)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
-from histoquilt.runtime._processes import check_same, from_main, is_main, rank, start_group, summed
+from histoquilt.runtime._processes import broadcast, check_same, is_main, rank, start_group, summed
 
 
 def main(folder: Path) -> None:
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         d_bias=d_bias,
         running_var=norm.running_var,
         total=summed(torch.tensor([1.0 + rank()])),
-        of_main=from_main(torch.tensor([7 + rank()])),
+        of_main=broadcast(torch.tensor([7 + rank()])),
         **said,
     )
     if not is_main():

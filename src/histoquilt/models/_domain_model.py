@@ -18,7 +18,7 @@ from histoquilt.gr import SpatialGraph, build_graph
 from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
 from histoquilt.models._config import ModelConfig
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ class DomainModel(ABC):
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
         weights = {name: value.to(device) for name, value in checkpoint.weights.items()}
-        model.restore(MethodState(weights, under(checkpoint.arrays, "method"), checkpoint.config["method"]))
+        model.restore(MethodState(weights, strip_prefix(checkpoint.arrays, "method"), checkpoint.config["method"]))
         names = checkpoint.config["domains"]
         if names is not None:
-            model.domains = NamedMixture.restore(under(checkpoint.arrays, "domains"), names)
+            model.domains = NamedMixture.restore(strip_prefix(checkpoint.arrays, "domains"), names)
         model.training_facts = checkpoint.provenance
         return model

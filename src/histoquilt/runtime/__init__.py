@@ -6,8 +6,8 @@ from histoquilt.runtime._device import resolve_device, torch_generator
 from histoquilt.runtime._log import logger, warn_user
 from histoquilt.runtime._memory import available_bytes, in_words, peak_bytes
 from histoquilt.runtime._processes import (
+    broadcast,
     check_same,
-    from_main,
     group_size,
     is_main,
     n_processes,
@@ -29,10 +29,10 @@ __all__ = [
     "atomic_file",
     "atomic_folder",
     "available_bytes",
+    "broadcast",
     "check_same",
     "connect",
     "folder_written_to",
-    "from_main",
     "group_size",
     "in_words",
     "is_main",

@@ -118,7 +118,7 @@ def summed(values: "torch.Tensor") -> "torch.Tensor":
     return values
 
 
-def from_main(values: "torch.Tensor") -> "torch.Tensor":
+def broadcast(values: "torch.Tensor") -> "torch.Tensor":
     """Return what the first process has; where what follows is a decision, all have to decide alike."""
     if group_size() > 1:
         from torch import distributed
@@ -146,7 +146,7 @@ def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
         hashed.update(value.detach().cpu().contiguous().numpy().tobytes())
         device = value.device
     own = torch.tensor([int.from_bytes(hashed.digest()[:7], "big")], device=device)
-    differs = from_main(own.clone()) != own
+    differs = broadcast(own.clone()) != own
     if summed(differs.int()).item():
         raise RuntimeError(
             f"{what} differs between the processes of this run. All have to run the same command, on the same files, "

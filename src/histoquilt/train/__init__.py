@@ -1,6 +1,6 @@
 """Training: who is held out, and the fit loop with its history and stopping rule."""
 
-from histoquilt.train._checkpoint import TrainingCheckpoint, training_folder, under
+from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix, training_folder
 from histoquilt.train._epochs import Step, run_epochs
 from histoquilt.train._fit import History, fit_until_stable
 from histoquilt.train._optimiser_state import restore_training, training_tensors
@@ -20,7 +20,7 @@ __all__ = [
     "restore_training",
     "run_epochs",
     "section_groups",
+    "strip_prefix",
     "training_folder",
     "training_tensors",
-    "under",
 ]

@@ -126,7 +126,7 @@ def training_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def under(named: Mapping[str, Named], first: str) -> dict[str, Named]:
+def strip_prefix(named: Mapping[str, Named], first: str) -> dict[str, Named]:
     """Return what is named ``first.name``, by name."""
     return {name.removeprefix(f"{first}."): value for name, value in named.items() if name.startswith(f"{first}.")}
 

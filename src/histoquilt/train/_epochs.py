@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from histoquilt.runtime import logger
-from histoquilt.train._checkpoint import TrainingCheckpoint, under
+from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix
 
 _STEP, _SEEN = "step", "seen"  # names of what is kept
 
@@ -61,12 +61,12 @@ def run_epochs(
     if kept is not None:
         rows = kept.facts["rows"]
         logger.info("%d epochs of training were kept by an interrupted run.", len(rows))
-        seen = under(kept.tensors, _SEEN)
+        seen = strip_prefix(kept.tensors, _SEEN)
         for epoch, row in enumerate(rows, start=1):
             if epoch in looks:
-                network.load_state_dict(under(seen, str(epoch)))
+                network.load_state_dict(strip_prefix(seen, str(epoch)))
             if epoch == len(rows):
-                step.restore(under(kept.tensors, _STEP))
+                step.restore(strip_prefix(kept.tensors, _STEP))
             yield epoch, row
     for epoch in range(len(rows) + 1, n_epochs + 1):
         rows.append(step())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from histoquilt.train._checkpoint import under
+from histoquilt.train._checkpoint import strip_prefix
 
 _NETWORK, _OPTIMISER, _GENERATOR = "network", "optimiser", "generator"
 
@@ -27,9 +27,9 @@ def restore_training(
     generator: torch.Generator,
 ) -> None:
     """Set all three to where :func:`training_tensors` found them; names of others are passed over."""
-    network.load_state_dict(under(tensors, _NETWORK))
+    network.load_state_dict(strip_prefix(tensors, _NETWORK))
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in under(tensors, _OPTIMISER).items():
+    for name, value in strip_prefix(tensors, _OPTIMISER).items():
         number, _, moment = name.partition(".")
         moments.setdefault(int(number), {})[moment] = value
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -27,7 +27,7 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.pp import Scaling, row_chunks
 from histoquilt.runtime import atomic_file, resolve_device
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 _FEATURES, _OFFSETS, _LEARNT = "features", "offsets", "learnt"
 
@@ -475,11 +475,13 @@ class FeatureModel(DomainModel):
     def restore(self, state: MethodState) -> None:
         """Take back what :meth:`state` gave."""
         settings = state.settings
-        features = SectionFeatures.restore(settings[_FEATURES], under(state.arrays, _FEATURES), settings["genes"])
-        learnt = self.restore_learnt(
-            MethodState(state.weights, under(state.arrays, _LEARNT), settings[_LEARNT]), features.n_features
+        features = SectionFeatures.restore(
+            settings[_FEATURES], strip_prefix(state.arrays, _FEATURES), settings["genes"]
         )
-        offsets = SectionOffsets(**parts) if (parts := under(state.arrays, _OFFSETS)) else None
+        learnt = self.restore_learnt(
+            MethodState(state.weights, strip_prefix(state.arrays, _LEARNT), settings[_LEARNT]), features.n_features
+        )
+        offsets = SectionOffsets(**parts) if (parts := strip_prefix(state.arrays, _OFFSETS)) else None
         self._fitted = Fitted(features, learnt, **settings["keys"], offsets=offsets)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from histoquilt.models.expression._inner_validation import Reliability
 from histoquilt.models.expression._inputs import ExpressionInputs
 from histoquilt.models.expression._out_of_distribution import TrainingDistribution
 from histoquilt.models.expression._stain_distribution import StainDistribution
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class FittedExpression:
             tuple(kept["records"]),
             tuple(kept["widths"]),
             kept["neighbours"],
-            **under(arrays, "inputs"),
+            **strip_prefix(arrays, "inputs"),
         )
-        found = Reliability(n_folds=settings["n_folds"], **under(arrays, "reliability"))
-        symbols, stain = settings["symbols"], under(arrays, "stain")
+        found = Reliability(n_folds=settings["n_folds"], **strip_prefix(arrays, "reliability"))
+        symbols, stain = settings["symbols"], strip_prefix(arrays, "stain")
         if inputs.mean.shape != (inputs.n_inputs,) or len(found.correlation) != len(genes):
             raise ValueError("the arrays fit neither the embeddings nor the genes")
         if symbols is not None and len(symbols) != len(genes):
@@ -121,7 +121,7 @@ class FittedExpression:
             genes=genes,
             symbols=symbols,
             inputs=inputs,
-            distribution=TrainingDistribution.restore(under(arrays, "distribution")),
+            distribution=TrainingDistribution.restore(strip_prefix(arrays, "distribution")),
             stain=StainDistribution.restore(stain) if stain else None,
             reliability=found,
             pitch_um=settings["pitch_um"],

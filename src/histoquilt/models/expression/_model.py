@@ -30,7 +30,7 @@ from histoquilt.models.expression._prediction_memory import check_memory_to_pred
 from histoquilt.models.expression._training_data import TrainingData, read_training_data
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
 from histoquilt.study import Section, Sections, Slots
-from histoquilt.train import TrainingCheckpoint, training_folder, under
+from histoquilt.train import TrainingCheckpoint, strip_prefix, training_folder
 
 
 class ExpressionModel(ABC):
@@ -346,7 +346,7 @@ class ExpressionModel(ABC):
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
         model.device = device if cls.has_network else torch.device("cpu")
         model.training_facts = checkpoint.provenance
-        state = MethodState(checkpoint.weights, under(checkpoint.arrays, "method"), checkpoint.config["method"])
+        state = MethodState(checkpoint.weights, strip_prefix(checkpoint.arrays, "method"), checkpoint.config["method"])
         model._fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
         model._fitted = replace(model._fitted, learnt=model.restore(state))
         return model

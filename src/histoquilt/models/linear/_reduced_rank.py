@@ -27,7 +27,7 @@ from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
 from histoquilt.runtime import Advance
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class LinearModel:
         """Rebuild from :meth:`arrays`."""
         kinds = [(own, kind) for own, kind in ((False, "training"), (True, "own")) if f"{kind}.mean" in stored]
         return cls(
-            tuple(Basis.restore(own, under(stored, kind)) for own, kind in kinds),
+            tuple(Basis.restore(own, strip_prefix(stored, kind)) for own, kind in kinds),
             tuple(stored[f"{kind}.coefficients"] for _, kind in kinds),
             stored["intercept"],
         )

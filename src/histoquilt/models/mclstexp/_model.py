@@ -52,7 +52,7 @@ from histoquilt.models.mclstexp._training import (
 )
 from histoquilt.models.retrieval._bank import Bank, Weighting
 from histoquilt.runtime import Advance
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 
 class _Setting(NamedTuple):
@@ -193,8 +193,8 @@ class MclSTExp(ExpressionModel):
         kept = state.settings
         setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
         frozen = self.config.image_branch == "embedding"
-        basis = Basis.restore(self.config.own_moments, under(state.arrays, "basis")) if frozen else None
-        bank = Bank.restore(under(state.arrays, "bank"), self.device)
+        basis = Basis.restore(self.config.own_moments, strip_prefix(state.arrays, "basis")) if frozen else None
+        bank = Bank.restore(strip_prefix(state.arrays, "bank"), self.device)
         n_image = 0 if basis is None else basis.components.shape[1]
         # published weights of a backbone need not be fetched again: the trained ones follow
         config = replace(self.config, pretrained=False)

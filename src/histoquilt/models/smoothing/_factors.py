@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, diags, eye
 from histoquilt.models.smoothing._patches import inner_spots, scattered_patches
 from histoquilt.pp import row_chunks
 
-_MAX_HOPS = 12
+_MAX_STEPS = 12
 SAMPLED_SPOTS = 50_000  # at most, that the factors of a large section are sought in
 
 
@@ -40,7 +40,7 @@ class FactorProjection:
         ``(n_factors, n_features)`` from factors back to centred features.
     autocorrelation
         ``(n_factors,)`` Moran's I of every factor, falling.
-    hops
+    n_smoothing_steps
         ``(n_factors,)`` int: averagings over the graph after which a factor is closest to its signal.
     noise
         ``(n_factors,)`` variance that neighbours do not share, 0 to 1 (:func:`estimate_noise`).
@@ -55,7 +55,7 @@ class FactorProjection:
     projection: np.ndarray
     loadings: np.ndarray
     autocorrelation: np.ndarray
-    hops: np.ndarray
+    n_smoothing_steps: np.ndarray
     noise: np.ndarray
     n_fitted: int
 
@@ -98,7 +98,7 @@ class FactorProjection:
             The features are the same in all spots.
         """
         sample = scattered_patches(adjacency, SAMPLED_SPOTS, seed=seed)
-        inner = inner_spots(adjacency, sample, _MAX_HOPS)
+        inner = inner_spots(adjacency, sample, _MAX_STEPS)
         features, adjacency = features[sample], adjacency[sample][:, sample]
         n_spots = len(features)
         features = np.asarray(features, dtype=np.float64)
@@ -134,8 +134,8 @@ class FactorProjection:
         factors = everything @ projection
         loadings = factors.T @ everything / n_spots  # least squares, since factors are uncorrelated
         noise = estimate_noise(factors, adjacency)
-        hops = choose_hops(factors, adjacency, noise, inner=inner, seed=seed)
-        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], hops, noise, n_spots)
+        steps = choose_smoothing_steps(factors, adjacency, noise, inner=inner, seed=seed)
+        return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], steps, noise, n_spots)
 
     def inverse(self, factors: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32.
@@ -197,12 +197,12 @@ def estimate_noise(factors: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
     return 1 - np.clip(2 * one_hop - two_hop, one_hop, 1.0)  # a straight line through distances 1 and 2, at distance 0
 
 
-def choose_hops(
+def choose_smoothing_steps(
     factors: np.ndarray,
     adjacency: csr_matrix,
     noise: np.ndarray,
     *,
-    max_hops: int = _MAX_HOPS,
+    max_steps: int = _MAX_STEPS,
     inner: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
@@ -220,7 +220,7 @@ def choose_hops(
         ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
     noise
         ``(n_factors,)``, see :func:`estimate_noise`.
-    max_hops
+    max_steps
         Upper bound.
     inner
         ``(n_spots,)`` bool, spots over which the error is taken: of a sample those whose neighbours are in it.
@@ -238,7 +238,7 @@ def choose_hops(
     smoothed, spread = factors, probes
     where = slice(None) if inner is None else inner
     risks = [2 * noise]
-    for _ in range(max_hops):
+    for _ in range(max_steps):
         smoothed, spread = averaging @ smoothed, averaging @ spread
         trace_share = (probes * spread)[where].mean()
         risks.append(((smoothed - factors) ** 2)[where].mean(axis=0) + 2 * noise * trace_share)
@@ -265,20 +265,20 @@ def _shell_covariance(factors: np.ndarray, pairs: csr_matrix) -> np.ndarray:
     return np.einsum("ij,ij->j", factors, pairs @ factors) / max(pairs.sum(), 1)
 
 
-def smooth(factors: np.ndarray, adjacency: csr_matrix, hops: np.ndarray) -> np.ndarray:
-    """Average every column ``hops`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32.
+def smooth(factors: np.ndarray, adjacency: csr_matrix, n_steps: np.ndarray) -> np.ndarray:
+    """Average every column ``n_steps`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32.
 
     Columns that are done are left out.
     """
     links = _pattern(adjacency).astype(np.float32)
     share = (1 / (1 + np.diff(adjacency.indptr))).astype(np.float32)[:, None]
     smoothed = np.array(factors, dtype=np.float32)
-    columns = np.flatnonzero(hops > 0)
+    columns = np.flatnonzero(n_steps > 0)
     reached = smoothed[:, columns]
-    for hop in range(1, int(hops.max(initial=0)) + 1):
+    for step in range(1, int(n_steps.max(initial=0)) + 1):
         reached = links @ reached + reached
         reached *= share
-        done = hops[columns] == hop
+        done = n_steps[columns] == step
         smoothed[:, columns[done]] = reached[:, done]
         reached, columns = reached[:, ~done], columns[~done]
     return smoothed

@@ -70,11 +70,11 @@ class SpatialFactors(FeatureModel):
             equal_length=config.equal_length,
             max_factors=config.max_factors,
         )
-        return projection, {"n_factors": len(projection.hops), "n_factor_spots": projection.n_fitted}
+        return projection, {"n_factors": len(projection.n_smoothing_steps), "n_factor_spots": projection.n_fitted}
 
     def apply(self, learnt: FactorProjection, features: np.ndarray, tissue: Tissue) -> Outputs:
         """Return the smoothed factors, which are embedding and reconstruction in one."""
-        smoothed = smooth(learnt.transform(features), tissue.adjacency, learnt.hops)
+        smoothed = smooth(learnt.transform(features), tissue.adjacency, learnt.n_smoothing_steps)
         return Outputs(smoothed, [smoothed], smoothed, learnt.row_scale(features))
 
     def to_features(self, learnt: FactorProjection, reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, build
 from histoquilt.models.spahgc._network import SpaHGCNetwork
 from histoquilt.models.spahgc._training import build_network, network_predicts, train_epochs
 from histoquilt.runtime import Advance, logger
-from histoquilt.train import TrainingCheckpoint, under
+from histoquilt.train import TrainingCheckpoint, strip_prefix
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class TrainedNetwork:
     @classmethod
     def restore(cls, state: MethodState, config: SpaHGCConfig, device: torch.device) -> "TrainedNetwork":
         """Rebuild from :meth:`state`, on the device."""
-        basis = under(state.arrays, "basis")
-        bank = ReferenceBank(**under(state.arrays, "bank"), groups=tuple(state.settings["groups"]))
+        basis = strip_prefix(state.arrays, "basis")
+        bank = ReferenceBank(**strip_prefix(state.arrays, "bank"), groups=tuple(state.settings["groups"]))
         network = build_network(bank.x.shape[1], bank.expression.shape[1], config, seed=0)
         network.load_state_dict(state.weights)
         network.to(device).eval()

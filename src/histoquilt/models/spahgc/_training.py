@@ -11,7 +11,7 @@ from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, Secti
 from histoquilt.models.spahgc._network import SpaHGCNetwork, training_losses
 from histoquilt.nn import momentum_update
 from histoquilt.runtime import torch_generator
-from histoquilt.train import TrainingCheckpoint, restore_training, run_epochs, training_tensors, under
+from histoquilt.train import TrainingCheckpoint, restore_training, run_epochs, strip_prefix, training_tensors
 
 _FOLLOWER = "follower"  # name of the momentum encoder in the checkpoint
 
@@ -111,7 +111,7 @@ class _Epoch:
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Resume where another run was."""
         restore_training(state, self.network, self.optimiser, self.generator)
-        self.follower.load_state_dict(under(state, _FOLLOWER))
+        self.follower.load_state_dict(strip_prefix(state, _FOLLOWER))
 
 
 @torch.no_grad()

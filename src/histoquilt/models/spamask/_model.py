@@ -35,7 +35,7 @@ from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._tiles import BATCH_SPOTS, Tiles, parts_of_batch
 from histoquilt.models.spamask._training import TrainedNetwork, build_network, network_seeds, outputs_of, train_network
 from histoquilt.runtime import logger, n_processes, progress_bar
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 
 class SpaMask(FeatureModel):
@@ -144,7 +144,7 @@ class SpaMask(FeatureModel):
         networks = []
         for number in range(self.config.n_networks):
             network = build_network(self.config, n_features, seed=0)
-            network.load_state_dict(under(state.weights, str(number)))
+            network.load_state_dict(strip_prefix(state.weights, str(number)))
             networks.append(
                 TrainedNetwork(
                     network.to(state.weights["0.token"].device), *(state.arrays[name][number] for name in _SCALE)

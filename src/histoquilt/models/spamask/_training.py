@@ -22,8 +22,8 @@ from histoquilt.models.spamask._tiles import Tile, Tiles, parts_of_batch
 from histoquilt.nn import MaskedGraphAutoencoder, MaskedLosses, TileDraws, product_dtype
 from histoquilt.runtime import (
     Advance,
+    broadcast,
     check_same,
-    from_main,
     group_size,
     n_processes,
     others_named,
@@ -113,7 +113,7 @@ def train_network(
 
     def watched() -> Tensor:
         outputs = torch.cat([_latent(network, values, tile) for tile in parts(measured_parts[:_WATCHED])])
-        return from_main(outputs)  # whether to go on is decided alike by all
+        return broadcast(outputs)  # whether to go on is decided alike by all
 
     step = GradientStep(network, config, seed, values, tiles, enumerate(batches))
     history = fit_until_stable(

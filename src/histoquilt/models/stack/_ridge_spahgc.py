@@ -13,7 +13,7 @@ from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.models.spahgc._fit import TrainedNetwork, fit_network
 from histoquilt.models.spahgc._graph import ReferenceBank
 from histoquilt.runtime import Advance
-from histoquilt.train import under
+from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
@@ -129,5 +129,5 @@ class RidgeSpaHGC(ExpressionModel):
 
     def restore(self, state: MethodState) -> _Learnt:
         network = TrainedNetwork.restore(state, self.config, self.device) if state.weights else None
-        linear = LinearModel.restore(under(state.arrays, "linear"))
+        linear = LinearModel.restore(strip_prefix(state.arrays, "linear"))
         return _Learnt(linear, network, state.settings["gain"], state.settings["inner_pcc"])
