@@ -4,7 +4,6 @@ from histoquilt.study._checks import check_adata, check_counts, check_obs_key, c
 from histoquilt.study._coordinates import (
     LEGACY_ST_PITCH_UM,
     VISIUM_PITCH_UM,
-    Lattice,
     Unit,
     coordinate_record,
     estimate_mpp,
@@ -12,13 +11,12 @@ from histoquilt.study._coordinates import (
     record_coordinates,
     record_pitch,
 )
-from histoquilt.study._counts_elsewhere import counts_elsewhere
 from histoquilt.study._genes import SYMBOL_COLUMNS, GeneIds, annotate_genes, detect_gene_ids, quiet_duplicates
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
 from histoquilt.study._pitch import nearest_distance, nominal_pitch, spot_pitch
-from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance, record_of
+from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
@@ -26,7 +24,6 @@ from histoquilt.study._study import Sections, Study, check_all_or_none
 from histoquilt.study._written import (
     Slot,
     declare_foreign,
-    declare_ours,
     is_ours,
     keep_bare_graph,
     keep_foreign,
@@ -46,7 +43,6 @@ __all__ = [
     "VISIUM_PITCH_UM",
     "Expression",
     "GeneIds",
-    "Lattice",
     "Scale",
     "Section",
     "Sections",
@@ -67,10 +63,8 @@ __all__ = [
     "check_study",
     "concat_sections",
     "coordinate_record",
-    "counts_elsewhere",
     "declare_foreign",
     "declare_one_section",
-    "declare_ours",
     "declare_scale",
     "declared_scale",
     "detect_gene_ids",
@@ -89,7 +83,6 @@ __all__ = [
     "provenance",
     "quiet_duplicates",
     "record_coordinates",
-    "record_of",
     "record_pitch",
     "row_chunks",
     "scale_factors",
