@@ -33,6 +33,8 @@ def test_every_form(pair, tmp_path):
     study = Study.of([a, b])
     assert study["mine"].adata is b
     assert Study.of(study) is study
+    with pytest.raises(ValueError, match="The sections are a Study with Slots"):
+        Study.of(study, Slots(layer="counts"))
     a.write_h5ad(tmp_path / "a.h5ad")
     assert np.array_equal(Study.of({"a": tmp_path / "a.h5ad"})["a"].centres, a.obsm["spatial"])
     b.write_h5ad(tmp_path / "b.h5ad")

@@ -340,3 +340,13 @@ def test_studies_that_cannot_be_judged(study):
 @pytest.mark.parametrize("name", EXPRESSION_MODELS.names())
 def test_every_short_name_makes_a_model(name):
     assert name.startswith(new_model(name).method)
+
+
+def test_centres_and_counts_under_other_keys_give_the_same_scores(study):
+    usual = evaluate(study).scores
+    for adata in study.values():
+        adata.obsm["places"] = adata.obsm.pop("spatial")
+        adata.layers["mine"] = adata.X
+        adata.X = None
+    other = evaluate(study, spatial_key="places", layer="mine").scores
+    assert other["pcc_median"].to_numpy() == pytest.approx(usual["pcc_median"].to_numpy(), nan_ok=True)

@@ -50,7 +50,7 @@ class Study(Mapping[str, Section]):
             list, a section is named by ``obs[section_key]``, else by its only library in ``uns["spatial"]`` if no
             other has that name, else by its number, from 1.
         slots
-            Where the parts of the sections lie.
+            Where the parts of the sections lie; a Study has its own.
 
         Raises
         ------
@@ -59,8 +59,8 @@ class Study(Mapping[str, Section]):
         KeyError
             One AnnData without ``obs[section_key]``; a section without spot centres.
         ValueError
-            Two sections have the same name; a section has no spots, repeated spot names, unusable coordinates, or is
-            several itself (:func:`check_one_section`).
+            Two sections have the same name; a Study has other slots; a section has no spots, repeated spot names or
+            unusable coordinates, or is several itself (:func:`check_one_section`).
 
         Examples
         --------
@@ -70,6 +70,8 @@ class Study(Mapping[str, Section]):
         ['s1', 's2']
         """
         if isinstance(sections, Study):
+            if slots not in (DEFAULT_SLOTS, sections.slots):
+                raise ValueError(f"The sections are a Study with {sections.slots}, and {slots} were asked for.")
             return sections
         if isinstance(sections, str | PathLike):
             sections = _read(sections)

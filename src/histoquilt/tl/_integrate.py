@@ -138,9 +138,10 @@ def integrate_sections(
     """
     if links not in get_args(Links):
         raise ValueError(f"links must be one of {', '.join(map(repr, get_args(Links)))}, got {links!r}.")
-    keys: dict[str, Any] = {"section_key": section_key, "spatial_key": spatial_key}
-    source: dict[str, Any] = {"layer": layer, "use_rep": use_rep}
-    joint, order = _join(sections, Slots(spatial_key=spatial_key, section_key=section_key, layer=layer))
+    joint, order, slots = _join(sections, Slots(spatial_key, section_key, layer))
+    section_key = slots.section_key
+    keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
+    source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
     check_number(n_domains, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
@@ -198,8 +199,8 @@ def integrate_sections(
     return joint
 
 
-def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str]]:
-    """Return all spots in one AnnData, and the names of the sections in the order of the stack.
+def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str], Slots]:
+    """Return all spots in one AnnData, the names of the sections in the order of the stack, and where parts lie.
 
     Copies of sections that one AnnData held are let go.
     """
@@ -209,7 +210,9 @@ def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str]]:
             f"Integration needs at least two sections, got {', '.join(study) or 'none'}. "
             "One section: histoquilt.tl.spatial_domains."
         )
-    return concat_sections(study, section_key=slots.section_key, spatial_key=slots.spatial_key), study.stack_order()
+    slots = study.slots
+    joint = concat_sections(study, section_key=slots.section_key, spatial_key=slots.spatial_key)
+    return joint, study.stack_order(), slots
 
 
 def _record(

@@ -195,9 +195,9 @@ class ExpressionModel(ABC):
             stain=study.stain,
             reliability=reliability(study.y, held_out, folds),
             pitch_um=study.pitch_um,
-            spatial_key=spatial_key,
-            section_key=section_key,
-            layer=layer,
+            spatial_key=study.slots.spatial_key,
+            section_key=study.slots.section_key,
+            layer=study.slots.layer,
             learnt=learnt,
         )
         self.training_facts = self._facts(study, seed, time.perf_counter() - started)

@@ -29,6 +29,8 @@ class TrainingData:
 
     Attributes
     ----------
+    slots
+        Where the parts of the sections lie.
     names, groups
         Names of the sections, and the groups that they belong to.
     reps, records
@@ -47,6 +49,7 @@ class TrainingData:
         SHA-256 of the training data.
     """
 
+    slots: Slots
     names: list[str]
     groups: list[str]
     reps: tuple[str, ...]
@@ -91,6 +94,7 @@ def read_training_data(
 ) -> TrainingData:
     """Check training sections and bring them to arrays; see :meth:`ExpressionModel.fit`."""
     study = Study.of(sections, slots)
+    slots = study.slots
     if len(study) < 2:
         raise ValueError(
             f"Training needs at least two sections, got {len(study)} ({listed(study)}). What holds for a section that "
@@ -106,6 +110,7 @@ def read_training_data(
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
     y = [expression.of(panel) for expression in measured.values()]
     return TrainingData(
+        slots=slots,
         names=list(study),
         groups=groups,
         reps=reps,
