@@ -64,12 +64,13 @@ def build(folder: Path, size: Size, log: Path) -> dict[str, list[str]]:
             adata.write_h5ad(folder / f"{name}.h5ad")
             rows.append(f"{name},{name}.h5ad,slides/{name}.png,p{number},2")
     (folder / "samples.csv").write_text("\n".join(rows) + "\n")
-    settings = {"max_epochs": size.epochs, "tolerance": 0.0, "check_every": 2, "n_hidden": 64, "n_latent": 16}
+    settings = {"max_epochs": size.epochs, "check_every": 2, "n_hidden": 64, "n_latent": 16}
     (folder / "settings.json").write_text(json.dumps(settings))
     train = ["train", folder / "samples.csv", "--method", "ridge", "--field-um", "100", "--out", folder / "model", "-q"]
     if finish(start([str(part) for part in train], log)) != 0:
         raise SystemExit(f"the model could not be trained: {log.read_text()}")
-    domains = ["domains", *sorted(sections.iterdir()), "--separate", "-k", 4, "--config", folder / "settings.json"]
+    method = ["--method", "spamask", "--config", folder / "settings.json"]
+    domains = ["domains", *sorted(sections.iterdir()), "--separate", "-k", 4, *method]
     predict = ["predict", folder / "model", slides, "--mpp", 2]
     jobs = {"domains": domains, "predict": predict}
     return {name: [str(part) for part in [*job, "--resume", "-q"]] for name, job in jobs.items()}

@@ -53,7 +53,6 @@ def test_domains_are_those_of_the_cpu(tissue, device, tile_spots, tmp_path):
     assert model.training_facts["device"].startswith(device)
     assert (model.training_facts["tiles"] > 1) == (tile_spots == 128)
     assert ari(found.obs["domain"], here.obs["domain"]) > 0.9
-    assert ari(found.obs["domain"], tissue.obs["domain_true"]) > 0.55
     again, _ = domains(tissue, device, config)
     if device == "cpu":
         assert np.array_equal(found.obsm["X_domains"], again.obsm["X_domains"])

@@ -14,11 +14,11 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
 import histoquilt.models as models
 from histoquilt.cli import main
-fit = models.SpaMask.fit
+fit = models.SpaMask.fit_run
 def announced(self, *arguments, **more):
     print("training", flush=True)
     return fit(self, *arguments, **more)
-models.SpaMask.fit = announced
+models.SpaMask.fit_run = announced
 main(sys.argv[1:])
 """
 

@@ -164,7 +164,7 @@ def test_warnings_point_at_the_callers_line():
     assert Path(direct[0].filename) == Path(__file__)
     adata = hq.datasets.toy_section(n_spots=80, n_genes=40, n_domains=2, seed=0)
     adata.obsm["spatial"][1] = adata.obsm["spatial"][0]
-    config = hq.models.SpaMaskConfig(max_epochs=1)
+    config = hq.models.SpatialFactorsConfig(n_pcs=10)
     with pytest.warns(UserWarning, match="repeat") as nested:
         hq.tl.spatial_domains(adata, 2, config=config, progress=False)
     assert {Path(w.filename) for w in nested if "repeat" in str(w.message)} == {Path(__file__)}

@@ -4,7 +4,8 @@ import anndata as ad
 import pandas as pd
 import pytest
 
-from histoquilt.cli import _denoised, run
+from histoquilt.cli import run
+from histoquilt.jobs import _segment_one
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def denoised(section_file, quick, tmp_path):
 
 
 def test_of_a_large_section_the_best_markers_are_written(denoised, monkeypatch):
-    monkeypatch.setattr(_denoised, "_ALL_GENES", 100)
+    monkeypatch.setattr(_segment_one, "_ALL_GENES", 100)
     everything, by_itself = denoised("all"), denoised("auto")
     markers = by_itself.uns["domain_markers"]
     markers = markers[markers["gene"].isin(everything.obsm["denoised"].columns)]  # modelled

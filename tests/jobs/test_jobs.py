@@ -49,7 +49,7 @@ def test_python_and_the_command_write_the_same(section_file, quick, tmp_path, sa
     command = ["domains", section_file, "-k", 3, "-o", tmp_path / "shell", "--config", quick, "-q"]
     assert run([str(part) for part in [*command, "--denoise", "none"]]) == 0
     capsys.readouterr()
-    model_config = hq.models.SpaMaskConfig.from_json(quick)
+    model_config = hq.models.SpatialFactorsConfig.from_json(quick)
     checked = []
     settings = DomainsConfig(n_domains=3, config=model_config, **QUICK)
     with caplog.at_level(logging.INFO, "histoquilt"):
@@ -60,7 +60,7 @@ def test_python_and_the_command_write_the_same(section_file, quick, tmp_path, sa
     assert capsys.readouterr() == ("", "")
     same_results(tmp_path / "shell", tmp_path / "python")
     assert (done.n_found, done.already_done, done.out) == ({"toy": 3}, False, tmp_path / "python")
-    assert done.facts["arguments"]["config"]["max_epochs"] == 3
+    assert done.facts["arguments"]["config"]["n_pcs"] == 20
     with pytest.raises(FileExistsError, match="already holds results"):
         find_domains(section_file, tmp_path / "python", settings)
 

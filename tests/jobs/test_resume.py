@@ -67,10 +67,8 @@ def test_an_item_is_finished_with_its_own_digest_and_whole_files(tmp_path):
         item = work.item("a", digest_of(seed=0))
         assert item.finished() is None
         item.file(".csv").write_text("x")
-        item.training.mkdir(parents=True)
         item.finish([".csv"], {"n_spots": 3, "share": 0.1})
         assert item.finished() == {"n_spots": 3, "share": 0.1}
-        assert not item.training.exists()
         assert work.item("a", digest_of(seed=1)).finished() is None
         item.file(".csv").write_text("longer")
         assert item.finished() is None

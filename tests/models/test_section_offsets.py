@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from histoquilt.models.domains._section_offsets import SectionOffsets, _memberships, _shared, _without_offsets
-from histoquilt.pp import _chunks
+from histoquilt.study.expression import _chunks
 
 N_FEATURES = 20  # an embedding has tens; in two, groups of 30 spots are too narrow to see a shift
 LEFT, RIGHT, UP = np.zeros(N_FEATURES), 100 * np.eye(N_FEATURES)[0], np.eye(N_FEATURES)[1]

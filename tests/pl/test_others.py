@@ -83,5 +83,5 @@ def test_training_draws_one_line_per_run_and_the_change_on_a_log_axis(written_se
 def test_training_without_history(written_section):
     adata = written_section()
     del adata.uns["histoquilt"]["spamask"]["history"]
-    with pytest.raises(KeyError, match=r"spatial_domains first"):
+    with pytest.raises(KeyError, match=r"Train a network with histoquilt\.tl\.spatial_domains"):
         hq.pl.training(adata)

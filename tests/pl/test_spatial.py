@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 import histoquilt as hq
-from histoquilt.draw._tissue import spot_pitch
+from histoquilt.study import spot_pitch
 
 
 def spots_of(ax):

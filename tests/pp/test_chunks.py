@@ -11,13 +11,13 @@ from scipy.sparse import csc_matrix, csr_matrix
 from histoquilt.pp import (
     Expression,
     GeneFeatures,
-    _chunks,
     expression,
     row_chunks,
     shared_variable_genes,
     variable_genes,
 )
 from histoquilt.study._scale import declare_scale
+from histoquilt.study.expression import _chunks
 from histoquilt.study.expression._backed import BackedRows
 
 N_SPOTS = 3000

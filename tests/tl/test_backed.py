@@ -7,7 +7,7 @@ import pytest
 from histoquilt import io
 from histoquilt.datasets import toy_section
 from histoquilt.draw._expression import raw_expression
-from histoquilt.pp import _chunks
+from histoquilt.study.expression import _chunks
 from histoquilt.tl import domain_markers, spatial_domains
 
 

@@ -7,7 +7,7 @@ from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
 from histoquilt.cluster import _spatial_sample
-from histoquilt.pp import _chunks
+from histoquilt.study.expression import _chunks
 from histoquilt.tl import cluster_kmeans, cluster_leiden, cluster_mixture
 
 ALL = [cluster_mixture, cluster_kmeans, cluster_leiden]

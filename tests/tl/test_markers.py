@@ -8,7 +8,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt.datasets import toy_section
-from histoquilt.pp import _chunks
+from histoquilt.study.expression import _chunks
 from histoquilt.tl import domain_markers, umap
 
 COLUMNS = ["domain", "gene", "symbol", "score", "log2_fold_change", "p_adjusted", "share_in", "share_out"]

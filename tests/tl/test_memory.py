@@ -93,18 +93,20 @@ def test_integration_refuses_too(monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA is enforced on Linux alone")
 def test_a_limit_of_the_system_is_seen(tmp_path):
     """A real limit, in a process of its own: the command says so in a line, and nothing of it was begun."""
-    toy_section(n_spots=2000, n_genes=100, n_domains=3, seed=0).write_h5ad(tmp_path / "toy.h5ad")
+    toy_section(n_spots=40_000, n_genes=100, n_domains=3, seed=0).write_h5ad(tmp_path / "toy.h5ad")
     program = f"""
 import resource
 import histoquilt.cli, histoquilt.tl, scanpy, skmisc.loess
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData:")) * 1024
-resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (used + 150_000_000,) * 2)
 raise SystemExit(histoquilt.cli.run(["domains", "{tmp_path}/toy.h5ad", "-k", "3", "-o", "{tmp_path}/out", "-q"]))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 2, ran.stderr
     [line] = ran.stderr.strip().splitlines()
-    assert re.search(r"2,000 spots will take about \d\.\d GB of memory; .* is available\. .*pass --ignore-memory", line)
+    assert re.search(
+        r"40,000 spots will take about \d\.\d GB of memory; .* is available\. .*pass --ignore-memory", line
+    )
     assert not (tmp_path / "out").exists()
 
 

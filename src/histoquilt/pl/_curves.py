@@ -5,7 +5,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from histoquilt._base import Keys
-from histoquilt.draw import STABLE, marked_number, stability_curve, training_history
+from histoquilt.draw import STABLE, marked_number, model_record, stability_curve, training_history
 from histoquilt.pl._figure import BLUE, ORANGE, hide_spines, new_axes
 from histoquilt.study import check_adata
 
@@ -90,6 +90,7 @@ def training(adata: AnnData, *, model_key: str | None = None, ax: Axes | None = 
     KeyError
         No training was recorded.
     """
+    model_key = model_record(adata)[0] if model_key is None else model_key
     table = training_history(adata, model_key)
     ax = new_axes(ax, 5.6, 3.4)
     for number, (_, run) in enumerate(table.groupby("run", sort=False)):

@@ -11,6 +11,9 @@ from histoquilt.pp._scaling import Scaling, moments
 from histoquilt.runtime import warn_user
 from histoquilt.study import Expression, row_chunks
 
+# of the spread of the first principal component; what is smaller is rounding. Counts have no such components, but
+# predicted expression is of low rank
+_ROUNDING = 1e-3
 _LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
 
 
@@ -94,8 +97,11 @@ class GeneFeatures:
             return cls(genes, target_sum, log, mean, std, np.inf, None), chunks.whole(), scaling
         n_axes = max(1, min(n_pcs, chunks.shape[0] - 1, len(genes)))  # centring takes one rank of the spots
         axes = chunks.principal_axes(scaling, clip, n_axes, seed=seed)
-        fitted = cls(genes, target_sum, log, mean, std, clip, axes, by_section=sections is not None)
-        return fitted, chunks.project(scaling, clip, axes), scaling
+        features = chunks.project(scaling, clip, axes)
+        spread = features.std(axis=0)
+        bearing = spread >= _ROUNDING * spread.max()
+        fitted = cls(genes, target_sum, log, mean, std, clip, axes[bearing], by_section=sections is not None)
+        return fitted, np.ascontiguousarray(features[:, bearing]), scaling
 
     def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
         """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.

@@ -62,9 +62,8 @@ def refine_domains(
     spatial = check_spatial(adata, spatial_key)
     bare = AnnData(obs=adata.obs, obsm={spatial_key: spatial})
     # isolated spots keep their label, which needs no warning
-    graph = build_graph(
-        bare, n_neighbors=n_neighbors or 6, spatial_key=spatial_key, section_key=section_key, quiet=True
-    )
+    linked = 6 if n_neighbors is None else n_neighbors
+    graph = build_graph(bare, n_neighbors=linked, spatial_key=spatial_key, section_key=section_key, quiet=True)
     near, n_neighbors = direct_neighbours(graph, spatial, n_neighbors)
     domains = adata.obs[domain_key].astype("category")
     codes = majority_codes(domains.cat.codes.to_numpy(), near, len(domains.cat.categories))
@@ -94,7 +93,7 @@ def direct_neighbours(
     """
     largest = np.bincount(graph.section).argmax()  # overlaid sections together are no lattice
     lattice = lattice_neighbors(centres[graph.section == largest, :2])
-    wanted = n_neighbors or lattice or 6
+    wanted = (lattice or 6) if n_neighbors is None else n_neighbors
     linked = graph.params.get("n_neighbors", 0)
     if wanted == lattice and linked >= wanted:
         return graph.direct(), wanted
