@@ -131,7 +131,8 @@ def timeless(path: Path):
     import anndata as ad
 
     adata = ad.read_h5ad(path)
-    adata.uns["histoquilt"].get("spatial_factors", {}).pop("wall_s", None)
+    for method in ("spatial_factors", "spamask"):
+        adata.uns["histoquilt"].get(method, {}).pop("wall_s", None)
     return adata
 
 

@@ -46,7 +46,7 @@ NO_ADVICE = {
     ("_align.py", "method"),  # no command aligns
     ("_align.py", "refine"),
     ("_domains.py", "config"),  # commands have a model or a configuration
-    ("_embedding_file.py", "out"),  # commands keep no embedding apart
+    ("_feature_model.py", "out"),  # commands keep no embedding apart
     ("_prediction.py", "method"),  # commands draw the prediction they made
     ("_cache.py", "cache"),  # what was given
     ("_embed.py", "field_um"),  # what was found
@@ -55,12 +55,7 @@ NO_ADVICE = {
     ("_prediction.py", "field_um"),
 }
 # told in the words of Python at a command too, or in both
-NOT_TRANSLATED = {
-    ("_device.py", "device"),
-    ("_processes.py", "device"),
-    ("_atomic.py", "overwrite"),
-    ("_feature_model.py", "out"),
-}
+NOT_TRANSLATED = {("_device.py", "device"), ("_processes.py", "device"), ("_atomic.py", "overwrite")}
 CALL = re.compile(r"\b\w+(?:\.\w+)+\([^()]*\)")  # like histoquilt.io.attach_image(adata, path, mpp=...), is Python
 
 

