@@ -1,5 +1,7 @@
 """Sphinx configuration: MyST pages, NumPy docstrings, API pages made from each room's ``__all__``."""
 
+from importlib import import_module
+
 import histoquilt
 
 project = "histoquilt"
@@ -22,6 +24,12 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autosummary_ignore_module_all = False  # the public surface is __all__, nothing else
 autosummary_imported_members = True
+# what readers and features pass on has its page there
+autosummary_context = {
+    "elsewhere": {
+        "histoquilt.study": {*import_module("histoquilt.io").__all__, *import_module("histoquilt.pp").__all__}
+    }
+}
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
