@@ -98,10 +98,12 @@ class GeneFeatures:
         n_axes = max(1, min(n_pcs, chunks.shape[0] - 1, len(genes)))  # centring takes one rank of the spots
         axes = chunks.principal_axes(scaling, clip, n_axes, seed=seed)
         features = chunks.project(scaling, clip, axes)
-        spread = features.std(axis=0)
+        spread = _spread(features)
         bearing = spread >= _ROUNDING * spread.max()
-        fitted = cls(genes, target_sum, log, mean, std, clip, axes[bearing], by_section=sections is not None)
-        return fitted, np.ascontiguousarray(features[:, bearing]), scaling
+        if not bearing.all():
+            axes, features = axes[bearing], np.ascontiguousarray(features[:, bearing])
+        fitted = cls(genes, target_sum, log, mean, std, clip, axes, by_section=sections is not None)
+        return fitted, features, scaling
 
     def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
         """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
@@ -192,3 +194,12 @@ class GeneFeatures:
         elif self.target_sum != 1e4:
             values = np.log1p(np.expm1(values) * np.float32(1e4 / self.target_sum))
         return values.astype(np.float32)
+
+
+def _spread(features: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of every column, a few spots at a time."""
+    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for rows in row_chunks(*features.shape):
+        total += features[rows].sum(axis=0, dtype=np.float64)
+        squares += np.square(features[rows], dtype=np.float64).sum(axis=0)
+    return np.sqrt(np.maximum(squares / len(features) - (total / len(features)) ** 2, 0))
