@@ -107,6 +107,11 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         ) from error
 
 
+def _bytes_of(values: np.ndarray) -> memoryview:
+    """Return the bytes of an array, without a copy of a contiguous one."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
 def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
     """Return the SHA-256 of what a network was trained on: names of spots and genes, coordinates, inputs.
 
@@ -114,7 +119,7 @@ def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
     """
     hashed = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
     for values in (np.asarray(spot_centres(adata, spatial_key), dtype=np.float64), inputs):
-        hashed.update(np.ascontiguousarray(values).tobytes())
+        hashed.update(_bytes_of(values))
     return hashed.hexdigest()
 
 
@@ -126,5 +131,5 @@ def digest_of_arrays(*arrays: np.ndarray | None) -> str:
             hashed.update(b"none")
         else:
             hashed.update(f"{values.dtype} {values.shape}".encode())
-            hashed.update(np.ascontiguousarray(values).tobytes())
+            hashed.update(_bytes_of(values))
     return hashed.hexdigest()
