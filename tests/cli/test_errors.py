@@ -55,7 +55,7 @@ NO_ADVICE = {
     ("_prediction.py", "field_um"),
 }
 # told in the words of Python at a command too, or in both
-NOT_TRANSLATED = {("_device.py", "device"), ("_processes.py", "device"), ("_atomic.py", "overwrite")}
+NOT_TRANSLATED = {("_device.py", "device"), ("_processes.py", "device")}
 CALL = re.compile(r"\b\w+(?:\.\w+)+\([^()]*\)")  # like histoquilt.io.attach_image(adata, path, mpp=...), is Python
 
 

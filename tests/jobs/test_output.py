@@ -36,7 +36,7 @@ def test_an_empty_folder_is_fine(tmp_path):
 
 def test_an_earlier_run_is_refused_and_replaced_on_demand(tmp_path):
     out = earlier_run(tmp_path / "out")
-    with pytest.raises(FileExistsError, match=r"already holds results.*--overwrite"):
+    with pytest.raises(FileExistsError, match=r"already holds results.*overwrite=True"):
         check_out(out, overwrite=False)
     check_out(out, overwrite=True)
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from histoquilt._base import argument
+
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -91,7 +93,7 @@ def refuse_existing(path: Path, *, overwrite: bool, workplace: Path | None = Non
     taken = path.is_file() or (path.is_dir() and any(entry.absolute() not in ours for entry in path.iterdir()))
     if taken and not overwrite:
         raise FileExistsError(
-            f"{path} already holds results. Choose another folder, or pass --overwrite / overwrite=True."
+            f"{path} already holds results. Choose another folder, or pass {argument('overwrite', True)}."
         )
 
 
