@@ -1,6 +1,7 @@
 """Options for reading sections."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,8 @@ class ReadOptions:
 
 
 DEFAULT_READ_OPTIONS = ReadOptions()
+
+
+def is_samples_table(path: Path) -> bool:
+    """Whether an input is a ``samples.csv``; sections are never read from comma-separated tables."""
+    return path.suffix.lower() == ".csv" and not path.is_dir()

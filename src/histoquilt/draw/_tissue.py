@@ -9,7 +9,7 @@ from anndata import AnnData
 from histoquilt._base import Keys, argument, listed
 from histoquilt.draw._image_pixels import drawable
 from histoquilt.runtime import warn_user
-from histoquilt.study import check_adata, check_obs_key, check_spatial, image_libraries, library_part
+from histoquilt.study import check_adata, check_obs_key, check_spatial, coordinate_record, image_libraries, library_part
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,11 @@ def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float
 
     A section cut out of a study has a record of its own: sections of a study may differ in microns per pixel.
     """
-    ours = adata.uns.get(Keys.UNS, {})
     names = section_names(adata, library_key)
-    section = ours.get(Keys.SECTIONS, {}).get(next(iter(names)), {}) if len(names) == 1 else {}
-    recorded = section.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {})
+    recorded = coordinate_record(adata, next(iter(names)) if len(names) == 1 else None)
     if recorded.get("unit") == "micron":
         return 1.0
-    mpp = recorded.get("mpp", ours.get(Keys.IMAGE, {}).get("mpp"))
+    mpp = recorded.get("mpp", adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE, {}).get("mpp"))
     return float(mpp) if mpp is not None and np.isfinite(mpp) and mpp > 0 else None
 
 

@@ -10,8 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from histoquilt._base import DOMAIN_MODELS, Keys, argument
-from histoquilt.jobs._inputs import Inputs, Needs, check_paths, is_samples_table, read_inputs
+from histoquilt._base import DOMAIN_MODELS, Keys, argument, is_samples_table
+from histoquilt.jobs._inputs import Inputs, Needs, at_most, check_paths, read_inputs
 from histoquilt.jobs._segment_all import Segmented, segment_each, segment_study, study_of
 from histoquilt.jobs._segment_one import Denoise, SegmentSettings
 from histoquilt.jobs.work._errors import JobError, about
@@ -181,13 +181,12 @@ def find_domains(
             f"{argument('save_model', True)} needs one model, and {argument('separate', True)} trains one for each "
             "section."
         )
-    at_most = None if is_samples_table(paths[0]) else len(paths)  # a table may name any number
     with _own_folder(Path(out), asked) as out:
         check_out(out, overwrite=asked.overwrite, inputs=paths, resume=asked.resume)
         check_paths(paths, section_key=asked.section_key, skip_bad=asked.skip_bad)
         with (
             start_run("domains", {"inputs": paths, "out": out}, asked, on_checked) as run,
-            connect(asked.dask, at_most=at_most) as run.workers,
+            connect(asked.dask, at_most=at_most(paths)) as run.workers,
         ):
             plan = _plan(run, asked, paths, keep=not (asked.separate and several))
             job = digest_of(

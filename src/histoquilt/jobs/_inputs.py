@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, MissingKey, ReadOptions, argument
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, MissingKey, ReadOptions, argument, is_samples_table
 from histoquilt.jobs._source import Source, read_file, without_counts
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._record import sha256
@@ -46,9 +46,9 @@ class Inputs:
         return [one for one in self.digests if one["section"] == name]
 
 
-def is_samples_table(path: Path) -> bool:
-    """Whether an input is a ``samples.csv``; sections are never read from comma-separated tables."""
-    return path.suffix.lower() == ".csv" and not path.is_dir()
+def at_most(inputs: Sequence[Path]) -> int | None:
+    """Return the largest number of sections or slides that inputs can hold; None for a table, of any length."""
+    return None if is_samples_table(inputs[0]) else len(inputs)
 
 
 def check_paths(inputs: Sequence[Path], *, section_key: str | None = None, skip_bad: bool = False) -> None:

@@ -84,9 +84,14 @@ def record_pitch(adata: AnnData, pitch_um: float) -> None:
         record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=pitch_um)
 
 
-def coordinate_record(adata: AnnData) -> dict:
-    """Return what is recorded about the coordinates (``unit``, ``mpp``, ``pitch_um``), empty if nothing is."""
-    return adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+def coordinate_record(adata: AnnData, section: str | None = None) -> dict:
+    """Return what is recorded about the coordinates (``unit``, ``mpp``, ``pitch_um``), empty if nothing is.
+
+    Of a ``section`` of a study its own record comes first: sections may differ in unit and microns per pixel.
+    """
+    ours = adata.uns.get(Keys.UNS, {})
+    of_section = {} if section is None else ours.get(Keys.SECTIONS, {}).get(section, {})
+    return of_section.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {})
 
 
 def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: str = Keys.SPATIAL) -> float:

@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, MissingKey, argument, listed
 from histoquilt.study._checks import check_spatial
-from histoquilt.study._coordinates import mpp_of_lattice
+from histoquilt.study._coordinates import coordinate_record, mpp_of_lattice
 from histoquilt.study._pitch import nominal_pitch, spot_pitch
 from histoquilt.study._scale import record_of
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
@@ -67,9 +67,7 @@ class Section:
     @cached_property
     def coordinates(self) -> dict[str, Any]:
         """Record of the coordinates: ``unit``, ``mpp``, ``pitch_um``; empty if there is none."""
-        ours = self.owner.uns.get(Keys.UNS, {})
-        of_study = ours.get(Keys.SECTIONS, {}).get(self.name, {})
-        return dict(of_study.get(Keys.COORDINATES) or ours.get(Keys.COORDINATES, {}))
+        return dict(coordinate_record(self.owner, self.name))
 
     @property
     def unit(self) -> str:

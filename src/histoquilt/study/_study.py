@@ -9,9 +9,9 @@ from typing import Any, TypeAlias, Union
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import SECTION_FILES, Keys, either, listed, message_of
+from histoquilt._base import SECTION_FILES, Keys, either, is_samples_table, listed, message_of
 from histoquilt.runtime import logger
-from histoquilt.study._checks import check_adata, check_obs_key, check_spatial
+from histoquilt.study._checks import check_adata, check_obs_key
 from histoquilt.study._libraries import image_libraries
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
@@ -83,7 +83,7 @@ class Study(Mapping[str, Section]):
         for section in found:
             with _about(section.name):
                 check_adata(section.view)
-                check_spatial(section.view, slots.spatial_key)
+                section.centres  # noqa: B018  # checked, and kept
             check_one_section(section.view, spatial_key=slots.spatial_key, name=section.name)
         return cls(found, slots)
 
@@ -204,7 +204,7 @@ class Study(Mapping[str, Section]):
 
 def _read(path: str | PathLike[str]) -> AnnData | Mapping[str, AnnData]:
     """Read a ``samples.csv``, or one file or folder of a section."""
-    if Path(path).suffix.casefold() in (".csv", ".tsv"):
+    if is_samples_table(Path(path)):
         sections: Mapping[str, AnnData] = SECTION_FILES.load("samples")(path).sections
         return sections
     section: AnnData = SECTION_FILES.load("section")(path)

@@ -17,6 +17,7 @@ from histoquilt.study import (
     check_one_section,
     check_spatial,
     check_study,
+    coordinate_record,
     declare_foreign,
     estimate_mpp,
     keep_foreign,
@@ -219,7 +220,7 @@ def _says(column: pd.Series, value: int | float | str) -> bool:
 
 def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
     """Record microns per pixel as the table says, and compare with the spots' pitch."""
-    record = adata.uns.get(Keys.UNS, {}).get(Keys.COORDINATES, {})
+    record = coordinate_record(adata)
     unit = record.get("unit", "unknown")
     if unit == "micron" and mpp == 1:
         return

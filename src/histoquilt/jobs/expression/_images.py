@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import Keys, argument
-from histoquilt.jobs._inputs import Inputs, Needs, is_samples_table, leave_out, read_inputs
+from histoquilt._base import Keys, argument, is_samples_table
+from histoquilt.jobs._inputs import Inputs, Needs, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, keys_of, place, write_embedding
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, option

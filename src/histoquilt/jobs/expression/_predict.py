@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import argument, either
-from histoquilt.jobs._inputs import check_paths, is_samples_table
+from histoquilt.jobs._inputs import at_most, check_paths
 from histoquilt.jobs.expression._predict_inputs import check_targets, is_section, slides_of_folders
 from histoquilt.jobs.expression._predict_one import SUFFIXES, PredictSettings, Target, equipment, predict_one
 from histoquilt.jobs.work._errors import JobError
@@ -132,10 +132,9 @@ def predict_folder(
     check_paths(paths, skip_bad=asked.skip_bad)
     known = [model, *paths, *([image] if image else [])]
     check_out(out, overwrite=asked.overwrite, inputs=known, resume=asked.resume)
-    at_most = None if is_samples_table(paths[0]) else len(paths)  # a table may name any number
     with (
         start_run("predict", {"model_folder": model, "inputs": paths, "out": out}, asked, on_checked) as run,
-        connect(asked.dask, at_most=at_most) as run.workers,
+        connect(asked.dask, at_most=at_most(paths)) as run.workers,
     ):
         plan = _plan(run, asked, model, paths, image)
         job = digest_of(command="predict", items={name: item.digest for name, (item, *_) in plan.jobs.items()})

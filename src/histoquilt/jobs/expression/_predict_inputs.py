@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoquilt._base import Keys, ReadOptions, argument
-from histoquilt.jobs._inputs import is_samples_table, leave_out, section_names, sources_of
+from histoquilt._base import Keys, ReadOptions, argument, is_samples_table
+from histoquilt.jobs._inputs import leave_out, section_names, sources_of
 from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.expression._embed_one import check_spots_on_tissue
 from histoquilt.jobs.expression._predict_one import Target
