@@ -42,6 +42,13 @@ def test_every_form(pair, tmp_path):
     assert list(Study.of(tmp_path / "samples.csv")) == ["S1", "S2"]
 
 
+def test_a_table_of_counts_is_no_table_of_samples(tmp_path):
+    rows = [f"{x}x{y}\t{x + y + 1}\t2" for x in range(5) for y in range(5)]
+    (tmp_path / "counts.tsv").write_text("\n".join(["\tA\tB", *rows]) + "\n")
+    with pytest.raises(FileNotFoundError, match="No selection table"):  # the reader of legacy ST has it
+        Study.of(tmp_path / "counts.tsv")
+
+
 def test_pieces_with_one_image_are_numbered(pair):
     a, b = pair
     b.uns["spatial"] = a.uns["spatial"]
