@@ -26,7 +26,7 @@ def test_tables_report_and_record(study_folder, tmp_path, capsys):
     assert set(CONTRACT.split(",")) <= set(scores.columns)
     assert set(scores["fold"]) == {"p0", "p1", "p2", "all"}
     assert set(scores["method"]) == {
-        "mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "neighbour_oracle", "depth_oracle",
+        "mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn_cosine", "knn", "neighbour_oracle", "depth_oracle",
     }  # fmt: skip
     genes, differences = pd.read_csv(out / "genes.csv"), pd.read_csv(out / "differences.csv")
     assert {"gene", "pearson", "spearman", "mse", "p_value", "fdr"} <= set(genes.columns)

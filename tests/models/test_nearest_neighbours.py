@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 from sklearn.neighbors import KNeighborsRegressor
 
+from histoquilt.datasets import paired_study
 from histoquilt.models import NearestNeighbours, NearestNeighboursConfig
 from histoquilt.models.expression._inner_validation import gene_correlations
+from histoquilt.models.linear._ridge_path import RidgePath
 
 PLAIN = replace(NearestNeighboursConfig.plain(), k=(7,), metric="euclidean", standardised=False, weighting="uniform")
 
@@ -24,7 +27,7 @@ def test_it_learns_what_the_image_shows_and_chooses_among_all_it_was_offered(stu
     for adata in study.values():
         adata.obsm["X_wide"] = 5 * adata.obsm["X_wide"]
     held_out = study.pop("s3")
-    model = NearestNeighbours(NearestNeighboursConfig(metric="validate")).fit(study, use_rep=["X_image", "X_wide"])
+    model = NearestNeighbours(NearestNeighboursConfig.cosine()).fit(study, use_rep=["X_image", "X_wide"])
     chosen = model.training_facts["chosen"]
     assert chosen["k"] in (5, 10, 20, 50)
     assert chosen["fields"] == "one"  # the second embedding is noise
@@ -33,12 +36,37 @@ def test_it_learns_what_the_image_shows_and_chooses_among_all_it_was_offered(stu
     assert found[:6].mean() > 0.5
 
 
+def test_the_learned_metric_is_the_distance_between_reduced_rank_predictions():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 12)), rng.normal(size=(50, 30))
+    path = RidgePath.fit(x, y)
+    points = x @ path.leading_directions(0.01, 4)
+    _, (_, rank, predicted) = path.predictions(x, (0.01,), (4,))
+    assert rank == 4
+    np.testing.assert_allclose(pdist(points), pdist(predicted), rtol=1e-6)
+
+
+def test_a_learned_metric_finds_the_directions_that_expression_follows():
+    study = paired_study(kind="pairing", seed=0)
+    held_out = study.pop("s3")
+    correlation = {}
+    for name, config in (("learned", NearestNeighboursConfig()), ("cosine", NearestNeighboursConfig.cosine())):
+        predicted = NearestNeighbours(config).fit(study, use_rep="X_image").predict(held_out)
+        truth = predicted.layers["measured_log1p_cp10k"]
+        correlation[name] = gene_correlations(truth, predicted.layers["predicted_knn"]).mean()
+    assert correlation["cosine"] < 0.2
+    assert correlation["learned"] > 0.55
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"k": ()}, "k must be"),
         ({"k": (0,)}, "k must be"),
         ({"metric": "l1"}, "metric must be"),
+        ({"fields": "one"}, "needs fields='several'"),
+        ({"alphas": (0.0,)}, "alphas must be"),
+        ({"n_directions": (0,)}, "n_directions must be"),
         ({"standardised": 3}, "standardised must be"),
         ({"weighting": "rank"}, "weighting must be"),
     ],

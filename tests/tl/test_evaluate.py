@@ -150,7 +150,7 @@ def test_baselines_and_oracles_stand_beside_every_method(plain):
     kinds = found.scores.drop_duplicates("method").set_index("method")["kind"].to_dict()
     assert kinds == {
         "mean": "baseline", "ridge_plain": "baseline", "ridge": "baseline", "reduced_rank_ridge": "baseline",
-        "knn": "baseline",
+        "knn_cosine": "baseline", "knn": "baseline",
         "one": "method", "neighbour_oracle": "oracle", "depth_oracle": "oracle",
     }  # fmt: skip
     assert set(found.scores["seed"]) == {0}  # none of them draws at random

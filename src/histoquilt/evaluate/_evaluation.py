@@ -15,9 +15,9 @@ class Evaluation:
 
     Every table with the column ``kind`` has three kinds of rows: ``method`` (the requested ones), ``baseline``
     (``mean``; ``ridge_plain``: ridge on one patch; ``ridge``: ridge on all inputs and with smoothing, as inner
-    validation chooses; ``reduced_rank_ridge``; ``knn``) and ``oracle`` (these use the answer and are not methods:
-    ``depth_oracle`` predicts each gene from the spot's total count, ``neighbour_oracle`` from the measurement of the
-    surrounding spots).
+    validation chooses; ``reduced_rank_ridge``; ``knn_cosine``; ``knn``) and ``oracle`` (these use the answer and are
+    not methods: ``depth_oracle`` predicts each gene from the spot's total count, ``neighbour_oracle`` from the
+    measurement of the surrounding spots).
 
     Attributes
     ----------

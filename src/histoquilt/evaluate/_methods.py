@@ -13,7 +13,7 @@ ORACLES = ("depth_oracle", "neighbour_oracle")
 Factory = Callable[[], ExpressionModel]
 
 
-_BASELINES = ("mean", PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "knn")
+_BASELINES = ("mean", PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "knn_cosine", "knn")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ from histoquilt.models.linear._reduced_rank import ReducedRankRidge, ReducedRank
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.models.mclstexp._model import MclSTExp
-from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours, NearestNeighboursConfig
+from histoquilt.models.retrieval._nearest_neighbours import (
+    NearestNeighbours,
+    NearestNeighboursConfig,
+    cosine_neighbours,
+)
 from histoquilt.models.smoothing._config import SpatialFactorsConfig
 from histoquilt.models.smoothing._model import SpatialFactors
 from histoquilt.models.spahgc._config import SpaHGCConfig
@@ -64,6 +68,7 @@ __all__ = [
     "SpatialFactorsConfig",
     "check_panel",
     "choose_panel",
+    "cosine_neighbours",
     "describe_spots",
     "embedding_keys",
     "load",

@@ -68,8 +68,9 @@ def evaluate_expression(
     gene panel, the lists of top genes and all settings come from training sections.
 
     Always included, requested or not, are the training mean, ridge regression on one patch (``ridge_plain``) and on all
-    inputs with smoothing (``ridge``), reduced-rank ridge regression, retrieval (``knn``), and two oracles that use the
-    answer: the spot's depth, and the measured mean of its neighbours.
+    inputs with smoothing (``ridge``), reduced-rank ridge regression, retrieval by the cosine of embeddings
+    (``knn_cosine``) and in a learned metric (``knn``), and two oracles that use the answer: the spot's depth, and the
+    measured mean of its neighbours.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Retrieval: the mean expression of the training spots whose images are most similar."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,13 +12,17 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
 from histoquilt.models.expression._inputs import ImageSection, side_by_side
 from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.linear._reduced_rank import LinearInputs
+from histoquilt.models.linear._ridge_path import spot_weights
 from histoquilt.models.retrieval._bank import Bank, Metric, Weighting
+from histoquilt.models.retrieval._learned_metric import LearnedMetric, MetricSetting, learn_directions
 from histoquilt.runtime import Advance
+from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
 class NearestNeighboursConfig(BaselineConfig):
-    """Settings of :class:`histoquilt.models.NearestNeighbours`.
+    """Settings of :class:`histoquilt.models.NearestNeighbours`; ``"validate"`` leaves a choice to inner validation.
 
     Raises
     ------
@@ -26,29 +30,46 @@ class NearestNeighboursConfig(BaselineConfig):
         A value is outside its range.
     """
 
-    k: tuple[int, ...] = (5, 10, 20, 50, 100, 200)  # numbers of training spots to try
-    metric: Literal["cosine", "euclidean", "validate"] = "cosine"
-    standardised: bool | Literal["validate"] = "validate"  # compare columns of equal spread, or the embedding as it is
+    fields: Literal["one", "several", "validate"] = "several"
+    neighbours: bool | Literal["validate"] = True
+    smoothing: int | Literal["validate"] = 0
+    # how spots are compared: in the leading directions of a reduced-rank regression, or by the inputs themselves
+    metric: Literal["learned", "cosine", "euclidean"] = "learned"
+    k: tuple[int, ...] = (10, 20, 40, 80)  # numbers of training spots to try
     weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
+    # learned metric: ridge penalties and numbers of directions to try
+    alphas: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
+    n_directions: tuple[int, ...] = (4, 8, 16)
+    # cosine and euclidean: compare columns of equal spread, or the embedding as it is
+    standardised: bool | Literal["validate"] = "validate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.k or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in self.k):
-            raise ValueError(f"k must be one or more whole numbers of at least 1, got {self.k!r}.")
-        if self.metric not in ("cosine", "euclidean", "validate"):
-            raise ValueError(f"metric must be 'cosine', 'euclidean' or 'validate', got {self.metric!r}.")
+        for name in ("k", "n_directions"):
+            values = getattr(self, name)
+            if not values or any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in values):
+                raise ValueError(f"{name} must be one or more whole numbers of at least 1, got {values!r}.")
+        if not self.alphas or min(self.alphas) <= 0:
+            raise ValueError(f"alphas must be one or more positive penalties, got {self.alphas!r}.")
+        if self.metric not in ("learned", "cosine", "euclidean"):
+            raise ValueError(f"metric must be 'learned', 'cosine' or 'euclidean', got {self.metric!r}.")
+        if self.metric == "learned" and (self.fields, self.neighbours) != ("several", True):
+            raise ValueError("metric='learned' compares all inputs: it needs fields='several' and neighbours=True.")
         if self.standardised not in (True, False, "validate"):
             raise ValueError(f"standardised must be true, false or 'validate', got {self.standardised!r}.")
         if self.weighting not in ("uniform", "inverse_square", "validate"):
             raise ValueError(f"weighting must be 'uniform', 'inverse_square' or 'validate', got {self.weighting!r}.")
 
-    def spaces_to_try(self, n_reps: int) -> Iterator["_Space"]:
-        """Yield the ways to compare two spots among which inner validation chooses."""
-        metrics: Sequence[Metric] = ("cosine", "euclidean") if self.metric == "validate" else (self.metric,)
-        for inputs in self.inputs_to_try(n_reps):
-            for standardised in (False, True) if self.standardised == "validate" else (self.standardised,):
-                for metric in metrics:
-                    yield _Space(inputs, standardised, metric)
+    @classmethod
+    def cosine(cls) -> Self:
+        """Return the settings of retrieval by the cosine of embeddings; inputs and smoothing are validated."""
+        return cls(fields="validate", neighbours="validate", smoothing="validate", metric="cosine",
+                   k=(5, 10, 20, 50, 100, 200))  # fmt: skip
+
+    @classmethod
+    def plain(cls) -> Self:
+        """Return the usual baseline: cosine on one patch around each spot, no neighbours, no smoothing."""
+        return replace(cls.cosine(), fields="one", neighbours=False, smoothing=0)
 
     @property
     def weightings_to_try(self) -> Sequence[Weighting]:
@@ -56,8 +77,9 @@ class NearestNeighboursConfig(BaselineConfig):
         return ("uniform", "inverse_square") if self.weighting == "validate" else (self.weighting,)
 
 
-class _Space(NamedTuple):
-    """How two spots are compared."""
+@dataclass(frozen=True)
+class _PlainSpace:
+    """Spots compared by the inputs themselves."""
 
     inputs: Inputs
     standardised: bool
@@ -74,7 +96,7 @@ class _Space(NamedTuple):
 
 
 class _Setting(NamedTuple):
-    space: _Space
+    space: _PlainSpace | MetricSetting
     k: int
     weighting: Weighting
     smoothing: int
@@ -82,24 +104,28 @@ class _Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What a fit leaves: the setting chosen on inner validation, the bank, and the setting's score."""
+    """What a fit leaves: the chosen setting, how spots are compared, the bank, and the setting's inner score."""
 
     setting: _Setting
+    space: _PlainSpace | LearnedMetric
     bank: Bank
     score: float
 
     def predict(self, section: ImageSection) -> np.ndarray:
         """Return ``(n_spots, n_genes)`` float32."""
-        space, k, weighting, smoothing = self.setting
-        ((_, _, values),) = self.bank.averages(space.points(section), (k,), (weighting,), space.metric)
+        _, k, weighting, smoothing = self.setting
+        ((_, _, values),) = self.bank.averages(self.space.points(section), (k,), (weighting,), _metric(self.space))
         return smooth(values, section.adjacency, smoothing)
 
 
 class NearestNeighbours(ExpressionModel):
-    """Predicts the mean measured expression of the training spots with the most similar embeddings.
+    """Predicts the mean measured expression of the training spots with the most similar images.
 
-    How many, how they are weighted, how spots are compared, on which inputs, and smoothing of the prediction are chosen
-    together by leaving training sections (or patients) out.
+    By default similarity is learned: spots are compared in the leading directions of a reduced-rank ridge regression of
+    expression on the embeddings. ``NearestNeighboursConfig.cosine()`` compares the embeddings themselves.
+
+    How many spots, how they are weighted, and the metric's penalty and number of directions are chosen together by
+    leaving training sections (or patients) out.
 
     The model contains the measured expression of its training sections.
 
@@ -107,6 +133,15 @@ class NearestNeighbours(ExpressionModel):
     ----------
     config
         Settings.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> held_out = study.pop("s3")
+    >>> model = hq.models.NearestNeighbours().fit(study, use_rep="X_image")
+    >>> model.predict(held_out).layers["predicted_knn"].shape
+    (60, 20)
     """
 
     method = "knn"
@@ -119,24 +154,23 @@ class NearestNeighbours(ExpressionModel):
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         config, choices = self.config, Choices()
-        for space in config.spaces_to_try(len(train[0].reps)):
-            points = [space.points(one) for one in train]
-            for fold in folds:
-                bank = _bank(train, points, fold.train)
+        spaces = _Spaces(train, config)
+        for fold in folds:
+            for space, points in spaces.to_try(fold.train):
+                bank = spaces.bank(points, fold.train)
                 for i in fold.held_out:
-                    averages = bank.averages(points[i], config.k, config.weightings_to_try, space.metric)
+                    averages = bank.averages(points[i], config.k, config.weightings_to_try, _metric(space))
                     for k, weighting, values in averages:
                         for steps in config.smoothing_to_try:
                             smoothed = smooth(values, train[i].adjacency, steps)
                             choices.add(_Setting(space, k, weighting, steps), criterion(train[i].measured, smoothed))
-            advance(note=f"{space.inputs.fields} field(s), {space.metric}")
-        best: _Setting = choices.best
-        points = [best.space.points(one) for one in train]
+            advance(note="inner validation")
+        best, score = choices.best, choices.best_score
         held_out: dict[int, np.ndarray] = {}
         for fold in folds:
-            learnt = _Learnt(best, _bank(train, points, fold.train), choices.best_score)
-            held_out |= {i: learnt.predict(train[i]) for i in fold.held_out}
-        learnt = _Learnt(best, _bank(train, points, range(len(train))), choices.best_score)
+            fitted = _Learnt(best, *spaces.fit(best.space, fold.train), score)
+            held_out |= {i: fitted.predict(train[i]) for i in fold.held_out}
+        learnt = _Learnt(best, *spaces.fit(best.space, range(len(train))), score)
         return learnt, [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
@@ -144,19 +178,90 @@ class NearestNeighbours(ExpressionModel):
 
     def state(self) -> MethodState:
         learnt = self.learnt
-        (inputs, *space), *setting = learnt.setting
-        names = ("fields", "neighbours", "standardised", "metric", "k", "weighting", "smoothing", "inner_pcc")
-        chosen = dict(zip(names, [*inputs, *space, *setting, learnt.score], strict=True))
-        return MethodState(arrays=learnt.bank.arrays(), settings=chosen)
+        space, k, weighting, smoothing = learnt.setting
+        arrays = learnt.bank.arrays()
+        if isinstance(learnt.space, LearnedMetric):
+            arrays |= {f"metric.{name}": value for name, value in learnt.space.arrays().items()}
+        if isinstance(space, MetricSetting):
+            compared = {"metric": "learned", **space._asdict()}
+        else:
+            compared = {"metric": space.metric, **space.inputs._asdict(), "standardised": space.standardised}
+        chosen = {"k": k, "weighting": weighting, "smoothing": smoothing, "inner_pcc": learnt.score}
+        return MethodState(arrays=arrays, settings=compared | chosen)
 
     def restore(self, state: MethodState) -> _Learnt:
         kept = state.settings
-        space = _Space(Inputs(kept["fields"], kept["neighbours"]), kept["standardised"], kept["metric"])
-        bank = Bank.restore(state.arrays, self.device)
-        if bank.points.shape[1] != len(self.fitted.inputs.columns(*space.inputs)):
+        bank = Bank.restore(
+            {n: values for n, values in state.arrays.items() if not n.startswith("metric.")}, self.device
+        )
+        setting: _PlainSpace | MetricSetting
+        space: _PlainSpace | LearnedMetric
+        if kept["metric"] == "learned":
+            setting = MetricSetting(kept["own_moments"], kept["alpha"], kept["n_directions"])
+            space = LearnedMetric.restore(setting.own_moments, strip_prefix(state.arrays, "metric"))
+            fits = (space.n_inputs, space.directions.shape[1]) == (self.fitted.inputs.n_inputs, bank.points.shape[1])
+        else:
+            inputs = Inputs(kept["fields"], kept["neighbours"])
+            setting = space = _PlainSpace(inputs, kept["standardised"], kept["metric"])
+            fits = bank.points.shape[1] == len(self.fitted.inputs.columns(*inputs))
+        if not fits:
             raise ValueError("the reference bank does not fit the inputs")
-        return _Learnt(_Setting(space, kept["k"], kept["weighting"], kept["smoothing"]), bank, kept["inner_pcc"])
+        return _Learnt(
+            _Setting(setting, kept["k"], kept["weighting"], kept["smoothing"]), space, bank, kept["inner_pcc"]
+        )
 
 
-def _bank(train: list[ImageSection], points: list[torch.Tensor], members: Sequence[int]) -> Bank:
-    return Bank(torch.cat([points[i] for i in members]), np.concatenate([train[i].measured for i in members]))
+def _metric(space: "_PlainSpace | MetricSetting | LearnedMetric") -> Metric:
+    return space.metric if isinstance(space, _PlainSpace) else "euclidean"
+
+
+class _Spaces:
+    """The ways to compare the spots of some training sections."""
+
+    def __init__(self, train: list[ImageSection], config: NearestNeighboursConfig) -> None:
+        self._train, self._config = train, config
+        self._plain = {space: [space.points(one) for one in train] for space in self._plain_spaces()}
+        self._linear = LinearInputs.of(train) if config.metric == "learned" else None
+
+    def to_try(self, members: Sequence[int]) -> Iterator[tuple[_PlainSpace | MetricSetting, list[torch.Tensor]]]:
+        """Yield every space, learned on ``members``, with the points of all training sections in it."""
+        yield from self._plain.items()
+        if self._linear is not None:
+            settings = (self._config.alphas, self._config.n_directions)
+            for setting, directions in learn_directions(self._linear, members, *settings):
+                scores = self._linear.scores[setting.own_moments]
+                yield setting, [torch.from_numpy(one @ directions) for one in scores]
+
+    def fit(
+        self, space: _PlainSpace | MetricSetting, members: Sequence[int]
+    ) -> tuple[_PlainSpace | LearnedMetric, Bank]:
+        """Return the space learned on ``members``, and the bank of their spots."""
+        if isinstance(space, _PlainSpace):
+            return space, self.bank(self._plain[space], members)
+        assert self._linear is not None
+        found = learn_directions(self._linear, members, (space.alpha,), (space.n_directions,))
+        directions = dict(found)[space]
+        scores = self._linear.scores[space.own_moments]
+        metric = LearnedMetric(self._linear.bases[space.own_moments], directions)
+        return metric, self.bank([torch.from_numpy(one @ directions) for one in scores], members)
+
+    def bank(self, points: list[torch.Tensor], members: Sequence[int]) -> Bank:
+        """Return the bank of the spots of ``members``; spots of few counts weigh less in a learned space."""
+        weights = None
+        if self._linear is not None and any(self._train[i].depth is not None for i in members):
+            weights = np.concatenate([spot_weights(self._train[i]) for i in members])
+        expression = np.concatenate([self._train[i].measured for i in members])
+        return Bank(torch.cat([points[i] for i in members]), expression, weights)
+
+    def _plain_spaces(self) -> Iterator[_PlainSpace]:
+        config = self._config
+        if config.metric == "learned":
+            return
+        for inputs in config.inputs_to_try(len(self._train[0].reps)):
+            for standardised in (False, True) if config.standardised == "validate" else (config.standardised,):
+                yield _PlainSpace(inputs, standardised, config.metric)
+
+
+def cosine_neighbours() -> NearestNeighbours:
+    """Return retrieval as commonly done: by the cosine between embeddings."""
+    return NearestNeighbours(NearestNeighboursConfig.cosine())
