@@ -130,6 +130,7 @@ EXPRESSION_MODELS = Registry(
         "knn": "histoquilt.models:NearestNeighbours",
         "mclstexp": "histoquilt.models:MclSTExp",
         "spahgc": "histoquilt.models:SpaHGC",
+        "stack": "histoquilt.models:Stack",
         "ridge_spahgc": "histoquilt.models:RidgeSpaHGC",
     },
 )

@@ -33,6 +33,7 @@ from histoquilt.models.spahgc._model import SpaHGC
 from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
+from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
     "MEASURED",
@@ -66,6 +67,8 @@ __all__ = [
     "SpaMaskConfig",
     "SpatialFactors",
     "SpatialFactorsConfig",
+    "Stack",
+    "StackConfig",
     "check_panel",
     "choose_panel",
     "cosine_neighbours",

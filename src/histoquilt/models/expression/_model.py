@@ -344,12 +344,29 @@ class ExpressionModel(ABC):
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
-        model.device = device if cls.has_network else torch.device("cpu")
+        model.device = device if model.has_network else torch.device("cpu")
         model.training_facts = checkpoint.provenance
         state = MethodState(checkpoint.weights, strip_prefix(checkpoint.arrays, "method"), checkpoint.config["method"])
         model._fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
         model._fitted = replace(model._fitted, learnt=model.restore(state))
         return model
+
+    def as_part_of(self, whole: "ExpressionModel", learnt: Any = None) -> Self:
+        """Compute where a model does that is made of several, and read its inputs; for the hooks of that model.
+
+        Parameters
+        ----------
+        whole
+            The model made of several, before, in or after its training.
+        learnt
+            What this model's :meth:`fit_arrays` returned, once it is trained.
+        """
+        self.device = whole.device if self.has_network else torch.device("cpu")
+        if whole._kept_in is not None:
+            folder, job = whole._kept_in
+            self._kept_in = training_folder(folder / self.method), {**job, "part": self.method}
+        self._fitted = None if whole._fitted is None else replace(whole._fitted, learnt=learnt)
+        return self
 
     def __repr__(self) -> str:
         if self._fitted is None:

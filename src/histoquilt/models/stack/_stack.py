@@ -1,0 +1,192 @@
+"""Stacking: a weighted mean of several expression models, weighed by how they predict tissue left out of training.
+
+Models that score alike err differently, and their mean errs less than each (Wolpert 1992, Neural Networks 5: 241;
+Breiman 1996, Machine Learning 24: 49). Each member is a model of its own, chosen and judged on the same inner folds;
+the weights are tenths, chosen on the members' predictions of held-out training sections by the correlation that is left
+once the measured log depth is regressed out, or equal where the folds cannot tell.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from histoquilt._base import EXPRESSION_MODELS
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.stack._weights import Moments, choose_weights
+from histoquilt.runtime import Advance, logger
+from histoquilt.train import strip_prefix
+
+
+@dataclass(frozen=True)
+class StackConfig(ExpressionConfig):
+    """Settings of :class:`histoquilt.models.Stack`.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range, or a member is no expression model.
+    """
+
+    members: tuple[str, ...] = ("reduced_rank_ridge", "knn")  # names of expression models, as for --method
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.members or len(set(self.members)) < len(self.members) or "stack" in self.members:
+            raise ValueError(
+                f"members must be one or more names of models, each once and no stack, got {self.members!r}."
+            )
+        for name in self.members:
+            if name not in EXPRESSION_MODELS:
+                raise ValueError(EXPRESSION_MODELS.unknown(name))
+        if "validate" in (self.fields, self.neighbours):
+            raise ValueError("Stack hands its inputs on as given: fields and neighbours cannot be 'validate'.")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A model, what it learnt, its weight, and its own score on inner validation, ``None`` if that is not known."""
+
+    name: str
+    learnt: Any
+    weight: float
+    score: float | None
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What a fit leaves: the members, whether the weights were validated, and the score of the weighted mean."""
+
+    members: tuple[_Member, ...]
+    validated: bool
+    score: float | None
+
+    @property
+    def bank(self) -> Any:
+        """Training spots that a member keeps; ``None`` if none does."""
+        return next((bank for one in self.members if (bank := getattr(one.learnt, "bank", None)) is not None), None)
+
+
+class Stack(ExpressionModel):
+    """Predicts expression by a weighted mean of several models.
+
+    The weights come from inner folds: by patient where training has several, else by section. A member of no weight is
+    not kept. If a retrieval model has a weight, the stack contains the measured expression of its training sections.
+
+    This is what ``histoquilt train`` fits by default.
+
+    Parameters
+    ----------
+    config
+        Settings; members have their own defaults.
+
+    References
+    ----------
+    D. H. Wolpert. Stacked generalization. Neural Networks 5, 241-259, 1992.
+    L. Breiman. Stacked regressions. Machine Learning 24, 49-64, 1996.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, kind="both", seed=0)
+    >>> held_out = study.pop("s3")
+    >>> model = hq.models.Stack().fit(study, use_rep="X_image")
+    >>> model.predict(held_out).layers["predicted_stack"].shape == held_out.shape
+    True
+    >>> sorted(model.training_facts["chosen"]["weights"])
+    ['knn', 'reduced_rank_ridge']
+    """
+
+    method = "stack"
+    config_class = StackConfig
+    has_network = True  # where a member has one
+    config: StackConfig
+    learnt: _Learnt
+
+    def __init__(self, config: StackConfig | None = None) -> None:
+        super().__init__(config)
+        members = [EXPRESSION_MODELS.load(name)() for name in self.config.members]
+        self.has_network = any(one.has_network for one in members)  # type: ignore[misc]
+        self.draws = any(one.draws for one in members)  # type: ignore[misc]
+
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[_Learnt, list[np.ndarray] | None]:
+        learnt, held_out = {}, {}
+        for name in self.config.members:
+            learnt[name], predicted = self._member(name).fit_arrays(train, folds, seed, advance)
+            if predicted is not None:
+                held_out[name] = predicted
+            advance(note=name)
+        if len(held_out) < len(learnt):  # too few sections to judge all: every member counts alike
+            members = tuple(_Member(name, one, 1 / len(learnt), None) for name, one in learnt.items())
+            return _Learnt(members, False, None), None
+        moments = [
+            Moments.of(one.measured, [of[i] for of in held_out.values()], one.depth) for i, one in enumerate(train)
+        ]
+        found = choose_weights(moments, folds)
+        members = tuple(
+            _Member(name, learnt[name], float(weight), float(score))
+            for name, weight, score in zip(learnt, found.weights, found.of_members, strict=True)
+        )
+        logger.info(
+            "Stack: %s (weights %s).",
+            ", ".join(f"{one.name} {one.weight:.2f}" for one in members),
+            "from inner folds" if found.validated else "equal, inner folds cannot tell",
+        )
+        weighed = [
+            np.einsum("m,msg->sg", found.weights, np.stack([of[i] for of in held_out.values()]))
+            for i in range(len(train))
+        ]
+        return _Learnt(members, found.validated, found.score), weighed
+
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
+        total = np.zeros((len(section.x), self.n_genes), dtype=np.float32)
+        for one in self.learnt.members:
+            if one.weight:
+                total += one.weight * self._member(one.name, one.learnt).predict_arrays(section)
+        return total
+
+    def state(self) -> MethodState:
+        learnt = self.learnt
+        weights: dict[str, Any] = {}
+        arrays: dict[str, np.ndarray] = {}
+        settings = {}
+        for one in learnt.members:
+            if not one.weight:
+                continue
+            state = self._member(one.name, one.learnt).state()
+            weights |= {f"{one.name}.{name}": value for name, value in state.weights.items()}
+            arrays |= {f"{one.name}.{name}": value for name, value in state.arrays.items()}
+            settings[one.name] = state.settings
+        return MethodState(
+            weights,
+            arrays,
+            {
+                "weights": {one.name: one.weight for one in learnt.members},
+                "validated": learnt.validated,
+                "inner_adjusted_pcc": {**{one.name: one.score for one in learnt.members}, "stack": learnt.score},
+                "members": settings,
+            },
+        )
+
+    def restore(self, state: MethodState) -> _Learnt:
+        kept, members = state.settings, []
+        for name, weight in kept["weights"].items():
+            learnt = None
+            if weight:
+                part = MethodState(
+                    strip_prefix(state.weights, name), strip_prefix(state.arrays, name), kept["members"][name]
+                )
+                learnt = self._member(name).restore(part)
+            members.append(_Member(name, learnt, weight, kept["inner_adjusted_pcc"][name]))
+        return _Learnt(tuple(members), kept["validated"], kept["inner_adjusted_pcc"]["stack"])
+
+    def _member(self, name: str, learnt: Any = None) -> ExpressionModel:
+        """Return a member, trained if what it learnt is given."""
+        member: ExpressionModel = EXPRESSION_MODELS.load(name)()
+        return member.as_part_of(self, learnt)

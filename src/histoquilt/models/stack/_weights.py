@@ -1,0 +1,112 @@
+"""Weights of the members of a stack, from predictions of training sections by models that had not seen them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from histoquilt.models.expression._inner_validation import Fold
+
+_STEPS = 10  # weights are tenths
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments, gene by gene, of the members' predictions of one section and of what was measured there.
+
+    Correlations of every weighted mean follow from them, without its values.
+
+    Attributes
+    ----------
+    of_members
+        ``(n_members, n_members, n_genes)``
+    with_truth
+        ``(n_members, n_genes)``
+    of_truth
+        ``(n_genes,)``
+    """
+
+    of_members: np.ndarray
+    with_truth: np.ndarray
+    of_truth: np.ndarray
+
+    @classmethod
+    def of(cls, truth: np.ndarray, predicted: Sequence[np.ndarray], depth: np.ndarray | None) -> "Moments":
+        """Take moments of what is left once the log depth is regressed out, where depths are known.
+
+        Parameters
+        ----------
+        truth, predicted
+            ``(n_spots, n_genes)`` each.
+        depth
+            Total counts, ``(n_spots,)``.
+        """
+        explained = [np.ones(len(truth))]
+        if depth is not None:
+            explained.append(np.log(np.maximum(depth, 1)))
+        basis = np.linalg.qr(np.stack(explained, axis=1))[0]
+        values = np.stack([truth, *predicted]).astype(np.float64)  # (1 + n_members, n_spots, n_genes)
+        values -= basis @ (basis.T @ values)
+        moments = np.einsum("asg,bsg->abg", values, values)
+        return cls(moments[1:, 1:], moments[1:, 0], moments[0, 0])
+
+    def score(self, weights: np.ndarray) -> float:
+        """Return the mean over genes of the correlation of the weighted mean with what was measured."""
+        along = weights @ self.with_truth
+        spread = np.sqrt(self.of_truth * np.einsum("a,abg,b->g", weights, self.of_members, weights))
+        defined = spread > 1e-9 * max(spread.max(), 1e-300)
+        return float(np.divide(along, spread, out=np.zeros_like(along), where=defined).mean())
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the members, and what inner validation says of them.
+
+    Attributes
+    ----------
+    weights
+        ``(n_members,)``, at least 0, with sum 1.
+    validated
+        Whether they were chosen on inner folds; if not, they are equal, because the folds could not tell.
+    score
+        Mean correlation on inner validation, with the measured log depth regressed out where it is known.
+    of_members
+        The same of every member alone, ``(n_members,)``.
+    """
+
+    weights: np.ndarray
+    validated: bool
+    score: float
+    of_members: np.ndarray
+
+
+def choose_weights(sections: Sequence[Moments], folds: Sequence[Fold]) -> Weights:
+    """Choose the weights that would have predicted the held-out training sections best, or equal ones.
+
+    Weights are chosen on all folds but one and tried on that one. If, over the folds, they are not better than equal
+    weights by more than the standard error, equal weights are taken.
+    """
+    n_members = len(sections[0].with_truth)
+    equal = np.full(n_members, 1 / n_members)
+    tried = np.array(list(_simplex(n_members, _STEPS))) / _STEPS
+    tried = np.vstack([equal, tried])
+    scores = np.array([[one.score(weights) for one in sections] for weights in tried])  # (n_tried, n_sections)
+    gains = []
+    for fold in folds:
+        others = [i for i in range(len(sections)) if i not in fold.held_out]
+        best = scores[:, others].mean(axis=1).argmax()
+        gains.append(float((scores[best] - scores[0])[list(fold.held_out)].mean()))
+    better = np.mean(gains) > np.std(gains, ddof=1) / np.sqrt(len(gains))
+    best = int(scores.mean(axis=1).argmax()) if better else 0
+    alone = np.array([[one.score(weights) for one in sections] for weights in np.eye(n_members)]).mean(axis=1)
+    return Weights(tried[best], best > 0, float(scores[best].mean()), alone)
+
+
+def _simplex(n: int, total: int) -> Iterator[tuple[int, ...]]:
+    """Yield all ways to share ``total`` among ``n``."""
+    if n == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _simplex(n - 1, total - first):
+            yield (first, *rest)
