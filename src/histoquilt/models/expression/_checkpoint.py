@@ -8,8 +8,9 @@ from torch import Tensor
 
 from histoquilt.models.expression._inner_validation import Reliability
 from histoquilt.models.expression._inputs import ExpressionInputs
-from histoquilt.models.expression._out_of_distribution import TrainingDistribution
-from histoquilt.models.expression._stain_distribution import StainDistribution
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
+from histoquilt.models.expression.unlike._stain import StainDistribution
+from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.train import strip_prefix
 
 
@@ -48,6 +49,8 @@ class FittedExpression:
         Distribution of the training embeddings.
     stain
         Distribution of the stain of the training sections; ``None`` if not all of them have it.
+    transfer
+        Components of the training features, and how much of left-out training sections they cover.
     reliability
         Accuracy of each gene's prediction on held-out training sections.
     pitch_um
@@ -63,6 +66,7 @@ class FittedExpression:
     inputs: ExpressionInputs
     distribution: TrainingDistribution
     stain: StainDistribution | None
+    transfer: TransferMeasure
     reliability: Reliability
     pitch_um: float
     spatial_key: str
@@ -78,6 +82,7 @@ class FittedExpression:
             "reliability.correlation": self.reliability.correlation,
             "reliability.beats_mean": self.reliability.beats_mean,
             **{f"distribution.{name}": value for name, value in self.distribution.arrays().items()},
+            **{f"transfer.{name}": value for name, value in self.transfer.arrays().items()},
             **({} if self.stain is None else {f"stain.{name}": value for name, value in self.stain.arrays().items()}),
         }
 
@@ -109,6 +114,7 @@ class FittedExpression:
             tuple(kept["records"]),
             tuple(kept["widths"]),
             kept["neighbours"],
+            kept["own_moments"],
             **strip_prefix(arrays, "inputs"),
         )
         found = Reliability(n_folds=settings["n_folds"], **strip_prefix(arrays, "reliability"))
@@ -123,6 +129,7 @@ class FittedExpression:
             inputs=inputs,
             distribution=TrainingDistribution.restore(strip_prefix(arrays, "distribution")),
             stain=StainDistribution.restore(stain) if stain else None,
+            transfer=TransferMeasure.restore(strip_prefix(arrays, "transfer")),
             reliability=found,
             pitch_um=settings["pitch_um"],
             spatial_key=settings["spatial_key"],

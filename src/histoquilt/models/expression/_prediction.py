@@ -14,9 +14,9 @@ from histoquilt._base import Keys, PatchEncoder, SlideImage, argument, check_pos
 from histoquilt.models.expression._checkpoint import FittedExpression
 from histoquilt.models.expression._inputs import ImageSection, check_same_encoder, near_spots
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
-from histoquilt.models.expression._stain_distribution import read_stain
+from histoquilt.models.expression.unlike._stain import read_stain
 from histoquilt.models.expression._targets import measure
-from histoquilt.models.expression._unlike_training import Unlike
+from histoquilt.models.expression.unlike._verdict import Unlike
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
@@ -45,7 +45,9 @@ def as_image_section(section: Section, fitted: FittedExpression) -> ImageSection
     adjacency = near_spots(section)
     x = inputs.standardise(reps, adjacency)
     # a section to predict is a group of its own: no training section may be withheld from it here
-    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency)
+    return ImageSection(
+        section.name, section.name, reps, x, section.microns, adjacency, own_moments=inputs.own_moments
+    )
 
 
 def _remedy_of_width(record: dict[str, Any]) -> str:
@@ -177,6 +179,7 @@ def write_prediction(
     section: Section,
     values: np.ndarray,
     fitted: FittedExpression,
+    seen: ImageSection,
     *,
     method: str,
     facts: dict[str, Any],
@@ -184,12 +187,12 @@ def write_prediction(
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata = section.adata
-    unlike = _unlike_training(section, fitted)
+    unlike = _unlike_training(section, fitted, seen)
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
         obs=adata.obs.copy(),
-        var=_gene_table(fitted),
+        var=_gene_table(fitted, unlike),
         obsm={name: value.copy() for name, value in adata.obsm.items()},
         uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
         layers={key: values},
@@ -219,19 +222,21 @@ def write_prediction(
     return predicted
 
 
-def _unlike_training(section: Section, fitted: FittedExpression) -> Unlike:
+def _unlike_training(section: Section, fitted: FittedExpression, seen: ImageSection) -> Unlike:
     stain = None if fitted.stain is None else read_stain(section, fitted.stain)
     return Unlike(
         embedding=fitted.distribution.score(np.hstack(section.embeddings(fitted.inputs.reps))),
         stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
+        transfer=fitted.transfer.measure(fitted.inputs.own_standardised(seen)),
     )
 
 
-def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
+def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(fitted.genes, dtype=object))
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
+    table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table
