@@ -18,17 +18,18 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from histoquilt._base import Keys, PatchEncoder, SlideImage
+from histoquilt._base import Keys, SlideImage
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
 from histoquilt.models.expression._config import ExpressionConfig, moments_to_use
+from histoquilt.models.expression._encoder import Encoders
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.expression.unlike._embedding import TrainingDistribution
-from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_to_predict, write_prediction
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
 from histoquilt.models.expression._training_data import TrainingData, read_training_data
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
+from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
 from histoquilt.study import Section, Sections, Slots
 from histoquilt.train import TrainingCheckpoint, strip_prefix, training_folder
@@ -216,7 +217,7 @@ class ExpressionModel(ABC):
         *,
         mpp: float | None = None,
         pitch_um: float | None = None,
-        encoder: str | PatchEncoder | None = None,
+        encoder: Encoders = None,
         progress: bool = False,
         check_memory: bool = True,
     ) -> AnnData:
@@ -234,7 +235,8 @@ class ExpressionModel(ABC):
         pitch_um
             Slide only: distance of the spots; by default that of the training sections.
         encoder
-            Slide only: the encoder of training, if it cannot be found by its name. It must have the same digest.
+            Slide only: the encoder or encoders of training that cannot be found by their names. They must have the
+            same digests.
         progress
             If true, show a progress bar on stderr.
         check_memory

@@ -57,8 +57,8 @@ class Transfer:
         """Sentences for a section to which the features do not transfer."""
         low, high = self.left_out
         return (
-            f"the image features vary otherwise than in training: {self.share:.3f} of their variance is in the training "
-            f"components, {low:.3f} to {high:.3f} in left-out training sections (limit {self.limit:.3f}). "
+            f"the image features vary otherwise than in training: {self.share:.3f} of their variance is in the "
+            f"training components, {low:.3f} to {high:.3f} in left-out training sections (limit {self.limit:.3f}). "
             "var['reliability'] was measured on such sections and does not transfer to this one."
         )
 
