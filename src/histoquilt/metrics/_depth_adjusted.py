@@ -79,9 +79,9 @@ def depth_adjusted_correlation(truth: Any, predicted: Any, log_depth: ArrayLike)
 def gene_deviance_explained(counts: Any, depth: ArrayLike, log_rate: Any) -> np.ndarray:
     """Compute the share of each gene's Poisson deviance that a predicted map of its rate explains in one section.
 
-    ``1 - D(C | N r_predicted) / D(C | N r_constant)``: the raw counts ``C`` with the measured depth ``N`` as offset, and
-    one free factor per gene on either side, so that the level of a gene in the section is no merit. 0 is a constant
-    rate, 1 is perfect, and below 0 a constant rate is the better prediction.
+    ``1 - D(C | N r_predicted) / D(C | N r_constant)``: the raw counts ``C`` with the measured depth ``N`` as offset,
+    and one free factor per gene on either side, so that the level of a gene in the section is no merit. 0 is a
+    constant rate, 1 is perfect, and below 0 a constant rate is the better prediction.
 
     Parameters
     ----------

@@ -153,10 +153,10 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
             "mse": part["mse"].mean(), "rmse": part["rmse"].mean(), "mae": part["mae"].mean(),
         })  # fmt: skip
         if "pearson_adjusted" in part:
-            explained = part["deviance_explained"]
+            adjusted, explained = part["pearson_adjusted"].to_numpy(), part["deviance_explained"].to_numpy()
             rows[-1] |= {
-                "pcc_median_adjusted": part["pearson_adjusted"].median(), "deviance_median": explained.median(),
-                "deviance_above_0": (explained > 0).mean() if explained.notna().any() else np.nan,
+                "pcc_median_adjusted": np.median(adjusted), "deviance_median": np.median(explained),
+                "deviance_above_0": np.nan if np.isnan(explained).any() else (explained > 0).mean(),
             }  # fmt: skip
     return pd.DataFrame(rows)
 

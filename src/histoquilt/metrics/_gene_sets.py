@@ -1,4 +1,4 @@
-"""Gene sets to summarise scores over: the panel, its top genes and thirds, chosen on training sections; a user's list."""
+"""Gene sets to summarise scores over: the panel, its top genes and thirds, from training sections; a user's list."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
