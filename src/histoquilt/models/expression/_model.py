@@ -193,7 +193,7 @@ class ExpressionModel(ABC):
             inputs=inputs,
             distribution=distribution,
             stain=study.stain,
-            reliability=reliability(study.y, held_out, folds),
+            reliability=reliability(study.y, held_out, folds, study.depth),
             pitch_um=study.pitch_um,
             spatial_key=study.slots.spatial_key,
             section_key=study.slots.section_key,
@@ -245,6 +245,8 @@ class ExpressionModel(ABC):
         ``layers["predicted_<method>"]`` : float32, log1p of counts per 10,000, declared; for a slide ``X`` too
         ``layers["measured_log1p_cp10k"]`` : if the section measured the whole panel
         ``var["reliability"]`` : mean correlation over held-out training sections
+        ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median
+        is below 0.05, ``uns["histoquilt"]["prediction"]["caution"]`` and the log say so in words
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain

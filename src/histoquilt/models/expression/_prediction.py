@@ -184,7 +184,7 @@ def write_prediction(
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata = section.adata
-    unlike = _unlike_training(section, fitted)
+    unlike, caution = _unlike_training(section, fitted), fitted.reliability.caution
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -213,9 +213,12 @@ def write_prediction(
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
         **unlike.shares(),
+        **({"caution": caution} if caution else {}),
         "version": histoquilt.__version__,
     }
     unlike.warn(section.name)
+    if caution:
+        logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
 
 
@@ -232,6 +235,7 @@ def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
+    table["reliability_adjusted"] = fitted.reliability.adjusted
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table
