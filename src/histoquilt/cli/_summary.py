@@ -4,7 +4,7 @@ from typing import Any
 
 from histoquilt import jobs
 
-WIDTH = 118  # of the printed table if stdout is not a terminal
+WIDTH = 136  # of the printed table if stdout is not a terminal
 
 
 def show_domains(result: jobs.DomainsResult) -> None:
