@@ -44,6 +44,9 @@ class ImageSection:
     views
         Float32 ``(n_spots, n_views, sum of the widths)``: concatenated ``reps`` of rotated and mirrored patches,
         standardised as in ``x``; ``None`` if there are none, in prediction, and for methods that do not use them.
+    log_counts
+        Natural log of the counts of each spot, ``(n_spots,)``, as the image predicts them; in training, by a depth head
+        that was fitted on the other side of the section's inner fold. ``None`` if training knew no depth.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ImageSection:
     y: np.ndarray | None = None
     depth: np.ndarray | None = None
     views: np.ndarray | None = None
+    log_counts: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From a section or a slide to the arrays a method predicts from, and from its prediction to an AnnData."""
 
 import copy
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from histoquilt.runtime import logger, warn_user
 from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
 MEASURED = "measured_log1p_cp10k"
+PREDICTED_LOG_COUNTS = "predicted_log_counts"
 
 
 def section_to_predict(adata: AnnData, fitted: FittedExpression) -> Section:
@@ -45,7 +47,8 @@ def as_image_section(section: Section, fitted: FittedExpression) -> ImageSection
     adjacency = near_spots(section)
     x = inputs.standardise(reps, adjacency)
     # a section to predict is a group of its own: no training section may be withheld from it here
-    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency)
+    log_counts = None if fitted.depth_head is None else fitted.depth_head.predict(x)
+    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency, log_counts=log_counts)
 
 
 def _remedy_of_width(record: dict[str, Any]) -> str:
@@ -173,9 +176,28 @@ def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
     )
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """Prediction of one section.
+
+    Attributes
+    ----------
+    expression
+        Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
+    relative
+        Log rate relative to the section, ``(n_spots, n_genes)`` float32; ``None`` if training knew no depth.
+    log_counts
+        Natural log of the counts of each spot, ``(n_spots,)``; ``None`` if training knew no depth.
+    """
+
+    expression: np.ndarray
+    relative: np.ndarray | None
+    log_counts: np.ndarray | None
+
+
 def write_prediction(
     section: Section,
-    values: np.ndarray,
+    arrays: Predicted,
     fitted: FittedExpression,
     *,
     method: str,
@@ -183,7 +205,7 @@ def write_prediction(
     bare: bool,
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
-    adata = section.adata
+    adata, values = section.adata, arrays.expression
     unlike = _unlike_training(section, fitted)
     key = f"predicted_{method}"
     predicted = AnnData(
@@ -204,6 +226,11 @@ def write_prediction(
     ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
     for name in [key] + (["X"] if bare else []):
         declare_scale(predicted, name, "log1p_cp10k")
+    if arrays.relative is not None and arrays.log_counts is not None:
+        relative = f"relative_{method}"
+        predicted.layers[relative] = arrays.relative
+        declare_scale(predicted, relative, "log_relative")
+        write_result(predicted, "obs", PREDICTED_LOG_COUNTS, arrays.log_counts.astype(np.float32))
     _set_measured_beside(section, predicted)
     ours["prediction"] = {
         "method": method,
