@@ -9,8 +9,9 @@ from torch import Tensor
 from histoquilt.models.expression._depth_head import DepthHead
 from histoquilt.models.expression._inner_validation import Reliability
 from histoquilt.models.expression._inputs import ExpressionInputs
-from histoquilt.models.expression._out_of_distribution import TrainingDistribution
-from histoquilt.models.expression._stain_distribution import StainDistribution
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
+from histoquilt.models.expression.unlike._stain import StainDistribution
+from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.train import strip_prefix
 
 
@@ -51,6 +52,8 @@ class FittedExpression:
         Distribution of the stain of the training sections; ``None`` if not all of them have it.
     depth_head
         Prediction of the counts of a spot; ``None`` if no training section had raw counts.
+    transfer
+        Components of the training features, and how much of left-out training sections they cover.
     reliability
         Accuracy of each gene's prediction on held-out training sections.
     pitch_um
@@ -67,6 +70,7 @@ class FittedExpression:
     distribution: TrainingDistribution
     stain: StainDistribution | None
     depth_head: DepthHead | None
+    transfer: TransferMeasure
     reliability: Reliability
     pitch_um: float
     spatial_key: str
@@ -89,6 +93,7 @@ class FittedExpression:
                 if fitted is not None
                 for name, value in fitted.arrays().items()
             },
+            **{f"transfer.{name}": value for name, value in self.transfer.arrays().items()},
         }
 
     def settings(self) -> dict[str, Any]:
@@ -119,6 +124,7 @@ class FittedExpression:
             tuple(kept["records"]),
             tuple(kept["widths"]),
             kept["neighbours"],
+            kept["own_moments"],
             **strip_prefix(arrays, "inputs"),
         )
         found = Reliability(n_folds=settings["n_folds"], **strip_prefix(arrays, "reliability"))
@@ -135,6 +141,7 @@ class FittedExpression:
             distribution=TrainingDistribution.restore(strip_prefix(arrays, "distribution")),
             stain=StainDistribution.restore(stain) if stain else None,
             depth_head=DepthHead.restore(depth_head) if depth_head else None,
+            transfer=TransferMeasure.restore(strip_prefix(arrays, "transfer")),
             reliability=found,
             pitch_um=settings["pitch_um"],
             spatial_key=settings["spatial_key"],

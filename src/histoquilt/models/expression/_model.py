@@ -21,12 +21,11 @@ from anndata import AnnData
 from histoquilt._base import Keys, PatchEncoder, SlideImage
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
-from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._config import ExpressionConfig, moments_to_use
 from histoquilt.models.expression._depth_head import DepthHead, fit_depth_head
 from histoquilt.models.expression._expected_log1p import relative_rates
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.expression._out_of_distribution import TrainingDistribution
 from histoquilt.models.expression._prediction import (
     Predicted,
     as_image_section,
@@ -36,6 +35,8 @@ from histoquilt.models.expression._prediction import (
 )
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
 from histoquilt.models.expression._training_data import TrainingData, read_training_data
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
+from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
 from histoquilt.study import Section, Sections, Slots
 from histoquilt.train import TrainingCheckpoint, strip_prefix, training_folder
@@ -196,7 +197,8 @@ class ExpressionModel(ABC):
             n_genes=self.config.n_genes if n_genes is None else n_genes,
             with_views=self.uses_views,
         )
-        inputs, train = study.standardised(neighbours=self.config.neighbours is not False)
+        moments = moments_to_use(self.config, study.n_individuals)
+        inputs, train = study.standardised(neighbours=self.config.neighbours is not False, own=moments["own"])
         folds = inner_folds(study.groups)
         depth_head, train = _with_log_counts(train, folds)
         distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
@@ -211,6 +213,7 @@ class ExpressionModel(ABC):
             distribution=distribution,
             stain=study.stain,
             depth_head=depth_head,
+            transfer=TransferMeasure.fit([inputs.own_standardised(one) for one in train], study.groups),
             reliability=reliability(study.y, held_out, folds),
             pitch_um=study.pitch_um,
             spatial_key=study.slots.spatial_key,
@@ -218,7 +221,7 @@ class ExpressionModel(ABC):
             layer=study.slots.layer,
             learnt=learnt,
         )
-        self.training_facts = self._facts(study, seed, time.perf_counter() - started)
+        self.training_facts = self._facts(study, seed, time.perf_counter() - started) | {"moments": moments}
         logger.info(
             "%s: %d genes of %d sections in %.1f s.", type(self).__name__, len(study.genes), len(train),
             self.training_facts["wall_s"],
@@ -266,6 +269,8 @@ class ExpressionModel(ABC):
         ``layers["measured_log1p_cp10k"]`` : if the section measured the whole panel
         ``obs["predicted_log_counts"]`` : natural log of the predicted counts of the spot; if training knew depths
         ``var["reliability"]`` : mean correlation over held-out training sections
+        ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
+        left-out training sections; if not, its ``reliability`` says nothing about this section
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain
@@ -273,7 +278,9 @@ class ExpressionModel(ABC):
         1 is outside
         ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
         ``uns["histoquilt"]["prediction"]`` : method, training sections, share of spots outside (in all,
-        ``..._by_embedding`` and ``..._by_stain``), score of the section
+        ``..._by_embedding`` and ``..._by_stain``), score of the section; ``transfer_share``, the share of the variance
+        of its image features, standardised by its own moments, in the leading 64 training components,
+        ``transfer_left_out``, smallest and largest of left-out training sections, ``transfer_limit`` and ``transfers``
 
         ``obs`` and ``obsm`` of the section are kept.
 
@@ -290,7 +297,8 @@ class ExpressionModel(ABC):
         Warns
         -----
         UserWarning
-            More than 10 % of the spots are unlike the training tissue; measured expression could not be set beside.
+            More than 10 % of the spots are unlike the training tissue; the image features do not transfer to the
+            section; measured expression could not be set beside.
         """
         fitted = self.fitted
         bare = not isinstance(section, AnnData | Section)
@@ -307,7 +315,7 @@ class ExpressionModel(ABC):
         np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
         relative = None if inputs.log_counts is None else self.relative_arrays(inputs, values)
         return write_prediction(
-            section, Predicted(values, relative, inputs.log_counts), fitted,
+            section, Predicted(inputs, values, relative), fitted,
             method=self.method, facts=self.training_facts, bare=bare,
         )  # fmt: skip
 

@@ -15,9 +15,9 @@ from histoquilt._base import Keys, PatchEncoder, SlideImage, argument, check_pos
 from histoquilt.models.expression._checkpoint import FittedExpression
 from histoquilt.models.expression._inputs import ImageSection, check_same_encoder, near_spots
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
-from histoquilt.models.expression._stain_distribution import read_stain
 from histoquilt.models.expression._targets import measure
-from histoquilt.models.expression._unlike_training import Unlike
+from histoquilt.models.expression.unlike._stain import read_stain
+from histoquilt.models.expression.unlike._verdict import Unlike
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
@@ -48,7 +48,10 @@ def as_image_section(section: Section, fitted: FittedExpression) -> ImageSection
     x = inputs.standardise(reps, adjacency)
     # a section to predict is a group of its own: no training section may be withheld from it here
     log_counts = None if fitted.depth_head is None else fitted.depth_head.predict(x)
-    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency, log_counts=log_counts)
+    return ImageSection(
+        section.name, section.name, reps, x, section.microns, adjacency, own_moments=inputs.own_moments,
+        log_counts=log_counts,
+    )  # fmt: skip
 
 
 def _remedy_of_width(record: dict[str, Any]) -> str:
@@ -182,17 +185,17 @@ class Predicted:
 
     Attributes
     ----------
+    inputs
+        What the method saw of the section.
     expression
         Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
     relative
         Log rate relative to the section, ``(n_spots, n_genes)`` float32; ``None`` if training knew no depth.
-    log_counts
-        Natural log of the counts of each spot, ``(n_spots,)``; ``None`` if training knew no depth.
     """
 
+    inputs: ImageSection
     expression: np.ndarray
     relative: np.ndarray | None
-    log_counts: np.ndarray | None
 
 
 def write_prediction(
@@ -206,12 +209,12 @@ def write_prediction(
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata, values = section.adata, arrays.expression
-    unlike = _unlike_training(section, fitted)
+    unlike = _unlike_training(section, fitted, arrays.inputs)
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
         obs=adata.obs.copy(),
-        var=_gene_table(fitted),
+        var=_gene_table(fitted, unlike),
         obsm={name: value.copy() for name, value in adata.obsm.items()},
         uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
         layers={key: values},
@@ -226,11 +229,12 @@ def write_prediction(
     ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
     for name in [key] + (["X"] if bare else []):
         declare_scale(predicted, name, "log1p_cp10k")
-    if arrays.relative is not None and arrays.log_counts is not None:
+    log_counts = arrays.inputs.log_counts
+    if arrays.relative is not None and log_counts is not None:
         relative = f"relative_{method}"
         predicted.layers[relative] = arrays.relative
         declare_scale(predicted, relative, "log_relative")
-        write_result(predicted, "obs", PREDICTED_LOG_COUNTS, arrays.log_counts.astype(np.float32))
+        write_result(predicted, "obs", PREDICTED_LOG_COUNTS, log_counts.astype(np.float32))
     _set_measured_beside(section, predicted)
     ours["prediction"] = {
         "method": method,
@@ -246,19 +250,21 @@ def write_prediction(
     return predicted
 
 
-def _unlike_training(section: Section, fitted: FittedExpression) -> Unlike:
+def _unlike_training(section: Section, fitted: FittedExpression, seen: ImageSection) -> Unlike:
     stain = None if fitted.stain is None else read_stain(section, fitted.stain)
     return Unlike(
         embedding=fitted.distribution.score(np.hstack(section.embeddings(fitted.inputs.reps))),
         stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
+        transfer=fitted.transfer.measure(fitted.inputs.own_standardised(seen)),
     )
 
 
-def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
+def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(fitted.genes, dtype=object))
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
+    table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table
