@@ -42,11 +42,15 @@ class NearestNeighboursConfig(BaselineConfig):
         if self.weighting not in ("uniform", "inverse_square", "validate"):
             raise ValueError(f"weighting must be 'uniform', 'inverse_square' or 'validate', got {self.weighting!r}.")
 
-    def spaces_to_try(self, n_reps: int) -> Iterator["_Space"]:
-        """Yield the ways to compare two spots among which inner validation chooses."""
+    def spaces_to_try(self, n_reps: int, own_moments: bool) -> Iterator["_Space"]:
+        """Yield the ways to compare two spots among which inner validation chooses.
+
+        With sections standardised by their own moments the embedding as it is is left out.
+        """
+        standardisations: Sequence[bool] = (True,) if own_moments else (False, True)
         metrics: Sequence[Metric] = ("cosine", "euclidean") if self.metric == "validate" else (self.metric,)
         for inputs in self.inputs_to_try(n_reps):
-            for standardised in (False, True) if self.standardised == "validate" else (self.standardised,):
+            for standardised in standardisations if self.standardised == "validate" else (self.standardised,):
                 for metric in metrics:
                     yield _Space(inputs, standardised, metric)
 
@@ -119,7 +123,7 @@ class NearestNeighbours(ExpressionModel):
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         config, choices = self.config, Choices()
-        for space in config.spaces_to_try(len(train[0].reps)):
+        for space in config.spaces_to_try(len(train[0].reps), train[0].own_moments):
             points = [space.points(one) for one in train]
             for fold in folds:
                 bank = _bank(train, points, fold.train)
