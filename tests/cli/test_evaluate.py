@@ -29,7 +29,8 @@ def test_tables_report_and_record(study_folder, tmp_path, capsys):
     assert set(CONTRACT.split(",")) <= set(scores.columns)
     assert set(scores["fold"]) == {"p0", "p1", "p2", "all"}
     assert set(scores["method"]) == {
-        "mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "neighbour_oracle", "depth_oracle",
+        "mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "neighbour_oracle",
+        "depth_oracle",
     }  # fmt: skip
     genes, differences = pd.read_csv(out / "genes.csv"), pd.read_csv(out / "differences.csv")
     assert {"gene", "pearson", "spearman", "mse", "p_value", "fdr"} <= set(genes.columns)
@@ -121,9 +122,14 @@ def test_a_real_study_from_images_to_predictions(data_dir, tmp_path, capsys):
     judged = ["--methods", "ridge", "--leave-out", "section", "--out", str(tmp_path / "judged")]
     assert run(["evaluate", str(table), *common, *judged]) == 0
     intervals = pd.read_csv(tmp_path / "judged" / "intervals.csv")
-    intervals = intervals.query("gene_set == 'panel' and value == 'pcc_median'").set_index("method")
-    assert intervals.loc["ridge_plain", "mean"] > 0.2
-    assert intervals.loc["mean", "mean"] == 0
+    panel = intervals.query("gene_set == 'panel'").pivot_table("mean", "method", "value")
+    assert panel.loc["ridge_plain", "pcc_median"] > 0.2
+    assert panel.loc["mean", "pcc_median"] == 0
+    # how many counts a spot has is much of a raw correlation, and nothing of one at equal depth
+    assert panel.loc["predicted_depth", "pcc_median"] > 0.1
+    assert abs(panel.loc["predicted_depth", "pcc_median_adjusted"]) < 0.05
+    assert panel.loc["predicted_depth", "deviance_median"] == 0
+    assert panel.loc["ridge", "pcc_median_adjusted"] > panel.loc["predicted_depth", "pcc_median_adjusted"] + 0.05
     table.write_text("\n".join(["section,counts,image,patient", *lines[:2]]) + "\n")
     assert run(["train", str(table), *common, "--method", "ridge", "--out", str(tmp_path / "model")]) == 0
     slide = ["--mpp", "0.74", "--pitch-um", "600", "--out", str(tmp_path / "predicted"), "-q"]

@@ -150,10 +150,13 @@ def test_baselines_and_oracles_stand_beside_every_method(plain):
     kinds = found.scores.drop_duplicates("method").set_index("method")["kind"].to_dict()
     assert kinds == {
         "mean": "baseline", "ridge_plain": "baseline", "ridge": "baseline", "reduced_rank_ridge": "baseline",
-        "knn": "baseline",
+        "knn": "baseline", "predicted_depth": "baseline",
         "one": "method", "neighbour_oracle": "oracle", "depth_oracle": "oracle",
     }  # fmt: skip
     assert set(found.scores["seed"]) == {0}  # none of them draws at random
+    depth = found.scores.query("method == 'predicted_depth' and fold != 'all'")
+    assert (depth["deviance_median"] == 0).all()
+    assert (found.scores.query("method == 'one' and fold != 'all'")["deviance_above_0"] > 0.3).all()
     mean = found.scores.query("method == 'mean' and fold != 'all' and gene_set == 'panel'")
     assert (mean["pcc_median"] == 0).all()
     assert (mean["n_undefined"] == mean["n_genes"]).all()
@@ -350,7 +353,7 @@ def test_the_published_protocol_is_marked_and_leaves_the_rest_alone(study):
         adata.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
     with pytest.raises(ValueError, match="normalised expression only"):
         evaluate(study, protocol="published")
-    assert "depth_oracle" not in set(evaluate(study, splits=ONE_FOLD).scores["method"])
+    assert not {"depth_oracle", "predicted_depth"} & set(evaluate(study, splits=ONE_FOLD).scores["method"])
 
 
 def test_enrichment_of_well_predicted_genes(study, tmp_path):
@@ -373,7 +376,8 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     splits = [Split("mine", ["s2", "s3"], ["s0", "s1"], optimistic=False)]
     found = evaluate(study, label_key="region", splits=splits).domains
     assert set(found["section"]) == {"s0"}
-    assert set(found["method"]) == {"mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "measured"}
+    baselines = {"mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn"}
+    assert set(found["method"]) == baselines | {"measured"}
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)
