@@ -17,6 +17,7 @@ from histoquilt.models.expression._prediction import MEASURED, describe_spots
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
+from histoquilt.models.linear._predicted_depth import PredictedDepth, PredictedDepthConfig
 from histoquilt.models.linear._reduced_rank import ReducedRankRidge, ReducedRankRidgeConfig
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
@@ -50,6 +51,8 @@ __all__ = [
     "NearestNeighbours",
     "NearestNeighboursConfig",
     "Outputs",
+    "PredictedDepth",
+    "PredictedDepthConfig",
     "ReducedRankRidge",
     "ReducedRankRidgeConfig",
     "RidgeConfig",

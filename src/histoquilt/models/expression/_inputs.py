@@ -65,6 +65,9 @@ class ImageSection:
         standardised as in ``x``; ``None`` if there are none, in prediction, and for methods that do not use them.
     own_moments
         If true, ``x`` is standardised by the section's own moments, else by those of the training sections.
+    log_counts
+        Natural log of the counts of each spot, ``(n_spots,)``, as the image predicts them; in training, by a depth head
+        that was fitted on the other side of the section's inner fold. ``None`` if training knew no depth.
     """
 
     name: str
@@ -77,6 +80,7 @@ class ImageSection:
     depth: np.ndarray | None = None
     views: np.ndarray | None = None
     own_moments: bool = False
+    log_counts: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:

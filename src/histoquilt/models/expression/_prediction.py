@@ -1,6 +1,7 @@
 """From a section or a slide to the arrays a method predicts from, and from its prediction to an AnnData."""
 
 import copy
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from histoquilt.runtime import logger, warn_user
 from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
 MEASURED = "measured_log1p_cp10k"
+PREDICTED_LOG_COUNTS = "predicted_log_counts"
 
 
 def section_to_predict(adata: AnnData, fitted: FittedExpression) -> Section:
@@ -46,7 +48,11 @@ def as_image_section(section: Section, fitted: FittedExpression) -> ImageSection
     adjacency = near_spots(section)
     x = inputs.standardise(reps, adjacency)
     # a section to predict is a group of its own: no training section may be withheld from it here
-    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency, own_moments=inputs.own_moments)
+    log_counts = None if fitted.depth_head is None else fitted.depth_head.predict(x)
+    return ImageSection(
+        section.name, section.name, reps, x, section.microns, adjacency, own_moments=inputs.own_moments,
+        log_counts=log_counts,
+    )  # fmt: skip
 
 
 def _remedy_of_width(record: dict[str, Any]) -> str:
@@ -185,19 +191,38 @@ def _by_region(fitted: FittedExpression) -> list[tuple[tuple[float, ...] | float
     )
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """Prediction of one section.
+
+    Attributes
+    ----------
+    inputs
+        What the method saw of the section.
+    expression
+        Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
+    relative
+        Log rate relative to the section, ``(n_spots, n_genes)`` float32; ``None`` if training knew no depth.
+    """
+
+    inputs: ImageSection
+    expression: np.ndarray
+    relative: np.ndarray | None
+
+
 def write_prediction(
     section: Section,
-    values: np.ndarray,
+    arrays: Predicted,
     fitted: FittedExpression,
-    seen: ImageSection,
     *,
     method: str,
     facts: dict[str, Any],
     bare: bool,
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
-    adata = section.adata
-    unlike = _unlike_training(section, fitted, seen)
+    adata, values = section.adata, arrays.expression
+    unlike = _unlike_training(section, fitted, arrays.inputs)
+    caution = fitted.reliability.caution
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -217,6 +242,12 @@ def write_prediction(
     ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
     for name in [key] + (["X"] if bare else []):
         declare_scale(predicted, name, "log1p_cp10k")
+    log_counts = arrays.inputs.log_counts
+    if arrays.relative is not None and log_counts is not None:
+        relative = f"relative_{method}"
+        predicted.layers[relative] = arrays.relative
+        declare_scale(predicted, relative, "log_relative")
+        write_result(predicted, "obs", PREDICTED_LOG_COUNTS, log_counts.astype(np.float32))
     _set_measured_beside(section, predicted)
     ours["prediction"] = {
         "method": method,
@@ -226,9 +257,12 @@ def write_prediction(
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
         **unlike.shares(),
+        **({"caution": caution} if caution else {}),
         "version": histoquilt.__version__,
     }
     unlike.warn(section.name)
+    if caution:
+        logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
 
 
@@ -246,6 +280,7 @@ def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
+    table["reliability_adjusted"] = fitted.reliability.adjusted
     table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
