@@ -164,11 +164,14 @@ def embed_patches(
 def default_keys(encoders: Sequence[PatchEncoder]) -> list[str]:
     """Return the default keys of embeddings by several encoders, ``X_<short name>``, without the field.
 
-    Encoders of the same short name are distinguished by the first six characters of their digest.
+    Encoders of the same short name are distinguished by the first characters of their digest, six or more.
     """
     names = [short_name(one.name) for one in encoders]
+    length = 6
+    while len({one.digest[:length] for one in encoders}) < len({one.digest for one in encoders}):
+        length += 1
     return [
-        f"X_{name}" if names.count(name) == 1 else f"X_{name}_{one.digest[:6]}"
+        f"X_{name}" if names.count(name) == 1 else f"X_{name}_{one.digest[:length]}"
         for name, one in zip(names, encoders, strict=True)
     ]
 

@@ -93,10 +93,10 @@ class TransferMeasure:
         kept = [_some(one, round(_MAX_SPOTS * len(one) / n_spots)) for one in features]
         left_out = np.full(len(features), np.nan)
         for fold in inner_folds(groups):
-            axes = leading_axes(np.concatenate([kept[i] for i in fold.train]), N_COMPONENTS, _EXACT)
+            axes = _axes(np.concatenate([kept[i] for i in fold.train]))
             for i in fold.held_out:
                 left_out[i] = _share(features[i], axes)
-        return cls(leading_axes(np.concatenate(kept), N_COMPONENTS, _EXACT), left_out)
+        return cls(_axes(np.concatenate(kept)), left_out)
 
     def measure(self, features: np.ndarray) -> Transfer:
         """Measure the transfer to a section with these features, ``(n_spots, n_features)``.
@@ -124,6 +124,13 @@ def _some(features: np.ndarray, n: int) -> np.ndarray:
     if n >= len(features):
         return features
     return features[np.sort(np.random.default_rng(0).choice(len(features), max(1, n), replace=False))]
+
+
+def _axes(features: np.ndarray) -> np.ndarray:
+    """Return the leading components of the features that vary at all."""
+    axes = leading_axes(features, N_COMPONENTS, _EXACT)
+    along = np.square(features @ axes, dtype=np.float64).sum(axis=0)
+    return axes[:, along > 1e-6 * max(along.max(), 1e-12)]
 
 
 def _share(features: np.ndarray, axes: np.ndarray) -> float:
