@@ -37,7 +37,9 @@ def test_a_prediction_is_complete_and_survives_the_checkpoint(model, study, tmp_
     key = f"predicted_{fitted.method}"
     assert predicted.layers[key].dtype == np.float32
     assert list(predicted.var_names) == fitted.genes
-    assert predicted.uns["histoquilt"]["scale"] == {key: "log1p_cp10k", "measured_log1p_cp10k": "log1p_cp10k"}
+    relative = key.replace("predicted", "relative")
+    scales = {key: "log1p_cp10k", "measured_log1p_cp10k": "log1p_cp10k", relative: "log_relative"}
+    assert predicted.uns["histoquilt"]["scale"] == scales
     np.testing.assert_allclose(predicted.obsm["spatial_px"], held_out.obsm["spatial"])
     np.testing.assert_allclose(predicted.obsm["spatial_um"], 0.5 * held_out.obsm["spatial"])
     assert predicted.obs["out_of_distribution"].mean() < 0.1

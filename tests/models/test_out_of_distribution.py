@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from histoquilt.models.expression._out_of_distribution import TrainingDistribution
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
 
 
 def _sections(n_features, n_sections=3, n_spots=80):

@@ -8,7 +8,7 @@ import pytest
 
 import histoquilt as hq
 from histoquilt.models import RidgeConfig, RidgeOnEmbedding, load
-from histoquilt.models.expression._stain_distribution import StainDistribution
+from histoquilt.models.expression.unlike._stain import StainDistribution
 
 PATCHES = (112.0, 1.0)
 KEY = "share_out_of_distribution"

@@ -48,6 +48,6 @@ class Keys:
 
     # provenance: all entries of histoquilt in uns are under this name
     UNS = "histoquilt"
-    SCALE = "scale"  # uns["histoquilt"]["scale"]: matrix name -> counts | log1p_cp10k
+    SCALE = "scale"  # uns["histoquilt"]["scale"]: matrix name -> counts | log1p_cp10k | log_relative
     WRITTEN = "written"  # uns["histoquilt"]["written"]: slot -> keys of results, which a rerun may replace
     COORDINATES = "coordinates"  # uns["histoquilt"]["coordinates"]: unit, mpp, pitch

@@ -13,7 +13,7 @@ from anndata import AnnData
 from scipy.sparse import issparse
 
 from histoquilt._base import Keys, MissingKey, argument, listed
-from histoquilt.study import Scale, check_counts, declared_scale, named_layers
+from histoquilt.study import Scale, check_counts, expression_scale, named_layers
 
 _READ_SPOTS = 20_000  # spots of a backed section read at a time
 
@@ -58,7 +58,7 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     matrix = adata.X if name == "X" else adata.layers[name]
     if matrix is None:
         raise KeyError(f"adata.X is empty, so there is no expression to show. Pass {argument('layer')}.")
-    scale = declared_scale(adata, name)
+    scale = expression_scale(adata, name)
     if name == "X" and adata.isbacked:
         parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
         return np.concatenate([_log_counts(part, columns, scale, name, may_be_zero=True) for part in parts])

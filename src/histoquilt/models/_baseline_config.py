@@ -39,8 +39,8 @@ class BaselineConfig(ExpressionConfig):
 
     @classmethod
     def plain(cls) -> Self:
-        """Return the usual baseline: one patch around each spot, no neighbours, no smoothing."""
-        return cls(fields="one", neighbours=False, smoothing=0)
+        """Return the usual baseline: one patch around each spot, training moments, no neighbours, no smoothing."""
+        return cls(fields="one", neighbours=False, smoothing=0, own_moments=False)
 
     def inputs_to_try(self, n_reps: int) -> Iterator[Inputs]:
         """Yield the inputs among which inner validation chooses, simplest first."""

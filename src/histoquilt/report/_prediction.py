@@ -4,7 +4,7 @@ The evaluation page shows held-out sections by the same maps.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from histoquilt._base import Keys
 from histoquilt.draw import (
+    ADJUSTED,
     BEATS_MEAN,
     MEASURED,
     RELIABILITY,
@@ -134,9 +135,9 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     near = agreement(adata, columns, layer)
     genes = _genes(adata, columns, near)
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {})
-    reliabilities = [gene["reliability"] for gene in genes if gene["reliability"] is not None]
     score = adata.obs.get(f"{Keys.OUT_OF_DISTRIBUTION}_score")
     outside = adata.obs.get(Keys.OUT_OF_DISTRIBUTION)
+    transfers = bool(recorded.get("transfers", True))
     share = None if outside is None else float(outside.astype(bool).mean())
     whole_score = float(recorded.get("section_out_of_distribution_score", 0.0))
     drawn = {
@@ -156,13 +157,21 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "measured": near is not None,
         "outside": share,
         "whole_score": whole_score,
-        "warning": _warning(whole_score, share or 0.0),
+        "transfers": transfers,
+        "warning": " ".join(filter(None, [_warning(whole_score, share or 0.0), _warning_of_transfer(recorded)])),
+        "caution": str(recorded.get("caution", "")),
         "genes": genes,
         "n_beat": int(adata.var[BEATS_MEAN].astype(bool).sum()) if BEATS_MEAN in adata.var else None,
-        "median_reliability": float(np.median(reliabilities)) if reliabilities else None,
+        "median_reliability": _median(gene["reliability"] for gene in genes),
+        "median_adjusted": _median(gene["adjusted"] for gene in genes),
         "median_pearson": None if near is None else float(near["pearson"].median()),
         "drawn": drawn,
     }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def _warning(whole_score: float, outside: float) -> str:
@@ -179,14 +188,26 @@ def _warning(whole_score: float, outside: float) -> str:
     return ""
 
 
+def _warning_of_transfer(recorded: Mapping[str, Any]) -> str:
+    if recorded.get("transfers", True):
+        return ""
+    low, high = recorded["transfer_left_out"]
+    return (
+        "The image features of this section vary otherwise than in training, so reliability does not transfer: "
+        f"{recorded['transfer_share']:.2f} of their variance is in the training components, {low:.2f} to {high:.2f} in "
+        f"left-out training sections (limit {recorded['transfer_limit']:.2f})."
+    )
+
+
 def _genes(adata: AnnData, columns: np.ndarray, near: pd.DataFrame | None) -> list[dict[str, Any]]:
     var, symbols = adata.var.iloc[columns], gene_symbols(adata)[columns]
-    reliability = var.get(RELIABILITY, pd.Series(np.nan, var.index))
+    reliability, adjusted = (var.get(name, pd.Series(np.nan, var.index)) for name in (RELIABILITY, ADJUSTED))
     return [
         {
             "name": str(name),
             "symbol": str(symbols[place]),
             "reliability": finite(reliability.iloc[place]),
+            "adjusted": finite(adjusted.iloc[place]),
             "beats_mean": bool(var[BEATS_MEAN].iloc[place]) if BEATS_MEAN in var else None,
             "pearson": None if near is None else float(near["pearson"].iloc[place]),
             "undefined": False if near is None else bool(near["undefined"].iloc[place]),

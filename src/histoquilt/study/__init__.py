@@ -16,7 +16,7 @@ from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
 from histoquilt.study._pitch import nearest_distance, nominal_pitch, spot_pitch
-from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance
+from histoquilt.study._scale import Scale, declare_scale, declared_scale, expression_scale, provenance
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
@@ -70,6 +70,7 @@ __all__ = [
     "detect_gene_ids",
     "estimate_mpp",
     "expression",
+    "expression_scale",
     "find_lattice",
     "image_libraries",
     "is_ours",

@@ -1,13 +1,13 @@
-"""The declared scale of every matrix: ``uns["histoquilt"]["scale"]``, matrix name -> ``counts`` or ``log1p_cp10k``."""
+"""The declared scale of every matrix: ``uns["histoquilt"]["scale"]``, matrix name -> scale."""
 
 from collections.abc import MutableMapping
 from typing import Any, Literal, get_args
 
 from anndata import AnnData
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, argument
 
-Scale = Literal["counts", "log1p_cp10k"]
+Scale = Literal["counts", "log1p_cp10k", "log_relative"]
 
 
 def provenance(adata: AnnData) -> MutableMapping:
@@ -31,7 +31,8 @@ def declare_scale(adata: AnnData, name: str, scale: Scale) -> None:
     name
         ``"X"``, a layer or an obsm key.
     scale
-        ``"counts"`` (raw integer counts) or ``"log1p_cp10k"`` (log1p of counts per 10,000).
+        ``"counts"`` (raw integer counts), ``"log1p_cp10k"`` (log1p of counts per 10,000) or ``"log_relative"`` (natural
+        log of the rate of a gene relative to its section, mean 0 over the spots; it may be negative).
 
     Raises
     ------
@@ -49,11 +50,29 @@ def declared_scale(adata: AnnData, name: str) -> Scale | None:
     Raises
     ------
     ValueError
-        Something else than ``counts`` or ``log1p_cp10k`` is declared.
+        A scale is declared that is not known.
     """
     scale = adata.uns.get(Keys.UNS, {}).get(Keys.SCALE, {}).get(name)
     if scale is not None and scale not in get_args(Scale):
         raise ValueError(
             f"adata.uns['histoquilt']['scale'][{name!r}] is {scale!r}; known scales are {', '.join(get_args(Scale))}."
+        )
+    return scale
+
+
+def expression_scale(adata: AnnData, name: str) -> Literal["counts", "log1p_cp10k"] | None:
+    """Return the declared scale of a matrix that is read as expression, or ``None`` when nobody declared one.
+
+    Raises
+    ------
+    ValueError
+        The scale is unknown, or the matrix is declared ``log_relative``: expression cannot be computed from it.
+    """
+    scale = declared_scale(adata, name)
+    if scale == "log_relative":
+        raise ValueError(
+            f"{name} is declared log_relative: log rates of genes relative to their section, which are not expression. "
+            f"Pass {argument('layer')} with counts or log1p of counts per 10,000, such as "
+            f"{name.replace('relative_', 'predicted_', 1)!r}."
         )
     return scale

@@ -177,13 +177,30 @@ class Study(Mapping[str, Section]):
         KeyError, ValueError
             A section lacks the column asked for, or it is not one value for all its spots.
         """
-        own = {name: name for name in self}
+        patients = self._patients(patient_key)
+        if len(set(patients.values())) >= 2:
+            return patients
+        if patients:
+            logger.info(
+                "All sections are of patient %s; inner validation leaves out sections.", next(iter(patients.values()))
+            )
+        return {name: name for name in self}
+
+    def n_patients(self, patient_key: str | None = None) -> int:
+        """Return the number of patients; 1 if not every section names one, as they may all be of one.
+
+        Arguments and errors are those of :meth:`patients`.
+        """
+        return max(1, len(set(self._patients(patient_key).values())))
+
+    def _patients(self, patient_key: str | None) -> dict[str, str]:
+        """Return section name -> patient; empty if no column is asked for and a section names none."""
         if patient_key is None:
             patient_key = Keys.PATIENT
             if not all(
                 patient_key in one.view.obs and one.view.obs[patient_key].notna().all() for one in self.values()
             ):
-                return own
+                return {}
         patients = {}
         for name, section in self.items():
             check_obs_key(section.view, patient_key, argument="patient_key")
@@ -194,11 +211,6 @@ class Study(Mapping[str, Section]):
                     f"{listed(column.unique())}. Fill it in{either(', or pass patient_key= of another column', '')}."
                 )
             patients[name] = str(column.iloc[0])
-        if len(set(patients.values())) < 2:
-            logger.info(
-                "All sections are of patient %s; inner validation leaves out sections.", next(iter(patients.values()))
-            )
-            return own
         return patients
 
 

@@ -28,8 +28,9 @@ from histoquilt.evaluate import (
     score_table,
     shown_label,
     structure_table,
+    without_unknown_depth,
 )
-from histoquilt.metrics import read_gmt
+from histoquilt.metrics import read_genes, read_gmt
 from histoquilt.models import ExpressionConfig, ExpressionModel
 from histoquilt.runtime import logger, progress_bar, resolve_device, warn_user
 from histoquilt.study import Sections, Slots
@@ -60,6 +61,7 @@ def evaluate_expression(
     label_key: str | None = None,
     unlabelled: Sequence[str] = UNLABELLED,
     gmt: str | Path | None = None,
+    markers: str | Path | Sequence[str] | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Train methods on some sections, predict the others, and compare their scores with baselines and oracles.
@@ -67,10 +69,11 @@ def evaluate_expression(
     A model is given the training sections of its fold, and only embeddings and coordinates of a held-out section. The
     gene panel, the lists of top genes and all settings come from training sections.
 
-    Always included, requested or not, are the training mean, ridge regression on one patch (``ridge_plain``) and on all
-    inputs with smoothing (``ridge``), reduced-rank ridge regression, retrieval by the cosine of embeddings
-    (``knn_cosine``) and in a learned metric (``knn``), and two oracles that use the answer: the spot's depth, and the
-    measured mean of its neighbours.
+    Always included, requested or not, are the training mean, the predicted depth (``predicted_depth``, if there are raw
+    counts), ridge regression on one patch (``ridge_plain``) and on all inputs with smoothing (``ridge``), reduced-rank
+    ridge regression, retrieval by the cosine of embeddings (``knn_cosine``) and in a learned metric (``knn``), and two
+    oracles that use the answer: the spot's depth, and the measured mean of its neighbours. Which method is better is
+    decided by the correlation at equal depth.
 
     Parameters
     ----------
@@ -80,8 +83,8 @@ def evaluate_expression(
         and measured expression. They are not changed.
     methods
         Short names (``"ridge_spahgc"``, ``"spahgc"``, ``"mclstexp"``, ``"reduced_rank_ridge"``, ``"ridge"``,
-        ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict from a label to a function that returns a new, untrained
-        model: ``{"mine": lambda: SpaHGC(config)}``.
+        ``"ridge_plain"``, ``"knn"``, ``"predicted_depth"``, ``"mean"``), or a dict from a label to a function that
+        returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
     use_rep
         Key or keys in ``obsm``, the first being the one patch of ``ridge_plain``. By default those that
         :func:`histoquilt.im.embed_patches` wrote into all sections.
@@ -115,6 +118,9 @@ def evaluate_expression(
         ``()`` if one of these words is a region of yours.
     gmt
         Path of a GMT file of gene sets, tested for enrichment among the well-predicted genes against the panel.
+    markers
+        Genes to score as a set of their own, ``markers``: names or symbols, or the path of a file with one per line.
+        Those that are not in the panel are predicted in addition.
     progress
         If true, show a progress bar on stderr.
 
@@ -128,7 +134,8 @@ def evaluate_expression(
         A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
     ValueError
         A method is unknown; a fold leaves fewer than two training sections; a patient is on both sides of one of
-        ``splits``; an argument is not one of those listed; or as :meth:`histoquilt.models.ExpressionModel.fit`.
+        ``splits``; no marker was measured in all sections; an argument is not one of those listed; or as
+        :meth:`histoquilt.models.ExpressionModel.fit`.
     TypeError
         ``methods`` holds trained models, or functions that do not return models.
 
@@ -151,11 +158,13 @@ def evaluate_expression(
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
         read_gmt(gmt)  # told now, not after hours
+    names = read_genes(markers) if isinstance(markers, str | Path) else list(markers or ())
     resolve_device(device)  # told now, as well
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
-        patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published",
+        patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published", markers=names,
     )  # fmt: skip
+    asked = without_unknown_depth(asked, study)
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes
     show = shown_label(methods)

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from histoquilt.models.expression._depth_head import DepthHead
 from histoquilt.models.expression._inner_validation import Reliability
 from histoquilt.models.expression._inputs import ExpressionInputs
-from histoquilt.models.expression._out_of_distribution import TrainingDistribution
-from histoquilt.models.expression._stain_distribution import StainDistribution
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
+from histoquilt.models.expression.unlike._stain import StainDistribution
+from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.train import strip_prefix
 
 
@@ -48,6 +50,10 @@ class FittedExpression:
         Distribution of the training embeddings.
     stain
         Distribution of the stain of the training sections; ``None`` if not all of them have it.
+    depth_head
+        Prediction of the counts of a spot; ``None`` if no training section had raw counts.
+    transfer
+        Components of the training features, and how much of left-out training sections they cover.
     reliability
         Accuracy of each gene's prediction on held-out training sections.
     pitch_um
@@ -63,6 +69,8 @@ class FittedExpression:
     inputs: ExpressionInputs
     distribution: TrainingDistribution
     stain: StainDistribution | None
+    depth_head: DepthHead | None
+    transfer: TransferMeasure
     reliability: Reliability
     pitch_um: float
     spatial_key: str
@@ -72,13 +80,21 @@ class FittedExpression:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the shared arrays of a checkpoint, named by part."""
+        optional = {"stain": self.stain, "depth_head": self.depth_head}
         return {
             "inputs.mean": self.inputs.mean,
             "inputs.scale": self.inputs.scale,
             "reliability.correlation": self.reliability.correlation,
+            "reliability.adjusted": self.reliability.adjusted,
             "reliability.beats_mean": self.reliability.beats_mean,
             **{f"distribution.{name}": value for name, value in self.distribution.arrays().items()},
-            **({} if self.stain is None else {f"stain.{name}": value for name, value in self.stain.arrays().items()}),
+            **{
+                f"{part}.{name}": value
+                for part, fitted in optional.items()
+                if fitted is not None
+                for name, value in fitted.arrays().items()
+            },
+            **{f"transfer.{name}": value for name, value in self.transfer.arrays().items()},
         }
 
     def settings(self) -> dict[str, Any]:
@@ -109,11 +125,13 @@ class FittedExpression:
             tuple(kept["records"]),
             tuple(kept["widths"]),
             kept["neighbours"],
+            kept["own_moments"],
             **strip_prefix(arrays, "inputs"),
         )
         found = Reliability(n_folds=settings["n_folds"], **strip_prefix(arrays, "reliability"))
-        symbols, stain = settings["symbols"], strip_prefix(arrays, "stain")
-        if inputs.mean.shape != (inputs.n_inputs,) or len(found.correlation) != len(genes):
+        symbols = settings["symbols"]
+        stain, depth_head = strip_prefix(arrays, "stain"), strip_prefix(arrays, "depth_head")
+        if inputs.mean.shape != (inputs.n_inputs,) or {len(found.correlation), len(found.adjusted)} != {len(genes)}:
             raise ValueError("the arrays fit neither the embeddings nor the genes")
         if symbols is not None and len(symbols) != len(genes):
             raise ValueError("there are not as many symbols as genes")
@@ -123,6 +141,8 @@ class FittedExpression:
             inputs=inputs,
             distribution=TrainingDistribution.restore(strip_prefix(arrays, "distribution")),
             stain=StainDistribution.restore(stain) if stain else None,
+            depth_head=DepthHead.restore(depth_head) if depth_head else None,
+            transfer=TransferMeasure.restore(strip_prefix(arrays, "transfer")),
             reliability=found,
             pitch_um=settings["pitch_um"],
             spatial_key=settings["spatial_key"],

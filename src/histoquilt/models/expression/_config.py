@@ -1,9 +1,11 @@
 """Settings that all expression models share."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from histoquilt.models._config import ModelConfig
+
+FEW_INDIVIDUALS = 3  # inner validation among fewer cannot judge whether training moments carry over to another one
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class ExpressionConfig(ModelConfig):
     n_genes: int = 200  # the panel: so many of highest training mean, joined with as many of highest variance
     fields: Literal["one", "several", "validate"] = "several"  # inputs: the first of the embeddings, or all of them
     neighbours: bool | Literal["validate"] = True  # append the mean embedding of a spot's neighbours
+    # standardise each section by its own moments; "auto": if training holds fewer than three individuals, else inner
+    # validation chooses where the method tries both
+    own_moments: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if isinstance(self.n_genes, bool) or not isinstance(self.n_genes, int) or self.n_genes < 1:
@@ -27,3 +32,23 @@ class ExpressionConfig(ModelConfig):
             raise ValueError(f"fields must be 'one', 'several' or 'validate', got {self.fields!r}.")
         if self.neighbours not in (True, False, "validate"):
             raise ValueError(f"neighbours must be true, false or 'validate', got {self.neighbours!r}.")
+        if self.own_moments not in (True, False, "auto"):
+            raise ValueError(f"own_moments must be true, false or 'auto', got {self.own_moments!r}.")
+
+
+def moments_to_use(config: ExpressionConfig, n_individuals: int) -> dict[str, Any]:
+    """Return by which moments sections are standardised, and why.
+
+    Returns
+    -------
+    ``own`` (bool), ``n_individuals`` and ``why``, for the provenance of a model.
+    """
+    few = n_individuals < FEW_INDIVIDUALS
+    if config.own_moments != "auto":
+        why = "set by own_moments"
+    elif few:
+        why = f"training holds {n_individuals} known individual(s), fewer than {FEW_INDIVIDUALS}: too few to choose"
+    else:
+        why = "chosen on inner validation where the method tries both"
+    return {"own": few if config.own_moments == "auto" else config.own_moments, "n_individuals": n_individuals,
+            "why": why}  # fmt: skip

@@ -1,7 +1,8 @@
-"""What an expression model sees of a section: embeddings, standardised on training, and who is next to whom."""
+"""Inputs of an expression model: the standardised embeddings of a section, and the graph of its spots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,24 @@ from histoquilt.runtime import warn_user
 from histoquilt.study import Section, nearest_distance
 
 _NEAR = 1.5  # nearest distances: the 8 nearest on a square lattice, the 6 of a hexagonal one
+_FEW_SPOTS = 20  # a section of this many spots is standardised half by its own, half by the training moments
+_LEAST_SCALE = 0.3  # smallest own scale, in units of the training scale: a nearly constant column is not blown up
+
+
+def own_moments(x: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
+    """Standardise a section's inputs by its own moments, shrunk to those of training if it has few spots.
+
+    Parameters
+    ----------
+    x
+        ``(n_spots, n_inputs)``, standardised with the training moments.
+    of
+        Inputs whose moments are taken; by default ``x`` itself.
+    """
+    of = x if of is None else of
+    trust = len(of) / (len(of) + _FEW_SPOTS)
+    variance = trust * of.var(axis=0) + (1 - trust)
+    return (x - trust * of.mean(axis=0)) / np.maximum(np.sqrt(variance), _LEAST_SCALE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,7 @@ class ImageSection:
         Embeddings as given, one per field, float32 ``(n_spots, n_features)`` each.
     x
         Float32 ``(n_spots, n_inputs)``: concatenated embeddings and, if requested, the means over the spots'
-        neighbours, every column standardised with the moments of the training sections.
+        neighbours, every column standardised. Embeddings of several encoders have equal total variance.
     centres_um
         Spot centres ``(x, y)`` in microns, ``(n_spots, 2)``.
     adjacency
@@ -44,6 +63,11 @@ class ImageSection:
     views
         Float32 ``(n_spots, n_views, sum of the widths)``: concatenated ``reps`` of rotated and mirrored patches,
         standardised as in ``x``; ``None`` if there are none, in prediction, and for methods that do not use them.
+    own_moments
+        If true, ``x`` is standardised by the section's own moments, else by those of the training sections.
+    log_counts
+        Natural log of the counts of each spot, ``(n_spots,)``, as the image predicts them; in training, by a depth head
+        that was fitted on the other side of the section's inner fold. ``None`` if training knew no depth.
     """
 
     name: str
@@ -55,6 +79,8 @@ class ImageSection:
     y: np.ndarray | None = None
     depth: np.ndarray | None = None
     views: np.ndarray | None = None
+    own_moments: bool = False
+    log_counts: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:
@@ -81,6 +107,8 @@ class ExpressionInputs:
         Number of columns of each.
     neighbours
         If true, the neighbours' means are appended.
+    own_moments
+        If true, each section is then standardised by its own moments.
     mean, scale
         Mean and standard deviation of the training sections, ``(n_inputs,)``.
     """
@@ -89,6 +117,7 @@ class ExpressionInputs:
     records: tuple[dict[str, Any], ...]
     widths: tuple[int, ...]
     neighbours: bool
+    own_moments: bool
     mean: np.ndarray
     scale: np.ndarray
 
@@ -101,14 +130,45 @@ class ExpressionInputs:
         """Return the column numbers of ``x``, as :meth:`ImageSection.columns`."""
         return _columns(self.widths, fields, neighbours)
 
+    @cached_property
+    def block_scale(self) -> np.ndarray | None:
+        """Factor of each column, ``(n_inputs,)``, that gives each encoder's block the same total variance.
+
+        ``None`` if there is one encoder. Embeddings without a record are a block each.
+        """
+        blocks = [record.get("digest", rep) for rep, record in zip(self.reps, self.records, strict=True)]
+        total = {block: sum(w for w, of in zip(self.widths, blocks, strict=True) if of == block) for block in blocks}
+        if len(set(total.values())) < 2:
+            return None
+        mean = sum(total.values()) / len(total)
+        factors = [np.full(w, np.sqrt(mean / total[of])) for w, of in zip(self.widths, blocks, strict=True)]
+        return np.tile(np.concatenate(factors), 2 if self.neighbours else 1).astype(np.float32)
+
     def standardise(self, reps: Sequence[np.ndarray], adjacency: csr_matrix) -> np.ndarray:
         """Return ``x``."""
-        return (side_by_side(reps, adjacency, self.neighbours) - self.mean) / self.scale
+        return self.finish((side_by_side(reps, adjacency, self.neighbours) - self.mean) / self.scale)
 
-    def standardise_views(self, views: Sequence[np.ndarray]) -> np.ndarray:
-        """Return ``views`` of a section from those of each embedding, by the moments of the embeddings themselves."""
+    def finish(self, x: np.ndarray) -> np.ndarray:
+        """Return ``x`` of a section from its inputs standardised with training moments."""
+        x = own_moments(x) if self.own_moments else x
+        return x if self.block_scale is None else x * self.block_scale
+
+    def standardise_views(self, views: Sequence[np.ndarray], reps: Sequence[np.ndarray]) -> np.ndarray:
+        """Return ``views`` of a section from those of each embedding, by the moments of the embeddings ``reps``."""
         width = sum(self.widths)
-        return (np.concatenate(list(views), axis=2) - self.mean[:width]) / self.scale[:width]
+        found = (np.concatenate(list(views), axis=2) - self.mean[:width]) / self.scale[:width]
+        if self.own_moments:
+            found = own_moments(found, of=(np.hstack(list(reps)) - self.mean[:width]) / self.scale[:width])
+        return found if self.block_scale is None else found * self.block_scale[:width]
+
+    def own_standardised(self, section: ImageSection) -> np.ndarray:
+        """Return the section's embeddings by its own moments, centred, ``(n_spots, sum of the widths)``."""
+        width = sum(self.widths)
+        x = section.x[:, :width]
+        if not section.own_moments:
+            block = np.float32(1) if self.block_scale is None else self.block_scale[:width]
+            x = own_moments(x / block) * block
+        return x - x.mean(axis=0)
 
 
 def _columns(widths: Sequence[int], fields: Literal["one", "several"], neighbours: bool) -> np.ndarray:
@@ -123,8 +183,9 @@ def fit_inputs(
     adjacencies: list[csr_matrix],
     *,
     neighbours: bool,
+    own: bool = False,
 ) -> tuple[ExpressionInputs, list[np.ndarray]]:
-    """Take the moments of the training sections' inputs, and return ``x`` of every section with them.
+    """Compute the moments of the training sections' inputs, and return ``x`` of every section.
 
     A column that never varies is left as it is.
     """
@@ -136,8 +197,9 @@ def fit_inputs(
     # relative to its own size: a constant column in float32 has a tiny spread, not none
     scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0
     widths = tuple(one.shape[1] for one in embeddings[0])
-    fitted = ExpressionInputs(reps, records, widths, neighbours, mean.astype(np.float32), scale.astype(np.float32))
-    return fitted, [(one - fitted.mean) / fitted.scale for one in joined]
+    moments = mean.astype(np.float32), scale.astype(np.float32)
+    fitted = ExpressionInputs(reps, records, widths, neighbours, own, *moments)
+    return fitted, [fitted.finish((one - fitted.mean) / fitted.scale) for one in joined]
 
 
 def side_by_side(reps: Sequence[np.ndarray], adjacency: csr_matrix, neighbours: bool) -> np.ndarray:

@@ -18,16 +18,26 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from histoquilt._base import Keys, PatchEncoder, SlideImage
+from histoquilt._base import Keys, SlideImage
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
-from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._config import ExpressionConfig, moments_to_use
+from histoquilt.models.expression._depth_head import DepthHead, fit_depth_head
+from histoquilt.models.expression._encoder import Encoders
+from histoquilt.models.expression._expected_log1p import relative_rates
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.expression._out_of_distribution import TrainingDistribution
-from histoquilt.models.expression._prediction import as_image_section, embed_slide, section_to_predict, write_prediction
+from histoquilt.models.expression._prediction import (
+    Predicted,
+    as_image_section,
+    embed_slide,
+    section_to_predict,
+    write_prediction,
+)
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
 from histoquilt.models.expression._training_data import TrainingData, read_training_data
+from histoquilt.models.expression.unlike._embedding import TrainingDistribution
+from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
 from histoquilt.study import Section, Sections, Slots
 from histoquilt.train import TrainingCheckpoint, strip_prefix, training_folder
@@ -85,6 +95,14 @@ class ExpressionModel(ABC):
     @abstractmethod
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
         """Return log1p of counts per 10,000, ``(n_spots, n_genes)`` float32, of a section without ``y``."""
+
+    def relative_arrays(self, section: ImageSection, values: np.ndarray) -> np.ndarray:
+        """Return the log rate of every gene relative to its section, ``(n_spots, n_genes)`` float32, mean 0 over spots.
+
+        By default, what ``values``, the prediction, imply at the predicted depth; called only if training knew depths.
+        """
+        assert section.log_counts is not None, "called only if training knew depths"
+        return relative_rates(values, section.log_counts)
 
     @abstractmethod
     def state(self) -> MethodState:
@@ -180,8 +198,10 @@ class ExpressionModel(ABC):
             n_genes=self.config.n_genes if n_genes is None else n_genes,
             with_views=self.uses_views,
         )
-        inputs, train = study.standardised(neighbours=self.config.neighbours is not False)
+        moments = moments_to_use(self.config, study.n_individuals)
+        inputs, train = study.standardised(neighbours=self.config.neighbours is not False, own=moments["own"])
         folds = inner_folds(study.groups)
+        depth_head, train = _with_log_counts(train, folds)
         distribution = TrainingDistribution.fit([np.hstack(reps) for reps in study.embeddings], study.groups, seed=seed)
         self._fitted = None
         self._kept_in = None if folder is None else (folder, self._job(study, seed))
@@ -193,14 +213,16 @@ class ExpressionModel(ABC):
             inputs=inputs,
             distribution=distribution,
             stain=study.stain,
-            reliability=reliability(study.y, held_out, folds),
+            depth_head=depth_head,
+            transfer=TransferMeasure.fit([inputs.own_standardised(one) for one in train], study.groups),
+            reliability=reliability(study.y, held_out, folds, study.depth),
             pitch_um=study.pitch_um,
             spatial_key=study.slots.spatial_key,
             section_key=study.slots.section_key,
             layer=study.slots.layer,
             learnt=learnt,
         )
-        self.training_facts = self._facts(study, seed, time.perf_counter() - started)
+        self.training_facts = self._facts(study, seed, time.perf_counter() - started) | {"moments": moments}
         logger.info(
             "%s: %d genes of %d sections in %.1f s.", type(self).__name__, len(study.genes), len(train),
             self.training_facts["wall_s"],
@@ -213,7 +235,7 @@ class ExpressionModel(ABC):
         *,
         mpp: float | None = None,
         pitch_um: float | None = None,
-        encoder: str | PatchEncoder | None = None,
+        encoder: Encoders = None,
         progress: bool = False,
         check_memory: bool = True,
     ) -> AnnData:
@@ -231,7 +253,8 @@ class ExpressionModel(ABC):
         pitch_um
             Slide only: distance of the spots; by default that of the training sections.
         encoder
-            Slide only: the encoder of training, if it cannot be found by its name. It must have the same digest.
+            Slide only: the encoder or encoders of training that cannot be found by their names. They must have the
+            same digests.
         progress
             If true, show a progress bar on stderr.
         check_memory
@@ -243,8 +266,15 @@ class ExpressionModel(ABC):
         A new AnnData with the panel in ``var``:
 
         ``layers["predicted_<method>"]`` : float32, log1p of counts per 10,000, declared; for a slide ``X`` too
+        ``layers["relative_<method>"]`` : float32, natural log of the rate of a gene relative to its section, mean 0
+        over its spots, declared ``log_relative``; if training knew depths
         ``layers["measured_log1p_cp10k"]`` : if the section measured the whole panel
+        ``obs["predicted_log_counts"]`` : natural log of the predicted counts of the spot; if training knew depths
         ``var["reliability"]`` : mean correlation over held-out training sections
+        ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median
+        is below 0.05, ``uns["histoquilt"]["prediction"]["caution"]`` and the log say so in words
+        ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
+        left-out training sections; if not, its ``reliability`` says nothing about this section
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain
@@ -252,7 +282,9 @@ class ExpressionModel(ABC):
         1 is outside
         ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
         ``uns["histoquilt"]["prediction"]`` : method, training sections, share of spots outside (in all,
-        ``..._by_embedding`` and ``..._by_stain``), score of the section
+        ``..._by_embedding`` and ``..._by_stain``), score of the section; ``transfer_share``, the share of the variance
+        of its image features, standardised by its own moments, in the leading 64 training components,
+        ``transfer_left_out``, smallest and largest of left-out training sections, ``transfer_limit`` and ``transfers``
 
         ``obs`` and ``obsm`` of the section are kept.
 
@@ -269,7 +301,8 @@ class ExpressionModel(ABC):
         Warns
         -----
         UserWarning
-            More than 10 % of the spots are unlike the training tissue; measured expression could not be set beside.
+            More than 10 % of the spots are unlike the training tissue; the image features do not transfer to the
+            section; measured expression could not be set beside.
         """
         fitted = self.fitted
         bare = not isinstance(section, AnnData | Section)
@@ -281,9 +314,14 @@ class ExpressionModel(ABC):
             section = section_to_predict(section, fitted)
         if check_memory and not bare:
             check_memory_to_predict(section.owner.n_obs, fitted, name=section.name)
-        values = self.predict_arrays(as_image_section(section, fitted)).astype(np.float32)
+        inputs = as_image_section(section, fitted)
+        values = self.predict_arrays(inputs).astype(np.float32)
         np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
-        return write_prediction(section, values, fitted, method=self.method, facts=self.training_facts, bare=bare)
+        relative = None if inputs.log_counts is None else self.relative_arrays(inputs, values)
+        return write_prediction(
+            section, Predicted(inputs, values, relative), fitted,
+            method=self.method, facts=self.training_facts, bare=bare,
+        )  # fmt: skip
 
     @property
     def uses_views(self) -> bool:
@@ -426,3 +464,16 @@ class ExpressionModel(ABC):
             "chosen": self.state().settings,
             "wall_s": seconds,
         }
+
+
+def _with_log_counts(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthHead | None, list[ImageSection]]:
+    """Fit the depth head, and add what it predicts to the training sections."""
+    found = fit_depth_head(train, folds)
+    if found is None:
+        logger.info(
+            "No training section has raw counts, so depth is not known: predictions have neither log rates relative to "
+            "the section (layers['relative_...']) nor obs['predicted_log_counts']."
+        )
+        return None, train
+    head, predicted = found
+    return head, [replace(one, log_counts=values) for one, values in zip(train, predicted, strict=True)]

@@ -1,6 +1,7 @@
 """From a section or a slide to the arrays a method predicts from, and from its prediction to an AnnData."""
 
 import copy
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ import pandas as pd
 from anndata import AnnData
 
 import histoquilt
-from histoquilt._base import Keys, PatchEncoder, SlideImage, argument, check_positive, listed
+from histoquilt._base import Keys, SlideImage, argument, check_positive, listed
 from histoquilt.models.expression._checkpoint import FittedExpression
+from histoquilt.models.expression._encoder import Encoders, load_encoders
 from histoquilt.models.expression._inputs import ImageSection, check_same_encoder, near_spots
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
-from histoquilt.models.expression._stain_distribution import read_stain
 from histoquilt.models.expression._targets import measure
-from histoquilt.models.expression._unlike_training import Unlike
+from histoquilt.models.expression.unlike._stain import read_stain
+from histoquilt.models.expression.unlike._verdict import Unlike
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
 MEASURED = "measured_log1p_cp10k"
+PREDICTED_LOG_COUNTS = "predicted_log_counts"
 
 
 def section_to_predict(adata: AnnData, fitted: FittedExpression) -> Section:
@@ -45,7 +48,11 @@ def as_image_section(section: Section, fitted: FittedExpression) -> ImageSection
     adjacency = near_spots(section)
     x = inputs.standardise(reps, adjacency)
     # a section to predict is a group of its own: no training section may be withheld from it here
-    return ImageSection(section.name, section.name, reps, x, section.microns, adjacency)
+    log_counts = None if fitted.depth_head is None else fitted.depth_head.predict(x)
+    return ImageSection(
+        section.name, section.name, reps, x, section.microns, adjacency, own_moments=inputs.own_moments,
+        log_counts=log_counts,
+    )  # fmt: skip
 
 
 def _remedy_of_width(record: dict[str, Any]) -> str:
@@ -72,7 +79,7 @@ def embed_slide(
     fitted: FittedExpression,
     mpp: float | None,
     pitch_um: float | None,
-    encoder: str | PatchEncoder | None,
+    encoder: Encoders,
     *,
     progress: bool,
     check_memory: bool,
@@ -119,7 +126,7 @@ def describe_spots(
     fitted: FittedExpression,
     *,
     mpp: float,
-    encoder: str | PatchEncoder | None,
+    encoder: Encoders,
     spatial_key: str = Keys.SPATIAL,
     image_scale: float = 1.0,
     cache: Path | None = None,
@@ -129,53 +136,83 @@ def describe_spots(
     from histoquilt import im
 
     place: dict[str, Any] = {"mpp": mpp, "spatial_key": spatial_key, "image_scale": image_scale}
-    for key, records in _by_region(fitted).items():
-        field_um = [record["field_um"] for record in records]
-        if "px" in records[0]:  # the model reads pixels itself
-            im.cut_patches(adata, slide, **place, field_um=field_um[0], px=records[0]["px"], key_added=key)
-            continue
+    records = dict(zip(fitted.inputs.reps, fitted.inputs.records, strict=True))
+    for key, record in records.items():
+        if "px" in record:  # the model reads pixels itself
+            im.cut_patches(adata, slide, **place, field_um=record["field_um"], px=record["px"], key_added=key)
+    encoders = {one.digest: one for one in load_encoders(fitted.inputs.records, encoder)}
+    for fields, calls in _by_region(fitted):
         im.embed_patches(
             adata,
             slide,
             **place,
-            encoder=encoder or records[0]["encoder"],
-            field_um=field_um if key not in fitted.inputs.reps else field_um[0],
-            key_added=key,
+            encoder=[encoders[digest] for digest in calls.values()],
+            field_um=list(fields) if isinstance(fields, tuple) else fields,
+            key_added=list(calls),
             cache=cache,
             progress=progress,
         )
 
 
-def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
-    """Group embeddings that one call makes, each region of the slide being read once for all its fields.
+def _by_region(fitted: FittedExpression) -> list[tuple[tuple[float, ...] | float, dict[str, str]]]:
+    """Group embeddings that one call makes, each region of the slide being read once for all fields and encoders.
 
     Returns
     -------
-    ``key_added`` of the call -> records of the embeddings that it makes. The call that measures the stain on the same
-    field as in training comes last: each call writes it.
+    ``field_um`` of each call, and its ``key_added`` -> digest of the encoder. The call that measures the stain on the
+    same field as in training comes last: each call writes it.
     """
-    together: dict[str, list[dict[str, Any]]] = {}
+    of_base: dict[str, tuple[str, list[float]]] = {}  # key without the field -> digest and fields
+    alone: list[tuple[tuple[float, ...] | float, dict[str, str]]] = []
     for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
-        base = rep.removesuffix(f"_{record['field_um']:g}um")
-        of_base = together.get(base, [])
-        if (
-            base != rep
-            and "digest" in record
-            and base not in fitted.inputs.reps
-            and all(other["digest"] == record["digest"] for other in of_base)
-        ):
-            together[base] = [*of_base, record]
+        if "px" in record:
+            continue
+        field, digest = float(record["field_um"]), record["digest"]
+        base = rep.removesuffix(f"_{field:g}um")
+        known, fields = of_base.get(base, (digest, []))
+        if base == rep or base in fitted.inputs.reps or known != digest:
+            alone.append((field, {rep: digest}))
         else:
-            together[rep] = [record]
+            of_base[base] = (digest, [*fields, field])
+    together: dict[tuple[float, ...], dict[str, str]] = {}
+    for base, (digest, fields) in of_base.items():
+        calls = together.setdefault(tuple(fields), {})
+        # an encoder is given once a call
+        if digest in calls.values():
+            alone += [(field, {f"{base}_{field:g}um": digest}) for field in fields]
+        else:
+            calls[base] = digest
     stain = fitted.stain
-    return dict(
-        sorted(together.items(), key=lambda call: stain is not None and call[1][0]["field_um"] == stain.field_um)
+    return sorted(
+        [*alone, *together.items()],
+        key=lambda call: (
+            stain is not None and (call[0][0] if isinstance(call[0], tuple) else call[0]) == stain.field_um
+        ),
     )
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Prediction of one section.
+
+    Attributes
+    ----------
+    inputs
+        What the method saw of the section.
+    expression
+        Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
+    relative
+        Log rate relative to the section, ``(n_spots, n_genes)`` float32; ``None`` if training knew no depth.
+    """
+
+    inputs: ImageSection
+    expression: np.ndarray
+    relative: np.ndarray | None
 
 
 def write_prediction(
     section: Section,
-    values: np.ndarray,
+    arrays: Predicted,
     fitted: FittedExpression,
     *,
     method: str,
@@ -183,13 +220,14 @@ def write_prediction(
     bare: bool,
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
-    adata = section.adata
-    unlike = _unlike_training(section, fitted)
+    adata, values = section.adata, arrays.expression
+    unlike = _unlike_training(section, fitted, arrays.inputs)
+    caution = fitted.reliability.caution
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
         obs=adata.obs.copy(),
-        var=_gene_table(fitted),
+        var=_gene_table(fitted, unlike),
         obsm={name: value.copy() for name, value in adata.obsm.items()},
         uns={name: copy.deepcopy(value) for name, value in adata.uns.items() if name in (Keys.SPATIAL, Keys.UNS)},
         layers={key: values},
@@ -204,6 +242,12 @@ def write_prediction(
     ours[Keys.SCALE] = {name: scale for name, scale in ours.get(Keys.SCALE, {}).items() if name in predicted.obsm}
     for name in [key] + (["X"] if bare else []):
         declare_scale(predicted, name, "log1p_cp10k")
+    log_counts = arrays.inputs.log_counts
+    if arrays.relative is not None and log_counts is not None:
+        relative = f"relative_{method}"
+        predicted.layers[relative] = arrays.relative
+        declare_scale(predicted, relative, "log_relative")
+        write_result(predicted, "obs", PREDICTED_LOG_COUNTS, log_counts.astype(np.float32))
     _set_measured_beside(section, predicted)
     ours["prediction"] = {
         "method": method,
@@ -213,25 +257,31 @@ def write_prediction(
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
         **unlike.shares(),
+        **({"caution": caution} if caution else {}),
         "version": histoquilt.__version__,
     }
     unlike.warn(section.name)
+    if caution:
+        logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
 
 
-def _unlike_training(section: Section, fitted: FittedExpression) -> Unlike:
+def _unlike_training(section: Section, fitted: FittedExpression, seen: ImageSection) -> Unlike:
     stain = None if fitted.stain is None else read_stain(section, fitted.stain)
     return Unlike(
         embedding=fitted.distribution.score(np.hstack(section.embeddings(fitted.inputs.reps))),
         stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
+        transfer=fitted.transfer.measure(fitted.inputs.own_standardised(seen)),
     )
 
 
-def _gene_table(fitted: FittedExpression) -> pd.DataFrame:
+def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(fitted.genes, dtype=object))
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
+    table["reliability_adjusted"] = fitted.reliability.adjusted
+    table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table

@@ -21,7 +21,7 @@ def bytes_to_predict(n_spots: int, fitted: FittedExpression, *, bare: bool) -> i
     width, n_genes = sum(fitted.inputs.widths), len(fitted.genes)
     # with the mean over neighbours beside it, in double precision
     inputs = (16 if fitted.inputs.neighbours else 8) * width
-    compared = inputs + 14 * width + 4 * n_genes  # the embeddings beside those of training, when all is predicted
+    compared = inputs + 14 * width + 8 * n_genes  # the embeddings beside those of training, when all is predicted
     predicting = inputs + 20 * n_genes  # in double precision, by the method that takes most
     own = 4 * width + 4 * n_genes if bare else 0
     return _BASE + n_spots * (_SPOT + own + max(compared, predicting))

@@ -16,9 +16,9 @@ from histoquilt.models.expression._inputs import (
     fit_inputs,
     near_spots,
 )
-from histoquilt.models.expression._stain_distribution import StainDistribution, fit_stain_distribution
 from histoquilt.models.expression._targets import check_panel, choose_panel, measure
 from histoquilt.models.expression._views import read_views
+from histoquilt.models.expression.unlike._stain import StainDistribution, fit_stain_distribution
 from histoquilt.runtime import logger
 from histoquilt.study import Section, Sections, Slots, Study
 
@@ -33,6 +33,8 @@ class TrainingData:
         Where the parts of the sections lie.
     names, groups
         Names of the sections, and the groups that they belong to.
+    n_individuals
+        Number of patients; 1 if patients are not known.
     reps, records
         Embedding keys, and records of their encoders.
     embeddings, centres_um, adjacencies, y, depth
@@ -52,6 +54,7 @@ class TrainingData:
     slots: Slots
     names: list[str]
     groups: list[str]
+    n_individuals: int
     reps: tuple[str, ...]
     records: tuple[dict[str, Any], ...]
     embeddings: list[tuple[np.ndarray, ...]]
@@ -66,17 +69,21 @@ class TrainingData:
     symbols: list[str] | None
     digests: list[str]
 
-    def standardised(self, *, neighbours: bool) -> tuple[ExpressionInputs, list[ImageSection]]:
+    def standardised(self, *, neighbours: bool, own: bool) -> tuple[ExpressionInputs, list[ImageSection]]:
         """Return the inputs fitted on these sections, and the sections as a method sees them."""
         inputs, of_sections = fit_inputs(
-            self.reps, self.records, self.embeddings, self.adjacencies, neighbours=neighbours
+            self.reps, self.records, self.embeddings, self.adjacencies, neighbours=neighbours, own=own
         )
+        of_views = [
+            None if views is None else inputs.standardise_views(views, reps)
+            for views, reps in zip(self.views, self.embeddings, strict=True)
+        ]
         sections = [
             ImageSection(
                 self.names[i], self.groups[i], self.embeddings[i], x, self.centres_um[i], self.adjacencies[i],
-                self.y[i], self.depth[i], None if views is None else inputs.standardise_views(views),
+                self.y[i], self.depth[i], of_views[i], own,
             )
-            for i, (x, views) in enumerate(zip(of_sections, self.views, strict=True))
+            for i, x in enumerate(of_sections)
         ]  # fmt: skip
         return inputs, sections
 
@@ -113,6 +120,7 @@ def read_training_data(
         slots=slots,
         names=list(study),
         groups=groups,
+        n_individuals=study.n_patients(patient_key),
         reps=reps,
         records=records,
         embeddings=embeddings,

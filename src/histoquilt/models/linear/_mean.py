@@ -47,6 +47,9 @@ class MeanExpression(ExpressionModel):
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
         return np.tile(self.learnt, (len(section.x), 1))
 
+    def relative_arrays(self, section: ImageSection, values: np.ndarray) -> np.ndarray:
+        return np.zeros_like(values)  # all spots are alike
+
     def state(self) -> MethodState:
         return MethodState(arrays={"mean": self.learnt})
 

@@ -9,8 +9,9 @@ noisy genes borrow strength from the others. Two further things carry over to ti
 - Stain and scanner shift and stretch every embedding of a section; its own moments, shrunk to those of training where
   it has few spots, take that out. It needs no label.
 
-Penalty, rank, weighting and moments are judged on inner validation, and the predictions of the leading settings are
-averaged, since those that score alike err differently.
+Penalty, rank and weighting are judged on inner validation, and so are the moments where training holds three or more
+individuals (among fewer it prefers the training moments, which do not carry over). The predictions of the leading
+settings are averaged, since those that score alike err differently.
 """
 
 from collections import defaultdict
@@ -44,6 +45,7 @@ class ReducedRankRidgeConfig(ExpressionConfig):
     alphas: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
     ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
     n_settings: int = 8  # leading settings whose predictions are averaged
+    rbf: int = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +55,8 @@ class ReducedRankRidgeConfig(ExpressionConfig):
             raise ValueError(f"ranks must be whole numbers of at least 1, got {self.ranks!r}.")
         if isinstance(self.n_settings, bool) or not isinstance(self.n_settings, int) or self.n_settings < 1:
             raise ValueError(f"n_settings must be a whole number of at least 1, got {self.n_settings!r}.")
+        if isinstance(self.rbf, bool) or not isinstance(self.rbf, int) or self.rbf < 0:
+            raise ValueError(f"rbf must be a whole number of features, 0 for none, got {self.rbf!r}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("ReducedRankRidge uses the inputs as given: fields and neighbours cannot be 'validate'.")
 
@@ -159,11 +163,11 @@ def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: Reduc
     config
         Settings to choose from.
     """
-    inputs = LinearInputs.of(train)
+    inputs = LinearInputs.of(train, config)
     weightings = (False, True) if any(one.depth is not None for one in train) else (False,)
     choices = Choices()
     for fold in folds:
-        for own in (False, True):
+        for own in inputs.bases:
             for weighted in weightings:
                 path = inputs.path(fold.train, own, weighted)
                 for i in fold.held_out:
@@ -183,14 +187,16 @@ class LinearInputs:
     """Training sections and the scores of their spots, by training moments and by their own."""
 
     train: list[ImageSection]
-    bases: tuple[Basis, Basis]
+    bases: dict[bool, Basis]
     scores: dict[bool, list[np.ndarray]]
 
     @classmethod
-    def of(cls, train: list[ImageSection]) -> "LinearInputs":
-        """Find the components and compute the scores."""
-        bases = (Basis.fit(train, own=False), Basis.fit(train, own=True))
-        return cls(train, bases, {basis.own_moments: [basis.scores(one.x) for one in train] for basis in bases})
+    def of(cls, train: list[ImageSection], config: ReducedRankRidgeConfig | None = None) -> "LinearInputs":
+        """Find the components and compute the scores, by the moments that may be chosen."""
+        config = config or ReducedRankRidgeConfig()
+        kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
+        bases = {kind: Basis.fit(train, kind, config.rbf) for kind in kinds}
+        return cls(train, bases, {kind: [basis.scores(one.x) for one in train] for kind, basis in bases.items()})
 
     def path(self, members: Sequence[int], own: bool, weighted: bool) -> RidgePath:
         """Return the ridge path on some of the sections."""
@@ -212,10 +218,10 @@ class LinearInputs:
                 slope, level = path.coefficients(one.alpha, one.rank)
                 coefficients[own] = coefficients.get(own, 0) + slope / len(settings)
                 intercept += level / len(settings)
-        used = [basis for basis in self.bases if basis.own_moments in coefficients]
+        used = [own for own in self.bases if own in coefficients]
         return LinearModel(
-            tuple(used),
-            tuple(coefficients[basis.own_moments].astype(np.float32) for basis in used),
+            tuple(self.bases[own] for own in used),
+            tuple(coefficients[own].astype(np.float32) for own in used),
             intercept.astype(np.float32),
         )
 
@@ -232,9 +238,9 @@ class _Learnt:
 class ReducedRankRidge(ExpressionModel):
     """Predicts expression by ridge regression on image embeddings whose fitted values have few directions among genes.
 
-    Penalty, rank, whether spots are weighed by their depth, and whether a section is standardised by its own moments
-    are chosen by leaving training sections (or patients) out; the predictions of the ``n_settings`` best are averaged.
-    The model holds coefficients, no expression of its training sections.
+    Penalty, rank, and whether spots are weighed by their depth are chosen by leaving training sections (or patients)
+    out, and with three individuals or more also whether a section is standardised by its own moments; the predictions
+    of the ``n_settings`` best are averaged. The model holds coefficients, no expression of its training sections.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class MclSTExpConfig(ExpressionConfig):
     image_branch: str = "embedding"
     pretrained: bool = True  # timm only: start from published weights, which are downloaded
     use_views: bool = True  # training draws one of a patch's views where obsm["<use_rep>_views"] holds them
-    own_moments: bool = True  # standardise a section's embedding by its own moments; needs no label
+    own_moments: bool | Literal["auto"] = True
     n_latent: int = 256  # width of the space that images and spots share
     n_blocks: int = 2  # of the spot transformer; 0: a spot is described by its own expression alone
     coordinates: bool = True  # the spot branch knows where in its section a spot lies

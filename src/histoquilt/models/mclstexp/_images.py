@@ -36,7 +36,7 @@ class ImageInputs:
             The image branch takes pixels and the embedding holds none.
         """
         if config.image_branch == "embedding":
-            return cls(Basis.fit(train, config.own_moments))
+            return cls(Basis.fit(train, own=False))
         for section in train:
             as_patches(section)
         return cls(None)
@@ -48,10 +48,7 @@ class ImageInputs:
         return np.asarray(self.basis.scores(section.x), dtype=np.float32)
 
     def views_of(self, section: ImageSection) -> np.ndarray | None:
-        """Return ``(n_spots, n_views, n_components)`` float32: a spot's own patch turned, its neighbours as they are.
-
-        A section's own moments stay those of the patches as they are, by which it is compared.
-        """
+        """Return ``(n_spots, n_views, n_components)``: the spot's own patch turned, its neighbours as they are."""
         if self.basis is None or section.views is None:
             return None
         n_spots, n_views, n_own = section.views.shape
@@ -59,7 +56,7 @@ class ImageInputs:
         turned = section.x.copy()
         for view in range(n_views):  # one at a time: all of them are many times the inputs
             turned[:, :n_own] = section.views[:, view]
-            scores[:, view] = self.basis.scores(turned, section.x)
+            scores[:, view] = self.basis.scores(turned)
         return scores
 
 

@@ -193,7 +193,7 @@ class MclSTExp(ExpressionModel):
         kept = state.settings
         setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
         frozen = self.config.image_branch == "embedding"
-        basis = Basis.restore(self.config.own_moments, strip_prefix(state.arrays, "basis")) if frozen else None
+        basis = Basis.restore(False, strip_prefix(state.arrays, "basis")) if frozen else None
         bank = Bank.restore(strip_prefix(state.arrays, "bank"), self.device)
         n_image = 0 if basis is None else basis.components.shape[1]
         # published weights of a backbone need not be fetched again: the trained ones follow

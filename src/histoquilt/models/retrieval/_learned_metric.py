@@ -51,12 +51,13 @@ class LearnedMetric:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything fitted, for a checkpoint."""
-        return {**self.basis.arrays(), "directions": self.directions}
+        own = np.array(self.basis.own_moments)
+        return {**self.basis.arrays(), "directions": self.directions, "own_moments": own}
 
     @classmethod
-    def restore(cls, own_moments: bool, stored: dict[str, np.ndarray]) -> "LearnedMetric":
+    def restore(cls, stored: dict[str, np.ndarray]) -> "LearnedMetric":
         """Rebuild from :meth:`arrays`."""
-        return cls(Basis.restore(own_moments, stored), stored["directions"])
+        return cls(Basis.restore(bool(stored["own_moments"]), stored), stored["directions"])
 
 
 def learn_directions(

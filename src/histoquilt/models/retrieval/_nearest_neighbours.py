@@ -198,7 +198,7 @@ class NearestNeighbours(ExpressionModel):
         space: _PlainSpace | LearnedMetric
         if kept["metric"] == "learned":
             setting = MetricSetting(kept["own_moments"], kept["alpha"], kept["n_directions"])
-            space = LearnedMetric.restore(setting.own_moments, strip_prefix(state.arrays, "metric"))
+            space = LearnedMetric.restore(strip_prefix(state.arrays, "metric"))
             fits = (space.n_inputs, space.directions.shape[1]) == (self.fitted.inputs.n_inputs, bank.points.shape[1])
         else:
             inputs = Inputs(kept["fields"], kept["neighbours"])
@@ -257,8 +257,10 @@ class _Spaces:
         config = self._config
         if config.metric == "learned":
             return
+        # with sections standardised by their own moments the embedding as it is is left out
+        both: Sequence[bool] = (True,) if self._train[0].own_moments else (False, True)
         for inputs in config.inputs_to_try(len(self._train[0].reps)):
-            for standardised in (False, True) if config.standardised == "validate" else (config.standardised,):
+            for standardised in both if config.standardised == "validate" else (config.standardised,):
                 yield _PlainSpace(inputs, standardised, config.metric)
 
 

@@ -52,6 +52,7 @@ class SpaHGCConfig(ExpressionConfig):
         return cls(
             n_inputs=0,
             fields="one",
+            own_moments=False,
             n_hidden=256,
             n_layers=4,
             weigh_spots=False,

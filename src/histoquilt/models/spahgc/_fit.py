@@ -48,7 +48,8 @@ class TrainedNetwork:
         """Return what :meth:`restore` needs."""
         basis = {} if self.basis is None else {f"basis.{name}": value for name, value in self.basis.arrays().items()}
         bank = {f"bank.{name}": getattr(self.bank, name) for name in ("x", "expression", "group")}
-        settings = {"n_epochs": self.n_epochs, "groups": list(self.bank.groups)}
+        own = self.basis is not None and self.basis.own_moments
+        settings = {"n_epochs": self.n_epochs, "groups": list(self.bank.groups), "own_moments_of_components": own}
         return MethodState(self.network.state_dict(), basis | bank, settings)
 
     @classmethod
@@ -59,7 +60,8 @@ class TrainedNetwork:
         network = build_network(bank.x.shape[1], bank.expression.shape[1], config, seed=0)
         network.load_state_dict(state.weights)
         network.to(device).eval()
-        return cls(Basis.restore(True, basis) if basis else None, network, bank, state.settings["n_epochs"])
+        own = state.settings["own_moments_of_components"]
+        return cls(Basis.restore(own, basis) if basis else None, network, bank, state.settings["n_epochs"])
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def fit_network(
     """
     basis = None
     if config.n_inputs:
-        basis = Basis.fit([replace(one, x=_at_spots(one)) for one in train], own=True).first(config.n_inputs)
+        own = config.own_moments is not False
+        basis = Basis.fit([replace(one, x=_at_spots(one)) for one in train], own).first(config.n_inputs)
     features = [_features(basis, one) for one in train]
     choices = Choices()
     held_out: dict[tuple[int, int], np.ndarray] = {}  # by epochs and section

@@ -95,7 +95,7 @@ class RidgeSpaHGC(ExpressionModel):
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
-        linear = fit_reduced_rank(train, folds, ReducedRankRidgeConfig())
+        linear = fit_reduced_rank(train, folds, ReducedRankRidgeConfig(own_moments=self.config.own_moments))
         advance(note="linear model")
         fit = fit_network(
             train,

@@ -11,7 +11,7 @@ from histoquilt._base import Keys, MissingKey, argument
 from histoquilt.runtime import warn_user
 from histoquilt.study._checks import check_counts
 from histoquilt.study._layers import named_layers
-from histoquilt.study._scale import Scale, declared_scale
+from histoquilt.study._scale import Scale, expression_scale
 from histoquilt.study.expression._backed import BackedRows, stored_matrix
 from histoquilt.study.expression._chunks import row_chunks
 
@@ -114,7 +114,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
         )
     _check_gene_names(adata)
     matrix = stored_matrix(adata, name, in_memory=in_memory)
-    scale = declared_scale(adata, name)
+    scale = expression_scale(adata, name)
     _check_values(matrix, name, scale, adata)
     return Expression(matrix, [str(gene) for gene in adata.var_names], scale or "counts", name)
 

@@ -1,4 +1,4 @@
-"""The verdict whether tissue is unlike what a model was trained on: by its embedding, by its stain, spot by spot."""
+"""Verdict whether a section is unlike training: spot by spot by embedding and stain, as a whole by its features."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from histoquilt._base import Keys
+from histoquilt.models.expression.unlike._transfer import Transfer
 from histoquilt.runtime import warn_user
 
 MANY_OUTSIDE = 0.1  # share of spots unlike training above which a section is warned about
@@ -19,10 +20,13 @@ class Unlike:
     ----------
     embedding, stain
         Distance of each spot ``(n_spots,)`` and of the section as a whole; no stain where none can be compared.
+    transfer
+        Whether the variance of the section's features is that of training.
     """
 
     embedding: tuple[np.ndarray, float]
     stain: tuple[np.ndarray, float] | None
+    transfer: Transfer
 
     @property
     def score(self) -> np.ndarray:
@@ -46,13 +50,16 @@ class Unlike:
             "share_out_of_distribution_by_embedding": float(_outside(*self.embedding).mean()),
             "section_out_of_distribution_score": self.section_score,
             "stain_compared": self.stain is not None,
+            **self.transfer.record(),
         }
         if self.stain is not None:
             record["share_out_of_distribution_by_stain"] = float(_outside(*self.stain).mean())
         return record
 
     def warn(self, name: str) -> None:
-        """Warn where many spots are outside, saying by what."""
+        """Warn if the features do not transfer, and if many spots are outside, naming the cause."""
+        if not self.transfer.transfers:
+            warn_user(f"{name}: {self.transfer.warning}")
         share = self.outside.mean()
         if share <= MANY_OUTSIDE:
             return

@@ -6,7 +6,7 @@ import numpy as np
 
 from histoquilt._base import Keys
 from histoquilt.models.expression._inner_validation import inner_folds
-from histoquilt.models.expression._out_of_distribution import limits
+from histoquilt.models.expression.unlike._embedding import limits
 from histoquilt.runtime import logger
 from histoquilt.study import Section, Study
 

@@ -1,0 +1,130 @@
+"""Depth head: how many counts a spot will have, by ridge regression of log counts on the inputs of a method.
+
+Depth is what an image tells best, on tissue of an unseen patient too. A model that knows it can separate what it says
+of a gene from what it says of all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from histoquilt.models._image_components import Basis
+from histoquilt.models.expression._inner_validation import Choices, Fold
+from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.linear._ridge_path import RidgePath
+from histoquilt.train import strip_prefix
+
+_ALPHAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # in units of the mean squared length of a row of inputs
+_DEFAULT_ALPHA = 0.1  # if no section with known depth can be held out
+
+
+@dataclass(frozen=True)
+class DepthHead:
+    """Ridge regression of log counts per spot, with a free level for every training section.
+
+    Attributes
+    ----------
+    basis
+        Principal components of the inputs.
+    slope
+        ``(n_components,)``
+    level
+        Mean log counts of a training section.
+    lowest, highest
+        Range of the log counts in training; predictions do not leave it.
+    """
+
+    basis: Basis
+    slope: np.ndarray
+    level: float
+    lowest: float
+    highest: float
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the natural log of the counts of each spot, float64 ``(n_spots,)``, from ``ImageSection.x``."""
+        return self._at(self.basis.scores(x))
+
+    def _at(self, scores: np.ndarray) -> np.ndarray:
+        return np.clip(scores.astype(np.float64) @ self.slope + self.level, self.lowest, self.highest)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything fitted, for a checkpoint."""
+        basis = {f"basis.{name}": value for name, value in self.basis.arrays().items()}
+        return {"slope": self.slope, "range": np.array([self.level, self.lowest, self.highest]), **basis}
+
+    @classmethod
+    def restore(cls, stored: dict[str, np.ndarray]) -> "DepthHead":
+        """Rebuild from :meth:`arrays`."""
+        basis = Basis.restore(False, strip_prefix(stored, "basis"))
+        return cls(basis, stored["slope"], *map(float, stored["range"]))
+
+
+def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthHead, list[np.ndarray]] | None:
+    """Fit a depth head; its penalty is chosen on the inner folds.
+
+    Sections without known depth, and spots without a count, are left out of the fit.
+
+    Parameters
+    ----------
+    train
+        Training sections.
+    folds
+        Inner folds.
+
+    Returns
+    -------
+    The head, and the predicted log counts of every training section by a head fitted on the other side of its fold
+    (their mean if no section of known depth is there); ``None`` if no section has a known depth.
+    """
+    known = {i for i, section in enumerate(train) if section.depth is not None and section.depth.any()}
+    if not known:
+        return None
+    basis = Basis.fit(train, own=False)
+    scores = [basis.scores(section.x) for section in train]
+    choices = Choices()
+    for fold in folds:
+        members = [i for i in fold.train if i in known]
+        held_out = [i for i in fold.held_out if i in known]
+        if members and held_out:
+            path = _path(train, scores, members)
+            for i in held_out:
+                there = _deep(train[i])
+                truth = np.log(_depth(train[i])[there])
+                for alpha, _, values in path.predictions(scores[i][there], _ALPHAS):
+                    error = truth - truth.mean() - (values[:, 0] - values.mean())
+                    choices.add(alpha, -float((error**2).mean() / max(truth.var(), 1e-12)))
+    alpha = choices.best if choices.leading(1) else _DEFAULT_ALPHA
+    predicted: dict[int, np.ndarray] = {}
+    for fold in folds:
+        head = _fit(train, scores, [i for i in fold.train if i in known] or sorted(known), basis, alpha)
+        for i in fold.held_out:
+            blind = not known & set(fold.train)
+            predicted[i] = np.full(len(scores[i]), head.level) if blind else head._at(scores[i])
+    return _fit(train, scores, sorted(known), basis, alpha), [predicted[i] for i in range(len(train))]
+
+
+def _fit(
+    train: list[ImageSection], scores: list[np.ndarray], members: Sequence[int], basis: Basis, alpha: float
+) -> DepthHead:
+    slope, shift = _path(train, scores, members).coefficients(alpha)
+    logs = [np.log(_depth(train[i])[_deep(train[i])]) for i in members]
+    level = float(np.mean([log.mean() for log in logs])) + float(shift[0])
+    joined = np.concatenate(logs)
+    return DepthHead(basis, slope[:, 0], level, float(joined.min()), float(joined.max()))
+
+
+def _path(train: list[ImageSection], scores: list[np.ndarray], members: Sequence[int]) -> RidgePath:
+    """Decompose the inputs of spots with counts; log counts are taken relative to their section."""
+    logs = [np.log(_depth(train[i])[_deep(train[i])]) for i in members]
+    x = np.concatenate([scores[i][_deep(train[i])] for i in members])
+    return RidgePath.fit(x, np.concatenate([log - log.mean() for log in logs])[:, None])
+
+
+def _depth(section: ImageSection) -> np.ndarray:
+    assert section.depth is not None, "only sections of known depth are used"
+    return section.depth.astype(np.float64)
+
+
+def _deep(section: ImageSection) -> np.ndarray:
+    return _depth(section) > 0
