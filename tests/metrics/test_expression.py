@@ -192,7 +192,10 @@ def test_gene_sets_come_from_training_alone():
     genes = [f"g{i}" for i in range(80)]
     means, variances = np.arange(80.0), np.arange(80.0)[::-1]
     sets = metrics.gene_sets_of_training(means, variances, genes)
-    assert list(sets) == ["panel", "top50_mean", "top50_variable"]
+    thirds = ["highest_third", "middle_third", "lowest_third"]
+    assert list(sets) == ["panel", "top50_mean", "top50_variable", *thirds]
+    assert [len(sets[name]) for name in thirds] == [27, 27, 26]
+    assert sets["highest_third"] == genes[:52:-1]
     assert sets["top50_mean"] == genes[:29:-1]
     assert sets["top50_variable"] == genes[:50]
     assert metrics.gene_sets_of_training(np.zeros(3), np.zeros(3), ["c", "a", "b"])["top50_mean"] == ["c", "a", "b"]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.models.expression._inner_validation import Fold, gene_correlations, inner_folds, reliability, smooth
 
 
@@ -36,17 +37,50 @@ def test_reliability_by_hand():
     perfect = [truth[0][:, :1], truth[1][:, :1]]
     as_the_mean = [np.full((2, 1), 4.0), np.full((2, 1), 1.0)]  # what the other section's gene 1 averages
     held_out = [np.hstack(pair) for pair in zip(perfect, as_the_mean, strict=True)]
-    found = reliability(truth, held_out, folds)
+    found = reliability(truth, held_out, folds, [np.array([10.0, 20.0]), None])
     np.testing.assert_allclose(found.correlation, [1, 0], atol=1e-12)
+    assert found.adjusted.tolist() == [0, 0]  # two spots are always on a line
     assert found.beats_mean.tolist() == [True, False]
     assert found.n_folds == 2
 
 
 def test_without_held_out_predictions_nothing_is_claimed():
-    found = reliability([np.ones((3, 2))] * 2, None, inner_folds(["a", "b"]))
+    found = reliability([np.ones((3, 2))] * 2, None, inner_folds(["a", "b"]), [None, None])
     assert np.isnan(found.correlation).all()
+    assert np.isnan(found.adjusted).all()
+    assert found.caution == ""
     assert not found.beats_mean.any()
     assert found.n_folds == 0
+
+
+@pytest.mark.parametrize(
+    ("of_depth", "of_gene", "words"),
+    [(1.0, 0.0, "mostly how many counts they have"), (0.0, 0.0, "next to nothing"), (1.0, 1.0, ""), (None, 0.0, "")],
+)
+def test_reliability_at_equal_depth_says_what_is_only_depth(of_depth, of_gene, words):
+    """Two sections with raw counts and one without, all of whose genes follow depth and a pattern of their own."""
+    rng = np.random.default_rng(0)
+    depth = rng.integers(200, 4000, (3, 60)).astype(float)
+    depth[0, 7] = 0
+    log_depth = np.log(np.maximum(depth, 1))
+    pattern = rng.normal(size=(3, 60, 5))
+    truth = [log_depth[i][:, None] + pattern[i] for i in range(3)]
+    noise = rng.normal(size=(3, 60, 5))
+    share = of_depth or 0.0
+    held_out = [share * log_depth[i][:, None] + of_gene * pattern[i] + 0.3 * noise[i] for i in range(3)]
+    known = [depth[0], depth[1], None] if of_depth is not None else [None] * 3
+    found = reliability(truth, held_out, inner_folds(["a", "b", "c"]), known)
+    assert words in found.caution
+    assert bool(words) == bool(found.caution)
+    if of_depth is None:
+        assert np.isnan(found.adjusted).all()
+        return
+    counted = depth[0] > 0
+    values = [
+        depth_adjusted_correlation(truth[0][counted], held_out[0][counted], log_depth[0][counted]),
+        depth_adjusted_correlation(truth[1], held_out[1], log_depth[1]),
+    ]
+    np.testing.assert_allclose(found.adjusted, np.mean(values, axis=0))
 
 
 def test_smoothing_by_hand():

@@ -89,12 +89,18 @@ def test_evaluation_says_what_it_is_worth(evaluation, tmp_path):
     assert "These scores are optimistic" in page
     assert "Some scores here follow a flawed protocol" in page
     text = re.sub(r"<[^>]+>", "", page)
-    row = evaluation.differences.query("method == 'knn' and against == 'ridge' and gene_set == 'panel'").iloc[0]
+    rows = evaluation.differences.query("method == 'knn' and against == 'ridge' and gene_set == 'panel'")
+    raw, row = (rows[rows["value"] == value].iloc[0] for value in ("pcc_median", "pcc_median_adjusted"))
     words = "beats the best ridge: by" if row["ci_low"] > 0 else "the best ridge: difference"
     assert re.search(rf"knn.*{words} {'' if row['ci_low'] > 0 else '[+-]'}{abs(row['difference']):.3f}", text)
-    means = evaluation.intervals.query("gene_set == 'panel'").set_index("method")["mean"]
-    for method in ("knn", "ridge", "ridge_plain", "mean", "depth_oracle", "neighbour_oracle"):
-        assert f"{means[method]:.3f}" in text, method
+    assert f"raw difference {raw['difference']:+.3f}" in text
+    for value in ("pcc_median", "pcc_median_adjusted"):
+        means = evaluation.intervals.query("gene_set == 'panel' and value == @value").set_index("method")["mean"]
+        for method in ("knn", "ridge", "ridge_plain", "mean", "depth_oracle", "neighbour_oracle"):
+            assert f"{means[method]:.3f}" in text, (method, value)
+    assert "By level of expression" in text
+    lowest = evaluation.scores.query("method == 'knn' and gene_set == 'lowest_third' and fold != 'all'")
+    assert f"{lowest['pcc_median_adjusted'].mean():.3f}" in text
 
 
 def test_an_honest_evaluation_raises_no_alarm(evaluation, tmp_path):

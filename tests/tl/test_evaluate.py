@@ -158,7 +158,8 @@ def test_baselines_and_oracles_stand_beside_every_method(plain):
     assert (mean["pcc_median"] == 0).all()
     assert (mean["n_undefined"] == mean["n_genes"]).all()
     assert found.scores.query("method == 'depth_oracle'")["mse"].isna().all()
-    assert set(found.scores["gene_set"]) == {"panel", "top50_mean", "top50_variable"}
+    thirds = {"highest_third", "middle_third", "lowest_third"}
+    assert set(found.scores["gene_set"]) == {"panel", "top50_mean", "top50_variable", *thirds}
     columns = "fold,section,method,seed,gene_set,n_genes,n_undefined,pcc_mean,pcc_median,spearman_mean,mse,rmse,mae"
     assert set(columns.split(",")) <= set(found.scores.columns)
     assert not found.optimistic
@@ -170,16 +171,20 @@ def test_tables_agree_with_each_other(plain):
     by_gene = found.genes.query("method == 'one'").groupby("section")["pearson"].median()
     np.testing.assert_allclose(own.set_index("section")["pcc_median"], by_gene)
     assert found.summary().loc["one", "pcc_median"] == pytest.approx(own["pcc_median"].mean())
-    pairs = paired_difference(found.scores.query("fold != 'all'"), "one", "ridge_plain").set_index("gene_set")
-    told = found.differences.query("method == 'one' and against == 'ridge_plain'").set_index("gene_set")
-    np.testing.assert_allclose(told["difference"], pairs["difference"])
+    for value in ("pcc_median", "pcc_median_adjusted"):
+        rows = found.scores.query("fold != 'all'")
+        pairs = paired_difference(rows, "one", "ridge_plain", value=value).set_index("gene_set")
+        told = found.differences.query("method == 'one' and against == 'ridge_plain' and value == @value")
+        np.testing.assert_allclose(told.set_index("gene_set")["difference"], pairs["difference"])
+        assert (told["verdict"] == "").all() == (value == "pcc_median")  # decided at equal depth
     assert set(found.scores.query("fold == 'all'")["section"]) == {"pooled", "pooled_centred"}
     assert set(found.structure["method"]) >= {"one", "ridge", "neighbour_oracle"}
     assert len(found.domains) == len(found.enrichment) == len(found.published) == 0
 
 
 def test_a_method_is_said_to_beat_ridge_only_where_it_does(study):
-    found = evaluate(study, {"worse": MeanExpression}, splits=ONE_FOLD).differences.query("gene_set == 'panel'")
+    found = evaluate(study, {"worse": MeanExpression}, splits=ONE_FOLD).differences
+    found = found.query("gene_set == 'panel' and value == 'pcc_median_adjusted'")
     verdict = {(row.method, row.against): row.verdict for row in found.itertuples()}
     assert verdict["worse", "ridge"] == "does not beat ridge"
     assert verdict["worse", "ridge_plain"] == "does not beat single-patch ridge"

@@ -21,8 +21,8 @@ def show_training(result: jobs.JobResult) -> None:
     for name, scores in facts["inner_validation"].items():
         if scores["n_folds"]:
             print(
-                f"  {name}: median correlation {scores['pcc_median']:.3f} on left-out training sections, "
-                f"{scores['n_beats_mean']:,} of {scores['n_genes']:,} genes better than the mean"
+                f"  {name}: median correlation {scores['pcc_median']:.3f}{_at_equal_depth(scores)} on left-out "
+                f"training sections, {scores['n_beats_mean']:,} of {scores['n_genes']:,} genes better than the mean"
             )
         else:
             print(f"  {name}: keeps no predictions of left-out training sections")
@@ -48,18 +48,24 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
     n_sections = evaluation.scores.loc[evaluation.scores["fold"] != "all", "section"].nunique()
-    table = Table(title=f"Median correlation over the panel, mean of {n_sections} held-out sections", box=None)
-    for column in ("method", "", "PCC", "95 % interval"):
-        table.add_column(column, justify="right" if column == "PCC" else "left")
+    adjusted = evaluation.decided_by == "pcc_median_adjusted"
+    title = f"Median over the panel, mean of {n_sections} held-out sections"
+    table = Table(title=f"{title}; raw correlation, at equal depth, and deviance explained", box=None)
+    for column in ("method", "", "raw", "adjusted", "deviance", "95 % of adjusted" if adjusted else "95 % of raw"):
+        table.add_column(column, justify="right" if column in ("raw", "adjusted", "deviance") else "left")
     table.add_column("beside ridge", overflow="fold")
     for name, row in evaluation.summary().iterrows():
         verdicts = "; ".join(
-            text for text in (row["verdict_ridge_plain"], row["verdict_ridge"]) if isinstance(text, str)
+            text for text in (row["verdict_ridge_plain"], row["verdict_ridge"]) if isinstance(text, str) and text
         )
         interval = f"{row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else "none (1 section)"
         remark = "looks at the answer" if row["kind"] == "oracle" else verdicts
-        table.add_row(str(name), row["kind"], f"{row['pcc_median']:.3f}", interval, remark)
+        scores = [row[value] for value in ("pcc_median", "pcc_median_adjusted", "deviance_median")]
+        numbers = ["–" if score != score else f"{score:.3f}" for score in scores]
+        table.add_row(str(name), row["kind"], *numbers, interval, remark)
     console.print(table)
+    if not adjusted:
+        print("No section has raw counts, so that depth could not be separated: raw correlations follow it, too.")
     if evaluation.optimistic:
         print(
             "These scores are optimistic: training held the same patient or slide, or patients are not known. A new "
@@ -85,6 +91,11 @@ def show_demo(result: jobs.DemoResult) -> None:
         print(f"  {f'{row.what}, {row.method}':<58}{row.score:>6.3f}")
     print(f"Look at: {result.out / 'report.html'} (domains of both slides)")
     print(f"         {result.out / 'expression.html'} (predicted genes on the tissue, beside measured ones)")
+
+
+def _at_equal_depth(scores: dict[str, Any]) -> str:
+    adjusted = scores["pcc_median_adjusted"]
+    return "" if adjusted is None else f" ({adjusted:.3f} at equal depth)"
 
 
 def _show_skipped(result: jobs.JobResult) -> None:

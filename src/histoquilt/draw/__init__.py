@@ -10,6 +10,7 @@ from histoquilt.draw._expression import (
 )  # fmt: skip
 from histoquilt.draw._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoquilt.draw._prediction import (
+    ADJUSTED,
     BEATS_MEAN,
     MEASURED,
     RELIABILITY,
@@ -28,7 +29,7 @@ from histoquilt.draw._recorded import (
     stability_curve,
     training_history,
 )  # fmt: skip
-from histoquilt.draw._scores import GENE_SETS, METHOD_KINDS, POOLED, gene_means, method_order, section_scores
+from histoquilt.draw._scores import GENE_SETS, METHOD_KINDS, POOLED, THIRDS, gene_means, method_order, section_scores
 from histoquilt.draw._tissue import (
     TissueImage,
     library_column,
@@ -43,11 +44,11 @@ from histoquilt.draw._tissue import (
 from histoquilt.study import spot_pitch
 
 __all__ = [
-    "BEATS_MEAN", "GENE_SETS", "MEASURED", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
-    "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "denoised_expression",
-    "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols",
-    "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values",
-    "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names",
-    "section_scores", "spot_pitch", "spot_places", "stability_curve", "stack_order", "tissue_image",
+    "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "MEASURED", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY",
+    "STABLE", "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top",
+    "denoised_expression", "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows",
+    "gene_symbols", "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit",
+    "mixing_values", "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height",
+    "section_names", "section_scores", "spot_pitch", "spot_places", "stability_curve", "stack_order", "tissue_image",
     "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from histoquilt._base import Keys, MissingKey, listed
 from histoquilt.study import check_adata, named_layers
 
 MEASURED = "measured_log1p_cp10k"
-RELIABILITY, BEATS_MEAN = "reliability", "beats_mean"
+RELIABILITY, ADJUSTED, BEATS_MEAN = "reliability", "reliability_adjusted", "beats_mean"
 
 
 def prediction_layer(adata: AnnData, method: str | None = None) -> str:
@@ -49,8 +49,11 @@ def gene_reliability(adata: AnnData) -> np.ndarray:
 
 
 def reliability_order(adata: AnnData) -> np.ndarray:
-    """Return column numbers from the most to the least reliable gene; unknown ones last."""
-    return np.argsort(-np.nan_to_num(gene_reliability(adata), nan=-np.inf), kind="stable")
+    """Return column numbers from the most to the least reliable gene at equal depth (raw if unknown); unknown last."""
+    values = gene_reliability(adata)
+    if ADJUSTED in adata.var and adata.var[ADJUSTED].notna().any():
+        values = adata.var[ADJUSTED].to_numpy(dtype=np.float64)
+    return np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
 
 
 def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame | None:

@@ -9,7 +9,11 @@ from histoquilt._base import listed
 
 POOLED = ("pooled", "pooled_centred")  # rows of all sections together; not sections themselves
 METHOD_KINDS = ("method", "baseline", "oracle")
-GENE_SETS = {"panel": "all genes", "top50_mean": "top 50 by mean", "top50_variable": "top 50 by variance"}
+THIRDS = {"highest_third": "highest third", "middle_third": "middle third", "lowest_third": "lowest third"}
+GENE_SETS = {
+    "panel": "all genes", "markers": "your markers", "top50_mean": "top 50 by mean",
+    "top50_variable": "top 50 by variance", **THIRDS,
+}  # fmt: skip
 
 
 def section_scores(table: pd.DataFrame, value: str, gene_set: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from histoquilt.evaluate._evaluation import PLAIN_RIDGE, Evaluation
 from histoquilt.evaluate._fold import Fold, Run, n_runs, run_fold
 from histoquilt.evaluate._methods import Contender, contenders, new_model
 from histoquilt.evaluate._shown import shown_label
-from histoquilt.evaluate._study import EvaluationStudy, plan_folds, read_evaluation_study
+from histoquilt.evaluate._study import EvaluationStudy, match_markers, plan_folds, read_evaluation_study
 from histoquilt.evaluate._tables import (
     difference_table,
     enrichment_table,
@@ -31,6 +31,7 @@ __all__ = [
     "gene_summary",
     "gene_table",
     "interval_table",
+    "match_markers",
     "n_runs",
     "new_model",
     "plan_folds",

@@ -7,6 +7,8 @@ import pandas as pd
 from anndata import AnnData
 
 PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE = "ridge_plain", "ridge", "reduced_rank_ridge"
+RAW, ADJUSTED = "pcc_median", "pcc_median_adjusted"  # correlation of the median gene, as it is and at equal depth
+SUMMARISED = (RAW, ADJUSTED, "deviance_median", "deviance_above_0")
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,33 @@ class Evaluation:
     scores
         One row for each held-out section, method, seed and set of genes, and two for all sections together
         (``section`` = ``pooled``, ``pooled_centred``; their ``fold`` is ``all``). Columns ``fold, section, method,
-        kind, seed, gene_set, n_genes, n_undefined, pcc_mean, pcc_median, spearman_mean, mse, rmse, mae, n_unmeasured,
-        optimistic``. ``gene_set``: ``panel``, ``top50_mean``, ``top50_variable``, all chosen on training sections.
-        ``n_unmeasured``: panel genes that the held-out section does not have, and that nothing can be scored on.
-        The depth oracle has no errors (NaN).
+        kind, seed, gene_set, n_genes, n_undefined, pcc_mean, pcc_median, pcc_median_adjusted, deviance_median,
+        deviance_above_0, spearman_mean, mse, rmse, mae, n_unmeasured, optimistic, note``. ``gene_set``: ``panel``,
+        ``top50_mean``, ``top50_variable``, thirds of the panel by mean (``highest_third``, ``middle_third``,
+        ``lowest_third``), all chosen on training sections, and ``markers`` if given. ``pcc_median_adjusted``: at equal
+        depth (:func:`histoquilt.metrics.depth_adjusted_correlation`); ``deviance_median, deviance_above_0``: deviance
+        of raw counts that the predicted map of a gene explains, and share of genes above 0
+        (:func:`histoquilt.metrics.gene_deviance_explained`). These three are NaN for sections without raw counts and in
+        rows of all sections together, and ``note`` says so. ``n_unmeasured``: panel genes that the held-out section
+        does not have, and that nothing can be scored on. The depth oracle has no errors (NaN).
     genes
         One row for each held-out section, method, seed and gene: ``fold, section, method, kind, seed, gene, symbol,
-        pearson, spearman, undefined, mse, mae, rmse, n_effective, p_value, fdr``. The last three respect spatial
-        autocorrelation (:func:`histoquilt.metrics.gene_significance`); NaN for oracles.
+        pearson, pearson_adjusted, deviance_explained, spearman, undefined, mse, mae, rmse, n_effective, p_value, fdr``.
+        The last three respect spatial autocorrelation (:func:`histoquilt.metrics.gene_significance`); NaN for oracles.
     gene_summary
-        One row for each method and gene: ``method, kind, gene, symbol, n_sections, pearson`` (mean over sections and
-        seeds), ``p_value`` (sections combined by Fisher, of several seeds the worst), ``fdr``. Oracles are left out.
+        One row for each method and gene: ``method, kind, gene, symbol, n_sections, pearson, pearson_adjusted,
+        deviance_explained`` (means over sections and seeds), ``p_value`` (sections combined by Fisher, of several seeds
+        the worst), ``fdr``. Oracles are left out.
     differences
-        Paired differences of ``pcc_median`` to both ridges, one row for each method, ridge and set of genes: ``method,
-        kind, against, gene_set, value, difference, ci_low, ci_high, n, n_pairs, n_higher, note, verdict``. Pairs are
-        of one fold, section and seed; the interval draws folds. ``verdict``: ``beats ridge``, ``not shown to beat
+        Paired differences to both ridges of ``pcc_median`` and ``pcc_median_adjusted`` (column ``value``), one row for
+        each method, ridge and set of genes: ``method, kind, against, gene_set, value, difference, ci_low, ci_high, n,
+        n_pairs, n_higher, note, verdict``. Pairs are of one fold, section and seed; the interval draws folds.
+        ``verdict``, in the rows of the value that decides (:attr:`decided_by`): ``beats ridge``, ``not shown to beat
         ridge`` (higher, but the interval holds 0 or there is none), ``does not beat ridge``, in the words of `against`.
     intervals
-        Mean over held-out sections with a bootstrap interval, one row for each method and set of genes: ``method, kind,
-        gene_set, value`` (``pcc_median``), ``mean, low, high, n, note``.
+        Mean over held-out sections with a bootstrap interval, one row for each method, set of genes and ``value``
+        (``pcc_median, pcc_median_adjusted, deviance_median, deviance_above_0``): ``method, kind, gene_set, value, mean,
+        low, high, n, note``.
     structure
         Preservation of gene-gene correlations: ``fold, section, method, kind, seed, correlation, n_genes``.
     domains
@@ -88,8 +98,13 @@ class Evaluation:
         """Whether held-out tissue has relatives in training, so that a new patient will get less."""
         return bool(self.facts["optimistic"])
 
+    @property
+    def decided_by(self) -> str:
+        """Score that decides which method is better: ``pcc_median_adjusted``; raw if no section has raw counts."""
+        return ADJUSTED if self.scores[ADJUSTED].notna().any() else RAW
+
     def summary(self, gene_set: str = "panel") -> pd.DataFrame:
-        """Return one row per method, best first: ``kind, pcc_median`` (mean over sections), ``low, high``, verdicts.
+        """Return one row per method, best first: its scores (means over sections), an interval, and verdicts.
 
         Parameters
         ----------
@@ -98,23 +113,26 @@ class Evaluation:
 
         Returns
         -------
-        Table indexed by method; columns ``kind, pcc_median, low, high, n, against_ridge_plain, verdict_ridge_plain,
-        against_ridge, verdict_ridge`` (the last four missing for ridge itself and for oracles).
+        Table indexed by method; columns ``kind, pcc_median, pcc_median_adjusted, deviance_median, deviance_above_0,
+        low, high, n, against_ridge_plain, verdict_ridge_plain, against_ridge, verdict_ridge`` (the last four missing
+        for ridge itself and for oracles). Order, interval and the last four are those of :attr:`decided_by`.
 
         Raises
         ------
         KeyError
             There is no such set of genes.
         """
-        own = self.intervals[self.intervals["gene_set"] == gene_set].set_index("method")
+        own = self.intervals[self.intervals["gene_set"] == gene_set]
         if own.empty:
             known = ", ".join(map(repr, self.intervals["gene_set"].unique()))
             raise KeyError(f"There is no set of genes {gene_set!r} (found: {known}).")
-        table = own[["kind", "mean", "low", "high", "n"]].rename(columns={"mean": "pcc_median"})
+        by_value = {str(value): part.set_index("method") for value, part in own.groupby("value", sort=False)}
+        decided_by = self.decided_by
+        table = by_value[decided_by][["kind"]].assign(**{value: part["mean"] for value, part in by_value.items()})
+        table[["low", "high", "n"]] = by_value[decided_by][["low", "high", "n"]]
+        pairs = self.differences.query("gene_set == @gene_set and value == @decided_by").set_index("method")
         for against in (PLAIN_RIDGE, RIDGE):
-            pairs = self.differences[
-                (self.differences["against"] == against) & (self.differences["gene_set"] == gene_set)
-            ].set_index("method")
-            table[f"against_{against}"] = pairs["difference"]
-            table[f"verdict_{against}"] = pairs["verdict"]
-        return table.sort_values("pcc_median", ascending=False, kind="stable")
+            of_ridge = pairs[pairs["against"] == against]
+            table[f"against_{against}"] = of_ridge["difference"]
+            table[f"verdict_{against}"] = of_ridge["verdict"]
+        return table.sort_values(decided_by, ascending=False, kind="stable")

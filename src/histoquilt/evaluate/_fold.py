@@ -12,7 +12,12 @@ from anndata import AnnData
 from histoquilt.evaluate._methods import Contender
 from histoquilt.evaluate._shown import shown_section
 from histoquilt.evaluate._study import EvaluationStudy
-from histoquilt.metrics import gene_sets_of_training, neighbour_oracle, training_moments
+from histoquilt.metrics import (
+    gene_deviance_explained,
+    gene_sets_of_training,
+    neighbour_oracle,
+    training_moments,
+)
 from histoquilt.models import check_panel, choose_panel, near_spots
 from histoquilt.runtime import Advance
 from histoquilt.train import Split
@@ -37,11 +42,13 @@ class Fold:
     Attributes
     ----------
     split, panel, gene_sets
-        Panel and sets are chosen on training sections.
+        Panel (with the user's markers) and sets are chosen on training sections.
     truth
         Held-out section -> measured expression ``(n_spots, n_scored)`` of the panel genes that it has.
     predicted
         Run -> held-out section -> the same shape.
+    explained
+        Run -> held-out section -> deviance explained of these genes; NaN without raw counts or rates.
     shown
         Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
     """
@@ -51,6 +58,7 @@ class Fold:
     gene_sets: dict[str, list[str]]
     truth: dict[str, pd.DataFrame]
     predicted: dict[Run, dict[str, pd.DataFrame]] = field(default_factory=dict)
+    explained: dict[Run, dict[str, np.ndarray]] = field(default_factory=dict)
     shown: dict[str, AnnData] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
@@ -76,9 +84,12 @@ def run_fold(
     """Choose the panel, train and predict; predictions of the contender ``show`` are kept to be looked at."""
     measured = {name: study.measured(name) for name in split.train}
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
-    means, variances = training_moments([expression.of(panel) for expression in measured.values()])
+    sets = gene_sets_of_training(*training_moments([one.of(panel) for one in measured.values()]), panel)
+    if study.markers:
+        sets["markers"] = study.markers
+        panel = [*panel, *(gene for gene in study.markers if gene not in sets["panel"])]
     truth = {name: _truth(study, name, panel, split.fold) for name in split.test}
-    fold = Fold(split, panel, gene_sets_of_training(means, variances, panel), truth)
+    fold = Fold(split, panel, sets, truth)
     for contender in contenders:
         started = time.perf_counter()
         for seed in _seeds(contender, seeds):
@@ -86,14 +97,15 @@ def run_fold(
             model = contender.make()
             training = study.seen.select(split.train)
             model.fit(training, use_rep=list(study.reps), genes=panel, seed=seed, device=device)
-            of_run = {}
+            run = Run(contender.label, contender.kind, seed)
+            of_run, explained = fold.predicted.setdefault(run, {}), fold.explained.setdefault(run, {})
             for name in split.test:
                 found = model.predict(study.hidden[name])
                 table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
                 of_run[name] = table[list(truth[name].columns)]
+                explained[name] = _explained(study, name, found, f"relative_{model.method}", of_run[name].columns)
                 if contender.label == show and name not in fold.shown:
                     fold.shown[name] = shown_section(study, name, found, truth[name], show)
-            fold.predicted[Run(contender.label, contender.kind, seed)] = of_run
             fold.chosen.setdefault(contender.label, model.training_facts.get("chosen", {}))
             fold.devices.setdefault(contender.label, str(model.device))
             advance(1)
@@ -114,6 +126,14 @@ def n_runs(contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
 
 def _seeds(contender: Contender, seeds: Sequence[int]) -> Sequence[int]:
     return seeds if contender.make().draws else seeds[:1]
+
+
+def _explained(study: EvaluationStudy, name: str, found: AnnData, layer: str, genes: pd.Index) -> np.ndarray:
+    """Return the deviance of raw counts that predicted rates explain, ``(n_genes,)``; NaN if either is not there."""
+    counts, depth = study.counts(name, list(genes)), study.measured(name).depth
+    if counts is None or depth is None or layer not in found.layers:
+        return np.full(len(genes), np.nan)
+    return gene_deviance_explained(counts, depth, found[:, list(genes)].layers[layer])
 
 
 def _truth(study: EvaluationStudy, name: str, panel: list[str], fold: str) -> pd.DataFrame:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
 from histoquilt.models import Measured, embedding_keys, measure
+from histoquilt.runtime import warn_user
 from histoquilt.study import DEFAULT_SLOTS, Section, Sections, Slots, Study, named_layers
 from histoquilt.train import Split, check_split, leave_one_out, section_groups
 
@@ -27,6 +30,8 @@ class EvaluationStudy:
     seen, hidden
         Sections as they are trained on: with expression, and one name for patients that share a slide; and as they
         are predicted: embeddings and places only, no expression to peek at.
+    markers
+        Genes of the user's list, as they are named in all sections.
     """
 
     study: Study
@@ -34,10 +39,25 @@ class EvaluationStudy:
     reps: tuple[str, ...]
     seen: Study
     hidden: Study
+    markers: list[str]
 
     def measured(self, name: str) -> Measured:
         """Return the measured expression of a section, whole transcriptome."""
         return measure(self.seen[name])
+
+    def log_depth(self, name: str) -> np.ndarray | None:
+        """Return the log of each spot's total counts, ``-inf`` of none; ``None`` without raw counts."""
+        depth = self.measured(name).depth
+        with np.errstate(divide="ignore"):
+            return None if depth is None else np.log(depth.astype(np.float64))
+
+    def counts(self, name: str, genes: Sequence[str]) -> csr_matrix | None:
+        """Return the raw counts of some genes, ``(n_spots, n_genes)``; ``None`` if the section has none."""
+        found = self.study[name].expression
+        if found.scale != "counts":
+            return None
+        place = {gene: number for number, gene in enumerate(found.genes)}
+        return found.in_memory[:, [place[gene] for gene in genes]]
 
     def symbols(self, name: str) -> dict[str, str]:
         """Return gene -> display name of a section; empty where it has none."""
@@ -55,6 +75,7 @@ def read_evaluation_study(
     patient_key: str,
     slide_key: str,
     needs_counts: bool,
+    markers: Sequence[str],
 ) -> EvaluationStudy:
     """Check everything that could stop an evaluation half-way; see :func:`evaluate_expression`."""
     study = Study.of(sections, slots)
@@ -78,7 +99,8 @@ def read_evaluation_study(
     keys = (*reps, slots.spatial_key)
     seen = [section.replace(_seen(section, groups.get(name), keys), expression=True) for name, section in study.items()]
     hidden = [section.replace(_hidden(section, keys), expression=False) for section in study.values()]
-    return EvaluationStudy(study, folds, reps, Study(seen, slots), Study(hidden, slots))
+    found = match_markers({name: section.owner.var for name, section in study.items()}, markers)
+    return EvaluationStudy(study, folds, reps, Study(seen, slots), Study(hidden, slots), found)
 
 
 def _seen(section: Section, group: str | None, keys: Sequence[str]) -> AnnData:
@@ -109,6 +131,48 @@ def _hidden(section: Section, keys: Sequence[str]) -> AnnData:
 
 def _our_records(adata: AnnData) -> dict[str, object] | None:
     return {Keys.UNS: adata.uns[Keys.UNS]} if Keys.UNS in adata.uns else None
+
+
+def match_markers(tables: Mapping[str, pd.DataFrame], markers: Sequence[str]) -> list[str]:
+    """Return the genes of a user's list as all sections name them.
+
+    Parameters
+    ----------
+    tables
+        Section -> its ``var``.
+    markers
+        Names in ``var_names``, or symbols that one gene has.
+
+    Raises
+    ------
+    ValueError
+        None of them was measured in all sections.
+
+    Warns
+    -----
+    UserWarning
+        Some were not, and are left out.
+    """
+    if not len(markers):
+        return []
+    first = next(iter(tables.values()))
+    shared = set.intersection(*(set(var.index) for var in tables.values()))
+    symbols = first[Keys.GENE_SYMBOL].astype(str) if Keys.GENE_SYMBOL in first else pd.Series(dtype=str)
+    of_symbol = {symbol: gene for gene, symbol in symbols.drop_duplicates(keep=False).items() if gene in shared}
+    found = [gene if gene in shared else of_symbol.get(gene) for gene in map(str, markers)]
+    missing = [str(gene) for gene, match in zip(markers, found, strict=True) if match is None]
+    if len(missing) == len(found):
+        raise ValueError(
+            f"None of the {len(found):,} genes of {argument('markers')} was measured in all sections: "
+            f"{listed(missing, 5)} (the first section has {listed(first.index, 3)}). Name genes as in var_names, or "
+            "by symbol."
+        )
+    if missing:
+        warn_user(
+            f"{len(missing):,} of the {len(found):,} genes of {argument('markers')} were not measured in all sections "
+            f"and are left out: {listed(missing, 10)}."
+        )
+    return list(dict.fromkeys(gene for gene in found if gene is not None))
 
 
 def plan_folds(

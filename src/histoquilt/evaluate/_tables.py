@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, false_discovery_control
 
-from histoquilt.evaluate._evaluation import PLAIN_RIDGE, RIDGE
+from histoquilt.evaluate._evaluation import ADJUSTED, PLAIN_RIDGE, RAW, RIDGE, SUMMARISED
 from histoquilt.evaluate._fold import Fold, Run
 from histoquilt.evaluate._study import EvaluationStudy
 from histoquilt.metrics import (
     bootstrap_ci,
     correlation_structure,
+    depth_adjusted_correlation,
     depth_oracle,
     enrichment,
     gene_significance,
@@ -26,7 +27,7 @@ from histoquilt.metrics import (
 from histoquilt.runtime import warn_user
 
 ALL_FOLDS = "all"
-VALUE = "pcc_median"  # what methods are compared by
+NO_COUNTS = "no raw counts: not adjusted for depth"
 _LEAST_SPOTS = 10  # that a test against chance needs
 _FDR = 0.05
 _SCORES = ["fold", "section", "method", "kind", "seed"]
@@ -40,7 +41,14 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
             for section, predicted in of_run.items():
                 truth, genes = fold.truth[section], list(predicted.columns)
                 scored = score_genes(truth.to_numpy(), predicted.to_numpy(), genes)
-                scored[["n_effective", "p_value", "fdr"]] = np.nan
+                scored[["pearson_adjusted", "deviance_explained", "n_effective", "p_value", "fdr"]] = np.nan
+                log_depth = study.log_depth(section)
+                if log_depth is not None:
+                    scored["pearson_adjusted"] = depth_adjusted_correlation(
+                        truth.to_numpy(), predicted.to_numpy(), log_depth
+                    )
+                if run in fold.explained:
+                    scored["deviance_explained"] = fold.explained[run][section]
                 if run.kind != "oracle" and len(truth) >= _LEAST_SPOTS:
                     found = gene_significance(
                         truth.to_numpy(), predicted.to_numpy(), study.study[section].microns, genes
@@ -52,6 +60,7 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
             depth = study.measured(section).depth
             if depth is not None:  # a matrix that came normalised has no depth to cheat with
                 scored = depth_oracle(truth.to_numpy(), np.log1p(depth), list(truth.columns)).reset_index()
+                scored = scored.assign(pearson_adjusted=0.0, deviance_explained=0.0)  # by construction
                 run = Run("depth_oracle", "oracle", next(iter(fold.predicted)).seed)
                 parts.append(_with_run(scored, fold, section, run))
     table = pd.concat(parts, ignore_index=True)
@@ -59,8 +68,8 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
     for name in reversed(list(study.study)):
         symbols |= study.symbols(name)
     table["symbol"] = table["gene"].map(lambda gene: symbols.get(gene, gene))
-    columns = [*_SCORES, "gene", "symbol", "pearson", "spearman", "undefined", "mse", "mae", "rmse", "n_effective"]
-    return table[[*columns, "p_value", "fdr"]]
+    columns = ["pearson", "pearson_adjusted", "deviance_explained", "spearman", "undefined", "mse", "mae", "rmse"]
+    return table[[*_SCORES, "gene", "symbol", *columns, "n_effective", "p_value", "fdr"]]
 
 
 def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
@@ -72,18 +81,19 @@ def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
         fold, section = of_fold[named["fold"]], named["section"]
         rows = summarise_genes(part.set_index("gene"), _scored_sets(fold.gene_sets, fold.truth[section].columns))
         rows["n_unmeasured"], rows["optimistic"] = fold.n_unmeasured(section), fold.split.optimistic
+        rows["note"] = NO_COUNTS if part["pearson_adjusted"].isna().all() else ""
         parts.append(rows.assign(**named))
     parts += _pooled(folds)
     table = pd.concat(parts, ignore_index=True)
-    rest = ["gene_set", "n_genes", "n_undefined", "pcc_mean", VALUE, "spearman_mean", "mse", "rmse", "mae"]
-    return table[[*_SCORES, *rest, "n_unmeasured", "optimistic"]]
+    rest = ["gene_set", "n_genes", "n_undefined", "pcc_mean", *SUMMARISED, "spearman_mean", "mse", "rmse", "mae"]
+    return table[[*_SCORES, *rest, "n_unmeasured", "optimistic", "note"]]
 
 
 def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
     """Score all held-out spots together; panels differ by fold, and only genes of all of them can be pooled."""
     truth = {section: table for fold in folds for section, table in fold.truth.items()}
     shared_sets = {
-        name: [gene for gene in genes if all(gene in fold.gene_sets[name] for fold in folds)]
+        name: [gene for gene in genes if all(gene in fold.gene_sets.get(name, ()) for fold in folds)]
         for name, genes in folds[0].gene_sets.items()
     }
     if sum(len(fold.truth) for fold in folds) > len(truth):
@@ -102,6 +112,7 @@ def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
                 continue
             rows = summarise_genes(own, sets).assign(section=section, method=run.label, kind=run.kind, seed=run.seed)
             rows["fold"], rows["n_unmeasured"] = ALL_FOLDS, n_panel - len(sets.get("panel", []))
+            rows["note"] = "sections together: not adjusted for depth"
             parts.append(rows.assign(optimistic=any(fold.split.optimistic for fold in folds)))
     return parts
 
@@ -119,12 +130,14 @@ def gene_summary(genes: pd.DataFrame) -> pd.DataFrame:
     keys = ["method", "kind", "gene", "symbol"]
     # a method of several seeds is significant in a section where its worst seed is
     of_section = own.groupby([*keys, "fold", "section"], sort=False).agg(
-        pearson=("pearson", "mean"), p_value=("p_value", "max")
-    )
+        pearson=("pearson", "mean"), pearson_adjusted=("pearson_adjusted", "mean"),
+        deviance_explained=("deviance_explained", "mean"), p_value=("p_value", "max"),
+    )  # fmt: skip
     of_section["log_p"] = np.log(of_section["p_value"].clip(lower=1e-300))
     found = of_section.groupby(keys, sort=False).agg(
-        n_sections=("pearson", "size"), pearson=("pearson", "mean"), log_p=("log_p", "sum"), n_tests=("log_p", "count")
-    )
+        n_sections=("pearson", "size"), pearson=("pearson", "mean"), pearson_adjusted=("pearson_adjusted", "mean"),
+        deviance_explained=("deviance_explained", "mean"), log_p=("log_p", "sum"), n_tests=("log_p", "count"),
+    )  # fmt: skip
     # Fisher: -2 sum(log p) of independent sections
     freedom = 2 * found["n_tests"].clip(lower=1)
     found["p_value"] = np.where(found["n_tests"] > 0, chi2.sf(-2 * found["log_p"], freedom), 1.0)
@@ -133,17 +146,27 @@ def gene_summary(genes: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Compare every method and baseline with both ridges, paired by fold, section and seed."""
+    """Compare every method and baseline with both ridges, paired by fold, section and seed.
+
+    The correlation at equal depth decides; the raw one only where no section has raw counts.
+    """
     own = scores[scores["fold"] != ALL_FOLDS]
     kinds = own.drop_duplicates("method").set_index("method")["kind"]
     parts = []
-    for method, kind in kinds[kinds != "oracle"].items():
-        for against in (PLAIN_RIDGE, RIDGE):
-            if method not in (against, PLAIN_RIDGE):
-                found = paired_difference(own, str(method), against, value=VALUE)
-                found.insert(1, "kind", kind)
-                lows = zip(found["difference"], found["ci_low"], strict=True)
-                parts.append(found.assign(verdict=[_verdict(higher, low, against) for higher, low in lows]))
+    for value in (RAW, ADJUSTED):
+        known = own[own[value].notna()]
+        if known.empty:
+            continue
+        decides = value == ADJUSTED or own[ADJUSTED].isna().all()
+        for method, kind in kinds[kinds != "oracle"].items():
+            for against in (PLAIN_RIDGE, RIDGE):
+                if method in (against, PLAIN_RIDGE):
+                    continue
+                found = paired_difference(known, str(method), against, value=value).assign(kind=kind, verdict="")
+                if decides:
+                    lows = zip(found["difference"], found["ci_low"], strict=True)
+                    found["verdict"] = [_verdict(higher, low, against) for higher, low in lows]
+                parts.append(found)
     table = pd.concat(parts, ignore_index=True)
     return table[["method", "kind", "against", "gene_set", "value", "difference", "ci_low", "ci_high", "n", "n_pairs",
                   "n_higher", "note", "verdict"]]  # fmt: skip
@@ -158,16 +181,24 @@ def _verdict(difference: float, low: float, against: str) -> str:
 
 
 def interval_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return means over held-out sections with bootstrap intervals."""
+    """Return means over held-out sections with bootstrap intervals; sections without a value are left out."""
     own = scores[scores["fold"] != ALL_FOLDS]
     rows = []
     for (method, kind, gene_set), part in own.groupby(["method", "kind", "gene_set"], sort=False):
-        by_section = {str(section): values.to_numpy() for section, values in part.groupby("section", sort=False)[VALUE]}
-        found = bootstrap_ci(by_section)
-        rows.append({
-            "method": method, "kind": kind, "gene_set": gene_set, "value": VALUE, "mean": found.mean,
-            "low": found.low, "high": found.high, "n": found.n, "note": found.note,
-        })  # fmt: skip
+        for value in SUMMARISED:
+            known = part[part[value].notna()].groupby("section", sort=False)[value]
+            row = {"method": method, "kind": kind, "gene_set": gene_set, "value": value}
+            if len(known) == 0:
+                why = NO_COUNTS if part[ADJUSTED].isna().all() else "no predicted rates"
+                rows.append({**row, "mean": np.nan, "low": np.nan, "high": np.nan, "n": 0, "note": why})
+                continue
+            found = bootstrap_ci({str(section): values.to_numpy() for section, values in known})
+            n_without = part["section"].nunique() - found.n
+            notes = [found.note, f"{n_without} without raw counts" if n_without else ""]
+            rows.append({
+                **row, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n,
+                "note": "; ".join(filter(None, notes)),
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -212,10 +243,8 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
     for fold in folds:
         seed = next(iter(fold.predicted)).seed
         for section, truth in fold.truth.items():
-            found = study.study[section].expression
-            place = {gene: number for number, gene in enumerate(found.genes)}
-            counts = found.in_memory[:, [place[gene] for gene in truth.columns]]
-            depth = np.log1p(np.asarray(found.in_memory.sum(axis=1)).ravel())
+            counts = study.counts(section, list(truth.columns))
+            depth = np.log1p(study.measured(section).depth)
             guesses = {run: of_run[section].to_numpy() for run, of_run in fold.predicted.items() if section in of_run}
             guesses[Run("depth_oracle", "oracle", seed)] = np.repeat(depth[:, None], truth.shape[1], axis=1)
             for run, guess in guesses.items():
@@ -228,7 +257,7 @@ def fold_table(folds: Sequence[Fold]) -> pd.DataFrame:
     """Return who was held out when."""
     return pd.DataFrame(
         {"fold": fold.split.fold, "train": list(fold.split.train), "test": list(fold.split.test),
-         "optimistic": fold.split.optimistic, "n_panel": len(fold.panel)}
+         "optimistic": fold.split.optimistic, "n_panel": len(fold.gene_sets["panel"])}
         for fold in folds
     )  # fmt: skip
 

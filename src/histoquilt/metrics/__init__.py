@@ -20,9 +20,10 @@ from histoquilt.metrics._autocorrelation import gearys_c, morans_i
 from histoquilt.metrics._bootstrap import Interval, bootstrap_ci, paired_difference
 from histoquilt.metrics._continuity import chaos, dis, pas
 from histoquilt.metrics._correlation_structure import CorrelationStructure, correlation_structure
+from histoquilt.metrics._depth_adjusted import depth_adjusted_correlation, gene_deviance_explained
 from histoquilt.metrics._enrichment import enrichment, read_gmt
 from histoquilt.metrics._expression import score_genes, score_sections, summarise_genes
-from histoquilt.metrics._gene_sets import gene_sets_of_training, training_moments
+from histoquilt.metrics._gene_sets import gene_sets_of_training, read_genes, training_moments
 from histoquilt.metrics._oracle import depth_oracle, neighbour_oracle
 from histoquilt.metrics._published import PROTOCOL, published_scores
 from histoquilt.metrics._significance import gene_significance
@@ -34,9 +35,9 @@ from histoquilt.metrics.mixing._silhouette import spatial_silhouette
 
 __all__ = [
     "PROTOCOL", "CorrelationStructure", "Interval", "acc", "ami", "ari", "batch_entropy", "batch_silhouette",
-    "bootstrap_ci", "chaos", "clisi", "completeness", "correlation_structure", "depth_oracle", "dis", "enrichment",
-    "fowlkes_mallows", "gearys_c", "gene_sets_of_training", "gene_significance", "homogeneity", "ilisi",
-    "mixing_table", "morans_i", "neighbour_oracle", "nmi", "paired_difference", "pas", "published_scores",
-    "read_gmt", "score_genes", "score_sections", "spatial_silhouette", "summarise_genes", "training_moments",
-    "v_measure", "z_order",
+    "bootstrap_ci", "chaos", "clisi", "completeness", "correlation_structure", "depth_adjusted_correlation",
+    "depth_oracle", "dis", "enrichment", "fowlkes_mallows", "gearys_c", "gene_deviance_explained",
+    "gene_sets_of_training", "gene_significance", "homogeneity", "ilisi", "mixing_table", "morans_i",
+    "neighbour_oracle", "nmi", "paired_difference", "pas", "published_scores", "read_genes", "read_gmt", "score_genes",
+    "score_sections", "spatial_silhouette", "summarise_genes", "training_moments", "v_measure", "z_order",
 ]  # fmt: skip

@@ -115,7 +115,10 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
     Returns
     -------
     Table with columns ``gene_set, n_genes, n_undefined, pcc_mean, pcc_median, spearman_mean, mse, rmse, mae``. Means
-    and the median run over all genes of the set, undefined ones as 0; ``rmse`` is the mean of the genes' own RMSE.
+    and the median run over all genes of the set, undefined ones as 0; ``rmse`` is the mean of the genes' own RMSE. If
+    ``per_gene`` has the columns ``pearson_adjusted`` (:func:`depth_adjusted_correlation`) and ``deviance_explained``
+    (:func:`gene_deviance_explained`), also ``pcc_median_adjusted``, ``deviance_median`` and ``deviance_above_0``, the
+    share of genes whose deviance explained is above 0; NaN if these are not known.
 
     Raises
     ------
@@ -149,6 +152,12 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
             "spearman_mean": part["spearman"].mean(),
             "mse": part["mse"].mean(), "rmse": part["rmse"].mean(), "mae": part["mae"].mean(),
         })  # fmt: skip
+        if "pearson_adjusted" in part:
+            adjusted, explained = part["pearson_adjusted"].to_numpy(), part["deviance_explained"].to_numpy()
+            rows[-1] |= {
+                "pcc_median_adjusted": np.median(adjusted), "deviance_median": np.median(explained),
+                "deviance_above_0": np.nan if np.isnan(explained).any() else (explained > 0).mean(),
+            }  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -197,13 +206,14 @@ def paired_blocks(truth: Any, predicted: Any, names: list[str]) -> Iterator[tupl
         yield blocks[0], blocks[1], varies
 
 
-def varying(dense: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def varying(dense: np.ndarray, dtype: np.dtype, *, size: np.ndarray | None = None) -> np.ndarray:
     """Whether each column varies by more than the rounding of its original type.
 
-    A constant after a float32 sum differs in its last bits, and correlates by chance.
+    A constant after a float32 sum differs in its last bits, and correlates by chance. ``size`` is the largest original
+    value of each column, if what is given was computed from larger numbers.
     """
     rounding = 8 * np.finfo(dtype).eps if np.issubdtype(dtype, np.floating) else 0.0
-    return np.ptp(dense, axis=0) > rounding * abs(dense).max(axis=0)
+    return np.ptp(dense, axis=0) > rounding * (abs(dense).max(axis=0) if size is None else size)
 
 
 def correlate(a: np.ndarray, b: np.ndarray) -> np.ndarray:

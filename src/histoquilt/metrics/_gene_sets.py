@@ -1,6 +1,7 @@
-"""Gene sets to summarise scores over: the panel, and its top genes, chosen on training sections only."""
+"""Gene sets to summarise scores over: the panel, its top genes and thirds, from training sections; a user's list."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def gene_sets_of_training(
 
     Returns
     -------
-    ``{"panel": ..., "top50_mean": ..., "top50_variable": ...}`` (named after ``n_top``), highest first; among equal
+    ``{"panel": ..., "top50_mean": ..., "top50_variable": ...}`` (named after ``n_top``) and the thirds of the panel by
+    mean, ``highest_third``, ``middle_third`` and ``lowest_third`` (empty ones left out); highest first, among equal
     values the order of the panel decides.
 
     Raises
@@ -87,8 +89,9 @@ def gene_sets_of_training(
 
     Examples
     --------
-    >>> gene_sets_of_training([1.0, 3.0, 2.0], [0.5, 0.1, 0.9], ["A", "B", "C"], n_top=1)
-    {'panel': ['A', 'B', 'C'], 'top1_mean': ['B'], 'top1_variable': ['C']}
+    >>> sets = gene_sets_of_training([1.0, 3.0, 2.0], [0.5, 0.1, 0.9], ["A", "B", "C"], n_top=1)
+    >>> sets["panel"], sets["top1_mean"], sets["top1_variable"], sets["lowest_third"]
+    (['A', 'B', 'C'], ['B'], ['C'], ['A'])
     """
     names = checked_names(genes)
     if n_top < 1:
@@ -102,4 +105,35 @@ def gene_sets_of_training(
                 f"{len(names):,} genes, got shape {found.shape}. Take both from training_moments on training sections."
             )
         sets[f"top{n_top}_{kind}"] = [names[i] for i in np.argsort(-found, kind="stable")[:n_top]]
+    thirds = np.array_split(np.argsort(-np.asarray(means, dtype=np.float64), kind="stable"), 3)
+    for level, members in zip(("highest", "middle", "lowest"), thirds, strict=True):
+        if len(members):
+            sets[f"{level}_third"] = [names[i] for i in members]
     return sets
+
+
+def read_genes(path: str | Path) -> list[str]:
+    """Read a list of genes from a text file: one gene per line; empty lines and lines starting with ``#`` are skipped.
+
+    Returns
+    -------
+    Names, each once, in the order of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is not UTF-8 text, a line holds more than one word, or no gene is named.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file. Give one gene per line, as UTF-8 text.") from error
+    genes = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    several = [gene for gene in genes if len(gene.split()) > 1 or "," in gene]
+    if several:
+        raise ValueError(f"{path}: expected one gene per line, found {several[0]!r}.")
+    if not genes:
+        raise ValueError(f"{path} names no gene. Give one gene per line.")
+    return list(dict.fromkeys(genes))

@@ -118,7 +118,7 @@ def reliability(adata: AnnData, *, n_named: int = 10, ax: Axes | None = None) ->
     """
     check_adata(adata)
     values = gene_reliability(adata)
-    order = np.array([column for column in reliability_order(adata) if np.isfinite(values[column])], dtype=int)
+    order = np.argsort(-values, kind="stable")[: np.isfinite(values).sum()]  # unknown ones come last
     if order.size == 0:
         raise ValueError(
             f"None of the {adata.n_vars:,} genes has a reliability: the method predicts the same everywhere, or "

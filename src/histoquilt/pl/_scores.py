@@ -13,7 +13,9 @@ from histoquilt.pl._figure import hide_spines, new_axes
 
 _STYLES = {"method": ("#0072b2", "o"), "baseline": ("#707070", "s"), "oracle": ("#e69f00", "D")}  # colour, marker
 _LABELS = {
-    "pcc_median": "median correlation over genes", "pcc_mean": "mean correlation over genes",
+    "pcc_median": "median correlation over genes", "pcc_median_adjusted": "median correlation at equal depth",
+    "deviance_median": "median deviance explained", "deviance_above_0": "share of genes with deviance explained",
+    "pcc_mean": "mean correlation over genes",
     "spearman_mean": "mean rank correlation", "rmse": "RMSE", "mse": "MSE", "mae": "MAE",
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.draw import GENE_SETS, POOLED, gene_means, method_order, section_scores
+from histoquilt.draw import GENE_SETS, POOLED, THIRDS, gene_means, method_order, section_scores
 from histoquilt.report._charts import dots_svg
 from histoquilt.report._encode import finite
 from histoquilt.report._facts import facts_of, span
@@ -20,9 +20,11 @@ if TYPE_CHECKING:  # evaluate loads torch, which a page does not need
 
 MAX_GENES = 500  # rows of the table of genes
 COLUMNS = {
-    "pcc_median": "Median PCC", "pcc_mean": "Mean PCC", "spearman_mean": "Mean Spearman", "rmse": "RMSE",
+    "pcc_median": "Median PCC", "pcc_median_adjusted": "At equal depth", "deviance_median": "Deviance explained",
+    "deviance_above_0": "Genes above 0", "pcc_mean": "Mean PCC", "spearman_mean": "Mean Spearman", "rmse": "RMSE",
     "mae": "MAE", "n_undefined": "Undefined genes",
 }  # fmt: skip
+LABELS = {"pcc_median": "median correlation", "pcc_median_adjusted": "median correlation at equal depth"}
 RIDGES = {"ridge_plain": "single-patch ridge", "ridge": "the best ridge"}
 _SHOWN = {"leave_out", "methods", "seeds", "protocol", "optimistic"}  # entries of run.json shown in words
 
@@ -90,8 +92,11 @@ def write_evaluation_report(
         leave_out=known.get("leave_out", "section"),
         folds=_folds(evaluation.folds),
         gene_sets=_gene_sets(evaluation),
+        levels=_levels(evaluation),
         columns=COLUMNS,
-        verdicts=_verdicts(evaluation.differences, kinds),
+        by_depth=evaluation.decided_by != "pcc_median",
+        unadjusted=_unadjusted(scores),
+        verdicts=_verdicts(evaluation.differences, kinds, evaluation.decided_by),
         genes=_genes(evaluation, kinds),
         structure=_means(evaluation.structure, ["correlation"]),
         domains=_means(evaluation.domains, ["ari", "nmi"]),
@@ -104,37 +109,64 @@ def write_evaluation_report(
 
 
 def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
-    """Return the table and the chart of each set of genes."""
-    shown = []
-    for gene_set in evaluation.scores["gene_set"].unique():
-        rows = section_scores(evaluation.scores, "pcc_median", gene_set)
-        intervals = evaluation.intervals[evaluation.intervals["gene_set"] == gene_set].set_index("method")
+    """Return the table and the chart of each set of genes, thirds by expression apart."""
+    shown, value = [], evaluation.decided_by
+    sets = [name for name in GENE_SETS if name not in THIRDS and name in set(evaluation.scores["gene_set"])]
+    for gene_set in sets:
+        rows = section_scores(evaluation.scores, value, gene_set)
+        intervals = evaluation.intervals.query("gene_set == @gene_set and value == @value").set_index("method")
         intervals = intervals.reindex(columns=["low", "high", "note"])
         # seeds of a section first, so that a section counts once
         by_section: Any = rows.groupby(["method", "section"], sort=False)[list(COLUMNS)].mean()
         table = []
-        for name in method_order(rows, "pcc_median"):
+        for name in method_order(rows, value):
             low, high, note = intervals.loc[name] if name in intervals.index else (np.nan, np.nan, "")
             values = by_section.loc[name].mean()
             table.append({
                 "method": name,
                 "kind": rows.loc[rows["method"] == name, "kind"].iloc[0],
                 "values": {column: finite(values[column]) for column in COLUMNS},
-                "mean": float(values["pcc_median"]),
+                "mean": float(values[value]),
                 "low": float(low), "high": float(high), "note": str(note),
-                "sections": by_section.loc[name, "pcc_median"].tolist(),
+                "sections": by_section.loc[name, value].dropna().tolist(),
             })  # fmt: skip
-        chart = dots_svg(table, label="median correlation over genes")
-        words = GENE_SETS.get(gene_set, gene_set)
-        shown.append({"words": words, "n_genes": span(rows["n_genes"]), "rows": table, "svg": chart})
+        where = "of your list" if gene_set == "markers" else "chosen on training sections"
+        shown.append({
+            "words": GENE_SETS[gene_set], "genes": f"{span(rows['n_genes'])} genes, {where}", "rows": table,
+            "svg": dots_svg(table, label=f"{LABELS[value]} over genes"),
+        })  # fmt: skip
     return shown
 
 
-def _verdicts(table: pd.DataFrame, kinds: Mapping[Any, str]) -> list[dict[str, Any]]:
+def _levels(evaluation: "Evaluation") -> dict[str, Any]:
+    """Return median scores by thirds of expression, one row per method."""
+    values = ["pcc_median", "pcc_median_adjusted", "deviance_median"]
+    means = evaluation.intervals.pivot_table(
+        index="method", columns=["gene_set", "value"], values="mean", sort=False, dropna=False
+    )
+    thirds = [name for name in THIRDS if name in means.columns.get_level_values(0)]
+    kinds = evaluation.intervals.groupby("method", sort=False)["kind"].first()
+    order = method_order(section_scores(evaluation.scores, evaluation.decided_by, "panel"), evaluation.decided_by)
+    rows = [
+        {"method": name, "kind": kinds[name],
+         "values": [finite(means.loc[name].get((third, value))) for third in thirds for value in values]}
+        for name in order
+    ]  # fmt: skip
+    return {"thirds": [THIRDS[third] for third in thirds], "rows": rows}
+
+
+def _unadjusted(scores: pd.DataFrame) -> list[str]:
+    """Return names of sections without raw counts."""
+    alone = scores[~scores["section"].isin(POOLED)]
+    return alone.loc[alone["pcc_median_adjusted"].isna(), "section"].drop_duplicates().tolist()
+
+
+def _verdicts(table: pd.DataFrame, kinds: Mapping[Any, str], decided_by: str) -> list[dict[str, Any]]:
     """Compare each method with both ridges on the panel, in words."""
     table = table[table["gene_set"] == "panel"] if len(table) else table
+    raw = table[table["value"] == "pcc_median"].set_index(["method", "against"])["difference"]
     verdicts = []
-    for row in table.to_dict("records"):
+    for row in table[table["value"] == decided_by].to_dict("records"):
         if kinds.get(row["method"]) == "oracle":
             continue
         beats, falls = row["ci_low"] > 0, row["difference"] <= 0
@@ -145,17 +177,20 @@ def _verdicts(table: pd.DataFrame, kinds: Mapping[Any, str]) -> list[dict[str, A
         verdicts.append({
             "method": row["method"], "kind": kinds.get(row["method"], "method"), "what": what, "beats": beats,
             "against": RIDGES.get(row["against"], row["against"]),
-            "size": f"{size} ({interval}, {row['n']} folds; higher in {row['n_higher']} of {row['n_pairs']} pairs)",
+            "size": f"{size} ({interval}, {row['n']} folds; higher in {row['n_higher']} of {row['n_pairs']} pairs; raw "
+            f"difference {raw.get((row['method'], row['against']), np.nan):+.3f})",
         })  # fmt: skip
     return sorted(verdicts, key=lambda row: row["kind"] != "method")
 
 
 def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]:
-    """Return the scores of genes by methods, the best predicted first."""
+    """Return the scores of genes by methods, raw and at equal depth, the best predicted first."""
     if evaluation.genes.empty:
         return {"methods": [], "rows": [], "total": 0}
-    wide = gene_means(evaluation.genes)
-    order = method_order(evaluation.genes, "pearson")
+    raw = gene_means(evaluation.genes)
+    decides = "pearson" if evaluation.decided_by == "pcc_median" else "pearson_adjusted"
+    wide = gene_means(evaluation.genes, decides)
+    order = method_order(evaluation.genes, decides)
     methods = [name for name in order if kinds.get(name) != "oracle" and name in wide]
     best = wide[methods].max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_GENES]
     symbols = evaluation.genes.groupby("gene", sort=False)["symbol"].first()
@@ -165,6 +200,7 @@ def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]
             "gene": str(gene),
             "symbol": str(symbols[gene]) if pd.notna(symbols[gene]) else str(gene),
             "values": [finite(wide.loc[gene, name]) for name in methods],
+            "raw": [finite(raw.loc[gene, name]) for name in methods],
             "sure": [bool(gene in fdr.index and name in fdr and fdr.loc[gene, name] < 0.05) for name in methods],
         }
         for gene in best

@@ -39,10 +39,11 @@
 
     function choose(gene) {
       choice.value = gene;
-      const row = picks[gene].closest("tr").cells, measured = row.length > 3;
+      const row = picks[gene].closest("tr"), text = (name) => row.querySelector("." + name)?.textContent.trim();
       article.querySelector(".gene-name").textContent = section.genes[gene];
-      article.querySelector(".gene-fact").textContent = "reliability " + row[1].textContent.trim()
-        + (measured ? ", here " + row[2].textContent.trim() : "") + (row[row.length - 1].textContent.trim() === "no" ? ", does not beat the mean" : "");
+      article.querySelector(".gene-fact").textContent = "reliability " + text("reliability")
+        + (text("adjusted") ? ", at equal depth " + text("adjusted") : "") + (text("here") ? ", here " + text("here") : "")
+        + (text("beats") === "no" ? ", does not beat the mean" : "");
       for (const pick of picks) pick.setAttribute("aria-pressed", String(pick === picks[gene]));
       for (const draw of redraw) draw();
     }

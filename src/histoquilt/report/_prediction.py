@@ -4,7 +4,7 @@ The evaluation page shows held-out sections by the same maps.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from histoquilt._base import Keys
 from histoquilt.draw import (
+    ADJUSTED,
     BEATS_MEAN,
     MEASURED,
     RELIABILITY,
@@ -134,7 +135,6 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     near = agreement(adata, columns, layer)
     genes = _genes(adata, columns, near)
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {})
-    reliabilities = [gene["reliability"] for gene in genes if gene["reliability"] is not None]
     score = adata.obs.get(f"{Keys.OUT_OF_DISTRIBUTION}_score")
     outside = adata.obs.get(Keys.OUT_OF_DISTRIBUTION)
     share = None if outside is None else float(outside.astype(bool).mean())
@@ -157,12 +157,19 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "outside": share,
         "whole_score": whole_score,
         "warning": _warning(whole_score, share or 0.0),
+        "caution": str(recorded.get("caution", "")),
         "genes": genes,
         "n_beat": int(adata.var[BEATS_MEAN].astype(bool).sum()) if BEATS_MEAN in adata.var else None,
-        "median_reliability": float(np.median(reliabilities)) if reliabilities else None,
+        "median_reliability": _median(gene["reliability"] for gene in genes),
+        "median_adjusted": _median(gene["adjusted"] for gene in genes),
         "median_pearson": None if near is None else float(near["pearson"].median()),
         "drawn": drawn,
     }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def _warning(whole_score: float, outside: float) -> str:
@@ -181,12 +188,13 @@ def _warning(whole_score: float, outside: float) -> str:
 
 def _genes(adata: AnnData, columns: np.ndarray, near: pd.DataFrame | None) -> list[dict[str, Any]]:
     var, symbols = adata.var.iloc[columns], gene_symbols(adata)[columns]
-    reliability = var.get(RELIABILITY, pd.Series(np.nan, var.index))
+    reliability, adjusted = (var.get(name, pd.Series(np.nan, var.index)) for name in (RELIABILITY, ADJUSTED))
     return [
         {
             "name": str(name),
             "symbol": str(symbols[place]),
             "reliability": finite(reliability.iloc[place]),
+            "adjusted": finite(adjusted.iloc[place]),
             "beats_mean": bool(var[BEATS_MEAN].iloc[place]) if BEATS_MEAN in var else None,
             "pearson": None if near is None else float(near["pearson"].iloc[place]),
             "undefined": False if near is None else bool(near["undefined"].iloc[place]),

@@ -29,7 +29,7 @@ from histoquilt.evaluate import (
     shown_label,
     structure_table,
 )
-from histoquilt.metrics import read_gmt
+from histoquilt.metrics import read_genes, read_gmt
 from histoquilt.models import ExpressionConfig, ExpressionModel
 from histoquilt.runtime import logger, progress_bar, resolve_device, warn_user
 from histoquilt.study import Sections, Slots
@@ -60,6 +60,7 @@ def evaluate_expression(
     label_key: str | None = None,
     unlabelled: Sequence[str] = UNLABELLED,
     gmt: str | Path | None = None,
+    markers: str | Path | Sequence[str] | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Train methods on some sections, predict the others, and compare their scores with baselines and oracles.
@@ -114,6 +115,9 @@ def evaluate_expression(
         ``()`` if one of these words is a region of yours.
     gmt
         Path of a GMT file of gene sets, tested for enrichment among the well-predicted genes against the panel.
+    markers
+        Genes to score as a set of their own, ``markers``: names or symbols, or the path of a file with one per line.
+        Those that are not in the panel are predicted in addition.
     progress
         If true, show a progress bar on stderr.
 
@@ -127,7 +131,8 @@ def evaluate_expression(
         A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
     ValueError
         A method is unknown; a fold leaves fewer than two training sections; a patient is on both sides of one of
-        ``splits``; an argument is not one of those listed; or as :meth:`histoquilt.models.ExpressionModel.fit`.
+        ``splits``; no marker was measured in all sections; an argument is not one of those listed; or as
+        :meth:`histoquilt.models.ExpressionModel.fit`.
     TypeError
         ``methods`` holds trained models, or functions that do not return models.
 
@@ -150,10 +155,11 @@ def evaluate_expression(
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
         read_gmt(gmt)  # told now, not after hours
+    names = read_genes(markers) if isinstance(markers, str | Path) else list(markers or ())
     resolve_device(device)  # told now, as well
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
-        patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published",
+        patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published", markers=names,
     )  # fmt: skip
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes

@@ -55,6 +55,9 @@ class EvaluateConfig(ImagedConfig):
         metavar="KEY",
     )
     gmt: PathName | Path | None = option(None, "Gene sets to test for well-predicted genes.", metavar="FILE")
+    markers: PathName | Path | None = option(
+        None, "Genes to score as a set of their own, one per line.", metavar="FILE"
+    )
 
     def __post_init__(self) -> None:
         """Also check methods, seeds and what to leave out."""
@@ -170,25 +173,31 @@ def evaluate_models(
     gmt = None if asked.gmt is None else Path(asked.gmt)
     if gmt is not None and not gmt.is_file():
         raise JobError(f"there is no GMT file {gmt}. Check the path.")
-    check_out(out, overwrite=asked.overwrite, inputs=[samples, *([gmt] if gmt else [])])
+    markers = None if asked.markers is None else Path(asked.markers)
+    if markers is not None and not markers.is_file():
+        raise JobError(f"there is no file {markers} ({argument('markers')}). Check the path.")
+    lists = [file for file in (gmt, markers) if file is not None]
+    check_out(out, overwrite=asked.overwrite, inputs=[samples, *lists])
     with start_run("evaluate", {"samples": samples, "out": out}, asked, on_checked) as run:
-        study, device = _read_and_embed(samples, gmt, asked, run)
+        study, device, genes = _read_and_embed(samples, gmt, markers, asked, run)
         from histoquilt import tl
 
         with run.record.stage("evaluate"):
             evaluation = tl.evaluate_expression(
                 study.sections, asked.method_names(), use_rep=study.reps, leave_out=asked.leave_out,  # type: ignore[arg-type]
                 seeds=asked.all_seeds(), device=device, n_genes=asked.n_genes, protocol=asked.protocol,  # type: ignore[arg-type]
-                label_key=asked.label_key, gmt=gmt, progress=asked.progress,
+                label_key=asked.label_key, gmt=gmt, markers=genes, progress=asked.progress,
             )  # fmt: skip
-        return EvaluateResult(out, _write(evaluation, study, gmt, asked, run), evaluation=evaluation)
+        return EvaluateResult(out, _write(evaluation, study, lists, asked, run), evaluation=evaluation)
 
 
-def _read_and_embed(samples: Path, gmt: Path | None, asked: EvaluateConfig, run: Run) -> tuple[ImagedSections, str]:
-    """Return the sections with embeddings, and the device for networks."""
+def _read_and_embed(
+    samples: Path, gmt: Path | None, markers: Path | None, asked: EvaluateConfig, run: Run
+) -> tuple[ImagedSections, str, list[str]]:
+    """Return the sections with embeddings, the device for networks, and markers as the sections name them."""
     with run.record.stage("import"):
         from histoquilt import metrics
-        from histoquilt.evaluate import new_model, plan_folds
+        from histoquilt.evaluate import match_markers, new_model, plan_folds
         from histoquilt.runtime import resolve_device
         from histoquilt.tl import labelled_sections
 
@@ -196,9 +205,13 @@ def _read_and_embed(samples: Path, gmt: Path | None, asked: EvaluateConfig, run:
         device = str(resolve_device(asked.device, sparse=has_network))
         if gmt is not None:
             metrics.read_gmt(gmt)  # errors are raised now
+        listed = [] if markers is None else metrics.read_genes(markers)
+
+    genes: list[str] = []
 
     def check(sections: dict[str, "AnnData"]) -> None:
         plan_folds(sections, asked.leave_out)
+        genes.extend(match_markers({name: adata.var for name, adata in sections.items()}, listed))
         if asked.label_key is not None:
             labelled_sections(sections, asked.label_key)
 
@@ -206,11 +219,11 @@ def _read_and_embed(samples: Path, gmt: Path | None, asked: EvaluateConfig, run:
     with connect(asked.dask) as run.workers:
         study = read_imaged(samples, asked, run, device=device, cache=cache, least_sections=3, check=check)
         study.embed(run)
-    return study, device
+    return study, device, genes
 
 
 def _write(
-    evaluation: "Evaluation", study: ImagedSections, gmt: Path | None, asked: EvaluateConfig, run: Run
+    evaluation: "Evaluation", study: ImagedSections, lists: list[Path], asked: EvaluateConfig, run: Run
 ) -> dict[str, Any]:
     """Write the results folder and return the content of ``run.json``."""
     from histoquilt.report import write_evaluation_report
@@ -221,7 +234,7 @@ def _write(
         "methods": asked.method_names(),
         "skipped": study.skipped,
         "folds": evaluation.folds.to_dict("records"),
-        "inputs": study.digests + ([{"path": str(gmt), "sha256": sha256(gmt)}] if gmt else []),
+        "inputs": study.digests + [{"path": str(file), "sha256": sha256(file)} for file in lists],
     }
     with run.results() as folder:
         for name, table in tables_of(evaluation).items():

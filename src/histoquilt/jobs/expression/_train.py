@@ -177,10 +177,11 @@ def inner_scores(model: "ExpressionModel") -> dict[str, Any]:
     import numpy as np
 
     reliability = model.fitted.reliability
-    correlation = reliability.correlation
+    correlation, adjusted = reliability.correlation, reliability.adjusted
     known = reliability.n_folds > 0
     return {
         "pcc_median": float(np.median(correlation)) if known else None,
+        "pcc_median_adjusted": None if np.isnan(adjusted).any() else float(np.median(adjusted)),
         "n_genes": len(correlation),
         "n_beats_mean": int(reliability.beats_mean.sum()) if known else None,
         "n_folds": reliability.n_folds,

@@ -85,6 +85,7 @@ class FittedExpression:
             "inputs.mean": self.inputs.mean,
             "inputs.scale": self.inputs.scale,
             "reliability.correlation": self.reliability.correlation,
+            "reliability.adjusted": self.reliability.adjusted,
             "reliability.beats_mean": self.reliability.beats_mean,
             **{f"distribution.{name}": value for name, value in self.distribution.arrays().items()},
             **{
@@ -130,7 +131,7 @@ class FittedExpression:
         found = Reliability(n_folds=settings["n_folds"], **strip_prefix(arrays, "reliability"))
         symbols = settings["symbols"]
         stain, depth_head = strip_prefix(arrays, "stain"), strip_prefix(arrays, "depth_head")
-        if inputs.mean.shape != (inputs.n_inputs,) or len(found.correlation) != len(genes):
+        if inputs.mean.shape != (inputs.n_inputs,) or {len(found.correlation), len(found.adjusted)} != {len(genes)}:
             raise ValueError("the arrays fit neither the embeddings nor the genes")
         if symbols is not None and len(symbols) != len(genes):
             raise ValueError("there are not as many symbols as genes")

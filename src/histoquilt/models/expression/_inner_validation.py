@@ -8,9 +8,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from histoquilt import train
+from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.nn import neighbour_means
 
 MAX_FOLDS = 5
+NEAR_ZERO = 0.05  # median correlation over genes below which a model is said to predict nothing of a gene
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ class Reliability:
     ----------
     correlation
         ``(n_genes,)`` mean over held-out sections; NaN where the method kept no held-out predictions.
+    adjusted
+        The same at equal depth (:func:`histoquilt.metrics.depth_adjusted_correlation`), over sections with raw counts;
+        NaN where there are none.
     beats_mean
         ``(n_genes,)`` bool: squared error below that of the mean of the sections trained on.
     n_folds
@@ -119,11 +124,30 @@ class Reliability:
     """
 
     correlation: np.ndarray
+    adjusted: np.ndarray
     beats_mean: np.ndarray
     n_folds: int
 
+    @property
+    def caution(self) -> str:
+        """What to know before the prediction of a typical gene is used; empty if it is reliable at equal depth."""
+        if np.isnan(self.adjusted).any() or np.median(self.adjusted) >= NEAR_ZERO or not self.correlation.any():
+            return ""  # not known, or reliable, or a constant, which claims nothing
+        numbers = (
+            f"In held-out training sections the median gene correlates with its measurement by "
+            f"{np.median(self.correlation):.2f}, and by {np.median(self.adjusted):.2f} between spots of equal depth"
+        )
+        if np.median(self.correlation) < NEAR_ZERO:
+            return f"{numbers}: this model predicts next to nothing of most genes."
+        return f"{numbers}: what this model distinguishes between spots is mostly how many counts they have."
 
-def reliability(truth: list[np.ndarray], held_out: list[np.ndarray] | None, folds: list[Fold]) -> Reliability:
+
+def reliability(
+    truth: list[np.ndarray],
+    held_out: list[np.ndarray] | None,
+    folds: list[Fold],
+    depths: Sequence[np.ndarray | None],
+) -> Reliability:
     """Score held-out predictions of the training sections gene by gene.
 
     Parameters
@@ -134,11 +158,20 @@ def reliability(truth: list[np.ndarray], held_out: list[np.ndarray] | None, fold
         Prediction for each section by the model that had not seen its group; ``None`` if a method keeps none.
     folds
         Folds of these predictions.
+    depths
+        Total counts of the spots of every section; ``None`` without raw counts.
     """
     n_genes = truth[0].shape[1]
+    unknown = np.full(n_genes, np.nan)
     if held_out is None:
-        return Reliability(np.full(n_genes, np.nan), np.zeros(n_genes, dtype=bool), 0)
+        return Reliability(unknown, unknown, np.zeros(n_genes, dtype=bool), 0)
     correlation = np.mean([gene_correlations(y, p) for y, p in zip(truth, held_out, strict=True)], axis=0)
+    with np.errstate(divide="ignore"):
+        adjusted = [
+            depth_adjusted_correlation(y, p, np.log(depth.astype(np.float64)))
+            for y, p, depth in zip(truth, held_out, depths, strict=True)
+            if depth is not None
+        ]
     of_model, of_mean = np.zeros(n_genes), np.zeros(n_genes)
     for fold in folds:
         mean = np.concatenate([truth[i] for i in fold.train]).mean(axis=0, dtype=np.float64)
@@ -146,7 +179,8 @@ def reliability(truth: list[np.ndarray], held_out: list[np.ndarray] | None, fold
             of_model += ((truth[i] - held_out[i].astype(np.float64)) ** 2).sum(axis=0)
             of_mean += ((truth[i] - mean) ** 2).sum(axis=0)
     # by more than rounding, which would let the mean beat itself
-    return Reliability(correlation, of_model < (1 - 1e-6) * of_mean, len(folds))
+    beats_mean = of_model < (1 - 1e-6) * of_mean
+    return Reliability(correlation, np.mean(adjusted, axis=0) if adjusted else unknown, beats_mean, len(folds))
 
 
 def smooth(values: np.ndarray, adjacency: csr_matrix, steps: int) -> np.ndarray:

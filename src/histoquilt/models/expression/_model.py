@@ -214,7 +214,7 @@ class ExpressionModel(ABC):
             stain=study.stain,
             depth_head=depth_head,
             transfer=TransferMeasure.fit([inputs.own_standardised(one) for one in train], study.groups),
-            reliability=reliability(study.y, held_out, folds),
+            reliability=reliability(study.y, held_out, folds, study.depth),
             pitch_um=study.pitch_um,
             spatial_key=study.slots.spatial_key,
             section_key=study.slots.section_key,
@@ -271,6 +271,8 @@ class ExpressionModel(ABC):
         ``var["reliability"]`` : mean correlation over held-out training sections
         ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
         left-out training sections; if not, its ``reliability`` says nothing about this section
+        ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median
+        is below 0.05, ``uns["histoquilt"]["prediction"]["caution"]`` and the log say so in words
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain

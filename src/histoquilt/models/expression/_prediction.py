@@ -209,7 +209,7 @@ def write_prediction(
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata, values = section.adata, arrays.expression
-    unlike = _unlike_training(section, fitted, arrays.inputs)
+    unlike, caution = _unlike_training(section, fitted, arrays.inputs), fitted.reliability.caution
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -244,9 +244,12 @@ def write_prediction(
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
         **unlike.shares(),
+        **({"caution": caution} if caution else {}),
         "version": histoquilt.__version__,
     }
     unlike.warn(section.name)
+    if caution:
+        logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
 
 
@@ -265,6 +268,7 @@ def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
     table["reliability_transfers"] = unlike.transfer.transfers
+    table["reliability_adjusted"] = fitted.reliability.adjusted
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table
