@@ -10,10 +10,12 @@ coefficients that were divided by ``1 / sqrt(n lambda_k w_g + tau^-2)``: the cur
 constant, of ``n`` spots, the variance ``lambda_k`` of an input and the mean count ``w_g`` of a gene.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from histoquilt.models.expression._inputs import ImageSection
 
 _MEMORY = 6  # pairs of steps and changes of the gradient
 _MAX_STEPS, _MAX_HALVINGS = 60, 12
@@ -42,8 +44,10 @@ class Counts:
     products: np.ndarray
 
     @classmethod
-    def of(cls, z: np.ndarray, y: np.ndarray, depth: np.ndarray) -> "Counts":
-        """Take inputs, log1p of counts per 10,000 ``(n_spots, n_genes)`` and total counts of a section."""
+    def of(cls, z: np.ndarray, section: ImageSection) -> "Counts":
+        """Take the inputs of all spots of a section with raw counts."""
+        depth, y = section.depth, section.measured
+        assert depth is not None, "only sections with raw counts are used"
         there = depth > 0
         z, depth = z[there].astype(np.float64), depth[there].astype(np.float64)
         width = max(1, _BLOCK_VALUES // max(len(z), 1))
@@ -54,17 +58,16 @@ class Counts:
             products.append(z.T @ counts)
         return cls(z, depth, np.concatenate(totals), np.hstack(products))
 
-    def normaliser(self, coefficients: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
-        """Return ``log sum N exp(z B)`` of each gene; the shares of the sum go into ``shares`` ``(n_spots, n_genes)``."""
-        linear = np.matmul(self.z, coefficients, out=shares)
-        highest = linear.max(axis=0)
-        linear -= highest
-        np.exp(linear, out=linear)
-        linear *= self.depth[:, None]
-        summed = linear.sum(axis=0)
-        if shares is not None:
-            shares /= summed
-        return np.log(summed) + highest
+    def log_sum(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``log sum N exp(z B)`` of each gene, and every spot's share of the sum ``(n_spots, n_genes)``."""
+        shares = self.z @ coefficients
+        highest = shares.max(axis=0)
+        shares -= highest
+        np.exp(shares, out=shares)
+        shares *= self.depth[:, None]
+        summed = shares.sum(axis=0)
+        shares /= summed
+        return np.log(summed) + highest, shares
 
 
 def counts_of(y: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -77,13 +80,49 @@ def counts_of(y: np.ndarray, depth: np.ndarray) -> np.ndarray:
     return counts
 
 
+def reduced_ranks(
+    sections: Sequence[Counts], coefficients: np.ndarray, ranks: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield ranks and coefficients ``(n_inputs, n_genes)`` whose log rates have so few directions among the genes.
+
+    Directions are those of most variance of the fitted log rates, where a gene weighs by the fourth root of its mean
+    count: between equal weights, which let the noise of rare genes in, and the square root, which evens noise out and
+    sees frequent genes only.
+    """
+    n_spots = sum(len(one.z) for one in sections)
+    covariance = sum((one.z - one.z.mean(axis=0)).T @ (one.z - one.z.mean(axis=0)) for one in sections) / n_spots
+    weights = np.maximum(sum(one.total for one in sections) / n_spots, 1e-6) ** 0.25
+    values, vectors = np.linalg.eigh(covariance)
+    weighted = coefficients * weights
+    fitted = (np.sqrt(np.maximum(values, 0)) * vectors).T @ weighted  # has the Gram matrix of the fitted log rates
+    directions = np.linalg.svd(fitted, full_matrices=False)[2]
+    along = weighted @ directions.T
+    for rank in ranks:
+        if rank < len(directions):
+            yield rank, along[:, :rank] @ directions[:rank] / weights
+
+
+def levels(sections: Sequence[Counts], coefficients: np.ndarray) -> np.ndarray:
+    """Return the mean over sections of the log rate of each gene at ``z = 0``, ``(n_genes,)``.
+
+    A gene without a count in a section counts as half a one there.
+    """
+    width = max(1, _BLOCK_VALUES // max(len(one.z) for one in sections))
+    found = np.empty(coefficients.shape[1])
+    for start in range(0, len(found), width):
+        genes = slice(start, start + width)
+        logs = [np.log(np.maximum(one.total[genes], 0.5)) - one.log_sum(coefficients[:, genes])[0] for one in sections]
+        found[genes] = np.mean(logs, axis=0)
+    return found
+
+
 class _Objective:
     """Penalised negative log likelihood of a block of genes, in preconditioned coefficients."""
 
     def __init__(self, sections: Sequence[Counts], genes: slice, spread: float) -> None:
         self.sections, self.precision = sections, spread**-2
         self.totals = [one.total[genes] for one in sections]
-        self.products = sum(one.products[:, genes] for one in sections)
+        self.products: np.ndarray = np.sum([one.products[:, genes] for one in sections], axis=0)
         total, n_spots = sum(self.totals), sum(len(one.z) for one in sections)
         variance = sum(((one.z - one.z.mean(axis=0)) ** 2).sum(axis=0) for one in sections) / n_spots
         self.scale = 1 / np.sqrt(np.outer(variance, total) + self.precision)
@@ -95,15 +134,15 @@ class _Objective:
         value = ((0.5 * self.precision * coefficients - self.products[:, genes]) * coefficients).sum(axis=0)
         gradient = self.precision * coefficients - self.products[:, genes]
         for one, total in zip(self.sections, self.totals, strict=True):
-            shares = np.empty((len(one.z), coefficients.shape[1]))
-            value += total[genes] * one.normaliser(coefficients, shares)
+            log_sum, shares = one.log_sum(coefficients)
+            value += total[genes] * log_sum
             shares *= total[genes]
             gradient += one.z.T @ shares
         return value, gradient * scale
 
 
 def fit_poisson(
-    sections: Sequence[Counts], spread: float, start: np.ndarray | None = None, tolerance: float = 1e-4
+    sections: Sequence[Counts], spread: float, start: np.ndarray | None = None, tolerance: float = 0.1
 ) -> np.ndarray:
     """Return the coefficients ``(n_inputs, n_genes)`` of highest penalised likelihood.
 
@@ -116,8 +155,7 @@ def fit_poisson(
     start
         Coefficients to start from; 0 by default.
     tolerance
-        Expected further improvement of the log likelihood of a gene, relative to that of its total counts, at which
-        its fit is finished.
+        Improvement of the penalised log likelihood of a gene by one step below which its fit is finished.
     """
     n_spots, (n_inputs, n_genes) = sum(len(one.z) for one in sections), sections[0].products.shape
     found = np.zeros((n_inputs, n_genes)) if start is None else start.copy()
@@ -191,7 +229,7 @@ def _search(
         step[failed] /= 2
         there = position[:, failed] + step[failed] * direction[:, failed]
         new_value[failed], gradient[:, failed] = objective(there, going[failed])
-    failed = ~(new_value <= value)
+    failed = np.flatnonzero(~(new_value <= value))
     step[failed] = 0
     new_value[failed], gradient[:, failed] = objective(position[:, failed], going[failed])
     return step, new_value, gradient
