@@ -26,7 +26,9 @@ def test_a_bare_slide_becomes_spots_with_expression(toy, tmp_path):
     predicted = load(tmp_path / "model").predict(image, mpp=2.0, pitch_um=200.0)
     assert predicted.n_vars == len(model.genes) == 40
     np.testing.assert_array_equal(predicted.X, predicted.layers["predicted_ridge"])
-    assert predicted.uns["histoquilt"]["scale"] == {"X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k"}
+    assert predicted.uns["histoquilt"]["scale"] == {
+        "X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k", "relative_ridge": "log_relative"
+    }  # fmt: skip
     assert set(reps) <= set(predicted.obsm)
     assert predicted.uns["histoquilt"]["prediction"]["stain_compared"]
     np.testing.assert_allclose(predicted.obsm["spatial_um"], 2.0 * predicted.obsm["spatial"])

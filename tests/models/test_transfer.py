@@ -43,7 +43,7 @@ def test_shares_by_hand():
     # four spots in two of three dimensions; half of the variance of the last is in the third
     flat = np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0.0]] * 10)
     other = np.array([[1, 0, 1], [-1, 0, -1], [1, 0, -1], [-1, 0, 1.0]] * 10)
-    measure = TransferMeasure.fit([flat, flat], ["a", "b"])
+    measure = TransferMeasure.fit([flat, flat].__getitem__, ["a", "b"])
     np.testing.assert_allclose(measure.left_out, 1)
     found = measure.measure(other)
     assert found.share == pytest.approx(0.5)
@@ -63,7 +63,7 @@ def test_the_margin_is_the_larger_of_the_range_and_a_twentieth():
 
 
 def test_few_spots_and_constant_features_are_not_judged():
-    measure = TransferMeasure.fit([tissue(seed=i) for i in range(2)], ["a", "b"])
+    measure = TransferMeasure.fit([tissue(seed=i) for i in range(2)].__getitem__, ["a", "b"])
     for x in (tissue(1, n_spots=19), np.zeros((50, N_FEATURES))):
         found = measure.measure(x)
         assert np.isnan(found.share)

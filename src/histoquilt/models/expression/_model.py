@@ -214,7 +214,7 @@ class ExpressionModel(ABC):
             distribution=distribution,
             stain=study.stain,
             depth_head=depth_head,
-            transfer=TransferMeasure.fit([inputs.own_standardised(one) for one in train], study.groups),
+            transfer=TransferMeasure.fit(lambda i: inputs.own_standardised(train[i]), study.groups),
             reliability=reliability(study.y, held_out, folds, study.depth),
             pitch_um=study.pitch_um,
             spatial_key=study.slots.spatial_key,

@@ -147,14 +147,14 @@ def describe_spots(
             slide,
             **place,
             encoder=[encoders[digest] for digest in calls.values()],
-            field_um=list(fields) if isinstance(fields, tuple) else fields,
+            field_um=fields,
             key_added=list(calls),
             cache=cache,
             progress=progress,
         )
 
 
-def _by_region(fitted: FittedExpression) -> list[tuple[tuple[float, ...] | float, dict[str, str]]]:
+def _by_region(fitted: FittedExpression) -> list[tuple[list[float] | float, dict[str, str]]]:
     """Group embeddings that one call makes, each region of the slide being read once for all fields and encoders.
 
     Returns
@@ -162,33 +162,25 @@ def _by_region(fitted: FittedExpression) -> list[tuple[tuple[float, ...] | float
     ``field_um`` of each call, and its ``key_added`` -> digest of the encoder. The call that measures the stain on the
     same field as in training comes last: each call writes it.
     """
-    of_base: dict[str, tuple[str, list[float]]] = {}  # key without the field -> digest and fields
-    alone: list[tuple[tuple[float, ...] | float, dict[str, str]]] = []
+    of_key: dict[str, tuple[str, list[float]]] = {}  # key without the field -> digest and fields
     for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
         if "px" in record:
             continue
         field, digest = float(record["field_um"]), record["digest"]
-        base = rep.removesuffix(f"_{field:g}um")
-        known, fields = of_base.get(base, (digest, []))
-        if base == rep or base in fitted.inputs.reps or known != digest:
-            alone.append((field, {rep: digest}))
+        key = rep.removesuffix(f"_{field:g}um")
+        if key in fitted.inputs.reps or of_key.get(key, (digest,))[0] != digest:
+            key = rep
+        of_key.setdefault(key, (digest, []))[1].append(field)
+    calls: list[tuple[list[float] | float, dict[str, str]]] = []
+    for key, (digest, fields) in of_key.items():
+        asked = fields[0] if key in fitted.inputs.reps else fields
+        made = next((made for other, made in calls if other == asked and digest not in made.values()), None)
+        if made is None:
+            calls.append((asked, {key: digest}))
         else:
-            of_base[base] = (digest, [*fields, field])
-    together: dict[tuple[float, ...], dict[str, str]] = {}
-    for base, (digest, fields) in of_base.items():
-        calls = together.setdefault(tuple(fields), {})
-        # an encoder is given once a call
-        if digest in calls.values():
-            alone += [(field, {f"{base}_{field:g}um": digest}) for field in fields]
-        else:
-            calls[base] = digest
+            made[key] = digest
     stain = fitted.stain
-    return sorted(
-        [*alone, *together.items()],
-        key=lambda call: (
-            stain is not None and (call[0][0] if isinstance(call[0], tuple) else call[0]) == stain.field_um
-        ),
-    )
+    return sorted(calls, key=lambda call: stain is not None and np.ravel(call[0])[0] == stain.field_um)
 
 
 @dataclass(frozen=True)
@@ -198,7 +190,7 @@ class Predicted:
     Attributes
     ----------
     inputs
-        What the method saw of the section.
+        The section as the method sees it.
     expression
         Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
     relative

@@ -5,7 +5,7 @@ scanned: sections are standardised by their own moments first. In tissue of anot
 which the model has learnt nothing. What is ordinary is measured on training sections that are left out in turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from histoquilt.models.expression._inner_validation import inner_folds
 
 N_COMPONENTS = 64
 LEAST_MARGIN = 0.05  # margin below the smallest share of a left-out section, relative to it
-_MAX_SPOTS = 2_000  # training spots from which the components are computed, and spots of one section that are measured
+_MAX_SPOTS = 2_000  # training spots from which the components are computed, equally many of each section
 _EXACT = 1_000
 _LEAST_SPOTS = 20  # a section of fewer has no share
 
@@ -79,23 +79,23 @@ class TransferMeasure:
     left_out: np.ndarray
 
     @classmethod
-    def fit(cls, features: Sequence[np.ndarray], groups: Sequence[str]) -> "TransferMeasure":
+    def fit(cls, features: Callable[[int], np.ndarray], groups: Sequence[str]) -> "TransferMeasure":
         """Fit to the features of the training sections.
 
         Parameters
         ----------
         features
-            ``(n_spots, n_features)`` of each section, standardised by its own moments and centred.
+            Function that returns the features of a section by its number, ``(n_spots, n_features)``, standardised by
+            the section's own moments and centred. It is called twice a section, so that not all are in memory.
         groups
             Group of each section; at least two.
         """
-        n_spots = sum(map(len, features))
-        kept = [_some(one, round(_MAX_SPOTS * len(one) / n_spots)) for one in features]
-        left_out = np.full(len(features), np.nan)
+        kept = [_some(features(i), _MAX_SPOTS // len(groups)) for i in range(len(groups))]
+        left_out = np.full(len(groups), np.nan)
         for fold in inner_folds(groups):
             axes = _axes(np.concatenate([kept[i] for i in fold.train]))
             for i in fold.held_out:
-                left_out[i] = _share(features[i], axes)
+                left_out[i] = _share(features(i), axes)
         return cls(_axes(np.concatenate(kept)), left_out)
 
     def measure(self, features: np.ndarray) -> Transfer:
@@ -134,7 +134,6 @@ def _axes(features: np.ndarray) -> np.ndarray:
 
 
 def _share(features: np.ndarray, axes: np.ndarray) -> float:
-    features = _some(features, _MAX_SPOTS)
     total = float(np.square(features, dtype=np.float64).sum())
     if len(features) < _LEAST_SPOTS or total == 0:
         return float("nan")
