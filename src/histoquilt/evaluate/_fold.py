@@ -1,4 +1,4 @@
-"""One fold: a panel chosen on training sections, every method trained on them and on nothing else, predictions."""
+"""One fold of an evaluation: choose the panel on training sections, train every method, predict held-out sections."""
 
 import time
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A method with a seed, as the tables name it."""
+    """A method with a seed."""
 
     label: str
     kind: str
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass
 class Fold:
-    """What was predicted for the held-out sections of one fold.
+    """Predictions of the held-out sections of one fold.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Fold:
     devices: dict[str, str] = field(default_factory=dict)
 
     def n_unmeasured(self, section: str) -> int:
-        """How many genes of the panel a held-out section does not have."""
+        """Return the number of panel genes that a held-out section lacks."""
         return len(self.panel) - self.truth[section].shape[1]
 
 
@@ -82,7 +82,7 @@ def run_fold(
     show: str,
     advance: Advance,
 ) -> Fold:
-    """Choose the panel, train and predict; predictions of the contender ``show`` are kept to be looked at."""
+    """Choose the panel, train and predict; predictions of the contender ``show`` are kept for the report."""
     measured = {name: study.measured(name) for name in split.train}
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
     sets = gene_sets_of_training(*training_moments([one.of(panel) for one in measured.values()]), panel)
