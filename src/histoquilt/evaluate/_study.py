@@ -158,7 +158,9 @@ def match_markers(tables: Mapping[str, pd.DataFrame], markers: Sequence[str]) ->
     first = next(iter(tables.values()))
     shared = set.intersection(*(set(var.index) for var in tables.values()))
     symbols = first[Keys.GENE_SYMBOL].astype(str) if Keys.GENE_SYMBOL in first else pd.Series(dtype=str)
-    of_symbol = {symbol: gene for gene, symbol in symbols.drop_duplicates(keep=False).items() if gene in shared}
+    of_symbol = {
+        str(symbol): str(gene) for gene, symbol in symbols.drop_duplicates(keep=False).items() if gene in shared
+    }
     found = [gene if gene in shared else of_symbol.get(gene) for gene in map(str, markers)]
     missing = [str(gene) for gene, match in zip(markers, found, strict=True) if match is None]
     if len(missing) == len(found):

@@ -244,7 +244,7 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
         seed = next(iter(fold.predicted)).seed
         for section, truth in fold.truth.items():
             counts = study.counts(section, list(truth.columns))
-            depth = np.log1p(study.measured(section).depth)
+            depth = np.log1p(np.asarray(study.measured(section).depth))
             guesses = {run: of_run[section].to_numpy() for run, of_run in fold.predicted.items() if section in of_run}
             guesses[Run("depth_oracle", "oracle", seed)] = np.repeat(depth[:, None], truth.shape[1], axis=1)
             for run, guess in guesses.items():
