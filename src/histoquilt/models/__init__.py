@@ -7,7 +7,7 @@ from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.expression._encoder import trained_encoder
+from histoquilt.models.expression._encoder import trained_encoders
 from histoquilt.models.expression._inputs import (
     ImageSection,
     near_spots,
@@ -73,5 +73,5 @@ __all__ = [
     "measure",
     "near_spots",
     "plain_ridge",
-    "trained_encoder",
+    "trained_encoders",
 ]
