@@ -1,4 +1,4 @@
-"""The published methods, one file each: frozen config, network, user class with fit, embed or predict, save, load."""
+"""Models of tissue domains (fit, embed) and of expression from H&E (fit, predict), with their settings."""
 
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
@@ -8,10 +8,7 @@ from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoder
-from histoquilt.models.expression._inputs import (
-    ImageSection,
-    near_spots,
-)
+from histoquilt.models.expression._inputs import ImageSection, near_spots
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._prediction import MEASURED, describe_spots
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure

@@ -1,6 +1,7 @@
-"""What the settings of every model can do: be read from names and values, and be written as such."""
+"""Base class of the settings of all models, and range checks."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any, Self
 
 
 class ModelConfig:
-    """Base of the frozen dataclasses that hold settings."""
+    """Base class of the frozen dataclasses with the settings of a model."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from names and values; what is not named keeps its default.
+        """Build from names and values, with defaults for the rest.
 
         Raises
         ------
@@ -30,14 +31,14 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, path: str | PathLike[str]) -> Self:
-        """Read a JSON object of settings; what is not named keeps its default.
+        """Read a JSON object of settings, with defaults for the rest.
 
         Raises
         ------
         FileNotFoundError
-            There is no such file.
+            The file does not exist.
         ValueError
-            It is not a JSON object, or names an unknown setting.
+            It is not a JSON object, or contains an unknown setting.
         """
         text = Path(path).read_text(encoding="utf-8")
         try:
@@ -51,5 +52,35 @@ class ModelConfig:
         return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return names and values, ready for JSON."""
+        """Return names and values that JSON can hold."""
         return asdict(self)  # type: ignore[call-overload]
+
+
+def check_settings(
+    config: ModelConfig,
+    *,
+    whole: Mapping[str, int] | None = None,  # whole numbers, and the least value of each
+    positive: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    between: Sequence[str] = (),  # 0 and 1, both excluded
+    below_one: Sequence[str] = (),  # 0 included
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Check the ranges of settings by name; a ``ValueError`` states range and value."""
+    for name, least in (whole or {}).items():
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    for names, is_valid, wording in (
+        (positive, lambda value: value > 0, "be positive"),
+        (not_negative, lambda value: value >= 0, "not be negative"),
+        (between, lambda value: 0 < value < 1, "lie between 0 and 1"),
+        (below_one, lambda value: 0 <= value < 1, "be at least 0 and less than 1"),
+    ):
+        for name in names:
+            if not is_valid(getattr(config, name)):
+                raise ValueError(f"{name} must {wording}, got {getattr(config, name)!r}.")
+    for name, known in (choices or {}).items():
+        if getattr(config, name) not in known:
+            words = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+            raise ValueError(f"{name} must be {words}, got {getattr(config, name)!r}.")
