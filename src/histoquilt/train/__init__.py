@@ -1,4 +1,4 @@
-"""Training: who is held out, and the fit loop with its history and stopping rule."""
+"""Training: splits by patient, training loops, and checkpoints."""
 
 from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix, training_folder
 from histoquilt.train._epochs import Step, run_epochs

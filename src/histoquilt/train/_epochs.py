@@ -1,4 +1,4 @@
-"""A given number of epochs, of which some are looked at, taken up again where an interrupted run left them."""
+"""Resumable training for a number of epochs."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
@@ -9,22 +9,22 @@ from torch import Tensor
 from histoquilt.runtime import logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix
 
-_STEP, _SEEN = "step", "seen"  # names of what is kept
+_STEP, _SEEN = "step", "seen"  # prefixes of tensors in the checkpoint
 
 
 class Step(Protocol):
     """One epoch of training, which can be saved and resumed in another process."""
 
     def __call__(self) -> dict[str, float]:
-        """Make the step; return its losses by name, ``loss`` among them."""
+        """Run the epoch; return its losses by name, including ``loss``."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that further steps depend on."""
+        """Return the state that further epochs depend on."""
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Set a new step of the same job to a saved state."""
+        """Restore a saved state."""
         ...
 
 
@@ -38,9 +38,8 @@ def run_epochs(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Run epochs; after each, yield its number (from 1) and its losses.
 
-    If training is resumed, the epochs of the earlier run are yielded again without being computed, those in ``looks``
-    with the weights that the network had then. A caller that inspects the network therefore sees the same as in an
-    uninterrupted run.
+    When training is resumed, epochs of the earlier run are yielded without being computed, those in ``looks`` with the
+    weights of that time.
 
     Parameters
     ----------
@@ -51,7 +50,7 @@ def run_epochs(
     n_epochs
         Number of epochs.
     looks
-        Epochs after which the caller inspects the weights; after the last epoch they are always correct.
+        Epochs, other than the last, after which the caller uses the weights.
     checkpoint
         Checkpoint that is written at intervals and at the end, or ``None``.
     """
@@ -60,7 +59,7 @@ def run_epochs(
     kept = None if checkpoint is None else checkpoint.read()
     if kept is not None:
         rows = kept.facts["rows"]
-        logger.info("%d epochs of training were kept by an interrupted run.", len(rows))
+        logger.info("Resuming an interrupted run after %d epochs of training.", len(rows))
         seen = strip_prefix(kept.tensors, _SEEN)
         for epoch, row in enumerate(rows, start=1):
             if epoch in looks:

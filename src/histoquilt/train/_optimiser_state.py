@@ -1,4 +1,4 @@
-"""Network, optimiser and generator as named tensors, and back."""
+"""State of network, optimiser and generator as named tensors."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ _NETWORK, _OPTIMISER, _GENERATOR = "network", "optimiser", "generator"
 def training_tensors(
     network: torch.nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return all that the next step depends on, by name; the tensors are those in use, not copies."""
+    """Return the state of training by name; the tensors are not copied."""
     tensors = {f"{_NETWORK}.{name}": value for name, value in network.state_dict().items()}
     for number, of_weight in optimiser.state_dict()["state"].items():
         tensors |= {f"{_OPTIMISER}.{number}.{name}": value for name, value in of_weight.items()}
@@ -26,7 +26,7 @@ def restore_training(
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> None:
-    """Set all three to where :func:`training_tensors` found them; names of others are passed over."""
+    """Restore the state from :func:`training_tensors`; other names are ignored."""
     network.load_state_dict(strip_prefix(tensors, _NETWORK))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in strip_prefix(tensors, _OPTIMISER).items():

@@ -1,4 +1,4 @@
-"""SpaHGC's graph of one section: its spots, their references in other sections, and the edges between them."""
+"""SpaHGC's graph of one section: its spots, their references in other sections, and all edges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,58 +17,30 @@ _NEAR = 1.5  # pitches
 
 @dataclass(frozen=True)
 class NetworkSection:
-    """One section as the network sees it.
+    """Inputs of the network for one section."""
 
-    Attributes
-    ----------
-    group
-        Sections of one group never serve each other as references.
-    x
-        Float32 ``(n_spots, n_inputs)`` image features.
-    centres_um
-        ``(n_spots, 2)``.
-    y
-        Measured expression, ``(n_spots, n_genes)`` float32; ``None`` in prediction.
-    base
-        Prediction by a model that has not seen this group, ``(n_spots, n_genes)`` float32, to which the network adds;
-        ``None`` if the network predicts alone.
-    weights
-        Weights of the squared error, ``(n_spots,)``.
-    """
-
-    group: str
-    x: np.ndarray
-    centres_um: np.ndarray
-    y: np.ndarray | None = None
+    group: str  # sections of the same group are not references of each other
+    x: np.ndarray  # (n_spots, n_inputs) float32 image features
+    centres_um: np.ndarray  # (n_spots, 2)
+    y: np.ndarray | None = None  # (n_spots, n_genes) float32 measured expression; None in prediction
+    # (n_spots, n_genes) prediction, by a model that has not seen the group, to which the network adds; None: no such
     base: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    weights: np.ndarray | None = None  # (n_spots,) of the squared error
 
     @property
     def rest(self) -> np.ndarray:
-        """Measured expression less ``base``: what the network learns."""
+        """Measured expression less ``base``."""
         assert self.y is not None, "training sections have measured expression"
         return self.y if self.base is None else self.y - self.base
 
 
 @dataclass(frozen=True)
 class ReferenceBank:
-    """Spots whose expression was measured, from all training sections.
+    """Spots of all training sections, candidates for references."""
 
-    Attributes
-    ----------
-    x
-        Float32 ``(n_spots, n_inputs)`` image features.
-    expression
-        Float32 ``(n_spots, n_genes)``: measured expression less ``base``, standardised gene by gene.
-    group
-        ``(n_spots,)`` number of each spot's group.
-    groups
-        Names of the groups.
-    """
-
-    x: np.ndarray
-    expression: np.ndarray
-    group: np.ndarray
+    x: np.ndarray  # (n_spots, n_inputs) float32 image features
+    expression: np.ndarray  # (n_spots, n_genes) float32 measured expression less base, standardised gene by gene
+    group: np.ndarray  # (n_spots,) index into groups
     groups: tuple[str, ...]
 
     @classmethod
@@ -85,7 +57,7 @@ class ReferenceBank:
         )
 
     def without(self, group: str) -> np.ndarray:
-        """Return the numbers of the spots that may serve a section of a group: those of all others."""
+        """Return the rows of all spots outside a group."""
         if group not in self.groups:
             return np.arange(len(self.x))
         return np.flatnonzero(self.group != self.groups.index(group))
@@ -93,34 +65,19 @@ class ReferenceBank:
 
 @dataclass(frozen=True)
 class SectionGraph:
-    """What one forward pass takes.
+    """Inputs of a forward pass."""
 
-    Attributes
-    ----------
-    target
-        (n_targets, n_inputs)
-    reference
-        (n_references, n_inputs + n_genes) image features beside expression.
-    graph
-        Edges.
-    """
-
-    target: torch.Tensor
-    reference: torch.Tensor
+    target: torch.Tensor  # (n_targets, n_inputs)
+    reference: torch.Tensor  # (n_references, n_inputs + n_genes) image features and expression
     graph: HeteroGraph
 
 
 def build_graph(
     section: NetworkSection, bank: ReferenceBank, config: SpaHGCConfig, device: torch.device
 ) -> SectionGraph:
-    """Find the references of a section's spots and lay all edges.
+    """Find the references of a section's spots and build all edges; the section's own expression is not used.
 
-    A spot that serves several targets is one reference node. Nothing of the section's own expression enters.
-
-    Raises
-    ------
-    ValueError
-        The bank holds no spot of another group.
+    A reference of several targets is one node. Raises ``ValueError`` if the bank has no spot of another group.
     """
     allowed = bank.without(section.group)
     if len(allowed) == 0:
@@ -165,7 +122,7 @@ def _similar(reference: torch.Tensor, k: int) -> csr_matrix:
         return csr_matrix((n, n), dtype=np.float32)
     numbers = nearest_references(reference, reference, k + 1).index.cpu().numpy()
     itself = numbers == np.arange(n)[:, None]
-    itself[~itself.any(axis=1), -1] = True  # a twin took its own place in the list
+    itself[~itself.any(axis=1), -1] = True  # duplicates of a reference may displace it from its own list
     return _rows_to_adjacency(numbers[~itself].reshape(n, k), (n, n))
 
 

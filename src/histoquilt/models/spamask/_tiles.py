@@ -104,5 +104,5 @@ class Tiles:
 
 
 def parts_of_batch(n_parts: int) -> int:
-    """Number of parts of a batch: ``n_parts``, rounded up to a multiple of the number of processes."""
+    """Return the number of parts of a batch: ``n_parts``, rounded up to a multiple of the number of processes."""
     return -(-n_parts // n_processes()) * n_processes()
