@@ -36,14 +36,14 @@ class Checkpoint:
 
 def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model folder atomically; ``FileExistsError`` if it is not empty and ``overwrite`` is false."""
-    with atomic_folder(folder, overwrite=overwrite) as beside:
+    with atomic_folder(folder, overwrite=overwrite) as unfinished:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
-        (beside / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only the owner can read
-        (beside / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
-        np.savez(beside / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
-        (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
+        (unfinished / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only the owner can read
+        (unfinished / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
+        np.savez(unfinished / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
+        (unfinished / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
         facts = {"histoquilt": histoquilt.__version__, **checkpoint.provenance}
-        (beside / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
+        (unfinished / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:

@@ -79,26 +79,8 @@ class DomainModel(ABC):
     ) -> Self:
         """Train on one or several sections; ``adata`` is not changed.
 
-        Parameters
-        ----------
-        adata
-            ``(n_spots, n_genes)`` with expression and spot centres.
-        layer
-            Layer with the expression; by default ``layers["counts"]`` or ``X``.
-        use_rep
-            Key in ``obsm`` of an embedding that replaces genes.
-        spatial_key
-            Key in ``obsm`` of the spot centres.
-        section_key
-            Column of ``obs`` with the section of each spot; ``None`` for a single section.
-        links
-            Neighbours in other sections, ``(n_spots, n_spots)`` symmetric CSR.
-        seed
-            Random seed.
-        device
-            Device for networks; ``"auto"`` uses a GPU if available.
-        progress
-            If true, show a progress bar on stderr.
+        ``adata``, ``(n_spots, n_genes)``, has expression and spot centres. All arguments are described at
+        :meth:`histoquilt.models.FeatureModel.fit`; a model may ignore those that it does not need.
         """
 
     @abstractmethod

@@ -51,7 +51,7 @@ class Basis:
     @classmethod
     def fit(cls, train: Sequence[ImageSection], own: bool) -> "Basis":
         """Fit at most 512 components to all spots."""
-        x = np.concatenate([own_moments(one.x) if own else one.x for one in train])
+        x = np.concatenate([own_moments(section.x) if own else section.x for section in train])
         mean = x.mean(axis=0)
         x = x - mean
         components = _leading_axes(x)

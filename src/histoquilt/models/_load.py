@@ -29,9 +29,9 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
         A file is corrupted, the model's class is unknown, or the device does not exist.
     """
     checkpoint = read_checkpoint(folder)
-    kind: Any = next((found for found in _classes() if found.__name__ == checkpoint.model), None)
+    kind: Any = next((kind for kind in _classes() if kind.__name__ == checkpoint.model), None)
     if kind is None:
-        known = ", ".join(found.__name__ for found in _classes())
+        known = ", ".join(kind.__name__ for kind in _classes())
         raise ValueError(
             f"{folder} holds a {checkpoint.model!r}, which is not known here (known: {known}). Update histoquilt, or "
             "install the package that the model comes from."
@@ -52,6 +52,6 @@ def _classes() -> Iterator[type]:
     names = [(registry, name) for registry in registries for name in registry.ours()]
     names += [(registry, name) for registry in registries for name in registry.others()]
     for registry, name in names:
-        found = registry.load(name)
-        if isinstance(found, type):  # entries that are functions return models of listed classes
-            yield found
+        entry = registry.load(name)
+        if isinstance(entry, type):  # entries that are functions return models of listed classes
+            yield entry

@@ -39,9 +39,9 @@ class CrossNodeAttention(nn.Module):
         target: (n_targets, n_hidden); reference, expression: (n_references, n_hidden); edges: (n_targets,
         n_references).
         """
-        known = torch.cat([reference, self.norm(expression)], dim=1)  # (n_references, 2 * n_hidden)
-        to_target = self.to_target(target, known, edges, generator)
-        return to_target, self.to_reference(known, target, edges.reversed, generator)
+        senders = torch.cat([reference, self.norm(expression)], dim=1)  # (n_references, 2 * n_hidden)
+        to_target = self.to_target(target, senders, edges, generator)
+        return to_target, self.to_reference(senders, target, edges.reversed, generator)
 
 
 class CrossNodeReadout(nn.Module):
@@ -60,8 +60,8 @@ class CrossNodeReadout(nn.Module):
         self, target: Tensor, reference: Tensor, expression: Tensor, edges: Edges, generator: torch.Generator | None
     ) -> Tensor:
         """Return (n_targets, n_hidden); shapes as in :class:`CrossNodeAttention`."""
-        known = torch.cat([reference, self.norm(expression)], dim=1)  # (n_references, 2 * n_hidden)
-        return self.own(target) + self.attention(target, known, edges, generator)
+        senders = torch.cat([reference, self.norm(expression)], dim=1)  # (n_references, 2 * n_hidden)
+        return self.own(target) + self.attention(target, senders, edges, generator)
 
 
 def _attention(n_query: int, n_source: int, n_hidden: int, n_heads: int, rate: float) -> MultiHeadEdgeAttention:

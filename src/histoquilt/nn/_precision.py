@@ -42,8 +42,8 @@ def product_dtype(precision: str, device: torch.device, n_latent: int) -> torch.
                 "Use precision='auto'."
             )
         return torch.bfloat16
-    asked = precision == "auto" and device.type == "cpu" and n_latent >= WIDE
-    return torch.bfloat16 if asked and _multiplies_bfloat16() else torch.float32
+    wide = precision == "auto" and device.type == "cpu" and n_latent >= WIDE
+    return torch.bfloat16 if wide and _multiplies_bfloat16() else torch.float32
 
 
 def _multiplies_bfloat16() -> bool:

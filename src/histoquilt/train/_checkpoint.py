@@ -24,7 +24,7 @@ _SHARE_OF_TIME = 0.05  # largest share of time spent on writing
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedTraining:
     """State of an interrupted training."""
 
     tensors: dict[str, Tensor]
@@ -59,17 +59,17 @@ class TrainingCheckpoint:
         self._job = json.loads(json.dumps({**job, **environment}))
         self._last, self._took = time.monotonic(), 0.0
 
-    def read(self) -> Kept | None:
+    def read(self) -> SavedTraining | None:
         """Return the saved state of this job, or ``None`` if there is none."""
         for left in self.path.parent.glob(f".{self.path.stem}-*{self.path.suffix}") if is_main() else ():
             left.unlink(missing_ok=True)  # unfinished file of a killed process
         try:
             with safe_open(self.path, framework="pt") as file:
-                about = file.metadata() or {}
+                metadata = file.metadata() or {}
                 # copied, because tensors in the memory-mapped file are not aligned
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-            job, facts = json.loads(about["job"]), json.loads(about["facts"])
-            if about["digest"] != _digest(tensors, about["facts"]):
+            job, facts = json.loads(metadata["job"]), json.loads(metadata["facts"])
+            if metadata["digest"] != _digest(tensors, metadata["facts"]):
                 raise ValueError("its digest differs")
         except FileNotFoundError:
             return None
@@ -82,7 +82,7 @@ class TrainingCheckpoint:
                 "%s was kept by another job (%s differ): training starts over.", self.path, ", ".join(differ)
             )
             return None
-        return Kept(tensors, facts)
+        return SavedTraining(tensors, facts)
 
     @property
     def due(self) -> bool:
@@ -94,12 +94,12 @@ class TrainingCheckpoint:
         if not is_main():
             return
         started = time.monotonic()
-        kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        saved = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         text = json.dumps(facts)
-        about = {"job": json.dumps(self._job), "facts": text, "digest": _digest(kept, text)}
+        metadata = {"job": json.dumps(self._job), "facts": text, "digest": _digest(saved, text)}
         try:
-            with atomic_file(self.path) as beside:
-                beside.write_bytes(save(kept, about))
+            with atomic_file(self.path) as unfinished:
+                unfinished.write_bytes(save(saved, metadata))
         except OSError as error:
             logger.warning("Cannot write the training checkpoint %s (%s); training continues.", self.path, error)
         self._last = time.monotonic()

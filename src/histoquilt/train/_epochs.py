@@ -9,7 +9,9 @@ from torch import Tensor
 from histoquilt.runtime import logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix
 
-_STEP, _SEEN = "step", "seen"  # prefixes of tensors in the checkpoint
+# prefixes of tensors in the checkpoint
+_STEP, _SEEN = "step", "seen"
+_NETWORK, _OPTIMISER, _GENERATOR = "network", "optimiser", "generator"
 
 
 class Step(Protocol):
@@ -56,16 +58,16 @@ def run_epochs(
     """
     seen: dict[str, Tensor] = {}
     rows: list[dict[str, float]] = []
-    kept = None if checkpoint is None else checkpoint.read()
-    if kept is not None:
-        rows = kept.facts["rows"]
+    saved = None if checkpoint is None else checkpoint.read()
+    if saved is not None:
+        rows = saved.facts["rows"]
         logger.info("Resuming an interrupted run after %d epochs of training.", len(rows))
-        seen = strip_prefix(kept.tensors, _SEEN)
+        seen = strip_prefix(saved.tensors, _SEEN)
         for epoch, row in enumerate(rows, start=1):
             if epoch in looks:
                 network.load_state_dict(strip_prefix(seen, str(epoch)))
             if epoch == len(rows):
-                step.restore(strip_prefix(kept.tensors, _STEP))
+                step.restore(strip_prefix(saved.tensors, _STEP))
             yield epoch, row
     for epoch in range(len(rows) + 1, n_epochs + 1):
         rows.append(step())
@@ -77,3 +79,29 @@ def run_epochs(
                 of_looks = {f"{_SEEN}.{name}": value for name, value in seen.items()}
                 checkpoint.write(of_step | of_looks, {"rows": rows})
         yield epoch, rows[-1]
+
+
+def training_tensors(
+    network: torch.nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the state of training by name; the tensors are not copied."""
+    tensors = {f"{_NETWORK}.{name}": value for name, value in network.state_dict().items()}
+    for number, of_weight in optimiser.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMISER}.{number}.{name}": value for name, value in of_weight.items()}
+    return tensors | {_GENERATOR: generator.get_state()}
+
+
+def restore_training(
+    tensors: Mapping[str, Tensor],
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    """Restore the state from :func:`training_tensors`; other names are ignored."""
+    network.load_state_dict(strip_prefix(tensors, _NETWORK))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in strip_prefix(tensors, _OPTIMISER).items():
+        number, _, moment = name.partition(".")
+        moments.setdefault(int(number), {})[moment] = value
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    generator.set_state(tensors[_GENERATOR])

@@ -67,7 +67,7 @@ def section_groups(table: pd.DataFrame) -> dict[str, str]:
             f"No {Keys.PATIENT} is given for the section(s) {listed(unknown)}. Whose tissue it is decides what may be "
             f"trained on: fill the column {Keys.PATIENT!r} for every section, or {by_section}."
         )
-    slides = _text(table[Keys.SLIDE]) if Keys.SLIDE in table else [None] * len(table)
+    slides: list[str | None] = _text(table[Keys.SLIDE]) if Keys.SLIDE in table else [None] * len(table)
     return dict(zip(sections, _linked([str(patient) for patient in patients], slides), strict=True))
 
 

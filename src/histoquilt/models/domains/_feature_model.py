@@ -165,8 +165,10 @@ class FeatureModel(DomainModel):
             There are fewer than 3 spots, coordinates are not finite or all equal, the expression is neither raw counts
             nor declared, or several sections overlap and there is no ``section_key``.
         """
-        keys: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "spatial_key": spatial_key}
-        self.fit_run(adata, **keys, section_key=section_key, links=links, seed=seed, device=device, progress=progress)
+        self.fit_run(
+            adata, layer=layer, use_rep=use_rep, spatial_key=spatial_key, section_key=section_key, links=links,
+            seed=seed, device=device, progress=progress,
+        )  # fmt: skip
         return self
 
     def fit_run(  # type: ignore[override]
@@ -257,13 +259,13 @@ class FeatureModel(DomainModel):
         UserWarning
             Modelled genes are missing.
         """
-        path = None if out is None else Path(out).expanduser()
-        if path is None:
+        if out is None:
             return self.run(adata, links).embedding
+        path = Path(out).expanduser()
         if path.suffix != ".npy":
             raise ValueError(f"out= names the .npy file that the embedding goes to, got {str(path)!r}: embedding.npy?")
         embedding = self.run(adata, links).embedding
-        with atomic_file(path) as beside, beside.open("wb") as stream:
+        with atomic_file(path) as unfinished, unfinished.open("wb") as stream:
             np.save(stream, embedding)
         return np.load(path, mmap_mode="r")
 
@@ -349,8 +351,8 @@ class FeatureModel(DomainModel):
             )
         embedding = self.embed(adata, links=links)
         probabilities = self.domains.mixture.probabilities(embedding)
-        names = np.array(self.domains.names)[probabilities.argmax(axis=1)]
-        domains = pd.Categorical(names, categories=sorted(self.domains.names, key=int))
+        names = np.array(self.domains.names)
+        domains = pd.Categorical(names[probabilities.argmax(axis=1)], categories=sorted(self.domains.names, key=int))
         write_result(adata, "obsm", embedding_key, embedding)
         write_result(adata, "obs", key_added, domains)
         write_result(adata, "obs", f"{key_added}_confidence", probabilities.max(axis=1))

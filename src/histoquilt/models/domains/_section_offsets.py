@@ -102,9 +102,9 @@ def _without_offsets(
         sums, sizes = _sums(values[rows], centers, width)
         own_means = sums / np.maximum(sizes, np.finfo(float).tiny)[:, None]
         offsets = (own_means - means) * (sizes / (sizes + _PSEUDO_SPOTS))[:, None]
-        for part in row_chunks(len(rows), len(centers)):
-            some = rows[part]
-            moved[some] -= _memberships(values[some], centers, width) @ offsets
+        for chunk in row_chunks(len(rows), len(centers)):
+            part = rows[chunk]
+            moved[part] -= _memberships(values[part], centers, width) @ offsets
     return moved
 
 

@@ -85,9 +85,9 @@ class _TimmBackbone(nn.Module):
         timm = require("timm", extra="timm", purpose=f"image_branch={config.image_branch!r}")
         name = config.image_branch.removeprefix("timm:")
         self.model = timm.create_model(name, pretrained=config.pretrained, num_classes=0)
-        known = timm.data.resolve_model_data_config(self.model)
-        self.register_buffer("mean", 255 * torch.tensor(known["mean"])[:, None, None])
-        self.register_buffer("std", 255 * torch.tensor(known["std"])[:, None, None])
+        model_config = timm.data.resolve_model_data_config(self.model)
+        self.register_buffer("mean", 255 * torch.tensor(model_config["mean"])[:, None, None])
+        self.register_buffer("std", 255 * torch.tensor(model_config["std"])[:, None, None])
         self.n_features: int = self.model.num_features
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def vary(x: Tensor, config: MclSTExpConfig, generator: torch.Generator) -> Tenso
     views = torch.randint(8, (len(x),), generator=generator).to(x.device)  # the eight orientations of a square
     turned = torch.empty_like(x)
     for view in range(8):
-        some = torch.rot90(x[views == view], view % 4, dims=(1, 2))
-        turned[views == view] = some.flip(2) if view >= 4 else some
+        rotated = torch.rot90(x[views == view], view % 4, dims=(1, 2))
+        turned[views == view] = rotated.flip(2) if view >= 4 else rotated
     spread = 2 * torch.rand(len(x), 1, 1, 3, generator=generator).to(x.device) - 1
     return (turned / 255 * (1 + config.colour_jitter * spread)).clamp(0, 1)

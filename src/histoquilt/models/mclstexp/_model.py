@@ -122,16 +122,16 @@ class MclSTExp(ExpressionModel):
     ) -> tuple[_Learnt, list[np.ndarray]]:
         config = self.config
         inputs = ImageInputs.fit(train, config)
-        images = [inputs.of(one) for one in train]
-        views = [inputs.views_of(one) for one in train]
-        weights = [spot_weights(one) if config.weigh_by_depth else np.ones(len(one.x)) for one in train]
+        images = [inputs.of(section) for section in train]
+        views = [inputs.views_of(section) for section in train]
+        weights = [spot_weights(section) if config.weigh_by_depth else np.ones(len(section.x)) for section in train]
         of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds]
         choices, snapshots = Choices(), {}
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network = start_network(pairs, config, seed)
-            kept = self._checkpoint(f"fold-{number}")
+            file = self._checkpoint(f"fold-{number}")
             for epoch, _ in train_network(
-                network, pairs, config, config.max_epochs, seed, advance, looks=config.checks, checkpoint=kept
+                network, pairs, config, config.max_epochs, seed, advance, looks=config.checks, checkpoint=file
             ):
                 if epoch not in config.checks:
                     continue
@@ -154,8 +154,8 @@ class MclSTExp(ExpressionModel):
 
         pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views, self.device)
         network = start_network(pairs, config, seed)
-        last = self._checkpoint("all", n_epochs=chosen.n_epochs)
-        epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=last)
+        file = self._checkpoint("all", n_epochs=chosen.n_epochs)
+        epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=file)
         history = tuple(loss for epoch, loss in epochs if epoch > 0)
         bank = _banks(network, pairs, (chosen.key,))[chosen.key]
         learnt = _Learnt(chosen, inputs, network, bank, choices.best_score, history)
@@ -178,8 +178,8 @@ class MclSTExp(ExpressionModel):
         )
 
     def restore(self, state: MethodState) -> _Learnt:
-        kept = state.settings
-        setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
+        settings = state.settings
+        setting = _Setting(settings["n_epochs"], settings["key"], settings["k"], settings["weighting"])
         frozen = self.config.image_branch == "embedding"
         basis = Basis.restore(self.config.own_moments, strip_prefix(state.arrays, "basis")) if frozen else None
         bank = Bank.restore(strip_prefix(state.arrays, "bank"), self.device)
@@ -190,7 +190,7 @@ class MclSTExp(ExpressionModel):
         network.to(self.device)
         if bank.points.shape[1] != self.config.n_latent:
             raise ValueError("the reference bank does not fit the network")
-        return _Learnt(setting, ImageInputs(basis), network, bank, kept["inner_pcc"], tuple(kept["loss"]))
+        return _Learnt(setting, ImageInputs(basis), network, bank, settings["inner_pcc"], tuple(settings["loss"]))
 
 
 def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, Bank]:

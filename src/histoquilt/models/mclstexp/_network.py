@@ -60,8 +60,8 @@ class TrainingSpots:
             return self.whole, batch
         rows = torch.from_numpy(needed.astype(np.int64))
         edges = Edges(csr_matrix(self._graph[needed][:, needed]), device=self.y.device)
-        there = rows.to(self.y.device)
-        return SpotInputs(self.y[there], self._xy[there], edges), torch.searchsorted(rows, batch)
+        rows_on_device = rows.to(self.y.device)
+        return SpotInputs(self.y[rows_on_device], self._xy[rows_on_device], edges), torch.searchsorted(rows, batch)
 
 
 class MclSTExpNetwork(nn.Module):

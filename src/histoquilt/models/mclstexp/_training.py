@@ -44,21 +44,21 @@ class Pairs:
         x = np.concatenate([images[i] for i in members])
         w = np.concatenate([weights[i] for i in members])
         sections = [(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members]
-        some = [one for i in members if (one := views[i]) is not None]
+        member_views = [view for i in members if (view := views[i]) is not None]
         return cls(
             torch.from_numpy(x).to(device),
             TrainingSpots(sections, n_hops, device),
             torch.from_numpy(w / w.mean()).float().to(device),
-            torch.from_numpy(np.concatenate(some)).to(device) if some else None,
+            torch.from_numpy(np.concatenate(member_views)).to(device) if member_views else None,
         )
 
     def draw(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the images of a batch, or one random view of each."""
-        there = batch.to(self.images.device)
+        rows = batch.to(self.images.device)
         if self.views is None:
-            return self.images[there]
+            return self.images[rows]
         view = torch.randint(self.views.shape[1], (len(batch),), generator=generator)
-        return self.views[there, view.to(there.device)]
+        return self.views[rows, view.to(rows.device)]
 
 
 def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int) -> MclSTExpNetwork:

@@ -31,8 +31,6 @@ class SpatialFactors(FeatureModel):
     ----------
     training_facts
         Record of training: seed, seconds, number of factors, and number of spots used.
-    domains
-        Fitted clusters with their names; ``None`` before domains were found.
 
     References
     ----------

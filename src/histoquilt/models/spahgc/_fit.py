@@ -81,20 +81,24 @@ def fit_network(
     """
     basis = None
     if config.n_inputs:
-        basis = Basis.fit([replace(one, x=_at_spots(one)) for one in train], own=True).first(config.n_inputs)
-    features = [_features(basis, one) for one in train]
+        basis = Basis.fit([replace(section, x=_at_spots(section)) for section in train], own=True).first(
+            config.n_inputs
+        )
+    features = [_features(basis, section) for section in train]
     choices = Choices()
     held_out: dict[tuple[int, int], np.ndarray] = {}  # by number of epochs and index of section
     looks = {*range(config.check_every, config.max_epochs, config.check_every), config.max_epochs}
     judged = folds if max(gains) > 0 else []
     for number, fold in enumerate(judged):
-        inside = _fold_sections(train, features, fold, base, config)
-        if inside is None:
+        members = _fold_sections(train, features, fold, base, config)
+        if members is None:
             continue
-        bank = ReferenceBank.of(inside)
+        bank = ReferenceBank.of(members)
         graphs = {i: build_graph(_as_target(train[i], features[i]), bank, config, device) for i in fold.held_out}
-        kept = checkpoint(f"fold-{number}")
-        epochs = train_epochs(inside, config, config.max_epochs, seed=seed, device=device, looks=looks, checkpoint=kept)
+        file = checkpoint(f"fold-{number}")
+        epochs = train_epochs(
+            members, config, config.max_epochs, seed=seed, device=device, looks=looks, checkpoint=file
+        )
         for epoch, (network, losses) in enumerate(epochs, start=1):
             advance(note=f"inner validation, loss {losses['total']:.3f}")
             if epoch not in looks:
@@ -108,21 +112,21 @@ def fit_network(
     if not held_out:
         logger.info("SpaHGC: too few training sections to validate the network; %s.",
                     f"trained for {n_epochs} epochs" if base is None else "it is not used")  # fmt: skip
-    found = NetworkFit(
+    fit = NetworkFit(
         None, gain, choices.best_score if held_out else None, {i: p for (n, i), p in held_out.items() if n == n_epochs}
     )
     if gain == 0:
-        return found
+        return fit
     sections = [
-        _as_target(one, x, measured=True, base=None if base is None else base.held_out[i], weigh=config.weigh_spots)
-        for i, (one, x) in enumerate(zip(train, features, strict=True))
+        _as_target(section, x, measured=True, base=None if base is None else base.held_out[i], weigh=config.weigh_spots)
+        for i, (section, x) in enumerate(zip(train, features, strict=True))
     ]
-    last = checkpoint("all", n_epochs=n_epochs)
-    epochs = train_epochs(sections, config, n_epochs, seed=seed, device=device, checkpoint=last)
+    file = checkpoint("all", n_epochs=n_epochs)
+    epochs = train_epochs(sections, config, n_epochs, seed=seed, device=device, checkpoint=file)
     for trained, losses in epochs:
         advance(note=f"all sections, loss {losses['total']:.3f}")
         network = trained
-    return replace(found, trained=TrainedNetwork(basis, network, ReferenceBank.of(sections), n_epochs))
+    return replace(fit, trained=TrainedNetwork(basis, network, ReferenceBank.of(sections), n_epochs))
 
 
 def _at_spots(section: ImageSection) -> np.ndarray:

@@ -46,13 +46,13 @@ class ReferenceBank:
     @classmethod
     def of(cls, sections: Sequence[NetworkSection]) -> "ReferenceBank":
         """Join training sections."""
-        groups = tuple(dict.fromkeys(one.group for one in sections))
-        rest = np.concatenate([one.rest for one in sections])
+        groups = tuple(dict.fromkeys(section.group for section in sections))
+        rest = np.concatenate([section.rest for section in sections])
         spread = rest.std(axis=0)
         return cls(
-            np.concatenate([one.x for one in sections]),
+            np.concatenate([section.x for section in sections]),
             (rest - rest.mean(axis=0)) / np.where(spread > 0, spread, 1).astype(np.float32),
-            np.concatenate([np.full(len(one.x), groups.index(one.group)) for one in sections]),
+            np.concatenate([np.full(len(section.x), groups.index(section.group)) for section in sections]),
             groups,
         )
 
@@ -84,8 +84,8 @@ def build_graph(
         raise ValueError("SpaHGC takes references from other training sections (or patients), and there are none.")
     target = torch.from_numpy(section.x).to(device)
     candidates = torch.from_numpy(bank.x[allowed]).to(device)
-    found = nearest_references(target, candidates, min(config.n_references, len(allowed)))
-    spots = allowed[found.index.cpu().numpy()]  # (n_targets, k) rows of the bank
+    nearest = nearest_references(target, candidates, min(config.n_references, len(allowed)))
+    spots = allowed[nearest.index.cpu().numpy()]  # (n_targets, k) rows of the bank
     used, columns = np.unique(spots, return_inverse=True)
     columns = columns.reshape(spots.shape)
     to_target = _rows_to_adjacency(columns, (len(section.x), len(used)))
@@ -109,9 +109,9 @@ def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
         return csr_matrix((n_spots, n_spots), dtype=np.float32)
     reach = _NEAR * nearest_distance(centres_um)
     distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=reach)
-    found = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
-    rows = np.repeat(np.arange(n_spots), found.sum(axis=1))
-    return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[found])), shape=(n_spots, n_spots))
+    is_near = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
+    rows = np.repeat(np.arange(n_spots), is_near.sum(axis=1))
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[is_near])), shape=(n_spots, n_spots))
 
 
 def _similar(reference: torch.Tensor, k: int) -> csr_matrix:

@@ -52,8 +52,8 @@ class _Epoch:
     ) -> None:
         bank = ReferenceBank.of(sections)
         self.config = config
-        self.graphs = [build_graph(one, bank, config, device) for one in sections]
-        self.targets = [_targets(one, device) for one in sections]
+        self.graphs = [build_graph(section, bank, config, device) for section in sections]
+        self.targets = [_targets(section, device) for section in sections]
         self.network = build_network(sections[0].x.shape[1], bank.expression.shape[1], config, seed)
         _initialise_output(self.network, sections)
         self.network.to(device)
@@ -107,7 +107,7 @@ def _initialise_output(network: SpaHGCNetwork, sections: Sequence[NetworkSection
             network.genes.weight.zero_()
             network.genes.bias.zero_()
         else:
-            mean = np.concatenate([one.rest for one in sections]).mean(axis=0)
+            mean = np.concatenate([section.rest for section in sections]).mean(axis=0)
             network.genes.bias.copy_(torch.from_numpy(mean))
 
 

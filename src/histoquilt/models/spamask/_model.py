@@ -51,8 +51,6 @@ class SpaMask(FeatureModel):
     training_facts
         Record of training: seed, epochs, reason to stop, seconds, history, numbers of ``tiles``, of gradient ``steps``
         of all networks, of ``parts`` per batch and of ``processes``.
-    domains
-        Fitted clusters with their names; ``None`` before domains were found.
 
     References
     ----------
@@ -81,8 +79,8 @@ class SpaMask(FeatureModel):
         tiles = Tiles.of(tissue, config.tile_spots)
         with progress_bar("SpaMask", config.n_networks * config.max_epochs, enabled=progress) as advance:
             trained = [
-                train_network(features, tiles, config, seed=one, device=device, advance=advance)
-                for one in network_seeds(seed, config.n_networks)
+                train_network(features, tiles, config, seed=network_seed, device=device, advance=advance)
+                for network_seed in network_seeds(seed, config.n_networks)
             ]
         networks, histories = zip(*trained, strict=True)
         stops = {history.stopped for history in histories}
@@ -130,10 +128,10 @@ class SpaMask(FeatureModel):
         """Return weights and the scale of reconstructions."""
         weights = {
             f"{number}.{name}": value
-            for number, one in enumerate(learnt)
-            for name, value in one.network.state_dict().items()
+            for number, trained in enumerate(learnt)
+            for name, value in trained.network.state_dict().items()
         }
-        return MethodState(weights, {name: np.stack([vars(one)[name] for one in learnt]) for name in _SCALE})
+        return MethodState(weights, {name: np.stack([vars(trained)[name] for trained in learnt]) for name in _SCALE})
 
     def restore_learnt(self, state: MethodState, n_features: int) -> list[TrainedNetwork]:
         """Rebuild the networks."""

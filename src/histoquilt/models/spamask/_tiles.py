@@ -66,8 +66,8 @@ class Tiles:
 
     def cut(self, parts: Sequence[Sequence[int]], n_rings: int, device: torch.device) -> Tile:
         """Join tiles, part after part, with ``n_rings`` rings of spots around them; the last result is cached."""
-        asked = ([list(part) for part in parts], n_rings, device)
-        if self._last and self._last[0] == asked:
+        arguments = ([list(part) for part in parts], n_rings, device)
+        if self._last and self._last[0] == arguments:
             return self._last[1]
         core = np.concatenate([np.arange(*self.starts[number : number + 2]) for part in parts for number in part])
         part_ends = np.cumsum([sum(np.diff(self.starts)[list(part)]) for part in parts])
@@ -75,7 +75,7 @@ class Tiles:
         local = among(self.adjacency, rows, int(ends[-2]))
         degree = self.adjacency.indptr[rows + 1] - self.adjacency.indptr[rows]
         tile = Tile(self.order[rows], TileGraph(local, ends, degree, rows, part_ends, device=device))
-        self._last[:] = [asked, tile]  # all batches of a small section are the same
+        self._last[:] = [arguments, tile]  # all batches of a small section are the same
         return tile
 
     def in_batches(self) -> Iterator[range]:

@@ -137,8 +137,8 @@ class GradientStep:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
             self.optimiser.step()
-        own = torch.stack([loss, losses.feature, losses.edge]).detach().double()
-        total = summed(own).cpu() / group_size()
+        values = torch.stack([loss, losses.feature, losses.edge]).detach().double()
+        total = summed(values).cpu() / group_size()
         return dict(zip(("loss", "feature_loss", "edge_loss"), total.tolist(), strict=True))
 
     def losses(self, batch: Batch) -> MaskedLosses:
@@ -160,14 +160,14 @@ def outputs_of(
     ``(n_spots, n_features)`` on the scale of the features; both float32.
     """
     device = networks[0].network.token.device
-    latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks]
+    latents = [np.empty((len(values), trained.network.bridge.in_features), np.float32) for trained in networks]
     reconstruction = np.zeros(values.shape, np.float32)
     for numbers in tiles.in_batches():
         tile = tiles.cut([numbers], 3, device)
-        for one, latent in zip(networks, latents, strict=True):
-            latent[tile.core] = _latent(one.network, values, tile).cpu().numpy()
-            decoded = _reconstruction(one.network, values, tile).cpu().numpy()
-            reconstruction[tile.core] += (decoded * one.slope + one.intercept) / len(networks)
+        for trained, latent in zip(networks, latents, strict=True):
+            latent[tile.core] = _latent(trained.network, values, tile).cpu().numpy()
+            decoded = _reconstruction(trained.network, values, tile).cpu().numpy()
+            reconstruction[tile.core] += (decoded * trained.slope + trained.intercept) / len(networks)
     return latents, reconstruction
 
 

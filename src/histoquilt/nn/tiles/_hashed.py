@@ -18,8 +18,8 @@ def random_bits_for(*keys: int | np.ndarray) -> np.ndarray:
     """
     bits = np.zeros(1, np.uint64)
     for key in keys:
-        own = key.astype(np.uint64) if isinstance(key, np.ndarray) else np.uint64(key & _64_BITS)
-        bits = (bits ^ own) + np.uint64(0x9E3779B97F4A7C15)  # zeros would stay zero without it
+        key_bits = key.astype(np.uint64) if isinstance(key, np.ndarray) else np.uint64(key & _64_BITS)
+        bits = (bits ^ key_bits) + np.uint64(0x9E3779B97F4A7C15)  # zeros would stay zero without it
         bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         bits ^= bits >> np.uint64(31)
