@@ -146,7 +146,8 @@ class FeatureModel(DomainModel):
         spatial_key
             Key in ``obsm`` of the spot centres.
         section_key
-            Column of ``obs`` with the section of each spot. Genes are scaled within each section.
+            Column of ``obs`` with the section of each spot; by default a single section. Spots of different sections
+            are neighbours only by ``links``.
         links
             Neighbours in other sections, ``(n_spots, n_spots)`` symmetric CSR, from :func:`histoquilt.gr.stack_links`
             or :func:`histoquilt.gr.mutual_nearest_links`.
@@ -163,7 +164,7 @@ class FeatureModel(DomainModel):
             ``layer``, ``use_rep``, ``spatial_key`` or ``section_key`` is missing.
         ValueError
             There are fewer than 3 spots, coordinates are not finite or all equal, the expression is neither raw counts
-            nor declared, or several sections overlap and there is no ``section_key``.
+            nor declared, or ``adata`` holds several sections and there is no ``section_key``.
         """
         self.fit_run(
             adata, layer=layer, use_rep=use_rep, spatial_key=spatial_key, section_key=section_key, links=links,
@@ -251,8 +252,8 @@ class FeatureModel(DomainModel):
         RuntimeError
             The model is not trained.
         ValueError
-            Fewer than half of the modelled genes are present, ``out`` is not a ``.npy`` file, or several sections
-            overlap without the ``section_key`` of :meth:`fit`.
+            Fewer than half of the modelled genes are present, ``out`` is not a ``.npy`` file, or ``adata`` holds
+            several sections without the ``section_key`` of :meth:`fit`.
 
         Warns
         -----

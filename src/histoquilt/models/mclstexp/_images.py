@@ -97,7 +97,7 @@ class _TimmBackbone(nn.Module):
         return self.model((x - self.mean) / self.std)
 
 
-def vary(x: Tensor, config: MclSTExpConfig, generator: torch.Generator) -> Tensor:
+def augment(x: Tensor, config: MclSTExpConfig, generator: torch.Generator) -> Tensor:
     """Augment a batch: drop components; rotate, mirror and recolour patches.
 
     x: (n_spots, n_components), or (n_spots, side, side, 3) uint8, returned as float in [0, 1].

@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import block_diag, csr_matrix, identity
 from torch import Tensor, nn
 
+from histoquilt.models.mclstexp._config import MclSTExpConfig
 from histoquilt.nn import CoordinateEncoding, Edges, ProjectionHead, SpotTransformer
 
 
@@ -65,32 +66,19 @@ class TrainingSpots:
 
 
 class MclSTExpNetwork(nn.Module):
-    """Image branch and spot branch with projection heads of ``n_latent`` features.
-
-    ``backbone`` maps images to ``n_image`` features; ``None`` if the inputs are features. Other settings are those of
-    :class:`MclSTExpConfig`.
-    """
+    """Image branch and spot branch; ``backbone`` maps images to ``n_image`` features if the inputs are pixels."""
 
     mean: Tensor
 
-    def __init__(
-        self,
-        n_image: int,
-        n_genes: int,
-        *,
-        n_latent: int,
-        n_blocks: int,
-        coordinates: bool,
-        dropout_rate: float,
-        backbone: nn.Module | None = None,
-    ) -> None:
+    def __init__(self, n_image: int, n_genes: int, config: MclSTExpConfig, backbone: nn.Module | None = None) -> None:
         super().__init__()
+        rate = config.dropout_rate
         self.backbone = backbone
-        self.image_head = ProjectionHead(n_image, n_latent, dropout_rate=dropout_rate)
+        self.image_head = ProjectionHead(n_image, config.n_latent, dropout_rate=rate)
         self.register_buffer("mean", torch.zeros(n_genes))  # of training spots
-        self.coordinates = CoordinateEncoding(n_genes) if coordinates else None
-        self.transformer = SpotTransformer(n_genes, n_blocks=n_blocks, dropout_rate=dropout_rate)
-        self.spot_head = ProjectionHead(n_genes, n_latent, dropout_rate=dropout_rate)
+        self.coordinates = CoordinateEncoding(n_genes) if config.coordinates else None
+        self.transformer = SpotTransformer(n_genes, n_blocks=config.n_blocks, dropout_rate=rate)
+        self.spot_head = ProjectionHead(n_genes, config.n_latent, dropout_rate=rate)
 
     def images(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (n_spots, n_latent). x: (n_spots, n_image), or what the backbone takes."""

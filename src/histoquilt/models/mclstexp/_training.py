@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.mclstexp._config import MclSTExpConfig
-from histoquilt.models.mclstexp._images import build_backbone, vary
+from histoquilt.models.mclstexp._images import augment, build_backbone
 from histoquilt.models.mclstexp._network import MclSTExpNetwork, TrainingSpots
 from histoquilt.nn import contrastive_loss
 from histoquilt.runtime import Advance, torch_generator
@@ -66,15 +66,7 @@ def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone, n_features = build_backbone(config)
-        return MclSTExpNetwork(
-            n_features if backbone is not None else n_image,
-            n_genes,
-            n_latent=config.n_latent,
-            n_blocks=config.n_blocks,
-            coordinates=config.coordinates,
-            dropout_rate=config.dropout_rate,
-            backbone=backbone,
-        )
+        return MclSTExpNetwork(n_image if backbone is None else n_features, n_genes, config, backbone)
 
 
 def start_network(pairs: Pairs, config: MclSTExpConfig, seed: int) -> MclSTExpNetwork:
@@ -148,7 +140,7 @@ class _Epoch:
         around, position = pairs.spots.around(batch)
         device = pairs.images.device
         spot = network.spots(around, generator)[position.to(device)]  # (n_batch, n_latent)
-        image = network.images(vary(pairs.draw(batch, generator), config, generator), generator)
+        image = network.images(augment(pairs.draw(batch, generator), config, generator), generator)
         if config.similarity == "cosine":
             spot, image = functional.normalize(spot, dim=1), functional.normalize(image, dim=1)
         return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch.to(device)])

@@ -23,8 +23,7 @@ class NetworkSection:
     x: np.ndarray  # (n_spots, n_inputs) float32 image features
     centres_um: np.ndarray  # (n_spots, 2)
     y: np.ndarray | None = None  # (n_spots, n_genes) float32 measured expression; None in prediction
-    # (n_spots, n_genes) prediction, by a model that has not seen the group, to which the network adds; None: no such
-    base: np.ndarray | None = None
+    base: np.ndarray | None = None  # (n_spots, n_genes) prediction without the group, to which the network adds
     weights: np.ndarray | None = None  # (n_spots,) of the squared error
 
     @property

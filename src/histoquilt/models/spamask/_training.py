@@ -83,20 +83,20 @@ def train_network(
     def parts(some: list[list[int]]) -> Iterator[Tile]:
         return (tiles.cut([numbers], 3, device) for numbers in some)
 
-    def watched() -> Tensor:
+    def sample_embedding() -> Tensor:
         outputs = torch.cat([_latent(network, values, tile) for tile in parts(measured_parts[:_WATCHED])])
         return broadcast(outputs)  # all processes must decide alike whether to stop
 
     step = GradientStep(network, config, seed, values, tiles, enumerate(batches))
     history = fit_until_stable(
         step,
-        watched,
+        sample_embedding,
         max_epochs=config.max_epochs,
         check_every=config.check_every,
         tolerance=config.tolerance,
         advance=advance,
     )
-    _settle_normalisation(step, enumerate(sample, start=config.max_epochs))
+    _recompute_batch_statistics(step, enumerate(sample, start=config.max_epochs))
     check_same(network.state_dict().values(), "The trained network")
     measured = list(parts(measured_parts))
     reconstruction = torch.cat([_reconstruction(network, values, tile) for tile in measured]).cpu().numpy()
@@ -185,7 +185,7 @@ def _reconstruction(network: MaskedGraphAutoencoder, values: np.ndarray, tile: T
 
 
 @torch.no_grad()
-def _settle_normalisation(step: GradientStep, batches: Iterable[Batch]) -> None:
+def _recompute_batch_statistics(step: GradientStep, batches: Iterable[Batch]) -> None:
     """Recompute batch statistics as means over a sample; the running ones reflect the last ten batches."""
     network = step.network
     norms = [norm for norm in network.encoder.norms if isinstance(norm, torch.nn.BatchNorm1d)]
