@@ -112,7 +112,7 @@ def test_numbers_of_domains(section, n_domains, error, words):
 
 
 def test_one_spot(section, small_config):
-    with pytest.raises(ValueError, match="has 1 of the 3 spots that a graph of neighbours needs"):
+    with pytest.raises(ValueError, match="has 1 of the 3 spots that a spatial graph needs"):
         spatial_domains(section[:1].copy(), 1, config=small_config, progress=False)
 
 
