@@ -9,18 +9,7 @@ from histoquilt.align._side import place_sections, stitch_sections
 from histoquilt.align._transform import Similarity
 
 __all__ = [
-    "MOST_SAMPLED",
-    "Agreement",
-    "Outline",
-    "Similarity",
-    "find_outline",
-    "fit_outlines",
-    "fit_transport",
-    "joint_features",
-    "match_duplicate_spots",
-    "outline_residual",
-    "place_sections",
-    "read_sections",
-    "stitch_sections",
+    "MOST_SAMPLED", "Agreement", "Outline", "Similarity", "find_outline", "fit_outlines", "fit_transport",
+    "joint_features", "match_duplicate_spots", "outline_residual", "place_sections", "read_sections", "stitch_sections",
     "write_moves",
-]
+]  # fmt: skip

@@ -7,19 +7,7 @@ from histoquilt.gr._sections import mutual_nearest_links, stack_links, union_lin
 from histoquilt.gr._tiles import among, halo, spatial_tiles
 
 __all__ = [
-    "SpatialGraph",
-    "among",
-    "build_graph",
-    "grid_adjacency",
-    "grid_graph",
-    "halo",
-    "knn_adjacency",
-    "knn_graph",
-    "lattice_neighbors",
-    "mutual_nearest_links",
-    "radius_adjacency",
-    "radius_graph",
-    "spatial_tiles",
-    "stack_links",
+    "SpatialGraph", "among", "build_graph", "grid_adjacency", "grid_graph", "halo", "knn_adjacency", "knn_graph",
+    "lattice_neighbors", "mutual_nearest_links", "radius_adjacency", "radius_graph", "spatial_tiles", "stack_links",
     "union_links",
-]
+]  # fmt: skip

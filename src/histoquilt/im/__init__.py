@@ -15,24 +15,7 @@ from histoquilt.im._tissue import TissueMask, tissue_mask
 from histoquilt.im.encoders._encoders import get_encoder, list_encoders
 
 __all__ = [
-    "OnTissue",
-    "StainColours",
-    "TissueMask",
-    "attach_picture",
-    "check_on_tissue",
-    "cut_patches",
-    "default_fields",
-    "embed_patches",
-    "embed_views",
-    "extract_patches",
-    "fit_stain",
-    "get_encoder",
-    "grid_spots",
-    "iter_patches",
-    "list_encoders",
-    "normalise_stain",
-    "short_name",
-    "slide_quality",
-    "stain_statistics",
-    "tissue_mask",
-]
+    "OnTissue", "StainColours", "TissueMask", "attach_picture", "check_on_tissue", "cut_patches", "default_fields",
+    "embed_patches", "embed_views", "extract_patches", "fit_stain", "get_encoder", "grid_spots", "iter_patches",
+    "list_encoders", "normalise_stain", "short_name", "slide_quality", "stain_statistics", "tissue_mask",
+]  # fmt: skip

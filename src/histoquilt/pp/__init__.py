@@ -6,11 +6,5 @@ from histoquilt.pp._scaling import Scaling
 from histoquilt.study import Expression, expression, row_chunks
 
 __all__ = [
-    "Expression",
-    "GeneFeatures",
-    "Scaling",
-    "expression",
-    "row_chunks",
-    "shared_variable_genes",
-    "variable_genes",
-]
+    "Expression", "GeneFeatures", "Scaling", "expression", "row_chunks", "shared_variable_genes", "variable_genes",
+]  # fmt: skip

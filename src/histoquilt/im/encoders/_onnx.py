@@ -1,4 +1,4 @@
-"""The encoder ``onnx:PATH``: any feature extractor in an ONNX file, with no deep-learning framework."""
+"""The encoder ``onnx:PATH``: any feature extractor in an ONNX file."""
 
 import hashlib
 import json
@@ -20,8 +20,7 @@ class OnnxEncoder:
     """A feature extractor in an ONNX file: float32 ``(n, 3, height, width)`` in, ``(n, n_features)`` out.
 
     The side of the patches is read from the model. Pixel normalisation, resolution and licence come from
-    ``<file>.json`` next to it (keys ``mean``, ``std``, ``scale``, ``mpp``, ``licence``, ``citation``, ``input_px``,
-    ``output``); without that file pixels are only scaled to 0 to 1.
+    ``<file>.json`` next to it (:class:`Sidecar`); without that file pixels are only scaled to 0 to 1.
 
     Parameters
     ----------
@@ -33,24 +32,16 @@ class OnnxEncoder:
     threads
         Number of threads; by default all cores of this process, or ``OMP_NUM_THREADS`` if that is less.
     device
-        ``"auto"`` and ``"cuda"`` use a GPU if onnxruntime's GPU build is installed and finds one; anything else is the
-        CPU.
+        ``"auto"`` and ``"cuda"`` use a GPU if onnxruntime's GPU build finds one; anything else is the CPU.
     name
         Name of the encoder; by default ``onnx:<path>``.
 
-    Attributes
-    ----------
-    runtime, device
-        Runtime in use, and its device.
-
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
+    FileNotFoundError, ImportError
+        There is no such file, or no runtime is installed.
     ValueError
-        The file is not an ONNX model, does not take colour images, or does not return one row of features for each.
-    ImportError
-        Neither onnxruntime nor OpenVINO is installed.
+        The file is not an ONNX model, does not take colour images, or does not return one row of features per patch.
     """
 
     def __init__(
@@ -99,7 +90,7 @@ class OnnxEncoder:
         return self._model.run(images, self._output)
 
     def _probe(self) -> int:
-        """Run two white patches (or as many as the model takes) and return the width of what comes out."""
+        """Run a few white patches, and return the width of the output."""
         n = self._batch or 2
         try:
             found = self._run(np.full((n, self.input_px, self.input_px, 3), 255, dtype=np.uint8))
@@ -119,7 +110,7 @@ class OnnxEncoder:
 
 
 def _input_size(inputs: list[Port], sidecar: Sidecar, path: Path) -> tuple[int, int | None]:
-    """Return the side of the patches in pixels, and the number in a batch where the model fixes it."""
+    """Return the side of the patches in pixels, and the batch size if the model fixes it."""
     expected = "an encoder takes one float32 input (n, 3, height, width)"
     if len(inputs) != 1:
         raise ValueError(f"{path} has {len(inputs)} inputs ({', '.join(p.name for p in inputs)}); {expected}.")
@@ -147,7 +138,7 @@ def _which_output(outputs: list[Port], sidecar: Sidecar, path: Path) -> int:
 
 
 def _digest(path: Path, sidecar: Sidecar, input_px: int) -> str:
-    """Hash the weights and what is done to pixels before them, not who computes or what the file is called."""
+    """Hash the weights and the pixel normalisation, but neither runtime nor file name."""
     told = hashlib.sha256()
     # weights above 2 GB lie in a second file, which exporters name so
     for file in (path, path.with_name(path.name + ".data")):
