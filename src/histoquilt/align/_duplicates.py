@@ -1,4 +1,4 @@
-"""Spots that lie in the overlap of two pieces of a tissue, and so were measured twice."""
+"""Spots in the overlap of two pieces of a tissue, which were measured twice."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,15 @@ from histoquilt.study import spot_pitch
 
 
 def match_duplicate_spots(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
-    """Return which spot stands for each: itself, or the spot of an earlier piece that was measured at the same place.
+    """Return for each spot its own row, or that of the spot of an earlier piece at the same place.
 
-    Two spots are one place when each is the other's nearest and they lie within half a pitch. The spots that stand for
-    themselves cover the tissue once.
+    Spots are at the same place if they are mutual nearest neighbours within half a pitch. Spots with their own row
+    cover the tissue once.
 
     Parameters
     ----------
     microns
-        ``(n_spots, 2)``, in the frame in which the pieces were joined.
+        ``(n_spots, 2)``, in the common frame of the pieces.
     piece
         ``(n_spots,)`` name of the piece of every spot; earlier ones appear first.
 

@@ -10,28 +10,27 @@ from sklearn.decomposition import PCA
 
 from histoquilt.cluster._shared_covariance import SharedCovarianceFit, fit_shared_covariance, log_joint_density
 
-_WARD_SPOTS = 1000  # Ward needs all distances of what it is given, so it starts EM on a sample
-_SHORT_RUN = 15  # EM iterations after which a start shows what it is worth
+_WARD_SPOTS = 1000  # sample for Ward trees, which need all distances
+_SHORT_RUN = 15  # EM iterations after which starts are compared
 _FINALISTS = 5
-_EXPLORED_SPOTS = 20_000  # of more spots, starts and moves are tried on a sample, and the best finished on all
+_EXPLORED_SPOTS = 20_000  # larger data: starts and moves are tried on a sample, and the best finished on all spots
 _PAIRS_MERGED = 5  # closest pairs of Gaussians that a move may merge
 _MOST_MOVES = 10
 _LEAST_GAIN = 1e-4  # of log-likelihood per spot
 _RIDGE = 1e-6
-_CHUNK = 50_000  # spots that are given a domain at a time
+_CHUNK = 50_000  # spots that are assigned to domains at a time
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A fitted mixture, kept so that spots it has not seen can be given a domain.
+    """A fitted mixture, which assigns further spots to domains.
 
     Attributes
     ----------
     center, axes
-        ``(n_features,)`` and ``(n_features, n_components)``: an embedding less the center, times the axes, is what the
-        mixture sees, components of unit variance.
+        ``(n_features,)`` and ``(n_features, n_components)``: whitening of the embedding.
     weights, means, precision
-        ``(k,)``, ``(k, n_components)`` and ``(n_components, n_components)``, the one precision that all share.
+        ``(k,)``, ``(k, n_components)`` and the shared precision ``(n_components, n_components)``.
     """
 
     center: np.ndarray

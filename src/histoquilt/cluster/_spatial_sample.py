@@ -1,10 +1,10 @@
-"""A sample of spots that covers the tissue evenly, for what need not see every spot of a large one."""
+"""Sample spots evenly over the tissue, for steps that do not need all spots."""
 
 import numpy as np
 
 from histoquilt.metrics import z_order
 
-SAMPLE_ABOVE = 50_000  # spots; of more of them a mixture is fitted on so many, spread over the tissue
+SAMPLE_ABOVE = 50_000  # spots; a mixture is fitted on a sample of this size if there are more
 
 
 def spatial_sample(
@@ -12,8 +12,7 @@ def spatial_sample(
 ) -> np.ndarray | None:
     """Draw a spatially even sample of spots: one from each of many equal stretches of a path over the tissue.
 
-    A plain random draw leaves the number of spots from a small region to chance; here every region and every section
-    contributes its share, to within one spot.
+    Every region and every section contributes its share, to within one spot.
 
     Parameters
     ----------

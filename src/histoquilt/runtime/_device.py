@@ -18,14 +18,12 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
     device
         Name of a device (``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., ``"mps"``), or a torch device.
     sparse
-        If true, sparse matrices will be multiplied on the device. torch has no kernels for that on Metal (``"mps"``),
-        which is why ``"auto"`` does not choose it.
+        If true, sparse matrices will be multiplied on the device, for which torch has no kernels on ``"mps"``.
 
     Raises
     ------
     ValueError
-        The device is unknown, not available, or does not support the required operations; or there are fewer GPUs than
-        processes.
+        The device is unknown, not available or not suitable; or there are fewer GPUs than processes.
     """
     import torch
 
@@ -63,7 +61,7 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
 
 
 def torch_generator(seed: int, device: "str | torch.device" = "cpu") -> "torch.Generator":
-    """Return a seeded generator; nothing in histoquilt draws from global random state."""
+    """Return a seeded generator; global random state is never used."""
     import torch
 
     return torch.Generator(device=device).manual_seed(seed)

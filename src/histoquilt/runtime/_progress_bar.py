@@ -7,21 +7,16 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """What a progress bar gives to its user: a function that moves it on."""
+    """Function that advances a progress bar."""
 
     def __call__(self, steps: int = 1, *, note: str = "") -> None:
-        """Move the bar by ``steps`` and show ``note`` beside it."""
+        """Advance by ``steps`` and show ``note``."""
         ...
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
-    """Show a progress bar on stderr while the block runs; silent where stderr is no terminal.
-
-    Yields
-    ------
-    A function ``advance(steps=1, *, note="")``.
-    """
+    """Show a progress bar on stderr, if that is a terminal, and yield a function ``advance(steps=1, *, note="")``."""
     if not enabled or not sys.stderr.isatty():
         yield _no_progress
         return
@@ -39,4 +34,4 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
 
 
 def _no_progress(steps: int = 1, *, note: str = "") -> None:
-    """Take the place of a bar where there is no terminal."""
+    """Do nothing, without a terminal."""
