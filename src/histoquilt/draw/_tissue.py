@@ -134,10 +134,7 @@ def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
 
 
 def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
-    """Return microns per coordinate unit as recorded by the reader, or None.
-
-    A section cut out of a study has a record of its own: sections of a study may differ in microns per pixel.
-    """
+    """Return microns per coordinate unit as recorded by the reader (for one section of a study, its own), or None."""
     names = section_names(adata, library_key)
     recorded = coordinate_record(adata, next(iter(names)) if len(names) == 1 else None)
     if recorded.get("unit") == "micron":

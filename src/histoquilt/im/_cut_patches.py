@@ -47,12 +47,8 @@ def cut_patches(
 
     Raises
     ------
-    KeyError
-        `spatial_key` is not in ``adata.obsm``.
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        `mpp`, `field_um`, `px` or `image_scale` is absurd; or more than half of the spots lie outside `image`.
+    KeyError, TypeError, ValueError
+        As :func:`embed_patches`; `px` is absurd.
 
     See Also
     --------

@@ -1,7 +1,5 @@
 """Optical density: the light absorbed by stain, which unlike grey values adds up over stains."""
 
-from functools import lru_cache
-
 import numpy as np
 
 # Colours of the two stains: their densities in red, green and blue, as measured by Ruifrok and Johnston (Analytical and
@@ -10,19 +8,14 @@ HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])
 EOSIN = np.array([0.072, 0.990, 0.105])
 DARKEST_GLASS = 230.0  # lower bound of the brightness of glass, for pictures of tissue only
 GLASS_PERCENTILE = 95.0  # of the whole slide; above are reflections
+_LOG_OF_GREY = np.log1p(np.arange(256, dtype=np.float32))  # a look-up is several times faster than a logarithm
 
 
 def optical_density(pixels: np.ndarray, glass: np.ndarray | float = 255.0) -> np.ndarray:
     """Return ``-ln((I + 1) / (I0 + 1))``, float32, at least 0, of uint8 ``(..., 3)``; ``glass`` is I0."""
     white = np.broadcast_to(np.asarray(glass, dtype=np.float32), (3,))
-    density = np.maximum(np.log1p(white) - _log_of_grey()[pixels], np.float32(0))
+    density = np.maximum(np.log1p(white) - _LOG_OF_GREY[pixels], np.float32(0))
     return np.asarray(density, dtype=np.float32)
-
-
-@lru_cache(maxsize=1)
-def _log_of_grey() -> np.ndarray:
-    """Return logarithms of the 256 grey values: a look-up is several times faster than a logarithm."""
-    return np.log1p(np.arange(256, dtype=np.float32))
 
 
 def glass_colour(pixels: np.ndarray) -> np.ndarray:

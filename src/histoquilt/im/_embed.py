@@ -74,11 +74,9 @@ def embed_patches(
         Side of the field in microns, or of several fields, for which the slide is read once. By default the four of
         :func:`default_fields` for this section's spot distance; for several sections, pass the same to each.
         ``encoder.input_px * encoder.mpp`` is the encoder's own resolution; a warning is given beyond twice or half.
-    spatial_key
-        Key in ``obsm`` of the spot centres.
-    key_added
-        Key in ``obsm`` of the embedding; by default ``X_`` and the encoder's short name: ``X_he_texture``,
-        ``X_onnx_<file>``, ``X_timm_<name>``.
+    spatial_key, key_added
+        Keys in ``obsm`` of the spot centres, and of the embedding: by default ``X_`` and the encoder's short name,
+        ``X_he_texture``, ``X_onnx_<file>``, ``X_timm_<name>``.
     batch_size
         Patches per forward pass. Changes memory and speed, not results; cached embeddings are per batch.
     image_scale
@@ -103,10 +101,8 @@ def embed_patches(
 
     Raises
     ------
-    KeyError
-        `spatial_key` is not in ``adata.obsm``.
-    TypeError
-        `image` is neither a slide nor an array, or `encoder` is not an encoder.
+    KeyError, TypeError
+        `spatial_key` is not in ``adata.obsm``; `image` is neither a slide nor an array, or `encoder` not an encoder.
     ValueError
         `mpp`, `field_um` or `image_scale` is absurd; more than half of the spots lie outside `image`; or the encoder
         returns another shape than it declares.

@@ -29,10 +29,9 @@ def grid_spots(
 
     Parameters
     ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel of `image`.
+    image, mpp
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``; and its microns per
+        full-resolution pixel.
     pitch_um
         Distance between neighbouring spots in microns.
     least_tissue
@@ -53,10 +52,8 @@ def grid_spots(
 
     Raises
     ------
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        A number is absurd, the slide has no tissue, or no square of the grid has enough of it.
+    TypeError, ValueError
+        `image` is neither a slide nor an array; a number is absurd; or no square of the grid has enough tissue.
 
     Examples
     --------

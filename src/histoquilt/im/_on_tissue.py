@@ -54,18 +54,10 @@ def check_on_tissue(
 
     Parameters
     ----------
-    adata
-        One section, ``obsm[spatial_key]`` holds spot centres in full-resolution pixels. Nothing is written.
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel, the unit of the spot centres.
-    image_scale
-        Full-resolution pixels per pixel of `image`.
+    adata, image, mpp, image_scale, spatial_key
+        As in :func:`embed_patches`; nothing is written.
     spot_um
         Side of the square examined under each spot, in microns.
-    spatial_key
-        Key in ``obsm`` of the spot centres.
     strict
         If true, raise if the placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or exchanging x
         and y would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
@@ -81,7 +73,7 @@ def check_on_tissue(
         `spatial_key` is not in ``adata.obsm``.
     ValueError
         More than half of the spots lie outside the image, the slide has no tissue, a number is absurd; or, if
-        `strict`, the placement is plainly wrong.
+        `strict`, the placement is wrong.
 
     Examples
     --------

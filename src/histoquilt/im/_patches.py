@@ -41,7 +41,8 @@ class Fields:
         shape = (stop - start, self.out_px, self.out_px, 3)
         patches = [np.empty(shape, dtype=np.uint8) for _ in self.sides]
         largest = max(self.sides)
-        step = _reduction(min(self.sides) / self.out_px)
+        shrinking = min(self.sides) / self.out_px
+        step = 2 ** max(0, int(np.floor(np.log2(max(shrinking / MOST_SHRINKING, 1.0)))))
         for row, (x, y) in enumerate(self.centres[start:stop]):
             # corners on multiples of the step, so that the pixels of a pyramid are taken as they are
             left, top = (int(np.floor((centre - largest / 2) / step)) for centre in (x, y))
@@ -64,11 +65,6 @@ def _square(region: np.ndarray, x: float, y: float, side: float, out_px: int) ->
     box = (max(x - side / 2 - left, 0.0), max(y - side / 2 - top, 0.0),
            min(x + side / 2 - left, right - left), min(y + side / 2 - top, bottom - top))  # fmt: skip
     return resample(region[top:bottom, left:right], (out_px, out_px), box)
-
-
-def _reduction(ratio: float) -> int:
-    """Return the power of two by which a region may be read reduced."""
-    return 2 ** max(0, int(np.floor(np.log2(max(ratio / MOST_SHRINKING, 1.0)))))
 
 
 def plan_fields(
@@ -154,15 +150,13 @@ def extract_patches(
 
     Raises
     ------
-    TypeError
-        ``image`` is neither a slide nor an array.
-    ValueError
-        The array is not RGB uint8, the centres have another shape, ``mpp`` is absurd, or a field has fewer than 4 x 4
-        image pixels.
+    TypeError, ValueError
+        ``image`` is neither a slide nor RGB uint8, the centres have another shape, ``mpp`` is absurd, or a field has
+        fewer than 4 x 4 image pixels.
 
     See Also
     --------
-    iter_patches : the same, streaming.
+    iter_patches : the same, batch by batch.
     embed_patches : patches of all spots of a section, embedded.
 
     Examples

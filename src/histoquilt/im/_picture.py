@@ -27,14 +27,8 @@ def attach_picture(
 
     Parameters
     ----------
-    adata
-        One section; ``obsm[spatial_key]`` holds spot centres ``(x, y)``.
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``. It is read in blocks.
-    image_scale
-        Coordinate pixels per pixel of ``image``, as in :func:`embed_patches`.
-    spatial_key
-        Key in ``obsm`` of the spot centres.
+    adata, image, image_scale, spatial_key
+        As in :func:`embed_patches`. The image is read in blocks.
     tissue
         Mask of this slide, if there is one: its small image saves reading the slide again.
 
@@ -50,10 +44,8 @@ def attach_picture(
     ------
     KeyError
         There are no spot centres.
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        ``image_scale`` is not positive.
+    TypeError, ValueError
+        `image` is neither a slide nor an array, or ``image_scale`` is not positive.
 
     Examples
     --------

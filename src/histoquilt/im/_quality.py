@@ -26,10 +26,9 @@ def slide_quality(image: SlideImage | np.ndarray, *, mpp: float, cell_um: float 
 
     Parameters
     ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel of `image`.
+    image, mpp
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``; and its microns per
+        full-resolution pixel.
     cell_um
         Side of the squares in microns.
 

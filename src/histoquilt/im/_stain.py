@@ -97,7 +97,7 @@ def fit_stain(image: SlideImage | np.ndarray, *, mpp: float | None = None) -> St
             f"eosin ({FEWEST_STAINED} are needed). Pass the whole slide, not single patches of glass."
         )
     stains = _directions(density)
-    amounts = _unmix(density, stains)
+    amounts = np.maximum(density @ np.linalg.pinv(stains).astype(np.float32), np.float32(0))
     most = np.maximum(np.percentile(amounts, 99, axis=0), 1e-2)
     return StainColours(_three(stains[0]), _three(stains[1]), (float(most[0]), float(most[1])), _three(glass))
 
@@ -139,11 +139,6 @@ def _directions(density: np.ndarray) -> np.ndarray:
     stains = np.maximum(stains, 0)  # stains do not emit light
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
     return stains[np.argsort(-stains[:, 0])]  # haematoxylin takes away red
-
-
-def _unmix(density: np.ndarray, stains: np.ndarray) -> np.ndarray:
-    """Return amounts of the two stains, not below 0, of densities ``(n, 3)``."""
-    return np.maximum(density @ np.linalg.pinv(stains).astype(np.float32), np.float32(0))
 
 
 def normalise_stain(

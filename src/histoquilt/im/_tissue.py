@@ -93,14 +93,13 @@ def tissue_mask(
 
     Parameters
     ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``. It is read in blocks.
-    mpp
-        Microns per full-resolution pixel of `image`.
+    image, mpp
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``, read in blocks; and its
+        microns per full-resolution pixel.
     resolution_um
         Pixel of the mask in microns (nearest whole number of image pixels).
     least_piece_um, largest_hole_um
-        Smaller pieces (dust) are dropped, holes up to this size (vessels, glands, fat cells) filled: sides of squares.
+        Sides of squares: smaller pieces (dust) are dropped, holes up to this size (vessels, glands, fat) filled.
 
     Returns
     -------
@@ -108,10 +107,8 @@ def tissue_mask(
 
     Raises
     ------
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        `mpp` is absurd, or the slide has no tissue.
+    TypeError, ValueError
+        `image` is neither a slide nor an array; `mpp` is absurd, or the slide has no tissue.
 
     See Also
     --------
@@ -142,7 +139,8 @@ def tissue_mask(
     stain = np.minimum(density.mean(axis=-1), COLOUR_TO_DENSITY * colour)
     stain[unscanned | ink] = 0
     stain = gaussian_filter(stain, BLUR_UM / pixel_um)
-    threshold = float(np.clip(_otsu(stain), LEAST_DENSITY, MOST_DENSITY))
+    otsu = threshold_otsu(stain) if np.ptp(stain) > 0 else 0.0
+    threshold = float(np.clip(otsu, LEAST_DENSITY, MOST_DENSITY))
     mask = (stain > threshold) & ~unscanned & ~ink
     mask = _drop_small(mask, (least_piece_um / pixel_um) ** 2)
     mask = ~_drop_small(~mask, (largest_hole_um / pixel_um) ** 2)
@@ -153,10 +151,6 @@ def tissue_mask(
             f"is {np.percentile(stain, 99):.2f}). Is it an empty, unstained or fluorescence slide, or is mpp wrong?"
         )
     return TissueMask(mask, step, mpp, threshold, small.pixels)
-
-
-def _otsu(values: np.ndarray) -> float:
-    return float(threshold_otsu(values)) if np.ptp(values) > 0 else 0.0
 
 
 def _drop_small(mask: np.ndarray, n_pixels: float) -> np.ndarray:

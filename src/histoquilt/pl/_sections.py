@@ -56,10 +56,8 @@ def domains_grid(
 
     Raises
     ------
-    KeyError
-        A key is missing.
-    ValueError
-        There is no section.
+    KeyError, ValueError
+        A key is missing, or there is no section.
     """
     named = _split(sections, section_key)
     for adata in named.values():
@@ -99,10 +97,8 @@ def confidence_grid(
 
     Raises
     ------
-    KeyError
-        A key is missing.
-    ValueError
-        There is no section.
+    KeyError, ValueError
+        A key is missing, or there is no section.
     """
     named = _split(sections, section_key)
     for adata in named.values():

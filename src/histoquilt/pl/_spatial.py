@@ -65,10 +65,8 @@ def domains(
 
     Raises
     ------
-    KeyError
-        A key is missing.
-    ValueError
-        The coordinates are unusable, or ``palette`` is too short.
+    KeyError, ValueError
+        A key is missing; the coordinates are unusable, or ``palette`` is too short.
 
     Warns
     -----
@@ -183,10 +181,8 @@ def gene(
 
     Raises
     ------
-    KeyError
-        The gene, the layer or ``obsm["denoised"]`` is missing.
-    ValueError
-        The matrix does not hold counts, and no scale is declared for it.
+    KeyError, ValueError
+        The gene, the layer or ``obsm["denoised"]`` is missing; the matrix neither holds counts nor has a scale.
     """
     check_adata(adata)
     columns = gene_rows(adata, [gene])

@@ -13,7 +13,7 @@ from histoquilt.report._facts import run_facts
 from histoquilt.report._map import fair_shares
 from histoquilt.report._render import as_json, write_page
 from histoquilt.report._study import describe_study
-from histoquilt.study import check_adata
+from histoquilt.study import check_adata, split_sections
 
 MAX_SPOTS = 100_000  # spots drawn on one page, which keeps it below some 5 MB
 
@@ -60,10 +60,8 @@ def write_report(
 
     Raises
     ------
-    TypeError
-        A section is not an AnnData.
-    KeyError
-        A section has no domains or no coordinates.
+    TypeError, KeyError
+        A section is not an AnnData, or has no domains or coordinates.
     ValueError
         There is no section, coordinates are unusable, or a section has domains that ``study`` does not have.
 
@@ -77,7 +75,7 @@ def write_report(
     elif study is None:
         named = {"": sections}
     else:
-        named = _split(sections, section_key)
+        named = split_sections(sections, section_key or library_column(sections) or Keys.SECTION)
     if not named:
         raise ValueError("There is no section to report on. Pass an AnnData, or a dict from name to AnnData.")
     for adata in (*named.values(), *([] if study is None else [study])):
@@ -109,11 +107,3 @@ def write_report(
         facts=facts,
         data=as_json([domains_payload(group, "maps", "genes") for group in groups]),
     )
-
-
-def _split(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
-    """Return the sections of a study by name, each with its own image, spot names and coordinates."""
-    from histoquilt.io import split_sections
-
-    check_adata(study)
-    return split_sections(study, section_key or library_column(study) or Keys.SECTION)

@@ -62,12 +62,8 @@ def write_prediction_report(
 
     Raises
     ------
-    TypeError
-        A section is not an AnnData.
-    KeyError
-        A section holds no prediction or no coordinates.
-    ValueError
-        There is no section.
+    TypeError, KeyError, ValueError
+        A section is not an AnnData, or has no prediction or coordinates; or there is no section.
 
     Notes
     -----

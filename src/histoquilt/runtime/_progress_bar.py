@@ -18,7 +18,7 @@ class Advance(Protocol):
 def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
     """Show a progress bar on stderr, if that is a terminal, and yield a function ``advance(steps=1, *, note="")``."""
     if not enabled or not sys.stderr.isatty():
-        yield _no_progress
+        yield lambda steps=1, *, note="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -31,7 +31,3 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
             bar.update(task, advance=steps, note=note)
 
         yield advance
-
-
-def _no_progress(steps: int = 1, *, note: str = "") -> None:
-    """Do nothing, without a terminal."""

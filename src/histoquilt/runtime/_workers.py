@@ -91,14 +91,11 @@ def run_each(
         yield from _spread(function, items, workers)
         return
     for name, arguments in items.items():
-        yield _attempt(name, function, arguments)
-
-
-def _attempt(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
-    try:
-        return Outcome(name, function(*arguments))
-    except Exception as error:
-        return Outcome(name, error=error)
+        try:
+            outcome = Outcome(name, function(*arguments))
+        except Exception as error:
+            outcome = Outcome(name, error=error)
+        yield outcome
 
 
 def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], workers: Workers) -> Iterator[Outcome]:
@@ -200,7 +197,10 @@ def _on_worker(
     with _ALONE, use_threads(worker.state.nthreads), _listening(done), at_a_command(at_command):
         try:
             check_version(histoquilt.__version__, where, version)
-            _check_seen(seen, where)
+            for path in [path for path in seen if not path.exists()]:
+                raise WorkerError(
+                    f"on {where} there is no {path}: the folder must be shared, under the same path on every machine."
+                )
             done.value = function(*arguments)
         except Exception as error:
             done.error = _portable(error, where)
@@ -212,14 +212,6 @@ def check_version(there: str | None, where: str, here: str) -> None:
     if there != here:
         found = f"has histoquilt {there}" if there else "has no histoquilt"
         raise WorkerError(f"{where} {found}, and this process {here}. Results may differ: install the same on both.")
-
-
-def _check_seen(paths: list[Path], where: str) -> None:
-    for path in paths:
-        if not path.exists():
-            raise WorkerError(
-                f"on {where} there is no {path}: the folder must be shared, under the same path on every machine."
-            )
 
 
 @contextmanager

@@ -45,12 +45,8 @@ def check_spatial(
 
     ``remedy`` is the advice if the key is missing: pass ``spatial_key=``, or change the file.
 
-    Raises
-    ------
-    KeyError
-        There are no coordinates under ``spatial_key``.
-    ValueError
-        They are not numbers in 2 or 3 columns, not finite, or all equal; or a table has columns of other names.
+    Raises ``KeyError`` if there are none, ``ValueError`` unless they are finite numbers in 2 or 3 columns (of a table
+    with known names), not all equal.
     """
     if spatial_key not in adata.obsm:
         raise MissingKey(spatial_key, "adata.obsm", adata.obsm, _where_centres(adata, spatial_key, remedy))

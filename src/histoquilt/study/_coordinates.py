@@ -46,10 +46,8 @@ def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, 
     unit
         ``"pixel"`` (full-resolution pixels of the section's image), ``"micron"``, ``"array"`` (row and column numbers
         of the capture array) or ``"unknown"``.
-    mpp
-        Microns per full-resolution pixel, if known; only for ``"pixel"``.
-    pitch_um
-        Centre-to-centre distance of the spots in microns, if the platform has one.
+    mpp, pitch_um
+        Microns per full-resolution pixel (only for ``"pixel"``), and spot distance in microns, if known.
 
     Raises
     ------
@@ -105,10 +103,8 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
     ----------
     adata
         One section; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in pixels. Nothing is written.
-    pitch_um
-        Centre-to-centre distance of neighbouring spots in microns.
-    spatial_key
-        Key of the spot centres in ``obsm``.
+    pitch_um, spatial_key
+        Distance of neighbouring spots in microns; key in ``obsm`` of the spot centres.
 
     Returns
     -------

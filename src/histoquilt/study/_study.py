@@ -48,10 +48,8 @@ class Study(Mapping[str, Section]):
 
         Raises
         ------
-        TypeError
-            ``sections`` is none of these.
-        KeyError
-            One AnnData without ``obs[section_key]``; a section without spot centres.
+        TypeError, KeyError
+            ``sections`` is none of these; ``obs[section_key]`` or spot centres are missing.
         ValueError
             Two sections have the same name; a Study has other slots; a section has no spots, repeated spot names or
             unusable coordinates, or is several itself (:func:`check_one_section`).

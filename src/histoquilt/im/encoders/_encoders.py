@@ -38,10 +38,8 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
 
     Raises
     ------
-    ValueError
-        No encoder has this name.
-    TypeError
-        An object lacks a part of the protocol.
+    ValueError, TypeError
+        No encoder has this name, or an object lacks a part of the protocol.
     FileNotFoundError, ImportError, PermissionError
         The file or an optional package is missing, or access to a gated model was refused.
 

@@ -20,7 +20,8 @@ class OnnxEncoder:
     """A feature extractor in an ONNX file: float32 ``(n, 3, height, width)`` in, ``(n, n_features)`` out.
 
     The side of the patches is read from the model. Pixel normalisation, resolution and licence come from
-    ``<file>.json`` next to it (:class:`Sidecar`); without that file pixels are only scaled to 0 to 1.
+    ``<file>.json`` next to it (keys ``mean``, ``std``, ``scale``, ``mpp``, ``licence``, ``citation``, ``input_px``,
+    ``output``); without that file pixels are only scaled to 0 to 1.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ onnxruntime also runs on an NVIDIA GPU, if its GPU build (onnxruntime-gpu) is in
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +23,6 @@ class Port:
     shape: tuple[int | None, ...]
 
 
-class Runtime(Protocol):
-    """A loaded model."""
-
-    name: str
-    device: str  # where it computes: "cpu", "cuda:0" ...
-    inputs: list[Port]
-    outputs: list[Port]
-
-    def run(self, images: np.ndarray, output: int) -> np.ndarray:
-        """Return one output for a float32 batch."""
-        ...
-
-
 def choose_runtime(asked: str | None = None) -> str:
     """Return the runtime asked for, else onnxruntime, else the one that is installed.
 
@@ -47,7 +34,7 @@ def choose_runtime(asked: str | None = None) -> str:
     return "openvino" if is_installed("openvino") and not is_installed("onnxruntime") else "onnxruntime"
 
 
-def load(path: Path, runtime: str, threads: int, device: str) -> Runtime:
+def load(path: Path, runtime: str, threads: int, device: str) -> "_OnnxRuntime | _OpenVino":
     """Load an ONNX file; on the CPU if the runtime cannot use the device."""
     kind: type[_OnnxRuntime] | type[_OpenVino] = _OpenVino if runtime == "openvino" else _OnnxRuntime
     module = require(runtime, extra="openvino" if runtime == "openvino" else "onnx", purpose=f"Encoder {path.name}")

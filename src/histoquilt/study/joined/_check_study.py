@@ -26,19 +26,12 @@ def check_study(sections: Mapping[str, AnnData] | Study, *, spatial_key: str = K
 
     Raises
     ------
-    TypeError
-        ``sections`` is not a mapping from name to AnnData.
-    KeyError
-        A section has no spot centres.
+    TypeError, KeyError
+        ``sections`` is not a mapping from name to AnnData, or a section has no spot centres.
     ValueError
         There is no section; names repeat or cannot name a file; a section fails the checks of
         :meth:`histoquilt.study.Study.of`; units differ; ``z_um``, ``x_um`` or ``y_um`` are given for some sections only
-        or vary inside one; or too few genes are shared.
-
-    Warns
-    -----
-    UserWarning
-        Less than half of the smallest section's genes are shared.
+        or vary inside one; or too few genes are shared (a warning if less than half).
 
     Examples
     --------
