@@ -25,8 +25,8 @@ def read_sections(sections: Sections, slots: Slots) -> Study:
     for name, section in study.items():
         if len(section.microns) < LEAST_SPOTS:
             raise ValueError(
-                f"Section {name!r} has {len(section.microns)} spots; at least {LEAST_SPOTS} are needed to tell how it "
-                "is turned."
+                f"Section {name!r} has {len(section.microns)} spots; at least {LEAST_SPOTS} are needed to determine "
+                "its rotation."
             )
     return study
 

@@ -145,7 +145,7 @@ def stitch_sections(
     study = read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key))
     names, pieces = list(study), list(study.values())
     if reference is not None and reference not in names:
-        raise ValueError(f"reference={reference!r} is no section (found: {', '.join(map(repr, names))}).")
+        raise ValueError(f"reference={reference!r} is not a section (found: {', '.join(map(repr, names))}).")
     start = 0 if reference is None else names.index(reference)
     moves: dict[int, Similarity] = {start: Similarity.identity()}
     facts: dict[int, dict[str, Any]] = {start: _fact(names[start], names[start], None)}

@@ -58,15 +58,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class NamedMixture:
-    """A fitted mixture whose domains have names.
-
-    Attributes
-    ----------
-    mixture
-        Gaussian mixture in the space of the model's embedding.
-    names
-        Domain names of the Gaussians, in their order.
-    """
+    """A fitted mixture in the space of a model's embedding, with the domain names of its Gaussians."""
 
     mixture: Mixture
     names: list[str]
@@ -83,27 +75,13 @@ class NamedMixture:
 
 @dataclass(frozen=True)
 class MixtureFit:
-    """The most likely mixture of several starts.
+    """The most likely mixture of several starts."""
 
-    Attributes
-    ----------
-    labels
-        ``(n_spots,)`` int, 0 to k-1.
-    probabilities
-        ``(n_spots, k)`` posterior of each domain.
-    log_likelihood
-        Mean over the spots it was fitted on.
-    mixture
-        For further spots; ``None`` where rows are too few that differ, so that nothing was fitted.
-    n_fitted
-        Spots it was fitted on.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    log_likelihood: float
-    mixture: Mixture | None = None
-    n_fitted: int = 0
+    labels: np.ndarray  # (n_spots,) int, 0 to k-1
+    probabilities: np.ndarray  # (n_spots, k) posterior of each domain
+    log_likelihood: float  # mean over the spots of the fit
+    mixture: Mixture | None = None  # for further spots; None if too few different rows to fit
+    n_fitted: int = 0  # spots of the fit
 
 
 def fit_mixture(
@@ -117,11 +95,10 @@ def fit_mixture(
 ) -> MixtureFit:
     """Fit Gaussians that share one full covariance, and keep the most likely of several starts.
 
-    The embedding is brought to ``n_components`` principal components of unit variance (the model itself does not
-    depend on the scale). Half of the starts are Ward trees on a seeded sample, half are k-means; each runs a few EM
-    iterations, the five most likely are improved by :func:`split_and_merge`. The most likely fit that gives every
-    domain a spot is kept; where no start does, or rows are too few that differ, ``labels`` hold fewer than
-    ``n_domains`` numbers.
+    The embedding is reduced to ``n_components`` principal components of unit variance. Half of the starts are Ward
+    trees on a seeded sample, half k-means; each runs a few EM iterations, and the five most likely are improved by
+    :func:`split_and_merge`. The most likely fit with spots in every domain is kept; if there is none, or too few rows
+    differ, ``labels`` hold fewer than ``n_domains`` numbers.
 
     Parameters
     ----------
@@ -146,13 +123,13 @@ def fit_mixture(
             return replace(fit, labels=probabilities.argmax(axis=1), probabilities=probabilities)
     center, axes = whitening(embedding, n_components)
     scores = (np.asarray(embedding, dtype=np.float64) - center) @ axes
-    # rows that repeat differ by rounding once they are projected
+    # repeated rows differ by rounding after the projection
     _, first, which = np.unique(np.round(scores, 8), axis=0, return_index=True, return_inverse=True)
     distinct = scores[first]
     if n_domains > 1 and len(distinct) < n_domains:
         labels = which.reshape(-1)
         return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"), n_fitted=len(scores))
-    pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
+    pool = scores if len(distinct) == len(scores) else distinct  # repeated rows could start two domains at one place
     rng = np.random.default_rng(seed)
     explored = scores
     if len(scores) > _EXPLORED_SPOTS:
@@ -177,10 +154,9 @@ def fit_mixture(
 
 
 def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovarianceFit:
-    """Leave a poor optimum: merge two Gaussians, split a third, go on with EM; repeat while that gains likelihood.
+    """Escape poor optima: merge two Gaussians, split a third and run EM, as long as the likelihood increases.
 
-    From random starts EM rarely finds the best of the many optima; most of the others differ from a better one by two
-    Gaussians in a place that needs one, and one where two belong.
+    Most optima that EM finds from random starts have two Gaussians in place of one, and one in place of two.
 
     References
     ----------
@@ -211,7 +187,7 @@ def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovar
 
 
 def _halves(scores: np.ndarray, fit: SharedCovarianceFit, gaussian: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return two means, a standard deviation to either side of a Gaussian's along the main axis of its own spots."""
+    """Return two means, one standard deviation from a Gaussian's mean along the main axis of its spots."""
     share = fit.responsibilities[:, gaussian]
     residuals = scores - fit.means[gaussian]
     scatter = (residuals * share[:, None]).T @ residuals / max(share.sum(), 1e-12)
@@ -221,14 +197,14 @@ def _halves(scores: np.ndarray, fit: SharedCovarianceFit, gaussian: int) -> tupl
 
 
 def _has_all(fit: MixtureFit, n_domains: int) -> bool:
-    """Whether every domain holds a spot; EM can starve one."""
+    """Return whether every domain has a spot; EM can empty one."""
     return len(np.unique(fit.labels)) == n_domains
 
 
 def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return center and axes to principal components of unit variance; flat directions are left out.
+    """Return center and axes of principal components of unit variance, without flat directions.
 
-    Of a constant embedding a single axis of zeros is left.
+    A constant embedding gives a single axis of zeros.
     """
     embedding = np.asarray(embedding, dtype=np.float64)
     n_features = embedding.shape[1]
@@ -249,7 +225,7 @@ def _start_labels(sample: np.ndarray, n_domains: int, start: int, rng: np.random
 
 
 def start_moments(sample: np.ndarray, labels: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, means and shared covariance of labelled spots, for EM to start from."""
+    """Return weights, means and shared covariance of labelled spots, as a start of EM."""
     counts = np.bincount(labels, minlength=n_domains)
     means = np.stack([sample[labels == domain].mean(axis=0) for domain in range(n_domains)])
     residuals = sample - means[labels]

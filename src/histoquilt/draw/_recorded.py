@@ -61,7 +61,7 @@ def marked_number(adata: AnnData, curve: pd.DataFrame, domain_key: str = Keys.DO
 
 
 def model_record(adata: AnnData, domain_key: str = Keys.DOMAIN) -> tuple[str, dict[str, Any]]:
-    """Return the name of the model that found the domains, and what it recorded of its training."""
+    """Return the name of the model that found the domains, and the record of its training."""
     ours = adata.uns.get(Keys.UNS, {})
     method = str(ours.get(domain_key, {}).get("model", "spamask"))  # files of earlier versions do not say
     return method, ours.get(method, {})

@@ -67,7 +67,7 @@ def _library(adata: AnnData, stored: list[str], library_key: str | None) -> str 
         return named[0]
     if len(named) > 1:
         return None
-    if len(stored) == 1:  # with one image and spots of one section there is no choice, whatever the names are
+    if len(stored) == 1:  # one image and spots of one section, whatever their names
         return stored[0]
     columns = [column for column in adata.obs if adata.obs[column].dtype.kind in "OST"]
     candidates = {names[0] for column in columns if len(names := _names(adata, column)) == 1 and names[0] in stored}

@@ -268,7 +268,7 @@ def _statistics(patches: np.ndarray, glass: np.ndarray) -> np.ndarray:
     every = tuple(slice(None, None, max(1, side // LOOKED_AT_PX)) for side in patches.shape[1:3])
     density = optical_density(patches[:, *every], glass).reshape(len(patches), -1, 3)
     stained = (density.sum(axis=2) > 3 * LEAST_DENSITY).mean(axis=1)
-    # the amounts are linear in the density, so its means and covariances tell theirs
+    # the amounts are linear in the density, so are their means and covariances
     to_all = np.hstack([np.eye(3), np.linalg.pinv(REFERENCE.matrix)])
     mean = np.matmul(np.ones(density.shape[1], dtype=np.float32), density) / np.float32(density.shape[1])
     density -= mean[:, None]

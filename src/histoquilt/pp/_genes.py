@@ -121,7 +121,7 @@ def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.nda
     from scanpy.preprocessing import highly_variable_genes
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
+        warnings.simplefilter("ignore")  # future defaults of scanpy
         logged = AnnData(source.normalised()[:, kept])
         table = highly_variable_genes(logged, n_top_genes=n_genes, flavor="seurat", inplace=False)
     return np.flatnonzero(table["highly_variable"].to_numpy())

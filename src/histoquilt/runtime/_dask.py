@@ -55,14 +55,14 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
     >>> with connect("nowhere"):
     ...     pass
     Traceback (most recent call last):
-    ValueError: 'nowhere' is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file.
+    ValueError: 'nowhere' is not a Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file.
     """
     if address is None:
         yield None
         return
     if address != LOCAL and "://" not in address and not Path(address).is_file():
         raise ValueError(
-            f"{address!r} is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
+            f"{address!r} is not a Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
         )
     require("distributed", extra="dask", purpose="Working on a Dask cluster")
     with _quiet(), _local(at_most) if address == LOCAL else _running(address) as workers:

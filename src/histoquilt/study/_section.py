@@ -110,7 +110,7 @@ class Section:
         if len(found) > 1:
             raise ValueError(
                 f"Section {self.name!r}: obs[{column!r}] is where the whole section lies, so it must be one number; "
-                f"found {len(found)} from {found[0]:g} to {found[-1]:g}. Sections in one file are told apart by "
+                f"found {len(found)} from {found[0]:g} to {found[-1]:g}. Sections in one file are distinguished by "
                 f"{argument('section_key')}."
             )
         return float(found[0])

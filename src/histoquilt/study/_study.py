@@ -121,7 +121,7 @@ class Study(Mapping[str, Section]):
         if len(by_unit) > 1:
             found = "; ".join(f"{unit}: {listed(names, 4)}" for unit, names in by_unit.items())
             raise ValueError(
-                f"The sections' coordinates are in different units ({found}), so they cannot be laid over each other. "
+                f"The sections' coordinates are in different units ({found}), so they cannot be overlaid. "
                 "Bring them to one unit (microns = pixels x mpp), and say which: "
                 "histoquilt.io.record_coordinates(adata, 'micron'). Is one of them recorded wrongly?"
             )

@@ -162,7 +162,7 @@ def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError(f"{name} is declared {scale}, but holds NaN, infinite or negative values.")
     if scale == "log1p_cp10k":
-        # a spot's counts per 10,000 sum to 10,000, or less over some of the genes; twice that is no rounding error
+        # a spot's counts per 10,000 sum to at most 10,000; twice that is not a rounding error
         with np.errstate(over="ignore"):
             totals = matrix.astype(np.float64).expm1().sum(axis=1)
         if totals.max() > 2e4:

@@ -24,7 +24,7 @@ def concat_obs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _join(pieces: list[pd.Series | None], lengths: list[int]) -> pd.api.extensions.ExtensionArray | np.ndarray:
-    """Join one column; ``None`` stands for a section without it."""
+    """Join one column; ``None`` is a section without it."""
     present = [piece for piece in pieces if piece is not None]
     complete = len(present) == len(pieces)
     dtype = present[0].dtype

@@ -41,8 +41,8 @@ class _Groups:
     """Spots by the values of a column, or by the ends of their names."""
 
     column: str | None  # None: ends of names
-    known: bool  # the name of the column says section, or barcodes say the same as the column
-    codes: np.ndarray  # (n_spots looked at,), -1 where a spot has none
+    known: bool  # the column is named like one of sections, or equals the ends of barcodes
+    codes: np.ndarray  # (n_spots examined,), -1 if a spot has none
     names: list[str]
     separator: str = ""
 
