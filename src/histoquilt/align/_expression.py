@@ -1,9 +1,11 @@
 """Expression of several sections on common axes, and its agreement where they overlap."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
@@ -79,19 +81,14 @@ def _principal_components(
             f"Sections {', '.join(map(repr, names))} share {len(shared)} genes, too few to compare their expression "
             f"(at least {LEAST_GENES}). Are genes named alike in all (histoquilt.io.annotate_genes)?"
         )
-    votes: dict[str, int] = {}
+    votes: Counter[str] = Counter()
     for source in sources:
         columns = [column for column, gene in enumerate(source.genes) if gene in shared]
-        of_shared = Expression(
-            source.in_memory[:, columns], [source.genes[c] for c in columns], source.scale, source.name
-        )
-        for column in variable_genes(of_shared, N_GENES):
-            votes[of_shared.genes[column]] = votes.get(of_shared.genes[column], 0) + 1
+        names_of_shared = [source.genes[column] for column in columns]
+        of_shared = Expression(source.in_memory[:, columns], names_of_shared, source.scale, source.name)
+        votes.update(names_of_shared[column] for column in variable_genes(of_shared, N_GENES))
     genes = sorted(votes, key=lambda gene: (-votes[gene], gene))[:N_GENES]
-    values = []
-    for source in sources:
-        position = {gene: column for column, gene in enumerate(source.genes)}
-        values.append(source.normalised()[:, [position[gene] for gene in genes]])
+    values = [source.normalised()[:, pd.Index(source.genes).get_indexer(genes)] for source in sources]
     rng = np.random.default_rng(seed)
     sample = [v[rng.permutation(v.shape[0])[:FIT_SPOTS]].toarray() for v in values]
     pooled = np.concatenate(sample)

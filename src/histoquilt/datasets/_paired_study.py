@@ -119,7 +119,15 @@ def paired_study(
     >>> list(study), study["s1"].shape, study["s1"].obsm["X_image"].shape
     (['s1', 's2', 's3'], (150, 60), (150, 32))
     """
-    _check(n_sections, n_spots, n_genes, seed, kind, n_features)
+    check_integers(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, n_features=n_features, seed=seed)
+    for name, value, smallest in (
+        ("n_sections", n_sections, 2), ("n_spots", n_spots, MIN_SPOTS), ("n_genes", n_genes, MIN_GENES),
+        ("n_features", n_features, MIN_FEATURES), ("seed", seed, 0),
+    ):  # fmt: skip
+        if value < smallest:
+            raise ValueError(f"{name} must be at least {smallest}, got {value}.")
+    if kind not in get_args(Kind):
+        raise ValueError(f"Unknown kind {kind!r}; known are {', '.join(get_args(Kind))}.")
     rng = np.random.default_rng([seed, 0])
     recipe = RECIPES[kind]
     has_code = recipe.code_length > 0
@@ -192,15 +200,3 @@ def _assemble(
     declare_scale(adata, "X", "counts")
     provenance(adata)[Keys.COORDINATES] = {"unit": "micron", "mpp": 1.0, "pitch_um": PITCH_UM}
     return adata
-
-
-def _check(n_sections: int, n_spots: int, n_genes: int, seed: int, kind: str, n_features: int) -> None:
-    check_integers(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, n_features=n_features, seed=seed)
-    for name, value, smallest in (
-        ("n_sections", n_sections, 2), ("n_spots", n_spots, MIN_SPOTS), ("n_genes", n_genes, MIN_GENES),
-        ("n_features", n_features, MIN_FEATURES), ("seed", seed, 0),
-    ):  # fmt: skip
-        if value < smallest:
-            raise ValueError(f"{name} must be at least {smallest}, got {value}.")
-    if kind not in get_args(Kind):
-        raise ValueError(f"Unknown kind {kind!r}; known are {', '.join(get_args(Kind))}.")

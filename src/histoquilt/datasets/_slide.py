@@ -123,7 +123,10 @@ def _paint_slide(
     adata = assemble(tissue.genes, [section])
     adata.obsm[Keys.SPATIAL] = (section.points - corner) / mpp
     provenance(adata)[Keys.COORDINATES] = {"unit": "pixel", "mpp": float(mpp), "pitch_um": PITCH_UM}
-    small, factor = _shrink(image)
+    factor = -(-max(image.shape) // LOWRES_PX)
+    rows, columns = (side // factor for side in image.shape[:2])  # the remainder at the right and bottom is cut off
+    blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+    small = blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8)
     adata.uns["spatial"] = {
         library: {
             "images": {"lowres": small},
@@ -132,12 +135,3 @@ def _paint_slide(
         }
     }
     return adata, image
-
-
-def _shrink(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """Average blocks of pixels until the longest side fits; the remainder at the right and bottom is cut off."""
-    height, width, _ = image.shape
-    factor = -(-max(height, width) // LOWRES_PX)
-    rows, columns = height // factor, width // factor
-    blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
-    return blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8), factor
