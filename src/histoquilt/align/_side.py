@@ -100,15 +100,12 @@ def stitch_sections(
         Column of ``obs`` with the names of the sections; keys in ``obsm`` of the spot centres, and of the result.
     reference
         Name of the piece that stays in place; by default the first.
-    mirror
-        If true, pieces may be mirrored. Layered tissue fits its mirror image nearly as well, so allow this only if it
-        can have happened.
-    allow_scale
-        If true, pieces may be rescaled, which is necessary if the microns per pixel of a piece are wrong.
-    use_rep
-        Embedding in ``obsm`` that is compared instead of genes; it must have the same meaning in all pieces.
-    layer
-        Layer with the expression; by default ``layers["counts"]`` or ``X``.
+    mirror, allow_scale
+        If true, pieces may be mirrored (allow this only if it can have happened, since layered tissue fits its mirror
+        image nearly as well), or rescaled (needed if the microns per pixel of a piece are wrong).
+    use_rep, layer
+        Embedding in ``obsm``, with the same meaning in all pieces, that is compared instead of genes; layer with the
+        expression, by default ``layers["counts"]`` or ``X``.
     seed, progress
         Random seed; if ``progress``, show a progress bar on stderr.
 

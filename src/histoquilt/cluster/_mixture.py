@@ -102,19 +102,13 @@ def fit_mixture(
 
     Parameters
     ----------
-    embedding
-        ``(n_spots, n_features)``.
-    n_domains
-        Number of Gaussians.
-    n_components
-        Principal components of the embedding to cluster in.
-    n_starts
-        Starts; more find a likelier optimum.
+    embedding, n_domains
+        ``(n_spots, n_features)``, and the number of Gaussians.
+    n_components, n_starts, seed
+        Principal components to cluster in; number of starts; random seed of the samples.
     sample
-        Row numbers to fit on, e.g. of :func:`histoquilt.cluster.spatial_sample`; the other spots are
-        given a domain afterwards, by chunks. ``None`` fits on all, and so does a sample of too few rows that differ.
-    seed
-        For the samples.
+        Row numbers to fit on, e.g. of :func:`histoquilt.cluster.spatial_sample`; other spots are assigned afterwards.
+        By default, and if too few rows of the sample differ, all.
     """
     if sample is not None:
         fit = fit_mixture(embedding[sample], n_domains, n_components=n_components, n_starts=n_starts, seed=seed)

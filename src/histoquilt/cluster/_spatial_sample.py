@@ -10,24 +10,11 @@ SAMPLE_ABOVE = 50_000  # spots; a mixture is fitted on a sample of this size if 
 def spatial_sample(
     n_spots: int, spatial: np.ndarray | None, sections: np.ndarray | None = None, *, seed: int = 0
 ) -> np.ndarray | None:
-    """Draw a spatially even sample of spots: one from each of many equal stretches of a path over the tissue.
+    """Draw a spatially even sample of 50,000 spots: one from each of equal stretches of a path over the tissue.
 
-    Every region and every section contributes its share, to within one spot.
-
-    Parameters
-    ----------
-    n_spots
-        Number of spots.
-    spatial
-        Spot centres ``(n_spots, >= 2)``; if ``None``, a plain random sample is drawn.
-    sections
-        Section of every spot, ``(n_spots,)``; ``None`` for a single section.
-    seed
-        Random seed of the sample.
-
-    Returns
-    -------
-    Sorted row numbers, ``(50,000,)``; ``None`` if there are at most that many spots, so that all of them are used.
+    Every region and every section contributes its share, to within one spot. Spot centres are ``(n_spots, >= 2)``;
+    without them a plain random sample is drawn. ``sections`` ``(n_spots,)`` name the section of every spot. Returns
+    sorted row numbers, or ``None`` if there are at most 50,000 spots.
     """
     if n_spots <= SAMPLE_ABOVE:
         return None

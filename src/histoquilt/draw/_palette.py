@@ -32,16 +32,11 @@ def domain_palette(n: int) -> list[str]:
     Parameters
     ----------
     n
-        Number of colours.
+        Number of colours; a negative one raises ``ValueError``.
 
     Returns
     -------
-    Hexadecimal sRGB colours, ``n`` of them.
-
-    Raises
-    ------
-    ValueError
-        ``n`` is negative.
+    Hexadecimal sRGB colours.
 
     References
     ----------
@@ -70,11 +65,9 @@ def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str
 
     Parameters
     ----------
-    adata
-        AnnData with categories in ``obs[key]``; not changed. Colours in ``uns[f"{key}_colors"]``, where scanpy keeps
-        them, are used if there is one for each category.
-    key
-        Column of ``obs``.
+    adata, key
+        AnnData and column of ``obs``; not changed. Colours in ``uns[f"{key}_colors"]``, where scanpy stores them, are
+        used if there is one for each category.
     palette
         Colours in the order of the categories, or a dict from category to colour, instead of the stored ones.
 

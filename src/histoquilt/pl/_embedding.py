@@ -48,10 +48,8 @@ def embedding(
 
     Raises
     ------
-    KeyError
-        ``basis`` or ``color`` is missing.
-    ValueError
-        The embedding has one dimension only.
+    KeyError, ValueError
+        ``basis`` or ``color`` is missing, or the embedding has only one dimension.
     """
     check_adata(adata)
     if basis not in adata.obsm:

@@ -28,12 +28,12 @@ def marker_dotplot(
 
     Parameters
     ----------
-    adata
+    adata, markers_key
         AnnData with the table of :func:`histoquilt.tl.domain_markers` in ``uns[markers_key]``; not changed.
     n_genes
         Number of markers per domain. Genes are in the order of the domains, each once, at its first domain.
-    domain_key, markers_key
-        Column of ``obs`` with the domains, and key of ``uns``.
+    domain_key
+        Column of ``obs`` with the domains.
     layer
         Layer with the counts; by default ``layers["counts"]``, else ``X``.
     scale_genes

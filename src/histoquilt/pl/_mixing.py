@@ -36,17 +36,12 @@ def mixing(
 
     Returns
     -------
-    One Axes per metric, in a one-dimensional array. Embeddings are listed from top to bottom in the order of the table.
+    One Axes per metric, in a one-dimensional array; a warning is given without cLISI.
 
     Raises
     ------
     KeyError
         There is no such table, or none of the metrics is in it.
-
-    Warns
-    -----
-    UserWarning
-        The table has no cLISI to compare the mixing with.
 
     Examples
     --------

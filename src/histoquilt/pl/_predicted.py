@@ -96,10 +96,8 @@ def reliability(adata: AnnData, *, n_named: int = 10, ax: Axes | None = None) ->
         Result of the ``predict`` method of an expression model; not changed. ``var["reliability"]`` is the mean
         correlation over held-out training sections, ``var["beats_mean"]`` is true if the squared error was below that
         of the training mean.
-    n_named
-        Number of the best genes to label.
-    ax
-        Axes to plot into; new ones by default.
+    n_named, ax
+        Number of the best genes to label; Axes to plot into, new ones by default.
 
     Returns
     -------
@@ -107,10 +105,8 @@ def reliability(adata: AnnData, *, n_named: int = 10, ax: Axes | None = None) ->
 
     Raises
     ------
-    KeyError
-        ``var`` has no reliability of genes.
-    ValueError
-        No gene has a reliability, e.g. of a method that has none.
+    KeyError, ValueError
+        ``var`` has no reliability of genes, or only missing values.
     """
     check_adata(adata)
     values = gene_reliability(adata)

@@ -107,10 +107,8 @@ def gene_scores(
     ----------
     table
         Table ``genes`` of an evaluation: columns ``section, method, gene`` and `value`. Pooled rows are left out.
-    method, against
-        Methods on the vertical and the horizontal axis.
-    value
-        Column to plot.
+    method, against, value
+        Methods on the vertical and the horizontal axis, and column to plot.
     n_named, genes
         Number of genes with the largest difference to label, and further genes to label.
     ax

@@ -22,15 +22,11 @@ def variable_genes(
 
     Parameters
     ----------
-    source
-        Expression ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`.
-    n_genes
-        Number of genes to choose; all remaining genes if there are fewer.
-    min_spots
-        Minimum number of spots in which a gene is found, or a tenth of the spots in a section of fewer than
-        ``10 * min_spots``.
-    min_counts
-        Minimum total count of a gene. Not applied to log-normalised values.
+    source, n_genes
+        Expression ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`; number of genes to choose.
+    min_spots, min_counts
+        Minimum number of spots with the gene (at most a tenth of the spots), and minimum total count (not applied to
+        log-normalised values).
 
     Returns
     -------
@@ -69,12 +65,10 @@ def shared_variable_genes(
 
     Parameters
     ----------
-    source
-        Expression of all sections.
-    sections
-        ``(n_spots,)`` name or number of the section of every spot.
+    source, sections
+        Expression of all sections; ``(n_spots,)`` name or number of the section of every spot.
     n_genes, min_spots, min_counts
-        As for one section.
+        As in :func:`variable_genes`.
 
     Returns
     -------

@@ -41,14 +41,10 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
 
     Raises
     ------
-    ImportError
-        The extra ``dask`` is not installed.
-    ValueError
-        ``address`` is neither an address nor an existing file.
-    ConnectionError
-        The scheduler does not answer within ten seconds, or has no worker.
-    WorkerError
-        A worker has another version of histoquilt.
+    ImportError, ValueError
+        The extra ``dask`` is not installed; ``address`` is neither an address nor an existing file.
+    ConnectionError, WorkerError
+        The scheduler does not answer within ten seconds, or has no worker; a worker has another version of histoquilt.
 
     Examples
     --------

@@ -60,7 +60,8 @@ def run_each(
     """Call a function for every item, in this process or on workers, which process one item at a time each.
 
     A failing item yields an :class:`Outcome` with its error, and the others continue. At most as many results as there
-    are workers wait to be consumed. If a worker is lost, its item is repeated on another.
+    are workers wait to be consumed. If a worker is lost, its item is repeated on another; if the scheduler is lost,
+    ``ConnectionError`` is raised.
 
     Parameters
     ----------
@@ -74,13 +75,7 @@ def run_each(
 
     Yields
     ------
-    Outcome
-        One per item: in the order of ``items`` in this process, in order of completion on workers.
-
-    Raises
-    ------
-    ConnectionError
-        The connection to the scheduler is lost.
+    One Outcome per item: in the order of ``items`` in this process, in order of completion on workers.
 
     Examples
     --------

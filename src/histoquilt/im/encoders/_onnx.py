@@ -30,12 +30,10 @@ class OnnxEncoder:
     runtime
         ``"onnxruntime"`` or ``"openvino"``; by default the first that is installed. Their results agree to 1e-5, and
         the digest does not depend on the runtime.
-    threads
-        Number of threads; by default all cores of this process, or ``OMP_NUM_THREADS`` if that is less.
+    threads, name
+        Number of threads and name of the encoder; by default :func:`threads_to_use` and ``onnx:<path>``.
     device
         ``"auto"`` and ``"cuda"`` use a GPU if onnxruntime's GPU build finds one; anything else is the CPU.
-    name
-        Name of the encoder; by default ``onnx:<path>``.
 
     Raises
     ------

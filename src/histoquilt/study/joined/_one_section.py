@@ -68,20 +68,14 @@ def check_one_section(
         AnnData to check; not changed. It passes after :func:`declare_one_section`.
     spatial_key
         Key in ``obsm`` of the spot centres; a third coordinate is ignored.
-    name
-        Name of the section for the message.
-    remedy
-        Advice of the message: ``"argument"`` if the caller takes ``section_key=`` and ``one_section=``, ``"split"`` if
-        it takes one section, ``"file"`` if the section was read from a file.
+    name, remedy
+        Name of the section, and advice, for the message: ``"argument"`` if the caller takes ``section_key=`` and
+        ``one_section=``, ``"split"`` if it takes one section, ``"file"`` if the section was read from a file.
 
     Raises
     ------
     ValueError
-        There are several sections.
-
-    See Also
-    --------
-    split_sections : one AnnData per section.
+        There are several sections; :func:`split_sections` makes one AnnData of each.
     """
     if adata.uns.get(Keys.UNS, {}).get(Keys.ONE_SECTION):
         return
