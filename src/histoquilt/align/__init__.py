@@ -1,4 +1,4 @@
-"""Serial and overlapping sections in one frame: by outline, by optimal transport, by expression where they overlap."""
+"""Alignment of serial and overlapping sections: by outline, by optimal transport, by expression in the overlap."""
 
 from histoquilt.align._duplicates import match_duplicate_spots
 from histoquilt.align._expression import Agreement, joint_features

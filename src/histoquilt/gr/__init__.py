@@ -1,4 +1,4 @@
-"""Sparse graphs: which spots are neighbours, in and across sections. Always CSR, symmetric, without self loops."""
+"""Sparse graphs of neighbouring spots, in and across sections; always CSR, symmetric, without self loops."""
 
 from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.gr._lattice import lattice_neighbors

@@ -1,7 +1,4 @@
-"""H&E images: patches by physical size, encoders that describe them, tissue, stain and quality.
-
-A slide is known only by the protocol in ``histoquilt._base._protocols``; an RGB array is taken wherever a slide is.
-"""
+"""H&E images: patches by physical size, encoders, tissue, stain and quality; slides may be RGB arrays."""
 
 from histoquilt.im._cut_patches import cut_patches
 from histoquilt.im._embed import embed_patches, embed_views, short_name

@@ -1,4 +1,4 @@
-"""Where and how things run: devices, threads, memory, processes, files written whole, workers, log and progress bar."""
+"""How things run: devices, threads, memory, processes, atomic files, workers, log and progress bar."""
 
 from histoquilt.runtime._atomic import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
 from histoquilt.runtime._dask import LOCAL, connect

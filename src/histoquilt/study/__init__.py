@@ -1,4 +1,4 @@
-"""What a section holds: checks of AnnData, scales of its matrices, spot centres, and results written into it."""
+"""Sections and studies: checks of AnnData, scales of matrices, coordinates, and results written into it."""
 
 from histoquilt.study._checks import check_adata, check_counts, check_obs_key, check_obsm_key, check_spatial
 from histoquilt.study._coordinates import (
