@@ -139,7 +139,7 @@ def tissue_mask(
     stain = np.minimum(density.mean(axis=-1), COLOUR_TO_DENSITY * colour)
     stain[unscanned | ink] = 0
     stain = gaussian_filter(stain, BLUR_UM / pixel_um)
-    otsu = threshold_otsu(stain) if np.ptp(stain) > 0 else 0.0
+    otsu = float(threshold_otsu(stain)) if np.ptp(stain) > 0 else 0.0
     threshold = float(np.clip(otsu, LEAST_DENSITY, MOST_DENSITY))
     mask = (stain > threshold) & ~unscanned & ~ink
     mask = _drop_small(mask, (least_piece_um / pixel_um) ** 2)
