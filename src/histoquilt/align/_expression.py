@@ -88,7 +88,7 @@ def _principal_components(
         of_shared = Expression(source.in_memory[:, columns], names_of_shared, source.scale, source.name)
         votes.update(names_of_shared[column] for column in variable_genes(of_shared, N_GENES))
     genes = sorted(votes, key=lambda gene: (-votes[gene], gene))[:N_GENES]
-    values = [source.normalised()[:, pd.Index(source.genes).get_indexer(genes)] for source in sources]
+    values = [source.normalised()[:, pd.Index(source.genes).get_indexer(pd.Index(genes))] for source in sources]
     rng = np.random.default_rng(seed)
     sample = [v[rng.permutation(v.shape[0])[:FIT_SPOTS]].toarray() for v in values]
     pooled = np.concatenate(sample)
