@@ -1,4 +1,4 @@
-"""Drawing data that plots and reports share: tissue images, colours, expression, scores, recorded results."""
+"""Data for plots and reports: tissue images, colours, expression, scores, recorded results."""
 
 from histoquilt.draw._expression import (
     color_ends,

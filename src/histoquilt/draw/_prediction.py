@@ -1,4 +1,4 @@
-"""What a predicted section holds: the layer of the prediction, reliability of genes, agreement with the measurement."""
+"""Predicted sections: layer of the prediction, reliability of genes, agreement with the measurement."""
 
 from collections.abc import Sequence
 

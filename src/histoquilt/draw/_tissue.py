@@ -67,7 +67,7 @@ def _library(adata: AnnData, stored: list[str], library_key: str | None) -> str 
         return named[0]
     if len(named) > 1:
         return None
-    if len(stored) == 1:  # with one image and spots of one section there is no choice, whatever the names are
+    if len(stored) == 1:  # one image and spots of one section, whatever their names
         return stored[0]
     columns = [column for column in adata.obs if adata.obs[column].dtype.kind in "OST"]
     candidates = {names[0] for column in columns if len(names := _names(adata, column)) == 1 and names[0] in stored}
@@ -134,10 +134,7 @@ def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
 
 
 def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
-    """Return microns per coordinate unit as recorded by the reader, or None.
-
-    A section cut out of a study has a record of its own: sections of a study may differ in microns per pixel.
-    """
+    """Return microns per coordinate unit as recorded by the reader (for one section of a study, its own), or None."""
     names = section_names(adata, library_key)
     recorded = coordinate_record(adata, next(iter(names)) if len(names) == 1 else None)
     if recorded.get("unit") == "micron":

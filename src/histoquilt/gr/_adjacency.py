@@ -8,21 +8,20 @@ from scipy.spatial import cKDTree
 def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     """Link every spot to its nearest spots, in either direction.
 
-    The relation "is among my k nearest" is one-sided at borders; a link is kept when either side holds it, so a spot
-    has at least ``n_neighbors`` links (fewer only where there are not that many other spots). Where several spots are
-    equally far, as at the borders of a perfect lattice, it is arbitrary which of them is taken,
-    though the same every time.
+    A link is kept if either side has it, so every spot has at least ``n_neighbors`` links (if there are that many other
+    spots). Among equally distant spots, as at the borders of a perfect lattice, the choice is arbitrary but
+    reproducible.
 
     Parameters
     ----------
     coordinates
         ``(n_spots, 2 or 3)``, any unit.
     n_neighbors
-        Links asked for from each spot; at least 1.
+        Links from each spot; at least 1.
 
     Returns
     -------
-    Distances, ``(n_spots, n_spots)`` CSR float64 with int32 indices, symmetric, no self loops. Spots that share their
+    Distances, ``(n_spots, n_spots)`` CSR float64 with int32 indices, symmetric, no self loops. Spots with equal
     coordinates are linked at distance 0, stored explicitly.
 
     Raises
@@ -43,33 +42,20 @@ def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     k = min(n_neighbors, n_spots - 1)
     if k < 1:
         return csr_matrix((n_spots, n_spots))
-    # one more than asked for: a spot finds itself, but not always first where coordinates repeat
+    # one more: a spot finds itself, but not always first if coordinates repeat
     distances, indices = cKDTree(coordinates).query(coordinates, k=k + 1, workers=-1)
     others = indices != np.arange(n_spots)[:, None]
-    others[others.all(axis=1), -1] = False  # crowded out by its own doubles: drop the farthest
+    others[others.all(axis=1), -1] = False  # itself was not found among its doubles: drop the farthest
     columns, distances = indices[others].astype(np.int32), distances[others]
-    del indices, others  # they weigh as much as the graph, which is yet to come
+    del indices, others  # as large as the graph
     return _symmetric(np.repeat(np.arange(n_spots, dtype=np.int32), k), columns, distances, n_spots)
 
 
 def radius_adjacency(coordinates: np.ndarray, radius: float) -> csr_matrix:
     """Link all pairs of spots that are at most ``radius`` apart.
 
-    Parameters
-    ----------
-    coordinates
-        ``(n_spots, 2 or 3)``.
-    radius
-        In the unit of ``coordinates``.
-
-    Returns
-    -------
-    Distances, as :func:`knn_adjacency` returns them. A spot without neighbours has an empty row.
-
-    Raises
-    ------
-    ValueError
-        ``radius`` is not positive.
+    Coordinates are ``(n_spots, 2 or 3)``, the result is as of :func:`knn_adjacency`; a spot without neighbours has an
+    empty row. Raises ``ValueError`` unless ``radius`` is positive.
     """
     if not np.isfinite(radius) or radius <= 0:
         raise ValueError(f"radius must be positive, got {radius}.")
@@ -81,24 +67,10 @@ def radius_adjacency(coordinates: np.ndarray, radius: float) -> csr_matrix:
 def grid_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     """Link the spots of a regular lattice to their direct neighbours: 6 on Visium's hexagons, 4 on legacy ST's squares.
 
-    A k-NN graph reaches farther at borders and holes, to make up the number; here a link is never longer than 1.3 times
-    the pitch (the second ring lies at 1.41 on squares, 1.73 on hexagons), and a spot at the border simply has fewer.
+    Unlike in a k-NN graph, no link is longer than 1.3 times the pitch (the second ring is at 1.41 on squares, 1.73 on
+    hexagons), so that spots at borders and holes have fewer.
 
-    Parameters
-    ----------
-    coordinates
-        ``(n_spots, 2)``.
-    n_neighbors
-        Direct neighbours on the lattice: 6 or 4.
-
-    Returns
-    -------
-    Distances, as :func:`knn_adjacency` returns them.
-
-    Raises
-    ------
-    ValueError
-        ``n_neighbors`` is less than 1.
+    Coordinates are ``(n_spots, 2)``, ``n_neighbors`` is 6 or 4; result and errors are those of :func:`knn_adjacency`.
     """
     _check_n_neighbors(n_neighbors)
     places = np.unique(coordinates, axis=0)  # spots that share their place say nothing about the pitch
@@ -120,8 +92,7 @@ def _check_n_neighbors(n_neighbors: int) -> None:
 def _symmetric(rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, n_spots: int) -> csr_matrix:
     """Store every pair once in each direction, including pairs at distance 0.
 
-    A pair found from both sides has one distance, to the bit, so it is looked for once, with its smaller row first:
-    half the memory of sorting both directions.
+    Duplicates are removed with the smaller row first, which takes half the memory of sorting both directions.
     """
     keys = np.minimum(rows, columns).astype(np.int64)
     keys *= n_spots

@@ -7,23 +7,18 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """What a progress bar gives to its user: a function that moves it on."""
+    """Function that advances a progress bar."""
 
     def __call__(self, steps: int = 1, *, note: str = "") -> None:
-        """Move the bar by ``steps`` and show ``note`` beside it."""
+        """Advance by ``steps`` and show ``note``."""
         ...
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
-    """Show a progress bar on stderr while the block runs; silent where stderr is no terminal.
-
-    Yields
-    ------
-    A function ``advance(steps=1, *, note="")``.
-    """
+    """Show a progress bar on stderr, if that is a terminal, and yield a function ``advance(steps=1, *, note="")``."""
     if not enabled or not sys.stderr.isatty():
-        yield _no_progress
+        yield lambda steps=1, *, note="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -36,7 +31,3 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
             bar.update(task, advance=steps, note=note)
 
         yield advance
-
-
-def _no_progress(steps: int = 1, *, note: str = "") -> None:
-    """Take the place of a bar where there is no terminal."""
