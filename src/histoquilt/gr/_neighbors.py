@@ -12,7 +12,7 @@ from scipy.sparse import block_diag, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from histoquilt._base import Keys, argument
-from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
+from histoquilt.gr._adjacency import direct_links, grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
 
@@ -43,16 +43,9 @@ class SpatialGraph:
 
     def direct(self) -> csr_matrix:
         """Return the links of at most 1.3 times the pitch of their section: the direct neighbours on a lattice."""
-        coo = self.distances.tocoo()
-        apart = coo.data > 0  # spots that share their place say nothing about the pitch
-        nearest = np.full(len(self.section), np.inf)
-        np.minimum.at(nearest, coo.row[apart], coo.data[apart])
-        linked = np.isfinite(nearest)
-        pitch = pd.Series(nearest[linked]).groupby(self.section[linked]).median()
-        limit = 1.3 * pitch.reindex(range(self.section.max() + 1), fill_value=np.inf).to_numpy()
-        near = coo.data <= limit[self.section[coo.row]]
-        ones = np.ones(int(near.sum()), np.float32)
-        return csr_matrix((ones, (coo.row[near], coo.col[near])), self.distances.shape)
+        direct = direct_links(self.distances, self.section)
+        direct.data = np.ones(direct.nnz, np.float32)
+        return direct
 
     def write(self, adata: AnnData, key_added: str = "spatial") -> None:
         """Write it as :func:`knn_graph` does."""

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from histoquilt._base import SlideImage, check_positive
+from histoquilt._base import SlideImage
 from histoquilt.io import ArraySlide
-
-LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x objective is about 0.06 um/px; beyond 20 no tissue structure is left
 
 
 def as_slide(image: Any) -> SlideImage:
@@ -39,17 +37,6 @@ def as_slide(image: Any) -> SlideImage:
             f"{type(image).__name__}."
         )
     return image
-
-
-def check_mpp(mpp: float) -> float:
-    """Return ``mpp`` as a float, or raise ``ValueError`` where no microscope has it."""
-    check_positive(mpp, "mpp")
-    if not LEAST_MPP <= mpp <= MOST_MPP:
-        raise ValueError(
-            f"mpp is {mpp:g} microns per pixel; slides have {LEAST_MPP:g} to {MOST_MPP:g} (20x is about 0.5). "
-            "Pass microns per pixel, not pixels per micron or a magnification."
-        )
-    return float(mpp)
 
 
 def resample(

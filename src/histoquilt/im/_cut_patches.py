@@ -4,8 +4,8 @@ import numpy as np
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._patches import log_padding, plan_fields
 from histoquilt.im._stain import stain_statistics, write_stain
 from histoquilt.study import check_adata, check_inside, check_spatial, provenance, warn_of_few_outside, write_result

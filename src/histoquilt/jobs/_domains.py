@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from histoquilt.jobs.work._options import (
     SectionsConfig,
     as_paths,
     check_memory_option,
-    check_registered,
     configured,
     documented,
     option,
@@ -51,6 +49,7 @@ class DomainsConfig(SectionsConfig):
         "auto",
         "How sections are linked: stack (serial; by z_um, else in the order given), expression, stitched "
         "(overlapping pieces) or none; auto is stack where z_um is given, else expression.",
+        choices=LINKS,
     )
     separate: bool = option(False, "Do not integrate: find the domains of each section on its own.")
     skip_bad: bool = option(False, "Go on without sections that cannot be read; run.json names them.")
@@ -75,21 +74,14 @@ class DomainsConfig(SectionsConfig):
     save_model: bool = option(False, "Write the trained model, for tissue it has not seen, to DIR/model.")
 
     def __post_init__(self) -> None:
-        """Also check the number of domains, links, method and genes to denoise."""
+        """Also check the number of domains and genes to denoise, and options that exclude each other."""
         super().__post_init__()
         parse_n_domains(self.n_domains)
-        if self.links not in LINKS:
-            close = get_close_matches(self.links, LINKS, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise JobError(
-                f"unknown {argument('links')} {self.links!r}. Use {', '.join(LINKS[:-1])} or {LINKS[-1]}.{hint}"
-            )
         if self.separate and self.links != "auto":
             raise JobError(
                 f"{argument('links', self.links)} joins sections, and {argument('separate', True)} keeps them apart. "
                 "Leave one of them out."
             )
-        check_registered(self.method, DOMAIN_MODELS, "method")
         parse_denoise(self.denoise, integrated=False, use_rep=self.use_rep)
         if self.section_key is not None and self.one_section:
             raise JobError(
@@ -197,8 +189,8 @@ def find_domains(
             run.checked()
             result = _segment(run, asked, plan)
             if not is_main():  # the first process of torchrun writes
-                return DomainsResult(out, {}, n_found=result.n_found)
-            return DomainsResult(out, _write(run, asked, plan, result, job), n_found=result.n_found)
+                return DomainsResult(out, {}, n_found=result.numbers("n_found"))
+            return DomainsResult(out, _write(run, asked, plan, result, job), n_found=result.numbers("n_found"))
 
 
 def parse_n_domains(value: int | tuple[int, int] | str | None) -> NumberOfDomains:
@@ -336,7 +328,7 @@ def _segment(run: Run, asked: DomainsConfig, plan: _Plan) -> Segmented:
     found = plan.found
     jobs = {
         name: (
-            run.work.item(name, digest_of(source=str(source), read=found.read_by(name), **plan.what)),
+            run.work.item(name, found.digest_of(name, **plan.what)),
             source,
             plan.settings,
             found.sections.get(name) if run.workers is None else None,
@@ -348,12 +340,13 @@ def _segment(run: Run, asked: DomainsConfig, plan: _Plan) -> Segmented:
 
 def _write(run: Run, asked: DomainsConfig, plan: _Plan, result: Segmented, job: str) -> dict[str, Any]:
     """Write the results folder and return the content of ``run.json``."""
-    k = sorted(set(result.n_domains.values()))
+    n_domains = result.numbers("n_domains")
+    k = sorted(set(n_domains.values()))
     shared: dict[str, Any] = {
-        "n_spots": result.n_spots,
+        "n_spots": result.numbers("n_spots"),
         "inputs": [one for one in plan.found.digests if one["section"] not in result.failed],
         "seed": asked.seed,
-        "n_domains": k[0] if len(k) == 1 else result.n_domains,
+        "n_domains": k[0] if len(k) == 1 else n_domains,
         "device": plan.settings.options["device"],
         "n_domains_asked": _as_text(asked.n_domains),
         "integrated": plan.integrated,

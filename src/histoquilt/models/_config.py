@@ -1,14 +1,29 @@
-"""What the settings of every model can do: be read from names and values, and be written as such."""
+"""Base of the settings of every model: checked, read from names and values, and written as such."""
 
 import json
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
+
+from histoquilt.models._ranges import expected
 
 
 class ModelConfig:
-    """Base of the frozen dataclasses that hold settings."""
+    """Base of the frozen dataclasses that hold settings; the type of a field declares its range.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        declared = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            value = getattr(self, field.name)
+            if must := expected(value, declared[field.name]):
+                raise ValueError(f"{field.name} must {must}, got {value!r}.")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -20,7 +20,7 @@ from histoquilt.study._scale import Scale, declare_scale, declared_scale, proven
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
-from histoquilt.study._study import Sections, Study, check_all_or_none
+from histoquilt.study._study import Sections, Study, check_all_or_none, order_by_height
 from histoquilt.study._written import (
     Slot,
     declare_foreign,
@@ -80,6 +80,7 @@ __all__ = [
     "named_layers",
     "nearest_distance",
     "nominal_pitch",
+    "order_by_height",
     "provenance",
     "quiet_duplicates",
     "record_coordinates",

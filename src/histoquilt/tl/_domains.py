@@ -10,7 +10,7 @@ from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial
-from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, fit_and_cluster
+from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -137,23 +137,11 @@ def spatial_domains(
     if one_section:
         declare_one_section(adata)
     graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
-    fit_and_cluster(
-        adata,
-        model,
-        n_domains,
-        made=Made(graph),
-        genes=genes,
-        layer=layer,
-        use_rep=use_rep,
-        spatial_key=spatial_key,
-        section_key=section_key,
-        refine=refine,
-        key_added=key_added,
-        embedding_key=embedding_key,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
+    search = DomainSearch(
+        model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
+        key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+    )  # fmt: skip
+    search.run(adata, Made(graph), spatial_key=spatial_key, section_key=section_key)
     graph.write(adata)
     return adata if copy else None
 

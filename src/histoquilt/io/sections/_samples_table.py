@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, check_mpp, listed
 from histoquilt.io._files import read_delimited
 from histoquilt.io.sections._column_names import column_problem
-from histoquilt.io.slides._mpp import check_mpp
 from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")

@@ -1,6 +1,7 @@
 """Options of a job: fields of frozen dataclasses, from which the command line is generated."""
 
 import inspect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
@@ -25,16 +26,43 @@ class Option:
     flag: str = ""  # Flag that sets a field to false that is true by default, ``"--quiet"``
     short: str = ""  # Short form of the option, ``"-k"``
     metavar: str | None = None  # Placeholder of the value
-    choices: Registry | None = None  # Registry of the names to choose from
+    choices: Registry | Sequence[str] | None = None  # Names to choose from
+    separated: bool = False  # If true, the value holds several of them, separated by commas
     negatable: bool = False  # If true, the flag also has a ``--no-`` form
     least: int | None = None  # Range of a number
     most: int | None = None
+    positive: bool = False  # If true, the number must be positive and finite
+    is_path: bool = False  # If true, the value becomes a Path
     show_default: bool = True  # If true, the help shows the default
 
     @property
     def text(self) -> str:
         """Help text with the names to choose from."""
-        return self.help if self.choices is None else self.help.format(choices=", ".join(self.choices.names()))
+        names = self.choices.names() if isinstance(self.choices, Registry) else self.choices
+        return self.help if names is None else self.help.format(choices=", ".join(names))
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise :class:`JobError` unless a value is one of the choices and in the range."""
+        called = argument(name)
+        if self.choices is not None:
+            for choice in comma_separated(value, name) if self.separated else [value]:
+                _check_choice(called, choice, self.choices)
+        if self.positive and not 0 < value < math.inf:
+            raise JobError(f"{called} must be positive, got {value}.")
+        if self.least is not None and (isinstance(value, bool) or not isinstance(value, int) or value < self.least):
+            raise JobError(f"{called} must be a whole number of at least {self.least}, got {value!r}.")
+        if self.most is not None and value > self.most:
+            raise JobError(f"{called} must be at most {self.most}, got {value}.")
+
+
+def _check_choice(called: str, choice: str, choices: Registry | Sequence[str]) -> None:
+    if choice in choices:
+        return
+    if isinstance(choices, Registry):
+        raise JobError(f"{called.removesuffix('=')}: {choices.unknown(choice)}")
+    near = get_close_matches(choice, choices, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise JobError(f"{called} is {', '.join(choices[:-1])} or {choices[-1]}, got {choice!r}.{hint}")
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -86,6 +114,11 @@ def seed_option() -> Any:
     return option(0, "Same seed, same machine, same result.", least=0, most=2**32 - 1)
 
 
+def cache_option() -> Any:
+    """Return the option ``cache``."""
+    return option(None, "Keep embeddings here, found again by content.", metavar="DIR", is_path=True)
+
+
 def resume_option() -> Any:
     """Return the option ``resume``."""
     return option(False, "Keep unfinished work in DIR.partial; the same command goes on where it stopped.")
@@ -111,6 +144,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise :class:`JobError` for what is wrong, before anything heavy is imported."""
+        for one, known in options_of(type(self)):
+            value = getattr(self, one.name)
+            if value is not None and known.is_path:
+                object.__setattr__(self, one.name, Path(value))
+            elif value is not None:
+                known.check(one.name, value)
         if not _DEVICE.fullmatch(str(self.device)):
             raise JobError(
                 f"unknown {argument('device')} {self.device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ..."
@@ -178,9 +217,3 @@ def comma_separated(value: str | Sequence[Any], name: str) -> list[str]:
     if not parts or not all(parts):
         raise JobError(f"{argument(name)} is one or more names separated by commas, got {value!r}.")
     return parts
-
-
-def check_registered(name: str, registry: Registry, option_name: str) -> None:
-    """Raise for a name that a registry lacks, suggesting a close one."""
-    if name not in registry:
-        raise JobError(f"{argument(option_name).removesuffix('=')}: {registry.unknown(name)}")
