@@ -1,4 +1,4 @@
-"""What a command prints when it is done."""
+"""Summaries that commands print at their end."""
 
 from typing import Any
 

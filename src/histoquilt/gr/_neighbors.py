@@ -235,13 +235,14 @@ def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_
     n_pieces = connected_components(connectivities, directed=False)[0] - n_isolated
     n_sections = len(np.unique(section[linked]))
     if n_pieces > n_sections:
-        alone = section.max() == 0
-        where = "The tissue falls" if alone else f"The tissue of {n_sections} sections falls"
-        hint = f" Where these are sections laid side by side, pass {argument('section_key')}." if alone else ""
-        warn_user(
-            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them."
-            + hint
-        )
+        if section.max() == 0:
+            what = (
+                f"The spots form {n_pieces} separate pieces of tissue. This is fine if they are pieces of one section; "
+                f"if they are several sections laid side by side, pass {argument('section_key')}."
+            )
+        else:
+            what = f"The spots of {n_sections} sections form {n_pieces} separate pieces of tissue."
+        warn_user(f"{what} The spatial graph does not link spots of different pieces.")
     logger.info(
         "Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", connectivities.nnz / n_spots
     )

@@ -105,7 +105,7 @@ class DomainsResult(JobResult):
 
 @dataclass(frozen=True)
 class _Plan:
-    """Checked inputs, and what will be done with them."""
+    """Checked inputs with the settings of the search."""
 
     found: Inputs
     sections: Mapping[str, Any]  # of a study

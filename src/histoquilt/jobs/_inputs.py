@@ -25,7 +25,7 @@ COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job needs of every section."""
+    """Requirements of a job for every section."""
 
     n_domains: int = 1  # Largest number of domains that may be asked for
     use_rep: str | None = None  # Keys of the embedding, the expression, the spot centres and the sections

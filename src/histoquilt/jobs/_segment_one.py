@@ -117,7 +117,7 @@ def add_markers(adata: "AnnData", layer: str | None) -> bool:
 
 
 def _of_section(denoise: Denoise, adata: "AnnData") -> Denoise:
-    """Decide what ``"auto"`` means for a section: of a large one, all genes would take gigabytes."""
+    """Return the genes to denoise of a section for ``"auto"``: all genes of a large one would take gigabytes."""
     if denoise != "auto":
         return denoise
     if adata.n_obs <= _ALL_GENES:

@@ -1,4 +1,4 @@
-"""From sections to named domains: the steps that one section and a study share."""
+"""Fitting, clustering and naming of domains, shared by one section and a study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _STARTS_OF_ONE_NETWORK = 10  # its mixture only says how sure the common one is
 
 
 def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
-    """Raise unless ``n_domains`` is a number of domains, a range to search, or ``None``."""
+    """Raise unless ``n_domains`` is a number, a range to search, or None."""
     if isinstance(n_domains, tuple):
         whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in n_domains)
         if not (whole and len(n_domains) == 2 and 2 <= n_domains[0] <= n_domains[1]):

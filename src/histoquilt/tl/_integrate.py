@@ -1,4 +1,4 @@
-"""Domains that several sections share, batch effects taken out."""
+"""Domains that several sections share, with batch effects removed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,7 +62,7 @@ def integrate_sections(
 
     Variable genes are chosen and scaled section by section, principal components and spatial factors are common. Every
     spot is linked to its neighbours in its own section and, where the sections' relation is known, to spots of others;
-    one model is trained on the whole, one mixture names the domains.
+    one model is trained on all of them, and one mixture gives the domains.
 
     Parameters
     ----------

@@ -90,7 +90,8 @@ def plausible(x: float | None, y: float | None, name: str, source: str) -> float
     if x is None or not np.isfinite(x) or x <= 0:
         return None
     if not LEAST_MPP <= x <= MOST_MPP:
-        logger.info("%s: %.4g um/px of its %s cannot be a microscope's and is ignored", name, x, source)
+        what = "is not that of a microscope (often a default for printing) and is not used"
+        logger.info("%s: %.4g um per pixel in its %s %s", name, x, source, what)
         return None
     if y is not None and np.isfinite(y) and abs(y / x - 1) > 0.01:
         warn_user(

@@ -13,7 +13,7 @@ from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_o
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import SectionsConfig, cache_option, comma_separated, option
 from histoquilt.jobs.work._run import Run, joined
-from histoquilt.runtime import Workers, progress_bar, run_each
+from histoquilt.runtime import Workers, logger, progress_bar, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,6 +100,7 @@ class ImagedSections(Inputs):
         """
         if self.embed_job is None:
             return
+        logger.info("Embedding the images of %d sections.", len(self.sections))
         with run.record.stage("embed"):
             items = {name: (without_genes(adata), name, self.embed_job) for name, adata in self.sections.items()}
             failed = {}

@@ -134,7 +134,7 @@ def predict_folder(
         start_run("predict", {"model_folder": model, "inputs": paths, "out": out}, asked, on_checked) as run,
         connect(asked.dask, at_most=at_most(paths)) as run.workers,
     ):
-        plan = _plan(run, asked, model, paths, image)
+        plan = _plan(run, asked, model, paths)
         job = digest_of(command="predict", items={name: item.digest for name, (item, *_) in plan.jobs.items()})
         if (before := run.done_before(job)) is not None:
             return JobResult(out, before, already_done=True)
@@ -154,18 +154,22 @@ def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
         raise JobError(f"there is no image {image}. Check the path.")
 
 
-def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path], image: Path | None) -> _Plan:
-    """Load the model, check the inputs and return the jobs."""
-    with run.record.stage("import"):
-        import histoquilt.report  # noqa: F401  # loads what takes seconds
+def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path]) -> _Plan:
+    """Check the inputs, load the model and return the jobs."""
     with run.record.stage("read"):
         settings = PredictSettings(
             folder, sha256(folder), asked.encoder, asked.device, asked.pitch_um,
             asked.cache, run.out, kept=run.kept,
             progress=asked.progress and run.workers is None, check_memory=asked.check_memory,
         )  # fmt: skip
-        model, encoder = equipment(folder, settings.digest, asked.encoder, asked.device)
-        found = check_inputs(paths, model, image=image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading())
+
+        def load() -> "ExpressionModel":
+            return equipment(folder, settings.digest, asked.encoder, asked.device)[0]
+
+        found = check_inputs(
+            paths, load, image=asked.image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading()
+        )
+        model, encoder = equipment(folder, settings.digest, asked.encoder, asked.device)  # loaded once
         # the rest changes no result
         matters = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)
         jobs = {

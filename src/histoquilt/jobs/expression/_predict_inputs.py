@@ -1,9 +1,8 @@
 """Inputs of a prediction: checked one by one before any work, and dropped again."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, ReadOptions, argument, is_samples_table
 from histoquilt.jobs._inputs import Inputs, file_digests, leave_out, section_names, sources_of
@@ -24,6 +23,12 @@ SLIDE_SUFFIXES = (
 )  # fmt: skip
 
 
+_UNKNOWN_ENCODER = (
+    "the model was trained on embeddings whose encoder is not recorded, so a bare slide cannot be embedded. Give "
+    "sections with these embeddings in obsm."
+)
+
+
 def slides_of_folders(inputs: Sequence[Path]) -> list[Path]:
     """Replace every folder of slides by the slides in it, sorted by name; folders of sections stay.
 
@@ -42,16 +47,28 @@ def slides_of_folders(inputs: Sequence[Path]) -> list[Path]:
 
 def check_inputs(
     paths: Sequence[Path],
-    model: "ExpressionModel",
+    load: "Callable[[], ExpressionModel]",
     *,
     image: Path | None,
     mpp: float | None,
     skip_bad: bool,
     options: ReadOptions,
 ) -> Inputs:
-    """Check every section and slide; raise one error for all that cannot be used, or leave them out."""
-    checks: dict[str, Callable[[], list[Path]]] = {}
-    skipped: dict[str, str] = {}
+    """Check every section and slide; raise one error for all that cannot be used, or leave them out.
+
+    ``load`` returns the model. It is called after all bare slides are checked, so that a slide without microns per
+    pixel is an error before anything is loaded.
+    """
+    problems: dict[str, str] = {}
+    files: dict[str, list[Path]] = {}
+
+    def check(name: str, function: Callable[..., list[Path]], *arguments: Any) -> None:
+        try:
+            with about(name):
+                files[name] = function(*arguments)
+        except JobError as error:
+            problems[name] = str(error)
+
     if is_samples_table(paths[0]):
         from histoquilt.io import gather_samples
 
@@ -59,29 +76,33 @@ def check_inputs(
             samples = gather_samples(
                 paths[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
             )
-        skipped |= samples.skipped
         sources = sources_of(samples, paths[0], options)
-        checks = {
-            name: partial(_check_section, samples.sections[name], source, model) for name, source in sources.items()
-        }
+        model = load()
+        for name, source in sources.items():
+            check(name, _check_section, samples.sections[name], source, model)
+        skipped = dict(samples.skipped)
     else:
         sources = {
             name: Source(name, path, options=options, image=image, mpp=mpp)
             for name, path in zip(section_names(paths), paths, strict=True)
         }
+        slides = {name: source for name, source in sources.items() if not is_section(source.path)}
+        for name, source in slides.items():
+            check(name, _check_slide, source)
+        if len(slides) == len(sources) and not (skip_bad and len(problems) < len(sources)):
+            leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
+        model = load()
+        if slides and not all(model.fitted.inputs.records):
+            problems |= {name: f"{name}: {_UNKNOWN_ENCODER}" for name in slides}
         for name, source in sources.items():
-            checks[name] = partial(_read_section if is_section(source.path) else _check_slide, source, model)
-    files: list[tuple[str, Path]] = []
-    problems = {}
-    for name, check_one in checks.items():
-        try:
-            with about(name):
-                files += [(name, path) for path in check_one()]
-        except JobError as error:
-            problems[name] = str(error)
-    leave_out(problems, len(checks), skip_bad=skip_bad, kind="inputs")
+            if name not in slides:
+                check(name, _read_section, source, model)
+        skipped = {}
+    problems = {name: problems[name] for name in sources if name in problems}
+    leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
     sources = {name: source for name, source in sources.items() if name not in problems}
-    return Inputs({}, sources, file_digests(files), skipped | problems)
+    digests = file_digests((name, path) for name in sources for path in files[name])
+    return Inputs({}, sources, digests, skipped | problems)
 
 
 def _slides_in(folder: Path) -> list[Path]:
@@ -132,15 +153,10 @@ def _check_section(adata: "AnnData", source: Source, model: "ExpressionModel") -
     return [source.path, check_spots_on_tissue(adata, spatial_key=fitted.spatial_key)]
 
 
-def _check_slide(source: Source, model: "ExpressionModel") -> list[Path]:
+def _check_slide(source: Source) -> list[Path]:
     """Check that a bare slide opens and that its microns per pixel are known; return the file that is read."""
     from histoquilt import io
 
-    if not all(model.fitted.inputs.records):
-        raise JobError(
-            "the model was trained on embeddings whose encoder is not recorded, so a bare slide cannot be embedded. "
-            "Give sections with these embeddings in obsm."
-        )
     with io.open_slide(source.path, mpp=source.mpp) as slide:
         if slide.mpp is None:
             raise JobError(f"{source.path} does not say how many microns a pixel is. Pass {argument('mpp')}.")

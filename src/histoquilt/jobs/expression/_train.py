@@ -127,10 +127,12 @@ def _fit_and_save(
     options: dict[str, Any] = {
         "use_rep": study.reps, "n_genes": asked.n_genes, "seed": asked.seed, "device": asked.device,
     }  # fmt: skip
+    logger.info("Training %s on %d sections.", asked.method, len(study.sections))
     with run.record.stage("fit"):
         model.fit(study.sections, **options, progress=asked.progress, checkpoint=run.work.training("model"))
     scores = {asked.method: inner_scores(model)}
     if asked.method != PLAIN_RIDGE:
+        logger.info("Fitting ridge regression for comparison.")
         with run.record.stage("ridge"):
             scores[PLAIN_RIDGE] = inner_scores(new_model(PLAIN_RIDGE).fit(study.sections, **options))
     with run.results() as folder:

@@ -19,7 +19,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the documentation need to know of a field."""
+    """Declaration of a field for the command line and the documentation."""
 
     help: str  # Help text; ``{choices}`` stands for the names of ``choices``
     doc: str = ""  # Text for the class's documentation, if it is not ``help``
