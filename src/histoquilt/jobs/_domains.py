@@ -41,37 +41,39 @@ class DomainsConfig(SectionsConfig):
     """Options of :func:`find_domains`."""
 
     n_domains: int | tuple[int, int] | str | None = option(
-        "auto", "How many domains: 7; 5-12 or auto (2-15) choose by stability.", short="-k", metavar="K"
+        "auto", "Number of domains: 7; 5-12 or auto (2-15) is chosen by stability.", short="-k", metavar="K"
     )
     method: str = option("spatial_factors", "{choices}.", choices=DOMAIN_MODELS, metavar="NAME")
     seed: int = seed_option()
     links: str = option(
         "auto",
-        "How sections are linked: stack (serial; by z_um, else in the order given), expression, stitched "
-        "(overlapping pieces) or none; auto is stack where z_um is given, else expression.",
+        "Links between sections: stack (serial; by z_um, else in the order given), expression, stitched "
+        "(overlapping pieces) or none; auto is stack if z_um is given, else expression.",
         choices=LINKS,
     )
     separate: bool = option(False, "Do not integrate: find the domains of each section on its own.")
-    skip_bad: bool = option(False, "Go on without sections that cannot be read; run.json names them.")
+    skip_bad: bool = option(False, "Skip sections that cannot be read; run.json names them.")
     resume: bool = resume_option()
-    use_rep: str | None = option(None, "Start from obsm[KEY] instead of counts.", metavar="KEY")
-    layer: str | None = option(None, "Take expression from layers[KEY], not X.", metavar="KEY")
-    spatial_key: str = option(Keys.SPATIAL, "Spot centres are in obsm[KEY].", metavar="KEY")
+    use_rep: str | None = option(None, "Embedding in obsm to use instead of counts.", metavar="KEY")
+    layer: str | None = option(None, "Layer with the expression, instead of X.", metavar="KEY")
+    spatial_key: str = option(Keys.SPATIAL, "Key in obsm of the spot centres.", metavar="KEY")
     section_key: str | None = option(
-        None, "obs[KEY] tells the sections of one file apart; no edge joins two of them.", metavar="KEY"
+        None, "Column of obs that distinguishes sections in one file; no edge joins two of them.", metavar="KEY"
     )
     config: PathName | Path | Any = option(  # or a histoquilt.models.ModelConfig
-        None, "JSON of the method's settings; others keep their default.", metavar="FILE"
+        None, "JSON file with settings of the method; others keep their defaults.", metavar="FILE"
     )
-    refine: bool = option(True, "Let spots follow the clear majority of their neighbours.", negatable=True)
+    refine: bool = option(
+        True, "Give single spots the label of the clear majority of their neighbours.", negatable=True
+    )
     denoise: bool | str | Sequence[str] = option(
         "auto",
         "Denoised expression to write: all modelled genes, the best markers of every domain (markers), none, or genes "
-        "by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
+        "by name (MBP,SNAP25). auto is all; markers above 50,000 spots; none for a study.",
         metavar="WHAT",
     )
     check_memory: bool = check_memory_option()
-    save_model: bool = option(False, "Write the trained model, for tissue it has not seen, to DIR/model.")
+    save_model: bool = option(False, "Write the trained model to DIR/model, to use on other tissue.")
 
     def __post_init__(self) -> None:
         """Also check the number of domains and genes to denoise, and options that exclude each other."""

@@ -40,8 +40,8 @@ def refine_domains(
         Key in ``obsm`` of the spot centres, and column of ``obs`` with sections; spots of two sections are never
         neighbours.
     key_added
-        Column of ``obs`` for the refined domains; by default they replace ``obs[domain_key]``, and domains that histoquilt did not
-        make are kept in ``obs[f"{domain_key}_before"]``.
+        Column of ``obs`` for the refined domains; by default they replace ``obs[domain_key]``, and domains that
+        histoquilt did not make are kept in ``obs[f"{domain_key}_before"]``.
 
     Returns
     -------

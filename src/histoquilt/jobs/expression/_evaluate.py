@@ -47,7 +47,7 @@ class EvaluateConfig(ImagedConfig):
         "patient", "patient, or section, whose scores are optimistic.", metavar="WHAT", choices=LEAVE_OUT
     )
     seed: int = seed_option()
-    seeds: str | Sequence[int] | None = option(None, "Several seeds, in place of --seed.", metavar="S,S")
+    seeds: str | Sequence[int] | None = option(None, "Several seeds, instead of --seed.", metavar="S,S")
     protocol: str = option(
         "honest",
         "honest; published adds scores in the papers' own, flawed definition.",

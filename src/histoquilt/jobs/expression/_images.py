@@ -35,13 +35,13 @@ class ImagedConfig(SectionsConfig):
         metavar="UM,UM",
     )
     use_rep: str | Sequence[str] | None = option(
-        None, "Embeddings that are in obsm already, in place of an encoder.", metavar="KEY,KEY"
+        None, "Embeddings in obsm to use instead of an encoder.", metavar="KEY,KEY"
     )
     n_genes: int | None = option(
         None, "Genes by highest mean and by highest variance, each (default 200).", least=1, metavar="N"
     )
     cache: Path | None = cache_option()
-    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+    skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
 
     def __post_init__(self) -> None:
         """Also check the embeddings asked for."""

@@ -40,14 +40,14 @@ class PredictConfig(SectionsConfig):
 
     image: Path | None = option(None, "The H&E image of the one .h5ad given.", metavar="FILE", is_path=True)
     mpp: float | None = option(
-        None, "Microns per pixel of slides, in place of what the file says.", metavar="UM", positive=True
+        None, "Microns per pixel of slides, instead of those in the file.", metavar="UM", positive=True
     )
     pitch_um: float | None = option(
-        None, "Distance of the spots on a bare slide; as in training.", metavar="UM", positive=True
+        None, "Distance of the spots on a bare slide; by default that of training.", metavar="UM", positive=True
     )
-    encoder: str | None = option(None, "The model's image encoder, where it has moved.", metavar="NAME")
+    encoder: str | None = option(None, "Image encoder of the model, if its file has moved.", metavar="NAME")
     cache: Path | None = cache_option()
-    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+    skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
     resume: bool = resume_option()
     check_memory: bool = check_memory_option()
 

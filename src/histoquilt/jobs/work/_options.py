@@ -111,24 +111,24 @@ def configured(config: type[_Config], settings: _Config | None, options: dict[st
 
 def seed_option() -> Any:
     """Return the option ``seed``."""
-    return option(0, "Same seed, same machine, same result.", least=0, most=2**32 - 1)
+    return option(0, "Random seed; the same seed gives the same result on one machine.", least=0, most=2**32 - 1)
 
 
 def cache_option() -> Any:
     """Return the option ``cache``."""
-    return option(None, "Keep embeddings here, found again by content.", metavar="DIR", is_path=True)
+    return option(None, "Folder for cached embeddings, found by content.", metavar="DIR", is_path=True)
 
 
 def resume_option() -> Any:
     """Return the option ``resume``."""
-    return option(False, "Keep unfinished work in DIR.partial; the same command goes on where it stopped.")
+    return option(False, "Keep unfinished work in DIR.partial; the same command resumes it.")
 
 
 def check_memory_option() -> Any:
     """Return the option ``check_memory``."""
     return option(
-        True, "Begin even what will need more memory than there is.", flag="--ignore-memory",
-        doc="Refuse to begin what needs more memory than there is.",
+        True, "Start even if more memory is needed than available.", flag="--ignore-memory",
+        doc="Raise if more memory is needed than available.",
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def check_memory_option() -> Any:
 class RunConfig:
     """Options of all jobs."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
     overwrite: bool = option(False, "Replace the results of an earlier run.")
     progress: bool = option(
         True, "Only warnings and errors; no progress bar.", flag="--quiet", short="-q", doc="Show progress bars."
@@ -166,14 +166,14 @@ class SectionsConfig(RunConfig):
     )
     table: str | None = option(None, "Table of a SpatialData store that holds several.", metavar="NAME")
     counts_file: str | None = option(None, "Count matrix of a folder that holds several.", metavar="NAME")
-    one_section: bool = option(False, "Every file is one tissue, whatever its columns suggest.")
+    one_section: bool = option(False, "Every file is one section, whatever its columns suggest.")
     threads: int | None = option(
-        None, "Threads to compute on; OMP_NUM_THREADS, or all that the machine grants.", least=1, metavar="N"
+        None, "Number of threads; by default OMP_NUM_THREADS, or all available.", least=1, metavar="N"
     )
     dask: str | None = option(
         None,
-        "Work on sections or slides side by side: on the cores of this machine, or on the cluster of the Dask "
-        "scheduler at tcp://HOST:PORT, or in its file. What needs all of them at once is done here.",
+        "Process sections or slides in parallel: on the cores of this machine (local), or on the cluster of the Dask "
+        "scheduler at tcp://HOST:PORT or in its file.",
         metavar="local|ADDRESS", show_default=False,
     )  # fmt: skip
 
