@@ -114,7 +114,7 @@ def test_models_that_cannot_be_used(refused, study_folder, ridge_model, section,
     rest = [study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out"]
     assert "there is no model folder" in refused("predict", tmp_path / "none", *rest)
     SpatialFactors().fit(section).save(tmp_path / "domains")
-    assert "which predicts no expression" in refused("predict", tmp_path / "domains", *rest)
+    assert "which does not predict expression" in refused("predict", tmp_path / "domains", *rest)
     (ridge_model / "arrays.npz").write_bytes(b"broken")
     assert "corrupted" in refused("predict", ridge_model, *rest)
     (ridge_model / "genes.txt").unlink()

@@ -10,7 +10,7 @@ import typer
 
 import histoquilt
 from histoquilt import jobs
-from histoquilt.cli._console import told
+from histoquilt.cli._console import print_messages
 from histoquilt.cli._generate import Place, add_command
 from histoquilt.cli._summary import show_demo, show_domains, show_evaluation, show_prediction, show_training
 from histoquilt.runtime import is_main
@@ -69,7 +69,7 @@ def _runs(
     def run(places: dict[str, Any], config: jobs.RunConfig) -> None:
         with _silent_unless_main():
             try:
-                with told(quiet=not config.progress) as console:
+                with print_messages(quiet=not config.progress) as console:
                     result = job(**places, settings=config, on_checked=console.speak)
             except jobs.Interrupted as error:
                 raise Stopped(str(error)) from error
@@ -82,7 +82,7 @@ def _runs(
 
 
 def _run_demo(places: dict[str, Any], config: jobs.RunConfig) -> None:
-    with told(quiet=True) as console:
+    with print_messages(quiet=True) as console:
         console.speak()
         result = jobs.run_demo(**places, settings=config)  # type: ignore[arg-type]
     if config.progress:

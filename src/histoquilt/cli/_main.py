@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
 
     Returns
     -------
-    0 on success, 2 on an error that was told on stderr, 130 when it was interrupted.
+    0 on success, 2 after an error, which is printed on stderr, 130 after an interruption.
 
     Examples
     --------

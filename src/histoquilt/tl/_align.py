@@ -25,7 +25,7 @@ Method = Literal["outline", "paste"]
 
 POOR_PITCHES = 2.0  # outlines that stay farther apart than this on average are called a poor fit
 POOR_AGREEMENT = 0.4  # correlation of expression; 0.65-0.95 in real serial sections, mostly below 0.3 elsewhere
-ALIKE_PITCHES = 1.0  # ways to lay an outline whose residuals differ by less cannot be told apart by them
+ALIKE_PITCHES = 1.0  # transforms of an outline whose residuals differ by less are equally good
 MOST_COMPARED = 12  # of these ways
 QUICK_SPOTS = 500  # compared to choose among them
 
@@ -144,7 +144,7 @@ def align_sections(
     study = _in_stack_order(read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key)))
     names, pieces = list(study), list(study.values())
     if reference is not None and reference not in names:
-        raise ValueError(f"reference={reference!r} is no section (found: {', '.join(map(repr, names))}).")
+        raise ValueError(f"reference={reference!r} is not a section (found: {', '.join(map(repr, names))}).")
     start = 0 if reference is None else names.index(reference)
     features = _features(pieces, needed=method == "paste", wanted=refine, use_rep=use_rep, layer=layer, seed=seed)
     outlines = [find_outline(piece.microns, piece.pitch_um) for piece in pieces]

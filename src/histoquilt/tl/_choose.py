@@ -88,7 +88,7 @@ def choose_n_domains(
     Warns
     -----
     UserWarning
-        No number is stable: the embedding holds no domains that can be told apart surely.
+        No number is stable: the embedding has no domains that can be distinguished reliably.
 
     References
     ----------

@@ -38,7 +38,7 @@ def cluster_mixture(
     use_rep
         Embedding to cluster.
     n_components
-        Principal components of the embedding to cluster in; fewer where it is narrower.
+        Number of principal components of the embedding to cluster in, at most its width.
     n_starts
         Starts of EM, half from Ward trees, half from k-means; the most likely fit is kept. Of more than 50,000 spots
         the mixture is fitted on so many, spread evenly over the tissue, and the others are given a domain by it.
@@ -60,7 +60,7 @@ def cluster_mixture(
     KeyError
         ``use_rep`` is missing.
     ValueError
-        ``n_domains`` is less than 1, more than there are spots, or more than can be told apart.
+        ``n_domains`` is less than 1, more than there are spots, or more than can be distinguished.
 
     References
     ----------

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NumberOfDomains = int | tuple[int, int] | None
 
 _SEARCHED = (2, 15)
-_STARTS_OF_ONE_NETWORK = 10  # its mixture only says how sure the common one is
+_STARTS_OF_ONE_NETWORK = 10  # its mixture only serves the confidence
 
 
 def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:

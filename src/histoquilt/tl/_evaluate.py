@@ -149,8 +149,8 @@ def evaluate_expression(
     asked = contenders(methods)
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
-        read_gmt(gmt)  # told now, not after hours
-    resolve_device(device)  # told now, as well
+        read_gmt(gmt)  # raise now, not after hours
+    resolve_device(device)  # likewise
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
         patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published",

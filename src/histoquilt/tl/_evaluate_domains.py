@@ -52,7 +52,7 @@ def labelled_sections(
         if len(set(own.dropna())) > 1:
             labels[name] = own
     if not labels:
-        raise ValueError(f"obs[{label_key!r}] tells no two regions of any section apart. Name another column.")
+        raise ValueError(f"obs[{label_key!r}] does not distinguish two regions in any section. Name another column.")
     return labels
 
 

@@ -77,14 +77,14 @@ def integrate_sections(
         Linking of spots of different sections.
 
         ``"stack"`` : serial sections. Each spot to its ``n_links`` nearest in each adjacent section, in the plane of
-        ``obsm["spatial_aligned"]`` (made with :func:`align_sections` where it is absent), however far apart the
-        sections are. Their order is that of ``obs["z_um"]``, or of the sections where it is absent.
+        ``obsm["spatial_aligned"]`` (made with :func:`align_sections` if it is absent), however far apart the
+        sections are. Their order is that of ``obs["z_um"]``, or of the sections if it is absent.
 
         ``"expression"`` : any sections, also of different patients. Mutual nearest neighbours, in expression smoothed
         within each section.
 
         ``"stitched"`` : pieces of one section, side by side and overlapping. All spots make one tissue in the plane of
-        ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` where it is absent); genes are scaled together.
+        ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` if it is absent); genes are scaled together.
         A spot of a later piece that lies within half a pitch of one of an earlier piece is the same spot measured
         again: it is not used for fitting, and gets the results of the other.
 
@@ -222,7 +222,7 @@ def _write_links(
 def _each_place_once(joint: AnnData, section_key: str) -> tuple[AnnData, np.ndarray | None]:
     """Return stitched tissue without spots that were measured again, and the row in it of every spot.
 
-    Without such spots it is ``joint`` itself, and there are no rows.
+    If there are none, returns ``joint`` itself and None.
     """
     section = joint.obs[section_key].astype(str).to_numpy()
     stands_for = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), section)

@@ -90,9 +90,9 @@ def direct_neighbours(
     Returns
     -------
     ``(n_spots, n_spots)`` CSR of ones, symmetric: on a lattice links of at most 1.3 times the pitch, else the nearest.
-    They are links of ``graph`` where it has them.
+    They are links of ``graph`` if it has them.
     """
-    largest = np.bincount(graph.section).argmax()  # overlaid sections together are no lattice
+    largest = np.bincount(graph.section).argmax()  # overlaid sections together are not a lattice
     lattice = lattice_neighbors(centres[graph.section == largest, :2])
     wanted = (lattice or 6) if n_neighbors is None else n_neighbors
     linked = graph.params.get("n_neighbors", 0)

@@ -14,7 +14,7 @@ def column_problem(name: object) -> str | None:
     True
     """
     if not isinstance(name, str):
-        return f"is no text but {type(name).__name__}"
+        return f"is not text but {type(name).__name__}"
     if not name:
         return "is empty"
     if "/" in name:

@@ -12,6 +12,7 @@ from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
 from histoquilt.io.sections._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
+from histoquilt.io.slides._mpp import TOLERANCE
 from histoquilt.runtime import Workers, logger, run_each, warn_user
 from histoquilt.study import (
     check_one_section,
@@ -26,8 +27,6 @@ from histoquilt.study import (
 )
 
 _NOT_FOR_OBS = {"counts", *POSITIVE}
-
-_MPP_TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
     except ValueError as error:  # no lattice of known pitch: nothing to compare with
         logger.info("mpp of %s is taken from the table, unchecked: %s", name, error)
         return
-    if abs(estimated / mpp - 1) > _MPP_TOLERANCE:
+    if abs(estimated / mpp - 1) > TOLERANCE:
         warn_user(
             f"Section {name!r}: mpp is {mpp:g} in the table, and {estimated:.4g} by the distance between spots "
             f"({abs(estimated / mpp - 1):.0%} apart). The table's is used; is it that of the full-resolution image?"

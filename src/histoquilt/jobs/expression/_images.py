@@ -122,7 +122,7 @@ def check_samples(path: Path) -> None:
         raise JobError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
     if not is_samples_table(path):
         raise JobError(
-            f"{path} is no table of samples. Name the sections in a samples.csv: one row each, with the columns "
+            f"{path} is not a table of samples. Name the sections in a samples.csv: one row each, with the columns "
             "section, counts, image, patient."
         )
 

@@ -35,7 +35,7 @@ def slides_of_folders(inputs: Sequence[Path]) -> list[Path]:
     Raises
     ------
     JobError
-        A folder is no section, and no slide is in it.
+        A folder is not a section and has no slides.
     """
     from histoquilt.io import is_section_folder
 
@@ -118,7 +118,7 @@ def _slides_in(folder: Path) -> list[Path]:
         return [folder]
     if not slides:
         raise JobError(
-            f"{folder} is no section, and there is no slide in it: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "
+            f"{folder} is not a section and has no slides: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "
             "slides, or the folder that they lie in."
         )
     return slides

@@ -95,7 +95,7 @@ def load_model(folder: Path, device: str) -> "ExpressionModel":
         model = models.load(folder, device=device)
     if not isinstance(model, models.ExpressionModel):
         raise JobError(
-            f"{folder} holds a {type(model).__name__}, which predicts no expression. Give a model that "
+            f"{folder} holds a {type(model).__name__}, which does not predict expression. Give a model that "
             "histoquilt train made."
         )
     return model
