@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from histoquilt._base import DOMAIN_MODELS, Keys, argument, is_samples_table
-from histoquilt.jobs._inputs import Inputs, Needs, at_most, check_paths, read_inputs
+from histoquilt.jobs._inputs import CheckedInputs, Needs, at_most, check_paths, read_inputs
 from histoquilt.jobs._segment_all import Segmented, segment_each, segment_study, study_of
 from histoquilt.jobs._segment_one import Denoise, SegmentSettings
 from histoquilt.jobs.work._errors import JobError, about
@@ -109,7 +109,7 @@ class DomainsResult(JobResult):
 class _Plan:
     """Checked inputs with the settings of the search."""
 
-    found: Inputs
+    found: CheckedInputs
     sections: Mapping[str, Any]  # of a study
     integrated: bool
     settings: SegmentSettings

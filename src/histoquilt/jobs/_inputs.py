@@ -35,7 +35,7 @@ class Needs:
 
 
 @dataclass
-class Inputs:
+class CheckedInputs:
     """Checked sections together with the files that they come from and the inputs that were left out."""
 
     sections: dict[str, "AnnData"]  # Name -> AnnData, in the order given; empty if they are read again one by one
@@ -82,7 +82,7 @@ def read_inputs(
     keep: bool = True,
     options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
-) -> Inputs:
+) -> CheckedInputs:
     """Read and check all sections before any work, on ``workers`` if given.
 
     Without ``keep``, sections are dropped after the check.
@@ -132,7 +132,7 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
 
 def _read_table(
     path: Path, needs: Needs, *, keep: bool, skip_bad: bool, options: ReadOptions, workers: Workers | None
-) -> tuple[Inputs, dict[str, str]]:
+) -> tuple[CheckedInputs, dict[str, str]]:
     from histoquilt.io import gather_samples
 
     problems: dict[str, str] = {}
@@ -150,13 +150,13 @@ def _read_table(
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     sources = {name: source for name, source in sources_of(samples, path, options).items() if name not in problems}
     digests = file_digests([(path.name, path), *((name, source.path) for name, source in sources.items())])
-    return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
+    return CheckedInputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
 def _read_files(
     inputs: Sequence[Path], needs: Needs, *, keep: bool, options: ReadOptions, workers: Workers | None
-) -> tuple[Inputs, dict[str, str]]:
-    found = Inputs({}, {})
+) -> tuple[CheckedInputs, dict[str, str]]:
+    found = CheckedInputs({}, {})
     problems: dict[str, str] = {}
     # they may be joined, or travel
     whole = keep and (len(inputs) > 1 or needs.section_key is not None or workers is not None)

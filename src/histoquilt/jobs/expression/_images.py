@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument, is_samples_table
-from histoquilt.jobs._inputs import Inputs, Needs, file_digests, leave_out, read_inputs
+from histoquilt.jobs._inputs import CheckedInputs, Needs, file_digests, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, without_genes, write_embedding
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import SectionsConfig, cache_option, comma_separated, option
@@ -83,7 +83,7 @@ class ImagedConfig(SectionsConfig):
 
 
 @dataclass
-class ImagedSections(Inputs):
+class ImagedSections(CheckedInputs):
     """Checked sections with the keys of their embeddings, or with how their images will be embedded."""
 
     reps: list[str] = field(default_factory=list)  # Keys of the embeddings in ``obsm``
@@ -180,7 +180,7 @@ def read_imaged(
     return ImagedSections(**vars(inputs), reps=reps, facts=facts, embed_job=job)
 
 
-def _drop_unusable(inputs: Inputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:
+def _drop_unusable(inputs: CheckedInputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:
     """Drop sections without a usable image or embeddings; raise if they may not be left out, or too few remain."""
     reps = config.reps()
     if reps is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import argument, either
-from histoquilt.jobs._inputs import Inputs, at_most, check_paths
+from histoquilt.jobs._inputs import CheckedInputs, at_most, check_paths
 from histoquilt.jobs._source import Source
 from histoquilt.jobs.expression._predict_inputs import check_inputs, slides_of_folders
 from histoquilt.jobs.expression._predict_one import SUFFIXES, PredictSettings, equipment, is_section, predict_one
@@ -59,7 +59,7 @@ class _Plan:
     model: "ExpressionModel"
     encoder: "PatchEncoder | None"
     settings: PredictSettings
-    inputs: Inputs
+    inputs: CheckedInputs
     jobs: dict[str, tuple[Item, Source, PredictSettings]]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, ReadOptions, argument, is_samples_table
-from histoquilt.jobs._inputs import Inputs, file_digests, leave_out, section_names, sources_of
+from histoquilt.jobs._inputs import CheckedInputs, file_digests, leave_out, section_names, sources_of
 from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.expression._embed_one import check_spots_on_tissue
 from histoquilt.jobs.expression._predict_one import is_section
@@ -53,7 +53,7 @@ def check_inputs(
     mpp: float | None,
     skip_bad: bool,
     options: ReadOptions,
-) -> Inputs:
+) -> CheckedInputs:
     """Check every section and slide; raise one error for all that cannot be used, or leave them out.
 
     ``load`` returns the model. It is called after all bare slides are checked, so that a slide without microns per
@@ -102,7 +102,7 @@ def check_inputs(
     leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
     sources = {name: source for name, source in sources.items() if name not in problems}
     digests = file_digests((name, path) for name in sources for path in files[name])
-    return Inputs({}, sources, digests, skipped | problems)
+    return CheckedInputs({}, sources, digests, skipped | problems)
 
 
 def _slides_in(folder: Path) -> list[Path]:
