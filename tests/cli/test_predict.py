@@ -74,7 +74,9 @@ def test_domains_of_a_slide_that_was_never_sequenced(study_folder, ridge_model, 
     assert adata.obs["domain"].nunique() == 3
 
 
-def test_a_slide_that_does_not_say_its_scale(refused, study_folder, ridge_model, tmp_path):
+def test_a_slide_that_does_not_say_its_scale(refused, study_folder, ridge_model, tmp_path, monkeypatch):
+    loaded = "histoquilt.jobs.expression._predict.equipment"
+    monkeypatch.setattr(loaded, lambda *_: pytest.fail("the model was loaded first"))
     told = refused("predict", ridge_model, study_folder / "he.png", "--out", tmp_path / "out")
     assert "microns a pixel is. Pass --mpp" in told
     absurd = refused("predict", ridge_model, study_folder / "he.png", "--mpp", "4000", "--out", tmp_path / "out")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,7 +50,9 @@ class Option:
                 _check_choice(called, choice, self.choices)
         if self.positive and not 0 < value < math.inf:
             raise JobError(f"{called} must be positive, got {value}.")
-        if self.least is not None and (isinstance(value, bool) or not isinstance(value, int) or value < self.least):
+        if self.least is not None and (
+            isinstance(value, bool) or not isinstance(value, Integral) or value < self.least
+        ):
             raise JobError(f"{called} must be a whole number of at least {self.least}, got {value!r}.")
         if self.most is not None and value > self.most:
             raise JobError(f"{called} must be at most {self.most}, got {value}.")
