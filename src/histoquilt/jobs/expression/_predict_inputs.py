@@ -118,7 +118,7 @@ def _slides_in(folder: Path) -> list[Path]:
         return [folder]
     if not slides:
         raise JobError(
-            f"{folder} is not a section and has no slides: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "
+            f"{folder} is not a section, and there is no slide in it: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "
             "slides, or the folder that they lie in."
         )
     return slides
