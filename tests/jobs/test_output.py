@@ -43,7 +43,7 @@ def test_an_earlier_run_is_refused_and_replaced_on_demand(tmp_path):
 
 def test_overwriting_never_deletes_what_is_no_result(tmp_path):
     out = earlier_run(tmp_path / "out", "thesis.docx")
-    with pytest.raises(JobError, match=r"no results of histoquilt \(first: thesis.docx\)"):
+    with pytest.raises(JobError, match=r"not results of histoquilt \(first: thesis.docx\)"):
         check_out(out, overwrite=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()

@@ -11,7 +11,6 @@ from histoquilt.draw._expression import (
 from histoquilt.draw._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoquilt.draw._prediction import (
     BEATS_MEAN,
-    MEASURED,
     RELIABILITY,
     agreement,
     gene_reliability,
@@ -40,14 +39,13 @@ from histoquilt.draw._tissue import (
     tissue_image,
     warn_overlapping_sections,
 )  # fmt: skip
-from histoquilt.study import spot_pitch
 
 __all__ = [
-    "BEATS_MEAN", "GENE_SETS", "MEASURED", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
+    "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
     "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "denoised_expression",
     "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols",
     "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values",
     "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names",
-    "section_scores", "spot_pitch", "spot_places", "stability_curve", "stack_order", "tissue_image",
+    "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
     "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

@@ -9,7 +9,15 @@ from anndata import AnnData
 from histoquilt._base import Keys, argument, listed
 from histoquilt.draw._image_pixels import drawable
 from histoquilt.runtime import warn_user
-from histoquilt.study import check_adata, check_obs_key, check_spatial, coordinate_record, image_libraries, library_part
+from histoquilt.study import (
+    check_adata,
+    check_obs_key,
+    check_spatial,
+    coordinate_record,
+    image_libraries,
+    library_part,
+    order_by_height,
+)
 
 
 @dataclass(frozen=True)
@@ -119,10 +127,8 @@ def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray
             f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: {listed(adata.obs)}), so sections "
             f"cannot be distinguished. Pass {argument('section_key')}."
         )
-    z_of = {name: section_height(adata, rows) for name, rows in rows_of.items()}
-    if any(z is None for z in z_of.values()):
-        return rows_of
-    return dict(sorted(rows_of.items(), key=lambda item: z_of[item[0]] or 0.0))
+    heights = {name: section_height(adata, rows) for name, rows in rows_of.items()}
+    return {name: rows_of[name] for name in order_by_height(heights)}
 
 
 def section_height(adata: AnnData, rows: np.ndarray) -> float | None:

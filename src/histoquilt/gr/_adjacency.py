@@ -1,6 +1,7 @@
 """From coordinates to a symmetric sparse distance matrix; no AnnData, no n x n array."""
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.spatial import cKDTree
 
@@ -37,7 +38,8 @@ def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
            [1., 0., 2.],
            [0., 2., 0.]])
     """
-    _check_n_neighbors(n_neighbors)
+    if n_neighbors < 1 or n_neighbors != int(n_neighbors):
+        raise ValueError(f"n_neighbors must be a whole number of at least 1, got {n_neighbors}.")
     n_spots = len(coordinates)
     k = min(n_neighbors, n_spots - 1)
     if k < 1:
@@ -72,21 +74,23 @@ def grid_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
 
     Coordinates are ``(n_spots, 2)``, ``n_neighbors`` is 6 or 4; result and errors are those of :func:`knn_adjacency`.
     """
-    _check_n_neighbors(n_neighbors)
-    places = np.unique(coordinates, axis=0)  # spots that share their place say nothing about the pitch
-    if len(places) < 2:
-        return knn_adjacency(coordinates, n_neighbors)
-    graph = knn_adjacency(coordinates, n_neighbors)
-    nearest, _ = cKDTree(places).query(places, k=2)
-    pitch = np.median(nearest[:, 1])
-    coo = graph.tocoo()
-    near = coo.data <= 1.3 * pitch
-    return _symmetric(coo.row[near], coo.col[near], coo.data[near], len(coordinates))
+    return direct_links(knn_adjacency(coordinates, n_neighbors), np.zeros(len(coordinates), dtype=int))
 
 
-def _check_n_neighbors(n_neighbors: int) -> None:
-    if n_neighbors < 1 or n_neighbors != int(n_neighbors):
-        raise ValueError(f"n_neighbors must be a whole number of at least 1, got {n_neighbors}.")
+def direct_links(distances: csr_matrix, section: np.ndarray) -> csr_matrix:
+    """Return the links of at most 1.3 times the pitch, the median distance of a spot to its nearest in its section.
+
+    ``section`` is the number of the section of every spot, ``(n_spots,)``.
+    """
+    coo = distances.tocoo()
+    apart = coo.data > 0  # spots that share their place say nothing about the pitch
+    nearest = np.full(len(section), np.inf)
+    np.minimum.at(nearest, coo.row[apart], coo.data[apart])
+    linked = np.isfinite(nearest)
+    pitch = pd.Series(nearest[linked]).groupby(section[linked]).median()
+    limit = 1.3 * pitch.reindex(range(section.max(initial=0) + 1), fill_value=np.inf).to_numpy()
+    near = coo.data <= limit[section[coo.row]]
+    return csr_matrix((coo.data[near], (coo.row[near], coo.col[near])), distances.shape)
 
 
 def _symmetric(rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, n_spots: int) -> csr_matrix:

@@ -12,7 +12,7 @@ from scipy.sparse import block_diag, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from histoquilt._base import Keys, argument
-from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
+from histoquilt.gr._adjacency import direct_links, grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
 
@@ -43,16 +43,9 @@ class SpatialGraph:
 
     def direct(self) -> csr_matrix:
         """Return the links of at most 1.3 times the pitch of their section: the direct neighbours on a lattice."""
-        coo = self.distances.tocoo()
-        apart = coo.data > 0  # spots that share their place say nothing about the pitch
-        nearest = np.full(len(self.section), np.inf)
-        np.minimum.at(nearest, coo.row[apart], coo.data[apart])
-        linked = np.isfinite(nearest)
-        pitch = pd.Series(nearest[linked]).groupby(self.section[linked]).median()
-        limit = 1.3 * pitch.reindex(range(self.section.max() + 1), fill_value=np.inf).to_numpy()
-        near = coo.data <= limit[self.section[coo.row]]
-        ones = np.ones(int(near.sum()), np.float32)
-        return csr_matrix((ones, (coo.row[near], coo.col[near])), self.distances.shape)
+        direct = direct_links(self.distances, self.section)
+        direct.data = np.ones(direct.nnz, np.float32)
+        return direct
 
     def write(self, adata: AnnData, key_added: str = "spatial") -> None:
         """Write it as :func:`knn_graph` does."""
@@ -238,13 +231,14 @@ def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_
     n_pieces = connected_components(connectivities, directed=False)[0] - n_isolated
     n_sections = len(np.unique(section[linked]))
     if n_pieces > n_sections:
-        alone = section.max() == 0
-        where = "The tissue falls" if alone else f"The tissue of {n_sections} sections falls"
-        hint = f" Where these are sections laid side by side, pass {argument('section_key')}." if alone else ""
-        warn_user(
-            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them."
-            + hint
-        )
+        if section.max() == 0:
+            what = (
+                f"The spots form {n_pieces} separate pieces of tissue. This is fine if they are pieces of one section; "
+                f"if they are several sections laid side by side, pass {argument('section_key')}."
+            )
+        else:
+            what = f"The spots of {n_sections} sections form {n_pieces} separate pieces of tissue."
+        warn_user(f"{what} The spatial graph does not link spots of different pieces.")
     logger.info(
         "Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", connectivities.nnz / n_spots
     )

@@ -7,11 +7,9 @@ import numpy as np
 from anndata import AnnData
 from PIL import Image
 
-from histoquilt._base import SlideImage, check_positive
+from histoquilt._base import SlideImage, check_mpp, check_positive
 from histoquilt.io import ArraySlide
 from histoquilt.study import check_adata, check_inside, check_spatial
-
-LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x objective is about 0.06 um/px; beyond 20 no tissue structure is left
 
 
 def as_slide(image: Any) -> SlideImage:
@@ -41,17 +39,6 @@ def check_placed(
     centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
     check_inside(adata, slide, centres, image_scale=image_scale)
     return slide, centres
-
-
-def check_mpp(mpp: float) -> float:
-    """Return ``mpp`` as a float; raise ``ValueError`` outside the range of microscopes."""
-    check_positive(mpp, "mpp")
-    if not LEAST_MPP <= mpp <= MOST_MPP:
-        raise ValueError(
-            f"mpp is {mpp:g} microns per pixel; slides have {LEAST_MPP:g} to {MOST_MPP:g} (20x is about 0.5). "
-            "Pass microns per pixel, not pixels per micron or a magnification."
-        )
-    return float(mpp)
 
 
 def resample(

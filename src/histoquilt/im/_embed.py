@@ -12,8 +12,8 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, PatchEncoder, SlideImage
-from histoquilt.im._as_slide import check_mpp, check_placed
+from histoquilt._base import Keys, PatchEncoder, SlideImage, check_mpp
+from histoquilt.im._as_slide import check_placed
 from histoquilt.im._cache import EmbeddingCache
 from histoquilt.im._grid import default_fields
 from histoquilt.im._patches import Fields, batches, log_padding, plan_fields

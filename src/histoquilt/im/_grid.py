@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, SlideImage, check_positive, either
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage, check_mpp, check_positive, either
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._picture import attach_picture
 from histoquilt.im._tissue import TissueMask, tissue_mask
 from histoquilt.runtime import logger

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp, resample
+from histoquilt._base import SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide, resample
 from histoquilt.runtime import logger
 
 MOST_SHRINKING = 2.0  # pixels per output pixel left to the resampler; the pyramid does the rest

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import laplace, uniform_filter
 
-from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._tissue import DARKEST, share_in_fields, tissue_mask

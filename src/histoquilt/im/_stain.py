@@ -15,8 +15,8 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, SlideImage, argument
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage, argument, check_mpp
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._density import EOSIN, HAEMATOXYLIN, glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._thumbnail import thumbnail

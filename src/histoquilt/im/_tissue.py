@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, label
 from skimage.filters import threshold_otsu
 
-from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._thumbnail import thumbnail
 

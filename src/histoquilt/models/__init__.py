@@ -10,7 +10,7 @@ from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoder
 from histoquilt.models.expression._inputs import ImageSection, near_spots
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.expression._prediction import MEASURED, describe_spots
+from histoquilt.models.expression._prediction import describe_spots
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
@@ -28,7 +28,7 @@ from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 
 __all__ = [
-    "MEASURED", "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel",
+    "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel",
     "ImageSection", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState",
     "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig", "Outputs", "ReducedRankRidge",
     "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "RidgeSpaHGC", "RidgeSpaHGCConfig", "SpaHGC",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
+from histoquilt.models._ranges import WholeNumber
 from histoquilt.models.expression._config import ExpressionConfig
 
 SMOOTHING_STEPS = (0, 1, 2)
@@ -28,14 +29,7 @@ class BaselineConfig(ExpressionConfig):
 
     fields: Literal["one", "several", "validate"] = "validate"
     neighbours: bool | Literal["validate"] = "validate"
-    smoothing: int | Literal["validate"] = "validate"  # times that predictions are averaged over neighbours
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.smoothing != "validate" and (not isinstance(self.smoothing, int) or self.smoothing < 0):
-            raise ValueError(
-                f"smoothing must be a whole number of steps, 0 for none, or 'validate', got {self.smoothing!r}."
-            )
+    smoothing: WholeNumber | Literal["validate"] = "validate"  # times that predictions are averaged over neighbours
 
     @classmethod
     def plain(cls) -> Self:

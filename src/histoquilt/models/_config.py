@@ -1,15 +1,29 @@
-"""Base class of the settings of all models, and range checks."""
+"""Base of the settings of every model: checked, read from names and values, and written as such."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
+
+from histoquilt.models._ranges import expected
 
 
 class ModelConfig:
-    """Base class of the frozen dataclasses with the settings of a model."""
+    """Base of the frozen dataclasses that hold settings; the type of a field declares its range.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        declared = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            value = getattr(self, field.name)
+            if must := expected(value, declared[field.name]):
+                raise ValueError(f"{field.name} must {must}, got {value!r}.")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -54,33 +68,3 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return names and values that JSON can hold."""
         return asdict(self)  # type: ignore[call-overload]
-
-
-def check_settings(
-    config: ModelConfig,
-    *,
-    whole: Mapping[str, int] | None = None,  # whole numbers, and the least value of each
-    positive: Sequence[str] = (),
-    not_negative: Sequence[str] = (),
-    between: Sequence[str] = (),  # 0 and 1, both excluded
-    below_one: Sequence[str] = (),  # 0 included
-    choices: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Check the ranges of settings by name; a ``ValueError`` states range and value."""
-    for name, least in (whole or {}).items():
-        value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    for names, is_valid, wording in (
-        (positive, lambda value: value > 0, "be positive"),
-        (not_negative, lambda value: value >= 0, "not be negative"),
-        (between, lambda value: 0 < value < 1, "lie between 0 and 1"),
-        (below_one, lambda value: 0 <= value < 1, "be at least 0 and less than 1"),
-    ):
-        for name in names:
-            if not is_valid(getattr(config, name)):
-                raise ValueError(f"{name} must {wording}, got {getattr(config, name)!r}.")
-    for name, known in (choices or {}).items():
-        if getattr(config, name) not in known:
-            words = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-            raise ValueError(f"{name} must be {words}, got {getattr(config, name)!r}.")

@@ -16,11 +16,11 @@ from histoquilt._base import Keys
 from histoquilt.draw import (
     UNLABELLED,
     microns_per_unit,
-    spot_pitch,
     spot_places,
     tissue_image,
     warn_overlapping_sections,
 )
+from histoquilt.study import spot_pitch
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 RASTERISE_FROM = 20_000  # spots; a PDF with more circles opens slowly

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from histoquilt._base import Keys, listed
 from histoquilt.draw import (
     BEATS_MEAN,
-    MEASURED,
     agreement,
     color_ends,
     gene_reliability,
@@ -71,7 +70,7 @@ def measured_and_predicted(
     else:
         columns = gene_rows(adata, [genes] if isinstance(genes, str) else list(genes))
     near = agreement(adata, columns, layer)
-    layers = {"predicted": layer} if near is None else {"measured": MEASURED, "predicted": layer}
+    layers = {"predicted": layer} if near is None else {"measured": Keys.MEASURED, "predicted": layer}
     values = np.stack([raw_expression(adata, columns, layer=name) for name in layers.values()])
     axes = new_grid(len(columns), len(layers), 4.3 * len(layers), 3.7 * len(columns))
     for i, symbol in enumerate(gene_symbols(adata)[columns]):

@@ -14,13 +14,12 @@ from histoquilt.draw import (
     domain_colors,
     section_height,
     section_names,
-    spot_pitch,
     spot_places,
     stack_order,
 )
 from histoquilt.pl._figure import add_colorbar, add_legend, new_grid, set_frame
 from histoquilt.pl._spatial import confidence, domains
-from histoquilt.study import check_adata, check_obs_key
+from histoquilt.study import check_adata, check_obs_key, spot_pitch
 
 _OUTLINE = "#222222"
 _MAX_CELLS = 250  # cells across the grid on which the outline is computed

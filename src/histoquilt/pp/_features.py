@@ -7,7 +7,7 @@ import numpy as np
 
 from histoquilt.pp._genes import shared_variable_genes, variable_genes
 from histoquilt.pp._modelled_chunks import ModelledChunks
-from histoquilt.pp._scaling import Scaling, moments
+from histoquilt.pp._scaling import Scaling, mean_and_std, moments
 from histoquilt.runtime import warn_user
 from histoquilt.study import Expression, row_chunks
 
@@ -84,7 +84,8 @@ class GeneFeatures:
         n_axes = max(1, min(n_pcs, chunks.shape[0] - 1, len(genes)))  # centring takes one rank of the spots
         axes = chunks.principal_axes(scaling, clip, n_axes, seed=seed)
         features = chunks.project(scaling, clip, axes)
-        spread = _spread(features)
+        parts = ((rows, features[rows]) for rows in row_chunks(*features.shape))
+        spread = mean_and_std(parts, np.zeros(len(features), int))[1][0]
         bearing = spread >= _ROUNDING * spread.max()
         if not bearing.all():
             axes, features = axes[bearing], np.ascontiguousarray(features[:, bearing])
@@ -164,12 +165,3 @@ class GeneFeatures:
         elif self.target_sum != 1e4:
             values = np.log1p(np.expm1(values) * np.float32(1e4 / self.target_sum))
         return values.astype(np.float32)
-
-
-def _spread(features: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of every column, a few spots at a time."""
-    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
-    for rows in row_chunks(*features.shape):
-        total += features[rows].sum(axis=0, dtype=np.float64)
-        squares += np.square(features[rows], dtype=np.float64).sum(axis=0)
-    return np.sqrt(np.maximum(squares / len(features) - (total / len(features)) ** 2, 0))

@@ -46,6 +46,13 @@ class Scaling:
 def moments(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: np.ndarray | None) -> Scaling:
     """Return mean and standard deviation (1 if constant) of every gene in every section, summed in float64."""
     codes = np.zeros(n_spots, int) if sections is None else np.unique(sections, return_inverse=True)[1].reshape(-1)
+    mean, std = mean_and_std(chunks, codes)
+    std[std <= _FLAT * np.abs(mean)] = 1.0
+    return Scaling(codes, mean.astype(np.float32), std.astype(np.float32))
+
+
+def mean_and_std(chunks: Iterable[tuple[slice, np.ndarray]], codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of every column in every section, ``(n_sections, n_columns)`` float64."""
     n_sections = codes.max(initial=0) + 1
     total, squares = 0.0, 0.0
     for rows, values in chunks:
@@ -56,6 +63,4 @@ def moments(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: 
         squares = squares + member @ np.square(exact, out=exact)
     n_in = np.bincount(codes, minlength=n_sections)[:, None]
     mean = total / n_in
-    std = np.sqrt(np.maximum(squares / n_in - mean**2, 0))
-    std[std <= _FLAT * np.abs(mean)] = 1.0
-    return Scaling(codes, mean.astype(np.float32), std.astype(np.float32))
+    return mean, np.sqrt(np.maximum(squares / n_in - mean**2, 0))

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt.draw import microns_per_unit, spot_pitch, tissue_image
+from histoquilt.draw import microns_per_unit, tissue_image
 from histoquilt.metrics import z_order
 from histoquilt.report._encode import image_uri, packed
+from histoquilt.study import spot_pitch
 
 _GRID = 60_000  # longer side of a map; positions are stored as uint16
 

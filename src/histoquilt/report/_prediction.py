@@ -12,7 +12,6 @@ from markupsafe import Markup
 from histoquilt._base import Keys
 from histoquilt.draw import (
     BEATS_MEAN,
-    MEASURED,
     RELIABILITY,
     UNLABELLED,
     agreement,
@@ -100,7 +99,7 @@ def describe_predictions(
     for adata in sections.values():  # one after another: a mapping may read them from their files
         check_adata(adata)
         sizes.append(adata.n_obs)
-        n_layers.append(1 + (MEASURED in adata.layers))
+        n_layers.append(1 + (Keys.MEASURED in adata.layers))
     budgets = fair_shares(sizes, MAX_SPOTS)
     n_values = sum(budget * layers for budget, layers in zip(budgets, n_layers, strict=True))  # of one gene
     n_genes = max(MAX_VALUES // max(n_values, 1), 1)
@@ -133,7 +132,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "names": spot_names(adata, rows),
         "genes": [gene["symbol"] for gene in genes],
         "predicted": _values(adata, layer, rows, columns),
-        "measured": None if near is None else _values(adata, MEASURED, rows, columns),
+        "measured": None if near is None else _values(adata, Keys.MEASURED, rows, columns),
         "unlike": None if score is None else packed(shades(score.to_numpy(dtype=np.float64)[rows], 2.0), "u1"),
     }
     return {

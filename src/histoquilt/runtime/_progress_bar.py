@@ -1,9 +1,14 @@
 """The progress bar."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from histoquilt.runtime._log import logger
+
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class Advance(Protocol):
@@ -16,9 +21,15 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
-    """Show a progress bar on stderr, if that is a terminal, and yield a function ``advance(steps=1, *, note="")``."""
-    if not enabled or not sys.stderr.isatty():
+    """Show a progress bar on stderr, or log a line now and then if stderr is not a terminal.
+
+    Yields a function ``advance(steps=1, *, note="")``.
+    """
+    if not enabled:
         yield lambda steps=1, *, note="": None
+        return
+    if not sys.stderr.isatty():
+        yield _logged_progress(description, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -31,3 +42,18 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
             bar.update(task, advance=steps, note=note)
 
         yield advance
+
+
+def _logged_progress(description: str, total: int | None) -> Advance:
+    """Return a function that logs the progress, at most once in ``SECONDS_BETWEEN_LINES``."""
+    done, last = 0, time.monotonic()
+
+    def advance(steps: int = 1, *, note: str = "") -> None:
+        nonlocal done, last
+        done += steps
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            step = f"step {done:,}" if total is None else f"{done:,} of {total:,}"
+            logger.info("%s: %s%s", description, step, f", {note}" if note else "")
+
+    return advance

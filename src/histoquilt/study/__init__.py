@@ -20,7 +20,7 @@ from histoquilt.study._scale import Scale, declare_scale, declared_scale, proven
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
-from histoquilt.study._study import Sections, Study, check_all_or_none
+from histoquilt.study._study import Sections, Study, check_all_or_none, order_by_height
 from histoquilt.study._written import (
     Slot,
     declare_foreign,
@@ -43,7 +43,7 @@ __all__ = [
     "check_spatial", "check_study", "concat_sections", "coordinate_record", "declare_foreign", "declare_one_section",
     "declare_scale", "declared_scale", "detect_gene_ids", "estimate_mpp", "expression", "find_lattice",
     "image_libraries", "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "library_part", "named_layers",
-    "nearest_distance", "nominal_pitch", "provenance", "quiet_duplicates", "record_coordinates", "record_pitch",
-    "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch", "warn_of_few_outside",
-    "write_result",
+    "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates",
+    "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch",
+    "warn_of_few_outside", "write_result",
 ]  # fmt: skip

@@ -140,8 +140,7 @@ class Study(Mapping[str, Section]):
 
     def stack_order(self) -> list[str]:
         """Return the names in the order of the stack: by ``z_um``, or as given if it is absent."""
-        depth = self.places("z_um")
-        return list(self) if depth is None else sorted(self, key=depth.__getitem__)
+        return order_by_height(self.places("z_um") or dict.fromkeys(self))
 
     def shared_genes(self) -> list[str]:
         """Return the genes of all sections, in the order of the first; empty if no section has genes.
@@ -178,6 +177,12 @@ class Study(Mapping[str, Section]):
             )
             return own
         return patients
+
+
+def order_by_height(heights: Mapping[str, float | None]) -> list[str]:
+    """Return section names from one end of the stack to the other: by height, or as given if one has none."""
+    known = {name: height for name, height in heights.items() if height is not None}
+    return sorted(known, key=known.__getitem__) if len(known) == len(heights) else list(heights)
 
 
 def _read(path: str | PathLike[str]) -> AnnData | Mapping[str, AnnData]:

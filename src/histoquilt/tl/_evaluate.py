@@ -1,4 +1,4 @@
-"""Judge methods that read expression off H&E on sections that they have not seen."""
+"""Evaluation of methods that predict expression from H&E on held-out sections."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -149,8 +149,8 @@ def evaluate_expression(
     asked = contenders(methods)
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
-        read_gmt(gmt)  # told now, not after hours
-    resolve_device(device)  # told now, as well
+        read_gmt(gmt)  # raise now, not after hours
+    resolve_device(device)  # likewise
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
         patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published",
@@ -166,7 +166,7 @@ def evaluate_expression(
         domains = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)
     scores, summary = score_table(by_gene, folds), gene_summary(by_gene)
-    _tell(folds, own_splits=splits is not None)
+    _warn_of_limits(folds, own_splits=splits is not None)
     return Evaluation(
         scores=scores,
         genes=by_gene,
@@ -184,7 +184,7 @@ def evaluate_expression(
 
 
 def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, protocol: str) -> list[int]:
-    """Return the seeds; raise for what is wrong before any section is looked at."""
+    """Check the arguments before any section is read, and return the seeds."""
     if leave_out not in ("patient", "section"):
         raise ValueError(f"leave_out must be 'patient' or 'section', got {leave_out!r}.")
     if protocol not in ("honest", "published"):
@@ -198,7 +198,7 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
 
 
 def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
-    """Return held-out section -> prediction; of a section that several of your own splits hold out, the first."""
+    """Return held-out section -> prediction; the first one if several custom splits hold the section out."""
     found: dict[str, AnnData] = {}
     for fold in folds:
         for name, one in fold.shown.items():
@@ -206,8 +206,8 @@ def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
     return found
 
 
-def _tell(folds: Sequence[Fold], *, own_splits: bool) -> None:
-    """Say what a reader of the scores must know."""
+def _warn_of_limits(folds: Sequence[Fold], *, own_splits: bool) -> None:
+    """Warn of genes that cannot be scored, and log if scores are optimistic."""
     missing = {name: n for fold in folds for name in fold.truth if (n := fold.n_unmeasured(name))}
     if missing:
         listed = ", ".join(f"{name}: {n}" for name, n in missing.items())

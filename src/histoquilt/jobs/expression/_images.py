@@ -3,18 +3,17 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument, is_samples_table
-from histoquilt.jobs._inputs import Inputs, Needs, leave_out, read_inputs
-from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, keys_of, place, write_embedding
+from histoquilt.jobs._inputs import CheckedInputs, Needs, file_digests, leave_out, read_inputs
+from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, without_genes, write_embedding
 from histoquilt.jobs.work._errors import JobError, about, one_line
-from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, option
-from histoquilt.jobs.work._record import sha256
+from histoquilt.jobs.work._options import SectionsConfig, cache_option, comma_separated, option
 from histoquilt.jobs.work._run import Run, joined
-from histoquilt.runtime import Workers, progress_bar, run_each
+from histoquilt.runtime import Workers, logger, progress_bar, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,13 +35,13 @@ class ImagedConfig(SectionsConfig):
         metavar="UM,UM",
     )
     use_rep: str | Sequence[str] | None = option(
-        None, "Embeddings that are in obsm already, in place of an encoder.", metavar="KEY,KEY"
+        None, "Embeddings in obsm to use instead of an encoder.", metavar="KEY,KEY"
     )
     n_genes: int | None = option(
         None, "Genes by highest mean and by highest variance, each (default 200).", least=1, metavar="N"
     )
-    cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
-    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+    cache: Path | None = cache_option()
+    skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
 
     def __post_init__(self) -> None:
         """Also check the embeddings asked for."""
@@ -84,14 +83,11 @@ class ImagedConfig(SectionsConfig):
 
 
 @dataclass
-class ImagedSections:
-    """Checked sections, and how their images will be embedded."""
+class ImagedSections(CheckedInputs):
+    """Checked sections with the keys of their embeddings, or with how their images will be embedded."""
 
-    sections: dict[str, "AnnData"]  # Name -> AnnData
-    reps: list[str]  # Keys of the embeddings in ``obsm``
-    digests: list[dict[str, Any]]  # Digests of all inputs
-    skipped: dict[str, str]  # Name -> reason for leaving it out
-    facts: dict[str, Any]  # Encoder and fields, for ``run.json``
+    reps: list[str] = field(default_factory=list)  # Keys of the embeddings in ``obsm``
+    facts: dict[str, Any] = field(default_factory=dict)  # Encoder and fields, for ``run.json``
     embed_job: EmbedJob | None = None  # Settings of the embedding; None if the sections have their embeddings
 
     def embed(self, run: Run) -> None:
@@ -104,8 +100,9 @@ class ImagedSections:
         """
         if self.embed_job is None:
             return
+        logger.info("Embedding the images of %d sections.", len(self.sections))
         with run.record.stage("embed"):
-            items = {name: (place(adata), name, self.embed_job) for name, adata in self.sections.items()}
+            items = {name: (without_genes(adata), name, self.embed_job) for name, adata in self.sections.items()}
             failed = {}
             shown = run.config.progress and run.workers is not None
             with progress_bar("Embedding sections", len(items), enabled=shown) as advance:
@@ -125,7 +122,7 @@ def check_samples(path: Path) -> None:
         raise JobError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
     if not is_samples_table(path):
         raise JobError(
-            f"{path} is no table of samples. Name the sections in a samples.csv: one row each, with the columns "
+            f"{path} is not a table of samples. Name the sections in a samples.csv: one row each, with the columns "
             "section, counts, image, patient."
         )
 
@@ -149,6 +146,7 @@ def read_imaged(
         unknown, or there are fewer than ``least_sections``. Also whatever ``check`` raises.
     """
     from histoquilt import im
+    from histoquilt.study import Section
 
     reps, encoder = config.reps(), config.encoder
     if run.workers is not None:
@@ -160,48 +158,43 @@ def read_imaged(
         inputs = read_inputs(
             [samples], Needs(), skip_bad=config.skip_bad, options=config.reading(), workers=run.workers
         )
-        sections, skipped = _usable(inputs, samples, config, run, least_sections)
+        _drop_unusable(inputs, samples, config, run, least_sections)
         if check is not None:
-            check(sections)
-        digests = inputs.digests + (_image_digests(sections) if reps is None else [])
+            check(inputs.sections)
+        if reps is None:
+            images = {name: adata.uns[Keys.UNS][Keys.IMAGE]["path"] for name, adata in inputs.sections.items()}
+            digests = file_digests((name, Path(path)) for name, path in images.items())
+            inputs.digests += [{**entry, "what": "image"} for entry in digests]
     run.checked()
     if loaded is None:
-        return ImagedSections(sections, reps or [], digests, skipped, {"use_rep": reps})
-    fields = config.fields() or default_fields(sections)
+        return ImagedSections(**vars(inputs), reps=reps or [], facts={"use_rep": reps})
+    study = [Section(name, adata) for name, adata in inputs.sections.items()]
+    fields = config.fields() or im.default_fields(*(section.nominal_pitch_um for section in study))
     named = loaded if run.workers is None else encoder or DEFAULT_ENCODER
     base = f"X_{im.short_name(loaded.name)}"
     shown = config.progress and run.workers is None
     job = EmbedJob(named, device, loaded.digest, tuple(fields), base, cache, shown)
     facts = {"encoder": loaded.name, "encoder_digest": loaded.digest, "field_um": fields}
     facts["encoder_device"] = str(getattr(loaded, "device", "cpu"))
-    return ImagedSections(sections, keys_of(base, fields), digests, skipped, facts, job)
+    reps = [f"{base}_{field:g}um" for field in fields]
+    return ImagedSections(**vars(inputs), reps=reps, facts=facts, embed_job=job)
 
 
-def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
-    """Return the default fields of a study, see :func:`histoquilt.im.default_fields`."""
-    from histoquilt import im
-    from histoquilt.study import Section
-
-    return im.default_fields(*(Section(name, adata).nominal_pitch_um for name, adata in sections.items()))
-
-
-def _usable(
-    inputs: Inputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int
-) -> tuple[dict[str, "AnnData"], dict[str, str]]:
-    """Return the sections with usable images or embeddings, and those left out; raise if these may not be."""
+def _drop_unusable(inputs: CheckedInputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:
+    """Drop sections without a usable image or embeddings; raise if they may not be left out, or too few remain."""
     reps = config.reps()
     if reps is not None:
         problems = _check_keys(inputs.sections, reps, samples)
     else:
         problems = _check_images(inputs.sections, samples, run.workers)
     leave_out(problems, len(inputs.sections), skip_bad=config.skip_bad)
-    sections = {name: adata for name, adata in inputs.sections.items() if name not in problems}
-    if len(sections) < least_sections:
+    inputs.sections = {name: adata for name, adata in inputs.sections.items() if name not in problems}
+    inputs.skipped |= problems
+    if len(inputs.sections) < least_sections:
         raise JobError(
-            f"{samples} has {len(sections)} usable section(s), and {least_sections} are needed: settings are chosen by "
-            "leaving a section out. Add sections."
+            f"{samples} has {len(inputs.sections)} usable section(s), and {least_sections} are needed: settings are "
+            "chosen by leaving a section out. Add sections."
         )
-    return sections, {**inputs.skipped, **problems}
 
 
 def _check_images(sections: dict[str, "AnnData"], samples: Path, workers: Workers | None) -> dict[str, str]:
@@ -211,7 +204,7 @@ def _check_images(sections: dict[str, "AnnData"], samples: Path, workers: Worker
         subject = f"section {name!r} of {samples.name}"
         try:
             with about(subject):
-                items[name] = (place(adata), subject)
+                items[name] = (without_genes(adata), subject)
         except JobError as error:
             problems[name] = str(error)
     for outcome in run_each(check_image, items, workers=workers):
@@ -244,11 +237,3 @@ def _with_absolute_path(encoder: str | None) -> str | None:
     """Return the name of an encoder, with the absolute path of its file."""
     kind, colon, path = (encoder or "").partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind in ("onnx", "openvino") else encoder
-
-
-def _image_digests(sections: dict[str, "AnnData"]) -> list[dict[str, Any]]:
-    paths = {name: Path(adata.uns[Keys.UNS][Keys.IMAGE]["path"]) for name, adata in sections.items()}
-    known = {path: sha256(path) for path in dict.fromkeys(paths.values())}  # sections may share an image
-    return [
-        {"section": name, "path": str(path), "sha256": known[path], "what": "image"} for name, path in paths.items()
-    ]

@@ -1,10 +1,9 @@
 """Settings of mclSTExp."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from histoquilt.models._config import check_settings
+from histoquilt.models._ranges import Count, NotNegative, Positive, Rate, WholeNumber, at_least
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.retrieval._bank import Weighting
 
@@ -26,42 +25,26 @@ class MclSTExpConfig(ExpressionConfig):
     pretrained: bool = True  # timm only: start from published weights (downloaded)
     use_views: bool = True  # train on random views of each patch if obsm["<use_rep>_views"] exists
     own_moments: bool = True  # standardise the embedding within each section
-    n_latent: int = 256  # width of the shared embedding
-    n_blocks: int = 2  # of the spot transformer; 0: no neighbours
+    n_latent: Annotated[int, at_least(2)] = 256  # width of the shared embedding
+    n_blocks: WholeNumber = 2  # of the spot transformer; 0: no neighbours
     coordinates: bool = True  # add spot coordinates to the spot branch
-    dropout_rate: float = 0.1  # of heads and transformer
-    input_dropout: float = 0.3  # dropout rate of the image embedding in training
-    colour_jitter: float = 0.2  # pixels only: range of random scaling of each channel, 1 - jitter to 1 + jitter
+    dropout_rate: Rate = 0.1  # of heads and transformer
+    input_dropout: Rate = 0.3  # dropout rate of the image embedding in training
+    colour_jitter: Rate = 0.2  # pixels only: range of random scaling of each channel, 1 - jitter to 1 + jitter
     similarity: Literal["cosine", "dot"] = "cosine"  # in the contrastive loss; retrieval uses cosine
-    temperature: float = 0.2  # T of the contrastive loss
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-3
-    batch_size: int = 256  # spots per batch, among which each is matched with its image
-    max_epochs: int = 24
-    check_every: int = 4  # epochs between evaluations on held-out training sections; 0: at the end only
+    temperature: Positive = 0.2  # T of the contrastive loss
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 1e-3
+    batch_size: Annotated[int, at_least(2)] = 256  # spots per batch, among which each is matched with its image
+    max_epochs: WholeNumber = 24
+    check_every: WholeNumber = 4  # epochs between evaluations on held-out training sections; 0: at the end only
     weigh_by_depth: bool = True  # give spots with few counts less weight in loss and retrieval
     key: Literal["spot", "image", "both", "validate"] = "validate"  # reference embedding that a query is compared with
-    k: tuple[int, ...] = (20, 50, 100, 200)  # numbers of references to try
+    k: tuple[Count, ...] = (20, 50, 100, 200)  # numbers of references to try
     weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_settings(
-            self,
-            whole={"n_latent": 2, "n_blocks": 0, "batch_size": 2, "max_epochs": 0, "check_every": 0},
-            positive=("temperature", "learning_rate"),
-            not_negative=("weight_decay",),
-            below_one=("dropout_rate", "input_dropout", "colour_jitter"),
-            choices={
-                "similarity": ("cosine", "dot"),
-                "key": ("spot", "image", "both", "validate"),
-                "weighting": ("uniform", "inverse_square", "validate"),
-            },
-        )
-        if math.inf in (self.temperature, self.learning_rate, self.weight_decay):
-            raise ValueError("temperature, learning_rate and weight_decay must be finite.")
-        if not self.k or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in self.k):
-            raise ValueError(f"k must be one or more whole numbers of at least 1, got {self.k!r}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("mclSTExp takes inputs as they are: fields 'one' or 'several', neighbours true or false.")
         branch = self.image_branch

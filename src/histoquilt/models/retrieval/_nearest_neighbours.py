@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
+from histoquilt.models._ranges import Count
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
 from histoquilt.models.expression._inputs import ImageSection, side_by_side
@@ -26,21 +27,10 @@ class NearestNeighboursConfig(BaselineConfig):
         A value is outside its range.
     """
 
-    k: tuple[int, ...] = (5, 10, 20, 50, 100, 200)  # numbers of training spots to try
+    k: tuple[Count, ...] = (5, 10, 20, 50, 100, 200)  # numbers of training spots to try
     metric: Literal["cosine", "euclidean", "validate"] = "cosine"
     standardised: bool | Literal["validate"] = "validate"  # compare columns of equal spread, or the embedding as it is
     weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.k or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in self.k):
-            raise ValueError(f"k must be one or more whole numbers of at least 1, got {self.k!r}.")
-        if self.metric not in ("cosine", "euclidean", "validate"):
-            raise ValueError(f"metric must be 'cosine', 'euclidean' or 'validate', got {self.metric!r}.")
-        if self.standardised not in (True, False, "validate"):
-            raise ValueError(f"standardised must be true, false or 'validate', got {self.standardised!r}.")
-        if self.weighting not in ("uniform", "inverse_square", "validate"):
-            raise ValueError(f"weighting must be 'uniform', 'inverse_square' or 'validate', got {self.weighting!r}.")
 
     def spaces_to_try(self, n_reps: int) -> Iterator["_Space"]:
         """Yield the ways to compare two spots among which inner validation chooses."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from histoquilt.models._config import check_settings
+from histoquilt.models._ranges import Count, NotNegative, Positive, Rate, WholeNumber
 from histoquilt.models.expression._config import ExpressionConfig
 
 
@@ -19,33 +19,33 @@ class SpaHGCConfig(ExpressionConfig):
 
     # inputs; neighbours are seen through edges, not as columns
     neighbours: bool = False
-    n_inputs: int = 128  # principal components of the image features; 0: the features themselves
+    n_inputs: WholeNumber = 128  # principal components of the image features; 0: the features themselves
     # graph
     use_references: bool = True  # ablation: False removes all edges from references to targets
-    n_references: int = 7  # k, most similar spots of other sections
-    n_target_neighbours: int = 5  # nearest spots, within 1.5 pitches
-    n_reference_neighbours: int = 3  # most similar references, by image and expression
+    n_references: Count = 7  # k, most similar spots of other sections
+    n_target_neighbours: WholeNumber = 5  # nearest spots, within 1.5 pitches
+    n_reference_neighbours: WholeNumber = 3  # most similar references, by image and expression
     # network
-    n_hidden: int = 128
-    n_layers: int = 2
-    n_heads: int = 4
-    input_dropout: float = 0.2
-    attention_dropout: float = 0.1
+    n_hidden: Count = 128
+    n_layers: Count = 2
+    n_heads: Count = 4
+    input_dropout: Rate = 0.2
+    attention_dropout: Rate = 0.1
     # contrast between complementary masks
-    target_mask_rate: float = 0.1
-    reference_mask_rate: float = 0.9
-    momentum: float = 0.99  # of the momentum encoder
+    target_mask_rate: Rate = 0.1
+    reference_mask_rate: Rate = 0.9
+    momentum: Rate = 0.99  # of the momentum encoder
     regress_on: Literal["unmasked", "masked"] = "unmasked"  # pass that predicts expression in training
     # loss: MSE + correlation_weight * (1 - PCC) + target_weight * L_target + reference_weight * L_reference
-    correlation_weight: float = 0.5
-    target_weight: float = 0.2
-    reference_weight: float = 0.1
+    correlation_weight: NotNegative = 0.5
+    target_weight: NotNegative = 0.2
+    reference_weight: NotNegative = 0.1
     weigh_spots: bool = True  # give spots with few counts less weight in the MSE
     # training
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    max_epochs: int = 24
-    check_every: int = 6  # epochs between evaluations on held-out training sections
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 1e-4
+    max_epochs: Count = 24
+    check_every: Count = 6  # epochs between evaluations on held-out training sections
 
     @classmethod
     def published(cls) -> Self:
@@ -65,15 +65,5 @@ class SpaHGCConfig(ExpressionConfig):
         super().__post_init__()
         if self.fields == "validate" or self.neighbours == "validate":
             raise ValueError("SpaHGC uses the inputs as given: fields and neighbours cannot be 'validate'.")
-        whole = {"n_references": 1, "n_target_neighbours": 0, "n_reference_neighbours": 0, "n_inputs": 0}
-        whole |= {"n_hidden": 1, "n_layers": 1, "n_heads": 1, "max_epochs": 1, "check_every": 1}
-        check_settings(
-            self,
-            whole=whole,
-            below_one=("input_dropout", "attention_dropout", "target_mask_rate", "reference_mask_rate", "momentum"),
-            not_negative=("correlation_weight", "target_weight", "reference_weight", "weight_decay"),
-            positive=("learning_rate",),
-            choices={"regress_on": ("unmasked", "masked")},
-        )
         if self.n_hidden % self.n_heads:
             raise ValueError(f"n_hidden is {self.n_hidden}, which {self.n_heads} heads cannot share.")
