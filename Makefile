@@ -19,7 +19,7 @@ demo: $(USER)  ## domains, and expression read off a stain, on built-in tissue w
 
 # tests run side by side, each on one thread: with more they wait for each other
 test: $(DEV)  ## the whole test suite (HISTOQUILT_DATA=FOLDER adds the tests on real tissue)
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(DEV)  ## style
 	$(BIN)/ruff check .
@@ -30,7 +30,7 @@ types: $(DEV)  ## static types
 
 docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
 	@rm -rf docs/generated
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -j auto -W --keep-going -q -b html docs docs/_build/html
 
 api:  ## the list of public names in docs/api.md
 	$(PYTHON) docs/make_api_page.py

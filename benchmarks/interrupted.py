@@ -179,8 +179,10 @@ def main() -> None:
     parser.add_argument("--jobs", default="domains,predict")
     parser.add_argument("--quick", action="store_true", help="small tissue")
     options = parser.parse_args()
-    import scanpy  # noqa: F401  what the jobs would import one after another
+    import matplotlib.pyplot  # noqa: F401  what the jobs would import one after another
+    import scanpy  # noqa: F401
     import torch
+    import torch._dynamo  # imported by the first optimizer
 
     from histoquilt import im, io, metrics, models, report, tl  # noqa: F401
     from histoquilt.train import _checkpoint

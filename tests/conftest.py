@@ -1,5 +1,6 @@
 """Fixtures that several rooms share."""
 
+import hashlib
 import json
 import logging
 import os
@@ -19,16 +20,24 @@ from scipy.sparse import csr_matrix
 
 from histoquilt.cli import run
 from histoquilt.datasets import toy_section, toy_slide
+from histoquilt.im.encoders import _he_texture
 from histoquilt.io import split_sections
 from histoquilt.runtime._dask import connect
 from histoquilt.runtime._workers import Workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the JUnit file tell tests on real tissue apart, so that CI can count them."""
+    """Let the JUnit file tell tests on real tissue apart, so that CI can count them; start with files of slow tests.
+
+    A worker takes a whole file at a time: a long one at the end would keep the others waiting.
+    """
+    slow = set()
     for item in items:
         if item.get_closest_marker("real_data"):
             item.user_properties.append(("marker", "real_data"))
+        if item.get_closest_marker("slow") or item.get_closest_marker("real_data"):
+            slow.add(item.path)
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +47,24 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real tissue is absent: set HISTOQUILT_DATA to the folder that holds dlpfc/, her2st/, starmap/")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patches_described_once() -> Iterator[None]:
+    """Remember what he_texture says of patches: many tests embed the same toy images (not those of the encoder)."""
+    known: dict[bytes, np.ndarray] = {}
+    describe = _he_texture._describe
+
+    def remembered(patches: np.ndarray) -> np.ndarray:
+        key = hashlib.blake2b(np.ascontiguousarray(patches)).digest()
+        if key not in known:
+            known[key] = describe(patches)
+        return known[key].copy()
+
+    remembered.forgetful = describe
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_he_texture, "_describe", remembered)
+        yield
 
 
 @pytest.fixture

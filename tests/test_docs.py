@@ -18,10 +18,13 @@ def blocks(path: Path, language: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_readme_runs(tmp_path, monkeypatch):
+    """With half as many spots on the slides, whose patches take most of the time."""
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for block in blocks(README, "python"):
+    first, second = blocks(README, "python")
+    assert "toy_slides(3, n_spots=400," in second
+    for block in (first, second.replace("n_spots=400", "n_spots=200")):
         exec(block, names)
     hq, adata, predicted = (names[name] for name in ("hq", "adata", "predicted"))
     assert hq.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5

@@ -145,7 +145,7 @@ def test_an_error_that_cannot_travel_keeps_its_words(dask_workers):
 
 
 def test_addresses_at_which_there_is_no_cluster(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"'nowhere' is no Dask scheduler. Give local"), connect("nowhere"):
+    with pytest.raises(ValueError, match=r"'nowhere' is not a Dask scheduler. Give local"), connect("nowhere"):
         pass
     file = tmp_path / "scheduler.json"
     file.write_text(json.dumps({"address": "tcp://"}))

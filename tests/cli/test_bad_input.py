@@ -299,7 +299,7 @@ def test_keys_are_looked_for_in_every_section_of_a_table(refused, three_files, s
     [
         (
             ["--links", "stak"],
-            "Use auto, stack, expression, stitched or none. Did you mean stack?",
+            "--links is auto, stack, expression, stitched or none, got 'stak'. Did you mean stack?",
         ),
         (["--links", "stack", "--separate"], "Leave one of them out"),
         (["--save-model", "--separate"], "--save-model needs one model"),

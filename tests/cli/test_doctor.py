@@ -17,7 +17,7 @@ def test_it_names_what_is_installed(capsys):
     assert f"Python {platform.python_version()}" in text
     assert numpy.__version__ in text
     assert "device 'auto' is" in text
-    assert "threads on" in text
+    assert re.search(r" (1 thread|\d+ threads) on (1 core|\d+ cores);", text)
     assert "yes  AnnData (.h5ad)" in text
 
 

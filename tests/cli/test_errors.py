@@ -18,7 +18,7 @@ from histoquilt import io
 from histoquilt._base import argument, at_a_command
 from histoquilt.cli import run
 from histoquilt.cli._app import app
-from histoquilt.cli._console import told
+from histoquilt.cli._console import print_messages
 from histoquilt.gr import knn_graph
 from histoquilt.im._read_ahead import read_ahead
 from histoquilt.io.instruments._spatialdata import _choose_table
@@ -283,7 +283,7 @@ def in_pieces() -> None:
 
 
 def test_warnings_and_the_log_are_told_in_options():
-    with at_a_command(), told(), capture_warnings() as captured:
+    with at_a_command(), print_messages(), capture_warnings() as captured:
         in_pieces()
         logger.warning("Choose one with %s.", argument("table"))
     assert len(captured) == 2

@@ -74,7 +74,9 @@ def test_domains_of_a_slide_that_was_never_sequenced(study_folder, ridge_model, 
     assert adata.obs["domain"].nunique() == 3
 
 
-def test_a_slide_that_does_not_say_its_scale(refused, study_folder, ridge_model, tmp_path):
+def test_a_slide_that_does_not_say_its_scale(refused, study_folder, ridge_model, tmp_path, monkeypatch):
+    loaded = "histoquilt.jobs.expression._predict.equipment"
+    monkeypatch.setattr(loaded, lambda *_: pytest.fail("the model was loaded first"))
     told = refused("predict", ridge_model, study_folder / "he.png", "--out", tmp_path / "out")
     assert "microns a pixel is. Pass --mpp" in told
     absurd = refused("predict", ridge_model, study_folder / "he.png", "--mpp", "4000", "--out", tmp_path / "out")
@@ -114,7 +116,7 @@ def test_models_that_cannot_be_used(refused, study_folder, ridge_model, section,
     rest = [study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out"]
     assert "there is no model folder" in refused("predict", tmp_path / "none", *rest)
     SpatialFactors().fit(section).save(tmp_path / "domains")
-    assert "which predicts no expression" in refused("predict", tmp_path / "domains", *rest)
+    assert "which does not predict expression" in refused("predict", tmp_path / "domains", *rest)
     (ridge_model / "arrays.npz").write_bytes(b"broken")
     assert "corrupted" in refused("predict", ridge_model, *rest)
     (ridge_model / "genes.txt").unlink()

@@ -101,7 +101,7 @@ def test_arguments_that_cannot_be(refused, study_folder, tmp_path, arguments, wo
 def test_a_study_that_is_none(refused, study_folder, tmp_path):
     out = ["--out", tmp_path / "model"]
     assert "does not exist" in refused("train", tmp_path / "nowhere.csv", *out)
-    assert "is no table of samples" in refused("train", study_folder / "s0.h5ad", *out)
+    assert "is not a table of samples" in refused("train", study_folder / "s0.h5ad", *out)
     table = study_folder / "samples.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join(lines[:2]))

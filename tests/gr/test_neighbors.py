@@ -135,13 +135,13 @@ def test_isolated_spots_are_told_and_kept():
 
 def test_disconnected_tissue_is_told():
     adata = section(np.vstack([square_grid(5), square_grid(5, origin=100)]))
-    with pytest.warns(UserWarning, match="falls into 2 pieces"):
+    with pytest.warns(UserWarning, match="form 2 separate pieces"):
         knn_graph(adata, 4)
 
 
 def test_disconnected_tissue_is_told_also_where_spots_are_doubled():
     adata = section(np.vstack([square_grid(5), square_grid(5, origin=100), [[0, 0]]]))
-    with pytest.warns(UserWarning, match="falls into 2 pieces"), pytest.warns(UserWarning, match="repeat"):
+    with pytest.warns(UserWarning, match="form 2 separate pieces"), pytest.warns(UserWarning, match="repeat"):
         knn_graph(adata, 4)
 
 
@@ -153,7 +153,7 @@ def test_sections_are_pieces_by_intent_but_a_torn_one_is_told():
         knn_graph(adata, 4, section_key="section")
     torn = section(np.vstack([adata.obsm["spatial"], square_grid(5, origin=200)]))
     torn.obs["section"] = np.repeat(["a", "b", "b"], 25)
-    with pytest.warns(UserWarning, match="of 2 sections falls into 3 pieces"):
+    with pytest.warns(UserWarning, match="of 2 sections form 3 separate pieces"):
         knn_graph(torn, 4, section_key="section")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from histoquilt.im.encoders import _he_texture
+
 FLOAT = 1
 POOLED = [("GlobalAveragePool", ["image"], ["pooled"]), ("Flatten", ["pooled"], ["embedding"])]
 
@@ -58,3 +60,9 @@ def onnx_model(tmp_path) -> Callable[..., Path]:
 def eights() -> np.ndarray:
     """Five patches of 8 px."""
     return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _described_anew(patches_described_once, monkeypatch):
+    """The encoder itself is tested here: patches are described each time."""
+    monkeypatch.setattr(_he_texture, "_describe", _he_texture._describe.forgetful)

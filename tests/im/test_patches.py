@@ -178,7 +178,7 @@ def test_what_is_no_rgb_image_is_refused(image, error, match):
     [
         ({"mpp": 0.0}, "mpp must be positive, got 0.0"),
         ({"mpp": float("nan")}, "mpp must be positive"),
-        ({"mpp": 40.0}, "mpp is 40 microns per pixel; slides have 0.05 to 20"),
+        ({"mpp": 40.0}, "mpp is 40 microns per pixel; images of tissue have 0.05 to 20"),
         ({"field_um": -1.0}, "field_um must be positive"),
         ({"field_um": 2.0}, "2 pixels of the image.*larger field_um"),
         ({"out_px": 0}, "out_px must be a whole number"),

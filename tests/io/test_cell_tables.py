@@ -195,6 +195,7 @@ def write_cosmx(folder, truth, *, counts_ids=("fov", "cell_ID"), cells_ids=("fov
         ({"name": "{}_file"}, COSMX),
         ({"counts_ids": ("cell",), "cells_ids": ("cell",)}, LONG),
         ({"counts_ids": ("cell", "fov"), "cells_ids": ("fov", "cell_ID", "cell_id")}, LONG),
+        ({"counts_ids": ("fov", "cell"), "cells_ids": ("fov", "cell_ID", "cell")}, LONG),
     ],
 )
 def test_cosmx(tmp_path, truth, changes, names, monkeypatch):
@@ -222,6 +223,18 @@ def test_cosmx_in_millimetres(tmp_path, truth):
         hq.io.read_section(folder)
     cells.assign(x_slide_mm=x / 1000, y_slide_mm=y / 1000).to_csv(folder / "S1_metadata_file.csv", index=False)
     check(hq.io.read_section(folder), truth, COSMX, "micron")
+
+
+def test_cosmx_positions_from_the_fields(tmp_path, truth):
+    folder = write_cosmx(tmp_path / "run", truth)
+    cells = pd.read_csv(folder / "S1_metadata_file.csv").drop(columns=["CenterX_global_px", "CenterY_global_px"])
+    cells.to_csv(folder / "S1_metadata_file.csv", index=False)
+    with pytest.raises(FileNotFoundError, match=r"\*fov_positions_file.csv, .* is missing"):
+        hq.io.read_section(folder)
+    fields = pd.DataFrame({"FOV": [2, 1], "x_global_px": [5000, 0], "y_global_px": [100, 0]})
+    fields.to_csv(folder / "S1_fov_positions_file.csv", index=False)
+    corners = np.where(FOV[:, None] == 2, [5000, 100], 0)
+    check(hq.io.read_section(folder), (truth[0], truth[1] / 3 + corners), COSMX, "pixel")
 
 
 def test_cosmx_of_two_slides_is_joined_by_name(tmp_path, truth):

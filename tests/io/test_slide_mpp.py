@@ -39,7 +39,7 @@ def test_what_is_ignored_is_logged(tmp_path, caplog):
     caplog.set_level("INFO", logger="histoquilt")
     Image.fromarray(PIXELS).save(tmp_path / "a.jpg", dpi=(96, 96))
     assert mpp_of(tmp_path / "a.jpg") is None
-    assert "264.6 um/px of its resolution tags cannot be a microscope's and is ignored" in caplog.text
+    assert "a.jpg: 264.6 um per pixel in its resolution tags is not that of a microscope" in caplog.text
 
 
 def test_aperio(tmp_path):

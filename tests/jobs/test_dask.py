@@ -129,5 +129,5 @@ def test_one_that_fails_is_named_and_the_rest_finish(capsys, dask_address, three
 
 def test_a_cluster_that_is_not_there(refused, three_files, tmp_path):
     line = refused("domains", *three_files, "--separate", "--out", tmp_path / "out", "--dask", "nowhere")
-    assert "'nowhere' is no Dask scheduler. Give local" in line
+    assert "'nowhere' is not a Dask scheduler. Give local" in line
     assert not (tmp_path / "out").exists()

@@ -20,7 +20,7 @@ QUICK = {"progress": False, "denoise": "none"}
     [
         ({"n_domains": 1}, "n_domains= must be at least 2, got 1"),
         ({"n_domains": (5, 3)}, r"a range of n_domains= goes from 2 up"),
-        ({"links": "stak"}, r"unknown links= 'stak'.*Did you mean stack\?"),
+        ({"links": "stak"}, r"links= is auto, stack, .* or none, got 'stak'. Did you mean stack\?"),
         ({"method": "spamsk"}, "method: Unknown domain model 'spamsk'. Did you mean 'spamask'"),
         ({"device": "gpu"}, "unknown device= 'gpu'"),
         ({"spatial_columns": ("x",)}, "spatial_columns= is two columns of obs"),

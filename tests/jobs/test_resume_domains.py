@@ -1,6 +1,7 @@
 """``histoquilt domains --resume``: finished sections are kept, and the end is the same."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 
@@ -57,7 +58,20 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_finished_sections_are_kept(domains, worked, fits, same_results, tmp_path):
+@contextmanager
+def kill_report(monkeypatch):
+    """Kill what is done inside as it writes the report."""
+
+    def kill(*arguments, **more):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "write_report", kill)
+        yield
+
+
+def test_finished_sections_are_kept(domains, worked, fits, same_results, monkeypatch, tmp_path):
+    """Killed in the second section, and again while the report is written."""
     assert domains("--resume", out=tmp_path / "undisturbed") == 0
     worked.clear()
     fits.n, fits.kill_at = 0, 2  # in the second section
@@ -66,8 +80,13 @@ def test_finished_sections_are_kept(domains, worked, fits, same_results, tmp_pat
     kept = tmp_path / "out.partial"
     assert files(kept / "done") == ["s1.h5ad", "s1.json"]
     fits.kill_at = -1
-    assert domains("--resume") == 0
+    with kill_report(monkeypatch), pytest.raises(Killed):
+        domains("--resume")
     assert worked == ["s1", "s2", "s2", "s3"]
+    assert not (tmp_path / "out").exists()
+    fits.n = 0
+    assert domains("--resume") == 0
+    assert fits.n == 0
     same_results(tmp_path / "undisturbed", tmp_path / "out")
     assert not kept.exists()
 
@@ -88,30 +107,22 @@ def test_what_is_interrupted_between_sections(domains, worked, tmp_path, capsys)
     assert "already holds results" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["separate", "alone with its model", "study"])
+@pytest.mark.parametrize("command", ["alone with its model", "study"])
 def test_killed_while_the_report_is_written(domains, three_files, fits, same_results, monkeypatch, tmp_path, command):
     more = {
-        "separate": {},
         "alone with its model": {"inputs": three_files[:1], "separate": False},
         "study": {"separate": False},
     }[command]
-    options = ["--save-model", "--resume"] if command != "separate" else ["--resume"]
+    options = ["--save-model", "--resume"]
     assert domains(*options, out=tmp_path / "undisturbed", **more) == 0
-
-    def kill(*arguments, **more):
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(report, "write_report", kill)
-        with pytest.raises(Killed):
-            domains(*options, **more)
+    with kill_report(monkeypatch), pytest.raises(Killed):
+        domains(*options, **more)
     assert not (tmp_path / "out").exists()
     fits.n = 0
     assert domains(*options, **more) == 0
     assert fits.n == (0 if command != "study" else fits.n)  # a study is integrated anew
     same_results(tmp_path / "undisturbed", tmp_path / "out")
-    if "--save-model" in options:
-        assert models.load(tmp_path / "out" / "model").domains is not None
+    assert models.load(tmp_path / "out" / "model").domains is not None
     assert not (tmp_path / "out.partial").exists()
 
 

@@ -72,12 +72,12 @@ def test_an_existing_folder_is_refused_without_overwrite(pca_model, rep_model, t
 def test_a_missing_file_is_named(pca_model, tmp_path, name):
     pca_model.save(tmp_path / "model")
     (tmp_path / "model" / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"no complete histoquilt model: {name} missing"):
+    with pytest.raises(FileNotFoundError, match=rf"not a complete histoquilt model: {name} missing"):
         load(tmp_path / "model")
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent is no complete histoquilt model"):
+    with pytest.raises(FileNotFoundError, match="absent is not a complete histoquilt model"):
         load(tmp_path / "absent")
 
 

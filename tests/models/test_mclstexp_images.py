@@ -14,7 +14,7 @@ from histoquilt.datasets import toy_slide
 from histoquilt.models import MclSTExp, MclSTExpConfig, load
 from histoquilt.models.expression._inner_validation import gene_correlations
 from histoquilt.models.expression._targets import measure
-from histoquilt.models.mclstexp._images import vary
+from histoquilt.models.mclstexp._images import augment
 from histoquilt.study import Section
 
 TRAINABLE = MclSTExpConfig.trainable()
@@ -126,12 +126,12 @@ def test_timm_that_is_not_there_is_named(pieces: dict[str, AnnData], monkeypatch
 
 def test_patches_are_turned_and_recoloured_and_nothing_else() -> None:
     patch = torch.arange(5 * 5 * 3, dtype=torch.uint8).reshape(1, 5, 5, 3).expand(64, 5, 5, 3)
-    plain = vary(patch, replace(TRAINABLE, colour_jitter=0.0), torch.Generator().manual_seed(0))
+    plain = augment(patch, replace(TRAINABLE, colour_jitter=0.0), torch.Generator().manual_seed(0))
     seen = {tuple(one.flatten().tolist()) for one in (255 * plain).round().int()}
     assert len(seen) == 8
     for one in seen:
         assert sorted(one) == list(range(75))
-    jittered = vary(patch, replace(TRAINABLE, colour_jitter=0.2), torch.Generator().manual_seed(0))
+    jittered = augment(patch, replace(TRAINABLE, colour_jitter=0.2), torch.Generator().manual_seed(0))
     ratio = (jittered[:, 2, 2] / plain[:, 2, 2]).flatten()  # the middle stays where it is
     assert 0.8 <= ratio.min() < 0.85
     assert 1.15 < ratio.max() <= 1.2
@@ -139,8 +139,8 @@ def test_patches_are_turned_and_recoloured_and_nothing_else() -> None:
 
 def test_components_are_dropped_by_the_generator_alone() -> None:
     x = torch.ones(200, 50)
-    first, again = (vary(x, MclSTExpConfig(), torch.Generator().manual_seed(1)) for _ in range(2))
+    first, again = (augment(x, MclSTExpConfig(), torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, again)
     assert (first == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
     assert first.mean().item() == pytest.approx(1.0, abs=0.03)
-    assert torch.equal(vary(x, MclSTExpConfig(input_dropout=0.0), torch.Generator()), x)
+    assert torch.equal(augment(x, MclSTExpConfig(input_dropout=0.0), torch.Generator()), x)

@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from histoquilt.gr import radius_adjacency
+from histoquilt.models import MclSTExpConfig
 from histoquilt.models.mclstexp._network import MclSTExpNetwork, TrainingSpots
 
 N_GENES, N_IMAGE = 7, 5
@@ -21,9 +22,8 @@ def section(side: int, seed: int, x0: float = 0.0) -> tuple[np.ndarray, np.ndarr
 def network(n_blocks: int = 2) -> MclSTExpNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return MclSTExpNetwork(
-            N_IMAGE, N_GENES, n_latent=16, n_blocks=n_blocks, coordinates=True, dropout_rate=0.0
-        ).eval()
+        config = MclSTExpConfig(n_latent=16, n_blocks=n_blocks, coordinates=True, dropout_rate=0.0)
+        return MclSTExpNetwork(N_IMAGE, N_GENES, config).eval()
 
 
 @pytest.mark.parametrize("n_blocks", [0, 1, 2])

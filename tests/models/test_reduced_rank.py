@@ -155,7 +155,7 @@ def test_a_combination_whose_network_has_no_share_is_the_linear_model(study):
     ("settings", "words"),
     [
         ({"alphas": ()}, "alphas must be one or more positive"),
-        ({"ranks": (0,)}, "ranks must be whole numbers of at least 1"),
+        ({"ranks": (0,)}, "ranks must be one or more whole numbers of at least 1 or be empty"),
         ({"n_settings": 0}, "n_settings must be a whole number of at least 1"),
         ({"fields": "validate"}, "cannot be 'validate'"),
     ],

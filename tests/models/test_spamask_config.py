@@ -82,7 +82,7 @@ def test_a_missing_json_is_named(tmp_path):
         ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
         ({"scorer_dropout": 1.0}, "scorer_dropout must be at least 0 and less than 1"),
         ({"radius": -5.0}, "radius must be positive"),
-        ({"radius": "far"}, "radius must be a number, got 'far'"),
+        ({"radius": "far"}, "radius must be a number or be null, got 'far'"),
     ],
 )
 def test_values_out_of_range(setting, words):

@@ -309,7 +309,7 @@ def test_options_are_checked():
     adata, _ = moved_stack(300)
     with pytest.raises(ValueError, match="Unknown method 'icp'; known are outline, paste"):
         align_sections(adata, method="icp")
-    with pytest.raises(ValueError, match=r"reference='s9' is no section \(found: 's1', 's2'\)"):
+    with pytest.raises(ValueError, match=r"reference='s9' is not a section \(found: 's1', 's2'\)"):
         align_sections(adata, reference="s9")
     with pytest.raises(ValueError, match="n_angles must be positive"):
         align_sections(adata, n_angles=0)

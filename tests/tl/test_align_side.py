@@ -117,7 +117,7 @@ def test_a_piece_of_other_tissue_is_refused(whole):
 
 def test_unknown_reference(whole):
     first, second, _ = overlapping(whole)
-    with pytest.raises(ValueError, match=r"reference='third' is no section \(found: 'first', 'second'\)"):
+    with pytest.raises(ValueError, match=r"reference='third' is not a section \(found: 'first', 'second'\)"):
         stitch_sections({"first": first, "second": second}, reference="third")
 
 

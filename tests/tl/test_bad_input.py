@@ -112,7 +112,7 @@ def test_numbers_of_domains(section, n_domains, error, words):
 
 
 def test_one_spot(section, small_config):
-    with pytest.raises(ValueError, match="has 1 of the 3 spots that a graph of neighbours needs"):
+    with pytest.raises(ValueError, match="has 1 of the 3 spots that a spatial graph needs"):
         spatial_domains(section[:1].copy(), 1, config=small_config, progress=False)
 
 
@@ -170,7 +170,7 @@ def torn_tissue(adata):
         (some_zero_spots, "3 of 150 spots have no counts; they are kept"),
         (some_zero_genes, "4 of 60 genes have no counts; they are left out"),
         (doubled_coordinates, "1 of 150 spots repeat the coordinates"),
-        (torn_tissue, "falls into 2 pieces"),
+        (torn_tissue, "form 2 separate pieces"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

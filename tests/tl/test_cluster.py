@@ -107,7 +107,7 @@ def test_one_domain_and_as_many_as_spots(embedded, cluster):
 
 @pytest.mark.parametrize("cluster", [cluster_mixture, cluster_kmeans])
 def test_a_constant_embedding(embedded, cluster):
-    with pytest.raises(ValueError, match="2 domains were asked for, but only 1 could be told apart in the embedding"):
+    with pytest.raises(ValueError, match="2 domains were asked for, but only 1 could be distinguished"):
         cluster(embedded(np.ones((20, 3))), 2)
 
 

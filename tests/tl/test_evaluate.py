@@ -393,7 +393,7 @@ def test_domains_of_predictions_are_compared_with_labels(study):
         evaluate(study, label_key="layer")
     for adata in study.values():
         adata.obs["one"] = "tissue"
-    with pytest.raises(ValueError, match="tells no two regions"):
+    with pytest.raises(ValueError, match="does not distinguish two regions"):
         evaluate(study, label_key="one")
 
 

@@ -135,7 +135,7 @@ def test_a_full_disk_does_not_stop_training(file, caplog, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     TrainingCheckpoint(file, JOB, CPU).write(TENSORS, {"rows": [], "ended": True})
-    assert "could not be kept" in caplog.text
+    assert "Cannot write the training checkpoint" in caplog.text
     assert "No space left on device" in caplog.text
     monkeypatch.undo()
     assert TrainingCheckpoint(file, JOB, CPU).read().facts["ended"] is False

@@ -3,6 +3,8 @@
 import math
 from numbers import Integral
 
+LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x oil objective has about 0.1, a picture for print 85 (300 dpi)
+
 
 def check_n_domains(n_domains: int, n_spots: int) -> None:
     """Raise unless ``n_domains`` is a whole number between 1 and the number of spots."""
@@ -18,3 +20,16 @@ def check_positive(value: float, name: str) -> None:
     """Raise ``ValueError`` unless a number is finite and greater than zero."""
     if not math.isfinite(value) or value <= 0:
         raise ValueError(f"{name} must be positive, got {value}.")
+
+
+def check_mpp(mpp: float, what: str = "mpp") -> float:
+    """Return ``mpp``, named ``what`` in messages, or raise ``ValueError`` if no microscope image can have it."""
+    check_positive(mpp, what)
+    if not LEAST_MPP <= mpp <= MOST_MPP:
+        guess = " It looks like nanometres." if 50 <= mpp <= 2_000 else ""
+        raise ValueError(
+            f"{what} is {mpp:g} microns per pixel; images of tissue have {LEAST_MPP:g} to {MOST_MPP:g} (0.25 at 40x, "
+            f"0.5 at 20x).{guess} Take it from the scanner, or from histoquilt.io.estimate_mpp(adata); it is neither "
+            "pixels per micron nor a magnification."
+        )
+    return float(mpp)

@@ -56,7 +56,7 @@ def depth_column(names: Iterable[Any], x: str) -> str | None:
 
 
 def is_embedding(name: str) -> bool:
-    """Whether the name of a column or key is that of an embedding, not of positions in the tissue."""
+    """Return whether a column or key is named like an embedding rather than positions in the tissue."""
     return _EMBEDDINGS.search(_plain(name)) is not None
 
 

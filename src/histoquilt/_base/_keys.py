@@ -43,6 +43,7 @@ class Keys:
     HARMONY = "X_harmony"  # obsm: the same after Harmony
     SECTION_LINKS = "section_links"  # obsp: links between spots of different sections
     DOMAIN = "domain"  # obs: categorical
+    MEASURED = "measured_log1p_cp10k"  # layers: measurement on the scale of a prediction
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame
 

@@ -6,21 +6,14 @@ from types import ModuleType
 
 
 def require(module: str, *, extra: str, purpose: str | None = None) -> ModuleType:
-    """Import an optional module, or raise an error that names the extra to install.
+    """Import an optional module, or raise an ``ImportError`` with the command that installs it.
 
     Parameters
     ----------
-    module
-        Import name, e.g. ``"spatialdata_io"``.
-    extra
-        The extra of histoquilt that installs it.
+    module, extra
+        Import name, e.g. ``"spatialdata_io"``, and the extra of histoquilt that installs it.
     purpose
-        Task that needs the module, e.g. ``"Reading Xenium output"``; the error message begins with it.
-
-    Raises
-    ------
-    ImportError
-        The module is not installed; the message contains the command that installs it.
+        Task that needs the module, e.g. ``"Reading Xenium output"``; the message begins with it.
     """
     try:
         return import_module(module)

@@ -11,20 +11,17 @@ from typing import Any
 
 
 class Registry:
-    """Names of one kind of thing, from histoquilt and from installed packages.
+    """Objects by name, from histoquilt and from installed packages, imported on use.
 
-    Entries are written as ``"module:attribute"`` and imported on use, so that listing names is fast. A package adds
-    entries in its ``pyproject.toml``, but cannot replace those of histoquilt::
+    A package adds entries in its ``pyproject.toml``, but cannot replace those of histoquilt::
 
         [project.entry-points."histoquilt.encoders"]
         my_encoder = "my_package:MyEncoder"
 
     Parameters
     ----------
-    kind
-        Singular name of the thing, for messages.
-    group
-        Entry-point group of other packages.
+    kind, group
+        Kind of object for messages, and entry-point group of other packages.
     ours
         Name -> ``"module:attribute"`` of the entries of histoquilt.
 
@@ -58,15 +55,7 @@ class Registry:
         return sorted(self._installed())
 
     def load(self, name: str) -> Any:
-        """Import the object of a name.
-
-        Raises
-        ------
-        ValueError
-            The name is unknown.
-        ImportError
-            The package that adds the name cannot be imported.
-        """
+        """Import an object; raise ``ValueError`` for unknown names, ``ImportError`` if its package cannot be loaded."""
         if name in self._ours:
             module, _, attribute = self._ours[name].partition(":")
             return getattr(import_module(module), attribute)
@@ -84,7 +73,7 @@ class Registry:
             ) from error
 
     def unknown(self, name: str) -> str:
-        """Return the message about an unknown name, with a similar one if there is any."""
+        """Return the message about an unknown name, with a similar one if there is one."""
         names = self.names()
         near = get_close_matches(name.casefold(), names, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
@@ -106,7 +95,7 @@ class Registry:
 
 @cache
 def _entries(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Return the entry points of a group, cached per search path: a search takes about 10 ms."""
+    """Return the entry points of a group, cached per search path."""
     return tuple(entry_points(group=group))
 
 
@@ -137,8 +126,8 @@ EXPRESSION_MODELS = Registry(
     },
 )
 
-#: Image encoders: functions ``(argument, *, device)`` that make a ``PatchEncoder``; the argument is what follows a
-#: colon in the name that the user gives, ``"onnx:PATH"``, else empty.
+#: Image encoders: functions ``(argument, *, device)`` that make a ``PatchEncoder``; the argument follows the colon of
+#: a name, ``"onnx:PATH"``, or is empty.
 ENCODERS = Registry(
     "image encoder",
     "histoquilt.encoders",

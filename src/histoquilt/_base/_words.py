@@ -1,4 +1,4 @@
-"""Parts of messages: lists of names, and advice as Python arguments or as command-line options."""
+"""Parts of messages: lists of names, and advice as Python arguments or command-line options."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -32,17 +32,8 @@ def is_at_a_command() -> bool:
 
 
 def argument(name: str, value: Any = None) -> str:
-    """Return how an argument is passed: ``layer=`` in Python, ``--layer`` on the command line.
+    """Return how an argument is passed: ``layer=`` in Python, ``--layer`` on the command line; True is a flag there.
 
-    Parameters
-    ----------
-    name
-        Name of the argument; the option has dashes for its underscores.
-    value
-        Value to pass; True is a flag on the command line.
-
-    Examples
-    --------
     >>> argument("section_key", "library_id")
     "section_key='library_id'"
     >>> with at_a_command():
@@ -63,8 +54,6 @@ def either(python: str, command: str) -> str:
 def message_of(error: BaseException) -> str:
     """Return the message of an error; ``str()`` of a plain ``KeyError`` puts it in quotes.
 
-    Examples
-    --------
     >>> message_of(KeyError("There is no such gene."))
     'There is no such gene.'
     """
@@ -74,21 +63,8 @@ def message_of(error: BaseException) -> str:
 
 
 class MissingKey(KeyError):  # noqa: N818  # the key is missing, and that is the error
-    """Error about a missing key.
+    """Error about a missing key, with the place, the available keys, and advice in the words of :func:`argument`.
 
-    Parameters
-    ----------
-    key
-        Missing key.
-    where
-        Place of the key, e.g. ``"adata.obsm"``.
-    available
-        Keys found there.
-    remedy
-        Advice, in the words of :func:`argument`.
-
-    Examples
-    --------
     >>> print(MissingKey("X_pca", "adata.obsm", ["spatial"], f"Pass {argument('use_rep')}."))
     'X_pca' is not in adata.obsm (found: 'spatial'). Pass use_rep=.
     """

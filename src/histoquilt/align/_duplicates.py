@@ -1,4 +1,4 @@
-"""Spots that lie in the overlap of two pieces of a tissue, and so were measured twice."""
+"""Spots in the overlap of two pieces of a tissue, which were measured twice."""
 
 import numpy as np
 import pandas as pd
@@ -8,27 +8,13 @@ from histoquilt.study import spot_pitch
 
 
 def match_duplicate_spots(microns: np.ndarray, piece: np.ndarray) -> np.ndarray:
-    """Return which spot stands for each: itself, or the spot of an earlier piece that was measured at the same place.
+    """Return for each spot its own row, or that of the spot of an earlier piece at the same place, ``(n_spots,)`` int.
 
-    Two spots are one place when each is the other's nearest and they lie within half a pitch. The spots that stand for
-    themselves cover the tissue once.
+    Spots are at the same place if they are mutual nearest neighbours within half a pitch. Spots with their own row
+    cover the tissue once. Centres are ``(n_spots, 2)`` in the common frame of the pieces, whose names appear in order.
 
-    Parameters
-    ----------
-    microns
-        ``(n_spots, 2)``, in the frame in which the pieces were joined.
-    piece
-        ``(n_spots,)`` name of the piece of every spot; earlier ones appear first.
-
-    Returns
-    -------
-    ``(n_spots,)`` int, row numbers.
-
-    Examples
-    --------
     Pitch 10, three spots each; the second piece begins near where the first ends.
 
-    >>> import numpy as np
     >>> x = np.array([0.0, 10, 20, 21, 31, 41])
     >>> match_duplicate_spots(np.stack([x, 0 * x], axis=1), np.repeat(["a", "b"], 3)).tolist()
     [0, 1, 2, 2, 4, 5]

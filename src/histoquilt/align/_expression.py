@@ -1,9 +1,11 @@
-"""What spots of several sections express, on common axes, and how well it agrees where sections lie on each other."""
+"""Expression of several sections on common axes, and its agreement where they overlap."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
@@ -22,7 +24,7 @@ FIT_SPOTS = 3000  # of each section, to find the axes
 COMPARED_SPOTS = 2000
 N_NEAREST = 4
 STEP_PITCHES, STEP_DEG, STEP_SCALE = 2.0, 4.0, 0.03  # of the first steps of the search
-MOST_FEW = 10  # so few spots cannot be correlated
+MOST_FEW = 10  # fewest spots to correlate
 
 
 def joint_features(
@@ -40,21 +42,17 @@ def joint_features(
 
     Parameters
     ----------
-    sections, names
-        Sections, and their names in messages.
-    coordinates
-        Spot centres of each section, ``(n_spots, 2)``.
-    use_rep
-        Embedding in ``obsm`` of every section, used instead of genes.
-    layer
-        Layer with the expression.
+    sections, names, coordinates
+        Sections, their names in messages, and their spot centres ``(n_spots, 2)``.
+    use_rep, layer
+        Embedding in ``obsm`` used instead of genes; layer with the expression.
     n_smooth
         Number of times that each spot is averaged with its six neighbours.
     by_section
         If true, centre and scale each section separately. This removes batch effects, but also true differences in the
         composition of the sections: right for serial sections, wrong for different parts of one tissue.
     seed
-        Random seed for the sample of spots that the components are fitted on.
+        Random seed of the sample of spots that the components are fitted on.
 
     Raises
     ------
@@ -83,19 +81,14 @@ def _principal_components(
             f"Sections {', '.join(map(repr, names))} share {len(shared)} genes, too few to compare their expression "
             f"(at least {LEAST_GENES}). Are genes named alike in all (histoquilt.io.annotate_genes)?"
         )
-    votes: dict[str, int] = {}
+    votes: Counter[str] = Counter()
     for source in sources:
         columns = [column for column, gene in enumerate(source.genes) if gene in shared]
-        of_shared = Expression(
-            source.in_memory[:, columns], [source.genes[c] for c in columns], source.scale, source.name
-        )
-        for column in variable_genes(of_shared, N_GENES):
-            votes[of_shared.genes[column]] = votes.get(of_shared.genes[column], 0) + 1
+        names_of_shared = [source.genes[column] for column in columns]
+        of_shared = Expression(source.in_memory[:, columns], names_of_shared, source.scale, source.name)
+        votes.update(names_of_shared[column] for column in variable_genes(of_shared, N_GENES))
     genes = sorted(votes, key=lambda gene: (-votes[gene], gene))[:N_GENES]
-    values = []
-    for source in sources:
-        position = {gene: column for column, gene in enumerate(source.genes)}
-        values.append(source.normalised()[:, [position[gene] for gene in genes]])
+    values = [source.normalised()[:, pd.Index(source.genes).get_indexer(pd.Index(genes))] for source in sources]
     rng = np.random.default_rng(seed)
     sample = [v[rng.permutation(v.shape[0])[:FIT_SPOTS]].toarray() for v in values]
     pooled = np.concatenate(sample)
@@ -120,11 +113,10 @@ def _average(values: np.ndarray, coordinates: np.ndarray, n_smooth: int) -> np.n
 
 
 class Agreement:
-    """How well the expression of one section agrees with that of another at the same place.
+    """Agreement of the expression of two sections at the same place.
 
-    Calling it with a move gives the correlation over all features, each centred on the spots compared, between the
-    spots of ``moving`` and what ``fixed`` expresses where they come to lie (mean of the nearest spots, nearer ones
-    more); -1 where less than ``least_share`` of them comes to lie on the other section.
+    Called with a transform, it returns the correlation over all centred features between the spots of ``moving`` and
+    the nearest spots of ``fixed`` (weighted by distance); -1 if less than ``least_share`` of them overlap.
     """
 
     def __init__(
@@ -148,10 +140,7 @@ class Agreement:
         return self._compare(move)[0]
 
     def score(self, move: Similarity) -> float:
-        """Return the correlation times the share of spots that lie on the other section.
-
-        Correlation alone is highest where two sections barely overlap: few spots that differ much from each other.
-        """
+        """Return the correlation times the share of overlapping spots: correlation alone favours a small overlap."""
         correlation, share = self._compare(move)
         return correlation * share if correlation > 0 else correlation
 
@@ -169,10 +158,9 @@ class Agreement:
         return float((here * there).sum() / norm) if norm > 0 else 0.0, float(on.mean())
 
     def climb(self, move: Similarity, *, allow_scale: bool = False, by_share: bool = True) -> Similarity:
-        """Return the move near ``move`` with the best score: turned and shifted, and scaled if that is allowed.
+        """Return the transform near ``move`` with the best score: rotated, shifted, and scaled if allowed.
 
-        Without ``by_share`` it is the move with the best correlation: where the spots were chosen because they lie on
-        the other section, their share is no evidence.
+        Without ``by_share`` it has the best correlation, for spots that were chosen because they overlap.
         """
         goal = self.score if by_share else self
         centre = move(self.points).mean(axis=0)

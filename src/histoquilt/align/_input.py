@@ -1,4 +1,4 @@
-"""Sections to align, and the moves found for them written back."""
+"""Read sections to align, and write their transforms."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,19 +7,13 @@ from histoquilt._base import argument
 from histoquilt.align._transform import Similarity
 from histoquilt.study import Sections, Slots, Study, provenance
 
-LEAST_SPOTS = 3  # to tell how a section is turned
+LEAST_SPOTS = 3  # to determine the rotation of a section
 
 
 def read_sections(sections: Sections, slots: Slots) -> Study:
-    """Return the sections, after checking that there are several, in one unit, whose microns are known.
+    """Return the study, after checking that it has two sections of three spots each, in one unit and known microns.
 
-    Raises
-    ------
-    TypeError, KeyError
-        As :meth:`Study.of`.
-    ValueError
-        There are fewer than two sections or a section has fewer than three spots; units are mixed, or the microns of
-        a section cannot be determined; or as :meth:`Study.of`.
+    Raises ``ValueError`` if not, and the errors of :meth:`Study.of`.
     """
     study = Study.of(sections, slots)
     if len(study) < 2:
@@ -31,22 +25,17 @@ def read_sections(sections: Sections, slots: Slots) -> Study:
     for name, section in study.items():
         if len(section.microns) < LEAST_SPOTS:
             raise ValueError(
-                f"Section {name!r} has {len(section.microns)} spots; at least {LEAST_SPOTS} are needed to tell how it "
-                "is turned."
+                f"Section {name!r} has {len(section.microns)} spots; at least {LEAST_SPOTS} are needed to determine "
+                "its rotation."
             )
     return study
 
 
 def write_moves(study: Study, moves: Sequence[Similarity], facts: Sequence[dict[str, Any]], key_added: str) -> None:
-    """Write ``obsm[key_added]`` and ``uns["histoquilt"]["alignment"]`` into what the user gave."""
+    """Write ``obsm[key_added]`` and ``uns["histoquilt"]["alignment"]`` into the AnnData that the user passed."""
+    keys = ("matrix", "shift", "angle_deg", "mirrored")
     alignment = {
-        name: {
-            "matrix": move.matrix,
-            "shift": move.shift,
-            "angle_deg": move.angle_deg,
-            "mirrored": move.mirrored,
-            **fact,
-        }
+        name: {**{key: getattr(move, key) for key in keys}, **fact}
         for name, move, fact in zip(study, moves, facts, strict=True)
     }
     study.write("obsm", key_added, {name: move(study[name].microns) for name, move in zip(study, moves, strict=True)})

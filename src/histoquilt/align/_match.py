@@ -1,7 +1,7 @@
-"""Two overlapping pieces of one tissue fitted together by spots that express alike: RANSAC, then a local search.
+"""Fit two overlapping pieces of one tissue by spots with similar expression: RANSAC, then a local search.
 
-All moves are tried in a few array operations; ``skimage.measure.ransac`` fits one at a time and takes 12 times as long
-(2,000 matches, 4,000 trials: 0.9 s, 0.07 s).
+All transforms are tried in a few array operations; ``skimage.measure.ransac`` takes 12 times as long (2,000 matches,
+4,000 trials: 0.9 s, 0.07 s).
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from histoquilt.align._transform import Similarity, procrustes
 MOST_MATCHED = 5000  # spots of each section that are matched
 N_CANDIDATES = 6  # nearest spots in expression that may be mutual
 N_TRIALS = 4000
-N_ROUNDS = 3  # of matching; after each, batch is measured where the pieces overlap and taken away
-NEAR_PITCHES = 3.0  # matches that come to lie closer than this agree with a move
-LEAST_APART_PITCHES = 8.0  # two matches of spots closer than this give no reliable angle
+N_ROUNDS = 3  # of matching; after each, the batch effect in the overlap is subtracted
+NEAR_PITCHES = 3.0  # largest distance of matches that agree with a transform
+LEAST_APART_PITCHES = 8.0  # closer pairs of spots give no reliable angle
 SCALES = (0.1, 10.0)
-CHUNK = 500  # moves tried at a time: bounds memory
+CHUNK = 500  # transforms tried at a time: bounds memory
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Fit:
     """How one piece fits another."""
 
     move: Similarity
-    n_agree: int  # matches that agree with the move
-    n_chance: int  # most that agree with any move when partners are dealt out at random
-    agreement: float  # correlation of expression where the pieces overlap
-    n_overlap: int  # spots of the moving piece that come to lie on the other
+    n_agree: int  # matches that agree with the transform
+    n_chance: int  # the same for the best transform of shuffled matches
+    agreement: float  # correlation of expression in the overlap
+    n_overlap: int  # spots of the moving piece that lie on the other
 
     @property
     def evidence(self) -> float:
-        """How many times as many matches agree as by chance, less where expression agrees badly in the overlap."""
+        """Ratio of agreeing matches to those by chance, times the agreement of expression in the overlap."""
         return self.n_agree / max(self.n_chance, 1) * max(self.agreement, 0.0)
 
 
@@ -49,16 +49,8 @@ def fit_overlap(
 ) -> Fit:
     """Find where ``moving`` overlaps ``fixed``.
 
-    Parameters
-    ----------
-    moving, fixed
-        Coordinates ``(n_spots, 2)`` and features ``(n_spots, n_features)`` on common axes.
-    pitch
-        Distance between neighbouring spots of ``fixed``, in the unit of its coordinates.
-    mirror, allow_scale
-        If true, the moving piece may be mirrored or rescaled, respectively.
-    seed
-        Random seed of the samples and of RANSAC.
+    Both are coordinates ``(n_spots, 2)`` and features ``(n_spots, n_features)`` on common axes; ``pitch`` is the spot
+    distance of ``fixed``. The moving piece may be mirrored or rescaled if ``mirror`` or ``allow_scale``.
     """
     rng = np.random.default_rng(seed)
     offset = np.zeros(moving[1].shape[1])
@@ -84,7 +76,7 @@ def fit_overlap(
 def _mutual_matches(
     moving: tuple[np.ndarray, np.ndarray], fixed: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of spots that are among each other's nearest in expression, ``(n_matches, 2)`` each."""
+    """Return the places of spots that are mutual neighbours in expression, ``(n_matches, 2)`` each."""
     (xy_a, a), (xy_b, b) = (
         (xy[rows], features[rows])
         for xy, features in (moving, fixed)
@@ -100,17 +92,12 @@ def _mutual_matches(
 
 
 def _ransac(
-    source: np.ndarray,
-    target: np.ndarray,
-    pitch: float,
-    mirrored: bool,
-    allow_scale: bool,
-    rng: np.random.Generator,
+    source: np.ndarray, target: np.ndarray, pitch: float, mirrored: bool, allow_scale: bool, rng: np.random.Generator
 ) -> tuple[Similarity, int]:
-    """Return the move that most matches agree with, and how many do.
+    """Return the transform that most matches agree with, and their number.
 
-    Two matches determine a move. As complex numbers it is ``p -> a * p + b`` (of the flipped points where mirrored), so
-    that thousands of moves are tried in a few array operations.
+    Two matches determine a transform ``p -> a * p + b`` of complex numbers (of flipped points if mirrored), so that
+    thousands are tried in a few array operations.
     """
     if len(source) < 3:
         return Similarity.identity(), 0
@@ -133,12 +120,8 @@ def _ransac(
             n_agree, agree = int(count.max()), near[count.argmax()]
             best = procrustes(source[agree], target[agree], mirrored=mirrored, allow_scale=allow_scale)
     for _ in range(5):
-        agree = _near(best, source, target, NEAR_PITCHES * pitch)
+        agree = np.linalg.norm(best(source) - target, axis=1) < NEAR_PITCHES * pitch
         if agree.sum() < 3:
             break
         best = procrustes(source[agree], target[agree], mirrored=mirrored, allow_scale=allow_scale)
     return best, n_agree
-
-
-def _near(move: Similarity, source: np.ndarray, target: np.ndarray, distance: float) -> np.ndarray:
-    return np.linalg.norm(move(source) - target, axis=1) < distance

@@ -1,7 +1,7 @@
-"""Sections laid on each other by their outlines: iterated closest points from many starts.
+"""Align sections by their outlines: iterated closest points from many starts.
 
-The outline is where the distance to the nearest spot reaches a few pitches, so it neither depends on how the lattice is
-turned nor on single missing spots; holes are filled, and pieces that were torn off count where they are large enough.
+The outline is where the distance to the nearest spot reaches a few pitches, so it does not depend on the rotation of
+the lattice or single missing spots; holes are filled, and only large torn-off pieces count.
 """
 
 from dataclasses import dataclass
@@ -14,39 +14,31 @@ from scipy.spatial import cKDTree
 from histoquilt.align._transform import Similarity, procrustes
 
 MARGIN_PITCHES = 1.5  # the outline runs this far outside the outermost spots; gaps below twice that are closed
-LEAST_PIECE = 0.03  # pieces of a smaller share of the tissue are no part of the outline
+LEAST_PIECE = 0.03  # smallest share of the tissue of a piece in the outline
 MOST_CELLS = 400  # of the raster along the longer side: bounds work for millions of spots
-THINNED = 5  # every so many points look for the closest of all points of the other outline, once a pitch
-TRIM = 0.8  # share of closest matches that count; the rest may be torn off or folded
+THINNED = 5  # every fifth point, one per pitch, is matched to all points of the other outline
+TRIM = 0.8  # share of closest matches that are used; the rest may be torn off or folded
 MAX_STEPS = 200
 
 
 @dataclass(frozen=True)
 class Outline:
-    """The border of a tissue and its middle."""
+    """The border of a tissue and its centre."""
 
-    points: np.ndarray  # (n, 2) microns, evenly along it, a fifth of a pitch apart
+    points: np.ndarray  # (n, 2) microns, a fifth of a pitch apart
     centre: np.ndarray  # (2,) of the filled area
 
 
 @dataclass(frozen=True)
 class OutlineFit:
-    """One way to lay an outline on another."""
+    """One transform of an outline onto another."""
 
     move: Similarity
-    residual: float  # mean distance of the closest TRIM of matches, microns
+    residual: float  # mean distance of the closest matches (TRIM), microns
 
 
 def find_outline(points: np.ndarray, pitch: float) -> Outline:
-    """Return the outline of a section.
-
-    Parameters
-    ----------
-    points
-        ``(n_spots, 2)``.
-    pitch
-        Distance between neighbouring spots; sets how fine the outline is, in the unit of ``points``.
-    """
+    """Return the outline of a section, ``points`` ``(n_spots, 2)``, as fine as its ``pitch``."""
     from skimage.measure import find_contours
 
     span = np.ptp(points, axis=0).max()
@@ -62,7 +54,7 @@ def find_outline(points: np.ndarray, pitch: float) -> Outline:
     sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
     large = np.r_[False, sizes >= LEAST_PIECE * sizes.sum()][pieces]
     level = np.where(inside & (distance >= margin), 0.0, distance)  # a hole counts as tissue
-    level[inside & ~large] = margin + step  # and a crumb does not
+    level[inside & ~large] = margin + step  # and a small piece does not
     contours = find_contours(level, margin)
     border = np.concatenate([_evenly(start + step * contour, pitch / THINNED) for contour in contours])
     return Outline(border, grid[large].mean(axis=0))
@@ -76,16 +68,9 @@ def _evenly(line: np.ndarray, spacing: float) -> np.ndarray:
 
 
 def fit_outlines(moving: Outline, fixed: Outline, *, n_angles: int, mirror: bool, pitch: float) -> list[OutlineFit]:
-    """Lay ``moving`` on ``fixed`` from every start, and return what differs, best first.
+    """Fit ``moving`` to ``fixed`` from ``n_angles`` starting angles, also mirrored, and return different fits.
 
-    Parameters
-    ----------
-    moving, fixed
-        Outlines in microns.
-    n_angles
-        Starting angles, evenly over the circle; with ``mirror`` each is tried on the flipped outline too.
-    pitch
-        Two ways that nowhere differ by more than this are one.
+    The best comes first; fits that nowhere differ by more than ``pitch`` (microns) count as one.
     """
     trees = cKDTree(moving.points), cKDTree(fixed.points)
     fits = []
@@ -103,14 +88,14 @@ def fit_outlines(moving: Outline, fixed: Outline, *, n_angles: int, mirror: bool
 
 
 def outline_residual(move: Similarity, moving: Outline, fixed: Outline) -> float:
-    """Return the mean distance between the outlines after a rigid move, both ways, of the closest TRIM of points."""
+    """Return the mean distance between the outlines after a transform, both ways, of the closest points (TRIM)."""
     return _matches(move, moving, fixed, (cKDTree(moving.points), cKDTree(fixed.points)))[2]
 
 
 def _closest_points(
     moving: Outline, fixed: Outline, trees: tuple[cKDTree, cKDTree], move: Similarity, *, tolerance: float
 ) -> OutlineFit:
-    """Iterate: match points to the closest of the other outline, both ways, and move by the best matches."""
+    """Iterate: match points to the closest of the other outline, both ways, and fit the best matches."""
     for _ in range(MAX_STEPS):
         source, target, residual = _matches(move, moving, fixed, trees)
         before, move = move, procrustes(source, target, mirrored=move.mirrored)
@@ -122,7 +107,7 @@ def _closest_points(
 def _matches(
     move: Similarity, moving: Outline, fixed: Outline, trees: tuple[cKDTree, cKDTree]
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the closest TRIM of matches, as points of ``moving`` and of ``fixed``, and their mean distance."""
+    """Return the closest matches (TRIM) as points of ``moving`` and of ``fixed``, and their mean distance."""
     from_moving, from_fixed = moving.points[::THINNED], fixed.points[::THINNED]
     to_fixed, nearest_fixed = trees[1].query(move(from_moving))
     to_moving, nearest_moving = trees[0].query((from_fixed - move.shift) @ move.matrix)  # moved back

@@ -1,13 +1,12 @@
-"""Sections laid on each other by optimal transport of their spots, as PASTE does, on samples of bounded size.
+"""Align sections by optimal transport of their spots, as PASTE does, on samples of bounded size.
 
-Fused Gromov-Wasserstein transport matches spots that express alike and whose distances to all other spots are alike;
-distances know neither turns nor mirror images, so no start is needed. The rigid move is then the weighted Procrustes
+Fused Gromov-Wasserstein transport matches spots with similar expression and similar distances to all other spots;
+distances do not change by rotation or mirroring, so no start is needed. The rigid transform is the weighted Procrustes
 solution over the transport plan.
 
 Where we differ from PASTE, and why: the plan is found between seeded samples of at most ``n_sample`` spots (the full
-one is dense and quadratic); expression is compared by principal components shared by the sections, averaged over
-neighbours, with batch effects taken away (PASTE: Kullback-Leibler divergence of counts, which depth and dropout
-dominate); mirror images are allowed.
+one is dense and quadratic); expression is compared by smoothed principal components shared by the sections, without
+batch effects (PASTE: Kullback-Leibler divergence of counts, dominated by depth and dropout); mirror images are allowed.
 
 Zeira, Land, Strzalkowski, Raphael. Nature Methods 19: 567-575, 2022.
 """
@@ -35,9 +34,8 @@ def fit_transport(
 ) -> list[Similarity]:
     """Match samples of two sections by fused Gromov-Wasserstein transport and return candidate rigid transforms.
 
-    The transform closest to the transport plan comes first. Distances within a section do not distinguish it from its
-    mirror image, and the plan of a nearly symmetric tissue may be off by half a turn, so the mirrored transform and
-    quarter turns follow, for expression to choose from.
+    The transform closest to the transport plan comes first, then the mirrored one and quarter turns, to be chosen by
+    expression: distances do not distinguish mirror images, nor half turns of nearly symmetric tissue.
 
     Parameters
     ----------
@@ -45,10 +43,8 @@ def fit_transport(
         Coordinates ``(n_spots, 2)`` in microns and features ``(n_spots, n_features)``.
     mirror
         If true, the section may be mirrored.
-    n_sample
-        Number of spots of each section that are matched.
-    seed
-        Random seed of the samples.
+    n_sample, seed
+        Number of spots of each section that are matched, and random seed of these samples.
 
     Raises
     ------
@@ -63,7 +59,7 @@ def fit_transport(
     expression = cdist(features_a, features_b)
     expression /= np.median(expression)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence: what counts is the residual, which the caller judges
+        warnings.simplefilter("ignore")  # of convergence: the caller checks the residual
         plan = ot.gromov.fused_gromov_wasserstein(
             expression, space_a / unit, space_b / unit, alpha=SPACE_WEIGHT, tol_rel=1e-6, max_iter=100
         )
@@ -83,7 +79,7 @@ def _turned(move: Similarity, quarters: int, centre: np.ndarray) -> Similarity:
 def _sample(
     section: tuple[np.ndarray, np.ndarray], n_sample: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most ``n_sample`` spots, each with the mean features of the spots that it stands for."""
+    """Return at most ``n_sample`` spots, each with the mean of the spots nearest to it."""
     xy, features = section
     if len(xy) <= n_sample:
         return xy, features

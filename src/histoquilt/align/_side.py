@@ -1,4 +1,4 @@
-"""Sections that lie side by side: put at given places, or stitched where they overlap."""
+"""Sections side by side: put at given places, or stitched where they overlap."""
 
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from histoquilt.runtime import logger, progress_bar
 from histoquilt.study import Section, Sections, Slots
 
 LEAST_EVIDENCE = 2.0  # on cut Visium and toy sections: 2.4-19 where pieces overlap, at most 1.5 where they do not
-N_SMOOTH = 3  # times that spots are averaged with their neighbours before they are matched
+N_SMOOTH = 3  # times that spots are averaged with their neighbours before matching
 
 
 def place_sections(
@@ -24,19 +24,17 @@ def place_sections(
     spatial_key: str = Keys.SPATIAL,
     key_added: str = Keys.ALIGNED,
 ) -> None:
-    """Put sections where ``obs["x_um"]`` and ``obs["y_um"]`` say that they lie, in one frame in microns.
+    """Put sections at ``obs["x_um"]`` and ``obs["y_um"]`` in one frame in microns.
 
-    The origin of a section's own coordinates comes to lie at ``(x_um, y_um)``; nothing is turned.
+    The origin of a section's own coordinates is moved to ``(x_um, y_um)``; nothing is rotated.
 
     Parameters
     ----------
     sections
         One AnnData with ``obs[section_key]``, or a list or dict (name -> AnnData) of sections, in pixels or microns;
         ``obs["x_um"]`` and ``obs["y_um"]`` are constant in each.
-    section_key, spatial_key
-        Where the names of the sections, and the spot centres, are.
-    key_added
-        Where the new coordinates go.
+    section_key, spatial_key, key_added
+        Column of ``obs`` with the names of the sections; keys in ``obsm`` of the spot centres, and of the result.
 
     Returns
     -------
@@ -91,40 +89,32 @@ def stitch_sections(
     """Stitch pieces of one tissue that overlap at their borders, whatever their rotation and scale.
 
     Spots of two pieces that are mutual nearest neighbours in expression are matched; the transform that most of them
-    agree with (RANSAC) is refined until expression agrees best where the pieces overlap. Beginning with ``reference``,
-    the piece that fits those already joined best is joined next.
+    agree with (RANSAC) is refined until expression agrees best in the overlap. Starting from ``reference``, the
+    best-fitting piece is joined next.
 
     Parameters
     ----------
     sections
         One AnnData with ``obs[section_key]``, or a list or dict (name -> AnnData) of sections, in pixels or microns.
-    section_key, spatial_key
-        Column of ``obs`` with the names of the sections, and key in ``obsm`` of the spot centres.
+    section_key, spatial_key, key_added
+        Column of ``obs`` with the names of the sections; keys in ``obsm`` of the spot centres, and of the result.
     reference
         Name of the piece that stays in place; by default the first.
-    mirror
-        If true, pieces may be mirrored. Layered tissue fits its mirror image nearly as well, so allow this only where
-        it can have happened.
-    allow_scale
-        If true, pieces may be rescaled, which is necessary if the microns per pixel of a piece are wrong.
-    use_rep
-        Embedding in ``obsm`` that is compared instead of genes; it must have the same meaning in all pieces.
-    layer
-        Layer with the expression; by default ``layers["counts"]`` or ``X``.
-    key_added
-        Key in ``obsm`` for the new coordinates.
-    seed
-        Random seed; results are reproducible with the same seed on the same machine.
-    progress
-        If true, show a progress bar on stderr.
+    mirror, allow_scale
+        If true, pieces may be mirrored (allow this only if it can have happened, since layered tissue fits its mirror
+        image nearly as well), or rescaled (needed if the microns per pixel of a piece are wrong).
+    use_rep, layer
+        Embedding in ``obsm``, with the same meaning in all pieces, that is compared instead of genes; layer with the
+        expression, by default ``layers["counts"]`` or ``X``.
+    seed, progress
+        Random seed; if ``progress``, show a progress bar on stderr.
 
     Returns
     -------
     None. Adds ``obsm[key_added]`` and ``uns["histoquilt"]["alignment"]`` as :func:`align_sections` does. There
-    ``method`` is ``"stitched"``, ``residual_um`` is NaN, ``agreement`` is that of expression where the pieces overlap,
-    and there are also ``scale``, ``n_overlap`` (spots that come to lie on the neighbor) and ``evidence`` (matches that
-    agree with the move, over those that agree with the best move when partners are dealt out at random, times
-    ``agreement``; 2 is needed).
+    ``method`` is ``"stitched"``, ``residual_um`` is NaN, ``agreement`` is the correlation of expression in the overlap;
+    added are ``scale``, ``n_overlap`` (spots on the neighbor) and ``evidence`` (matches that agree with the transform,
+    over those that agree with the best transform of shuffled matches, times ``agreement``; 2 is needed).
 
     Raises
     ------
@@ -152,7 +142,7 @@ def stitch_sections(
     study = read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key))
     names, pieces = list(study), list(study.values())
     if reference is not None and reference not in names:
-        raise ValueError(f"reference={reference!r} is no section (found: {', '.join(map(repr, names))}).")
+        raise ValueError(f"reference={reference!r} is not a section (found: {', '.join(map(repr, names))}).")
     start = 0 if reference is None else names.index(reference)
     moves: dict[int, Similarity] = {start: Similarity.identity()}
     facts: dict[int, dict[str, Any]] = {start: _fact(names[start], names[start], None)}
@@ -179,61 +169,40 @@ def stitch_sections(
             facts[i] = _fact(names[start], names[j], best)
             logger.info(
                 "Section %s stitched to %s: turned by %.1f degrees, scaled by %.3f, %d spots overlap, agreement %.2f.",
-                names[i],
-                names[j],
-                best.move.angle_deg,
-                best.move.scale,
-                best.n_overlap,
-                best.agreement,
-            )
+                names[i], names[j], best.move.angle_deg, best.move.scale, best.n_overlap, best.agreement,
+            )  # fmt: skip
             advance(note=names[i])
     everything = range(len(pieces))
     write_moves(study, [moves[i] for i in everything], [facts[i] for i in everything], key_added)
 
 
 def _fit(
-    moving: Section,
-    fixed: Section,
-    *,
-    mirror: bool,
-    allow_scale: bool,
-    use_rep: str | None,
-    layer: str | None,
+    moving: Section, fixed: Section, *, mirror: bool, allow_scale: bool, use_rep: str | None, layer: str | None,
     seed: int,
-) -> Fit:
-    """Fit one piece to another: on raw expression first, without batch effects where that convinces nobody.
+) -> Fit:  # fmt: skip
+    """Fit one piece to another: on raw expression first, and without batch effects if that is not convincing.
 
-    Taking batch effects away before anything is matched also takes away what the pieces differ in as tissue.
+    Removing batch effects before matching also removes differences of the pieces as tissue.
     """
+    pieces = (moving, fixed)
+    views, names, places = zip(*((piece.view, piece.name, piece.microns) for piece in pieces), strict=True)
     tried = []
     for by_section in (False, True):
         features = joint_features(
-            [moving.view, fixed.view],
-            [moving.name, fixed.name],
-            [moving.microns, fixed.microns],
-            use_rep=use_rep,
-            layer=layer,
-            n_smooth=N_SMOOTH,
-            by_section=by_section,
-            seed=seed,
+            views, names, places, use_rep=use_rep, layer=layer, n_smooth=N_SMOOTH, by_section=by_section, seed=seed
         )
-        tried.append(
-            fit_overlap(
-                (moving.microns, features[0]),
-                (fixed.microns, features[1]),
-                pitch=fixed.pitch_um,
-                mirror=mirror,
-                allow_scale=allow_scale,
-                seed=seed,
-            )
-        )
-        if tried[-1].evidence >= LEAST_EVIDENCE or use_rep is not None:
+        fit = fit_overlap(
+            (moving.microns, features[0]), (fixed.microns, features[1]), pitch=fixed.pitch_um, mirror=mirror,
+            allow_scale=allow_scale, seed=seed,
+        )  # fmt: skip
+        tried.append(fit)
+        if fit.evidence >= LEAST_EVIDENCE or use_rep is not None:
             break
     return max(tried, key=lambda fit: fit.evidence)
 
 
 def _fact(reference: str, neighbor: str, fit: Fit | None) -> dict[str, Any]:
-    """Return what is recorded of a piece; the one that stays where it is has no fit."""
+    """Return the record of a piece; the one that stays in place has no fit."""
     nan = float("nan")
     return {
         "reference": reference,

@@ -10,7 +10,7 @@ import typer
 
 import histoquilt
 from histoquilt import jobs
-from histoquilt.cli._console import told
+from histoquilt.cli._console import print_messages
 from histoquilt.cli._generate import Place, add_command
 from histoquilt.cli._summary import show_demo, show_domains, show_evaluation, show_prediction, show_training
 from histoquilt.runtime import is_main
@@ -64,12 +64,12 @@ def _silent_unless_main() -> Iterator[None]:
 def _runs(
     job: Callable[..., jobs.JobResult], show: Callable[[Any], None]
 ) -> Callable[[dict[str, Any], jobs.RunConfig], None]:
-    """Return a function that runs a job, tells what it logs and warns of, and prints what ``show`` does."""
+    """Return a function that runs a job, prints its log and warnings, and then its results by ``show``."""
 
     def run(places: dict[str, Any], config: jobs.RunConfig) -> None:
         with _silent_unless_main():
             try:
-                with told(quiet=not config.progress) as console:
+                with print_messages(quiet=not config.progress) as console:
                     result = job(**places, settings=config, on_checked=console.speak)
             except jobs.Interrupted as error:
                 raise Stopped(str(error)) from error
@@ -82,7 +82,7 @@ def _runs(
 
 
 def _run_demo(places: dict[str, Any], config: jobs.RunConfig) -> None:
-    with told(quiet=True) as console:
+    with print_messages(quiet=True) as console:
         console.speak()
         result = jobs.run_demo(**places, settings=config)  # type: ignore[arg-type]
     if config.progress:
@@ -124,14 +124,14 @@ add_command(
         )
     },
     _run_demo,
-    help="Do both jobs on built-in tissue with known truth, offline, and score them.\n\n"
+    help="Find domains and predict expression on built-in tissue with known truth, offline, and score both.\n\n"
     "Domains of a section; and expression and domains of a slide that is given as an image alone.",
 )  # fmt: skip
 
 
 @app.command()
 def doctor() -> None:
-    """Print versions, device, threads, readable formats, and what is missing with its remedy."""
+    """Print versions, device, threads, readable formats, and how to install what is missing."""
     from histoquilt.cli._doctor import examine
 
     for line in examine():
@@ -144,7 +144,7 @@ add_command(
     jobs.TrainConfig,
     {"samples": _SAMPLES, "out": _path("MODEL", "Folder for the model; made here.", "--out", "-o")},
     _runs(jobs.train_model, show_training),
-    help="Learn to read gene expression off H&E images, from sections that have both.\n\n"
+    help="Train a model that predicts gene expression from H&E, on sections that have both.\n\n"
     "Writes a model folder for histoquilt predict, with run.json.",
 )
 add_command(
@@ -170,6 +170,6 @@ add_command(
     jobs.EvaluateConfig,
     {"samples": _SAMPLES, "out": _OUT},
     _runs(jobs.evaluate_models, show_evaluation),
-    help="Judge methods on sections that they have not seen, beside baselines and oracles.\n\n"
+    help="Evaluate methods on held-out sections, next to baselines and oracles.\n\n"
     "Writes scores.csv, genes.csv, differences.csv and more tables, report.html and run.json into DIR.",
 )

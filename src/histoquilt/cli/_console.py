@@ -20,7 +20,7 @@ class Console(logging.Handler):
     def __init__(self, *, quiet: bool) -> None:
         super().__init__(logging.WARNING if quiet else logging.INFO)
         self._held: list[str] | None = []
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def speak(self) -> None:
         """Print what was held back, and from now on everything at once."""
@@ -33,19 +33,19 @@ class Console(logging.Handler):
         if record.levelno >= logging.WARNING:
             self.warn(record.getMessage())
         else:
-            self._tell(record.getMessage())
+            self._print(record.getMessage())
 
     def warn(self, text: str) -> None:
         """Handle a warning."""
         flat = " ".join(text.split())
         if not flat.startswith(IGNORED):
-            self._tell(f"warning: {flat}")
+            self._print(f"warning: {flat}")
 
-    def _tell(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         line = f"histoquilt: {' '.join(text.split())}"
-        if line in self._told:
+        if line in self._printed:
             return
-        self._told.add(line)
+        self._printed.add(line)
         if self._held is None:
             print(line, file=sys.stderr)
         else:
@@ -53,8 +53,8 @@ class Console(logging.Handler):
 
 
 @contextmanager
-def told(*, quiet: bool = False) -> Iterator[Console]:
-    """Print warnings and the library's log of the block; with ``quiet`` only warnings."""
+def print_messages(*, quiet: bool = False) -> Iterator[Console]:
+    """Print warnings and the library's log of the block on stderr; with ``quiet`` only warnings."""
     console = Console(quiet=quiet)
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""``histoquilt doctor``: what is installed, what can be read, what is missing and how to get it."""
+"""``histoquilt doctor``: installed packages, readable formats, and how to install what is missing."""
 
 import os
 import platform
@@ -86,7 +86,12 @@ def _compute() -> Iterator[str]:
     else:
         yield "device 'auto' is cpu: this torch has no CUDA; for an NVIDIA GPU, install the build named on pytorch.org"
     with use_threads() as n_threads:
-        yield f"{n_threads} threads on {os.cpu_count()} cores; OMP_NUM_THREADS or --threads changes it"
+        threads, cores = _counted(n_threads, "thread"), _counted(os.cpu_count() or 1, "core")
+        yield f"{threads} on {cores}; OMP_NUM_THREADS or --threads changes it"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _remedy(extra: str) -> str:

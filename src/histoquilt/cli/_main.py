@@ -1,4 +1,4 @@
-"""The entry point: runs one command and turns whatever happens into an exit code and at most one line."""
+"""Entry point: run one command; every error becomes an exit code and at most one line."""
 
 import gc
 import io
@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
 
     Returns
     -------
-    0 on success, 2 on an error that was told on stderr, 130 when it was interrupted.
+    0 on success, 2 after an error, which is printed on stderr, 130 after an interruption.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def _say_nothing(*arguments: Any) -> None:
 
 
 def _in_utf8() -> None:
-    """Start the interpreter anew in UTF-8 mode where the locale has it read names of files as ASCII or the like.
+    """Restart the interpreter in UTF-8 mode if the locale is ASCII or similar, in which file names cannot be read.
 
     Names with other letters could not be opened or written there. Workers inherit the mode.
     """

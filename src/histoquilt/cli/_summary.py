@@ -1,4 +1,4 @@
-"""What a command prints when it is done."""
+"""Summaries that commands print at their end."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     table = Table(title=f"{title}; raw correlation, at equal depth, and deviance explained", box=None)
     for column in ("method", "", "raw", "adjusted", "deviance", "95 % of adjusted" if adjusted else "95 % of raw"):
         table.add_column(column, justify="right" if column in ("raw", "adjusted", "deviance") else "left")
-    table.add_column("beside ridge", overflow="fold")
+    table.add_column("compared with ridge", overflow="fold")
     for name, row in evaluation.summary().iterrows():
         verdicts = "; ".join(
             text for text in (row["verdict_ridge_plain"], row["verdict_ridge"]) if isinstance(text, str) and text
@@ -90,11 +90,11 @@ def show_demo(result: jobs.DemoResult) -> None:
     print(f"  {'agreement with the truth':<48}{'ARI':>6}{'NMI':>7}")
     for row in scores.itertuples():
         print(f"  {row.method:<48}{row.ari:>6.3f}{row.nmi:>7.3f}")
-    print("2. Expression read off H&E: trained on two sections, the third given as an image alone.")
+    print("2. Expression predicted from H&E: trained on two sections; of the third only the image is used.")
     for row in expression.itertuples():
         print(f"  {f'{row.what}, {row.method}':<58}{row.score:>6.3f}")
     print(f"Look at: {result.out / 'report.html'} (domains of both slides)")
-    print(f"         {result.out / 'expression.html'} (predicted genes on the tissue, beside measured ones)")
+    print(f"         {result.out / 'expression.html'} (predicted and measured genes on the tissue)")
 
 
 def _at_equal_depth(scores: dict[str, Any]) -> str:

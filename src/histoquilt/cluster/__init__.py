@@ -7,16 +7,6 @@ from histoquilt.cluster._shared_covariance import fit_shared_covariance
 from histoquilt.cluster._spatial_sample import spatial_sample
 
 __all__ = [
-    "Mixture",
-    "NamedMixture",
-    "align_labels",
-    "check_all_found",
-    "ensemble_confidence",
-    "ensemble_probability",
-    "fit_mixture",
-    "fit_shared_covariance",
-    "name_by_position",
-    "spatial_sample",
-    "start_moments",
-    "whitening",
-]
+    "Mixture", "NamedMixture", "align_labels", "check_all_found", "ensemble_confidence", "ensemble_probability",
+    "fit_mixture", "fit_shared_covariance", "name_by_position", "spatial_sample", "start_moments", "whitening",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Several partitions of the same spots: brought to the same names, and one consensus with how sure it is."""
+"""Several partitions of the same spots: matched names, and a consensus with its confidence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 def align_labels(labels: Any, reference: Any) -> np.ndarray:
     """Give clusters the names of the reference that they overlap most, one to one.
 
-    The matching keeps the most spots in their cluster (Hungarian algorithm). Where there are more clusters than
-    names, the clusters left over get the next whole numbers after the largest code of the reference.
+    The matching maximises the overlap (Hungarian algorithm). Clusters in excess of the names get the next whole
+    numbers after the largest code of the reference.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def align_labels(labels: Any, reference: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        The two do not describe the same number of spots.
+        The two have different numbers of spots.
 
     Examples
     --------
@@ -52,12 +52,11 @@ def align_labels(labels: Any, reference: Any) -> np.ndarray:
 
 
 def ensemble_confidence(runs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Consensus of several partitions, and the share of them that agrees with it at every spot.
+    """Return the consensus of several partitions, and the share of them that agrees with it at every spot.
 
-    The run that agrees best with the others leads. All runs are matched to it, every spot takes the name that most
-    runs give it (of several the leader's, where it is among them, else the smallest), and the runs are matched to
-    that consensus and vote once more. A name that no spot would keep gives way to the leader's partition as a whole,
-    so where all runs have k domains, so has the consensus.
+    All runs are matched to the leader, which agrees best with the others; every spot takes its most frequent name (of
+    ties the leader's, else the smallest); the runs are matched to that consensus and vote once more. If a name would be
+    lost, the leader's partition is the consensus, so that runs of k domains give k domains.
 
     Parameters
     ----------
@@ -103,18 +102,10 @@ def ensemble_confidence(runs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ensemble_probability(codes: np.ndarray, probabilities: Sequence[np.ndarray]) -> np.ndarray:
-    """Return how probable several mixtures find the domain that a spot was given, in the mean.
+    """Return the mean probability of each spot's domain, ``(n_spots,)``, in several mixtures.
 
-    Parameters
-    ----------
-    codes
-        ``(n_spots,)`` int, 0 to k-1: the domains given.
-    probabilities
-        Posteriors, ``(n_spots, k)`` each; their columns are matched to the domains one to one.
-
-    Returns
-    -------
-    ``(n_spots,)``, 0 to 1.
+    ``codes`` ``(n_spots,)`` are the domains, 0 to k-1, to which the columns of the posteriors ``(n_spots, k)`` are
+    matched one to one.
     """
     n_spots = len(codes)
     total = np.zeros(n_spots)
@@ -126,18 +117,18 @@ def ensemble_probability(codes: np.ndarray, probabilities: Sequence[np.ndarray])
 
 
 def _codes(labels: Any) -> np.ndarray:
-    """Codes of labels in the order of their categories, or sorted; -1 where missing. ``(n_spots,)`` int."""
+    """Return codes of labels ``(n_spots,)`` in the order of their categories, or sorted; -1 if missing."""
     return pd.Series(labels).astype("category").cat.codes.to_numpy(dtype=int)
 
 
 def _without_gaps(codes: np.ndarray) -> np.ndarray:
-    """Codes 0 to k-1 in the same order, -1 kept: a category may have no spot."""
+    """Return codes 0 to k-1 in the same order, without empty categories; -1 is kept."""
     kept = np.unique(codes[codes >= 0])
     return np.where(codes >= 0, np.searchsorted(kept, codes), -1)
 
 
 def _leader(coded: list[np.ndarray]) -> int:
-    """Return the number of the run that gives most spots the name that others give them."""
+    """Return the number of the run that agrees best with the others."""
     agreeing = np.zeros(len(coded))
     for first in range(len(coded)):
         for second in range(first + 1, len(coded)):
@@ -147,7 +138,7 @@ def _leader(coded: list[np.ndarray]) -> int:
 
 
 def _majority(aligned: np.ndarray, leader: np.ndarray) -> np.ndarray:
-    """Most frequent name of each spot; of several the leader's, else the smallest."""
+    """Return the most frequent name of each spot; of ties the leader's, else the smallest."""
     votes = np.stack([(aligned == name).sum(axis=0) for name in range(aligned.max() + 1)])  # (n_names, n_spots)
     favoured = votes[leader, np.arange(len(leader))] == votes.max(axis=0)
     return np.where(favoured, leader, votes.argmax(axis=0))

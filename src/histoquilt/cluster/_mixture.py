@@ -10,28 +10,27 @@ from sklearn.decomposition import PCA
 
 from histoquilt.cluster._shared_covariance import SharedCovarianceFit, fit_shared_covariance, log_joint_density
 
-_WARD_SPOTS = 1000  # Ward needs all distances of what it is given, so it starts EM on a sample
-_SHORT_RUN = 15  # EM iterations after which a start shows what it is worth
+_WARD_SPOTS = 1000  # sample for Ward trees, which need all distances
+_SHORT_RUN = 15  # EM iterations after which starts are compared
 _FINALISTS = 5
-_EXPLORED_SPOTS = 20_000  # of more spots, starts and moves are tried on a sample, and the best finished on all
+_EXPLORED_SPOTS = 20_000  # larger data: starts and moves are tried on a sample, and the best finished on all spots
 _PAIRS_MERGED = 5  # closest pairs of Gaussians that a move may merge
 _MOST_MOVES = 10
 _LEAST_GAIN = 1e-4  # of log-likelihood per spot
 _RIDGE = 1e-6
-_CHUNK = 50_000  # spots that are given a domain at a time
+_CHUNK = 50_000  # spots that are assigned to domains at a time
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A fitted mixture, kept so that spots it has not seen can be given a domain.
+    """A fitted mixture, which assigns further spots to domains.
 
     Attributes
     ----------
     center, axes
-        ``(n_features,)`` and ``(n_features, n_components)``: an embedding less the center, times the axes, is what the
-        mixture sees, components of unit variance.
+        ``(n_features,)`` and ``(n_features, n_components)``: whitening of the embedding.
     weights, means, precision
-        ``(k,)``, ``(k, n_components)`` and ``(n_components, n_components)``, the one precision that all share.
+        ``(k,)``, ``(k, n_components)`` and the shared precision ``(n_components, n_components)``.
     """
 
     center: np.ndarray
@@ -59,15 +58,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class NamedMixture:
-    """A fitted mixture whose domains have names.
-
-    Attributes
-    ----------
-    mixture
-        Gaussian mixture in the space of the model's embedding.
-    names
-        Domain names of the Gaussians, in their order.
-    """
+    """A fitted mixture in the space of a model's embedding, with the domain names of its Gaussians."""
 
     mixture: Mixture
     names: list[str]
@@ -84,27 +75,13 @@ class NamedMixture:
 
 @dataclass(frozen=True)
 class MixtureFit:
-    """The most likely mixture of several starts.
+    """The most likely mixture of several starts."""
 
-    Attributes
-    ----------
-    labels
-        ``(n_spots,)`` int, 0 to k-1.
-    probabilities
-        ``(n_spots, k)`` posterior of each domain.
-    log_likelihood
-        Mean over the spots it was fitted on.
-    mixture
-        For further spots; ``None`` where rows are too few that differ, so that nothing was fitted.
-    n_fitted
-        Spots it was fitted on.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    log_likelihood: float
-    mixture: Mixture | None = None
-    n_fitted: int = 0
+    labels: np.ndarray  # (n_spots,) int, 0 to k-1
+    probabilities: np.ndarray  # (n_spots, k) posterior of each domain
+    log_likelihood: float  # mean over the spots of the fit
+    mixture: Mixture | None = None  # for further spots; None if too few different rows to fit
+    n_fitted: int = 0  # spots of the fit
 
 
 def fit_mixture(
@@ -118,27 +95,20 @@ def fit_mixture(
 ) -> MixtureFit:
     """Fit Gaussians that share one full covariance, and keep the most likely of several starts.
 
-    The embedding is brought to ``n_components`` principal components of unit variance (the model itself does not
-    depend on the scale). Half of the starts are Ward trees on a seeded sample, half are k-means; each runs a few EM
-    iterations, the five most likely are improved by :func:`split_and_merge`. The most likely fit that gives every
-    domain a spot is kept; where no start does, or rows are too few that differ, ``labels`` hold fewer than
-    ``n_domains`` numbers.
+    The embedding is reduced to ``n_components`` principal components of unit variance. Half of the starts are Ward
+    trees on a seeded sample, half k-means; each runs a few EM iterations, and the five most likely are improved by
+    :func:`split_and_merge`. The most likely fit with spots in every domain is kept; if there is none, or too few rows
+    differ, ``labels`` hold fewer than ``n_domains`` numbers.
 
     Parameters
     ----------
-    embedding
-        ``(n_spots, n_features)``.
-    n_domains
-        Number of Gaussians.
-    n_components
-        Principal components of the embedding to cluster in.
-    n_starts
-        Starts; more find a likelier optimum.
+    embedding, n_domains
+        ``(n_spots, n_features)``, and the number of Gaussians.
+    n_components, n_starts, seed
+        Principal components to cluster in; number of starts; random seed of the samples.
     sample
-        Row numbers to fit on, e.g. of :func:`histoquilt.cluster.spatial_sample`; the other spots are
-        given a domain afterwards, by chunks. ``None`` fits on all, and so does a sample of too few rows that differ.
-    seed
-        For the samples.
+        Row numbers to fit on, e.g. of :func:`histoquilt.cluster.spatial_sample`; other spots are assigned afterwards.
+        By default, and if too few rows of the sample differ, all.
     """
     if sample is not None:
         fit = fit_mixture(embedding[sample], n_domains, n_components=n_components, n_starts=n_starts, seed=seed)
@@ -147,13 +117,13 @@ def fit_mixture(
             return replace(fit, labels=probabilities.argmax(axis=1), probabilities=probabilities)
     center, axes = whitening(embedding, n_components)
     scores = (np.asarray(embedding, dtype=np.float64) - center) @ axes
-    # rows that repeat differ by rounding once they are projected
+    # repeated rows differ by rounding after the projection
     _, first, which = np.unique(np.round(scores, 8), axis=0, return_index=True, return_inverse=True)
     distinct = scores[first]
     if n_domains > 1 and len(distinct) < n_domains:
         labels = which.reshape(-1)
         return MixtureFit(labels, np.eye(n_domains)[labels], float("nan"), n_fitted=len(scores))
-    pool = scores if len(distinct) == len(scores) else distinct  # rows that repeat would start two domains at one place
+    pool = scores if len(distinct) == len(scores) else distinct  # repeated rows could start two domains at one place
     rng = np.random.default_rng(seed)
     explored = scores
     if len(scores) > _EXPLORED_SPOTS:
@@ -178,10 +148,9 @@ def fit_mixture(
 
 
 def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovarianceFit:
-    """Leave a poor optimum: merge two Gaussians, split a third, go on with EM; repeat while that gains likelihood.
+    """Escape poor optima: merge two Gaussians, split a third and run EM, as long as the likelihood increases.
 
-    From random starts EM rarely finds the best of the many optima; most of the others differ from a better one by two
-    Gaussians in a place that needs one, and one where two belong.
+    Most optima that EM finds from random starts have two Gaussians in place of one, and one in place of two.
 
     References
     ----------
@@ -212,7 +181,7 @@ def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovar
 
 
 def _halves(scores: np.ndarray, fit: SharedCovarianceFit, gaussian: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return two means, a standard deviation to either side of a Gaussian's along the main axis of its own spots."""
+    """Return two means, one standard deviation from a Gaussian's mean along the main axis of its spots."""
     share = fit.responsibilities[:, gaussian]
     residuals = scores - fit.means[gaussian]
     scatter = (residuals * share[:, None]).T @ residuals / max(share.sum(), 1e-12)
@@ -222,14 +191,14 @@ def _halves(scores: np.ndarray, fit: SharedCovarianceFit, gaussian: int) -> tupl
 
 
 def _has_all(fit: MixtureFit, n_domains: int) -> bool:
-    """Whether every domain holds a spot; EM can starve one."""
+    """Return whether every domain has a spot; EM can empty one."""
     return len(np.unique(fit.labels)) == n_domains
 
 
 def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return center and axes to principal components of unit variance; flat directions are left out.
+    """Return center and axes of principal components of unit variance, without flat directions.
 
-    Of a constant embedding a single axis of zeros is left.
+    A constant embedding gives a single axis of zeros.
     """
     embedding = np.asarray(embedding, dtype=np.float64)
     n_features = embedding.shape[1]
@@ -250,7 +219,7 @@ def _start_labels(sample: np.ndarray, n_domains: int, start: int, rng: np.random
 
 
 def start_moments(sample: np.ndarray, labels: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, means and shared covariance of labelled spots, for EM to start from."""
+    """Return weights, means and shared covariance of labelled spots, as a start of EM."""
     counts = np.bincount(labels, minlength=n_domains)
     means = np.stack([sample[labels == domain].mean(axis=0) for domain in range(n_domains)])
     residuals = sample - means[labels]

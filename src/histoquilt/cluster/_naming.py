@@ -1,4 +1,4 @@
-"""From cluster numbers to domains: named 1 to k in a stable order."""
+"""Names of domains, 1 to k in a stable order."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,8 @@ import pandas as pd
 def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Categorical[str]":
     """Name clusters "1" to "k" from the top of the tissue to the bottom, then left to right.
 
-    Cluster numbers differ between runs; positions do not, so a domain keeps its name and colour. Without coordinates
-    the larger domain comes first.
-
-    Parameters
-    ----------
-    labels
-        ``(n_spots,)`` int.
-    spatial
-        ``(n_spots, >= 2)`` (x, y), or ``None``.
+    Unlike cluster numbers, positions do not differ between runs, so that names and colours are stable. ``labels`` are
+    ``(n_spots,)`` int, ``spatial`` (x, y) ``(n_spots, >= 2)``; without coordinates larger domains come first.
     """
     found, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if spatial is None:
@@ -30,10 +23,10 @@ def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Cate
 
 
 def check_all_found(labels: np.ndarray, n_domains: int) -> None:
-    """Raise ``ValueError`` where there are fewer domains than were asked for."""
+    """Raise ``ValueError`` if there are fewer domains than requested."""
     n_found = len(np.unique(labels))
     if n_found != n_domains:
         raise ValueError(
-            f"{n_domains} domains were asked for, but only {n_found} could be told apart in the embedding. "
+            f"{n_domains} domains were asked for, but only {n_found} could be distinguished in the embedding. "
             "Ask for fewer domains, or check the expression."
         )

@@ -9,24 +9,12 @@ _RIDGE = 1e-6  # added to variances, so that a flat direction cannot make one si
 
 @dataclass(frozen=True)
 class SharedCovarianceFit:
-    """Where EM stopped.
+    """Result of EM."""
 
-    Attributes
-    ----------
-    weights
-        ``(k,)``, summing to 1.
-    means
-        ``(k, n_components)``.
-    log_likelihood
-        Mean over spots, before the last update of weights and means.
-    responsibilities
-        ``(n_spots, k)``, of the same moment.
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    log_likelihood: float
-    responsibilities: np.ndarray
+    weights: np.ndarray  # (k,), summing to 1
+    means: np.ndarray  # (k, n_components)
+    log_likelihood: float  # mean over spots, before the last update of weights and means
+    responsibilities: np.ndarray  # (n_spots, k), before that update
 
     def covariance(self, scores: np.ndarray) -> np.ndarray:
         """Return the covariance that all share, ``(n_components, n_components)``; ``scores`` are those of the fit."""
@@ -42,25 +30,12 @@ def fit_shared_covariance(
     n_iterations: int = 500,
     tolerance: float = 1e-4,
 ) -> SharedCovarianceFit:
-    """Run EM from given weights and means until the likelihood stands still.
+    """Run EM on scores ``(n_spots, n_components)`` until the mean log-likelihood changes by less than ``tolerance``.
 
-    With one covariance for all, the scatter about the origin is that within the Gaussians plus that of their means. So
-    the covariance needs no pass over spots once the whole scatter is known, and the responsibilities are a softmax of
-    linear functions of a spot. The iterations are those of :class:`sklearn.mixture.GaussianMixture` with
-    ``covariance_type="tied"``.
-
-    Parameters
-    ----------
-    scores
-        ``(n_spots, n_components)`` float64.
-    weights, means
-        Start, ``(k,)`` and ``(k, n_components)``.
-    covariance
-        Start, ``(n_components, n_components)``; by default what the means leave of the scatter.
-    n_iterations
-        At most.
-    tolerance
-        Stop where the mean log-likelihood changes by less.
+    It starts from weights ``(k,)``, means ``(k, n_components)`` and a covariance, by default the scatter less that of
+    the means. With a shared covariance, the scatter about the origin is that within the Gaussians plus that of their
+    means, so that the covariance needs no pass over spots, and the responsibilities are a softmax of linear functions.
+    The iterations are those of :class:`sklearn.mixture.GaussianMixture` with ``covariance_type="tied"``.
     """
     n_spots, n_components = scores.shape
     columns = np.ascontiguousarray(scores.T)  # reductions over Gaussians are several times faster along the first axis
@@ -89,10 +64,7 @@ def fit_shared_covariance(
 
 
 def log_joint_density(columns: np.ndarray, weights: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """Return log weight times density of each Gaussian, ``(k, n_spots)``, but for what all of them share.
-
-    ``columns`` are scores with spots along the second axis.
-    """
+    """Return log of weight times density of each Gaussian, ``(k, n_spots)``, up to a common term; spots are columns."""
     slopes = means @ precision  # (k, n_components)
     joint = slopes @ columns
     joint += (np.log(weights) - (slopes * means).sum(axis=1) / 2)[:, None]
@@ -100,7 +72,7 @@ def log_joint_density(columns: np.ndarray, weights: np.ndarray, means: np.ndarra
 
 
 def _within(total: np.ndarray, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Scatter less that of the means; no eigenvalue below the ridge, whatever rounding does."""
+    """Return the scatter less that of the means; no eigenvalue is below the ridge."""
     within = total - (means.T * weights) @ means
     values, vectors = np.linalg.eigh(within)
     return (vectors * (np.maximum(values, 0) + _RIDGE)) @ vectors.T

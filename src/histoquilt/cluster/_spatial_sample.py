@@ -1,34 +1,20 @@
-"""A sample of spots that covers the tissue evenly, for what need not see every spot of a large one."""
+"""Sample spots evenly over the tissue, for steps that do not need all spots."""
 
 import numpy as np
 
 from histoquilt.metrics import z_order
 
-SAMPLE_ABOVE = 50_000  # spots; of more of them a mixture is fitted on so many, spread over the tissue
+SAMPLE_ABOVE = 50_000  # spots; a mixture is fitted on a sample of this size if there are more
 
 
 def spatial_sample(
     n_spots: int, spatial: np.ndarray | None, sections: np.ndarray | None = None, *, seed: int = 0
 ) -> np.ndarray | None:
-    """Draw a spatially even sample of spots: one from each of many equal stretches of a path over the tissue.
+    """Draw a spatially even sample of 50,000 spots: one from each of equal stretches of a path over the tissue.
 
-    A plain random draw leaves the number of spots from a small region to chance; here every region and every section
-    contributes its share, to within one spot.
-
-    Parameters
-    ----------
-    n_spots
-        Number of spots.
-    spatial
-        Spot centres ``(n_spots, >= 2)``; if ``None``, a plain random sample is drawn.
-    sections
-        Section of every spot, ``(n_spots,)``; ``None`` for a single section.
-    seed
-        Random seed of the sample.
-
-    Returns
-    -------
-    Sorted row numbers, ``(50,000,)``; ``None`` if there are at most that many spots, so that all of them are used.
+    Every region and every section contributes its share, to within one spot. Spot centres are ``(n_spots, >= 2)``;
+    without them a plain random sample is drawn. ``sections`` ``(n_spots,)`` name the section of every spot. Returns
+    sorted row numbers, or ``None`` if there are at most 50,000 spots.
     """
     if n_spots <= SAMPLE_ABOVE:
         return None

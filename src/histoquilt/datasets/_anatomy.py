@@ -1,7 +1,7 @@
-"""Plan of the toy tissue: which domain lies where, in microns, so that more spots mean more tissue.
+"""Domains of the toy tissue in microns, so that more spots mean more tissue.
 
-Curved layers repeat through the whole plane; on top lie islands, nearly a millimetre wide and 1.6 mm apart. Serial
-sections cut the same plan at different depths ``z``: borders move slowly from one to the next.
+Curved layers repeat through the plane; on top are islands, nearly a millimetre wide and 1.6 mm apart. Serial sections
+cut the same tissue at different depths ``z``, between which borders move slowly.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def plan_anatomy(n_spots: int, n_domains: int, rng: np.random.Generator) -> Anat
     thickness = np.array([rng.uniform(low, high) for low, high in ranges])
     diameter = np.sqrt(n_spots * PITCH_UM**2 * np.sqrt(3) / 2 * 4 / np.pi)
     shrink_layers = min(1.0, 0.75 * diameter / thickness.sum())
-    # a patch with every kind of island must fit
+    # an area with every kind of island must fit
     shrink_islands = min(1.0, 0.7 * diameter / (ISLAND_SPACING_UM * np.ceil(np.sqrt(n_islands) + 0.5)))
     turn = rng.uniform(0, 2 * np.pi)
     n_cells = 64  # the islands repeat after 64 cells, tens of millimetres
@@ -109,10 +109,9 @@ def plan_anatomy(n_spots: int, n_domains: int, rng: np.random.Generator) -> Anat
 def place_spots(
     anatomy: Anatomy, n_spots: int, rng: np.random.Generator, *, reshape: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``n_spots`` innermost points of a hexagonal lattice over the tissue, and the outline of the section.
+    """Return the ``n_spots`` innermost points of a hexagonal lattice, and the outline of the section.
 
-    ``reshape`` is how much the outline differs from that of the plan. Points are ``(n_spots, 2)`` in microns around the
-    middle of the tissue, row by row.
+    Points are ``(n_spots, 2)`` in microns around the centre, row by row; ``reshape`` is the change of the outline.
     """
     outline = anatomy.outline + reshape * rng.normal(0, 0.01, anatomy.outline.shape)
     row_um = PITCH_UM * np.sqrt(3) / 2

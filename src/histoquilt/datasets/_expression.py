@@ -8,8 +8,8 @@ from scipy.sparse import csr_matrix
 from histoquilt.datasets._anatomy import SmoothField
 
 N_SHARED_TYPES = 4  # cell types that no domain prefers
-# Dirichlet weights of the cells under a spot: the domain's own type, those of all other domains together, each shared
-# one. Small weights make neighbouring spots differ, and so the domains hard to distinguish.
+# Dirichlet weights of cells under a spot: the domain's own type, those of all other domains together, each shared one.
+# Small weights make neighbouring spots differ, so that domains are hard to distinguish.
 OWN_WEIGHT, FOREIGN_WEIGHT, SHARED_WEIGHT = 0.8, 0.29, 0.1
 N_GRADIENTS = 3
 MARKER_SHARE = 0.05  # of the genes, per domain
@@ -26,7 +26,7 @@ class Genes:
     cell_type: np.ndarray  # (n_cell_types, n_genes) abundance in pure cells; domain `d` prefers type `d`
     gradient: np.ndarray  # (n_gradients + 1, n_genes) loadings; the last is that of cellularity
     gradients: list[SmoothField]
-    cellularity: SmoothField  # how densely cells lie; a slide shows it
+    cellularity: SmoothField  # density of cells, visible on a slide
     depth: SmoothField
     domain_depth: np.ndarray  # (n_domains,) log
     shape: np.ndarray  # (n_genes,) gamma shape: smaller is noisier
@@ -85,10 +85,7 @@ def draw_cells(genes: Genes, domain: np.ndarray, points: np.ndarray, z: float, r
 def draw_counts(
     genes: Genes, cells: Cells, points: np.ndarray, z: float, batch: np.ndarray, depth: float, rng: np.random.Generator
 ) -> csr_matrix:
-    """Draw gamma-Poisson counts, CSR float32 ``(n_spots, n_genes)``, by chunks of spots.
-
-    ``batch`` ``(n_genes,)`` holds the log factors of the section, ``depth`` the log factor of its sequencing depth.
-    """
+    """Draw gamma-Poisson counts, CSR float32 ``(n_spots, n_genes)``, with log factors of genes and of depth."""
     n_spots, n_genes = len(cells.domain), len(genes.names)
     log_depth = (
         np.log(MEDIAN_DEPTH_PER_GENE * n_genes)
@@ -115,7 +112,7 @@ def draw_counts(
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:
-    """Concatenate and empty the list: for a million spots, all parts and their union at once would be gigabytes."""
+    """Concatenate and empty the list, to avoid holding all parts and their union at once."""
     whole = np.concatenate(parts)
     parts.clear()
     return whole

@@ -1,8 +1,7 @@
 """H&E-like image of a toy section, painted from the cells that also determine the counts.
 
-Light is absorbed by two stains (Beer and Lambert): haematoxylin in nuclei, eosin between them. Each cell type has
-nuclei of its own size, darkness and number, so that the mixture of cells shows in the pixels; each domain has its own
-eosin and grain.
+Light is absorbed by two stains (Beer and Lambert): haematoxylin in nuclei, eosin between them. Cell types differ in
+size, darkness and number of nuclei, domains in eosin and grain.
 """
 
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ HAEMATOXYLIN = np.array([0.62, 0.72, 0.30], dtype=np.float32)  # absorption of r
 EOSIN = np.array([0.10, 0.93, 0.34], dtype=np.float32)
 MARGIN_UM = 220.0  # glass around the tissue
 RIM_UM = 60.0  # tissue beyond the outermost spots
-MAP_UM = 8.0  # step at which the plan of the tissue is looked up
-NUCLEI_GRID_UM = 8.5  # one nucleus at most in each square of this size
+MAP_UM = 8.0  # resolution of the domains
+NUCLEI_GRID_UM = 8.5  # squares with one nucleus at most
 NUCLEI_PER_CHUNK = 4096
 
 
@@ -84,7 +83,7 @@ def paint(
     fibres = np.where(
         along > 0.5, _noise(eosin.shape, (1.4 / mpp, 9 / mpp), rng), _noise(eosin.shape, (9 / mpp, 1.4 / mpp), rng)
     )
-    # straight fibres are bent by a smoothly varying shift of the pixels
+    # bend the straight fibres by a smoothly varying shift of the pixels
     bend = [to_pixels(40.0 / mpp * _noise(shape, (9.0, 9.0), rng)).astype(np.int32) for _ in range(2)]
     row, column = np.ogrid[:height, :width]
     fibres = fibres[np.clip(row + bend[0], 0, height - 1), np.clip(column + bend[1], 0, width - 1)]
@@ -141,7 +140,7 @@ def _paint_nuclei(
         cos, sin = np.cos(angle[some])[:, None], np.sin(angle[some])[:, None]
         long = (cos * off_x + sin * off_y) / (radius * stretch)[some][:, None]
         short = (cos * off_y - sin * off_x) / (radius / stretch)[some][:, None]
-        # soft rim, a little darker towards it as chromatin is
+        # soft rim, a little darker towards it like chromatin
         far = np.hypot(long, short)
         ink = darkness[some][:, None] * np.clip((1.15 - far) / 0.3, 0, 1) * (0.75 + 0.25 * np.minimum(far, 1))
         on = (ink > 0) & (x >= 0) & (y >= 0) & (x < shape[1]) & (y < shape[0])

@@ -1,4 +1,4 @@
-"""Simulated study with image embeddings, in which a single known signal determines the expression."""
+"""Simulated study with image embeddings and a single known signal in the expression."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -57,20 +57,18 @@ def paired_study(
 ) -> dict[str, AnnData]:
     """Simulate sections with counts and an image embedding, to test how models predict expression from H&E.
 
-    The skill that a model needs is known, because the data hold no other signal: spots are placed at random, so that
-    neighbours are uninformative, and sections differ only by chance and depth.
+    Spots are placed at random, so that neighbours are uninformative, and sections differ only by chance and depth.
 
     ``"references"``
-        Every spot shows one of ``n_spots // 3`` prototypes, and the embedding its code. Prototypes come in pairs that
-        look much alike and express the opposite, so that expression is not a smooth function of the embedding: it has
-        to be looked up at spots of other sections that look the same.
+        Every spot shows one of ``n_spots // 3`` prototypes, and the embedding its code. Prototypes come in pairs with
+        similar codes and opposite expression, so that expression is not a smooth function of the embedding: it has to
+        be looked up at spots of other sections that look the same.
     ``"pairing"``
-        Expression follows four directions of the embedding, which are small compared with the uninformative ones:
-        spots that look most alike are alike in the wrong directions. The right ones are found by learning from pairs
-        of image and counts.
+        Expression follows four directions of the embedding, which are small compared with the uninformative ones, and
+        have to be learnt from pairs of image and counts.
     ``"both"``
-        Every other gene follows prototypes, the rest the four directions, and one embedding holds all. Similarity of
-        spots is dominated by the prototype, then by the uninformative directions.
+        Every other gene follows prototypes, the rest the four directions. Similarity of spots is dominated by the
+        prototype, then by the uninformative directions.
 
     Mean correlation over genes between log1p of counts per 10,000 and the prediction for the last of four sections,
     mean of seeds 0 to 4 (in ``"both"``, genes that follow prototypes / directions):
@@ -112,10 +110,8 @@ def paired_study(
 
     Raises
     ------
-    TypeError
-        A size or the seed is not an integer.
-    ValueError
-        A size is too small, or the kind is unknown.
+    TypeError, ValueError
+        A size or the seed is not a whole number or too small, or the kind is unknown.
 
     Examples
     --------
@@ -123,7 +119,15 @@ def paired_study(
     >>> list(study), study["s1"].shape, study["s1"].obsm["X_image"].shape
     (['s1', 's2', 's3'], (150, 60), (150, 32))
     """
-    _check(n_sections, n_spots, n_genes, seed, kind, n_features)
+    check_integers(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, n_features=n_features, seed=seed)
+    for name, value, smallest in (
+        ("n_sections", n_sections, 2), ("n_spots", n_spots, MIN_SPOTS), ("n_genes", n_genes, MIN_GENES),
+        ("n_features", n_features, MIN_FEATURES), ("seed", seed, 0),
+    ):  # fmt: skip
+        if value < smallest:
+            raise ValueError(f"{name} must be at least {smallest}, got {value}.")
+    if kind not in get_args(Kind):
+        raise ValueError(f"Unknown kind {kind!r}; known are {', '.join(get_args(Kind))}.")
     rng = np.random.default_rng([seed, 0])
     recipe = RECIPES[kind]
     has_code = recipe.code_length > 0
@@ -162,11 +166,7 @@ def paired_study(
 def _draw_prototypes(
     n_prototypes: int, n_genes: int, gap: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes (n_prototypes, N_CODE) and log-means (n_prototypes, n_genes), pair after pair.
-
-    The two of a pair look much alike and express the opposite, so that no smooth function of the code distinguishes
-    them.
-    """
+    """Return codes (n_prototypes, N_CODE) and log-means (n_prototypes, n_genes); pairs have opposite log-means."""
     n_pairs = -(-n_prototypes // 2)
     middle, apart = rng.normal(size=(2, n_pairs, N_CODE))
     middle /= np.linalg.norm(middle, axis=1, keepdims=True)
@@ -200,15 +200,3 @@ def _assemble(
     declare_scale(adata, "X", "counts")
     provenance(adata)[Keys.COORDINATES] = {"unit": "micron", "mpp": 1.0, "pitch_um": PITCH_UM}
     return adata
-
-
-def _check(n_sections: int, n_spots: int, n_genes: int, seed: int, kind: str, n_features: int) -> None:
-    check_integers(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, n_features=n_features, seed=seed)
-    for name, value, smallest in (
-        ("n_sections", n_sections, 2), ("n_spots", n_spots, MIN_SPOTS), ("n_genes", n_genes, MIN_GENES),
-        ("n_features", n_features, MIN_FEATURES), ("seed", seed, 0),
-    ):  # fmt: skip
-        if value < smallest:
-            raise ValueError(f"{name} must be at least {smallest}, got {value}.")
-    if kind not in get_args(Kind):
-        raise ValueError(f"Unknown kind {kind!r}; known are {', '.join(get_args(Kind))}.")

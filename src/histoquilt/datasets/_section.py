@@ -24,27 +24,23 @@ def toy_section(
     """Simulate tissue sections with known domains, for examples, tests and benchmarks.
 
     Two thirds of the domains are curved layers, every second of them only four spots wide; the others are islands,
-    nearly a millimetre across, in several pieces. The tissue is laid out in microns: more spots show more of the same
-    structures (a section too small for all of them shows them smaller).
+    nearly a millimetre across, in several pieces. More spots show more of the same structures (smaller ones if the
+    section is too small for all).
 
-    Each domain prefers one cell type, and each spot holds a random mixture of all types. So expression alone
-    distinguishes domains poorly (principal components + k-means reach an adjusted Rand index around 0.5), expression
-    together with that of the neighbours much better. Counts are gamma-Poisson with dropout; depth is log-normal and
-    varies smoothly as well as from spot to spot; mean abundances of genes span three orders of magnitude; smooth
-    gradients unrelated to domains run across.
+    Each domain prefers one cell type, and each spot is a random mixture of all types. So expression alone distinguishes
+    domains poorly (principal components + k-means: adjusted Rand index about 0.5), together with that of neighbours
+    much better. Counts are gamma-Poisson with dropout; depth is log-normal and varies smoothly and from spot to spot;
+    mean abundances span three orders of magnitude; smooth gradients are unrelated to domains.
 
     Parameters
     ----------
-    n_spots
-        Number of spots per section, at least 20 for each domain. Time and memory are proportional to it; no dense
-        matrix is made.
-    n_genes
-        Number of genes, at least two for each domain.
+    n_spots, n_genes
+        Numbers of spots per section and of genes, at least 20 and 2 for each domain. No dense matrix is made.
     n_domains
         Number of domains, at least 2: ``n_domains // 3`` of them are islands.
     n_sections
-        Number of serial sections of one tissue, 100 µm apart. They differ slightly in shape, and each has its own batch
-        effect on every gene and on depth. They overlap in one coordinate frame, as registered sections do.
+        Number of serial sections of one tissue, 100 µm apart in one coordinate frame. They differ slightly in shape,
+        and each has its own batch effect on every gene and on depth.
     seed
         Random seed; the global random state is neither used nor changed.
 
@@ -63,14 +59,12 @@ def toy_section(
 
     Raises
     ------
-    TypeError
-        A size or the seed is not a whole number.
-    ValueError
-        A size is too small: fewer than 2 domains, 20 spots or 2 genes for each of them, or 1 section.
+    TypeError, ValueError
+        A size or the seed is not a whole number, or too small.
 
     See Also
     --------
-    histoquilt.datasets.toy_slide : the same kind of section with an H&E-like image.
+    histoquilt.datasets.toy_slide : a section with an H&E-like image.
 
     Examples
     --------
@@ -91,7 +85,7 @@ def toy_section(
 
 
 class Tissue(NamedTuple):
-    """Plan of a tissue, of which sections are drawn."""
+    """A tissue, from which sections are drawn."""
 
     anatomy: Anatomy
     genes: Genes
@@ -108,7 +102,7 @@ class Section(NamedTuple):
 
 
 def plan_tissue(n_spots: int, n_genes: int, n_domains: int, seed: int) -> Tissue:
-    """Draw anatomy and genes from separate random streams: the number of genes does not move the domains."""
+    """Draw anatomy and genes, from separate random streams: the number of genes does not change the domains."""
     anatomy = plan_anatomy(n_spots, n_domains, np.random.default_rng([seed, 0]))
     return Tissue(anatomy, plan_genes(n_genes, n_domains, np.random.default_rng([seed, 1])))
 
@@ -116,10 +110,7 @@ def plan_tissue(n_spots: int, n_genes: int, n_domains: int, seed: int) -> Tissue
 def draw_section(
     tissue: Tissue, number: int, n_spots: int, rng: np.random.Generator, batch_scale: float | None = 1.0
 ) -> Section:
-    """Draw one of the serial sections of a tissue; the first keeps the outline of the plan.
-
-    ``batch_scale`` multiplies the batch effect; with None none is drawn.
-    """
+    """Draw one of the serial sections of a tissue; ``batch_scale`` multiplies its batch effect, None draws none."""
     anatomy, genes, z = tissue.anatomy, tissue.genes, number * SECTION_GAP_UM
     points, outline = place_spots(anatomy, n_spots, rng, reshape=1.0 if number else 0.0)
     cells = draw_cells(genes, anatomy.domain_at(points, z), points, z, rng)
@@ -158,7 +149,7 @@ def assemble(genes: Genes, sections: Sequence[Section]) -> AnnData:
 
 
 def check_sizes(n_spots: int, n_genes: int, n_domains: int, n_sections: int, seed: int) -> None:
-    """Raise unless the sizes are whole numbers that a tissue can be made of."""
+    """Raise unless the sizes are whole numbers, and large enough."""
     check_integers(n_spots=n_spots, n_genes=n_genes, n_domains=n_domains, n_sections=n_sections, seed=seed)
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}.")

@@ -20,16 +20,16 @@ def toy_slide(
 ) -> tuple[AnnData, np.ndarray]:
     """Simulate a tissue section with known domains and an H&E-like image of it.
 
-    The tissue and its counts are those of :func:`toy_section`. The image is painted from the same cells: each type has
-    its own nuclei (size, darkness, shape, number), and each domain its own eosin and direction of fibres. So domains
-    are visible, and expression can partly be predicted from the pixels around a spot.
+    The tissue and its counts are those of :func:`toy_section`. The image is painted from the same cells: types differ
+    in their nuclei, domains in eosin and direction of fibres. So domains are visible, and expression can partly be
+    predicted from the pixels around a spot.
 
     Parameters
     ----------
     n_spots, n_genes, n_domains, seed
         As in :func:`toy_section`. 300 spots cover about 2.5 x 2.5 mm.
     mpp
-        Microns per pixel of the image, at most 4. At 0.5 the image has four times the pixels of that at 1.
+        Microns per pixel of the image, at most 4.
 
     Returns
     -------
@@ -63,9 +63,8 @@ def toy_slides(
 ) -> dict[str, tuple[AnnData, np.ndarray]]:
     """Simulate serial sections of one tissue, each with its own H&E-like image.
 
-    All share anatomy, genes and stain, so that a model trained on some can predict expression from the image of
-    another. Each has its own shape, cells, and batch effect on every gene and on depth, as in :func:`toy_section`. They
-    come from one tissue: scores between them are those of sections of one patient.
+    All share anatomy, genes and stain, so that a model trained on some can predict the others, as sections of one
+    patient. Each has its own shape, cells, and batch effect on every gene and on depth, as in :func:`toy_section`.
 
     Parameters
     ----------
@@ -124,7 +123,10 @@ def _paint_slide(
     adata = assemble(tissue.genes, [section])
     adata.obsm[Keys.SPATIAL] = (section.points - corner) / mpp
     provenance(adata)[Keys.COORDINATES] = {"unit": "pixel", "mpp": float(mpp), "pitch_um": PITCH_UM}
-    small, factor = _shrink(image)
+    factor = -(-max(image.shape) // LOWRES_PX)
+    rows, columns = (side // factor for side in image.shape[:2])  # the remainder at the right and bottom is cut off
+    blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+    small = blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8)
     adata.uns["spatial"] = {
         library: {
             "images": {"lowres": small},
@@ -133,12 +135,3 @@ def _paint_slide(
         }
     }
     return adata, image
-
-
-def _shrink(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """Average blocks of pixels until the longest side fits; the remainder cut at the right and bottom is glass."""
-    height, width, _ = image.shape
-    factor = -(-max(height, width) // LOWRES_PX)
-    rows, columns = height // factor, width // factor
-    blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
-    return blocks.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8), factor

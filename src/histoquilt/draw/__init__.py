@@ -1,4 +1,4 @@
-"""Drawing data that plots and reports share: tissue images, colours, expression, scores, recorded results."""
+"""Data for plots and reports: tissue images, colours, expression, scores, recorded results."""
 
 from histoquilt.draw._expression import (
     color_ends,
@@ -12,7 +12,6 @@ from histoquilt.draw._palette import UNLABELLED, as_categories, domain_colors, d
 from histoquilt.draw._prediction import (
     ADJUSTED,
     BEATS_MEAN,
-    MEASURED,
     RELIABILITY,
     agreement,
     gene_reliability,
@@ -41,14 +40,13 @@ from histoquilt.draw._tissue import (
     tissue_image,
     warn_overlapping_sections,
 )  # fmt: skip
-from histoquilt.study import spot_pitch
 
 __all__ = [
-    "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "MEASURED", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY",
-    "STABLE", "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top",
+    "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
+    "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top",
     "denoised_expression", "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows",
-    "gene_symbols", "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit",
-    "mixing_values", "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height",
-    "section_names", "section_scores", "spot_pitch", "spot_places", "stability_curve", "stack_order", "tissue_image",
+    "gene_symbols", "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values",
+    "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names",
+    "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
     "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

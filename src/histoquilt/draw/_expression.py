@@ -1,7 +1,6 @@
-"""Expression of chosen genes as log1p of counts per 10,000, measured or denoised, and the ends of its colour scale.
+"""Expression of chosen genes as log1p of counts per 10,000, measured or denoised, and colour scales.
 
-The matrix is chosen by the same rule as in ``pp``, which is not imported: it loads scikit-learn, and that takes longer
-than writing a whole report.
+The matrix is chosen as in ``pp``, which is not imported: scikit-learn takes longer to load than a report to write.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ _READ_SPOTS = 20_000  # spots of a backed section read at a time
 
 
 def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
-    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has."""
+    """Return column numbers of genes, by name in ``var_names`` or by unique symbol."""
     symbols, columns = gene_symbols(adata), []
     for name in genes:
         matches = np.flatnonzero(adata.var_names == name)[:1]

@@ -27,7 +27,7 @@ def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "b":
         return pixels.astype(np.uint8) * np.uint8(255)
     if pixels.dtype.kind == "f":
-        pixels = np.nan_to_num(pixels, nan=np.inf, posinf=np.inf)  # no value is empty glass
+        pixels = np.nan_to_num(pixels, nan=np.inf, posinf=np.inf)  # missing values are drawn as glass
     finite = pixels[..., :3][np.isfinite(pixels[..., :3])]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if low < -0.01 * max(high, 1e-9) or high >= 2**16:
@@ -38,6 +38,6 @@ def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
         top = float(2 ** camera_bits(high)) - 1
     scaled = np.rint(np.clip(pixels * np.float32(255 / top), 0, 255)).astype(np.uint8)
     if pixels.shape[2] == 4 and high > 0:
-        opaque = pixels[..., 3] >= pixels[..., 3].max()  # transparency may have a range of its own
+        opaque = pixels[..., 3] >= pixels[..., 3].max()  # transparency may have another range
         scaled[..., 3][opaque] = 255
     return scaled

@@ -11,12 +11,10 @@ from histoquilt._base import listed
 UNLABELLED = "#d9d9d9"
 """Grey of spots without a domain."""
 
-# Seven colours of Okabe and Ito (2008), in the order that keeps neighbours apart; black is left out, because on a
-# stained image it reads as tissue. The rest was found by repeatedly taking the sRGB colour (chroma below 72, CIE L*
-# 18-90) whose smallest CIELAB distance to all colours before it, to white and to grey is largest, in normal vision and
-# in the three dichromacies of Machado et al. (2009, severity 1.0) alike; then put into the order in which colours i and
-# i + 1, and i and i + 2, differ most. Domains are numbered by position, so these are the ones that touch.
-# tests/pl/test_palette.py measures the distances.
+# Seven colours of Okabe and Ito (2008) without black, which looks like tissue on a stained image. Others were added one
+# by one: the sRGB colour (chroma below 72, CIE L* 18-90) with the largest minimum CIELAB distance to all before it, to
+# white and grey, in normal vision and the three dichromacies of Machado et al. (2009, severity 1.0). The order makes
+# colours i, i + 1 and i + 2 differ most, since domains are numbered by position. tests/pl/test_palette.py checks.
 _COLORS = (
     "#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#cc79a7", "#f0e442", "#009e73", "#3c2d00",
     "#87b45a", "#a5e1ff", "#0f1e87", "#3cd287", "#9687ff", "#4b2d78", "#96003c", "#b4b4d2",
@@ -28,22 +26,17 @@ def domain_palette(n: int) -> list[str]:
     """Return colours for ``n`` domains; colour ``i`` does not depend on ``n``.
 
     The first 24 can be distinguished in deuteranopia, protanopia and tritanopia: any two differ by a CIELAB distance
-    of at least 13, neighbours in the list by at least 26. Beyond 24 no set of flat colours can be distinguished; the
-    list then repeats mixed with white, then mixed with black, and unchanged from 72 on.
+    of at least 13, neighbours in the list by at least 26. The next 24 are mixed with white, then with black; from 72 on
+    colours repeat.
 
     Parameters
     ----------
     n
-        Number of colours.
+        Number of colours; a negative one raises ``ValueError``.
 
     Returns
     -------
-    Hexadecimal sRGB colours, ``n`` of them.
-
-    Raises
-    ------
-    ValueError
-        ``n`` is negative.
+    Hexadecimal sRGB colours.
 
     References
     ----------
@@ -72,11 +65,9 @@ def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str
 
     Parameters
     ----------
-    adata
-        AnnData with categories in ``obs[key]``; not changed. Colours in ``uns[f"{key}_colors"]``, where scanpy keeps
-        them, are used if there is one for each category.
-    key
-        Column of ``obs``.
+    adata, key
+        AnnData and column of ``obs``; not changed. Colours in ``uns[f"{key}_colors"]``, where scanpy stores them, are
+        used if there is one for each category.
     palette
         Colours in the order of the categories, or a dict from category to colour, instead of the stored ones.
 
@@ -111,11 +102,11 @@ def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str
 
 
 def as_categories(adata: AnnData, key: str) -> pd.Categorical:
-    """Return ``obs[key]`` as a categorical of text; undeclared categories that are whole numbers sort as numbers."""
+    """Return ``obs[key]`` as a categorical of text; whole numbers are sorted as numbers unless already categorical."""
     column = adata.obs[key]
     is_declared = isinstance(column.dtype, pd.CategoricalDtype)
     values = column.array if is_declared else pd.Categorical(column)
-    # a column of whole numbers with missing values is read as float: 1.0 is named '1'
+    # whole numbers with missing values are floats: 1.0 is named '1'
     names = [str(int(name) if isinstance(name, float) and name.is_integer() else name) for name in values.categories]
     result = pd.Categorical.from_codes(values.codes, categories=pd.Index(names, dtype=object))
     if is_declared or not all(name.isdigit() for name in names):

@@ -1,4 +1,4 @@
-"""What a predicted section holds: the layer of the prediction, reliability of genes, agreement with the measurement."""
+"""Predicted sections: layer of the prediction, reliability of genes, agreement with the measurement."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,6 @@ from anndata import AnnData
 from histoquilt._base import Keys, MissingKey, listed
 from histoquilt.study import check_adata, named_layers
 
-MEASURED = "measured_log1p_cp10k"
 RELIABILITY, ADJUSTED, BEATS_MEAN = "reliability", "reliability_adjusted", "beats_mean"
 
 
@@ -58,9 +57,9 @@ def reliability_order(adata: AnnData) -> np.ndarray:
 
 def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame | None:
     """Return the scores of predicted genes by :func:`histoquilt.metrics.score_genes`; None if nothing was measured."""
-    if MEASURED not in adata.layers:
+    if Keys.MEASURED not in adata.layers:
         return None
     from histoquilt.metrics import score_genes
 
-    measured, predicted = (adata.layers[name][:, list(columns)] for name in (MEASURED, layer))
+    measured, predicted = (adata.layers[name][:, list(columns)] for name in (Keys.MEASURED, layer))
     return score_genes(measured, predicted, list(adata.var_names[list(columns)]))

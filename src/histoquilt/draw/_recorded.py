@@ -1,4 +1,4 @@
-"""Tables that an analysis left in ``uns``: markers, mixing of sections, stability of domain numbers, training."""
+"""Tables recorded in ``uns``: markers, mixing of sections, stability of domain numbers, training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from anndata import AnnData
 from histoquilt._base import Keys, listed
 from histoquilt.draw._expression import gene_symbols
 
-STABLE = 0.8  # prediction strength from which a domain counts as found again (Tibshirani and Walther 2005)
+STABLE = 0.8  # threshold of prediction strength (Tibshirani and Walther 2005)
 MIXING_METRICS = {
     "ilisi_scaled": "sections mix (iLISI)",
     "clisi_scaled": "domains stay apart (cLISI)",
@@ -61,21 +61,16 @@ def marked_number(adata: AnnData, curve: pd.DataFrame, domain_key: str = Keys.DO
 
 
 def model_record(adata: AnnData, domain_key: str = Keys.DOMAIN) -> tuple[str, dict[str, Any]]:
-    """Return the name of the model that found the domains, and what it recorded of its training."""
+    """Return the name of the model that found the domains, and the record of its training."""
     ours = adata.uns.get(Keys.UNS, {})
     method = str(ours.get(domain_key, {}).get("model", "spamask"))  # files of earlier versions do not say
     return method, ours.get(method, {})
 
 
 def training_history(adata: AnnData, model_key: str | None = None) -> pd.DataFrame:
-    """Return the recorded training history with the columns ``run, epoch, loss, embedding_change``.
+    """Return the recorded training history, by default of the model that found the domains.
 
-    By default that of the model that found the domains.
-
-    Raises
-    ------
-    KeyError
-        No training was recorded.
+    Columns are ``run, epoch, loss, embedding_change``; ``KeyError`` is raised if no training was recorded.
     """
     model_key = model_record(adata)[0] if model_key is None else model_key
     recorded = adata.uns.get(Keys.UNS, {}).get(model_key, {})

@@ -9,7 +9,15 @@ from anndata import AnnData
 from histoquilt._base import Keys, argument, listed
 from histoquilt.draw._image_pixels import drawable
 from histoquilt.runtime import warn_user
-from histoquilt.study import check_adata, check_obs_key, check_spatial, coordinate_record, image_libraries, library_part
+from histoquilt.study import (
+    check_adata,
+    check_obs_key,
+    check_spatial,
+    coordinate_record,
+    image_libraries,
+    library_part,
+    order_by_height,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ def _library(adata: AnnData, stored: list[str], library_key: str | None) -> str 
         return named[0]
     if len(named) > 1:
         return None
-    if len(stored) == 1:  # with one image and spots of one section there is no choice, whatever the names are
+    if len(stored) == 1:  # one image and spots of one section, whatever their names
         return stored[0]
     columns = [column for column in adata.obs if adata.obs[column].dtype.kind in "OST"]
     candidates = {names[0] for column in columns if len(names := _names(adata, column)) == 1 and names[0] in stored}
@@ -119,10 +127,8 @@ def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray
             f"Neither {Keys.SECTION!r} nor {Keys.LIBRARY!r} is in adata.obs (found: {listed(adata.obs)}), so sections "
             f"cannot be distinguished. Pass {argument('section_key')}."
         )
-    z_of = {name: section_height(adata, rows) for name, rows in rows_of.items()}
-    if any(z is None for z in z_of.values()):
-        return rows_of
-    return dict(sorted(rows_of.items(), key=lambda item: z_of[item[0]] or 0.0))
+    heights = {name: section_height(adata, rows) for name, rows in rows_of.items()}
+    return {name: rows_of[name] for name in order_by_height(heights)}
 
 
 def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
@@ -134,10 +140,7 @@ def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
 
 
 def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
-    """Return microns per coordinate unit as recorded by the reader, or None.
-
-    A section cut out of a study has a record of its own: sections of a study may differ in microns per pixel.
-    """
+    """Return microns per coordinate unit as recorded by the reader (for one section of a study, its own), or None."""
     names = section_names(adata, library_key)
     recorded = coordinate_record(adata, next(iter(names)) if len(names) == 1 else None)
     if recorded.get("unit") == "micron":

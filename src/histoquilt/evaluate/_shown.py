@@ -8,7 +8,6 @@ from anndata import AnnData
 from histoquilt._base import Keys
 from histoquilt.evaluate._evaluation import RIDGE
 from histoquilt.evaluate._study import EvaluationStudy
-from histoquilt.models import MEASURED
 from histoquilt.study import declare_scale, provenance
 
 
@@ -43,13 +42,13 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
             for key in (study.study.slots.spatial_key, Keys.IN_MICRONS, Keys.IN_PIXELS)
             if key in found.obsm
         },
-        layers={layer: kept.layers[ours["prediction"]["layer"]].copy(), MEASURED: truth.to_numpy()},
+        layers={layer: kept.layers[ours["prediction"]["layer"]].copy(), Keys.MEASURED: truth.to_numpy()},
         uns={
             Keys.UNS: {key: value for key, value in ours.items() if key in (Keys.COORDINATES, Keys.IMAGE, Keys.WRITTEN)}
         },
     )
     provenance(shown)["prediction"] = {**ours["prediction"], "method": label, "layer": layer}
-    for matrix in (layer, MEASURED):
+    for matrix in (layer, Keys.MEASURED):
         declare_scale(shown, matrix, "log1p_cp10k")
     section = study.study[name].adata
     if Keys.SPATIAL in section.uns:

@@ -1,4 +1,4 @@
-"""Sparse graphs: which spots are neighbours, in and across sections. Always CSR, symmetric, without self loops."""
+"""Sparse graphs of neighbouring spots, in and across sections; always CSR, symmetric, without self loops."""
 
 from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.gr._lattice import lattice_neighbors
@@ -7,19 +7,7 @@ from histoquilt.gr._sections import mutual_nearest_links, stack_links, union_lin
 from histoquilt.gr._tiles import among, halo, spatial_tiles
 
 __all__ = [
-    "SpatialGraph",
-    "among",
-    "build_graph",
-    "grid_adjacency",
-    "grid_graph",
-    "halo",
-    "knn_adjacency",
-    "knn_graph",
-    "lattice_neighbors",
-    "mutual_nearest_links",
-    "radius_adjacency",
-    "radius_graph",
-    "spatial_tiles",
-    "stack_links",
+    "SpatialGraph", "among", "build_graph", "grid_adjacency", "grid_graph", "halo", "knn_adjacency", "knn_graph",
+    "lattice_neighbors", "mutual_nearest_links", "radius_adjacency", "radius_graph", "spatial_tiles", "stack_links",
     "union_links",
-]
+]  # fmt: skip

@@ -1,6 +1,7 @@
 """From coordinates to a symmetric sparse distance matrix; no AnnData, no n x n array."""
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.spatial import cKDTree
 
@@ -8,21 +9,20 @@ from scipy.spatial import cKDTree
 def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     """Link every spot to its nearest spots, in either direction.
 
-    The relation "is among my k nearest" is one-sided at borders; a link is kept when either side holds it, so a spot
-    has at least ``n_neighbors`` links (fewer only where there are not that many other spots). Where several spots are
-    equally far, as at the borders of a perfect lattice, it is arbitrary which of them is taken,
-    though the same every time.
+    A link is kept if either side has it, so every spot has at least ``n_neighbors`` links (if there are that many other
+    spots). Among equally distant spots, as at the borders of a perfect lattice, the choice is arbitrary but
+    reproducible.
 
     Parameters
     ----------
     coordinates
         ``(n_spots, 2 or 3)``, any unit.
     n_neighbors
-        Links asked for from each spot; at least 1.
+        Links from each spot; at least 1.
 
     Returns
     -------
-    Distances, ``(n_spots, n_spots)`` CSR float64 with int32 indices, symmetric, no self loops. Spots that share their
+    Distances, ``(n_spots, n_spots)`` CSR float64 with int32 indices, symmetric, no self loops. Spots with equal
     coordinates are linked at distance 0, stored explicitly.
 
     Raises
@@ -38,38 +38,26 @@ def knn_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
            [1., 0., 2.],
            [0., 2., 0.]])
     """
-    _check_n_neighbors(n_neighbors)
+    if n_neighbors < 1 or n_neighbors != int(n_neighbors):
+        raise ValueError(f"n_neighbors must be a whole number of at least 1, got {n_neighbors}.")
     n_spots = len(coordinates)
     k = min(n_neighbors, n_spots - 1)
     if k < 1:
         return csr_matrix((n_spots, n_spots))
-    # one more than asked for: a spot finds itself, but not always first where coordinates repeat
+    # one more: a spot finds itself, but not always first if coordinates repeat
     distances, indices = cKDTree(coordinates).query(coordinates, k=k + 1, workers=-1)
     others = indices != np.arange(n_spots)[:, None]
-    others[others.all(axis=1), -1] = False  # crowded out by its own doubles: drop the farthest
+    others[others.all(axis=1), -1] = False  # itself was not found among its doubles: drop the farthest
     columns, distances = indices[others].astype(np.int32), distances[others]
-    del indices, others  # they weigh as much as the graph, which is yet to come
+    del indices, others  # as large as the graph
     return _symmetric(np.repeat(np.arange(n_spots, dtype=np.int32), k), columns, distances, n_spots)
 
 
 def radius_adjacency(coordinates: np.ndarray, radius: float) -> csr_matrix:
     """Link all pairs of spots that are at most ``radius`` apart.
 
-    Parameters
-    ----------
-    coordinates
-        ``(n_spots, 2 or 3)``.
-    radius
-        In the unit of ``coordinates``.
-
-    Returns
-    -------
-    Distances, as :func:`knn_adjacency` returns them. A spot without neighbours has an empty row.
-
-    Raises
-    ------
-    ValueError
-        ``radius`` is not positive.
+    Coordinates are ``(n_spots, 2 or 3)``, the result is as of :func:`knn_adjacency`; a spot without neighbours has an
+    empty row. Raises ``ValueError`` unless ``radius`` is positive.
     """
     if not np.isfinite(radius) or radius <= 0:
         raise ValueError(f"radius must be positive, got {radius}.")
@@ -81,47 +69,34 @@ def radius_adjacency(coordinates: np.ndarray, radius: float) -> csr_matrix:
 def grid_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     """Link the spots of a regular lattice to their direct neighbours: 6 on Visium's hexagons, 4 on legacy ST's squares.
 
-    A k-NN graph reaches farther at borders and holes, to make up the number; here a link is never longer than 1.3 times
-    the pitch (the second ring lies at 1.41 on squares, 1.73 on hexagons), and a spot at the border simply has fewer.
+    Unlike in a k-NN graph, no link is longer than 1.3 times the pitch (the second ring is at 1.41 on squares, 1.73 on
+    hexagons), so that spots at borders and holes have fewer.
 
-    Parameters
-    ----------
-    coordinates
-        ``(n_spots, 2)``.
-    n_neighbors
-        Direct neighbours on the lattice: 6 or 4.
-
-    Returns
-    -------
-    Distances, as :func:`knn_adjacency` returns them.
-
-    Raises
-    ------
-    ValueError
-        ``n_neighbors`` is less than 1.
+    Coordinates are ``(n_spots, 2)``, ``n_neighbors`` is 6 or 4; result and errors are those of :func:`knn_adjacency`.
     """
-    _check_n_neighbors(n_neighbors)
-    places = np.unique(coordinates, axis=0)  # spots that share their place say nothing about the pitch
-    if len(places) < 2:
-        return knn_adjacency(coordinates, n_neighbors)
-    graph = knn_adjacency(coordinates, n_neighbors)
-    nearest, _ = cKDTree(places).query(places, k=2)
-    pitch = np.median(nearest[:, 1])
-    coo = graph.tocoo()
-    near = coo.data <= 1.3 * pitch
-    return _symmetric(coo.row[near], coo.col[near], coo.data[near], len(coordinates))
+    return direct_links(knn_adjacency(coordinates, n_neighbors), np.zeros(len(coordinates), dtype=int))
 
 
-def _check_n_neighbors(n_neighbors: int) -> None:
-    if n_neighbors < 1 or n_neighbors != int(n_neighbors):
-        raise ValueError(f"n_neighbors must be a whole number of at least 1, got {n_neighbors}.")
+def direct_links(distances: csr_matrix, section: np.ndarray) -> csr_matrix:
+    """Return the links of at most 1.3 times the pitch, the median distance of a spot to its nearest in its section.
+
+    ``section`` is the number of the section of every spot, ``(n_spots,)``.
+    """
+    coo = distances.tocoo()
+    apart = coo.data > 0  # spots that share their place say nothing about the pitch
+    nearest = np.full(len(section), np.inf)
+    np.minimum.at(nearest, coo.row[apart], coo.data[apart])
+    linked = np.isfinite(nearest)
+    pitch = pd.Series(nearest[linked]).groupby(section[linked]).median()
+    limit = 1.3 * pitch.reindex(range(section.max(initial=0) + 1), fill_value=np.inf).to_numpy()
+    near = coo.data <= limit[section[coo.row]]
+    return csr_matrix((coo.data[near], (coo.row[near], coo.col[near])), distances.shape)
 
 
 def _symmetric(rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, n_spots: int) -> csr_matrix:
     """Store every pair once in each direction, including pairs at distance 0.
 
-    A pair found from both sides has one distance, to the bit, so it is looked for once, with its smaller row first:
-    half the memory of sorting both directions.
+    Duplicates are removed with the smaller row first, which takes half the memory of sorting both directions.
     """
     keys = np.minimum(rows, columns).astype(np.int64)
     keys *= n_spots

@@ -1,4 +1,4 @@
-"""Spatial graphs of an AnnData, described as squidpy describes them, so that squidpy and scanpy run on them."""
+"""Spatial graphs of an AnnData, described as by squidpy, so that squidpy and scanpy can use them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from scipy.sparse import block_diag, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from histoquilt._base import Keys, argument
-from histoquilt.gr._adjacency import grid_adjacency, knn_adjacency, radius_adjacency
+from histoquilt.gr._adjacency import direct_links, grid_adjacency, knn_adjacency, radius_adjacency
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, check_obs_key, check_spatial, keep_bare_graph
 
@@ -37,22 +37,15 @@ class SpatialGraph:
 
     @cached_property
     def connectivities(self) -> csr_matrix:
-        """The links as ones, ``(n_spots, n_spots)`` CSR float32."""
+        """Ones for links, ``(n_spots, n_spots)`` CSR float32."""
         ones = np.ones(self.distances.nnz, np.float32)
         return csr_matrix((ones, self.distances.indices, self.distances.indptr), self.distances.shape)
 
     def direct(self) -> csr_matrix:
         """Return the links of at most 1.3 times the pitch of their section: the direct neighbours on a lattice."""
-        coo = self.distances.tocoo()
-        apart = coo.data > 0  # spots that share their place say nothing about the pitch
-        nearest = np.full(len(self.section), np.inf)
-        np.minimum.at(nearest, coo.row[apart], coo.data[apart])
-        linked = np.isfinite(nearest)
-        pitch = pd.Series(nearest[linked]).groupby(self.section[linked]).median()
-        limit = 1.3 * pitch.reindex(range(self.section.max() + 1), fill_value=np.inf).to_numpy()
-        near = coo.data <= limit[self.section[coo.row]]
-        ones = np.ones(int(near.sum()), np.float32)
-        return csr_matrix((ones, (coo.row[near], coo.col[near])), self.distances.shape)
+        direct = direct_links(self.distances, self.section)
+        direct.data = np.ones(direct.nnz, np.float32)
+        return direct
 
     def write(self, adata: AnnData, key_added: str = "spatial") -> None:
         """Write it as :func:`knn_graph` does."""
@@ -87,7 +80,7 @@ def build_graph(
     lattice
         If true, no link is longer than 1.3 times the pitch (:func:`grid_graph`).
     spatial_key, section_key
-        Keys as for :func:`knn_graph`; errors and warnings are its own.
+        As in :func:`knn_graph`, also for errors and warnings.
     quiet
         If true, do not warn of isolated spots and pieces.
     """
@@ -127,13 +120,11 @@ def knn_graph(
     adata
         ``(n_spots, n_genes)``; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in any unit.
     n_neighbors
-        Links asked for from each spot. 6 is the first ring of Visium's hexagons, 12 the first two by symmetry.
-    spatial_key
-        Where the spot centres are.
+        Links from each spot. 6 is the first ring of Visium's hexagons, 12 gives the first two by symmetry.
+    spatial_key, key_added
+        Key in ``obsm`` of the spot centres; prefix of the keys of the results.
     section_key
-        Column of ``obs`` that tells sections apart; spots of two sections are never linked.
-    key_added
-        Prefix of what is written.
+        Column of ``obs`` with the sections; spots of two sections are never linked.
 
     Returns
     -------
@@ -145,15 +136,13 @@ def knn_graph(
 
     Raises
     ------
-    KeyError
-        ``spatial_key`` or ``section_key`` is missing.
-    ValueError
-        Coordinates are not finite or all equal, a spot has no section, or ``n_neighbors`` is less than 1.
+    KeyError, ValueError
+        A key is missing; coordinates are not finite or all equal, a spot has no section, or ``n_neighbors`` is below 1.
 
     Warns
     -----
     UserWarning
-        Spots share coordinates, have no neighbour, or a section falls into several pieces. No spot is dropped.
+        Spots share coordinates or have no neighbour, or a section consists of several pieces. No spot is dropped.
 
     Examples
     --------
@@ -202,7 +191,7 @@ def grid_graph(
 
 
 def _section_numbers(adata: AnnData, section_key: str) -> np.ndarray:
-    """Give every spot the number of its section, from 0; ``(n_spots,)``."""
+    """Return the number of the section of every spot, from 0; ``(n_spots,)``."""
     check_obs_key(adata, section_key, argument="section_key")
     numbers = pd.factorize(adata.obs[section_key])[0]
     n_without = int((numbers < 0).sum())
@@ -215,7 +204,7 @@ def _section_numbers(adata: AnnData, section_key: str) -> np.ndarray:
 
 
 def _by_section(spatial: np.ndarray, section: np.ndarray, link: Callable[[np.ndarray], csr_matrix]) -> csr_matrix:
-    """One graph a section, put back into the order of the spots."""
+    """Return one graph per section, joined in the order of the spots."""
     rows = [np.flatnonzero(section == number) for number in range(section.max() + 1)]
     if len(rows) == 1:
         return link(spatial)
@@ -228,7 +217,7 @@ def _by_section(spatial: np.ndarray, section: np.ndarray, link: Callable[[np.nda
 
 
 def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_matrix) -> None:
-    """Name what a graph method cannot see, and carry on: no spot is dropped."""
+    """Warn of repeated coordinates, isolated spots and separate pieces."""
     n_spots = len(spatial)
     n_doubled = n_spots - len(np.unique(np.column_stack([section, spatial]), axis=0))
     if n_doubled:
@@ -242,13 +231,14 @@ def _warn_of_gaps(spatial: np.ndarray, section: np.ndarray, connectivities: csr_
     n_pieces = connected_components(connectivities, directed=False)[0] - n_isolated
     n_sections = len(np.unique(section[linked]))
     if n_pieces > n_sections:
-        alone = section.max() == 0
-        where = "The tissue falls" if alone else f"The tissue of {n_sections} sections falls"
-        hint = f" Where these are sections laid side by side, pass {argument('section_key')}." if alone else ""
-        warn_user(
-            f"{where} into {n_pieces} pieces that the spatial graph does not link; nothing is shared between them."
-            + hint
-        )
+        if section.max() == 0:
+            what = (
+                f"The spots form {n_pieces} separate pieces of tissue. This is fine if they are pieces of one section; "
+                f"if they are several sections laid side by side, pass {argument('section_key')}."
+            )
+        else:
+            what = f"The spots of {n_sections} sections form {n_pieces} separate pieces of tissue."
+        warn_user(f"{what} The spatial graph does not link spots of different pieces.")
     logger.info(
         "Spatial graph: %s spots, %.1f neighbours each on average.", f"{n_spots:,}", connectivities.nnz / n_spots
     )

@@ -14,10 +14,9 @@ from histoquilt._base import listed
 
 
 def stack_links(coordinates: np.ndarray, section: Any, order: Sequence[str], n_links: int) -> csr_matrix:
-    """Link every spot to its nearest spots in each adjacent section of a stack, however far the section is in z.
+    """Link every spot to its nearest spots in each adjacent section of a stack, whatever their distance in z.
 
-    A k-NN graph in three dimensions falls apart at a wide gap between two sections, and would be nearly all gap where
-    two sections are close; here every section has the same number of links to the one above and the one below.
+    Unlike in a k-NN graph in three dimensions, the number of links does not depend on the gaps between sections.
 
     Parameters
     ----------
@@ -28,7 +27,7 @@ def stack_links(coordinates: np.ndarray, section: Any, order: Sequence[str], n_l
     order
         All section names, from one end of the stack to the other.
     n_links
-        Links from each spot into each adjacent section; at least 1. A link is kept when either side asks for it.
+        Links from each spot into each adjacent section; at least 1. A link is kept if either side has it.
 
     Returns
     -------
@@ -75,8 +74,8 @@ def mutual_nearest_links(
 ) -> csr_matrix:
     """Link mutual nearest neighbours in expression across sections; needs no coordinates.
 
-    Two spots are linked if each is among the ``n_links`` nearest of the other, among all spots of the two sections.
-    Tissue that only one of the sections holds is therefore mostly left without links.
+    Two spots are linked if each is among the ``n_links`` nearest of the other. Tissue that only one of the sections
+    holds is therefore mostly left without links.
 
     Parameters
     ----------
@@ -88,14 +87,13 @@ def mutual_nearest_links(
         Number of nearest neighbours considered in each other section; at least 1, and the maximum number of links of a
         spot into one section.
     metric
-        ``"cosine"`` compares directions, so that depth and strength of a pattern do not count; ``"euclidean"`` compares
-        positions. A spot at the origin has no direction and gets no link.
+        ``"cosine"`` compares directions, independent of depth; ``"euclidean"`` compares positions. A spot at the origin
+        has no direction and gets no link.
 
     Returns
     -------
     ``(n_spots, n_spots)`` CSR float32 of ones with int32 indices, symmetric, no link inside a section. The search is
-    exact; memory grows with the number of spots, time with the product of the sizes of two sections (faster in at most
-    15 dimensions, where a tree serves).
+    exact; time grows with the product of the sizes of two sections (less in at most 15 dimensions, by a tree).
 
     Raises
     ------
@@ -142,12 +140,12 @@ def union_links(*graphs: csr_matrix) -> csr_matrix:
     Parameters
     ----------
     graphs
-        Sparse ``(n_spots, n_spots)``, at least one. What is stored counts as a link, also with the value 0: distances
-        between spots that share their place are links.
+        Sparse ``(n_spots, n_spots)``, at least one. Stored values count as links, also 0: a distance of spots at one
+        place.
 
     Returns
     -------
-    CSR float32 of ones with int32 indices; symmetric where the graphs are.
+    CSR float32 of ones with int32 indices; symmetric if the graphs are.
 
     Raises
     ------

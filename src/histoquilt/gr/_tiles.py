@@ -1,25 +1,24 @@
-"""Tiles of neighbouring spots, and the rings of spots around them that a graph network reads."""
+"""Tiles of neighbouring spots, and the rings of spots around them that a graph network needs."""
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 
 def spatial_tiles(centres: np.ndarray, tile_spots: int = 4096, *, sections: np.ndarray | None = None) -> np.ndarray:
-    """Divide spots into compact tiles of nearly equal size, by halving along the longer side again and again.
+    """Divide spots into compact tiles of nearly equal size, by repeated halving along the longer side.
 
     Parameters
     ----------
     centres
         ``(n_spots, n_dimensions)``, any unit.
     tile_spots
-        Most spots of a tile.
+        Maximum number of spots in a tile.
     sections
-        ``(n_spots,)`` section of every spot; a tile never spans two, since their coordinates may have nothing in
-        common.
+        ``(n_spots,)`` section of every spot; tiles do not span sections.
 
     Returns
     -------
-    ``(n_spots,)`` int32: the tile of every spot, 0 to ``n_tiles - 1``. Tiles with near numbers lie near each other.
+    ``(n_spots,)`` int32: the tile of every spot, 0 to ``n_tiles - 1``. Tiles with close numbers are close.
 
     Raises
     ------
@@ -41,7 +40,7 @@ def spatial_tiles(centres: np.ndarray, tile_spots: int = 4096, *, sections: np.n
 
 
 def _halved(centres: np.ndarray, rows: np.ndarray, tile_spots: int) -> list[np.ndarray]:
-    """Split the rows until each part is small enough; parts come in the order of a walk over the tissue."""
+    """Split the rows until each part is small enough; consecutive parts are close."""
     n_parts = -(-len(rows) // tile_spots)
     if n_parts <= 1:
         return [rows]
@@ -81,13 +80,12 @@ def halo(adjacency: csr_matrix, core: np.ndarray, n_hops: int) -> tuple[np.ndarr
 
 
 def among(adjacency: csr_matrix, rows: np.ndarray, n_inner: int) -> csr_matrix:
-    """Return the adjacency of the first ``n_inner`` of ``rows``, ``(n_inner, len(rows))``, numbered as ``rows`` are.
+    """Return the adjacency of the first ``n_inner`` of ``rows``, ``(n_inner, len(rows))``, numbered as ``rows``.
 
-    All neighbours of the inner rows have to be among ``rows``, as they are where the outermost ring of a :func:`halo`
-    is left out.
+    All neighbours of the inner rows must be among ``rows``, as in a :func:`halo` without its outermost ring.
     """
     indptr, neighbours = entries_of(adjacency, rows[:n_inner])
-    position = np.empty(adjacency.shape[0], np.int32)  # only the places of rows are written, and read
+    position = np.empty(adjacency.shape[0], np.int32)  # only positions of rows are written and read
     position[rows] = np.arange(len(rows), dtype=np.int32)
     local = csr_matrix((np.ones(len(neighbours), np.int8), position[neighbours], indptr), (n_inner, len(rows)))
     local.sort_indices()
@@ -95,7 +93,7 @@ def among(adjacency: csr_matrix, rows: np.ndarray, n_inner: int) -> csr_matrix:
 
 
 def entries_of(adjacency: csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``indptr`` and ``indices`` of some rows, in time proportional to their entries alone."""
+    """Return ``indptr`` and ``indices`` of some rows, in time proportional to their entries."""
     starts = adjacency.indptr[rows].astype(np.int64)
     lengths = adjacency.indptr[np.asarray(rows) + 1] - starts
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,7 +1,4 @@
-"""H&E images: patches by physical size, encoders that describe them, tissue, stain and quality.
-
-A slide is known only by the protocol in ``histoquilt._base._protocols``; an RGB array is taken wherever a slide is.
-"""
+"""H&E images: patches by physical size, encoders, tissue, stain and quality; slides may be RGB arrays."""
 
 from histoquilt.im._cut_patches import cut_patches
 from histoquilt.im._embed import default_keys, embed_patches, embed_views, short_name
@@ -15,25 +12,8 @@ from histoquilt.im._tissue import TissueMask, tissue_mask
 from histoquilt.im.encoders._encoders import get_encoder, list_encoders
 
 __all__ = [
-    "OnTissue",
-    "StainColours",
-    "TissueMask",
-    "attach_picture",
-    "check_on_tissue",
-    "cut_patches",
-    "default_fields",
-    "default_keys",
-    "embed_patches",
-    "embed_views",
-    "extract_patches",
-    "fit_stain",
-    "get_encoder",
-    "grid_spots",
-    "iter_patches",
-    "list_encoders",
-    "normalise_stain",
-    "short_name",
-    "slide_quality",
-    "stain_statistics",
+    "OnTissue", "StainColours", "TissueMask", "attach_picture", "check_on_tissue", "cut_patches", "default_fields",
+    "default_keys", "embed_patches", "embed_views", "extract_patches", "fit_stain", "get_encoder", "grid_spots",
+    "iter_patches", "list_encoders", "normalise_stain", "short_name", "slide_quality", "stain_statistics",
     "tissue_mask",
-]
+]  # fmt: skip

@@ -1,32 +1,19 @@
-"""Images as the functions of this room take them: opened slides, or RGB arrays."""
+"""Opened slides or RGB arrays behind one protocol."""
 
 from os import PathLike
 from typing import Any
 
 import numpy as np
+from anndata import AnnData
 from PIL import Image
 
-from histoquilt._base import SlideImage, check_positive
+from histoquilt._base import SlideImage, check_mpp, check_positive
 from histoquilt.io import ArraySlide
-
-LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x objective is about 0.06 um/px; beyond 20 no tissue structure is left
+from histoquilt.study import check_adata, check_inside, check_spatial
 
 
 def as_slide(image: Any) -> SlideImage:
-    """Return an opened slide as it is, and an RGB array behind the same protocol.
-
-    Parameters
-    ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or uint8 ``(height, width, 3)``.
-
-    Raises
-    ------
-    TypeError
-        It is neither: a path, an AnnData, a stack of patches.
-    ValueError
-        The array is not RGB uint8, or empty.
-    """
+    """Return an opened slide unchanged, an RGB array as a slide; raise ``TypeError`` or ``ValueError`` for others."""
     if isinstance(image, np.ndarray):
         return ArraySlide(image)
     if isinstance(image, str | PathLike):
@@ -41,24 +28,25 @@ def as_slide(image: Any) -> SlideImage:
     return image
 
 
-def check_mpp(mpp: float) -> float:
-    """Return ``mpp`` as a float, or raise ``ValueError`` where no microscope has it."""
-    check_positive(mpp, "mpp")
-    if not LEAST_MPP <= mpp <= MOST_MPP:
-        raise ValueError(
-            f"mpp is {mpp:g} microns per pixel; slides have {LEAST_MPP:g} to {MOST_MPP:g} (20x is about 0.5). "
-            "Pass microns per pixel, not pixels per micron or a magnification."
-        )
-    return float(mpp)
+def check_placed(
+    adata: AnnData, image: Any, mpp: float, image_scale: float, spatial_key: str
+) -> tuple[SlideImage, np.ndarray]:
+    """Return the slide of a section, and spot centres in its pixels ``(n_spots, 2)``, after checking all arguments."""
+    check_adata(adata)
+    slide = as_slide(image)
+    check_mpp(mpp)
+    check_positive(image_scale, "image_scale")
+    centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
+    check_inside(adata, slide, centres, image_scale=image_scale)
+    return slide, centres
 
 
 def resample(
     pixels: np.ndarray, out_px: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-    """Resample a rectangle ``(left, top, right, bottom)`` of RGB pixels to ``(width, height)``.
+    """Resample a rectangle ``(left, top, right, bottom)`` of RGB pixels to ``(width, height)``, with antialiasing.
 
-    Bilinear, with the filter widened where the image shrinks, so that nothing is skipped; strong shrinking first
-    averages whole blocks, which is the same to the eye and several times faster.
+    Strong shrinking first averages whole blocks, which looks the same and is several times faster.
     """
     source = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(source.resize(out_px, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))

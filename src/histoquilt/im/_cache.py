@@ -1,8 +1,7 @@
-"""Embeddings kept on disk under a name made from what decides them: the pixels of a batch and the encoder.
+"""Embeddings cached on disk, named by a digest of the pixels of a batch and of the encoder.
 
-No path, date or setting is part of the name. Whatever leads to the same patches finds the same embedding, and any
-change of the image, the spots, mpp or the field gives other pixels and so another name. Not ``joblib.Memory``, which
-stores pickles.
+Names hold no path, date or setting: the same patches find the same embedding, and any change of image, spots, mpp or
+field gives another name. ``joblib.Memory`` is not used, because it stores pickles.
 """
 
 import hashlib
@@ -16,17 +15,7 @@ from histoquilt.runtime import atomic_file, logger
 
 
 class EmbeddingCache:
-    """Folder cache for embeddings of batches of patches, one ``.npz`` each, without pickle.
-
-    Parameters
-    ----------
-    folder
-        Cache folder, created on first use; may be shared by sections, encoders and processes.
-    encoder_digest
-        Digest of what determines the encoder's output (``PatchEncoder.digest``).
-    n_features
-        Width of the encoder's embedding.
-    """
+    """Folder of embeddings of batches of patches, one ``.npz`` each; sections, encoders and processes may share it."""
 
     def __init__(self, folder: str | os.PathLike[str], encoder_digest: str, n_features: int) -> None:
         self.folder = Path(folder)
@@ -36,14 +25,14 @@ class EmbeddingCache:
         self.n_features = n_features
 
     def path_of(self, patches: np.ndarray) -> Path:
-        """Return where the embedding of these patches lies or will lie."""
+        """Return the path of the embedding of these patches."""
         digest = hashlib.sha256(f"{self.encoder_digest} {patches.shape}".encode())
         digest.update(np.ascontiguousarray(patches).data)
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.npz"
 
     def get(self, path: Path, n_patches: int) -> np.ndarray | None:
-        """Return float32 ``(n_patches, n_features)``, or None where it is not kept or the file is damaged."""
+        """Return float32 ``(n_patches, n_features)``, or None if it is not cached or the file is damaged."""
         embedding = None
         if path.is_file():
             try:
@@ -57,6 +46,6 @@ class EmbeddingCache:
         return embedding
 
     def put(self, path: Path, embedding: np.ndarray) -> None:
-        """Keep an embedding; a reader never sees half of a file."""
+        """Write an embedding, atomically."""
         with atomic_file(path) as beside:
             np.savez(beside, embedding=embedding)

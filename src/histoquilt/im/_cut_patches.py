@@ -1,14 +1,14 @@
-"""The pixels around each spot, kept in the section, for models that learn from pixels."""
+"""The pixels around each spot, stored in the section, for models that train on pixels."""
 
 import numpy as np
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage
+from histoquilt.im._as_slide import check_placed
 from histoquilt.im._patches import log_padding, plan_fields
 from histoquilt.im._stain import stain_statistics, write_stain
-from histoquilt.study import check_adata, check_inside, check_spatial, provenance, warn_of_few_outside, write_result
+from histoquilt.study import provenance, warn_of_few_outside, write_result
 
 
 def cut_patches(
@@ -22,29 +22,19 @@ def cut_patches(
     key_added: str = "patches",
     image_scale: float = 1.0,
 ) -> None:
-    """Keep the pixels around each spot in the section, for an image branch that is trained on them.
+    """Store the pixels around each spot in the section, for models with a trainable image branch.
 
-    The patches are kept whole, ``3 * px**2`` bytes a spot; to describe them by an encoder, see :func:`embed_patches`.
-    What is recorded lets a trained model cut a bare slide in the same way.
+    Patches take ``3 * px**2`` bytes per spot; :func:`embed_patches` describes them by an encoder instead. The settings
+    are recorded, so that a trained model cuts a bare slide in the same way.
 
     Parameters
     ----------
-    adata
-        One section; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in full-resolution pixels.
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel, the unit of the spot centres.
-    field_um
-        Side of the field in microns.
-    px
-        Side of a patch in pixels: the field is resampled to it.
-    spatial_key
-        Where the spot centres are.
+    adata, image, mpp, spatial_key, image_scale
+        As in :func:`embed_patches`.
+    field_um, px
+        Side of the field in microns, and of the resampled patch in pixels.
     key_added
-        Where the patches go.
-    image_scale
-        Full-resolution pixels per pixel of `image`; see :func:`embed_patches`.
+        Key in ``obsm`` of the patches.
 
     Returns
     -------
@@ -57,12 +47,8 @@ def cut_patches(
 
     Raises
     ------
-    KeyError
-        `spatial_key` is not in ``adata.obsm``.
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        `mpp`, `field_um`, `px` or `image_scale` is absurd; or more than half of the spots lie outside `image`.
+    KeyError, TypeError, ValueError
+        As :func:`embed_patches`; `px` is absurd.
 
     See Also
     --------
@@ -76,12 +62,7 @@ def cut_patches(
     >>> adata.obsm["patches"].shape
     (100, 768)
     """
-    check_adata(adata)
-    slide = as_slide(image)
-    check_mpp(mpp)
-    check_positive(image_scale, "image_scale")
-    centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
-    check_inside(adata, slide, centres, image_scale=image_scale)
+    slide, centres = check_placed(adata, image, mpp, image_scale, spatial_key)
     warn_of_few_outside(slide, centres)
     fields = plan_fields(slide, centres, mpp=mpp * image_scale, field_um=[field_um], out_px=px)
     [n_padded] = log_padding(fields, [field_um])

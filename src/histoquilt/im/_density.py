@@ -1,6 +1,4 @@
-"""Optical density: how much light the stain takes away, which adds up over stains as grey values do not."""
-
-from functools import lru_cache
+"""Optical density: the light absorbed by stain, which unlike grey values adds up over stains."""
 
 import numpy as np
 
@@ -8,29 +6,16 @@ import numpy as np
 # Quantitative Cytology and Histology 23, 2001) on singly stained sections.
 HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])
 EOSIN = np.array([0.072, 0.990, 0.105])
-DARKEST_GLASS = 230.0  # glass is never taken to be darker than this: a picture may show tissue only
-GLASS_PERCENTILE = 95.0  # on the whole slide; above it lie reflections
+DARKEST_GLASS = 230.0  # lower bound of the brightness of glass, for pictures of tissue only
+GLASS_PERCENTILE = 95.0  # of the whole slide; above are reflections
+_LOG_OF_GREY = np.log1p(np.arange(256, dtype=np.float32))  # a look-up is several times faster than a logarithm
 
 
 def optical_density(pixels: np.ndarray, glass: np.ndarray | float = 255.0) -> np.ndarray:
-    """Return ``-ln((I + 1) / (I0 + 1))``, float32, not below 0, of uint8 ``(..., 3)``.
-
-    Parameters
-    ----------
-    pixels
-        RGB uint8.
-    glass
-        Light that passes through empty glass, one number or ``(3,)``.
-    """
+    """Return ``-ln((I + 1) / (I0 + 1))``, float32, at least 0, of uint8 ``(..., 3)``; ``glass`` is I0."""
     white = np.broadcast_to(np.asarray(glass, dtype=np.float32), (3,))
-    density = np.maximum(np.log1p(white) - _log_of_grey()[pixels], np.float32(0))
+    density = np.maximum(np.log1p(white) - _LOG_OF_GREY[pixels], np.float32(0))
     return np.asarray(density, dtype=np.float32)
-
-
-@lru_cache(maxsize=1)
-def _log_of_grey() -> np.ndarray:
-    """Logarithms of the 256 grey values: a look-up is several times faster than a logarithm."""
-    return np.log1p(np.arange(256, dtype=np.float32))
 
 
 def glass_colour(pixels: np.ndarray) -> np.ndarray:
@@ -40,10 +25,10 @@ def glass_colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def is_ink(density: np.ndarray) -> np.ndarray:
-    """Return which pixels are coloured as pens are and as haematoxylin and eosin never are, bool ``(...)``.
+    """Return which pixels have the colour of pens, bool ``(...)``.
 
-    Both stains take away green light most. Blue and green ink take away red: on four real slides no tissue pixel
-    exceeded 0.32 in ``(red - green) / mean``, ink has 0.5 and more. Black ink takes away all three alike.
+    Haematoxylin and eosin absorb green most, blue and green ink red: on four real slides no tissue pixel exceeded 0.32
+    in ``(red - green) / mean``, ink has 0.5 and more. Black ink absorbs all three alike.
     """
     mean = density.mean(axis=-1)
     red, green = density[..., 0], density[..., 1]

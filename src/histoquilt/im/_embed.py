@@ -1,4 +1,4 @@
-"""Describe the tissue around each spot with an image encoder, reading ahead and remembering what was computed."""
+"""Embed the tissue around each spot with an image encoder; patches are read ahead, embeddings are cached."""
 
 import os
 import re
@@ -13,8 +13,8 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, PatchEncoder, SlideImage, check_mpp
+from histoquilt.im._as_slide import check_placed
 from histoquilt.im._cache import EmbeddingCache
 from histoquilt.im._grid import default_fields
 from histoquilt.im._patches import Fields, batches, cut_together, log_padding, plan_fields
@@ -24,7 +24,6 @@ from histoquilt.im.encoders._encoders import get_encoder
 from histoquilt.runtime import progress_bar, warn_user
 from histoquilt.study import (
     check_adata,
-    check_inside,
     check_spatial,
     coordinate_record,
     nominal_pitch,
@@ -34,8 +33,8 @@ from histoquilt.study import (
     write_result,
 )
 
-MOST_RELATIVE_MPP = 2.0  # an encoder is told of patches that are more than twice as coarse or fine as it learnt from
-MOST_BLOWN_UP = 4.0  # output pixels per pixel of the image: more is invented
+MOST_RELATIVE_MPP = 2.0  # warn if patches are more than twice as coarse or fine as those of training
+MOST_BLOWN_UP = 4.0  # output pixels per image pixel; warn above
 MPP_DISAGREES = 1.2  # ratio of the caller's mpp to the file's; spot pitches are measured to a few per cent
 MOST_VIEWS = 8  # a square has eight symmetries
 
@@ -56,10 +55,9 @@ def embed_patches(
 ) -> None:
     """Describe the tissue around each spot with an image encoder.
 
-    Square fields of `field_um` microns, centred on the spot, are cut from the H&E image, resampled to the size that
-    the encoder takes, and encoded. Fields that cross the border of the image are padded with white (empty glass) and
-    counted. Patches are read in a thread beside the encoder. The stain of each spot's field is measured on the way, so
-    that a model can tell a section that was stained or scanned otherwise than those it was trained on.
+    Square fields centred on the spots are cut from the H&E image, resampled to the input size of the encoder, and
+    embedded. Fields that cross the border of the image are padded with white (empty glass) and counted. The stain of
+    each spot's field is measured as well, so that models recognise sections stained or scanned unlike their training.
 
     Parameters
     ----------
@@ -69,28 +67,23 @@ def embed_patches(
     image
         Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
     mpp
-        Microns per full-resolution pixel, the unit of the spot centres. There is no default: a wrong guess changes
+        Microns per full-resolution pixel, the unit of the spot centres. There is no default: a wrong value changes
         every result and raises nothing. See :func:`histoquilt.io.estimate_mpp`.
     encoder
-        A name from :func:`list_encoders`, or any object that keeps the ``PatchEncoder`` protocol; or several, for
-        which each region of the slide is read once.
+        Name from :func:`list_encoders`, or an object with the ``PatchEncoder`` protocol; or several, for which each
+        region of the slide is read once.
     field_um
-        Side of the field in microns, or of several fields; each region of the slide is read once for all of them. By
-        default the four of :func:`default_fields` for the distance between the spots, as on the command line; for
-        several sections, pass the same to each. At the encoder's own resolution it is
-        ``encoder.input_px * encoder.mpp``; others are resampled and recorded, with a warning if more than twice as
-        coarse or fine.
-    spatial_key
-        Where the spot centres are.
-    key_added
-        Where the embedding goes; by default ``X_`` and the encoder's short name: ``X_he_texture``, ``X_onnx_<file>``,
-        ``X_timm_<name>``. For several encoders, one key each; by default, encoders of the same short name are
-        distinguished by the start of their digest.
+        Side of the field in microns, or of several fields, for which the slide is read once. By default the four of
+        :func:`default_fields` for this section's spot distance; for several sections, pass the same to each.
+        ``encoder.input_px * encoder.mpp`` is the encoder's own resolution; a warning is given beyond twice or half.
+    spatial_key, key_added
+        Keys in ``obsm`` of the spot centres, and of the embedding: by default ``X_`` and the encoder's short name,
+        ``X_he_texture``, ``X_onnx_<file>``, ``X_timm_<name>``. For several encoders, one key each; by default, encoders
+        of the same short name are distinguished by the start of their digest.
     batch_size
-        Patches per forward pass. Changes memory and speed, not results; the cache is found again only with the same.
+        Patches per forward pass. Changes memory and speed, not results; cached embeddings are per batch.
     image_scale
-        Full-resolution pixels per pixel of `image`: 1 where it is the full-resolution image itself, e.g.
-        ``1 / tissue_hires_scalef`` for the 'hires' image of Visium.
+        Full-resolution pixels per pixel of `image`, e.g. ``1 / tissue_hires_scalef`` for Visium's 'hires' image.
     cache
         Folder for embeddings, named by the digest of the patches and of the encoder.
     progress
@@ -112,14 +105,11 @@ def embed_patches(
 
     Raises
     ------
-    KeyError
-        `spatial_key` is not in ``adata.obsm``.
-    TypeError
-        `image` is neither a slide nor an array, or `encoder` no encoder.
+    KeyError, TypeError
+        `spatial_key` is not in ``adata.obsm``; `image` is neither a slide nor an array, or `encoder` not an encoder.
     ValueError
-        `mpp`, `field_um` or `image_scale` is absurd; more than half of the spots lie outside `image` (the message says
-        which scale would fit); an encoder is given twice, or their number is not that of the keys; or the encoder
-        returns something else than it declares.
+        `mpp`, `field_um` or `image_scale` is absurd; more than half of the spots lie outside `image`; an encoder is
+        given twice, or their number is not that of the keys; or the encoder returns another shape than it declares.
 
     See Also
     --------
@@ -199,16 +189,16 @@ def embed_views(
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """Embed each spot's patch in several orientations, as augmentation for training contrastive models.
+    """Embed each spot's patch in several orientations, as augmentation for contrastive training.
 
-    Tissue has no up and no left, so the eight symmetries of the square are equally valid: view 0 is the patch as
-    :func:`embed_patches` sees it, views 1 to 3 are turned by 90, 180 and 270 degrees counter-clockwise, views 4 to 7
-    are these four mirrored left to right. Nothing is drawn at random.
+    Tissue has no up and no left, so the eight symmetries of the square are equally valid: view 0 is the patch of
+    :func:`embed_patches`, views 1 to 3 are turned by 90, 180 and 270 degrees counter-clockwise, views 4 to 7 are these
+    four mirrored left to right. Nothing is random.
 
     Parameters
     ----------
     adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache, progress
-        Arguments as in :func:`embed_patches`, with one field.
+        As in :func:`embed_patches`, with one field.
     n_views
         Number of views, 1 to 8.
 
@@ -236,7 +226,7 @@ def embed_views(
 
 
 def short_name(encoder_name: str) -> str:
-    """Return an encoder's name as it stands in keys: ``onnx:a/net.onnx`` is ``onnx_net``, ``timm:a/b`` ``timm_a_b``."""
+    """Return an encoder's name as used in keys: ``onnx:a/net.onnx`` is ``onnx_net``, ``timm:a/b`` is ``timm_a_b``."""
     kind, colon, rest = encoder_name.partition(":")
     if kind in ("onnx", "openvino") and colon:
         rest = Path(rest).stem
@@ -265,9 +255,9 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Patches of some spots for one encoder, field and view; their embedding is known or they have to be encoded.
+    """Patches of some spots for one encoder, field and view, with their embedding if ``known``, and their stain.
 
-    Their stain is measured in the first field, as it is.
+    The stain is that of the first field.
     """
 
     encoder: int
@@ -285,11 +275,8 @@ def _plan(
     encoder: str | PatchEncoder | Sequence[str | PatchEncoder], field_um: float | Sequence[float], spatial_key: str,
     batch_size: int, image_scale: float, cache: str | os.PathLike[str] | None,
 ) -> _Job:  # fmt: skip
-    """Check everything before the first pixel is read."""
-    check_adata(adata)
-    slide = as_slide(image)
-    check_mpp(mpp)
-    check_positive(image_scale, "image_scale")
+    """Check all arguments before the first pixel is read."""
+    slide, centres = check_placed(adata, image, mpp, image_scale, spatial_key)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     asked = [field_um] if np.isscalar(field_um) else list(field_um)  # type: ignore[arg-type]
@@ -300,8 +287,6 @@ def _plan(
     chosen = [get_encoder(one) for one in given]
     if not chosen or len({one.digest for one in chosen}) < len(chosen):
         raise ValueError(f"encoder must be one or more different encoders, got {[one.name for one in chosen]}.")
-    centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
-    check_inside(adata, slide, centres, image_scale=image_scale)
     warn_of_few_outside(slide, centres)
     image_mpp = mpp * image_scale
     plans = {
@@ -362,7 +347,7 @@ def _embed(
 
 
 def _cut(job: _Job, n_views: int, stain: bool) -> Iterator[_Batch]:
-    """Cut, turn, look up and measure the stain: all that may happen beside the encoder."""
+    """Cut, turn, look up and measure the stain: all work that runs in the reading thread."""
     sizes = list(job.plans)
     for start, stop in batches(job.n_spots, job.batch_size):
         cut = dict(zip(sizes, cut_together(list(job.plans.values()), start, stop), strict=True))

@@ -1,17 +1,17 @@
-"""Layout by the distance between spots: a grid over the tissue of a bare slide, and default widths of fields."""
+"""Layout by spot distance: a grid over the tissue of a bare slide, and default sides of fields."""
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, SlideImage, check_positive, either
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage, check_mpp, check_positive, either
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._picture import attach_picture
 from histoquilt.im._tissue import TissueMask, tissue_mask
 from histoquilt.runtime import logger
 from histoquilt.study import provenance, write_result
 
-LEAST_FIELD_UM = 50.0  # bins and cells are closer than the width of tissue that an encoder can describe
+LEAST_FIELD_UM = 50.0  # bins and cells are closer than an encoder can describe
 MULTIPLES = (1.0, 0.5, 2.0, 4.0)  # of the pitch; the first is the field of methods that use a single patch
 
 
@@ -25,21 +25,19 @@ def grid_spots(
 ) -> AnnData:
     """Lay a square grid of spots over the tissue of a slide.
 
-    The grid starts half a pitch from the upper left corner of the slide, wherever the tissue lies, so that the same
-    place of a slide always has the same name.
+    The grid starts half a pitch from the upper left corner of the slide, so that a place always has the same name.
 
     Parameters
     ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel of `image`.
+    image, mpp
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``; and its microns per
+        full-resolution pixel.
     pitch_um
         Distance between neighbouring spots in microns.
     least_tissue
-        Share of a spot's square, ``pitch_um`` wide, that must be tissue, 0 to 1.
+        Minimum share of tissue in a spot's square of ``pitch_um``, 0 to 1.
     tissue
-        The mask of this slide, where it was already made; else :func:`tissue_mask` is called.
+        Mask of this slide; by default made by :func:`tissue_mask`.
 
     Returns
     -------
@@ -49,15 +47,13 @@ def grid_spots(
     ``obsm["spatial"]`` : float64 ``(x, y)`` in full-resolution pixels of the slide
     ``obsm["spatial_um"]`` : the same in microns
     ``uns["histoquilt"]["coordinates"]`` : ``unit`` pixel, ``mpp``, ``pitch_um``
-    ``uns["histoquilt"]["image"]`` : ``path``, ``image_scale`` 1, ``mpp``, where the slide has a file
+    ``uns["histoquilt"]["image"]`` : ``path``, ``image_scale`` 1, ``mpp``, if the slide has a file
     ``uns["spatial"]`` : a small picture of the slide (:func:`attach_picture`)
 
     Raises
     ------
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        A number is absurd, the slide has no tissue, or no square of the grid has enough of it.
+    TypeError, ValueError
+        `image` is neither a slide nor an array; a number is absurd; or no square of the grid has enough tissue.
 
     Examples
     --------
@@ -105,16 +101,16 @@ def grid_spots(
 
 
 def default_fields(*pitch_um: float) -> list[float]:
-    """Return default widths of the fields around a spot: once, half, twice and four times the distance between spots.
+    """Return default sides of the fields around a spot: one, half, two and four times the spot distance.
 
     Parameters
     ----------
     pitch_um
-        Distance between the spots of each section in microns. Their median counts, at least 50.
+        Spot distance of each section in microns; their median is used, at least 50.
 
     Returns
     -------
-    Four widths in microns, that of the single patch first.
+    Four sides in microns; the first is that of models with a single patch.
 
     Examples
     --------

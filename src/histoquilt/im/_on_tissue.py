@@ -1,4 +1,4 @@
-"""Do the spots of a section lie on the tissue of its image? Where they do not, every later step is wrong."""
+"""Check that the spots of a section lie on the tissue of its image; otherwise every later step is wrong."""
 
 from dataclasses import dataclass
 
@@ -6,35 +6,32 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, SlideImage, check_positive, either
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage, either
+from histoquilt.im._as_slide import check_placed
 from histoquilt.im._placement import better_placement, exchanged_fraction
 from histoquilt.im._tissue import TissueMask, tissue_mask
 from histoquilt.runtime import warn_user
-from histoquilt.study import check_adata, check_inside, check_spatial, is_outside
+from histoquilt.study import is_outside
 
-LEAST_ON_TISSUE = 0.8  # share of spots; the rest are at the rim, in tears and vessels, on real sections
-# Real sections have 0.91 to 1.0. Fat and lumina count as glass, so that fewer may be right; at half of them hardly.
-LEAST_TO_GO_ON = 0.5
-# Round tissue takes exchanged axes well (0.52 to 0.93 on real sections), but the right ones better
-EXCHANGED_IS_BETTER = 0.1
+# Real sections have 0.91 to 1.0. Fat and lumina count as glass, so that fewer may be right, but hardly less than half.
+LEAST_ON_TISSUE = 0.8  # share of spots: warn below
+LEAST_TO_GO_ON = 0.5  # raise below, if strict
+EXCHANGED_IS_BETTER = 0.1  # round tissue fits with exchanged axes (0.52 to 0.93 on real sections), but less well
 
 
 @dataclass(frozen=True)
 class OnTissue:
-    """What :func:`check_on_tissue` found; enough to draw it.
+    """Result of :func:`check_on_tissue`.
 
     Attributes
     ----------
     fraction
         Share of the spots that lie on tissue.
     spots
-        One row a spot, named as in the section: ``x`` and ``y`` in pixels of `image`, ``tissue_fraction`` (share of
+        One row per spot, named as in the section: ``x`` and ``y`` in pixels of `image`, ``tissue_fraction`` (share of
         tissue under the spot), ``on_tissue`` and ``outside`` (of the image).
-    image
-        The slide at low resolution, uint8 ``(rows, columns, 3)``.
-    mask
-        Its tissue, bool ``(rows, columns)``.
+    image, mask
+        The slide at low resolution, uint8 ``(rows, columns, 3)``, and its tissue, bool ``(rows, columns)``.
     """
 
     fraction: float
@@ -57,18 +54,10 @@ def check_on_tissue(
 
     Parameters
     ----------
-    adata
-        One section, ``obsm[spatial_key]`` holds spot centres in full-resolution pixels. Nothing is written.
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel, the unit of the spot centres.
-    image_scale
-        Full-resolution pixels per pixel of `image`.
+    adata, image, mpp, image_scale, spatial_key
+        As in :func:`embed_patches`; nothing is written.
     spot_um
         Side of the square examined under each spot, in microns.
-    spatial_key
-        Key in ``obsm`` of the spot centres.
     strict
         If true, raise if the placement is plainly wrong: fewer than 50 % of the spots lie on tissue, or exchanging x
         and y would bring 80 % onto it and at least 10 % more than now. ``histoquilt train``, ``predict`` and
@@ -76,9 +65,7 @@ def check_on_tissue(
 
     Returns
     -------
-    OnTissue
-        Result of the check. Warns if fewer than 80 % of the spots are at least half covered by tissue; the warning
-        names the scale that would fit.
+    OnTissue. Warns if fewer than 80 % of the spots are at least half covered by tissue, and names a scale that fits.
 
     Raises
     ------
@@ -86,7 +73,7 @@ def check_on_tissue(
         `spatial_key` is not in ``adata.obsm``.
     ValueError
         More than half of the spots lie outside the image, the slide has no tissue, a number is absurd; or, if
-        `strict`, the placement is plainly wrong.
+        `strict`, the placement is wrong.
 
     Examples
     --------
@@ -95,12 +82,7 @@ def check_on_tissue(
     >>> hq.im.check_on_tissue(adata, slide, mpp=4).fraction
     1.0
     """
-    check_adata(adata)
-    slide = as_slide(image)
-    check_mpp(mpp)
-    check_positive(image_scale, "image_scale")
-    centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
-    check_inside(adata, slide, centres, image_scale=image_scale)
+    slide, centres = check_placed(adata, image, mpp, image_scale, spatial_key)
     tissue = tissue_mask(slide, mpp=mpp * image_scale)
     share = tissue.fraction(centres, spot_um)
     spots = pd.DataFrame(
@@ -135,7 +117,7 @@ def _is_wrong(fraction: float, tissue: TissueMask, centres: np.ndarray) -> bool:
 
 
 def _advice(adata: AnnData, tissue: TissueMask, centres: np.ndarray, image_scale: float, spatial_key: str) -> str:
-    """Say which scale or order of the axes would fit."""
+    """Return which scale or order of the axes would fit."""
     found = better_placement(adata, tissue, centres, image_scale)
     if found is None:
         return (

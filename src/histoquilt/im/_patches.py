@@ -6,21 +6,21 @@ from itertools import pairwise
 
 import numpy as np
 
-from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp, resample
+from histoquilt._base import SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide, resample
 from histoquilt.runtime import logger
 
-MOST_SHRINKING = 2.0  # the resampler gets at least this many pixels per output pixel; the pyramid does what is above
-FEWEST_PX = 4.0  # a field of fewer image pixels has nothing in it to describe
+MOST_SHRINKING = 2.0  # pixels per output pixel left to the resampler; the pyramid does the rest
+FEWEST_PX = 4.0  # smallest side of a field in image pixels
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Where to cut, in pixels of the image. Made by :func:`plan_fields`."""
+    """Where to cut, in pixels of the image; made by :func:`plan_fields`."""
 
     slide: SlideImage
     centres: np.ndarray  # (n_patches, 2) float64, x and y
-    sides: tuple[float, ...]  # one a field, in image pixels; need not be whole
+    sides: tuple[float, ...]  # of the fields in image pixels, not rounded
     out_px: int
 
     @property
@@ -32,12 +32,11 @@ class Fields:
         return np.asarray(crosses.any(axis=2))
 
     def cut(self, start: int, stop: int) -> list[np.ndarray]:
-        """Return the patches of some points: one uint8 ``(stop - start, out_px, out_px, 3)`` a field.
+        """Return the patches of some points: one uint8 ``(stop - start, out_px, out_px, 3)`` per field.
 
-        The largest field is read once, reduced by a power of two that leaves the smallest at least
-        ``MOST_SHRINKING`` pixels per output pixel, and all fields are resampled from it. Arrays and files without a
-        pyramid give the same patches, bit for bit. Of a pyramid the coarsest level that is as fine as the reduction is
-        read: the same up to rounding where its levels are means of blocks, as its writer made them otherwise.
+        The largest field is read once, reduced by a power of two that leaves at least ``MOST_SHRINKING`` pixels per
+        output pixel of the smallest, and all fields are resampled from it. Arrays and files without a pyramid give
+        identical patches; a pyramid whose levels are not means of blocks gives slightly different ones.
         """
         return cut_together([self], start, stop)[0]
 
@@ -51,7 +50,8 @@ def cut_together(plans: Sequence[Fields], start: int, stop: int) -> list[list[np
         [np.empty((stop - start, plan.out_px, plan.out_px, 3), dtype=np.uint8) for _ in plan.sides] for plan in plans
     ]
     sides, slide = plans[0].sides, plans[0].slide
-    steps = [_reduction(min(sides) / plan.out_px) for plan in plans]
+    shrinking = [min(sides) / plan.out_px for plan in plans]
+    steps = [2 ** max(0, int(np.floor(np.log2(max(one / MOST_SHRINKING, 1.0))))) for one in shrinking]
     for row, (x, y) in enumerate(plans[0].centres[start:stop]):
         for step in dict.fromkeys(steps):
             # corners on multiples of the step, so that the pixels of a pyramid are taken as they are
@@ -69,10 +69,7 @@ def cut_together(plans: Sequence[Fields], start: int, stop: int) -> list[list[np
 
 
 def _square(region: np.ndarray, x: float, y: float, side: float, out_px: int) -> np.ndarray:
-    """Resample a square around ``(x, y)``; nothing beyond the pixels that it touches has a say, however much was read.
-
-    So a field is the same whether it was cut alone or together with larger ones.
-    """
+    """Resample a square around ``(x, y)`` from only the pixels that it touches, however much was read."""
     height, width = region.shape[:2]
     left, top = max(int(np.floor(x - side / 2)), 0), max(int(np.floor(y - side / 2)), 0)
     right, bottom = min(int(np.ceil(x + side / 2)), width), min(int(np.ceil(y + side / 2)), height)
@@ -82,21 +79,10 @@ def _square(region: np.ndarray, x: float, y: float, side: float, out_px: int) ->
     return resample(region[top:bottom, left:right], (out_px, out_px), box)
 
 
-def _reduction(ratio: float) -> int:
-    """Power of two by which a region may be read reduced: half of the shrinking at most is left to the pyramid."""
-    return 2 ** max(0, int(np.floor(np.log2(max(ratio / MOST_SHRINKING, 1.0)))))
-
-
 def plan_fields(
     image: SlideImage | np.ndarray, centres_px: np.ndarray, *, mpp: float, field_um: Sequence[float], out_px: int
 ) -> Fields:
-    """Check what was asked for and turn microns into pixels of the image.
-
-    Raises
-    ------
-    ValueError
-        ``mpp`` or a field is absurd, or the centres are not finite ``(n_patches, 2)``.
-    """
+    """Check the arguments, and convert microns to pixels of the image; raise ``ValueError`` if one is absurd."""
     slide = as_slide(image)
     check_positive(mpp, "mpp")
     centres = np.asarray(centres_px, dtype=np.float64)
@@ -132,7 +118,7 @@ def iter_patches(
     image, centres_px, mpp, field_um, out_px
         As in :func:`extract_patches`.
     batch_size
-        Patches at a time; the last batch may be smaller.
+        Patches per batch; the last batch may be smaller.
 
     Yields
     ------
@@ -162,32 +148,28 @@ def extract_patches(
     image
         Opened slide (:func:`histoquilt.io.open_slide`) or RGB uint8 ``(height, width, 3)``.
     centres_px
-        ``(n_patches, 2)``: x and y in full-resolution pixels of ``image``. Fractions of a pixel count.
+        ``(n_patches, 2)``: x and y in full-resolution pixels of ``image``, not rounded.
     mpp
         Microns per full-resolution pixel of ``image``.
-    field_um
-        Side of the field in microns.
-    out_px
-        Side of a patch in pixels: the field is resampled to it.
+    field_um, out_px
+        Side of the field in microns, and of the resampled patch in pixels.
 
     Returns
     -------
-    uint8 ``(n_patches, out_px, out_px, 3)``. What lies outside the image is white, as empty glass; the number of such
-    patches is logged. An array and a file of the same pixels give the same patches; a field of four pixels or more per
-    pixel of a patch is read from the pyramid of a file that has one, whose levels may have been made otherwise.
+    uint8 ``(n_patches, out_px, out_px, 3)``. Pixels outside the image are white, as empty glass; the number of padded
+    patches is logged. An array and a file of the same pixels give the same patches, except where a field is read from
+    pyramid levels (four image pixels or more per patch pixel) that its writer did not make as means of blocks.
 
     Raises
     ------
-    TypeError
-        ``image`` is neither a slide nor an array.
-    ValueError
-        The array is not RGB uint8, the centres have another shape, ``mpp`` is absurd, or the field is so small that
-        it holds fewer than 4 x 4 pixels.
+    TypeError, ValueError
+        ``image`` is neither a slide nor RGB uint8, the centres have another shape, ``mpp`` is absurd, or a field has
+        fewer than 4 x 4 image pixels.
 
     See Also
     --------
-    iter_patches : the same, streaming.
-    embed_patches : patches of all spots of a section, described by an encoder.
+    iter_patches : the same, batch by batch.
+    embed_patches : patches of all spots of a section, embedded.
 
     Examples
     --------
@@ -202,7 +184,7 @@ def extract_patches(
 
 
 def log_padding(fields: Fields, field_um: Sequence[float]) -> list[int]:
-    """Count the fields that cross the border, log them, and return one number a field."""
+    """Log and return the number of fields that cross the border of the image, for each size of field."""
     counts = [int(n) for n in fields.padded.sum(axis=1)]
     for n_padded, field in zip(counts, field_um, strict=True):
         if n_padded:
@@ -214,5 +196,5 @@ def log_padding(fields: Fields, field_um: Sequence[float]) -> list[int]:
 
 
 def batches(n: int, batch_size: int) -> list[tuple[int, int]]:
-    """Return the starts and stops of batches."""
+    """Return start and stop of each batch."""
     return list(pairwise([*range(0, n, batch_size), n]))

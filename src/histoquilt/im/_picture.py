@@ -1,4 +1,4 @@
-"""A small picture of the slide beside the spots, so that maps are drawn over tissue long after the slide is closed."""
+"""A small picture of the slide, stored with the spots, so that maps show tissue after the slide is closed."""
 
 import numpy as np
 from anndata import AnnData
@@ -21,22 +21,16 @@ def attach_picture(
     spatial_key: str = Keys.SPATIAL,
     tissue: TissueMask | None = None,
 ) -> None:
-    """Keep a small picture of a section's image, which plots and reports draw the spots on.
+    """Store a small picture of a section's image, on which plots and reports draw the spots.
 
-    A section that has a picture already, as those of Space Ranger have, keeps its own. :func:`grid_spots` calls this.
+    A section that already has a picture, as those of Space Ranger, keeps it. :func:`grid_spots` calls this.
 
     Parameters
     ----------
-    adata
-        One section; ``obsm[spatial_key]`` holds spot centres ``(x, y)``.
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``. It is read in blocks.
-    image_scale
-        Coordinate pixels per pixel of ``image``, as in :func:`embed_patches`.
-    spatial_key
-        Where the spot centres are.
+    adata, image, image_scale, spatial_key
+        As in :func:`embed_patches`. The image is read in blocks.
     tissue
-        The mask of this slide, where it was already made: its own small image spares reading the slide again.
+        Mask of this slide, if there is one: its small image saves reading the slide again.
 
     Returns
     -------
@@ -50,10 +44,8 @@ def attach_picture(
     ------
     KeyError
         There are no spot centres.
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        ``image_scale`` is not positive.
+    TypeError, ValueError
+        `image` is neither a slide nor an array, or ``image_scale`` is not positive.
 
     Examples
     --------
@@ -86,7 +78,7 @@ def attach_picture(
 
 
 def _shrunk(slide: SlideImage, tissue: TissueMask | None) -> tuple[np.ndarray, float]:
-    """Return the picture, and its pixels per pixel of the slide, the same along both axes."""
+    """Return the picture, and its pixels per pixel of the slide."""
     share = min(1.0, LOWRES_PX / max(slide.width, slide.height))
     if tissue is not None and tissue.step_px * share <= 1:
         small = Thumbnail(tissue.image, tissue.step_px)

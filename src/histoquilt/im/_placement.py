@@ -1,4 +1,4 @@
-"""Which scale, or which order of x and y, would bring spots onto the tissue of an image."""
+"""Search for the scale, or the order of x and y, that brings spots onto the tissue of an image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,55 +10,32 @@ from histoquilt.im._tissue import TissueMask
 from histoquilt.study import scale_factors
 
 FITS = 0.8  # share of the spots on tissue; at least 0.91 on real sections
-_LEAST_SPREAD = 0.3  # of the tissue's own extent: at a small scale all spots are one point, which lies on tissue easily
-_MOST_SPOTS = 2_000  # that are looked at
+_LEAST_SPREAD = 0.3  # of the extent of the tissue: at too small a scale all spots fall on one point of tissue
+_MOST_SPOTS = 2_000  # examined
 _SIDES_PX = {"hires": 2_000.0, "lowres": 600.0}  # longer side of Space Ranger's images
 _LOWEST, _HIGHEST, _STEP = 1 / 64, 64.0, 1.02  # factors tried where none is known
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One interpretation of the coordinates.
+    """One interpretation of the coordinates."""
 
-    Attributes
-    ----------
-    fraction
-        Fraction of the spots that would lie on tissue.
-    image_scale
-        Coordinate pixels per pixel of the image; ``None`` if the current value stays.
-    exchanged
-        True if x and y would be exchanged.
-    name
-        Name of the scale, e.g. ``tissue_hires_scalef``; ``""`` if it was estimated.
-    """
-
-    fraction: float
-    image_scale: float | None
-    exchanged: bool
-    name: str
+    fraction: float  # of the spots that would lie on tissue
+    image_scale: float | None  # coordinate pixels per image pixel; None: unchanged
+    exchanged: bool  # x and y
+    name: str  # of the scale, e.g. tissue_hires_scalef; "" if estimated
 
 
 def exchanged_fraction(tissue: TissueMask, centres: np.ndarray) -> float:
-    """Return the share of spots on tissue if x and y changed places; ``centres`` in pixels of the image."""
+    """Return the share of spots on tissue with x and y exchanged; ``centres`` in pixels of the image."""
     return float(_on_mask(tissue, _sample(centres)[:, ::-1]).mean())
 
 
 def better_placement(adata: AnnData, tissue: TissueMask, centres: np.ndarray, image_scale: float) -> Placement | None:
-    """Return what would bring most spots onto tissue, or ``None`` where nothing would.
+    """Return the placement that brings most spots onto tissue, or ``None`` if none fits.
 
-    Factors that are known come first: those of the section's own images, then those of a usual hires or lowres image.
-    Else the scale is estimated.
-
-    Parameters
-    ----------
-    adata
-        The section; scale factors of its own images (``uns["spatial"]``) are tried.
-    tissue
-        Tissue of the image.
-    centres
-        Spot centres in pixels of the image, ``(n_spots, 2)``.
-    image_scale
-        The scale that brought them there.
+    Scale factors of the section's own images are tried first, then those of usual hires and lowres images; else the
+    scale is estimated. ``centres`` ``(n_spots, 2)`` are in pixels of the image, to which ``image_scale`` brought them.
     """
     points = _sample(centres)
     known = list(_known_scales(adata, tissue))
@@ -89,7 +66,7 @@ def _known_scales(adata: AnnData, tissue: TissueMask) -> Iterator[tuple[str, flo
 
 
 def _estimate(tissue: TissueMask, full: np.ndarray) -> tuple[float, float] | None:
-    """Return the share on tissue and the scale of the widest spread that fits."""
+    """Return the share on tissue, and the scale, of the widest spread that fits."""
     n_steps = int(np.log(_HIGHEST / _LOWEST) / np.log(_STEP))
     scales = _LOWEST * _STEP ** np.arange(n_steps + 1)
     fractions = np.array([_fitting(tissue, full / scale) for scale in scales])
@@ -104,7 +81,7 @@ def _estimate(tissue: TissueMask, full: np.ndarray) -> tuple[float, float] | Non
 
 
 def _fitting(tissue: TissueMask, points: np.ndarray) -> float:
-    """Return the share of points on tissue; none where they are spread much less than it."""
+    """Return the share of points on tissue; 0 if they spread much less than the tissue."""
     rows, columns = np.nonzero(tissue.mask.any(axis=1))[0], np.nonzero(tissue.mask.any(axis=0))[0]
     extent = np.array([np.ptp(columns) + 1, np.ptp(rows) + 1]) * tissue.step_px
     if (np.ptp(points, axis=0) / extent).max() < _LEAST_SPREAD:

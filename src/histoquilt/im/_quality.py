@@ -1,23 +1,23 @@
-"""Which parts of a slide not to trust: out of focus, written on, folded."""
+"""Parts of a slide not to trust: out of focus, written on, folded."""
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import laplace, uniform_filter
 
-from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._tissue import DARKEST, share_in_fields, tissue_mask
 from histoquilt.runtime import logger
 
-LOOK_UM = 1.0  # pixel at which cells are looked at: nuclei are 5 to 10 of them
-COARSEST_UM = 2.0  # above this no picture is sharp enough to tell blur
-LEAST_TISSUE = 0.5  # share of a cell that must be tissue to be judged for blur and folds
-BLURRED = 0.25  # of the slide's usual sharpness; halves of real sections differ by less than two
-PEN = 0.05  # share of the cell
+LOOK_UM = 1.0  # pixel at which sharpness is measured: nuclei are 5 to 10 of them
+COARSEST_UM = 2.0  # coarser images cannot show blur
+LEAST_TISSUE = 0.5  # share of tissue in a square to be judged for blur and folds
+BLURRED = 0.25  # of the slide's median sharpness; halves of real sections differ by less than a factor of two
+PEN = 0.05  # share of the square
 FOLD = 0.05
-FOLD_DENSITY = 2.0  # a fold is two layers: this times the slide's usual dark tissue
+FOLD_DENSITY = 2.0  # a fold is two layers: times the density of the slide's dark tissue
 FOLD_UM = 24.0  # folds are wider than nuclei, which are as dark
 
 
@@ -26,26 +26,25 @@ def slide_quality(image: SlideImage | np.ndarray, *, mpp: float, cell_um: float 
 
     Parameters
     ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``.
-    mpp
-        Microns per full-resolution pixel of `image`.
+    image, mpp
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``; and its microns per
+        full-resolution pixel.
     cell_um
-        Side of the squares that are judged, in microns.
+        Side of the squares in microns.
 
     Returns
     -------
-    DataFrame, one row for each square that has tissue or ink, named ``x{column}_y{row}``:
+    DataFrame, one row per square with tissue or ink, named ``x{column}_y{row}``:
 
     ``x``, ``y`` : its centre in full-resolution pixels
     ``tissue_fraction`` : share of tissue
-    ``sharpness`` : variance of the Laplacian over the variance of the density at 1 um per pixel, over tissue, relative
-    to the median square of this slide; NaN where less than half is tissue or the image is coarser than 2 um per pixel
-    ``pen_fraction``, ``fold_fraction`` : share of blue, green or black ink; of tissue darker than one layer can be
+    ``sharpness`` : variance of the Laplacian over the variance of the density at 1 um per pixel, relative to the
+    median square of this slide; NaN if less than half is tissue or the image is coarser than 2 um per pixel
+    ``pen_fraction``, ``fold_fraction`` : share of blue, green or black ink; share of tissue as dark as two layers
     ``blurred``, ``pen``, ``fold`` : bool
 
-    Blur is relative: a slide that is out of focus all over is its own measure. So are folds: one in tissue much paler
-    than the rest of the slide is not told from single layers of that.
+    Blur and folds are relative to the slide: one that is out of focus all over is not flagged, nor is a fold in tissue
+    much paler than the rest.
 
     Raises
     ------
@@ -109,7 +108,7 @@ def _folds(density: np.ndarray, mask: np.ndarray, pixel_um: float) -> np.ndarray
 
 
 def _sharpness(slide: SlideImage, centres: np.ndarray, mpp: float, cell_um: float) -> np.ndarray:
-    """Return how much of the contrast is between neighbouring pixels, of each square."""
+    """Return the share of contrast that is between neighbouring pixels, for each square."""
     look_px = max(8, round(cell_um / max(LOOK_UM, mpp)))
     fields = plan_fields(slide, centres, mpp=mpp, field_um=[cell_um], out_px=look_px)
     found = []

@@ -1,4 +1,4 @@
-"""A thread that reads the next batches while this one is computed on."""
+"""Read the next batches in a thread while the current one is computed."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -13,8 +13,7 @@ _END: Any = object()
 def read_ahead(items: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
     """Yield the items in order, produced in another thread, at most ``depth`` ahead.
 
-    Decoding and resampling release Python's lock, so they run next to the encoder. What the producer raises is raised
-    here; a consumer that stops early stops the producer.
+    Errors of the producer are raised here; a consumer that stops early stops the producer.
     """
     context = copy_context()
     ahead: deque[Future[T]] = deque()

@@ -1,10 +1,10 @@
-"""Haematoxylin and eosin: their colours on a slide, how much of each there is, and one slide made to look like another.
+"""Haematoxylin and eosin: colours on a slide, amounts, and stain normalisation.
 
 M. Macenko et al., A method for normalizing histology slides for quantitative analysis, ISBI 2009. The two stains span
 a plane in optical density; the extreme directions in that plane are their colours.
 
-Where we differ: percentiles of the directions are those of the paper (1 and 99), but a slide is refused where it has
-too little stain to see two colours, rather than fitted to noise; and the glass is measured, not taken to be 240.
+Where we differ: slides with too little stain raise an error rather than being fitted to noise, and the brightness of
+glass is measured, not assumed to be 240.
 """
 
 from collections.abc import Sequence
@@ -15,35 +15,35 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt import __version__
-from histoquilt._base import Keys, SlideImage, argument
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import Keys, SlideImage, argument, check_mpp
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._density import EOSIN, HAEMATOXYLIN, glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
 from histoquilt.im._thumbnail import thumbnail
 from histoquilt.runtime import warn_user
 from histoquilt.study import provenance, write_result
 
-LEAST_DENSITY = 0.15  # of a pixel that counts as stained (beta in the paper)
+LEAST_DENSITY = 0.15  # of a stained pixel (beta in the paper)
 ANGLE_PERCENTILE = 1.0  # alpha in the paper
 FEWEST_STAINED = 500  # pixels; fewer give no direction
-MOST_PIXELS = 400_000  # looked at for a fit
-FIT_UM = 2.0  # pixel of the reduced slide that a fit looks at: nuclei still stand apart from what lies between them
-STATISTICS_PX = 224  # patches cut from a slide for its statistics
-LOOKED_AT_PX = 64  # of a patch's side, evenly spaced: single pixels, so that the spread is that of the full patch
+MOST_PIXELS = 400_000  # used by a fit
+FIT_UM = 2.0  # pixel of the reduced slide used by a fit: still resolves nuclei
+STATISTICS_PX = 224  # side of patches cut from a slide for its statistics
+LOOKED_AT_PX = 64  # pixels used along a patch's side, evenly spaced; not averaged, which would reduce the spread
 
 
 @dataclass(frozen=True)
 class StainColours:
-    """What haematoxylin and eosin look like on one slide.
+    """Colours of haematoxylin and eosin on one slide.
 
     Attributes
     ----------
     haematoxylin, eosin
-        Optical density of one unit in red, green and blue; of length 1.
+        Unit vector of optical densities in red, green and blue.
     most
         99th percentile of the amount of each, ``(haematoxylin, eosin)``.
     glass
-        Light through empty glass, red, green and blue.
+        Brightness of empty glass in red, green and blue.
     """
 
     haematoxylin: tuple[float, float, float]
@@ -65,7 +65,7 @@ def fit_stain(image: SlideImage | np.ndarray, *, mpp: float | None = None) -> St
     image
         Opened slide, RGB uint8 ``(height, width, 3)``, or patches ``(n_patches, height, width, 3)``.
     mpp
-        Microns per full-resolution pixel; a slide is then read reduced to 2 um per pixel. Needed for an opened slide.
+        Microns per full-resolution pixel, needed for an opened slide, which is read reduced to 2 um per pixel.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def fit_stain(image: SlideImage | np.ndarray, *, mpp: float | None = None) -> St
     TypeError
         `image` is neither slide, array nor patches.
     ValueError
-        Too little of it is stained, or an opened slide comes without `mpp`.
+        Too little of it is stained, or `mpp` is missing for an opened slide.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def fit_stain(image: SlideImage | np.ndarray, *, mpp: float | None = None) -> St
             f"eosin ({FEWEST_STAINED} are needed). Pass the whole slide, not single patches of glass."
         )
     stains = _directions(density)
-    amounts = _unmix(density, stains)
+    amounts = np.maximum(density @ np.linalg.pinv(stains).astype(np.float32), np.float32(0))
     most = np.maximum(np.percentile(amounts, 99, axis=0), 1e-2)
     return StainColours(_three(stains[0]), _three(stains[1]), (float(most[0]), float(most[1])), _three(glass))
 
@@ -113,7 +113,7 @@ REFERENCE = StainColours(
 
 
 def _pixels_to_fit(image: SlideImage | np.ndarray, mpp: float | None) -> np.ndarray:
-    """Return RGB pixels ``(..., 3)``, at most some hundred thousand."""
+    """Return RGB pixels ``(n, 3)``, at most some hundred thousand."""
     if isinstance(image, np.ndarray) and image.ndim == 4:
         _check_stack(image)
         pixels = image
@@ -136,14 +136,9 @@ def _directions(density: np.ndarray) -> np.ndarray:
     angle = np.arctan2(on_plane[:, 1], on_plane[:, 0])
     ends = np.percentile(angle, [ANGLE_PERCENTILE, 100 - ANGLE_PERCENTILE])
     stains = np.stack([np.cos(ends), np.sin(ends)], axis=1) @ plane.T
-    stains = np.maximum(stains, 0)  # no stain gives light
+    stains = np.maximum(stains, 0)  # stains do not emit light
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
     return stains[np.argsort(-stains[:, 0])]  # haematoxylin takes away red
-
-
-def _unmix(density: np.ndarray, stains: np.ndarray) -> np.ndarray:
-    """Return amounts of the two stains, not below 0, of densities ``(n, 3)``."""
-    return np.maximum(density @ np.linalg.pinv(stains).astype(np.float32), np.float32(0))
 
 
 def normalise_stain(
@@ -151,23 +146,22 @@ def normalise_stain(
 ) -> np.ndarray:
     """Give H&E pixels the colours of another slide (Macenko).
 
-    The amounts of haematoxylin and eosin are kept relative to the most that the slide has; their colours, that most,
-    and the glass become those of `target`. Fit `source` once on the whole slide (:func:`fit_stain`) and pass it for
-    each batch of patches: colours fitted on a patch alone would make glass, fat and tumour alike.
+    Amounts of haematoxylin and eosin are kept relative to the slide's 99th percentiles; these, the colours and the
+    glass become those of `target`. Fit `source` once on the whole slide (:func:`fit_stain`) and pass it for each batch
+    of patches: colours fitted on single patches would make glass, fat and tumour alike.
 
     Parameters
     ----------
     image
         RGB uint8 ``(height, width, 3)`` or ``(n_patches, height, width, 3)``.
     source
-        Colours of the slide that the pixels come from; by default fitted on `image` itself.
+        Colours of the slide that the pixels come from; by default fitted on `image`.
     target
-        Colours to give: by default a reference (stain colours of Ruifrok and Johnston 2001, usual darkness), or
-        :func:`fit_stain` of another slide.
+        Colours to give; by default a reference (Ruifrok and Johnston 2001, usual darkness).
 
     Returns
     -------
-    uint8 of the same shape. Where no `source` is given and too little is stained, an unchanged copy, with a warning.
+    uint8 of the same shape; an unchanged copy, with a warning, if `source` cannot be fitted.
 
     Raises
     ------
@@ -213,30 +207,27 @@ def stain_statistics(
     field_um: float = 112.0,
     glass: float | Sequence[float] = 255.0,
 ) -> pd.DataFrame:
-    """Describe the stain of patches by a few numbers, to see whether a slide looks like those a model was trained on.
+    """Describe the stain of patches, to compare a slide with those that a model was trained on.
 
     Parameters
     ----------
     image
         Patches, uint8 ``(n_patches, height, width, 3)``; or a slide, from which fields are cut.
-    centres_px
-        For a slide: ``(n_patches, 2)``, x and y in its full-resolution pixels.
-    mpp, field_um
-        For a slide: microns per full-resolution pixel, and side of the field in microns.
+    centres_px, mpp, field_um
+        For a slide: x and y ``(n_patches, 2)`` in full-resolution pixels, microns per pixel, and side of the field.
     glass
-        Light through empty glass. The default, white, keeps a slide's own haze and exposure in the numbers, which is
-        what a comparison of slides should see.
+        Brightness of empty glass. The default, white, keeps haze and exposure of the slide in the numbers.
 
     Returns
     -------
-    DataFrame, one float32 row a patch: mean and standard deviation of the optical density of ``red``, ``green`` and
-    ``blue``, and of the amounts of ``haematoxylin`` and ``eosin`` (colours of Ruifrok and Johnston 2001), named
-    ``red_mean``, ``red_sd``, ...; and ``stained``, the share of pixels of a density above 0.15.
+    DataFrame, one float32 row per patch: mean and standard deviation of the optical density of ``red``, ``green`` and
+    ``blue``, and of the amounts of ``haematoxylin`` and ``eosin`` (Ruifrok and Johnston 2001), named ``red_mean``,
+    ``red_sd``, ...; and ``stained``, the share of pixels with a density above 0.15.
 
     Raises
     ------
     TypeError, ValueError
-        `image` is neither, or a slide comes without `centres_px` or `mpp`.
+        `image` is neither, or `centres_px` or `mpp` is missing for a slide.
 
     Examples
     --------
@@ -262,7 +253,7 @@ def stain_statistics(
 
 
 def write_stain(adata: AnnData, stain: Sequence[pd.DataFrame], *, field_um: float, out_px: int) -> None:
-    """Write what :func:`stain_statistics` measured, batch by batch, beside an embedding of the same patches."""
+    """Write the :func:`stain_statistics` of batches of patches."""
     table = pd.concat(stain) if stain else stain_statistics(np.empty((0, out_px, out_px, 3), dtype=np.uint8))
     write_result(adata, "obsm", Keys.STAIN, table.to_numpy(dtype=np.float32))
     provenance(adata)[Keys.STAIN] = {
@@ -277,7 +268,7 @@ def _statistics(patches: np.ndarray, glass: np.ndarray) -> np.ndarray:
     every = tuple(slice(None, None, max(1, side // LOOKED_AT_PX)) for side in patches.shape[1:3])
     density = optical_density(patches[:, *every], glass).reshape(len(patches), -1, 3)
     stained = (density.sum(axis=2) > 3 * LEAST_DENSITY).mean(axis=1)
-    # the amounts are linear in the density, so its means and covariances tell theirs
+    # the amounts are linear in the density, so are their means and covariances
     to_all = np.hstack([np.eye(3), np.linalg.pinv(REFERENCE.matrix)])
     mean = np.matmul(np.ones(density.shape[1], dtype=np.float32), density) / np.float32(density.shape[1])
     density -= mean[:, None]

@@ -1,4 +1,4 @@
-"""A slide made small, block by block, so that no large slide is ever held whole."""
+"""Reduce a slide block by block, so that no large slide is held in memory."""
 
 from dataclasses import dataclass
 
@@ -13,22 +13,14 @@ BLOCK_PX = 4096  # full-resolution pixels read at a time: 50 MB where a file has
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A reduced slide. Pixel ``(row, column)`` covers full-resolution pixels from ``step_px * (column, row)``.
+    """A reduced slide; pixel ``(row, column)`` begins at full-resolution pixel ``step_px * (column, row)``."""
 
-    Attributes
-    ----------
-    pixels
-        uint8 ``(rows, columns, 3)``.
-    step_px
-        Full-resolution pixels per pixel, a whole number.
-    """
-
-    pixels: np.ndarray
-    step_px: int
+    pixels: np.ndarray  # uint8 (rows, columns, 3)
+    step_px: int  # full-resolution pixels per pixel
 
 
 def thumbnail(slide: SlideImage, step_px: int) -> Thumbnail:
-    """Average blocks of ``step_px x step_px`` pixels; past the right and bottom border is white."""
+    """Average blocks of ``step_px x step_px`` pixels, padded with white."""
     if step_px == 1 and isinstance(slide, ArraySlide):
         return Thumbnail(slide.pixels, 1)
     columns, rows = (-(-size // step_px) for size in (slide.width, slide.height))

@@ -1,4 +1,4 @@
-"""Where a slide has tissue."""
+"""Tissue masks of slides."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, label
 from skimage.filters import threshold_otsu
 
-from histoquilt._base import SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, check_mpp
+from histoquilt._base import SlideImage, check_mpp, check_positive
+from histoquilt.im._as_slide import as_slide
 from histoquilt.im._density import glass_colour, is_ink, optical_density
 from histoquilt.im._thumbnail import thumbnail
 
-# Bounds of the threshold on mean optical density. Below: haze and printed spots on glass (her2st: up to 0.07); above:
-# pale tissue would be lost where nothing but tissue is in the picture.
+# Bounds of the threshold on mean optical density. Below: haze and printed spots on glass (her2st: up to 0.07); above,
+# pale tissue would be lost in pictures of tissue only.
 LEAST_DENSITY, MOST_DENSITY = 0.09, 0.14
 COLOUR_TO_DENSITY = 1.5  # in H&E the channels differ by 0.6 of the mean density
-DARKEST = 25  # scanners fill what they did not scan with black
+DARKEST = 25  # scanners fill unscanned areas with black
 BLUR_UM = 10.0
 
 
@@ -25,16 +25,14 @@ class TissueMask:
 
     Attributes
     ----------
-    mask
-        bool ``(rows, columns)``.
+    mask, image
+        bool ``(rows, columns)``, and the slide at the same resolution, uint8 ``(rows, columns, 3)``.
     step_px
         Full-resolution pixels per pixel of the mask: pixel ``(row, column)`` begins at ``step_px * (column, row)``.
     mpp
         Microns per full-resolution pixel.
     threshold
-        Mean optical density that tells tissue from glass.
-    image
-        The slide at the resolution of the mask, uint8 ``(rows, columns, 3)``.
+        Mean optical density that separates tissue from glass.
     """
 
     mask: np.ndarray
@@ -54,7 +52,7 @@ class TissueMask:
         Parameters
         ----------
         centres_px
-            ``(n_points, 2)``: x and y in full-resolution pixels. What lies outside the slide is no tissue.
+            ``(n_points, 2)``: x and y in full-resolution pixels. Outside the slide there is no tissue.
         field_um
             Side of the square in microns.
         """
@@ -64,14 +62,7 @@ class TissueMask:
 def share_in_fields(mask: np.ndarray, centres_px: np.ndarray, side_px: float, step_px: int) -> np.ndarray:
     """Return the share of a mask in square fields, float32 ``(n_points,)``.
 
-    Parameters
-    ----------
-    mask
-        bool ``(rows, columns)``, one pixel for ``step_px x step_px`` of the slide.
-    centres_px, side_px
-        Centres ``(n_points, 2)`` and side of the fields in full-resolution pixels.
-    step_px
-        Full-resolution pixels per pixel of the mask.
+    ``centres_px`` ``(n_points, 2)`` and ``side_px`` are in full-resolution pixels, ``step_px`` of them per mask pixel.
     """
     check_positive(side_px, "field_um")
     rows, columns = mask.shape
@@ -96,22 +87,19 @@ def tissue_mask(
 ) -> TissueMask:
     """Find the tissue on a slide, at low resolution.
 
-    Glass is the brightest colour that covers much of the slide. What takes away more light than a threshold (Otsu's,
-    kept within the bounds that stained tissue has) is tissue, unless it is grey, has the colour of a pen, or is the
-    black of unscanned areas. Specks are dropped and small holes filled.
+    Glass is the brightest colour that covers much of the slide. Tissue absorbs more light than a threshold (Otsu's,
+    within the bounds of stained tissue), and is not grey, pen-coloured or the black of unscanned areas. Specks are
+    dropped and small holes filled.
 
     Parameters
     ----------
-    image
-        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``. It is read in blocks.
-    mpp
-        Microns per full-resolution pixel of `image`.
+    image, mpp
+        Opened slide (:func:`histoquilt.io.open_slide`), or RGB uint8 ``(height, width, 3)``, read in blocks; and its
+        microns per full-resolution pixel.
     resolution_um
         Pixel of the mask in microns (nearest whole number of image pixels).
-    least_piece_um
-        Pieces smaller than a square of this side are dust.
-    largest_hole_um
-        Holes up to a square of this side are filled: vessels, glands, fat cells.
+    least_piece_um, largest_hole_um
+        Sides of squares: smaller pieces (dust) are dropped, holes up to this size (vessels, glands, fat) filled.
 
     Returns
     -------
@@ -119,10 +107,8 @@ def tissue_mask(
 
     Raises
     ------
-    TypeError
-        `image` is neither a slide nor an array.
-    ValueError
-        `mpp` is absurd, or the slide has no tissue.
+    TypeError, ValueError
+        `image` is neither a slide nor an array; `mpp` is absurd, or the slide has no tissue.
 
     See Also
     --------
@@ -153,7 +139,8 @@ def tissue_mask(
     stain = np.minimum(density.mean(axis=-1), COLOUR_TO_DENSITY * colour)
     stain[unscanned | ink] = 0
     stain = gaussian_filter(stain, BLUR_UM / pixel_um)
-    threshold = float(np.clip(_otsu(stain), LEAST_DENSITY, MOST_DENSITY))
+    otsu = float(threshold_otsu(stain)) if np.ptp(stain) > 0 else 0.0
+    threshold = float(np.clip(otsu, LEAST_DENSITY, MOST_DENSITY))
     mask = (stain > threshold) & ~unscanned & ~ink
     mask = _drop_small(mask, (least_piece_um / pixel_um) ** 2)
     mask = ~_drop_small(~mask, (largest_hole_um / pixel_um) ** 2)
@@ -166,16 +153,9 @@ def tissue_mask(
     return TissueMask(mask, step, mpp, threshold, small.pixels)
 
 
-def _otsu(values: np.ndarray) -> float:
-    return float(threshold_otsu(values)) if np.ptp(values) > 0 else 0.0
-
-
 def _drop_small(mask: np.ndarray, n_pixels: float) -> np.ndarray:
-    """Return the mask without connected pieces of up to so many pixels.
-
-    scikit-image's ``remove_small_objects`` does the same; its argument for the size changed its name in 0.26.
-    """
+    """Drop connected pieces of up to ``n_pixels``; scikit-image renamed its argument for the size in 0.26."""
     pieces, _ = label(mask)
     large = np.bincount(pieces.ravel()) > n_pixels
-    large[0] = False  # what is not in the mask
+    large[0] = False  # the background
     return np.asarray(large[pieces])

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, check_positive, either
+from histoquilt._base import Keys, check_mpp, check_positive, either
 from histoquilt.io._files import PathLike
-from histoquilt.io.slides._mpp import check_mpp, check_slide_mpp, recorded_mpp
+from histoquilt.io.slides._mpp import check_slide_mpp, recorded_mpp
 from histoquilt.io.slides._open import open_header, open_slide
 from histoquilt.io.slides._slide import Slide
 from histoquilt.runtime import logger

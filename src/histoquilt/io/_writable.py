@@ -19,6 +19,7 @@ from histoquilt.study import named_layers, quiet_duplicates
 # values of one type in a column of Python objects -> the type of column that is written
 _NATIVE = {"boolean": "boolean", "integer": "Int64", "floating": "float64", "mixed-integer-float": "float64"}
 _WRITABLE = {"string", "empty"}
+_MANY = 200  # columns whose names may not fit into one attribute of the file
 _HEAD = 2  # rows that are written on trial: types are those of the column
 
 
@@ -158,7 +159,7 @@ def _frame_problems(frame: pd.DataFrame, where: str) -> Iterator[str]:
             first = next(iter(column.dropna()))
             problems[name] = f"holds {kind} values (first: {str(first)[:40]!r} of type {type(first).__name__})"
     head = plain.iloc[:_HEAD].drop(columns=list(problems))
-    if error := _error(head):
+    if not _is_ordinary(head) and (error := _error(head)):
         by_name = {name: f"cannot: {error}" for name in head if (error := _error(head[[name]]))}
         if not by_name and not problems:
             yield f"{where} cannot: {error}"
@@ -187,8 +188,35 @@ def _uns_problems(value: Any, where: str) -> Iterator[str]:
             yield from _uns_problems(inner, f"{where}[{key!r}]")
     elif issparse(value) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf"):
         return  # images and the like: can be written, and are large
+    elif _is_simple(value):
+        return
     elif error := _error(_plain(value)):
         yield f"{where} of type {type(value).__name__} cannot: {error}"
+
+
+def _is_simple(value: Any) -> bool:
+    """Return whether a value is text or a number that every version writes, so that no trial is needed."""
+    if isinstance(value, str):
+        return "\0" not in value and value.isprintable()
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float | np.bool_ | np.integer | np.floating)
+
+
+def _is_ordinary(frame: pd.DataFrame) -> bool:
+    """Return whether a table is small and holds only names, text and numbers that every version writes."""
+    index = frame.index
+    if frame.shape[1] > _MANY or index.name is not None or not (isinstance(index, pd.RangeIndex) or _is_text(index)):
+        return False
+    return all(
+        _is_simple(name) and (_is_text(values) or (isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"))
+        for name, column in frame.items()
+        for values in [column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column]
+    )
+
+
+def _is_text(values: pd.Index | pd.Series) -> bool:
+    return values.dtype == object and len(values) > 0 and all(isinstance(v, str) and _is_simple(v) for v in values)
 
 
 def _error(value: Any) -> str | None:

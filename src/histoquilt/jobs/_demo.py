@@ -96,7 +96,7 @@ def run_demo(out: PathName, settings: DemoConfig | None = None, **options: Any) 
             title="Demo: domains of a measured toy slide, and of a bare one",
             tables={"scores.csv": scores, "expression_scores.csv": slide.scores},
             pages={"expression.html": lambda path: _write_expression_page(path, slide, run.facts(**shared))},
-            links={"How the bare slide's expression was read off its stain": "expression.html"},
+            links={"How the bare slide's expression was predicted from its stain": "expression.html"},
         )
         with run.results() as folder:
             write_domain_results(folder, results, lambda: run.facts(**shared))
@@ -111,7 +111,7 @@ def _write_expression_page(path: Path, slide: StainDemo, facts: dict[str, Any]) 
         path,
         {"the slide, never sequenced": slide.bare, "the same, where it was measured after all": slide.checked},
         facts=facts,
-        title="Demo: expression read off the stain of a third section",
+        title="Demo: expression predicted from the stain of a third section",
         links={"Domains of this slide, and of a measured one": "report.html"},
     )
 

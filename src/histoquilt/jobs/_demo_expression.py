@@ -1,4 +1,4 @@
-"""Second half of the demo: a model is trained on two stained and sequenced sections, and predicts a bare slide."""
+"""Prediction in the demo: a model is trained on two measured sections and predicts a bare slide."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 TRUTH = "domain_true"
 N_SPOTS, N_GENES, N_DOMAINS = 300, 120, 3
-N_PANEL = 40  # genes of highest mean, and as many most variable
+N_PANEL = 40  # genes by highest mean and by highest variance, each
 N_RELIABLE = 10
 MPP = 2.0
 FIELDS_UM = (100.0, 200.0)

@@ -5,13 +5,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from histoquilt._base import DOMAIN_MODELS, Keys, argument, is_samples_table
-from histoquilt.jobs._inputs import Inputs, Needs, at_most, check_paths, read_inputs
+from histoquilt.jobs._inputs import CheckedInputs, Needs, at_most, check_paths, read_inputs
 from histoquilt.jobs._segment_all import Segmented, segment_each, segment_study, study_of
 from histoquilt.jobs._segment_one import Denoise, SegmentSettings
 from histoquilt.jobs.work._errors import JobError, about
@@ -20,7 +19,6 @@ from histoquilt.jobs.work._options import (
     SectionsConfig,
     as_paths,
     check_memory_option,
-    check_registered,
     configured,
     documented,
     option,
@@ -43,53 +41,49 @@ class DomainsConfig(SectionsConfig):
     """Options of :func:`find_domains`."""
 
     n_domains: int | tuple[int, int] | str | None = option(
-        "auto", "How many domains: 7; 5-12 or auto (2-15) choose by stability.", short="-k", metavar="K"
+        "auto", "Number of domains: 7; 5-12 or auto (2-15) is chosen by stability.", short="-k", metavar="K"
     )
     method: str = option("spatial_factors", "{choices}.", choices=DOMAIN_MODELS, metavar="NAME")
     seed: int = seed_option()
     links: str = option(
         "auto",
-        "How sections are linked: stack (serial; by z_um, else in the order given), expression, stitched "
-        "(overlapping pieces) or none; auto is stack where z_um is given, else expression.",
+        "Links between sections: stack (serial; by z_um, else in the order given), expression, stitched "
+        "(overlapping pieces) or none; auto is stack if z_um is given, else expression.",
+        choices=LINKS,
     )
     separate: bool = option(False, "Do not integrate: find the domains of each section on its own.")
-    skip_bad: bool = option(False, "Go on without sections that cannot be read; run.json names them.")
+    skip_bad: bool = option(False, "Skip sections that cannot be read; run.json names them.")
     resume: bool = resume_option()
-    use_rep: str | None = option(None, "Start from obsm[KEY] instead of counts.", metavar="KEY")
-    layer: str | None = option(None, "Take expression from layers[KEY], not X.", metavar="KEY")
-    spatial_key: str = option(Keys.SPATIAL, "Spot centres are in obsm[KEY].", metavar="KEY")
+    use_rep: str | None = option(None, "Embedding in obsm to use instead of counts.", metavar="KEY")
+    layer: str | None = option(None, "Layer with the expression, instead of X.", metavar="KEY")
+    spatial_key: str = option(Keys.SPATIAL, "Key in obsm of the spot centres.", metavar="KEY")
     section_key: str | None = option(
-        None, "obs[KEY] tells the sections of one file apart; no edge joins two of them.", metavar="KEY"
+        None, "Column of obs that distinguishes sections in one file; no edge joins two of them.", metavar="KEY"
     )
     config: PathName | Path | Any = option(  # or a histoquilt.models.ModelConfig
-        None, "JSON of the method's settings; others keep their default.", metavar="FILE"
+        None, "JSON file with settings of the method; others keep their defaults.", metavar="FILE"
     )
-    refine: bool = option(True, "Let spots follow the clear majority of their neighbours.", negatable=True)
+    refine: bool = option(
+        True, "Give single spots the label of the clear majority of their neighbours.", negatable=True
+    )
     denoise: bool | str | Sequence[str] = option(
         "auto",
         "Denoised expression to write: all modelled genes, the best markers of every domain (markers), none, or genes "
-        "by name (MBP,SNAP25). auto is all, of more than 50,000 spots markers, of a study none.",
+        "by name (MBP,SNAP25). auto is all; markers above 50,000 spots; none for a study.",
         metavar="WHAT",
     )
     check_memory: bool = check_memory_option()
-    save_model: bool = option(False, "Write the trained model, for tissue it has not seen, to DIR/model.")
+    save_model: bool = option(False, "Write the trained model to DIR/model, to use on other tissue.")
 
     def __post_init__(self) -> None:
-        """Also check the number of domains, links, method and genes to denoise."""
+        """Also check the number of domains and genes to denoise, and options that exclude each other."""
         super().__post_init__()
         parse_n_domains(self.n_domains)
-        if self.links not in LINKS:
-            close = get_close_matches(self.links, LINKS, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise JobError(
-                f"unknown {argument('links')} {self.links!r}. Use {', '.join(LINKS[:-1])} or {LINKS[-1]}.{hint}"
-            )
         if self.separate and self.links != "auto":
             raise JobError(
                 f"{argument('links', self.links)} joins sections, and {argument('separate', True)} keeps them apart. "
                 "Leave one of them out."
             )
-        check_registered(self.method, DOMAIN_MODELS, "method")
         parse_denoise(self.denoise, integrated=False, use_rep=self.use_rep)
         if self.section_key is not None and self.one_section:
             raise JobError(
@@ -113,9 +107,9 @@ class DomainsResult(JobResult):
 
 @dataclass(frozen=True)
 class _Plan:
-    """Checked inputs, and what will be done with them."""
+    """Checked inputs with the settings of the search."""
 
-    found: Inputs
+    found: CheckedInputs
     sections: Mapping[str, Any]  # of a study
     integrated: bool
     settings: SegmentSettings
@@ -197,8 +191,8 @@ def find_domains(
             run.checked()
             result = _segment(run, asked, plan)
             if not is_main():  # the first process of torchrun writes
-                return DomainsResult(out, {}, n_found=result.n_found)
-            return DomainsResult(out, _write(run, asked, plan, result, job), n_found=result.n_found)
+                return DomainsResult(out, {}, n_found=result.numbers("n_found"))
+            return DomainsResult(out, _write(run, asked, plan, result, job), n_found=result.numbers("n_found"))
 
 
 def parse_n_domains(value: int | tuple[int, int] | str | None) -> NumberOfDomains:
@@ -336,7 +330,7 @@ def _segment(run: Run, asked: DomainsConfig, plan: _Plan) -> Segmented:
     found = plan.found
     jobs = {
         name: (
-            run.work.item(name, digest_of(source=str(source), read=found.read_by(name), **plan.what)),
+            run.work.item(name, found.digest_of(name, **plan.what)),
             source,
             plan.settings,
             found.sections.get(name) if run.workers is None else None,
@@ -348,12 +342,13 @@ def _segment(run: Run, asked: DomainsConfig, plan: _Plan) -> Segmented:
 
 def _write(run: Run, asked: DomainsConfig, plan: _Plan, result: Segmented, job: str) -> dict[str, Any]:
     """Write the results folder and return the content of ``run.json``."""
-    k = sorted(set(result.n_domains.values()))
+    n_domains = result.numbers("n_domains")
+    k = sorted(set(n_domains.values()))
     shared: dict[str, Any] = {
-        "n_spots": result.n_spots,
+        "n_spots": result.numbers("n_spots"),
         "inputs": [one for one in plan.found.digests if one["section"] not in result.failed],
         "seed": asked.seed,
-        "n_domains": k[0] if len(k) == 1 else result.n_domains,
+        "n_domains": k[0] if len(k) == 1 else n_domains,
         "device": plan.settings.options["device"],
         "n_domains_asked": _as_text(asked.n_domains),
         "integrated": plan.integrated,

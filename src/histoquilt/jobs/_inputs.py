@@ -1,8 +1,9 @@
 """Inputs of a job: files, folders, or a table of samples; read and checked before any work."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, MissingKey, ReadOptions
 from histoquilt.jobs._source import Source, read_file, without_counts
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._record import sha256
+from histoquilt.jobs.work._resume import digest_of
 from histoquilt.jobs.work._run import joined
 from histoquilt.runtime import Workers, run_each, warn_user
 
@@ -23,7 +25,7 @@ COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job needs of every section."""
+    """Requirements of a job for every section."""
 
     n_domains: int = 1  # Largest number of domains that may be asked for
     use_rep: str | None = None  # Keys of the embedding, the expression, the spot centres and the sections
@@ -33,17 +35,18 @@ class Needs:
 
 
 @dataclass
-class Inputs:
-    """Sections that were read and checked."""
+class CheckedInputs:
+    """Checked sections together with the files that they come from and the inputs that were left out."""
 
     sections: dict[str, "AnnData"]  # Name -> AnnData, in the order given; empty if they are read again one by one
     sources: dict[str, Source]  # Name -> source
     digests: list[dict[str, Any]] = field(default_factory=list)  # Name, path and SHA-256 of each, for ``run.json``
     skipped: dict[str, str] = field(default_factory=dict)  # Name -> reason for leaving it out
 
-    def read_by(self, name: str) -> list[dict[str, Any]]:
-        """Return the digests of the files of one section."""
-        return [one for one in self.digests if one["section"] == name]
+    def digest_of(self, name: str, **settings: Any) -> str:
+        """Return the digest of all that the result of one section depends on: its files and the settings."""
+        files = [entry for entry in self.digests if entry["section"] == name]
+        return digest_of(source=str(self.sources[name]), read=files, **settings)
 
 
 def at_most(inputs: Sequence[Path]) -> int | None:
@@ -79,7 +82,7 @@ def read_inputs(
     keep: bool = True,
     options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
-) -> Inputs:
+) -> CheckedInputs:
     """Read and check all sections before any work, on ``workers`` if given.
 
     Without ``keep``, sections are dropped after the check.
@@ -129,7 +132,7 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
 
 def _read_table(
     path: Path, needs: Needs, *, keep: bool, skip_bad: bool, options: ReadOptions, workers: Workers | None
-) -> tuple[Inputs, dict[str, str]]:
+) -> tuple[CheckedInputs, dict[str, str]]:
     from histoquilt.io import gather_samples
 
     problems: dict[str, str] = {}
@@ -146,14 +149,14 @@ def _read_table(
         samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     sources = {name: source for name, source in sources_of(samples, path, options).items() if name not in problems}
-    digests = _digests({path.name: path, **{name: source.path for name, source in sources.items()}})
-    return Inputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
+    digests = file_digests([(path.name, path), *((name, source.path) for name, source in sources.items())])
+    return CheckedInputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
 def _read_files(
     inputs: Sequence[Path], needs: Needs, *, keep: bool, options: ReadOptions, workers: Workers | None
-) -> tuple[Inputs, dict[str, str]]:
-    found = Inputs({}, {})
+) -> tuple[CheckedInputs, dict[str, str]]:
+    found = CheckedInputs({}, {})
     problems: dict[str, str] = {}
     # they may be joined, or travel
     whole = keep and (len(inputs) > 1 or needs.section_key is not None or workers is not None)
@@ -168,7 +171,7 @@ def _read_files(
             found.sections[outcome.name] = outcome.value
     found.sources = {name: source for name, source in sources.items() if name not in problems}
     found.sections = {name: found.sections[name] for name in found.sources if keep}  # workers finish in any order
-    found.digests = _digests({name: source.path for name, source in found.sources.items()})
+    found.digests = file_digests([(name, source.path) for name, source in found.sources.items()])
     return found, {name: problems[name] for name in sources if name in problems}
 
 
@@ -199,11 +202,17 @@ def leave_out(problems: dict[str, str], n_inputs: int, *, skip_bad: bool, kind: 
         raise JobError(f"{len(problems)} of {n_inputs} {kind} cannot be used: {joined(problems)}. {remedy}")
 
 
+def file_digests(files: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """Return section, path and SHA-256 of every file, for ``run.json``; a file of several sections is read once."""
+    digest = cache(sha256)
+    return [{"section": name, "path": str(path), "sha256": digest(path)} for name, path in files]
+
+
 def sources_of(samples: "Samples", path: Path, options: ReadOptions) -> dict[str, Source]:
     """Return section -> source in a table that was read."""
-    rows = {name: samples.table.loc[name] for name in samples.sections}
     return {
-        name: Source(name, Path(str(row["counts"])), path, str(row.to_dict()), options) for name, row in rows.items()
+        str(name): Source(str(name), Path(row["counts"]), path, str(row.to_dict()), options)
+        for name, row in samples.table.iterrows()
     }
 
 
@@ -229,7 +238,3 @@ def _check(adata: "AnnData", needs: Needs) -> None:
             raise MissingKey(layer, "adata.layers", named_layers(adata), remedy)
     else:
         pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
-
-
-def _digests(paths: dict[str, Path]) -> list[dict[str, Any]]:
-    return [{"section": name, "path": str(path), "sha256": sha256(path)} for name, path in paths.items()]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import Keys, argument
-from histoquilt.jobs._segment_one import MODEL, SegmentSettings, add_markers, segment_one
+from histoquilt._base import argument
+from histoquilt.jobs._segment_one import MODEL, SegmentSettings, add_markers, domain_counts, segment_one
 from histoquilt.jobs._source import Source
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._output import WrittenSections
@@ -25,13 +25,15 @@ class Segmented:
     """Results of all sections; those that are written already are read from their files."""
 
     sections: Mapping[str, "AnnData"]
-    n_spots: dict[str, int]
-    n_domains: dict[str, int]
-    n_found: dict[str, int]  # domains with spots
+    counts: dict[str, dict[str, int]]  # Section -> its domain_counts
     model: "DomainModel | Path"  # trained model, or the folder that it was written to
     study: "AnnData | None" = None
     written: Sequence[str] = ()
     failed: dict[str, str] = field(default_factory=dict)
+
+    def numbers(self, key: str) -> dict[str, int]:
+        """Return section -> one of its counts."""
+        return {name: counts[key] for name, counts in self.counts.items()}
 
 
 def segment_each(
@@ -43,7 +45,7 @@ def segment_each(
     first, *_ = (jobs[name][0] for name in done)
     return Segmented(
         sections=WrittenSections(run.work.done, list(done), at_hand),
-        **{key: {name: one[key] for name, one in done.items()} for key in ("n_spots", "n_domains", "n_found")},
+        counts=done,
         model=first.file(MODEL),  # used only if there is one section
         written=list(done),
         failed=failed,
@@ -65,9 +67,7 @@ def segment_study(sections: Mapping[str, "AnnData"], settings: SegmentSettings, 
     split = io.split_sections(joint)
     return Segmented(
         sections=split,
-        n_spots={name: adata.n_obs for name, adata in split.items()},
-        n_domains={name: int(adata.obs[Keys.DOMAIN].cat.categories.size) for name, adata in split.items()},
-        n_found={name: int(adata.obs[Keys.DOMAIN].nunique()) for name, adata in split.items()},
+        counts={name: domain_counts(adata) for name, adata in split.items()},
         model=model,
         study=joint,
     )

@@ -50,7 +50,7 @@ def segment_one(
 
     Returns
     -------
-    ``n_spots``, ``n_domains``, ``n_found`` (domains with spots), ``timings`` and ``warnings``.
+    The :func:`domain_counts`, ``timings`` and ``warnings``.
 
     Raises
     ------
@@ -68,20 +68,21 @@ def segment_one(
                 adata = source.read(whole=False)
         model = settings.new_model()
         _segment(adata, model, settings, item, record)
-    domains = adata.obs[Keys.DOMAIN]
     with writing(settings.out, kept=settings.kept), record.stage("write"):
         io.write_h5ad(adata, item.file(SUFFIX))
         if settings.save_model:
             model.save(item.file(MODEL), overwrite=True)
-        facts = {
-            "n_spots": adata.n_obs,
-            "n_domains": int(domains.cat.categories.size),
-            "n_found": int(domains.nunique()),
-            "timings": dict(record.timings),
-            "warnings": warnings,
-        }
+        facts = {**domain_counts(adata), "timings": dict(record.timings), "warnings": warnings}
         item.finish([SUFFIX], facts)
     return facts
+
+
+def domain_counts(adata: "AnnData") -> dict[str, int]:
+    """Return ``n_spots``, ``n_domains`` and ``n_found``, the number of domains that have spots."""
+    domains = adata.obs[Keys.DOMAIN]
+    return {
+        "n_spots": adata.n_obs, "n_domains": int(domains.cat.categories.size), "n_found": int(domains.nunique()),
+    }  # fmt: skip
 
 
 def _segment(adata: "AnnData", model: "DomainModel", settings: SegmentSettings, item: Item, record: RunRecord) -> None:
@@ -116,7 +117,7 @@ def add_markers(adata: "AnnData", layer: str | None) -> bool:
 
 
 def _of_section(denoise: Denoise, adata: "AnnData") -> Denoise:
-    """Decide what ``"auto"`` means for a section: of a large one, all genes would take gigabytes."""
+    """Return the genes to denoise of a section for ``"auto"``: all genes of a large one would take gigabytes."""
     if denoise != "auto":
         return denoise
     if adata.n_obs <= _ALL_GENES:

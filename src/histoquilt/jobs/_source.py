@@ -1,4 +1,4 @@
-"""Source of one section: plain data that can be sent to another process."""
+"""Source of one section or slide: plain data from which any process can read it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,21 +15,31 @@ _MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
 
 @dataclass(frozen=True)
 class Source:
-    """One section, given by its path or in a table."""
+    """A section or slide before it is read; unlike a :class:`~histoquilt.study.Section` it holds no data.
+
+    Its text identifies the input in the digest of a resumable run.
+    """
 
     name: str  # Name of the section
     path: Path  # File or folder of the section
     table: Path | None = None  # The ``samples.csv`` with a row for the section, if it was not given by its own file
     row: str = ""  # Row of the table as text, used to detect changes
     options: ReadOptions = DEFAULT_READ_OPTIONS  # Options for reading the section
+    image: Path | None = None  # H&E image, if the section does not name one itself
+    mpp: float | None = None  # Microns per pixel of ``image`` or of a slide, in place of what its file says
 
     def read(self, *, whole: bool = True) -> "AnnData":
         """Read the section; not ``whole``: as :func:`read_file` does."""
-        if self.table is None:
-            return read_file(self.path, whole=whole, options=self.options)
-        from histoquilt.io import read_sample
+        if self.table is not None:
+            from histoquilt.io import read_sample
 
-        return read_sample(self.table, self.name, self.options)
+            return read_sample(self.table, self.name, self.options)
+        adata = read_file(self.path, whole=whole, options=self.options)
+        if self.image is not None:
+            from histoquilt.io import attach_image
+
+            attach_image(adata, self.image, mpp=self.mpp)
+        return adata
 
 
 def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":

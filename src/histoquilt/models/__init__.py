@@ -1,4 +1,4 @@
-"""The published methods, one file each: frozen config, network, user class with fit, embed or predict, save, load."""
+"""Models of tissue domains (fit, embed) and of expression from H&E (fit, predict), with their settings."""
 
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
@@ -9,12 +9,9 @@ from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoders
-from histoquilt.models.expression._inputs import (
-    ImageSection,
-    near_spots,
-)
+from histoquilt.models.expression._inputs import ImageSection, near_spots
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.expression._prediction import MEASURED, describe_spots
+from histoquilt.models.expression._prediction import describe_spots
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
@@ -38,51 +35,12 @@ from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
-    "MEASURED",
-    "CountRegression",
-    "CountRegressionConfig",
-    "DomainModel",
-    "Embedded",
-    "ExpressionConfig",
-    "ExpressionModel",
-    "FeatureConfig",
-    "FeatureModel",
-    "ImageSection",
-    "Made",
-    "MclSTExp",
-    "MclSTExpConfig",
-    "MeanConfig",
-    "MeanExpression",
-    "Measured",
-    "MethodState",
-    "ModelConfig",
-    "NearestNeighbours",
-    "NearestNeighboursConfig",
-    "Outputs",
-    "PredictedDepth",
-    "PredictedDepthConfig",
-    "ReducedRankRidge",
-    "ReducedRankRidgeConfig",
-    "RidgeConfig",
-    "RidgeOnEmbedding",
-    "RidgeSpaHGC",
-    "RidgeSpaHGCConfig",
-    "SpaHGC",
-    "SpaHGCConfig",
-    "SpaMask",
-    "SpaMaskConfig",
-    "SpatialFactors",
-    "SpatialFactorsConfig",
-    "Stack",
-    "StackConfig",
-    "check_panel",
-    "choose_panel",
-    "cosine_neighbours",
-    "describe_spots",
-    "embedding_keys",
-    "load",
-    "measure",
-    "near_spots",
-    "plain_ridge",
+    "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel",
+    "FeatureConfig", "FeatureModel", "ImageSection", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig",
+    "MeanExpression", "Measured", "MethodState", "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig",
+    "Outputs", "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig",
+    "RidgeOnEmbedding", "RidgeSpaHGC", "RidgeSpaHGCConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
+    "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel",
+    "cosine_neighbours", "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge",
     "trained_encoders",
-]
+]  # fmt: skip

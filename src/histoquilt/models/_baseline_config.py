@@ -1,16 +1,17 @@
-"""Settings that the baselines share: which inputs, and smoothing of what they predict."""
+"""Settings shared by the baselines: inputs, and smoothing of predictions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
+from histoquilt.models._ranges import WholeNumber
 from histoquilt.models.expression._config import ExpressionConfig
 
 SMOOTHING_STEPS = (0, 1, 2)
 
 
 class Inputs(NamedTuple):
-    """Which columns of ``x`` a baseline looks at."""
+    """Columns of ``x`` that a baseline uses."""
 
     fields: Literal["one", "several"]
     neighbours: bool
@@ -18,7 +19,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class BaselineConfig(ExpressionConfig):
-    """Settings of the baselines; ``"validate"`` leaves a choice to inner validation.
+    """Settings of the baselines; ``"validate"`` chooses by inner validation.
 
     Raises
     ------
@@ -28,32 +29,21 @@ class BaselineConfig(ExpressionConfig):
 
     fields: Literal["one", "several", "validate"] = "validate"
     neighbours: bool | Literal["validate"] = "validate"
-    smoothing: int | Literal["validate"] = "validate"  # steps of averaging the prediction over neighbours; 0 for none
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.smoothing != "validate" and (not isinstance(self.smoothing, int) or self.smoothing < 0):
-            raise ValueError(
-                f"smoothing must be a whole number of steps, 0 for none, or 'validate', got {self.smoothing!r}."
-            )
+    smoothing: WholeNumber | Literal["validate"] = "validate"  # times that predictions are averaged over neighbours
 
     @classmethod
     def plain(cls) -> Self:
-        """Return the usual baseline: one patch around each spot, training moments, no neighbours, no smoothing."""
+        """Return settings for one patch per spot, by training moments, without neighbours and smoothing."""
         return cls(fields="one", neighbours=False, smoothing=0, own_moments=False)
 
     def inputs_to_try(self, n_reps: int) -> Iterator[Inputs]:
         """Yield the inputs among which inner validation chooses, simplest first."""
-        fields: tuple[Literal["one", "several"], ...]
-        if self.fields == "validate":
-            fields = ("one", "several") if n_reps > 1 else ("several",)
-        else:
-            fields = (self.fields,)
-        for field in fields:
+        fields: tuple[Literal["one", "several"], ...] = ("one", "several") if n_reps > 1 else ("several",)
+        for field in fields if self.fields == "validate" else (self.fields,):
             for neighbours in (False, True) if self.neighbours == "validate" else (self.neighbours,):
                 yield Inputs(field, neighbours)
 
     @property
     def smoothing_to_try(self) -> tuple[int, ...]:
-        """Steps among which inner validation chooses."""
+        """Numbers of smoothing steps among which inner validation chooses."""
         return SMOOTHING_STEPS if self.smoothing == "validate" else (int(self.smoothing),)

@@ -1,4 +1,4 @@
-"""A model as a folder: weights, settings, arrays and provenance; no pickle is written or read."""
+"""Model folders: weights, settings, arrays and provenance, without pickle."""
 
 import hashlib
 import json
@@ -18,76 +18,41 @@ import histoquilt
 from histoquilt.runtime import atomic_folder
 from histoquilt.study import spot_centres
 
-_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = (
-    "weights.safetensors",
-    "config.json",
-    "arrays.npz",
-    "genes.txt",
-    "provenance.json",
-)
+_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"
+_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = _FILES
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model folder holds.
+    """Contents of a model folder."""
 
-    Attributes
-    ----------
-    model
-        Name of the class.
-    weights
-        State of the network.
-    config
-        Settings, ready for JSON.
-    arrays
-        Fitted arrays that are no network weights.
-    genes
-        Modelled genes, in order; empty where the model was fitted on an embedding.
-    provenance
-        Version, seed, training sections and digests.
-    """
-
-    model: str
+    model: str  # name of the class
     weights: dict[str, Tensor]
-    config: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-    genes: list[str]
-    provenance: dict[str, Any]
+    config: dict[str, Any]  # settings that JSON can hold
+    arrays: dict[str, np.ndarray]  # fitted arrays other than network weights
+    genes: list[str]  # modelled genes, in order; empty if the model was fitted on an embedding
+    provenance: dict[str, Any]  # version, seed, training sections and digests
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a model folder beside its place and rename it.
-
-    Raises
-    ------
-    FileExistsError
-        The folder holds something and ``overwrite`` is false.
-    """
-    with atomic_folder(folder, overwrite=overwrite) as beside:
+    """Write a model folder atomically; ``FileExistsError`` if it is not empty and ``overwrite`` is false."""
+    with atomic_folder(folder, overwrite=overwrite) as unfinished:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
-        (beside / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only their owner can read
-        (beside / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
-        np.savez(beside / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
-        (beside / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
+        (unfinished / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only the owner can read
+        (unfinished / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
+        np.savez(unfinished / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
+        (unfinished / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
         facts = {"histoquilt": histoquilt.__version__, **checkpoint.provenance}
-        (beside / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
+        (unfinished / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
-    """Read a model folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        The folder or one of its files is missing.
-    ValueError
-        A file is corrupted.
-    """
+    """Read a model folder; ``FileNotFoundError`` if a file is missing, ``ValueError`` if one is corrupted."""
     folder = Path(folder)
-    missing = [n for n in (_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE) if not (folder / n).is_file()]
+    missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} is no complete histoquilt model: {', '.join(missing)} missing. Save it again with .save()."
+            f"{folder} is not a complete histoquilt model: {', '.join(missing)} missing. Save it again with .save()."
         )
     try:
         config = dict(json.loads((folder / _CONFIG).read_text()))
@@ -108,15 +73,12 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
 
 
 def _bytes_of(values: np.ndarray) -> memoryview:
-    """Return the bytes of an array, without a copy of a contiguous one."""
+    """Bytes of an array, without copying a contiguous one."""
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def digest(adata: AnnData, inputs: np.ndarray, spatial_key: str) -> str:
-    """Return the SHA-256 of what a network was trained on: names of spots and genes, coordinates, inputs.
-
-    It tells whether two models saw the same data; it does not reveal the data.
-    """
+    """Return the SHA-256 of training data: names of spots and genes, coordinates, inputs."""
     hashed = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
     for values in (np.asarray(spot_centres(adata, spatial_key), dtype=np.float64), inputs):
         hashed.update(_bytes_of(values))

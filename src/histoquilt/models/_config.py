@@ -1,18 +1,33 @@
-"""What the settings of every model can do: be read from names and values, and be written as such."""
+"""Base of the settings of every model: checked, read from names and values, and written as such."""
 
 import json
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
+
+from histoquilt.models._ranges import expected
 
 
 class ModelConfig:
-    """Base of the frozen dataclasses that hold settings."""
+    """Base of the frozen dataclasses that hold settings; the type of a field declares its range.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        declared = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            value = getattr(self, field.name)
+            if must := expected(value, declared[field.name]):
+                raise ValueError(f"{field.name} must {must}, got {value!r}.")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from names and values; what is not named keeps its default.
+        """Build from names and values, with defaults for the rest.
 
         Raises
         ------
@@ -30,14 +45,14 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, path: str | PathLike[str]) -> Self:
-        """Read a JSON object of settings; what is not named keeps its default.
+        """Read a JSON object of settings, with defaults for the rest.
 
         Raises
         ------
         FileNotFoundError
-            There is no such file.
+            The file does not exist.
         ValueError
-            It is not a JSON object, or names an unknown setting.
+            It is not a JSON object, or contains an unknown setting.
         """
         text = Path(path).read_text(encoding="utf-8")
         try:
@@ -51,5 +66,5 @@ class ModelConfig:
         return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return names and values, ready for JSON."""
+        """Return names and values that JSON can hold."""
         return asdict(self)  # type: ignore[call-overload]

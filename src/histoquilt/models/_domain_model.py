@@ -1,4 +1,4 @@
-"""What every model of tissue domains does, and what :mod:`histoquilt.tl` makes of it."""
+"""Base class of models of tissue domains."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,42 +23,33 @@ from histoquilt.train import strip_prefix
 
 @dataclass(frozen=True)
 class Embedded:
-    """Spots as a trained model embeds them.
+    """Embedding of spots by a trained model."""
 
-    Attributes
-    ----------
-    embedding
-        ``(n_spots, n_latent)`` float32; domains are clusters of its rows.
-    of_networks
-        Embedding of each network, where a model is several; else the one embedding. Confidence is the mean over them.
-    """
-
-    embedding: np.ndarray
-    of_networks: list[np.ndarray]
+    embedding: np.ndarray  # (n_spots, n_latent) float32; domains are clusters of its rows
+    of_networks: list[np.ndarray]  # embedding of each network of a model; confidence is the mean over them
 
 
 class DomainModel(ABC):
-    """Base class of models that embed the spots of tissue sections, so that domains are clusters of the embedding.
+    """Base class of models that embed the spots of tissue sections; domains are clusters of the embedding.
 
-    A subclass names its ``method`` and ``config_class`` and writes :meth:`fit` and :meth:`embed`; :meth:`state` and
-    :meth:`restore` where it can be saved; :meth:`denoise`, and ``denoises = True``, where it can denoise.
-    :func:`histoquilt.tl.spatial_domains` and :func:`histoquilt.tl.integrate_sections` take it as ``model=``.
-    ``histoquilt domains --method NAME`` takes it if its package lists it under the entry point
-    ``histoquilt.domain_models``.
+    A subclass sets ``method`` and ``config_class`` and implements :meth:`fit` and :meth:`embed`; to be saved also
+    :meth:`state` and :meth:`restore`; to denoise also :meth:`denoise`, with ``denoises = True``. Pass it as ``model=``
+    to :func:`histoquilt.tl.spatial_domains` and :func:`histoquilt.tl.integrate_sections`; an entry point
+    ``histoquilt.domain_models`` of its package makes it available as ``histoquilt domains --method NAME``.
 
     Attributes
     ----------
     config
         Settings.
     training_facts
-        Record of training: ``seed``, ``history`` (a DataFrame) and others, ready for JSON.
+        Record of training: ``seed``, ``history`` (a DataFrame) and others that JSON can hold.
     domains
-        Fitted clusters with their names, once domains were found with this model.
+        Fitted clusters with their names; ``None`` before domains were found.
     """
 
     method: ClassVar[str]
     config_class: ClassVar[type[ModelConfig]]
-    has_network: ClassVar[bool] = False  # computes on a device, sparse products among it
+    has_network: ClassVar[bool] = False  # uses a device with sparse products
     denoises: ClassVar[bool] = False
 
     def __init__(self, config: Any = None) -> None:
@@ -70,7 +61,7 @@ class DomainModel(ABC):
         self.training_facts: dict[str, Any] = {}
         self.domains: NamedMixture | None = None
 
-    # what a method writes
+    # implemented by a method
 
     @abstractmethod
     def fit(
@@ -88,77 +79,52 @@ class DomainModel(ABC):
     ) -> Self:
         """Train on one or several sections; ``adata`` is not changed.
 
-        Parameters
-        ----------
-        adata
-            ``(n_spots, n_genes)`` with expression and spot centres.
-        layer
-            Layer with the expression; by default ``layers["counts"]`` or ``X``.
-        use_rep
-            Key in ``obsm`` of an embedding that replaces genes.
-        spatial_key
-            Key in ``obsm`` of the spot centres.
-        section_key
-            Column of ``obs`` with the section of each spot; ``None`` if there is one.
-        links
-            ``(n_spots, n_spots)`` CSR, symmetric: neighbours in other sections.
-        seed
-            Random seed.
-        device
-            Device of networks; ``"auto"`` takes a GPU when there is one.
-        progress
-            Progress bar on stderr, if true.
+        ``adata``, ``(n_spots, n_genes)``, has expression and spot centres. All arguments are described at
+        :meth:`histoquilt.models.FeatureModel.fit`; a model may ignore those that it does not need.
         """
 
     @abstractmethod
     def embed(self, adata: AnnData, *, links: csr_matrix | None = None) -> np.ndarray:
-        """Return the embedding of sections, trained on or not, ``(n_spots, n_latent)`` float32."""
+        """Return the embedding of sections, used in training or not, ``(n_spots, n_latent)`` float32."""
 
     def denoise(
         self, adata: AnnData, genes: Sequence[str] | None = None, *, links: csr_matrix | None = None
     ) -> pd.DataFrame:
-        """Return denoised log1p of counts per 10,000, spots by genes; all modelled genes if none are named."""
+        """Return denoised log1p of counts per 10,000, spots by genes; by default of all modelled genes."""
         remedy = either("denoise=False", "--denoise none")
         raise NotImplementedError(f"{type(self).__name__} does not denoise. Pass {remedy}.")
 
     def state(self) -> MethodState:
-        """Return what was learnt, for :meth:`save`."""
+        """Return the fitted state, for :meth:`save`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be saved: it has no state().")
 
     def restore(self, state: MethodState) -> None:
-        """Take back what :meth:`state` gave, weights on the device of the model."""
+        """Restore the fitted state from :meth:`state`, with weights on the model's device."""
         raise NotImplementedError(f"{type(self).__name__} cannot be loaded: it has no restore().")
 
-    # what follows from that
+    # provided by this class
 
     @property
     def genes(self) -> list[str]:
-        """Modelled genes, in order; empty if the model knows none."""
+        """Modelled genes, in order; empty if the model does not use genes."""
         return []
 
     @property
     def n_components(self) -> int:
-        """Principal components of the embedding that are clustered."""
+        """Number of principal components of the embedding that are clustered."""
         return int(getattr(self.config, "n_components", 10))
 
     def fit_run(self, adata: AnnData, *, made: Any = None, links: csr_matrix | None = None, **options: Any) -> Embedded:
-        """Train, and return what :meth:`run` says of the same sections.
+        """Train, and return the result of :meth:`run` for the same sections.
 
-        Parameters
-        ----------
-        adata, links
-            As for :meth:`fit`.
-        made
-            Graph and features that were made of these sections before (:class:`histoquilt.models.Made`), for models
-            that start from them; others ignore it.
-        options
-            Other arguments of :meth:`fit`.
+        ``made`` is the graph and features of the sections, if already computed (:class:`histoquilt.models.Made`), for
+        models that use them. Other arguments are those of :meth:`fit`.
         """
         self.fit(adata, links=links, **options)
         return self.run(adata, links)
 
     def run(self, adata: AnnData, links: csr_matrix | None = None) -> Embedded:
-        """Return all that domains are made of; computed once."""
+        """Return the embeddings from which domains are found."""
         embedding = np.asarray(self.embed(adata, links=links), dtype=np.float32)
         if embedding.ndim != 2 or len(embedding) != adata.n_obs or not np.isfinite(embedding).all():
             raise ValueError(
@@ -168,22 +134,22 @@ class DomainModel(ABC):
         return Embedded(embedding, [embedding])
 
     def denoise_outputs(self, adata: AnnData, outputs: Any, genes: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the denoised expression that belongs to what :meth:`run` returned."""
+        """Return the denoised expression of outputs of :meth:`run`."""
         return self.denoise(adata, genes)
 
     def graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> SpatialGraph:
-        """Return the spatial graph that belongs to the domains; six nearest neighbours, unless a method has its own."""
+        """Return the spatial graph of the method; by default of six nearest neighbours."""
         return build_graph(adata, n_neighbors=6, spatial_key=spatial_key, section_key=section_key)
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the trained model as a folder without pickle; :func:`histoquilt.models.load` reads it.
+        """Write the trained model as a folder without pickle, for :func:`histoquilt.models.load`.
 
         Raises
         ------
         NotImplementedError
             The method cannot be saved.
         FileExistsError
-            The folder holds something and ``overwrite`` is false.
+            The folder is not empty and ``overwrite`` is false.
         """
         state = self.state()
         arrays = {f"method.{name}": value for name, value in state.arrays.items()}

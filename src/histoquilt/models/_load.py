@@ -1,4 +1,4 @@
-"""Load a saved model of whichever class."""
+"""Load a saved model of any class."""
 
 from collections.abc import Iterator
 from os import PathLike
@@ -12,15 +12,14 @@ from histoquilt.runtime import resolve_device
 
 
 def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") -> Any:
-    """Load a model folder written by ``.save()``; the model class is recorded there.
+    """Load a model folder written by ``.save()``.
 
     Parameters
     ----------
     folder
         Path of the model folder.
     device
-        Device for the model's networks, wherever they were trained; ``"auto"`` uses a GPU if available. Models without
-        a network run on the CPU.
+        Device for the model's networks; ``"auto"`` uses a GPU if available.
 
     Raises
     ------
@@ -30,16 +29,16 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
         A file is corrupted, the model's class is unknown, or the device does not exist.
     """
     checkpoint = read_checkpoint(folder)
-    kind = _class_named(checkpoint.model)
+    kind: Any = next((kind for kind in _classes() if kind.__name__ == checkpoint.model), None)
     if kind is None:
-        known = ", ".join(found.__name__ for found in _classes())
+        known = ", ".join(kind.__name__ for kind in _classes())
         raise ValueError(
             f"{folder} holds a {checkpoint.model!r}, which is not known here (known: {known}). Update histoquilt, or "
             "install the package that the model comes from."
         )
-    found = resolve_device(device, sparse=kind.has_network)
+    torch_device = resolve_device(device, sparse=kind.has_network)
     try:
-        return kind.from_checkpoint(checkpoint, found)
+        return kind.from_checkpoint(checkpoint, torch_device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # files that do not belong together
         raise ValueError(
             f"The model folder {folder} is corrupted: its files do not fit together ({error}). "
@@ -47,16 +46,12 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
         ) from error
 
 
-def _class_named(name: str) -> Any:
-    return next((found for found in _classes() if found.__name__ == name), None)
-
-
 def _classes() -> Iterator[type]:
-    """Yield the classes of all models, our own first, so that a package that does not load is in nobody's way."""
+    """Yield all model classes, our own first: they can be found even if another package fails to load."""
     registries = (EXPRESSION_MODELS, DOMAIN_MODELS)
     names = [(registry, name) for registry in registries for name in registry.ours()]
     names += [(registry, name) for registry in registries for name in registry.others()]
     for registry, name in names:
-        found = registry.load(name)
-        if isinstance(found, type):  # a function makes a model of a class that is listed itself
-            yield found
+        entry = registry.load(name)
+        if isinstance(entry, type):  # entries that are functions return models of listed classes
+            yield entry

@@ -1,4 +1,4 @@
-"""Pull the two descriptions of a spot together, push those of different spots apart."""
+"""Contrastive loss between two embeddings of the same spots."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch.nn import functional
 
 
 def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0, *, weights: Tensor | None = None) -> Tensor:
-    """Return the symmetric cross-entropy of ``spot @ image^T / temperature`` against the true pairing, a scalar.
+    """Return the symmetric cross-entropy of ``spot @ image.T / temperature`` against the true pairing, a scalar.
 
     Parameters
     ----------
     spot, image
-        (n_spots, n_features); row ``i`` of both describes spot ``i``. Not normalised here.
+        (n_spots, n_features), not normalised here; row ``i`` of both describes spot ``i``.
     temperature
-        Smaller asks for a sharper contrast.
+        Softmax temperature; smaller values give a sharper contrast.
     weights
-        (n_spots,) how much each pair counts; all alike by default.
+        Weight of each pair, (n_spots,); equal by default.
 
     Raises
     ------
@@ -29,9 +29,9 @@ def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0, *, w
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}.")
     logits = spot @ image.T / temperature  # (n_spots, n_spots)
-    own = torch.arange(len(spot), device=spot.device)
+    pairing = torch.arange(len(spot), device=spot.device)
     if weights is None:
-        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
-    each = functional.cross_entropy(logits, own, reduction="none")
-    each = each + functional.cross_entropy(logits.T, own, reduction="none")
-    return (weights * each).sum() / (2 * weights.sum())
+        return (functional.cross_entropy(logits, pairing) + functional.cross_entropy(logits.T, pairing)) / 2
+    losses = functional.cross_entropy(logits, pairing, reduction="none")
+    losses = losses + functional.cross_entropy(logits.T, pairing, reduction="none")
+    return (weights * losses).sum() / (2 * weights.sum())

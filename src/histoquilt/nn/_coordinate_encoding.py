@@ -1,4 +1,4 @@
-"""Where a spot lies in its section, as features that exist for every position."""
+"""Encoding of spot coordinates by sines and cosines."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,15 @@ WAVELENGTHS_UM = (400.0, 800.0, 1600.0, 3200.0, 6400.0, 12800.0)  # from a few s
 
 
 class CoordinateEncoding(nn.Module):
-    """Sines and cosines of x and y in several wavelengths, through one linear layer.
+    """Sines and cosines of x and y at several wavelengths, followed by a linear layer to ``n_out`` features.
 
-    mclSTExp looks positions up in two tables, whose rows for positions that training did not see stay random. This is
-    defined everywhere, and nearby spots get similar codes.
-
-    Parameters
-    ----------
-    n_out
-        Width of the code.
-    wavelengths_um
-        In microns.
+    mclSTExp uses two lookup tables, whose rows stay random for positions absent from training. This encoding is defined
+    everywhere, and nearby spots have similar codes.
 
     Raises
     ------
     ValueError
-        No wavelength is given, or one is not positive.
+        There is no wavelength (in microns), or one is not positive.
     """
 
     wavelengths_um: Tensor
@@ -37,11 +30,7 @@ class CoordinateEncoding(nn.Module):
         self.linear = nn.Linear(4 * len(wavelengths_um), n_out)
 
     def forward(self, xy_um: Tensor, centre_um: Tensor) -> Tensor:
-        """Return (n_spots, n_out).
-
-        xy_um: (n_spots, 2) microns; centre_um: (2,), the middle of the whole section, also where only some of its
-        spots are asked for.
-        """
+        """Return (n_spots, n_out). xy_um: (n_spots, 2) microns; centre_um: (2,), middle of the whole section."""
         # far from the origin float32 microns would lose the phase, so centre before anything else
         phase = (xy_um - centre_um)[:, :, None] * (2 * torch.pi) / self.wavelengths_um  # (n_spots, 2, n_wavelengths)
         phase = phase.to(self.linear.weight.dtype)

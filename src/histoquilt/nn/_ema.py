@@ -1,4 +1,4 @@
-"""A network that follows another one slowly."""
+"""Momentum encoder: exponential moving average of a network's parameters."""
 
 import torch
 from torch import nn
@@ -6,17 +6,16 @@ from torch import nn
 
 @torch.no_grad()
 def momentum_update(online: nn.Module, follower: nn.Module, decay: float) -> None:
-    """Move the follower's parameters towards those of the online network: ``decay * follower + (1 - decay) * online``.
+    """Set the follower's parameters to ``decay * follower + (1 - decay) * online``, and copy buffers.
 
-    Buffers are copied. Call it once after every step of the optimiser; the follower learns in no other way, so its
-    parameters should not require a gradient.
+    Call it after every optimiser step. The follower's parameters should not require a gradient.
 
     Parameters
     ----------
     online, follower
-        Two networks of one build.
+        Two networks of the same architecture.
     decay
-        From 0 (a copy) to 1 (stands still).
+        Momentum, from 0 (copy) to 1 (no change).
 
     Raises
     ------
@@ -33,7 +32,7 @@ def momentum_update(online: nn.Module, follower: nn.Module, decay: float) -> Non
             shapes = [tuple(side[name].shape) if name in side else None for side in (ours, theirs)]
             if shapes[0] != shapes[1]:
                 raise ValueError(
-                    f"The follower is no copy of the online network: {kind} {name!r} has shape {shapes[0]} in the "
+                    f"The follower is not a copy of the online network: {kind} {name!r} has shape {shapes[0]} in the "
                     f"online network and {shapes[1]} in the follower. Make it with copy.deepcopy."
                 )
     for name, parameter in follower.named_parameters():

@@ -1,4 +1,4 @@
-"""SpaMask's network: a masked graph autoencoder and a masked edge contrast that share one encoder."""
+"""SpaMask's network: masked graph autoencoder (MGAE) and masked graph contrast (MGCL) with one encoder."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class MaskedLosses:
     """The two losses of one step, scalars."""
 
     feature: Tensor  # L_feature: scaled cosine error on the masked spots
-    edge: Tensor  # L_edge: binary cross-entropy of hidden edges against pairs that are no edges
+    edge: Tensor  # L_edge: binary cross-entropy of hidden edges against pairs without an edge
 
 
 class MaskedGraphAutoencoder(nn.Module):
@@ -28,16 +28,15 @@ class MaskedGraphAutoencoder(nn.Module):
     Parameters
     ----------
     n_features, n_hidden, n_latent
-        Widths: the features, the first GCN layer, the embedding.
+        Widths of the features, the first GCN layer and the embedding.
     mask_rate, edge_mask_rate
-        Share of spots masked, share of edges hidden, in each step.
+        Share of spots masked and share of edges hidden in each step.
     alpha
         Exponent of the scaled cosine error.
     scorer_dropout
-        Dropout of the edge scorer.
+        Dropout rate of the edge scorer.
     dtype
-        Data type of the dense products in training (:func:`product_dtype`); weights, sums over the graph, normalisation
-        and losses are float32, and so is all of a network in ``eval`` mode.
+        Data type of the dense products in training (:func:`product_dtype`); everything else is float32.
     """
 
     def __init__(
@@ -62,57 +61,44 @@ class MaskedGraphAutoencoder(nn.Module):
         self.scorer = EdgeScorer(n_latent, scorer_dropout)
 
     def forward(self, x: Tensor, graph: TileGraph, draws: TileDraws) -> MaskedLosses:
-        """One masked pass over parts of the tissue. x: (n_spots, n_features), core and halo.
+        """Return the losses of one masked pass. x: (n_spots, n_features), core and halo.
 
-        Spots are masked and reconstructed from what their neighbours know (MGAE); hidden edges are distinguished from
-        pairs that are none (MGCL), a loss of zero where there is no edge to hide.
-
-        Of several processes each divides its sums by the counts of all. ``DistributedDataParallel`` takes the mean of
-        gradients over processes, where the sum is wanted: so losses are multiplied by the number of processes, and
-        their mean over processes is the loss of the batch. A process without an edge to score goes through all the
-        same: the others wait for its moments.
+        With several processes, each divides its sums by the counts of all and multiplies by the number of processes:
+        ``DistributedDataParallel`` averages gradients, and the mean over processes is the loss of the batch. A process
+        without an edge to score must run as well, since the others wait for its batch statistics.
         """
         device = x.device
         masked = torch.from_numpy(draws.masked(graph, self.mask_rate)).to(device)  # (n_spots,)
         hidden = draws.hidden(graph, self.edge_mask_rate)  # (n_edges,)
         pairs = draws.pairs(graph, hidden)
         core, counted = x[: graph.n_core], masked[: graph.n_core]
-        own_counts = [int(counted.sum()), sum(2 * len(part.positive) for part in pairs)]
-        counts = summed(torch.tensor(own_counts, dtype=x.dtype).to(device))
-        n_masked, n_scored = counts.clamp_min(1) / group_size()
+        counts = torch.tensor([int(counted.sum()), sum(2 * len(part.positive) for part in pairs)], dtype=x.dtype)
+        n_masked, n_scored = summed(counts.to(device)).clamp_min(1) / group_size()
         x_hat = self.reconstruct(x, graph, masked)
         feature = scaled_cosine_error(core[counted], x_hat[counted], self.alpha, n_rows=n_masked)
         z = self.encode(x, graph, torch.from_numpy(hidden).to(device))
-        edge = torch.stack(
-            [
-                self.scorer.loss(
-                    z,
-                    part.positive.to(device),
-                    part.negative.to(device),
-                    part.generator,
-                    n_scored=n_scored,
-                    dtype=self.product_dtype,
-                )
-                for part in pairs
-            ]
-        )
-        return MaskedLosses(feature, edge.sum())
+        edge = [
+            self.scorer.loss(z, part.positive.to(device), part.negative.to(device), part.generator, n_scored=n_scored,
+                             dtype=self.product_dtype)
+            for part in pairs
+        ]  # fmt: skip
+        return MaskedLosses(feature, torch.stack(edge).sum())
 
     def encode(self, x: Tensor, graph: TileGraph, hidden: Tensor | None = None) -> Tensor:
-        """Return the encoder's output on the graph less its hidden edges, for the core and the ring that follows."""
+        """Return the embedding of the core and the next ring, from the graph without its hidden edges."""
         read = x[: graph.n_read]
         return self.encoder(read, graph.encoding(hidden), dtype=self.product_dtype, n_core=graph.n_core)
 
     def reconstruct(self, x: Tensor, graph: TileGraph, masked: Tensor | None = None) -> Tensor:
-        """Return the decoder's output for the core, (n_core, n_features); ``masked`` spots, (n_spots,), are hidden."""
+        """Return the decoder's output for the core, (n_core, n_features); masked: (n_spots,) bool."""
         if masked is not None:
             x = torch.where(masked[:, None], self.token, x)  # replaces, never adds
         z = linear(self.encode(x, graph), self.bridge.weight, self.product_dtype)  # (n_spots, n_latent)
         if masked is not None:
-            z = z.masked_fill(masked[: len(z), None], 0.0)  # again, so that the decoder reads neighbours alone
+            z = z.masked_fill(masked[: len(z), None], 0.0)  # masked again: the decoder sees only neighbours
         return self.decoder(z, graph.decoding, dtype=self.product_dtype)
 
     @property
     def product_dtype(self) -> torch.dtype:
-        """Of the dense products; what a trained network returns does not depend on what the processor is good at."""
+        """Data type of the dense products: float32 in ``eval`` mode, so that outputs do not depend on the processor."""
         return self.dtype if self.training else torch.float32

@@ -1,13 +1,11 @@
-"""Dense products in half precision, where the processor multiplies bfloat16 faster than float32.
+"""Dense products in bfloat16.
 
-The choice is a rule and no measurement at the start of a run, which would let results depend on how busy the machine
-is. ``"auto"`` takes bfloat16 where it was measured to halve the time (a wide network on a CPU with instructions for
-it), and float32 everywhere else; on GPUs, where it was not measured, because a step of these networks consists of many
-short kernels and of sparse products, which have no bfloat16 form. ``benchmarks/gpu.py`` compares the two on a GPU.
+``"auto"`` is a fixed rule, so that results do not depend on how busy the machine is: bfloat16 where it was measured to
+halve the time (a wide network on a CPU with bfloat16 instructions), else float32. On GPUs a step consists of many short
+kernels and of sparse products, which have no bfloat16 form; ``benchmarks/gpu.py`` compares the two.
 
-Networks that predict expression train in float32. At the papers' widths bfloat16 would halve their time, too (SpaHGC
-0.52 of it, mclSTExp's spot branch 0.47, one thread); but SpaHGC's loss moved by 1.5 % within two epochs, and what they
-are judged by was measured in float32.
+Networks that predict expression train in float32: bfloat16 halves their time at the papers' widths (SpaHGC 0.52,
+mclSTExp's spot branch 0.47, one thread), but moves SpaHGC's loss by 1.5 % within two epochs.
 """
 
 import torch
@@ -15,27 +13,26 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-WIDE = 256  # embeddings as wide as this train in half precision; below, results need not depend on the processor
+WIDE = 256  # least n_latent for which "auto" uses bfloat16
 
 
 def product_dtype(precision: str, device: torch.device, n_latent: int) -> torch.dtype:
-    """Return the type in which a network trains its dense products.
+    """Return the data type of a network's dense products in training.
 
     Parameters
     ----------
     precision
-        ``"float32"``, or ``"auto"``: bfloat16 on processors with instructions for it (AVX512-BF16, AMX), where the
-        published network (512, 256) trains in half the time, else float32. ``"bfloat16"``: that, on any processor;
-        without instructions for it, it is slower.
+        ``"float32"``; ``"bfloat16"``, which is slower on processors without instructions for it; or ``"auto"``:
+        bfloat16 on CPUs with AVX512-BF16 or AMX for embeddings of 256 or more features, else float32.
     device
-        Where the network is; by itself ``"auto"`` keeps float32 on GPUs.
+        Device of the network.
     n_latent
-        Width of the embedding; with ``"auto"`` networks narrower than 256 keep float32.
+        Width of the embedding.
 
     Raises
     ------
     ValueError
-        bfloat16 is asked of a GPU that does not multiply it: below compute capability 8.0 torch only emulates it.
+        bfloat16 is requested on a GPU below compute capability 8.0, where torch only emulates it.
     """
     if precision == "bfloat16":
         if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
@@ -45,8 +42,8 @@ def product_dtype(precision: str, device: torch.device, n_latent: int) -> torch.
                 "Use precision='auto'."
             )
         return torch.bfloat16
-    asked = precision == "auto" and device.type == "cpu" and n_latent >= WIDE
-    return torch.bfloat16 if asked and _multiplies_bfloat16() else torch.float32
+    wide = precision == "auto" and device.type == "cpu" and n_latent >= WIDE
+    return torch.bfloat16 if wide and _multiplies_bfloat16() else torch.float32
 
 
 def _multiplies_bfloat16() -> bool:
@@ -55,7 +52,7 @@ def _multiplies_bfloat16() -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return ``x @ weight.T``, (n_spots, n_out) in the type of ``x``, multiplied in bfloat16 if that is ``dtype``."""
+    """Return ``x @ weight.T``, (n_spots, n_out), in the data type of ``x``, computed in bfloat16 or float32."""
     return _LowLinear.apply(x, weight, dtype) if dtype == torch.bfloat16 else functional.linear(x, weight)
 
 

@@ -1,4 +1,4 @@
-"""PReLU with one slope, whose backward pass writes one array in place of two."""
+"""PReLU with one slope, whose backward pass allocates one array instead of two."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ class SharedPReLU(nn.PReLU):
     """``max(x, 0) + slope * min(x, 0)`` with one learned slope for all features."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """X and result: any shape."""
+        """Return an array of the shape of ``x``."""
         return _SharedPReLU.apply(x, self.weight)
 
 

@@ -1,4 +1,4 @@
-"""The projection head of mclSTExp: into the space that spots and images share."""
+"""Projection head of mclSTExp."""
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,7 @@ from histoquilt.nn._dropout import dropout
 
 
 class ProjectionHead(nn.Module):
-    """Linear, GELU, linear, dropout, added to the first linear output, LayerNorm.
-
-    Parameters
-    ----------
-    n_in, n_out
-        Widths.
-    dropout_rate
-        In training.
-    """
+    """Projection to ``n_out`` features: linear, GELU, linear, dropout, residual connection, LayerNorm."""
 
     def __init__(self, n_in: int, n_out: int = 256, *, dropout_rate: float = 0.1) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A small residual network for patches, so that an image branch can be trained without any further package."""
+"""Small residual network for patches, trainable without further packages."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,26 +7,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MEAN, STD = (0.75, 0.60, 0.72), (0.17, 0.21, 0.16)  # of H&E, red, green, blue in [0, 1]: centres inputs, no more
+MEAN, STD = (0.75, 0.60, 0.72), (0.17, 0.21, 0.16)  # of red, green and blue in H&E, in [0, 1]
 
 
 class ResidualCNN(nn.Module):
     """Residual blocks (He et al. 2016) with group normalisation (Wu & He 2018), then the mean over the patch.
 
-    Group normalisation uses one patch alone: results depend neither on the other patches nor on the batch size.
+    With group normalisation, results do not depend on the other patches of a batch.
 
     Parameters
     ----------
     widths
-        Channels of the stages; each halves the side of the patch, so that side should be at least ``2**len(widths)``.
-        The last is the number of features.
+        Channels of each stage, multiples of ``n_groups``; the last is the number of features. Each stage halves the
+        side of the patch, which should be at least ``2**len(widths)``.
     n_groups
-        Number of groups of the normalisation; every width must be a multiple of it.
+        Number of groups of the normalisation.
 
     Raises
     ------
     ValueError
-        A width is not a multiple of the number of groups.
+        A width is not a multiple of ``n_groups``.
     """
 
     mean: Tensor
@@ -47,23 +47,20 @@ class ResidualCNN(nn.Module):
         """Return (n_patches, n_features). patches: (n_patches, height, width, 3) uint8 RGB, or float in [0, 1]."""
         if patches.ndim != 4 or patches.shape[3] != 3:
             raise ValueError(f"Patches must have shape (n_patches, height, width, 3), got {tuple(patches.shape)}.")
-        x = patches.permute(0, 3, 1, 2)  # a view: channels stay last in memory, which convolutions on CPUs like
+        x = patches.permute(0, 3, 1, 2)  # a view: channels-last memory is faster on CPUs
         scaled = x.to(self.mean.dtype) / 255 if x.dtype == torch.uint8 else x
         x = self.blocks(self.stem((scaled - self.mean) / self.std))  # (n_patches, n_features, rows, columns)
         return functional.relu(self.norm(x)).mean(dim=(2, 3))
 
 
 class _ResidualBlock(nn.Module):
-    """Halves the side; norm and activation come first, so that the shortcut is linear all the way through."""
+    """Pre-activation residual block that halves the side."""
 
     def __init__(self, n_in: int, n_out: int, n_groups: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList([nn.GroupNorm(n_groups, n_in), nn.GroupNorm(n_groups, n_out)])
         self.convolutions = nn.ModuleList(
-            [
-                nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False),
-                nn.Conv2d(n_out, n_out, 3, padding=1, bias=False),
-            ]
+            [nn.Conv2d(n, n_out, 3, stride=stride, padding=1, bias=False) for n, stride in ((n_in, 2), (n_out, 1))]
         )
         self.shortcut = nn.Conv2d(n_in, n_out, 1, bias=False)
 

@@ -1,4 +1,4 @@
-"""Exact search for the nearest references, in blocks."""
+"""Exact nearest-neighbour search in blocks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -34,10 +34,10 @@ def nearest_references(
     k
         Number of references to find.
     metric
-        ``"cosine"`` compares directions; a row of zeros is similar to nothing (cosine 0).
+        With ``"cosine"``, a row of zeros has cosine 0 to every other.
     block
-        Number of queries and references compared at a time: at most ``block * block`` distances are held. Changes
-        memory and speed, not results (except for ties among equally near references).
+        Number of queries and references compared at a time. Changes memory and speed, not results (except the order of
+        equally near references).
 
     Raises
     ------
@@ -54,8 +54,8 @@ def nearest_references(
         query, reference = functional.normalize(query, dim=1), functional.normalize(reference, dim=1)
     # |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2): the nearest have the largest q r - |r|^2 / 2
     half = reference.new_zeros(len(reference)) if metric == "cosine" else (reference**2).sum(dim=1) / 2
-    found = [_search(part, reference, half, k, block) for part in query.split(block)]
-    closeness, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    blocks = [_search(part, reference, half, k, block) for part in query.split(block)]
+    closeness, index = (torch.cat(parts) for parts in zip(*blocks, strict=True))
     length = 2.0 if metric == "cosine" else (query**2).sum(dim=1, keepdim=True)
     return Nearest(index, (length - 2 * closeness).clamp_min(0))
 

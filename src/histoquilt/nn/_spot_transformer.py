@@ -1,4 +1,4 @@
-"""The spot branch of mclSTExp: a transformer in which every spot attends to its own neighbourhood."""
+"""The spot branch of mclSTExp: a transformer with attention among spatial neighbours."""
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +12,19 @@ from histoquilt.nn.graph._edges import Edges
 class SpotTransformer(nn.Module):
     """Pre-norm transformer blocks over a section, with attention along the edges of its spatial graph.
 
-    The published sequence is a random batch over mixed sections, so that a spot's embedding depends on the other spots
-    of its batch. Here the edges are given, and a spot's result depends only on spots within ``n_blocks`` steps.
+    In the published code the sequence is a random batch of mixed sections, so a spot's embedding depends on its batch.
+    Here it depends only on spots within ``n_blocks`` steps along the edges.
 
     Parameters
     ----------
     n_features
-        Width of the spots' features, in and out.
+        Number of features per spot, in and out.
     n_mlp
-        Width of the hidden layer; by default that of the features.
+        Width of the hidden layer; by default ``n_features``.
     n_blocks, n_heads, n_head
         Number of blocks, number of heads, and width of one head.
     dropout_rate
-        Dropout rate of attention weights and the hidden layer, in training.
+        Dropout rate of attention weights and hidden layer in training.
     """
 
     def __init__(
@@ -43,10 +43,7 @@ class SpotTransformer(nn.Module):
         )
 
     def forward(self, x: Tensor, edges: Edges, generator: torch.Generator | None) -> Tensor:
-        """x: (n_spots, n_features) -> the same shape.
-
-        edges: (n_spots, n_spots), each spot's neighbourhood with the spot itself; a spot without edges hears nothing.
-        """
+        """x: (n_spots, n_features) -> same shape; edges: (n_spots, n_spots), neighbours of each spot and itself."""
         for block in self.blocks:
             x = block(x, edges, generator)
         return x
@@ -68,5 +65,4 @@ class _Block(nn.Module):
         normed = self.norm(x)  # (n_spots, n_features)
         x = x + self.attention(normed, normed, edges, generator)
         hidden = functional.gelu(self.widen(self.mlp_norm(x)))  # (n_spots, n_mlp)
-        hidden = dropout(hidden, self.dropout_rate if self.training else 0.0, generator)
-        return x + self.narrow(hidden)
+        return x + self.narrow(dropout(hidden, self.dropout_rate if self.training else 0.0, generator))

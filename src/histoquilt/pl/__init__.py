@@ -1,7 +1,7 @@
 """Plots of what was written into AnnData: domains, genes and predictions on the tissue, embeddings, studies.
 
-Every function takes and returns matplotlib ``Axes``, shows nothing and changes no global setting. Nothing here needs a
-live model or torch, so a saved ``.h5ad`` can be plotted on a laptop.
+Every function takes and returns matplotlib ``Axes`` and changes no global setting. No model or torch is needed, so a
+saved ``.h5ad`` can be plotted on a laptop.
 """
 
 from histoquilt.draw import UNLABELLED, domain_colors, domain_palette

@@ -15,7 +15,7 @@ _STOPPED = {"converged": "stopped when the embedding no longer changed", "max_ep
 def n_domains_curve(
     adata: AnnData, *, key: str = "n_domains_curve", domain_key: str = Keys.DOMAIN, ax: Axes | None = None
 ) -> Axes:
-    """Plot the stability of the domains under subsampling for every number of domains that was tried.
+    """Plot the stability of the domains under subsampling for every number of domains tried.
 
     The largest number whose weakest domain reaches 0.8, within one standard error, is the one that
     :func:`histoquilt.tl.choose_n_domains` chooses; bars show the standard deviation over pairs of fits.
@@ -24,11 +24,9 @@ def n_domains_curve(
     ----------
     adata
         AnnData with the curve in ``uns["histoquilt"][key]``; not changed.
-    key
-        Key of the curve in ``uns["histoquilt"]``.
-    domain_key
-        Key of the domains: ``uns["histoquilt"][domain_key]["n_domains"]`` is marked, or, if it is not recorded, the
-        largest stable number.
+    key, domain_key
+        Keys of the curve and of the domains in ``uns["histoquilt"]``. The recorded number of domains is marked, else
+        the largest stable one.
     ax
         Axes to plot into; new ones by default.
 

@@ -35,27 +35,21 @@ def embedding(
         Key of ``obsm``, ``(n_spots, 2 or more)``, e.g. of a layout by :func:`histoquilt.tl.umap`.
     color
         Column of ``obs``: numbers get a colour bar, anything else the domain colours.
-    palette
-        Colours of the categories, as in :func:`domains`.
+    palette, legend, ax
+        As in :func:`domains`.
     size
         Area of a dot in points squared; by default smaller for more spots.
-    legend
-        If true, name the categories next to the plot.
     cmap
         Name of a matplotlib colour map, for numbers.
-    ax
-        Axes to plot into; new ones by default.
 
     Returns
     -------
-    The Axes. Dots are drawn in random order, so that no domain hides another because of its number.
+    The Axes. Dots are drawn in random order, so that no domain is hidden because of its number.
 
     Raises
     ------
-    KeyError
-        ``basis`` or ``color`` is missing.
-    ValueError
-        The embedding has one dimension only.
+    KeyError, ValueError
+        ``basis`` or ``color`` is missing, or the embedding has only one dimension.
     """
     check_adata(adata)
     if basis not in adata.obsm:

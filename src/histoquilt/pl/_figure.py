@@ -1,4 +1,4 @@
-"""What all plots share: new Axes, spots at their true size on the tissue, colour bars and legends."""
+"""Parts of all plots: new Axes, spots at their true size on the tissue, colour bars and legends."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,27 +16,27 @@ from histoquilt._base import Keys
 from histoquilt.draw import (
     UNLABELLED,
     microns_per_unit,
-    spot_pitch,
     spot_places,
     tissue_image,
     warn_overlapping_sections,
 )
+from histoquilt.study import spot_pitch
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 RASTERISE_FROM = 20_000  # spots; a PDF with more circles opens slowly
-CLOSED_FROM = 50_000  # spots; smaller than a pixel each, gaps between them would only pale the colours
+CLOSED_FROM = 50_000  # spots; smaller than a pixel each, gaps between them would pale the colours
 _BAR_UM = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000])
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return the given Axes, or those of a new figure of that size in inches."""
+    """Return the given Axes, or those of a new figure, with its size in inches."""
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def new_grid(n_rows: int, n_columns: int, width: float, height: float, **options: Any) -> np.ndarray:
     """Return the Axes of a new figure, ``(n_rows, n_columns)``; its size is in inches."""
-    size = (width, height)
-    return plt.subplots(n_rows, n_columns, figsize=size, layout="constrained", squeeze=False, **options)[1]
+    options |= {"figsize": (width, height), "layout": "constrained", "squeeze": False}
+    return plt.subplots(n_rows, n_columns, **options)[1]
 
 
 def draw_tissue(
@@ -51,8 +51,7 @@ def draw_tissue(
 ) -> tuple[Axes, EllipseCollection]:
     """Draw one circle per spot in coordinate units, x to the right and y down, over the image if there is one.
 
-    ``size`` is the diameter in coordinate units. ``style`` goes to the collection of circles. Returns the Axes and
-    that collection.
+    ``size`` is the diameter in coordinate units, ``style`` goes to the collection of circles, which is returned too.
     """
     warn_overlapping_sections(adata, spatial_key, library_key)
     points = spot_places(adata, spatial_key)
@@ -88,9 +87,9 @@ def draw_values(
     cmap: str,
     **where: Any,
 ) -> tuple[Axes, EllipseCollection]:
-    """Draw the spots coloured by a number, NaN in grey, with a colour bar if it has a label.
+    """Draw spots coloured by a number, NaN in grey, on a scale between ``ends``, with a colour bar if it has a label.
 
-    ``ends`` are those of the colour scale; ``where`` are the arguments of :func:`draw_tissue`.
+    ``where`` are arguments of :func:`draw_tissue`.
     """
     ax, spots = draw_tissue(adata, ax, **where)
     spots.set(array=np.ma.masked_invalid(values), cmap=mpl.colormaps[cmap].with_extremes(bad=UNLABELLED))
@@ -101,7 +100,7 @@ def draw_values(
 
 
 def set_frame(ax: Axes, low: np.ndarray, high: np.ndarray, margin: float) -> None:
-    """Show the tissue between two corners ``(x, y)`` at a true scale, y downwards as in the image, without ticks."""
+    """Show the tissue between two corners ``(x, y)`` at a true scale, y downwards, without ticks."""
     ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), xticks=[], yticks=[])
     ax.set_aspect("equal")
     ax.spines[:].set_visible(False)

@@ -10,7 +10,7 @@ from histoquilt.draw import as_categories, gene_rows, marker_table, raw_expressi
 from histoquilt.pl._figure import add_colorbar, hide_spines, new_axes
 from histoquilt.study import check_adata, check_obs_key
 
-_LARGEST = 130.0  # area in points squared of the dot of a gene that all spots of a domain express
+_LARGEST = 130.0  # area in points squared of the dot of a gene that all spots express
 
 
 def marker_dotplot(
@@ -28,23 +28,19 @@ def marker_dotplot(
 
     Parameters
     ----------
-    adata
+    adata, markers_key
         AnnData with the table of :func:`histoquilt.tl.domain_markers` in ``uns[markers_key]``; not changed.
     n_genes
         Number of markers per domain. Genes are in the order of the domains, each once, at its first domain.
     domain_key
         Column of ``obs`` with the domains.
-    markers_key
-        Key of ``uns``.
     layer
         Layer with the counts; by default ``layers["counts"]``, else ``X``.
     scale_genes
         If true, colour is the mean log1p CP10K of a domain divided by the highest mean of that gene, so that weak and
         strong genes can be compared; otherwise the mean itself.
-    cmap
-        Name of a matplotlib colour map.
-    ax
-        Axes to plot into; new ones by default.
+    cmap, ax
+        Name of a matplotlib colour map; Axes to plot into, new ones by default.
 
     Returns
     -------

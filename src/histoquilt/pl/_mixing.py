@@ -1,4 +1,4 @@
-"""How well the sections of a study mix before and after integration, and how far domains stay apart."""
+"""Mixing of the sections of a study before and after integration, and separation of domains."""
 
 from collections.abc import Sequence
 
@@ -20,10 +20,10 @@ _RAW = ("ilisi", "clisi")  # from 1 upwards; all others end at 1
 def mixing(
     adata: AnnData, *, metrics: Sequence[str] = ("ilisi_scaled", "clisi_scaled"), key: str = "mixing"
 ) -> np.ndarray:
-    """Plot how well sections mix in each embedding, together with how well domains stay separate.
+    """Plot how well sections mix in each embedding, next to how well domains stay separate.
 
-    Mixing alone is not meaningful: an embedding without any structure mixes perfectly. So iLISI is plotted next to
-    cLISI, which shows whether domains stay separate. Large dots are all sections, small ones pairs.
+    Mixing alone is not meaningful: an embedding without structure mixes perfectly. So iLISI is plotted next to cLISI.
+    Large dots are all sections, small ones pairs.
 
     Parameters
     ----------
@@ -36,17 +36,12 @@ def mixing(
 
     Returns
     -------
-    One Axes per metric, in a one-dimensional array. Embeddings are listed from top to bottom in the order of the table.
+    One Axes per metric, in a one-dimensional array; a warning is given without cLISI.
 
     Raises
     ------
     KeyError
         There is no such table, or none of the metrics is in it.
-
-    Warns
-    -----
-    UserWarning
-        The table has no cLISI to compare the mixing with.
 
     Examples
     --------
@@ -66,7 +61,7 @@ def mixing(
         raise KeyError(f"None of {listed(metrics)} is in the mixing table (found: {found}). Pass metrics=.")
     if not any(metric.startswith("clisi") for metric in shown):
         warn_user(
-            "Mixing is drawn without cLISI, and alone it proves nothing: smoothing everything mixes sections too. Make "
+            "Mixing is drawn without cLISI, and alone it proves nothing: smoothing mixes sections, too. Make "
             "the table with domains: histoquilt.metrics.mixing_table(embeddings, sections, domains)."
         )
     names = table["embedding"].unique().tolist()
@@ -111,12 +106,10 @@ def mixing_umap(
     adata
         AnnData with layouts by :func:`histoquilt.tl.umap`, the one before with ``key_added="X_umap_before"``; not
         changed.
-    color
-        Column of ``obs``; by default ``section`` or ``library_id``.
+    color, size
+        As in :func:`embedding`; colour is by default ``section`` or ``library_id``.
     bases
         Keys of ``obsm``, before and after; missing ones are skipped.
-    size
-        Area of a dot in points squared.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Spots over the picture of their slide, with those off the tissue marked."""
+"""Spots on a picture of their slide, with those off the tissue marked."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def spots_on_tissue(found: "OnTissue", *, outline: bool = True, size: float = 9.0, ax: Axes | None = None) -> Axes:
-    """Plot spots over their slide, and mark those that are not on tissue.
+    """Plot spots on their slide, and mark those that are not on tissue.
 
     Parameters
     ----------
@@ -27,8 +27,7 @@ def spots_on_tissue(found: "OnTissue", *, outline: bool = True, size: float = 9.
 
     Returns
     -------
-    The Axes: spots on tissue are blue rings, spots off tissue orange crosses, spots outside the image dark red
-    crosses.
+    The Axes: rings are spots on tissue, orange crosses off tissue, dark red crosses outside the image.
 
     Raises
     ------

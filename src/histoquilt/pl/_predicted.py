@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from histoquilt._base import Keys, listed
 from histoquilt.draw import (
     BEATS_MEAN,
-    MEASURED,
     agreement,
     color_ends,
     gene_reliability,
@@ -44,21 +43,17 @@ def measured_and_predicted(
     ----------
     adata
         Result of the ``predict`` method of an expression model for one section or slide; not changed.
-    genes
-        One gene or several, one row each. By default those predicted most reliably on held-out training sections, never
-        those that fit this section best.
+    genes, n_genes
+        One gene or several, one row each; by default the ``n_genes`` predicted most reliably on held-out training
+        sections, never those that fit this section best.
     method
         Short name of the method whose prediction is plotted; by default the one recorded.
-    n_genes
-        Number of genes if none are named.
     shared_scale
         If true, plot both panels of a gene on one colour scale, from the 1st to the 99th percentile of both together.
-        By default each has its own, from its 1st to its 99th percentile: a prediction is an expectation and varies less
-        than single counts do, so that its pattern fades on the scale of the measurement. Colour bars show the values.
-    spatial_key, library_key, image, size
-        As in :func:`domains`.
-    cmap
-        Name of a matplotlib colour map.
+        By default each has its own: a prediction is an expectation and varies less than counts, so that its pattern
+        fades on the scale of the measurement.
+    spatial_key, library_key, image, size, cmap
+        As in :func:`domains` and :func:`gene`.
 
     Returns
     -------
@@ -70,12 +65,12 @@ def measured_and_predicted(
         A gene or the prediction is missing; no gene is named and ``var["reliability"]`` is missing.
     """
     layer = prediction_layer(adata, method)
-    if genes is None:  # never those that fit this section best, which would show the prediction at its luckiest
+    if genes is None:
         columns = reliability_order(adata)[:n_genes].tolist()
     else:
         columns = gene_rows(adata, [genes] if isinstance(genes, str) else list(genes))
     near = agreement(adata, columns, layer)
-    layers = {"predicted": layer} if near is None else {"measured": MEASURED, "predicted": layer}
+    layers = {"predicted": layer} if near is None else {"measured": Keys.MEASURED, "predicted": layer}
     values = np.stack([raw_expression(adata, columns, layer=name) for name in layers.values()])
     axes = new_grid(len(columns), len(layers), 4.3 * len(layers), 3.7 * len(columns))
     for i, symbol in enumerate(gene_symbols(adata)[columns]):
@@ -100,21 +95,17 @@ def reliability(adata: AnnData, *, n_named: int = 10, ax: Axes | None = None) ->
         Result of the ``predict`` method of an expression model; not changed. ``var["reliability"]`` is the mean
         correlation over held-out training sections, ``var["beats_mean"]`` is true if the squared error was below that
         of the training mean.
-    n_named
-        Number of the best genes to label.
-    ax
-        Axes to plot into; new ones by default.
+    n_named, ax
+        Number of the best genes to label; Axes to plot into, new ones by default.
 
     Returns
     -------
-    The Axes. Genes that do not beat the mean are grey: their map is no better than one colour.
+    The Axes. Genes that do not beat the mean are grey.
 
     Raises
     ------
-    KeyError
-        ``var`` has no reliability of genes.
-    ValueError
-        No gene has a reliability, e.g. after training with a method that has none.
+    KeyError, ValueError
+        ``var`` has no reliability of genes, or only missing values.
     """
     check_adata(adata)
     values = gene_reliability(adata)

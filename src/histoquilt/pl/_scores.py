@@ -29,17 +29,15 @@ def scores(table: pd.DataFrame, *, value: str = "pcc_median", gene_set: str = "p
         Table ``scores`` of an evaluation, or ``scores.csv``: columns ``fold, section, method, seed, gene_set``,
         `value` and ``kind`` (``method``, ``baseline`` or ``oracle``; without it all count as methods). Pooled rows
         are left out.
-    value
-        Column to plot.
-    gene_set
-        Gene set whose scores are plotted.
+    value, gene_set
+        Column and gene set to plot.
     ax
         Axes to plot into; new ones by default.
 
     Returns
     -------
-    The Axes. Methods are blue, baselines grey, oracles (which see the answer and are not methods) orange. The interval
-    is the 95 % bootstrap over folds, if there are several. Several seeds of a section are averaged.
+    The Axes. Methods are blue, baselines grey, oracles (which use the measurement) orange. The interval is the 95 %
+    bootstrap over folds, if there are several. Seeds of a section are averaged.
 
     Raises
     ------
@@ -111,14 +109,10 @@ def gene_scores(
     ----------
     table
         Table ``genes`` of an evaluation: columns ``section, method, gene`` and `value`. Pooled rows are left out.
-    method, against
-        Methods on the vertical and the horizontal axis.
-    value
-        Column to plot.
-    n_named
-        Number of genes with the largest difference to label.
-    genes
-        Further genes to label.
+    method, against, value
+        Methods on the vertical and the horizontal axis, and column to plot.
+    n_named, genes
+        Number of genes with the largest difference to label, and further genes to label.
     ax
         Axes to plot into; new ones by default.
 

@@ -14,17 +14,16 @@ from histoquilt.draw import (
     domain_colors,
     section_height,
     section_names,
-    spot_pitch,
     spot_places,
     stack_order,
 )
 from histoquilt.pl._figure import add_colorbar, add_legend, new_grid, set_frame
 from histoquilt.pl._spatial import confidence, domains
-from histoquilt.study import check_adata, check_obs_key
+from histoquilt.study import check_adata, check_obs_key, spot_pitch
 
 _OUTLINE = "#222222"
 _MAX_CELLS = 250  # cells across the grid on which the outline is computed
-_REACH = 0.85  # pitches around a spot that belong to the tissue: closes gaps between neighbours, not lost spots
+_REACH = 0.85  # pitches around a spot that count as tissue: closes gaps between neighbours, not lost spots
 Sections: TypeAlias = AnnData | Sequence[AnnData] | Mapping[str, AnnData]
 
 
@@ -42,10 +41,9 @@ def domains_grid(
     ----------
     sections
         One AnnData whose sections ``obs[section_key]`` names, a list of AnnData, or a dict from name to AnnData.
-    section_key
-        Column of ``obs``; by default ``section`` or ``library_id``.
-    domain_key
-        Categorical column of ``obs`` in all sections; equal names get equal colours.
+    section_key, domain_key
+        Columns of ``obs``: sections, by default ``section`` or ``library_id``, and domains; equal names of domains get
+        equal colours.
     n_columns
         Number of sections in a row.
     **arguments
@@ -57,10 +55,8 @@ def domains_grid(
 
     Raises
     ------
-    KeyError
-        A key is missing.
-    ValueError
-        There is no section.
+    KeyError, ValueError
+        A key is missing, or there is no section.
     """
     named = _split(sections, section_key)
     for adata in named.values():
@@ -100,10 +96,8 @@ def confidence_grid(
 
     Raises
     ------
-    KeyError
-        A key is missing.
-    ValueError
-        There is no section.
+    KeyError, ValueError
+        A key is missing, or there is no section.
     """
     named = _split(sections, section_key)
     for adata in named.values():
@@ -128,26 +122,22 @@ def aligned_stack(
 ) -> np.ndarray:
     """Plot the sections of a stack in one frame, from bottom to top, each under the outline of the first.
 
-    All panels show the same region at the same scale. If the alignment is right, the tissue fills the outline, and a
-    domain is at the same place in the next panel.
+    All panels show the same region at the same scale. If the alignment is right, the tissue fills the outline, and
+    domains are at the same place in adjacent panels.
 
     Parameters
     ----------
     adata
         Several sections; not changed. ``obsm[spatial_key]`` holds their spots in one frame in microns, as written by
         :func:`histoquilt.tl.align_sections`. The stack is ordered by ``obs["z_um"]``, if present.
-    section_key
-        Column of ``obs``; by default ``section`` or ``library_id``.
-    domain_key
-        Categorical column of ``obs``.
+    section_key, domain_key, n_columns
+        As in :func:`domains_grid`.
     spatial_key
         Key in ``obsm`` of the aligned spot centres.
     size
         Spot diameter in microns; by default from the distance between neighbours.
     palette
-        Colours of the domains, as in :func:`domains`.
-    n_columns
-        Number of sections in a row.
+        As in :func:`domains`.
 
     Returns
     -------
@@ -201,7 +191,7 @@ def _draw_sections(
     domain_key: str,
     **arguments: Any,
 ) -> np.ndarray:
-    """Draw the domains of sections in the same colours, with a legend where the layout keeps room for it."""
+    """Draw the domains of sections in the same colours, with one legend."""
     axes = _section_axes(titles, n_columns)
     for ax, adata in zip(axes, sections.values(), strict=True):
         domains(adata, domain_key=domain_key, palette=colors, legend=False, ax=ax, **arguments)

@@ -1,4 +1,4 @@
-"""Domains, their confidence and genes, drawn on the tissue of one section."""
+"""Domains, their confidence and genes on the tissue of one section."""
 
 from collections.abc import Mapping, Sequence
 
@@ -41,10 +41,8 @@ def domains(
     adata
         One section; not changed. ``obs[domain_key]`` holds the domains, ``obsm[spatial_key]`` spot centres ``(x, y)``.
         ``uns["spatial"]`` may hold an image, ``uns["histoquilt"]["coordinates"]`` microns per unit for a scale bar.
-    domain_key
-        Categorical column of ``obs``.
-    spatial_key
-        Key in ``obsm`` of the spot centres.
+    domain_key, spatial_key
+        Categorical column of ``obs``, and key in ``obsm`` of the spot centres.
     library_key
         Column of ``obs`` that names the image of ``uns["spatial"]``; by default ``section`` or ``library_id``.
     image
@@ -57,7 +55,7 @@ def domains(
     legend
         If true, name the domains next to the tissue.
     alpha
-        Opacity of the spots, 0 to 1; lower it to see the stain through them.
+        Opacity of the spots, 0 to 1.
     ax
         Axes to plot into; new ones by default.
 
@@ -67,10 +65,8 @@ def domains(
 
     Raises
     ------
-    KeyError
-        A key is missing.
-    ValueError
-        The coordinates are unusable, or ``palette`` is too short.
+    KeyError, ValueError
+        A key is missing; the coordinates are unusable, or ``palette`` is too short.
 
     Warns
     -----
@@ -122,10 +118,8 @@ def confidence(
         Column of ``obs`` with numbers in [0, 1].
     spatial_key, library_key, image, size, ax
         As in :func:`domains`.
-    cmap
-        Name of a matplotlib colour map.
-    legend
-        If true, add a colour bar.
+    cmap, legend
+        Name of a matplotlib colour map; if ``legend``, add a colour bar.
 
     Returns
     -------
@@ -173,15 +167,13 @@ def gene(
     gene
         Name in ``var_names``, or a unique symbol in ``var["gene_symbol"]``.
     layer
-        Layer with the counts; by default ``layers["counts"]``, else ``X``. Its declared scale is honoured.
+        Layer with the counts; by default ``layers["counts"]``, else ``X``. Its declared scale is used.
     denoised
         If true, plot ``obsm["denoised"]`` instead.
     spatial_key, library_key, image, size, ax
         As in :func:`domains`.
-    cmap
-        Name of a matplotlib colour map.
-    vmin, vmax
-        Ends of the colour scale; ``vmax`` is by default the 99th percentile, so that one bright spot hides nothing.
+    cmap, vmin, vmax
+        Name of a matplotlib colour map, and ends of its scale; ``vmax`` is by default the 99th percentile.
 
     Returns
     -------
@@ -189,10 +181,8 @@ def gene(
 
     Raises
     ------
-    KeyError
-        The gene, the layer or ``obsm["denoised"]`` is missing.
-    ValueError
-        The matrix does not hold counts, and no scale is declared for it.
+    KeyError, ValueError
+        The gene, the layer or ``obsm["denoised"]`` is missing; the matrix neither holds counts nor has a scale.
     """
     check_adata(adata)
     columns = gene_rows(adata, [gene])
@@ -226,16 +216,12 @@ def denoised(
         One section with ``obsm["denoised"]``; not changed.
     genes
         One gene or several, one row each.
-    layer
-        Layer with the counts, as in :func:`gene`.
     shared_scale
         If true, plot both panels of a gene on one colour scale, from 0 to the 99th percentile of both together. By
-        default each has its own, from 0 to its 99th percentile: denoising removes the scatter of single counts, so
-        that a weak gene would look empty on the scale of the measurement. Colour bars show the values.
-    spatial_key, library_key, size
-        As in :func:`domains`.
-    cmap
-        Name of a matplotlib colour map.
+        default each has its own: denoising removes the scatter of counts, so that a weak gene would look empty on the
+        scale of the measurement.
+    layer, spatial_key, library_key, size, cmap
+        As in :func:`gene`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Expression to features and back: normalise, choose genes, z-score, PCA; each step can be undone for denoising."""
+"""Expression to features and back: normalise, choose genes, z-score, PCA; invertible for denoising."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,19 +7,17 @@ import numpy as np
 
 from histoquilt.pp._genes import shared_variable_genes, variable_genes
 from histoquilt.pp._modelled_chunks import ModelledChunks
-from histoquilt.pp._scaling import Scaling, moments
+from histoquilt.pp._scaling import Scaling, mean_and_std, moments
 from histoquilt.runtime import warn_user
 from histoquilt.study import Expression, row_chunks
 
-# of the spread of the first principal component; what is smaller is rounding. Counts have no such components, but
-# predicted expression is of low rank
-_ROUNDING = 1e-3
-_LEAST_SHARED = 0.5  # of the modelled genes; with fewer, features are those of another tissue
+_ROUNDING = 1e-3  # of the spread of the first component; smaller ones are rounding, as of low-rank predictions
+_LEAST_SHARED = 0.5  # of the modelled genes
 
 
 @dataclass(frozen=True)
 class GeneFeatures:
-    """A fitted way from expression to features, kept so that it can be undone and used on other sections.
+    """A fitted, invertible mapping from expression to features.
 
     Attributes
     ----------
@@ -28,14 +26,13 @@ class GeneFeatures:
     target_sum, log
         Normalisation: counts per ``target_sum`` over all genes measured, then log1p or not.
     mean, std
-        ``(n_genes,)`` of the normalised genes; of several sections, the mean over them.
+        ``(n_genes,)`` of the normalised genes; for several sections, the mean over them.
     clip
-        z-scores are cut at plus and minus this; infinity for no limit.
+        Limit of absolute z-scores; infinity for none.
     components
-        ``(n_pcs, n_genes)`` principal axes, or ``None`` where the genes themselves, not scaled, are the features.
+        ``(n_pcs, n_genes)`` principal axes, or ``None`` if the unscaled genes are the features.
     by_section
-        Every section, also one that is seen later, is z-scored with its own mean and standard deviation; else all are
-        with ``mean`` and ``std``.
+        If true, every section, also a new one, is z-scored on its own; else with ``mean`` and ``std``.
     """
 
     genes: list[str]
@@ -63,24 +60,13 @@ class GeneFeatures:
         sections: np.ndarray | None = None,
         seed: int = 0,
     ) -> tuple["GeneFeatures", np.ndarray, Scaling]:
-        """Fit on one or several sections and return the fitted steps, the features and the scaling behind them.
+        """Fit on one or several sections; return the mapping, the features and their scaling.
 
-        With ``sections``, ``(n_spots,)`` names or numbers, variable genes are chosen in every section and those of most
-        sections kept (:func:`shared_variable_genes`), and every section is z-scored on its own before the principal
-        components common to all, so that differences between sections as a whole drop out. Of the kind ``hvg``,
-        features are not scaled.
-
-        Expression is worked through in chunks of spots and never made dense as a whole.
-
-        Returns
-        -------
-        The fitted steps; features ``(n_spots, n_features)`` float32: at most ``n_pcs`` principal components (``pca``),
-        or the variable genes themselves as normalised (``hvg``); and the scaling, as of :meth:`transform`.
-
-        Raises
-        ------
-        ValueError
-            No gene passes the filters of :func:`variable_genes`.
+        Features ``(n_spots, n_features)`` float32 are at most ``n_pcs`` principal components (``pca``), or the variable
+        genes as normalised (``hvg``). With ``sections``, ``(n_spots,)`` names or numbers, genes are those of most
+        sections (:func:`shared_variable_genes`), and every section is z-scored on its own before the common principal
+        components. Expression is read in chunks of spots. Raises ``ValueError`` if no gene passes the filters of
+        :func:`variable_genes`.
         """
         if source.scale == "log1p_cp10k":
             target_sum, log = 1e4, True
@@ -98,7 +84,8 @@ class GeneFeatures:
         n_axes = max(1, min(n_pcs, chunks.shape[0] - 1, len(genes)))  # centring takes one rank of the spots
         axes = chunks.principal_axes(scaling, clip, n_axes, seed=seed)
         features = chunks.project(scaling, clip, axes)
-        spread = _spread(features)
+        parts = ((rows, features[rows]) for rows in row_chunks(*features.shape))
+        spread = mean_and_std(parts, np.zeros(len(features), int))[1][0]
         bearing = spread >= _ROUNDING * spread.max()
         if not bearing.all():
             axes, features = axes[bearing], np.ascontiguousarray(features[:, bearing])
@@ -106,20 +93,10 @@ class GeneFeatures:
         return fitted, features, scaling
 
     def transform(self, source: Expression, sections: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:
-        """Return the features of a section, ``(n_spots, n_features)`` float32, and the scaling behind them.
+        """Return the features of a section, ``(n_spots, n_features)`` float32, and their scaling.
 
-        Modelled genes that the section lacks count as average: their z-score is 0. ``sections`` as in :meth:`fit`;
-        without them, all spots are one section.
-
-        Raises
-        ------
-        ValueError
-            Fewer than half of the modelled genes are there.
-
-        Warns
-        -----
-        UserWarning
-            Some of them are missing.
+        Missing genes get a z-score of 0, with a warning; if more than half are missing, ``ValueError`` is raised.
+        ``sections`` as in :meth:`fit`; by default all spots are one section.
         """
         missing = self.missing_genes(source.genes)
         if missing:
@@ -142,7 +119,7 @@ class GeneFeatures:
         return [gene for gene in self.genes if gene not in known]
 
     def shares_enough(self, missing: list[str]) -> bool:
-        """Whether a section that lacks these modelled genes still holds at least half of them."""
+        """Return whether a section that lacks these genes has at least half of the modelled ones."""
         return len(self.genes) - len(missing) >= _LEAST_SHARED * len(self.genes)
 
     def _judge_missing(self, missing: list[str]) -> None:
@@ -160,15 +137,9 @@ class GeneFeatures:
         warn_user(f"{found} They are filled with the average.")
 
     def inverse(self, features: np.ndarray, scaling: Scaling, genes: list[str] | None = None) -> np.ndarray:
-        """Bring features back to genes, on the scale log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
+        """Return genes for features, as log1p of counts per 10,000 of the whole transcriptome, ``(n_spots, n_genes)``.
 
-        ``scaling`` comes from :meth:`transform`: every section gets its own mean and spread back.
-        The modelled genes are a part of the transcriptome; counts keep the share of the depth that they had.
-
-        Raises
-        ------
-        KeyError
-            A gene was not modelled.
+        ``scaling`` comes from :meth:`fit` or :meth:`transform`. A gene that was not modelled raises ``KeyError``.
         """
         position = {gene: column for column, gene in enumerate(self.genes)}
         unknown = [gene for gene in genes or [] if gene not in position]
@@ -194,12 +165,3 @@ class GeneFeatures:
         elif self.target_sum != 1e4:
             values = np.log1p(np.expm1(values) * np.float32(1e4 / self.target_sum))
         return values.astype(np.float32)
-
-
-def _spread(features: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of every column, a few spots at a time."""
-    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
-    for rows in row_chunks(*features.shape):
-        total += features[rows].sum(axis=0, dtype=np.float64)
-        squares += np.square(features[rows], dtype=np.float64).sum(axis=0)
-    return np.sqrt(np.maximum(squares / len(features) - (total / len(features)) ** 2, 0))

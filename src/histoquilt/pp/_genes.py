@@ -1,4 +1,4 @@
-"""Which genes a model looks at."""
+"""Choice of genes for models."""
 
 import math
 import warnings
@@ -16,21 +16,17 @@ def variable_genes(
 ) -> np.ndarray:
     """Choose highly variable genes.
 
-    Genes in too few spots or with too few counts are removed first. The most variable of the rest are chosen
-    as scanpy chooses: by variance-stabilised counts (``seurat_v3``; Stuart et al., Cell 177(7): 1888-1902, 2019), or by
-    dispersion (``seurat``) if only log-normalised values are available or the section is too small for that.
+    Genes in too few spots or with too few counts are removed first. The most variable of the rest are chosen as in
+    scanpy: by variance-stabilised counts (``seurat_v3``; Stuart et al., Cell 177(7): 1888-1902, 2019), or by dispersion
+    (``seurat``) if values are log-normalised or the section is too small.
 
     Parameters
     ----------
-    source
-        Expression ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`.
-    n_genes
-        Number of genes to choose; all remaining genes if there are fewer.
-    min_spots
-        Minimum number of spots in which a gene is found, or a tenth of the spots in a section of fewer than
-        ``10 * min_spots``.
-    min_counts
-        Minimum total count of a gene. Not applied to log-normalised values.
+    source, n_genes
+        Expression ``(n_spots, n_genes)``, see :func:`histoquilt.pp.expression`; number of genes to choose.
+    min_spots, min_counts
+        Minimum number of spots with the gene (at most a tenth of the spots), and minimum total count (not applied to
+        log-normalised values).
 
     Returns
     -------
@@ -64,18 +60,15 @@ def shared_variable_genes(
 ) -> np.ndarray:
     """Choose genes section by section (:func:`variable_genes`), and keep those of most sections.
 
-    Kept are the genes chosen in more than half of the sections: both of two. Where these are fewer than a tenth of
-    ``n_genes``, as among tissues that have little in common, the genes chosen in most sections fill up to that number;
-    of genes chosen equally often the first.
+    Kept are the genes chosen in more than half of the sections (both of two). If these are fewer than a tenth of
+    ``n_genes``, as among different tissues, the genes chosen most often fill up to that number (of ties the first).
 
     Parameters
     ----------
-    source
-        Expression of all sections.
-    sections
-        ``(n_spots,)`` name or number of the section of every spot.
+    source, sections
+        Expression of all sections; ``(n_spots,)`` name or number of the section of every spot.
     n_genes, min_spots, min_counts
-        As for one section.
+        As in :func:`variable_genes`.
 
     Returns
     -------
@@ -84,7 +77,7 @@ def shared_variable_genes(
     Raises
     ------
     ValueError
-        In a section no gene passes the filters; the message names it.
+        In a section no gene passes the filters.
     """
     votes = np.zeros(source.matrix.shape[1], int)
     names = np.unique(sections)
@@ -101,7 +94,7 @@ def shared_variable_genes(
 
 
 def _detected(source: Expression) -> tuple[np.ndarray, np.ndarray]:
-    """In how many spots each gene is found, and the sum of its values, ``(n_genes,)`` each."""
+    """Return the number of spots with each gene, and the sum of its values, ``(n_genes,)`` each."""
     matrix = source.matrix
     n_spots_with, totals = np.zeros(matrix.shape[1], int), np.zeros(matrix.shape[1])
     for rows in row_chunks(*matrix.shape):
@@ -122,22 +115,17 @@ def _most_variable(source: Expression, kept: np.ndarray, n_genes: int) -> np.nda
     from scanpy.preprocessing import highly_variable_genes
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scanpy warns of its own future defaults
+        warnings.simplefilter("ignore")  # future defaults of scanpy
         logged = AnnData(source.normalised()[:, kept])
         table = highly_variable_genes(logged, n_top_genes=n_genes, flavor="seurat", inplace=False)
     return np.flatnonzero(table["highly_variable"].to_numpy())
 
 
 def _stabilised_variance(source: Expression, kept: np.ndarray) -> np.ndarray:
-    """Return the variance of counts over what the mean explains, of the genes in columns ``kept``, ``(n_kept,)``.
+    """Return the variance of counts over that expected from the mean, for columns ``kept``, ``(n_kept,)``.
 
-    Counts beyond ``sqrt(n)`` expected standard deviations are cut. Two passes over the counts give what scanpy's
-    ``seurat_v3`` gives with three copies of the matrix.
-
-    Raises
-    ------
-    ValueError
-        The fit of variance on mean is singular.
+    Counts are clipped at ``sqrt(n)`` expected standard deviations. Two passes over the counts give the result of
+    scanpy's ``seurat_v3`` without its three copies of the matrix. A singular fit raises ``ValueError``.
     """
     from skmisc.loess import loess
 

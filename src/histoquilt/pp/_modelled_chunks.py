@@ -1,4 +1,4 @@
-"""The modelled genes a chunk of spots at a time, their principal axes, and features."""
+"""Modelled genes in chunks of spots, their principal axes, and features."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,29 +12,17 @@ from histoquilt.study import Expression
 
 @dataclass(frozen=True)
 class ModelledChunks:
-    """Normalised expression of the modelled genes, made anew for every pass and never held as a whole.
-
-    Attributes
-    ----------
-    source
-        The sections.
-    columns
-        ``(n_genes,)`` where each modelled gene is in ``source``; -1 where it is not.
-    target_sum, log
-        Normalisation.
-    fill
-        ``(n_genes,)`` what a gene that is not there counts as; ``None`` where all are.
-    """
+    """Normalised expression of the modelled genes, computed chunk by chunk in every pass."""
 
     source: Expression
-    columns: np.ndarray
+    columns: np.ndarray  # (n_genes,) of each modelled gene in source; -1 if missing
     target_sum: float
     log: bool
-    fill: np.ndarray | None = None
+    fill: np.ndarray | None = None  # (n_genes,) values of missing genes; None if there are none
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of the whole, ``(n_spots, n_genes)``."""
+        """``(n_spots, n_genes)``."""
         return self.source.matrix.shape[0], len(self.columns)
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -49,7 +37,7 @@ class ModelledChunks:
             yield rows, values
 
     def whole(self) -> np.ndarray:
-        """Return all of it, float32 ``(n_spots, n_genes)``: for features that are the genes themselves."""
+        """Return the whole matrix, float32 ``(n_spots, n_genes)``."""
         values = np.empty(self.shape, np.float32)
         for rows, part in self:
             values[rows] = part
@@ -58,9 +46,8 @@ class ModelledChunks:
     def principal_axes(self, scaling: Scaling, clip: float, n_axes: int, *, seed: int) -> np.ndarray:
         """Return the leading axes of the clipped z-scores, ``(n_axes, n_genes)`` float32.
 
-        They are eigenvectors of the product of the z-scores with themselves, ``(n_genes, n_genes)``, summed over
-        chunks; a seeded randomised decomposition takes a third of the exact one's time. Signs are such that an axis'
-        largest loading is positive.
+        They are eigenvectors of the cross-product ``(n_genes, n_genes)``, summed over chunks, by a seeded randomised
+        decomposition (a third of the time of the exact one). The largest loading of an axis is positive.
         """
         n_genes = self.shape[1]
         product = np.zeros((n_genes, n_genes), np.float32)

@@ -1,4 +1,4 @@
-"""z-scores of genes, section by section, and back."""
+"""z-scores of genes, by section, and their inverse."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-_FLAT = 1e-3  # standard deviation over mean: a constant's is that far from zero, its mean being a rounded float32 sum
+_FLAT = 1e-3  # standard deviation over mean of a constant, due to rounding
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Which mean and standard deviation each spot was z-scored with.
+    """Mean and standard deviation by which each spot is z-scored.
 
     Attributes
     ----------
     codes
-        ``(n_spots,)`` int, the section of every spot; zeros where all spots share one scaling.
+        ``(n_spots,)`` int, the section of every spot; zeros if all spots share one scaling.
     mean, std
         ``(n_sections, n_genes)``.
     """
@@ -26,13 +26,13 @@ class Scaling:
     std: np.ndarray
 
     def z_score(self, values: np.ndarray, clip: float) -> np.ndarray:
-        """Return z-scores of ``(n_spots, n_genes)``, cut at ``clip``."""
+        """Return z-scores of ``(n_spots, n_genes)``, clipped."""
         scaled = values - self._of_spots(self.mean)
         scaled /= self._of_spots(self.std)
         return np.clip(scaled, -clip, clip, out=scaled)
 
     def undo(self, scaled: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Bring z-scores of some genes back, ``(n_spots, n_columns)``."""
+        """Return values for z-scores of some genes, ``(n_spots, n_columns)``."""
         return scaled * self._of_spots(self.std[:, columns]) + self._of_spots(self.mean[:, columns])
 
     def of_rows(self, rows: slice) -> "Scaling":
@@ -40,15 +40,19 @@ class Scaling:
         return Scaling(self.codes[rows], self.mean, self.std)
 
     def _of_spots(self, of_sections: np.ndarray) -> np.ndarray:
-        return of_sections if len(of_sections) == 1 else of_sections[self.codes]  # one row serves all without a copy
+        return of_sections if len(of_sections) == 1 else of_sections[self.codes]  # one row broadcasts without a copy
 
 
 def moments(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: np.ndarray | None) -> Scaling:
-    """Return mean and standard deviation of every gene in every section; 1 where a gene does not vary.
-
-    ``chunks``, ``(n_chunk, n_genes)`` each, cover all spots; sums are kept in float64.
-    """
+    """Return mean and standard deviation (1 if constant) of every gene in every section, summed in float64."""
     codes = np.zeros(n_spots, int) if sections is None else np.unique(sections, return_inverse=True)[1].reshape(-1)
+    mean, std = mean_and_std(chunks, codes)
+    std[std <= _FLAT * np.abs(mean)] = 1.0
+    return Scaling(codes, mean.astype(np.float32), std.astype(np.float32))
+
+
+def mean_and_std(chunks: Iterable[tuple[slice, np.ndarray]], codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of every column in every section, ``(n_sections, n_columns)`` float64."""
     n_sections = codes.max(initial=0) + 1
     total, squares = 0.0, 0.0
     for rows, values in chunks:
@@ -59,6 +63,4 @@ def moments(chunks: Iterable[tuple[slice, np.ndarray]], n_spots: int, sections: 
         squares = squares + member @ np.square(exact, out=exact)
     n_in = np.bincount(codes, minlength=n_sections)[:, None]
     mean = total / n_in
-    std = np.sqrt(np.maximum(squares / n_in - mean**2, 0))
-    std[std <= _FLAT * np.abs(mean)] = 1.0
-    return Scaling(codes, mean.astype(np.float32), std.astype(np.float32))
+    return mean, np.sqrt(np.maximum(squares / n_in - mean**2, 0))

@@ -1,9 +1,8 @@
 """Reports: self-contained HTML pages that open offline, made from what was written into AnnData.
 
 The page of domains shows a map of each section over its tissue image, domains and markers, genes as measured and
-denoised, the training curve and the facts of the run; for a study also an overview of its sections, the aligned stack,
-mixing before and after, and the number of domains. Predictions from H&E and evaluations of methods have pages of their
-own. Pages need neither a plotting library nor the network.
+denoised, training and facts of the run; for a study also an overview of its sections, the aligned stack and mixing.
+Predictions from H&E and evaluations of methods have other pages. Pages need neither a plotting library nor the network.
 """
 
 from histoquilt.report._evaluation import write_evaluation_report

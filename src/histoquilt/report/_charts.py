@@ -20,9 +20,8 @@ def curve_svg(
 ) -> Markup:
     """Draw a line chart as SVG, with lines ``(x, y)`` on common axes.
 
-    ``label`` describes the chart to screen readers. A dotted line is drawn at the height ``level``, a vertical one at
-    ``mark``, with which every point has a dot. Values that are not finite, or not positive on a logarithmic axis, leave
-    a gap at the ends.
+    ``label`` describes the chart to screen readers; ``level`` is the height of a dotted line, ``mark`` the place of a
+    vertical one, with which every point gets a dot. Values that cannot be drawn leave a gap at the ends.
     """
     points = []
     for x, y in lines:
@@ -53,8 +52,8 @@ def curve_svg(
 def dots_svg(rows: Sequence[Mapping[str, Any]], *, label: str) -> Markup:
     """Draw the scores of methods as SVG, one row each: a faint dot per section, the mean with its interval.
 
-    Rows have ``method``, ``kind`` (``method``, ``baseline``, ``oracle``), ``mean``, ``low``, ``high`` (NaN if there is
-    no interval), and ``sections``, the values of single sections. ``label`` names the axis.
+    Rows have ``method``, ``kind`` (``method``, ``baseline``, ``oracle``), ``mean``, ``low``, ``high`` (NaN without an
+    interval), and ``sections``, the values of single sections. ``label`` names the axis.
     """
     if not rows:
         return Markup("")
@@ -74,7 +73,7 @@ def round_ticks(low: float, high: float, *, whole: bool = False) -> np.ndarray:
 
 
 def _log_ticks(low: float, high: float) -> np.ndarray:
-    """Return logarithms of 1, 2 and 5 times powers of ten, fewer if the range is wide."""
+    """Return logarithms of 1, 2 and 5 times powers of ten, fewer for a wide range."""
     powers = np.arange(np.floor(low), np.ceil(high) + 1)
     if high - low > 1.5:
         return powers[:: max(1, len(powers) // 6)]

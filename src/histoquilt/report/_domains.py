@@ -1,4 +1,4 @@
-"""Domains of one AnnData as the page shows them: tables, maps, genes, and how the domains were found."""
+"""Content of the page about the domains of one AnnData: tables, maps, genes, and how domains were found."""
 
 import re
 from collections.abc import Mapping
@@ -42,10 +42,7 @@ _STOPPED = {
 
 
 class DomainData:
-    """Domains of one AnnData: spot centres, colours, codes, confidence and markers.
-
-    With ``joint``, the data of a study that the AnnData is a section of, colours and markers are those of the study.
-    """
+    """Domains of one AnnData; ``joint`` is the study that it is a section of, whose colours and markers are used."""
 
     def __init__(self, adata: AnnData, *, domain_key: str, spatial_key: str, joint: "DomainData | None" = None) -> None:
         check_obs_key(adata, domain_key, argument="domain_key")
@@ -59,7 +56,7 @@ class DomainData:
             self.confidence = pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the templates show of a section and of a study alike."""
+        """Return the content that sections and studies have in common."""
         return {
             "n_spots": self.adata.n_obs,
             "domains": self._table(),
@@ -95,7 +92,7 @@ class DomainData:
 def describe_section(
     data: DomainData, name: str, number: int, budget: int, *, section_key: str | None, layer: str | None
 ) -> dict[str, Any]:
-    """Return everything that the page shows of one AnnData; at most ``budget`` spots are drawn."""
+    """Return the content of the page about one AnnData; at most ``budget`` spots are drawn."""
     adata, points = data.adata, data.points
     rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
     drawn = even_samples(rows_of, points, budget)
@@ -121,7 +118,7 @@ def describe_section(
 
 
 def domains_payload(shown: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """Return what the script of the page reads of a section or a study."""
+    """Return the data of a section or a study for the script of the page."""
     domains = [{key: domain[key] for key in ("name", "color", "top")} for domain in shown["domains"]]
     return {"domains": domains, "unlabelled": UNLABELLED, **{key: shown[key] for key in keys}}
 
@@ -136,7 +133,7 @@ def scalars(value: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def _browser_colors(adata: AnnData, domain_key: str, shared: Mapping[str, str] | None) -> dict[str, str]:
-    """Return domain -> hexadecimal colour: a browser does not know all names that matplotlib knows."""
+    """Return domain -> hexadecimal colour: browsers do not know all names of matplotlib."""
     if shared is not None:
         unknown = [name for name in as_categories(adata, domain_key).categories if name not in shared]
         if unknown:
@@ -164,7 +161,7 @@ def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame:
 
 
 def _genes(data: DomainData, rows: np.ndarray, layer: str | None) -> tuple[list[dict[str, Any]], str]:
-    """Return the strongest markers of different domains, measured and denoised, and why measured ones are missing."""
+    """Return the best markers of different domains, measured and denoised, and why measured ones are missing."""
     adata, markers, table = data.adata, data.markers, data.adata.obsm.get(Keys.DENOISED)
     if not isinstance(table, pd.DataFrame):
         return [], ""
@@ -180,16 +177,9 @@ def _genes(data: DomainData, rows: np.ndarray, layer: str | None) -> tuple[list[
         measured = raw_expression(adata, columns, layer=layer)[rows]
     except (KeyError, ValueError) as error:
         note = f"Measured values are not shown: {message_of(error)}"
-    shown = [
-        {
-            "symbol": symbol,
-            "domain": domain,
-            "measured": None if measured is None else _panel(measured[:, i]),
-            "denoised": _panel(denoised[:, i]),
-        }
-        for i, (symbol, domain) in enumerate(zip(best["symbol"], best["domain"], strict=True))
-    ]
-    return shown, note
+    panels = [None] * len(best) if measured is None else [_panel(values) for values in measured.T]
+    rows_shown = zip(best["symbol"], best["domain"], panels, map(_panel, denoised.T), strict=True)
+    return [dict(zip(("symbol", "domain", "measured", "denoised"), row, strict=True)) for row in rows_shown], note
 
 
 def _panel(values: np.ndarray) -> dict[str, Any]:

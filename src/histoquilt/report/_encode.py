@@ -18,7 +18,7 @@ def finite(value: Any) -> float | None:
 
 
 def packed(values: np.ndarray, dtype: str) -> str:
-    """Return an array as base64 of little-endian numbers, which a page reads as a typed array."""
+    """Return an array as base64 of little-endian numbers, for a typed array."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()).decode()
 
 
@@ -31,7 +31,7 @@ def shades(values: np.ndarray, top: float) -> np.ndarray:
 def image_uri(image: TissueImage, box: tuple[float, float, float, float]) -> tuple[str, list[float]] | None:
     """Return a part of an image as JPEG data URI, and its left, top, width and height in coordinate units.
 
-    ``box`` is left, top, right, bottom in coordinate units; None if it lies outside the image.
+    ``box`` is left, top, right, bottom in coordinate units; the result is None if it lies outside the image.
     """
     height, width = image.pixels.shape[:2]
     left, top = (max(int(np.floor(edge * image.scale)), 0) for edge in box[:2])

@@ -1,4 +1,4 @@
-"""Page of an evaluation: methods next to baselines and oracles on held-out sections."""
+"""Page of an evaluation: methods, baselines and oracles on held-out sections."""
 
 import os
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ COLUMNS = {
 }  # fmt: skip
 LABELS = {"pcc_median": "median correlation", "pcc_median_adjusted": "median correlation at equal depth"}
 RIDGES = {"ridge_plain": "single-patch ridge", "ridge": "the best ridge"}
-_SHOWN = {"leave_out", "methods", "seeds", "protocol", "optimistic"}  # entries of run.json shown in words
+_SHOWN = {"leave_out", "methods", "seeds", "protocol", "optimistic"}  # entries of run.json shown elsewhere
 
 
 def write_evaluation_report(
@@ -37,7 +37,7 @@ def write_evaluation_report(
     title: str = "Expression from H&E, judged on held-out tissue",
     predictions: Mapping[str, AnnData] | None = None,
 ) -> None:
-    """Write an HTML report of how well methods predict expression, and whether they beat ridge.
+    """Write an HTML report of the evaluation of methods, and whether they beat ridge.
 
     Parameters
     ----------
@@ -45,13 +45,10 @@ def write_evaluation_report(
         Path of the file, written atomically; an existing file is replaced.
     evaluation
         Result of :func:`histoquilt.tl.evaluate_expression`; not changed.
-    facts
-        Contents of ``run.json``. Unknown entries are listed as they are.
-    title
-        Headline of the page.
+    facts, title
+        Contents of ``run.json``, and headline of the page.
     predictions
-        Held-out section -> its prediction, as ``predict`` returns it, to be shown on the tissue next to its
-        measurement.
+        Held-out section -> its prediction, as ``predict`` returns it, shown next to the measurement.
 
     Raises
     ------
@@ -60,7 +57,7 @@ def write_evaluation_report(
 
     Notes
     -----
-    The table of genes holds at most 500, those that any method predicts best; ``genes`` of the evaluation has all.
+    The table of genes holds at most 500, the best predicted by any method; ``genes`` of the evaluation has all.
     """
     from histoquilt.evaluate import Evaluation
     from histoquilt.metrics import PROTOCOL
@@ -116,7 +113,7 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
         rows = section_scores(evaluation.scores, value, gene_set)
         intervals: Any = evaluation.intervals.query("gene_set == @gene_set and value == @value").set_index("method")
         intervals = intervals.reindex(columns=["low", "high", "note"])
-        # seeds of a section first, so that a section counts once
+        # mean over the seeds of a section first, so that a section counts once
         by_section: Any = rows.groupby(["method", "section"], sort=False)[list(COLUMNS)].mean()
         table = []
         for name in method_order(rows, value):

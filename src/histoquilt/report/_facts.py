@@ -29,10 +29,9 @@ def run_facts(sections: Sequence[AnnData], run: Mapping[str, Any]) -> dict[str, 
 def facts_of(
     cards: Sequence[tuple[str, str | None]], run: Mapping[str, Any], *, shown: Set[str] = frozenset()
 ) -> dict[str, list[Any]]:
-    """Format the facts of a run as text.
+    """Format the facts of a run as lists of pairs of text, and of warnings.
 
-    ``cards`` are the first facts at the head of the page, those without a value left out; ``shown`` are entries of
-    ``run`` that the page shows elsewhere. Returns lists of pairs of text, and of warnings.
+    ``cards`` are first facts of the page (empty ones are dropped); ``shown`` are entries of ``run`` shown elsewhere.
     """
     wall_s, memory_mb = run.get("wall_s"), run.get("peak_rss_mb")
     cards = [

@@ -1,4 +1,4 @@
-"""Map of one section as the page draws it: which spots, where, over which image."""
+"""Map of one section on a page: spots, positions and image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from histoquilt.draw import microns_per_unit, spot_pitch, tissue_image
+from histoquilt.draw import microns_per_unit, tissue_image
 from histoquilt.metrics import z_order
 from histoquilt.report._encode import image_uri, packed
+from histoquilt.study import spot_pitch
 
-_GRID = 60_000  # longer side of a map in the whole numbers that positions are stored as, uint16
+_GRID = 60_000  # longer side of a map; positions are stored as uint16
 
 
 def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
-    """Share a total among sections: small ones get all they have, large ones the same number each.
+    """Share a total among sections: small ones get their size, large ones the same number each.
 
     >>> fair_shares([500, 10, 90], 300)
     [200, 10, 90]
@@ -28,10 +29,7 @@ def fair_shares(sizes: Sequence[int], total: int) -> list[int]:
 
 
 def even_sample(rows: np.ndarray, points: np.ndarray, limit: int) -> np.ndarray:
-    """Choose rows that cover the tissue evenly and reproducibly: equal steps along a Z-shaped (Morton) walk.
-
-    points: ``(n_rows, 2)``, the positions of the rows.
-    """
+    """Choose rows at positions ``(n_rows, 2)`` that cover the tissue evenly: equal steps along a Morton walk."""
     if len(rows) <= limit:
         return rows
     every = np.linspace(0, len(rows) - 1, limit).round().astype(int)
@@ -51,9 +49,9 @@ def spot_names(adata: AnnData, rows: np.ndarray) -> str:
 
 
 def section_map(adata: AnnData, all_points: np.ndarray, points: np.ndarray, section_key: str | None) -> dict[str, Any]:
-    """Return the positions of one section as whole numbers of a grid, its image and its scale.
+    """Return the positions of one section on a grid, its image and its scale.
 
-    ``all_points`` ``(n_spots, 2)`` are those of the whole section, for pitch and frame; ``points`` those drawn.
+    ``all_points`` ``(n_spots, 2)`` are those of the whole section, for pitch and frame; ``points`` are drawn.
     """
     low, high = map_frame(all_points)
     unit = _unit(low, high)

@@ -13,9 +13,9 @@ from histoquilt.report._facts import run_facts
 from histoquilt.report._map import fair_shares
 from histoquilt.report._render import as_json, write_page
 from histoquilt.report._study import describe_study
-from histoquilt.study import check_adata
+from histoquilt.study import check_adata, split_sections
 
-MAX_SPOTS = 100_000  # spots drawn on one page; a browser stays quick, and the file below some 5 MB
+MAX_SPOTS = 100_000  # spots drawn on one page, which keeps it below some 5 MB
 
 
 def write_report(
@@ -38,50 +38,44 @@ def write_report(
     sections
         One AnnData, or a dict from name to AnnData; not changed. ``obs[domain_key]`` and ``obsm[spatial_key]`` are
         required. Shown if present: the image in ``uns["spatial"]``, ``obs["domain_confidence"]``,
-        ``uns["domain_markers"]``, ``obsm["denoised"]``, and the training history, the curve of the number of domains
-        and the parameters in ``uns["histoquilt"]``.
+        ``uns["domain_markers"]``, ``obsm["denoised"]``, and training, stability curve and parameters in
+        ``uns["histoquilt"]``.
     path
         Path of the file, written atomically; an existing file is replaced.
     study
         All sections in one AnnData, as returned by :func:`histoquilt.tl.integrate_sections`; not changed. The page then
-        begins with the joint results: an overview in shared colours (with ``obsm["spatial_aligned"]`` also in one
-        frame), one table of markers, the mixing of sections before and after integration
-        (``uns["histoquilt"]["mixing"]``), the links used (``uns["histoquilt"]["integration"]``), and training.
-        ``sections`` may then be the same AnnData: it is split by ``section_key``.
+        begins with the joint results: an overview in shared colours (also in one frame, with
+        ``obsm["spatial_aligned"]``), markers, mixing before and after integration (``uns["histoquilt"]["mixing"]``),
+        links (``uns["histoquilt"]["integration"]``) and training. ``sections`` may then be the same AnnData.
     title
         Headline of the page.
     run
-        Contents of ``run.json``: version, seed, wall time, peak memory, input digests, warnings. Unknown entries are
-        listed as they are.
-    domain_key, spatial_key
-        Column of ``obs`` with the domains, and key in ``obsm`` of the spot centres.
-    section_key
-        Column of ``obs`` that distinguishes several sections of one AnnData; by default ``section`` or ``library_id``.
-    layer
-        Layer with the counts; by default ``layers["counts"]``, else ``X``.
+        Contents of ``run.json``: version, seed, wall time, peak memory, input digests, warnings.
+    domain_key, section_key
+        Columns of ``obs`` with domains, and with sections of one AnnData (by default ``section`` or ``library_id``).
+    spatial_key, layer
+        Key in ``obsm`` of the spot centres; layer with the counts, by default ``layers["counts"]``, else ``X``.
     links
         Link text -> address of further pages, shown at the top of this one.
 
     Raises
     ------
-    TypeError
-        A section is not an AnnData.
-    KeyError
-        A section has no domains or no coordinates.
+    TypeError, KeyError
+        A section is not an AnnData, or has no domains or coordinates.
     ValueError
         There is no section, coordinates are unusable, or a section has domains that ``study`` does not have.
 
     Notes
     -----
-    At most 100,000 spots are drawn for all sections together; of larger ones an even sample is shown, and the page
-    states so. Tables always count every spot. For the same input and ``run`` the page is identical byte for byte.
+    At most 100,000 spots are drawn for all sections together, an even sample of larger ones; tables count every spot.
+    For the same input and ``run`` the page is identical byte for byte.
     """
     if not isinstance(sections, AnnData):
         named = {str(name): adata for name, adata in sections.items()}
     elif study is None:
         named = {"": sections}
     else:
-        named = _split(sections, section_key)
+        named = split_sections(sections, section_key or library_column(sections) or Keys.SECTION)
     if not named:
         raise ValueError("There is no section to report on. Pass an AnnData, or a dict from name to AnnData.")
     for adata in (*named.values(), *([] if study is None else [study])):
@@ -113,11 +107,3 @@ def write_report(
         facts=facts,
         data=as_json([domains_payload(group, "maps", "genes") for group in groups]),
     )
-
-
-def _split(study: AnnData, section_key: str | None) -> dict[str, AnnData]:
-    """Return the sections of a study by name, each with its own image, spot names and coordinates."""
-    from histoquilt.io import split_sections
-
-    check_adata(study)
-    return split_sections(study, section_key or library_column(study) or Keys.SECTION)

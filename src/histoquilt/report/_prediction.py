@@ -1,7 +1,4 @@
-"""Page of predicted sections: predicted next to measured genes, and their reliability.
-
-The evaluation page shows held-out sections by the same maps.
-"""
+"""Page of predicted sections: predicted next to measured genes, and their reliability; also part of evaluations."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +13,6 @@ from histoquilt._base import Keys
 from histoquilt.draw import (
     ADJUSTED,
     BEATS_MEAN,
-    MEASURED,
     RELIABILITY,
     UNLABELLED,
     agreement,
@@ -33,7 +29,7 @@ from histoquilt.report._render import as_json, write_page
 from histoquilt.study import check_adata
 
 MAX_SPOTS = 20_000  # spots of all sections together: each is drawn with many genes
-MAX_VALUES = 6_000_000  # values of all maps together, a byte each: the page stays below some 10 MB
+MAX_VALUES = 6_000_000  # values of all maps, a byte each: keeps the page below some 10 MB
 MANY_OUTSIDE = 0.1  # share of spots unlike training above which the page warns, as predict does
 
 
@@ -55,32 +51,24 @@ def write_prediction_report(
         Path of the file, written atomically; an existing file is replaced.
     sections
         Name -> result of the ``predict`` method of an expression model; not changed, and read one after another, so
-        that a mapping may load each from its file. Shown if present: measured expression next to the prediction, the
-        image in ``uns["spatial"]``, ``obs["out_of_distribution"]``, reliability.
-    facts
-        Contents of ``run.json``. Unknown entries are listed as they are.
-    title
-        Headline of the page.
-    method
-        Method whose prediction is shown, if a section holds several.
-    spatial_key
-        Key in ``obsm`` of the spot centres.
+        that a mapping may load each from its file. Shown if present: measured expression, the image in
+        ``uns["spatial"]``, ``obs["out_of_distribution"]``, reliability.
+    facts, title
+        Contents of ``run.json``, and headline of the page.
+    method, spatial_key
+        Method whose prediction is shown, if there are several; key in ``obsm`` of the spot centres.
     links
         Link text -> address of further pages, shown at the top of this one.
 
     Raises
     ------
-    TypeError
-        A section is not an AnnData.
-    KeyError
-        A section holds no prediction or no coordinates.
-    ValueError
-        There is no section.
+    TypeError, KeyError, ValueError
+        A section is not an AnnData, or has no prediction or coordinates; or there is no section.
 
     Notes
     -----
-    At most 20,000 spots are drawn for all sections together; of larger ones an even sample is shown, and the page
-    states so. If that is still too much for one page, only the most reliable genes are shown.
+    At most 20,000 spots are drawn for all sections together, an even sample of larger ones; if that is still too much
+    for one page, only the most reliable genes.
     """
     shown = describe_predictions(sections, method=method, spatial_key=spatial_key)
     cards = [
@@ -105,14 +93,14 @@ def write_prediction_report(
 def describe_predictions(
     sections: Mapping[str, AnnData], *, method: str | None = None, spatial_key: str = Keys.SPATIAL
 ) -> list[dict[str, Any]]:
-    """Return what the page shows of each section, within what one page can hold."""
+    """Return the content of the page about each section, within the limits of one page."""
     if not sections:
         raise ValueError("There is no section to report on. Pass a dict from name to what predict returned.")
     sizes, n_layers = [], []
     for adata in sections.values():  # one after another: a mapping may read them from their files
         check_adata(adata)
         sizes.append(adata.n_obs)
-        n_layers.append(1 + (MEASURED in adata.layers))
+        n_layers.append(1 + (Keys.MEASURED in adata.layers))
     budgets = fair_shares(sizes, MAX_SPOTS)
     n_values = sum(budget * layers for budget, layers in zip(budgets, n_layers, strict=True))  # of one gene
     n_genes = max(MAX_VALUES // max(n_values, 1), 1)
@@ -123,7 +111,7 @@ def describe_predictions(
 
 
 def predictions_json(shown: list[dict[str, Any]]) -> Markup:
-    """Return what the script of the page reads."""
+    """Return the data for the script of the page."""
     return as_json({"sections": [section["drawn"] for section in shown], "unknown": UNLABELLED})
 
 
@@ -145,7 +133,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "names": spot_names(adata, rows),
         "genes": [gene["symbol"] for gene in genes],
         "predicted": _values(adata, layer, rows, columns),
-        "measured": None if near is None else _values(adata, MEASURED, rows, columns),
+        "measured": None if near is None else _values(adata, Keys.MEASURED, rows, columns),
         "unlike": None if score is None else packed(shades(score.to_numpy(dtype=np.float64)[rows], 2.0), "u1"),
     }
     return {
@@ -217,7 +205,7 @@ def _genes(adata: AnnData, columns: np.ndarray, near: pd.DataFrame | None) -> li
 
 
 def _values(adata: AnnData, layer: str, rows: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
-    """Return genes of one layer as shades between their own ends, gene after gene, and the ends."""
+    """Return genes of one layer as shades between the ends of each gene, and these ends."""
     matrix = adata.layers[layer][:, columns]
     dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
     ends = [color_ends(dense[:, i]) for i in range(dense.shape[1])]

@@ -17,7 +17,7 @@ from histoquilt.runtime import atomic_file
 def write_page(
     path: str | os.PathLike[str], template: str, script: str, *, links: Mapping[str, str] | None = None, **content: Any
 ) -> None:
-    """Write a self-contained page: ``template`` filled with ``content``, with style and scripts inside.
+    """Write a self-contained page: ``template`` filled with ``content``, including style and scripts.
 
     ``links`` are text -> address, shown at the top.
     """
@@ -33,7 +33,7 @@ def fill(template: str, **content: Any) -> Markup:
 
 
 def as_json(payload: Any) -> Markup:
-    """Return JSON for a script element: no character of it can end the element or start a comment."""
+    """Return JSON for a script element, escaped so that it cannot end the element or start a comment."""
     text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

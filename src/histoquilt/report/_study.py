@@ -1,4 +1,4 @@
-"""What the sections of a study have in common: overview, alignment, mixing and how they were integrated."""
+"""Content of the page about a study: overview, alignment, mixing and integration."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ MAX_SPOTS = 40_000  # spots of all sections together in the overview, where each
 
 
 def describe_study(data: DomainData, section_key: str | None) -> dict[str, Any]:
-    """Return what the page shows of a joint AnnData before its sections."""
+    """Return the content of the page about a joint AnnData."""
     adata, points = data.adata, data.points
     rows_of = stack_order(adata, section_key)
     drawn = even_samples(rows_of, points, MAX_SPOTS)
@@ -61,7 +61,7 @@ def _aligned(
 
 
 def _mixing(adata: AnnData) -> dict[str, Any] | None:
-    """Return the measures of mixing by embedding, for all sections and for pairs; None if none were recorded."""
+    """Return mixing by embedding, for all sections and for pairs; None if none was recorded."""
     try:
         table = mixing_values(adata)
     except KeyError:
@@ -79,7 +79,7 @@ def _mixing(adata: AnnData) -> dict[str, Any] | None:
             (pair, MIXING_METRICS[metric], [finite(value.get((pair, name, metric))) for name in embeddings])
             for pair in table["sections"].unique()
             if pair != "all"
-            for metric in metrics[:2]  # mixing is not read without how far domains stay apart
+            for metric in metrics[:2]  # mixing, and separation of domains
         ],
         "has_domains": any(metric.startswith("clisi") for metric in recorded),
     }

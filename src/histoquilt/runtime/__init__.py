@@ -1,4 +1,4 @@
-"""Where and how things run: devices, threads, memory, processes, files written whole, workers, log and progress bar."""
+"""How things run: devices, threads, memory, processes, atomic files, workers, log and progress bar."""
 
 from histoquilt.runtime._atomic import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
 from histoquilt.runtime._dask import LOCAL, connect
@@ -22,37 +22,9 @@ from histoquilt.runtime._threads import numba_beside_torch, threads_in_use, thre
 from histoquilt.runtime._workers import WorkerError, Workers, run_each
 
 __all__ = [
-    "LOCAL",
-    "Advance",
-    "WorkerError",
-    "Workers",
-    "atomic_file",
-    "atomic_folder",
-    "available_bytes",
-    "broadcast",
-    "check_same",
-    "connect",
-    "folder_written_to",
-    "group_size",
-    "in_words",
-    "is_main",
-    "logger",
-    "n_processes",
-    "n_processes_here",
-    "numba_beside_torch",
-    "others_named",
-    "peak_bytes",
-    "progress_bar",
-    "progress_folder",
-    "rank",
-    "refuse_existing",
-    "resolve_device",
-    "run_each",
-    "start_group",
-    "summed",
-    "threads_in_use",
-    "threads_to_use",
-    "torch_generator",
-    "use_threads",
-    "warn_user",
-]
+    "LOCAL", "Advance", "WorkerError", "Workers", "atomic_file", "atomic_folder", "available_bytes", "broadcast",
+    "check_same", "connect", "folder_written_to", "group_size", "in_words", "is_main", "logger", "n_processes",
+    "n_processes_here", "numba_beside_torch", "others_named", "peak_bytes", "progress_bar", "progress_folder", "rank",
+    "refuse_existing", "resolve_device", "run_each", "start_group", "summed", "threads_in_use", "threads_to_use",
+    "torch_generator", "use_threads", "warn_user",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Outputs are written beside their final place and renamed, so that nothing half-written is ever found there."""
+"""Atomic outputs: written next to their final place and renamed."""
 
 import os
 import secrets
@@ -14,13 +14,10 @@ from histoquilt._base import argument
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; rename it into place on success, remove it on any failure.
-
-    The yielded name keeps the suffix, which some writers look at.
-    """
+    """Yield a path next to ``path``, with its suffix; rename it into place on success, remove it on failure."""
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    # unlike files of tempfile this one can be read by whoever the umask allows: results are meant to be shared
+    # unlike files of tempfile, readable as the umask allows
     beside = _made(
         lambda name: final.parent / f".{final.stem}-{name}{final.suffix}", partial(Path.touch, exist_ok=False)
     )
@@ -35,17 +32,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(
     path: str | os.PathLike[str], *, overwrite: bool = False, workplace: Path | None = None
 ) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` to fill; put it in place on success, remove it on any failure.
+    """Yield an empty folder next to ``path``; move it into place on success, remove it on failure.
 
-    With ``overwrite`` an earlier folder is moved aside first and deleted only after the new one is in place. A folder
-    that cannot be renamed (a mount point, as in containers, or the one that the caller stands in) stays, and what it
-    holds is exchanged, unfinished work apart (:func:`progress_folder`). ``workplace`` is where the new and the old
-    folder are while this goes on, on the same disk; by default :func:`folder_written_to`.
-
-    Raises
-    ------
-    FileExistsError
-        ``path`` exists, is not an empty folder, and ``overwrite`` is false.
+    With ``overwrite`` an earlier folder is deleted after the new one is in place; without, a folder that is not empty
+    raises ``FileExistsError``. Of a folder that cannot be renamed (a mount point, or the working directory) the content
+    is exchanged, except unfinished work (:func:`progress_folder`). ``workplace`` holds the new and the old folder
+    meanwhile, on the same disk; by default :func:`folder_written_to`.
     """
     final = Path(path)
     refuse_existing(final, overwrite=overwrite, workplace=workplace)
@@ -74,21 +66,18 @@ def atomic_folder(
 
 
 def folder_written_to(final: Path) -> Path:
-    """Return the folder in which :func:`atomic_folder` works: the parent, or a folder itself that has to stay."""
+    """Return the folder in which :func:`atomic_folder` works: the parent, or ``final`` if it cannot be renamed."""
     stays = final.is_dir() and (final.is_mount() or final.samefile(Path.cwd()) or _kept_inside(final).exists())
     return final if stays else final.absolute().parent
 
 
 def progress_folder(final: Path) -> Path:
-    """Return the folder in which unfinished work on ``final`` is kept: beside it, or inside where it has to stay."""
+    """Return the folder of unfinished work on ``final``: next to it, or inside if it cannot be renamed."""
     return folder_written_to(final) / _kept_inside(final).name
 
 
 def refuse_existing(path: Path, *, overwrite: bool, workplace: Path | None = None) -> None:
-    """Raise ``FileExistsError`` where writing to ``path`` would replace something and nobody allowed it.
-
-    Unfinished work inside, and the folder where this run works, are nothing.
-    """
+    """Raise ``FileExistsError`` if ``path`` holds anything but unfinished work, unless ``overwrite``."""
     ours = {place.absolute() for place in (_kept_inside(path), workplace or path)}
     taken = path.is_file() or (path.is_dir() and any(entry.absolute() not in ours for entry in path.iterdir()))
     if taken and not overwrite:
@@ -102,7 +91,7 @@ def _kept_inside(final: Path) -> Path:
 
 
 def _made(called: Callable[[str], Path], make: Callable[[Path], object]) -> Path:
-    """Make a new file or folder under a name that nobody has, and return its path."""
+    """Create a file or folder under an unused name, and return its path."""
     while True:
         path = called(secrets.token_hex(4))
         try:

@@ -1,4 +1,4 @@
-"""A Dask cluster to work on: one that runs already, or processes of this machine for as long as they are needed."""
+"""Connect to a running Dask cluster, or start a temporary one on this machine."""
 
 import asyncio
 import json
@@ -13,12 +13,12 @@ from histoquilt._base import require
 from histoquilt.runtime._workers import Workers, check_version
 
 LOCAL = "local"
-_ANSWER_S = 10  # a scheduler that does not answer by then is not there
-_LEAST_BYTES = 2 * 10**9  # for each local worker: importing what a section needs takes a quarter of it
+_ANSWER_S = 10  # timeout of the scheduler
+_LEAST_BYTES = 2 * 10**9  # per local worker; imports take a quarter of it
 _LOCAL_SETTINGS = {
-    # a section that ran out of memory once will again; another may have been the victim of its neighbour
+    # a section that ran out of memory once will again, but one may also have been stopped because of its neighbour
     "distributed.scheduler.allowed-failures": 1,
-    # results wait a moment only: a worker that is too large is stopped, and neither spills to the disk nor pauses
+    # workers that need too much memory are stopped rather than spilling to disk or pausing
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -28,41 +28,37 @@ _LOCAL_SETTINGS = {
 
 @contextmanager
 def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Workers | None]:
-    """Yield the workers of a cluster, for :func:`histoquilt.runtime.run_each`; without an address ``None``.
+    """Yield the workers of a cluster for :func:`histoquilt.runtime.run_each`; ``None`` without an address.
 
     Parameters
     ----------
     address
-        ``"local"`` starts one process of one thread for each core of this machine, fewer where that would leave less
-        than 2 GB each, and stops them at the end. ``"tcp://host:port"`` or ``"tls://host:port"`` is a scheduler that
-        runs; a path is the file that one wrote (``dask scheduler --scheduler-file``).
+        ``"local"`` starts single-threaded processes, one per core but with at least 2 GB each, and stops them at the
+        end. ``"tcp://host:port"`` or ``"tls://host:port"`` is a running scheduler, a path its file (``dask scheduler
+        --scheduler-file``).
     at_most
-        Start no more local workers than this.
+        Maximum number of local workers.
 
     Raises
     ------
-    ImportError
-        The extra ``dask`` is not installed.
-    ValueError
-        It is no address, and no such file is there.
-    ConnectionError
-        Nobody answers there within ten seconds, or no worker is connected.
-    WorkerError
-        A worker has another version of histoquilt.
+    ImportError, ValueError
+        The extra ``dask`` is not installed; ``address`` is neither an address nor an existing file.
+    ConnectionError, WorkerError
+        The scheduler does not answer within ten seconds, or has no worker; a worker has another version of histoquilt.
 
     Examples
     --------
     >>> with connect("nowhere"):
     ...     pass
     Traceback (most recent call last):
-    ValueError: 'nowhere' is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file.
+    ValueError: 'nowhere' is not a Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file.
     """
     if address is None:
         yield None
         return
     if address != LOCAL and "://" not in address and not Path(address).is_file():
         raise ValueError(
-            f"{address!r} is no Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
+            f"{address!r} is not a Dask scheduler. Give local, tcp://host:port, tls://host:port, or a scheduler file."
         )
     require("distributed", extra="dask", purpose="Working on a Dask cluster")
     with _quiet(), _local(at_most) if address == LOCAL else _running(address) as workers:
@@ -72,7 +68,7 @@ def connect(address: str | None, *, at_most: int | None = None) -> Iterator[Work
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Dask logs for the operators of clusters; what concerns a user is an error."""
+    """Silence the log of Dask, which is for operators of clusters."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -111,7 +107,7 @@ def _running(address: str) -> Iterator[Workers]:
     try:
         found = address if "://" in address else json.loads(Path(address).read_text(encoding="utf-8"))["address"]
         asyncio.run(asyncio.wait_for(_greet(found), _ANSWER_S))
-    except Exception as error:  # whatever distributed makes of what another service answers
+    except Exception as error:  # another service may answer with anything
         reason = str(error).rstrip(".") or f"waited {_ANSWER_S} s"
         raise ConnectionError(
             f"no Dask scheduler answers at {address} ({reason}). Start one with 'dask scheduler', check the address, "
@@ -128,7 +124,7 @@ def _running(address: str) -> Iterator[Workers]:
 
 
 async def _greet(address: str) -> None:
-    """Shake hands with a scheduler: a client that fails to would be in the way of the program's end."""
+    """Connect to a scheduler and close; a client that fails to connect would delay the exit of the program."""
     from distributed import Security
     from distributed.comm import connect
 
@@ -139,7 +135,7 @@ async def _greet(address: str) -> None:
 def _check_workers(workers: Workers) -> None:
     """Raise unless every worker has our version."""
 
-    def version() -> str | None:  # nested, so that it travels whole: a worker without histoquilt can run it
+    def version() -> str | None:  # nested, so that it is pickled by value: a worker without histoquilt can run it
         try:
             import histoquilt
         except ImportError:

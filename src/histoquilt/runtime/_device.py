@@ -18,14 +18,12 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
     device
         Name of a device (``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., ``"mps"``), or a torch device.
     sparse
-        If true, sparse matrices will be multiplied on the device. torch has no kernels for that on Metal (``"mps"``),
-        which is why ``"auto"`` does not choose it.
+        If true, sparse matrices will be multiplied on the device, for which torch has no kernels on ``"mps"``.
 
     Raises
     ------
     ValueError
-        The device is unknown, not available, or does not support the required operations; or there are fewer GPUs than
-        processes.
+        The device is unknown, not available or not suitable; or there are fewer GPUs than processes.
     """
     import torch
 
@@ -37,33 +35,26 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
         raise ValueError(
             f"There is no device {str(device)!r}. Use device='auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
         ) from error
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    problem, other = "", "'cpu'"
     if found.type == "mps" and sparse:
-        raise ValueError(
-            "device='mps' was asked for, but graph networks multiply sparse matrices, which torch cannot do on Metal. "
-            "Use device='auto' or 'cpu'."
-        )
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={str(device)!r} was asked for, but torch sees no CUDA device. Use device='auto' or 'cpu'."
-        )
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        n_devices = torch.cuda.device_count()
-        raise ValueError(
-            f"device={str(device)!r} was asked for, but torch sees {n_devices} CUDA device(s), counted from 0. "
-            f"Use device='auto' or 'cuda:{n_devices - 1}'."
-        )
+        problem = "graph networks multiply sparse matrices, which torch cannot do on Metal"
+    elif found.type == "mps" and not torch.backends.mps.is_available():
+        problem = "this machine has no Metal device"
+    elif found.type == "cuda" and n_gpus == 0:
+        problem = "torch sees no CUDA device"
+    elif found.type == "cuda" and (found.index or 0) >= n_gpus:
+        problem, other = f"torch sees {n_gpus} CUDA device(s), counted from 0", f"'cuda:{n_gpus - 1}'"
+    if problem:
+        raise ValueError(f"device={str(device)!r} was asked for, but {problem}. Use device='auto' or {other}.")
     if found.type == "cuda":
-        index = own_gpu(torch.cuda.device_count(), found.index)
+        index = own_gpu(n_gpus, found.index)
         found = found if index is None else torch.device("cuda", index)
-    if found.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(
-            "device='mps' was asked for, but this machine has no Metal device. Use device='auto' or 'cpu'."
-        )
     return found
 
 
 def torch_generator(seed: int, device: "str | torch.device" = "cpu") -> "torch.Generator":
-    """Return a seeded generator; nothing in histoquilt draws from global random state."""
+    """Return a seeded generator; global random state is never used."""
     import torch
 
     return torch.Generator(device=device).manual_seed(seed)

@@ -1,7 +1,7 @@
 """Memory that this process may still take, and its peak.
 
-psutil knows the machine and the process. It knows neither the control groups of Linux, in which containers and job
-schedulers keep a process within limits, nor the peak of a process on Linux: both are read here from the system's files.
+psutil does not know Linux control groups, by which containers and job schedulers limit memory, nor the peak of a
+process on Linux: both are read from the system's files.
 """
 
 from collections.abc import Iterator
@@ -14,25 +14,13 @@ _LIMITS = {"memory.max": "memory.current", "memory.limit_in_bytes": "memory.usag
 
 
 def available_bytes(root: Path = _ROOT) -> int:
-    """Return the memory that can still be taken within the limits of machine, control groups and ``ulimit``.
-
-    Parameters
-    ----------
-    root
-        Folder that contains ``proc`` and ``sys`` of the control groups.
-    """
+    """Return the memory left by machine, control groups and ``ulimit``; ``root`` contains ``proc`` and ``sys``."""
     left = [psutil.virtual_memory().available, *_left_by_control_groups(root), *_left_by_rlimits()]
     return max(0, min(left))
 
 
 def peak_bytes(root: Path = _ROOT) -> int | None:
-    """Return the most memory that this process has held, or ``None`` if the system does not report it.
-
-    Parameters
-    ----------
-    root
-        Folder that contains ``proc``.
-    """
+    """Return the peak memory of this process, or ``None`` if unknown; ``root`` contains ``proc``."""
     kilobytes = _of_table(root / "proc/self/status", "VmHWM:")
     if kilobytes is not None:
         return kilobytes * 1024
@@ -40,13 +28,13 @@ def peak_bytes(root: Path = _ROOT) -> int | None:
         import resource
     except ImportError:  # Windows
         return getattr(psutil.Process().memory_info(), "peak_wset", None)
-    # on Linux this is no less than what the process held that started this one, so it is asked last
+    # used last: on Linux it is at least the memory of the parent process
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if psutil.MACOS else 1024)  # macOS counts bytes
 
 
 def in_words(n_bytes: float) -> str:
-    """Return a size for people to read: GB of a thousand million bytes, as sellers of memory count.
+    """Return a size in GB (1e9 bytes) as text.
 
     Examples
     --------
@@ -58,7 +46,7 @@ def in_words(n_bytes: float) -> str:
 
 
 def _left_by_control_groups(root: Path) -> Iterator[int]:
-    """Yield what each control group above this process leaves."""
+    """Yield the memory left by each control group of this process."""
     for group in _groups_above(root):
         for limit_file, used_file in _LIMITS.items():
             limit, used = _read(group / limit_file).strip(), _read(group / used_file).strip()
@@ -70,10 +58,7 @@ def _left_by_control_groups(root: Path) -> Iterator[int]:
 
 
 def _groups_above(root: Path) -> Iterator[Path]:
-    """Yield the folders of the control groups of this process, its own first, for cgroup versions 1 and 2.
-
-    In a container the process's own group often appears as the topmost.
-    """
+    """Yield the folders of the control groups of this process, innermost first, for cgroup versions 1 and 2."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if number != "0" and "memory" not in controllers.split(","):
@@ -84,7 +69,7 @@ def _groups_above(root: Path) -> Iterator[Path]:
 
 
 def _left_by_rlimits() -> Iterator[int]:
-    """Yield what ``ulimit`` leaves: of the whole address space, and of the private part of it. Linux only."""
+    """Yield the memory left by ``ulimit``: of the address space and of its private part. Linux only."""
     if psutil.LINUX:
         process = psutil.Process()
         used = process.memory_info()
@@ -95,7 +80,7 @@ def _left_by_rlimits() -> Iterator[int]:
 
 
 def _of_table(file: Path, name: str) -> int | None:
-    """Return the number behind a name, of a file with one name and number a line."""
+    """Return the number after a name in a file with one name and number per line."""
     for line in _read(file).splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == name:

@@ -1,8 +1,7 @@
-"""Several processes that train one network together, as ``torchrun`` starts them.
+"""Several processes that train one network together, started by ``torchrun``.
 
-``torchrun`` tells every process by environment variables who it is. The process group is started when training first
-needs it, and closed when the interpreter ends. Outside ``torchrun`` there is one process, and nothing here does
-anything.
+The process group is started when training first needs it, and closed at exit. Outside ``torchrun`` there is one
+process, and these functions do nothing.
 """
 
 import atexit
@@ -18,19 +17,19 @@ if TYPE_CHECKING:
     import torch
 
 _TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-WAIT = timedelta(minutes=15)  # for the others, which read and prepare the same data; then the run ends
-_LOST = ("connection", "timed out", "timeout", "gloo", "nccl")  # words of torch's errors where a process is gone
+WAIT = timedelta(minutes=15)  # timeout for other processes, which read and prepare the same data
+_LOST = ("connection", "timed out", "timeout", "gloo", "nccl")  # words of torch's errors if a process is gone
 
 
 def n_processes() -> int:
-    """Return how many processes ``torchrun`` started, or are in a group that the caller started; else 1."""
+    """Return the number of processes of ``torchrun`` or of the caller's group; else 1."""
     if (size := group_size()) > 1:
         return size
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _TOLD_BY_TORCHRUN) else 1
 
 
 def n_processes_here() -> int:
-    """Return how many of them share this machine, and its memory."""
+    """Return the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", n_processes())) if n_processes() > 1 else 1
 
 
@@ -44,24 +43,14 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes and prints; the others compute along."""
+    """Return whether this is the process that writes and prints."""
     return rank() == 0
 
 
 def own_gpu(n_devices: int, asked: int | None) -> int | None:
-    """Return the number of this process's GPU; outside ``torchrun`` the one asked for.
+    """Return the number of this process's GPU out of ``n_devices``; outside ``torchrun`` the one asked for.
 
-    Parameters
-    ----------
-    n_devices
-        GPUs of this machine.
-    asked
-        The one that was asked for by number, if any was.
-
-    Raises
-    ------
-    ValueError
-        There are more processes than GPUs, or one GPU was named for all processes.
+    Raises ``ValueError`` if there are more processes than GPUs, or one GPU was named for all processes.
     """
     if n_processes() == 1:
         return asked
@@ -79,7 +68,7 @@ def own_gpu(n_devices: int, asked: int | None) -> int | None:
 
 
 def start_group(device: "torch.device") -> None:
-    """Meet the other processes, once; does nothing outside ``torchrun``, or where the group was started before."""
+    """Start the process group, once; does nothing outside ``torchrun``."""
     import torch
     from torch import distributed
 
@@ -94,13 +83,12 @@ def start_group(device: "torch.device") -> None:
     atexit.register(distributed.destroy_process_group)
     logger.info(
         "%d processes train together, on %d thread(s) each; torchrun sets OMP_NUM_THREADS=1 unless it is given.",
-        n_processes(),
-        torch.get_num_threads(),
-    )
+        n_processes(), torch.get_num_threads(),
+    )  # fmt: skip
 
 
 def group_size() -> int:
-    """Return how many processes compute together: 1 until the group was started."""
+    """Return the size of the process group: 1 until it is started."""
     if "torch.distributed" not in sys.modules:
         return 1
     from torch import distributed
@@ -109,7 +97,7 @@ def group_size() -> int:
 
 
 def summed(values: "torch.Tensor") -> "torch.Tensor":
-    """Return the sum over processes, in all of them; no gradient. The tensor itself may be changed."""
+    """Return the sum over processes, without gradient; may change the tensor in place."""
     if group_size() > 1:
         from torch import distributed
 
@@ -119,7 +107,7 @@ def summed(values: "torch.Tensor") -> "torch.Tensor":
 
 
 def broadcast(values: "torch.Tensor") -> "torch.Tensor":
-    """Return what the first process has; where what follows is a decision, all have to decide alike."""
+    """Return the tensor of the first process, so that all processes decide alike."""
     if group_size() > 1:
         from torch import distributed
 
@@ -130,13 +118,7 @@ def broadcast(values: "torch.Tensor") -> "torch.Tensor":
 
 
 def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
-    """Raise unless tensors are equal, bit for bit, in all processes.
-
-    Raises
-    ------
-    RuntimeError
-        They are not.
-    """
+    """Raise ``RuntimeError`` unless tensors are equal, bit for bit, in all processes."""
     if group_size() == 1:
         return
     import torch
@@ -156,13 +138,7 @@ def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
 
 @contextmanager
 def others_named() -> Iterator[None]:
-    """Say that another process is gone, where torch tells of closed connections.
-
-    Raises
-    ------
-    RuntimeError
-        In place of torch's.
-    """
+    """Replace torch's errors about closed connections by a ``RuntimeError`` that says that a process is gone."""
     try:
         yield
     except RuntimeError as error:

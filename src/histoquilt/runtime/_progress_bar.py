@@ -1,29 +1,35 @@
 """The progress bar."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from histoquilt.runtime._log import logger
+
+SECONDS_BETWEEN_LINES = 10.0
+
 
 class Advance(Protocol):
-    """What a progress bar gives to its user: a function that moves it on."""
+    """Function that advances a progress bar."""
 
     def __call__(self, steps: int = 1, *, note: str = "") -> None:
-        """Move the bar by ``steps`` and show ``note`` beside it."""
+        """Advance by ``steps`` and show ``note``."""
         ...
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Advance]:
-    """Show a progress bar on stderr while the block runs; silent where stderr is no terminal.
+    """Show a progress bar on stderr, or log a line now and then if stderr is not a terminal.
 
-    Yields
-    ------
-    A function ``advance(steps=1, *, note="")``.
+    Yields a function ``advance(steps=1, *, note="")``.
     """
-    if not enabled or not sys.stderr.isatty():
-        yield _no_progress
+    if not enabled:
+        yield lambda steps=1, *, note="": None
+        return
+    if not sys.stderr.isatty():
+        yield _logged_progress(description, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,5 +44,16 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
         yield advance
 
 
-def _no_progress(steps: int = 1, *, note: str = "") -> None:
-    """Take the place of a bar where there is no terminal."""
+def _logged_progress(description: str, total: int | None) -> Advance:
+    """Return a function that logs the progress, at most once in ``SECONDS_BETWEEN_LINES``."""
+    done, last = 0, time.monotonic()
+
+    def advance(steps: int = 1, *, note: str = "") -> None:
+        nonlocal done, last
+        done += steps
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            step = f"step {done:,}" if total is None else f"{done:,} of {total:,}"
+            logger.info("%s: %s%s", description, step, f", {note}" if note else "")
+
+    return advance

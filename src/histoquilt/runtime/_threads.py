@@ -1,4 +1,4 @@
-"""How many threads are computed on: what the machine grants, and what a run asks for."""
+"""Number of threads: granted by the machine, and requested by a run."""
 
 import os
 import sys
@@ -10,10 +10,9 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def threads_to_use() -> int:
-    """Return the number of cores that this process may use, or ``OMP_NUM_THREADS`` where that is less.
+    """Return the number of cores that this process may use, or ``OMP_NUM_THREADS`` if that is less.
 
-    A container sees all cores of its machine, and is stopped for most of every tenth of a second where it uses more of
-    them than its quota: :func:`joblib.cpu_count` counts the quota as well.
+    A container sees all cores of its machine, but is throttled beyond its quota, which :func:`joblib.cpu_count` knows.
     """
     import joblib
 
@@ -23,10 +22,10 @@ def threads_to_use() -> int:
 
 @contextmanager
 def use_threads(n: int | None = None) -> Iterator[int]:
-    """Compute on ``n`` threads while the block runs: torch, BLAS, OpenMP, and ONNX files that are loaded in it.
+    """Use ``n`` threads while the block runs, and yield their number: torch, BLAS, OpenMP and ONNX files loaded in it.
 
-    Without a number, torch and the libraries keep their own, unless it is more than :func:`threads_to_use`. Processes
-    started in the block inherit the number. Yields it.
+    By default torch and the libraries keep theirs, up to :func:`threads_to_use`. Processes started in the block inherit
+    the number.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -50,10 +49,9 @@ def use_threads(n: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def numba_beside_torch() -> Iterator[None]:
-    """Let numba compute on as many threads as torch while the block runs, and leave torch its number.
+    """Let numba use as many threads as torch while the block runs, and keep torch's number.
 
-    numba starts its threads by setting the number of OpenMP threads to that of all cores, and where it shares torch's
-    OpenMP library, torch computes on all cores from then on, whatever it was told.
+    numba sets the number of OpenMP threads to that of all cores, also for torch if they share the OpenMP library.
     """
     import numba
     import torch
@@ -70,6 +68,6 @@ def numba_beside_torch() -> Iterator[None]:
 
 
 def threads_in_use() -> int | None:
-    """Return how many threads torch computes on; ``None`` where it was not loaded."""
+    """Return the number of threads of torch; ``None`` if it is not loaded."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())

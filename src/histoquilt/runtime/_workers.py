@@ -1,7 +1,7 @@
-"""Work on one section or slide at a time: here, or on the workers of a Dask cluster.
+"""Process one section or slide at a time, here or on the workers of a Dask cluster.
 
-distributed ships, schedules and repeats the work. Here is what it does not do: one item at a time on each worker,
-results that wait in bounded number, log and warnings that come back with the result, and errors in words for users.
+Added to ``distributed``: one item at a time on each worker, a bounded number of waiting results, log and warnings that
+come back with the result, and errors that say what to do.
 """
 
 import copy
@@ -26,17 +26,17 @@ from histoquilt.runtime._threads import use_threads
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-_LOOK_S = 1.0  # how often new workers are looked for while all known ones are busy
-_ALONE = threading.Lock()  # threads, warnings and the log belong to a process, so it works on one item at a time
+_LOOK_S = 1.0  # interval of looking for new workers while all known ones are busy
+_ALONE = threading.Lock()  # threads, warnings and log are global to a process: one item at a time
 
 
 class WorkerError(RuntimeError):
-    """What is wrong with a worker, in words for the user."""
+    """A problem with a worker."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item: a value, or the error that took its place."""
+    """Result of one item: a value or an error."""
 
     name: str
     value: Any = None
@@ -45,44 +45,37 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes, maybe of other machines, that work for this one; made by :func:`histoquilt.runtime.connect`."""
+    """Worker processes, also on other machines; made by :func:`histoquilt.runtime.connect`."""
 
     client: "Client"
 
     def __len__(self) -> int:
-        """How many there are now: they come and go."""
+        """Return the current number of workers."""
         return len(self.client.nthreads())
 
 
 def run_each(
     function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], *, workers: Workers | None = None
 ) -> Iterator[Outcome]:
-    """Call a function for every item, one after another in this process, or one at a time on each worker.
+    """Call a function for every item, in this process or on workers, which process one item at a time each.
 
-    An item that fails becomes an :class:`Outcome` with its error, and the others continue. At most as many results as
-    there are workers wait to be consumed, and none is kept afterwards. A worker uses as many threads as it was given.
-    If a worker is lost, its item is repeated on another.
+    A failing item yields an :class:`Outcome` with its error, and the others continue. At most as many results as there
+    are workers wait to be consumed. If a worker is lost, its item is repeated on another; if the scheduler is lost,
+    ``ConnectionError`` is raised.
 
     Parameters
     ----------
     function
-        Function defined at the top level of a module. Its log messages and warnings on a worker are repeated here when
-        the item is done.
+        Function at the top level of a module. Its log messages and warnings on a worker are repeated here.
     items
-        Name -> arguments, which are sent to the worker: paths, settings (also dataclasses) and small arrays, but
-        neither models nor open files. Relative paths are made absolute, and must point to the same files on the worker.
+        Name -> arguments, which are sent to the worker: paths, settings (also dataclasses) and small arrays. Relative
+        paths are made absolute, and must point to the same files on the worker.
     workers
         Workers to use; by default this process.
 
     Yields
     ------
-    Outcome
-        One per item: in the order of ``items`` in this process, in order of completion on workers.
-
-    Raises
-    ------
-    ConnectionError
-        The connection to the scheduler is lost.
+    One Outcome per item: in the order of ``items`` in this process, in order of completion on workers.
 
     Examples
     --------
@@ -93,18 +86,15 @@ def run_each(
         yield from _spread(function, items, workers)
         return
     for name, arguments in items.items():
-        yield _attempt(name, function, arguments)
-
-
-def _attempt(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
-    try:
-        return Outcome(name, function(*arguments))
-    except Exception as error:
-        return Outcome(name, error=error)
+        try:
+            outcome = Outcome(name, function(*arguments))
+        except Exception as error:
+            outcome = Outcome(name, error=error)
+        yield outcome
 
 
 def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], workers: Workers) -> Iterator[Outcome]:
-    """Keep every worker busy with one item, so that none waits in a row behind a long one."""
+    """Give every worker one item at a time, so that none waits behind a long one."""
     waiting = iter(items.items())
     running: dict[Future, str] = {}
     done: SimpleQueue[Future] = SimpleQueue()
@@ -128,7 +118,7 @@ def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], 
                 fill()
                 continue
             name = running.pop(future)
-            fill()  # before the result is fetched: a worker has nothing to do
+            fill()  # before the result is fetched: a worker is idle
             outcome = [_collect(name, future)]
             del future
             yield outcome.pop()
@@ -142,7 +132,7 @@ def _spread(function: Callable[..., Any], items: Mapping[str, tuple[Any, ...]], 
 
 
 def _absolute(value: Any, seen: list[Path]) -> Any:
-    """Return arguments with whole paths, which mean the same elsewhere; adds to ``seen`` those that are there."""
+    """Return arguments with absolute paths; existing ones are added to ``seen``."""
     if isinstance(value, Path):
         whole = value.absolute()
         seen += [whole] if whole.exists() else []
@@ -155,7 +145,7 @@ def _absolute(value: Any, seen: list[Path]) -> Any:
 
 
 def _collect(name: str, future: "Future") -> Outcome:
-    """Fetch what a worker returned, and say here what it had to say."""
+    """Return the result of a worker, and repeat its log and warnings."""
     from distributed import KilledWorker
 
     try:
@@ -168,7 +158,7 @@ def _collect(name: str, future: "Future") -> Outcome:
         ))  # fmt: skip
     except (CancelledError, OSError):
         raise  # the scheduler is gone
-    except Exception as error:  # it did not even begin, or its result could not travel
+    except Exception as error:  # it did not start, or its result could not be sent
         return Outcome(name, error=error)
     for level, text in done.log:
         logger.log(level, "%s", text)
@@ -182,7 +172,7 @@ def _collect(name: str, future: "Future") -> Outcome:
 
 @dataclass
 class _Done:
-    """What travels back."""
+    """Result, log and warnings that a worker sends back."""
 
     value: Any = None
     error: Exception | None = None
@@ -193,7 +183,7 @@ class _Done:
 def _on_worker(
     function: Callable[..., Any], arguments: tuple[Any, ...], seen: list[Path], version: str, at_command: bool
 ) -> _Done:
-    """Call the function on a worker's threads; keep its error, log and warnings."""
+    """Call the function on a worker, and collect its error, log and warnings."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -202,7 +192,10 @@ def _on_worker(
     with _ALONE, use_threads(worker.state.nthreads), _listening(done), at_a_command(at_command):
         try:
             check_version(histoquilt.__version__, where, version)
-            _check_seen(seen, where)
+            for path in [path for path in seen if not path.exists()]:
+                raise WorkerError(
+                    f"on {where} there is no {path}: the folder must be shared, under the same path on every machine."
+                )
             done.value = function(*arguments)
         except Exception as error:
             done.error = _portable(error, where)
@@ -216,17 +209,9 @@ def check_version(there: str | None, where: str, here: str) -> None:
         raise WorkerError(f"{where} {found}, and this process {here}. Results may differ: install the same on both.")
 
 
-def _check_seen(paths: list[Path], where: str) -> None:
-    for path in paths:
-        if not path.exists():
-            raise WorkerError(
-                f"on {where} there is no {path}: the folder must be shared, under the same path on every machine."
-            )
-
-
 @contextmanager
 def _listening(done: _Done) -> Iterator[None]:
-    """Keep the library's log, and all warnings, of the block."""
+    """Collect the library's log and all warnings of the block."""
     listener, level = logging.Handler(logging.INFO), logger.level
     listener.emit = lambda record: done.log.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
     logger.addHandler(listener)
@@ -242,10 +227,10 @@ def _listening(done: _Done) -> Iterator[None]:
 
 
 def _portable(error: Exception, where: str) -> Exception:
-    """Return an error that can travel, with the traceback, which cannot, as a note."""
+    """Return an error that can be pickled, with the traceback as a note."""
     text = f"on {where}:\n{''.join(traceback.format_exception(error))}"
     try:
-        copy.copy(error)  # is made anew from its arguments, as it will be at the other end
+        copy.copy(error)  # rebuilds it from its arguments, like unpickling
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(text)

@@ -1,4 +1,4 @@
-"""What a section holds: checks of AnnData, scales of its matrices, spot centres, and results written into it."""
+"""Sections and studies: checks of AnnData, scales of matrices, coordinates, and results written into it."""
 
 from histoquilt.study._checks import check_adata, check_counts, check_obs_key, check_obsm_key, check_spatial
 from histoquilt.study._coordinates import (
@@ -20,7 +20,7 @@ from histoquilt.study._scale import Scale, declare_scale, declared_scale, expres
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
-from histoquilt.study._study import Sections, Study, check_all_or_none
+from histoquilt.study._study import Sections, Study, check_all_or_none, order_by_height
 from histoquilt.study._written import (
     Slot,
     declare_foreign,
@@ -37,59 +37,14 @@ from histoquilt.study.joined._one_section import check_one_section, declare_one_
 from histoquilt.study.joined._split import split_sections
 
 __all__ = [
-    "DEFAULT_SLOTS",
-    "LEGACY_ST_PITCH_UM",
-    "SYMBOL_COLUMNS",
-    "VISIUM_PITCH_UM",
-    "Expression",
-    "GeneIds",
-    "Scale",
-    "Section",
-    "Sections",
-    "Slot",
-    "Slots",
-    "Study",
-    "Unit",
-    "annotate_genes",
-    "check_adata",
-    "check_all_or_none",
-    "check_counts",
-    "check_inside",
-    "check_names",
-    "check_obs_key",
-    "check_obsm_key",
-    "check_one_section",
-    "check_spatial",
-    "check_study",
-    "concat_sections",
-    "coordinate_record",
-    "declare_foreign",
-    "declare_one_section",
-    "declare_scale",
-    "declared_scale",
-    "detect_gene_ids",
-    "estimate_mpp",
-    "expression",
-    "expression_scale",
+    "DEFAULT_SLOTS", "LEGACY_ST_PITCH_UM", "SYMBOL_COLUMNS", "VISIUM_PITCH_UM", "Expression", "GeneIds", "Scale",
+    "Section", "Sections", "Slot", "Slots", "Study", "Unit", "annotate_genes", "check_adata", "check_all_or_none",
+    "check_counts", "check_inside", "check_names", "check_obs_key", "check_obsm_key", "check_one_section",
+    "check_spatial", "check_study", "concat_sections", "coordinate_record", "declare_foreign", "declare_one_section",
+    "declare_scale", "declared_scale", "detect_gene_ids", "estimate_mpp", "expression", "expression_scale",
     "find_lattice",
-    "image_libraries",
-    "is_ours",
-    "is_outside",
-    "keep_bare_graph",
-    "keep_foreign",
-    "library_part",
-    "named_layers",
-    "nearest_distance",
-    "nominal_pitch",
-    "provenance",
-    "quiet_duplicates",
-    "record_coordinates",
-    "record_pitch",
-    "row_chunks",
-    "scale_factors",
-    "split_sections",
-    "spot_centres",
-    "spot_pitch",
-    "warn_of_few_outside",
-    "write_result",
-]
+    "image_libraries", "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "library_part", "named_layers",
+    "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates",
+    "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch",
+    "warn_of_few_outside", "write_result",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Input checks that raise with a remedy. Public functions call them first; the code below trusts its input."""
+"""Input checks whose errors say what to do; public functions call them first."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from histoquilt.study._spot_centres import other_spatial_keys, spot_centres
 
 
 def check_adata(adata: Any) -> None:
-    """Raise ``TypeError`` unless ``adata`` is an AnnData, ``ValueError`` when it has no spots or repeated names."""
+    """Raise ``TypeError`` unless ``adata`` is an AnnData, ``ValueError`` if it has no spots or repeated names."""
     if not isinstance(adata, AnnData):
         raise TypeError(f"Expected an AnnData, got {type(adata).__name__}. Read files with histoquilt.io first.")
     if adata.n_obs == 0:
@@ -41,17 +41,12 @@ def check_obsm_key(adata: AnnData, key: str, *, argument: str) -> None:
 def check_spatial(
     adata: AnnData, spatial_key: str = Keys.SPATIAL, *, remedy: Literal["argument", "file"] = "argument"
 ) -> np.ndarray:
-    """Return spot centres as float64 ``(n_spots, 2 or 3)``; of a table, its columns put into the order (x, y).
+    """Return spot centres as float64 ``(n_spots, 2 or 3)``; columns of a table are put into the order (x, y).
 
-    ``remedy`` is what the error about a missing key advises: ``spatial_key=``, or a change of the file where the caller
-    has no such argument.
+    ``remedy`` is the advice if the key is missing: pass ``spatial_key=``, or change the file.
 
-    Raises
-    ------
-    KeyError
-        There are no coordinates under ``spatial_key``.
-    ValueError
-        They are not numbers in 2 or 3 columns, not finite, or all equal; or a table whose columns have other names.
+    Raises ``KeyError`` if there are none, ``ValueError`` unless they are finite numbers in 2 or 3 columns (of a table
+    with known names), not all equal.
     """
     if spatial_key not in adata.obsm:
         raise MissingKey(spatial_key, "adata.obsm", adata.obsm, _where_centres(adata, spatial_key, remedy))
@@ -79,7 +74,7 @@ def check_spatial(
 
 
 def _where_centres(adata: AnnData, spatial_key: str, remedy: str) -> str:
-    """Say where spot centres seem to be instead, and how they are taken from there."""
+    """Return where spot centres seem to be instead, and how to use them."""
     keys = other_spatial_keys(adata, spatial_key)
     if keys:
         line = f"adata.obsm[{spatial_key!r}] = adata.obsm[{keys[0]!r}]"
@@ -104,7 +99,7 @@ def _where_centres(adata: AnnData, spatial_key: str, remedy: str) -> str:
 
 
 def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
-    """Raise ``ValueError`` unless a matrix holds raw counts: finite, not negative, whole numbers, not all zero.
+    """Raise ``ValueError`` unless a matrix holds raw counts: finite, non-negative whole numbers, not all zero.
 
     The message names other slots of ``adata`` that do.
     """

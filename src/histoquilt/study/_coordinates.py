@@ -22,7 +22,7 @@ LEGACY_ST_PITCH_UM = 200.0  # square lattice
 _MOST_VISIUM_SPOTS = 14_336
 _MOST_LEGACY_ST_SPOTS = 1_155
 
-_LINK = 1.2  # neighbours are closer than this times the pitch; the next ring is at 1.41 (square), 1.73 (hexagonal)
+_LINK = 1.2  # in pitches, longest link of neighbours; the next ring is at 1.41 (square) or 1.73 (hexagonal)
 _ORDERED = 0.8  # bond order: 0.97-1.0 on real Visium and ST sections; 0.1 on real cells, 0.25 on 50 random spots
 _REGULAR = 0.15  # coefficient of variation of the link lengths: up to 0.083 on jittered ST sections
 _LEAST_PITCH_PX = 2.0  # below this, undeclared coordinates are array positions (pitch 1, 1.41 or 2)
@@ -37,19 +37,17 @@ class Lattice:
 
 
 def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, pitch_um: float | None = None) -> None:
-    """Record the unit of the coordinates, so that no later step has to guess.
+    """Record the unit of the coordinates, which all later steps use.
 
     Parameters
     ----------
     adata
-        One section; ``uns["histoquilt"]["coordinates"]`` is replaced as a whole.
+        One section; ``uns["histoquilt"]["coordinates"]`` is replaced.
     unit
-        Unit: ``"pixel"`` (full-resolution pixels of the section's image), ``"micron"``, ``"array"`` (row and column
-        numbers of the capture array) or ``"unknown"``.
-    mpp
-        Microns per full-resolution pixel, if known. Only for ``"pixel"``.
-    pitch_um
-        Centre-to-centre distance of the spots in microns, if the platform has one.
+        ``"pixel"`` (full-resolution pixels of the section's image), ``"micron"``, ``"array"`` (row and column numbers
+        of the capture array) or ``"unknown"``.
+    mpp, pitch_um
+        Microns per full-resolution pixel (only for ``"pixel"``), and spot distance in microns, if known.
 
     Raises
     ------
@@ -85,9 +83,9 @@ def record_pitch(adata: AnnData, pitch_um: float) -> None:
 
 
 def coordinate_record(adata: AnnData, section: str | None = None) -> dict:
-    """Return what is recorded about the coordinates (``unit``, ``mpp``, ``pitch_um``), empty if nothing is.
+    """Return the record of the coordinates (``unit``, ``mpp``, ``pitch_um``), empty if there is none.
 
-    Of a ``section`` of a study its own record comes first: sections may differ in unit and microns per pixel.
+    For a ``section`` of a study its own record comes first: sections may differ in unit and microns per pixel.
     """
     ours = adata.uns.get(Keys.UNS, {})
     of_section = {} if section is None else ours.get(Keys.SECTIONS, {}).get(section, {})
@@ -97,18 +95,16 @@ def coordinate_record(adata: AnnData, section: str | None = None) -> dict:
 def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: str = Keys.SPATIAL) -> float:
     """Estimate microns per pixel of a section on a spot lattice, from the known distance between neighbouring spots.
 
-    The pitch is used rather than the spot diameter, about which tools disagree (55 or 65 um for Visium). Without
-    ``pitch_um`` the recorded pitch is used, else that of the lattice: hexagonal is Visium (100 um), square is legacy ST
-    (200 um). The decision is logged at INFO.
+    The spot diameter is not used, since tools disagree about it (55 or 65 um for Visium). Without ``pitch_um`` the
+    recorded pitch is used, else that of the lattice: hexagonal is Visium (100 um), square is legacy ST (200 um). The
+    decision is logged at INFO.
 
     Parameters
     ----------
     adata
         One section; ``obsm[spatial_key]`` holds spot centres ``(x, y)`` in pixels. Nothing is written.
-    pitch_um
-        Centre-to-centre distance of neighbouring spots in microns.
-    spatial_key
-        Key of the spot centres in ``obsm``.
+    pitch_um, spatial_key
+        Distance of neighbouring spots in microns; key in ``obsm`` of the spot centres.
 
     Returns
     -------
@@ -119,9 +115,8 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
     KeyError
         There are no coordinates under ``spatial_key``.
     ValueError
-        The coordinates are declared to be microns or array positions; nothing is declared and neighbours are 1 or 2
-        units apart, as array positions are; the spots form no lattice (single cells, beads); or the lattice is larger
-        than any Visium or ST array and no pitch is known.
+        The coordinates are microns or array positions, or look like the latter; the spots form no lattice (single
+        cells, beads); or the lattice is larger than any Visium or ST array and no pitch is known.
 
     Examples
     --------
@@ -142,10 +137,7 @@ def estimate_mpp(adata: AnnData, *, pitch_um: float | None = None, spatial_key: 
 def mpp_of_lattice(
     centres: np.ndarray, record: Mapping[str, Any], where: str, *, pitch_um: float | None = None
 ) -> float:
-    """Return microns per pixel from the lattice of spot centres ``(n_spots, 2)`` and what is recorded of them.
-
-    ``where`` the centres are stored, for messages; see :func:`estimate_mpp`.
-    """
+    """Return microns per pixel as :func:`estimate_mpp`; ``where`` names the place of the centres in messages."""
     unit = record.get("unit", "unknown")
     if unit in ("micron", "array"):
         raise ValueError(
@@ -189,15 +181,10 @@ def _platform_pitch(lattice: Lattice, n_spots: int) -> float:
 
 
 def find_lattice(spatial: np.ndarray) -> Lattice | None:
-    """Find the square or hexagonal lattice that spots form, at any rotation; None if they form none.
+    """Find the square or hexagonal lattice of spot centres ``(n_spots, 2)``, at any rotation; None if there is none.
 
-    Directions of links, folded four or six times, point the same way on a square or hexagonal lattice and cancel
-    without order. Small displacements of single spots, as in legacy ST, do not matter.
-
-    Parameters
-    ----------
-    spatial
-        Spot centres ``(n_spots, 2)``.
+    Directions of links, folded four or six times, agree on a square or hexagonal lattice and cancel without order.
+    Small displacements of single spots, as in legacy ST, do not matter.
     """
     spatial = np.unique(spatial, axis=0)  # a repeated spot has a neighbour at distance 0
     if len(spatial) < 4:
@@ -217,24 +204,3 @@ def find_lattice(spatial: np.ndarray) -> Lattice | None:
     if max(square, hexagonal) < _ORDERED or min(square, hexagonal) > 0.5:
         return None  # links all in one line point the same way under both foldings
     return Lattice("square" if square > hexagonal else "hexagonal", pitch)
-
-
-def pitch(centres_um: np.ndarray) -> float:
-    """Return the distance of neighbouring spots: the pitch of their lattice, else the median nearest neighbour.
-
-    Spots of a displaced lattice, as in legacy ST, have a nearest neighbour nearer than the pitch; the median of all
-    links of the lattice is the pitch.
-
-    Parameters
-    ----------
-    centres_um
-        Spot centres in microns, ``(n_spots, 2)``.
-    """
-    lattice = find_lattice(centres_um)
-    return nearest_distance(centres_um) if lattice is None else lattice.pitch
-
-
-def nearest_distance(centres_um: np.ndarray) -> float:
-    """Return the median distance from a spot to the nearest other place."""
-    places = np.unique(centres_um, axis=0)
-    return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""Raw counts in another slot of an AnnData than the one that was looked at."""
+"""Find raw counts in other slots of an AnnData than the one that was read."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +10,11 @@ from scipy.sparse import issparse
 from histoquilt._base import argument, either
 from histoquilt.study._layers import named_layers
 
-_ROWS = 200  # spots that are looked at, spread over the section
+_ROWS = 200  # spots examined, spread over the section
 
 
 def counts_elsewhere(adata: AnnData, name: str) -> str:
-    """Return where else whole numbers are stored, with the argument or the line that takes them; else nothing.
-
-    Only some spots of each matrix are looked at.
-    """
+    """Return where else whole numbers are stored, and how to use them; empty if nowhere. Some spots are examined."""
     return " ".join(_found(adata, name))
 
 
@@ -41,7 +38,7 @@ def _found(adata: AnnData, name: str) -> Iterator[str]:
 
 
 def _holds_counts(matrix: Any) -> bool:
-    """Whether a sample of the spots holds whole numbers, none below zero and not all zero."""
+    """Return whether a sample of spots holds whole numbers, none negative and not all zero."""
     rows = np.unique(np.linspace(0, max(matrix.shape[0] - 1, 0), _ROWS).astype(int))[: matrix.shape[0]]
     part = matrix[rows]
     values = part.data if issparse(part) else np.asarray(part).ravel()

@@ -1,4 +1,4 @@
-"""Gene identifiers: their kind and species, and a display name next to the identifier."""
+"""Gene identifiers: kind, species, and display names."""
 
 import re
 import warnings
@@ -19,9 +19,9 @@ from histoquilt.study._scale import provenance
 # species code (none for human), number, version, and GENCODE's mark of the Y copy of a shared gene
 _ENSEMBL = re.compile(r"^ENS(?P<species>[A-Z]{3,4})?G(?P<number>\d{11})(?P<version>\.\d+)?(?P<copy>_PAR_Y)?$")
 _UNNAMED = {"", "nan", "none", "<na>", "null"}
-_MOST = 0.9  # Ensembl tables have a few transgenes; symbol tables have the identifiers of unnamed genes
+_MOST = 0.9  # Ensembl tables have a few transgenes, symbol tables identifiers of unnamed genes
 
-# Columns in which scanpy, cellxgene, squidpy and spatialdata-io keep the other name of a gene, in order of trust
+# columns in which scanpy, cellxgene, squidpy and spatialdata-io keep the other name of a gene, by preference
 _ID_COLUMNS = (Keys.GENE_ID, "gene_ids", "ensembl_id", "gene_ensembl", "feature_id")
 SYMBOL_COLUMNS = (Keys.GENE_SYMBOL, "gene_symbols", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL")
 
@@ -88,8 +88,8 @@ def detect_gene_ids(names: Iterable[str]) -> GeneIds:
 def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: str | None = None) -> None:
     """Write the identifier and the display name of every gene, and make ``var_names`` unique.
 
-    No gene is merged or dropped: of two genes with the same name the second is renamed ``"NAME-1"`` in ``var_names``
-    with a warning, and both keep ``NAME`` as their display name.
+    No gene is merged or dropped: the second of two genes with the same name is renamed ``"NAME-1"`` in ``var_names``,
+    with a warning; both keep ``NAME`` as their display name.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def quiet_duplicates() -> Iterator[None]:
 
 
 def _is_unnamed(name: object) -> bool:
-    """Return whether a name is missing; pandas and h5ad files turn NaN into the text 'nan'."""
+    """Return whether a name is missing; pandas and h5ad files turn NaN into 'nan'."""
     return name is None or name is pd.NA or str(name).strip().lower() in _UNNAMED
 
 
@@ -177,17 +177,17 @@ def _without_version(name: object, *, keep: bool = False) -> str:
 
 
 def _names_or_ids(names: list[str], ids: list | None) -> list[str]:
-    """Return the names, a missing one replaced by the identifier."""
-    missing = (
-        [] if ids is None else [identifier for name, identifier in zip(names, ids, strict=True) if _is_unnamed(name)]
-    )
+    """Return the names, missing ones replaced by the identifier."""
+    if ids is None:
+        return names
+    missing = [identifier for name, identifier in zip(names, ids, strict=True) if _is_unnamed(name)]
     if not missing or any(map(_is_unnamed, missing)):
         return names  # detect_gene_ids raises
     warn_user(
         f"{len(missing):,} of {len(names):,} genes have no symbol; they are named by their identifier, "
         f"first: {listed(missing, 3)}."
     )
-    return [str(identifier) if _is_unnamed(name) else name for name, identifier in zip(names, ids or [], strict=True)]
+    return [str(identifier) if _is_unnamed(name) else name for name, identifier in zip(names, ids, strict=True)]
 
 
 def _column(adata: AnnData, named: str | None, usual: tuple[str, ...], *, argument: str) -> list | None:

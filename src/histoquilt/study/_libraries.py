@@ -1,4 +1,4 @@
-"""The images that come with a section: the libraries of ``uns["spatial"]``, as scanpy and cellxgene keep them."""
+"""The images of a section: the libraries of ``uns["spatial"]``, as scanpy and cellxgene store them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from histoquilt._base import Keys
 
 
 def image_libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
-    """Return the libraries of ``uns["spatial"]``: what else lies there, as ``is_single`` of cellxgene, is none."""
+    """Return the libraries of ``uns["spatial"]``, without other entries such as ``is_single`` of cellxgene."""
     stored = adata.uns.get(Keys.SPATIAL)
     if not isinstance(stored, Mapping):
         return {}
@@ -17,6 +17,6 @@ def image_libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
 
 
 def library_part(library: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """Return ``images`` or ``scalefactors`` of a library, empty where it has none."""
+    """Return ``images`` or ``scalefactors`` of a library, empty if it has none."""
     found = library.get(part)
     return found if isinstance(found, Mapping) else {}

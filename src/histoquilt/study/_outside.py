@@ -1,4 +1,4 @@
-"""Whether the spots lie on the image at all, and at which scale they would."""
+"""Whether spots lie on the image, and at which scale they would."""
 
 from collections.abc import Iterator
 
@@ -18,18 +18,10 @@ def is_outside(slide: SlideImage, centres: np.ndarray) -> np.ndarray:
 
 
 def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, image_scale: float = 1.0) -> None:
-    """Raise ``ValueError`` where more than half of the spots lie outside the image, naming what would fit.
+    """Raise ``ValueError`` if more than half of the spots lie outside the image, and name the scale that fits.
 
-    Parameters
-    ----------
-    adata
-        The section; scale factors of its own images (``uns["spatial"]``) are tried.
-    slide
-        The image.
-    centres
-        Spot centres in pixels of the image, ``(n_spots, 2)``.
-    image_scale
-        The scale that brought them there: coordinate pixels per pixel of the image.
+    ``centres`` ``(n_spots, 2)`` are in pixels of the image, to which ``image_scale`` brought them; scale factors of the
+    section's own images (``uns["spatial"]``) are tried.
     """
     n_outside = int(is_outside(slide, centres).sum())
     if n_outside <= MOST_OUTSIDE * len(centres):
@@ -60,7 +52,7 @@ def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, imag
 
 
 def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
-    """Warn where some centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
+    """Warn if centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
     n_outside = int(is_outside(slide, centres).sum())
     if n_outside:
         warn_user(
@@ -70,7 +62,7 @@ def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
 
 
 def scale_factors(adata: AnnData) -> Iterator[tuple[str, float]]:
-    """Yield the name and value (image pixels per full-resolution pixel) of the scale factors that a section has."""
+    """Yield name and value (image pixels per full-resolution pixel) of the scale factors of a section."""
     for library in image_libraries(adata).values():
         for name, factor in library_part(library, "scalefactors").items():
             if name.startswith("tissue_") and name.endswith("_scalef") and factor > 0:

@@ -8,15 +8,15 @@ from scipy.spatial import cKDTree
 
 from histoquilt.study._coordinates import find_lattice
 
-_EXAMINED = 20_000  # spots; of a larger section a part of the tissue shows the lattice
+_EXAMINED = 20_000  # spots; a part of a larger section shows its lattice
 
 
 def spot_pitch(centres: np.ndarray) -> float:
     """Return the centre-to-centre distance of neighbouring spots.
 
-    On a square or hexagonal lattice, also one whose spots are displaced as in legacy ST, this is the median length of
-    the lattice's links. Scattered cells have the median distance to their third nearest cell, which is close to the
-    pitch of a lattice of the same density; the nearest cell alone is half as far.
+    On a square or hexagonal lattice, also with displaced spots as in legacy ST, this is the median length of the
+    lattice's links; for scattered cells, the median distance to the third nearest cell, which is close to the pitch of
+    a lattice of the same density (the nearest cell is half as far).
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ def spot_pitch(centres: np.ndarray) -> float:
 
 
 def nominal_pitch(record: Mapping[str, Any], measured: float) -> float:
-    """Return the pitch in microns that is recorded of the coordinates, else the measured one to the nearest 10."""
+    """Return the recorded pitch in microns, else the measured one rounded to 10."""
     return float(record.get("pitch_um") or 10 * round(measured / 10))
 
 
 def nearest_distance(centres: np.ndarray) -> float:
-    """Return the median distance from a place to the nearest other one; 1 if there is one place only."""
+    """Return the median distance to the nearest other place; 1 if there is only one."""
     places = np.unique(centres, axis=0)
     return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
 

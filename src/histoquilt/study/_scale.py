@@ -11,33 +11,21 @@ Scale = Literal["counts", "log1p_cp10k", "log_relative"]
 
 
 def provenance(adata: AnnData) -> MutableMapping:
-    """Return ``adata.uns["histoquilt"]``, made when missing: the one place where our parameters are recorded."""
+    """Return ``adata.uns["histoquilt"]``, where all parameters are recorded; created if missing."""
     return adata.uns.setdefault(Keys.UNS, {})
 
 
 def record_of(adata: AnnData, key: str) -> dict[str, Any]:
-    """Return what is recorded in ``uns["histoquilt"]`` under a key, as of an embedding its encoder; or nothing."""
+    """Return the record in ``uns["histoquilt"]`` under a key, e.g. of the encoder of an embedding; or nothing."""
     record = adata.uns.get(Keys.UNS, {}).get(key, {})
     return dict(record) if hasattr(record, "keys") else {}
 
 
 def declare_scale(adata: AnnData, name: str, scale: Scale) -> None:
-    """Record the scale of a matrix that was just written.
+    """Record the scale of ``X``, a layer or an obsm matrix in ``uns["histoquilt"]["scale"][name]``.
 
-    Parameters
-    ----------
-    adata
-        Changed in place: ``uns["histoquilt"]["scale"][name]``.
-    name
-        ``"X"``, a layer or an obsm key.
-    scale
-        ``"counts"`` (raw integer counts), ``"log1p_cp10k"`` (log1p of counts per 10,000) or ``"log_relative"`` (natural
-        log of the rate of a gene relative to its section, mean 0 over the spots; it may be negative).
-
-    Raises
-    ------
-    ValueError
-        The scale is unknown.
+    ``"counts"`` are raw integer counts, ``"log1p_cp10k"`` log1p of counts per 10,000, ``"log_relative"`` the natural
+    log of the rate of a gene relative to its section, mean 0 over the spots; others raise ``ValueError``.
     """
     if scale not in get_args(Scale):
         raise ValueError(f"Unknown scale {scale!r}; known are {', '.join(get_args(Scale))}.")
@@ -45,13 +33,7 @@ def declare_scale(adata: AnnData, name: str, scale: Scale) -> None:
 
 
 def declared_scale(adata: AnnData, name: str) -> Scale | None:
-    """Return the declared scale of ``X``, a layer or an obsm matrix, or ``None`` when nobody declared one.
-
-    Raises
-    ------
-    ValueError
-        A scale is declared that is not known.
-    """
+    """Return the declared scale of ``X``, a layer or an obsm matrix, or ``None``; raise ``ValueError`` if unknown."""
     scale = adata.uns.get(Keys.UNS, {}).get(Keys.SCALE, {}).get(name)
     if scale is not None and scale not in get_args(Scale):
         raise ValueError(

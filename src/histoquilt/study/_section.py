@@ -1,4 +1,4 @@
-"""One section as a user brings it: everything that is asked of it is resolved here, once."""
+"""One section of a study; everything about it is resolved here, once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +29,10 @@ class Section:
     ----------
     name
         Name, unique in its study.
-    owner
-        AnnData that the user gave: the section alone, or several.
+    owner, rows
+        AnnData that the user passed, and the rows of the section if that holds several.
     slots
-        Where its parts lie.
-    rows
-        Its rows of ``owner``, if that holds several sections.
+        Keys of its parts.
     """
 
     name: str
@@ -50,18 +48,12 @@ class Section:
 
     @cached_property
     def adata(self) -> AnnData:
-        """The section alone, cut out of ``owner`` with its own images and records where that holds several."""
+        """The section alone; if ``owner`` holds several, cut out with its own images and records."""
         return self.owner if self.rows is None else cut_section(self.owner, self.name, self.rows)
 
     @cached_property
     def centres(self) -> np.ndarray:
-        """Spot centres ``(n_spots, 2)`` float64, in the unit in which they are stored.
-
-        Raises
-        ------
-        KeyError, ValueError
-            As :func:`check_spatial`.
-        """
+        """Spot centres ``(n_spots, 2)`` float64 in their stored unit; errors as in :func:`check_spatial`."""
         return check_spatial(self.view, self.slots.spatial_key)[:, :2]
 
     @cached_property
@@ -76,12 +68,9 @@ class Section:
 
     @cached_property
     def mpp(self) -> float | None:
-        """Microns per pixel, recorded or from the pitch of the lattice; ``None`` if coordinates are microns already.
+        """Microns per pixel, recorded or from the pitch of the lattice; ``None`` if coordinates are microns.
 
-        Raises
-        ------
-        ValueError
-            It is not recorded, and the spots form no lattice of known pitch.
+        Raises ``ValueError`` if it is not recorded, and the spots form no lattice of known pitch.
         """
         if self.unit == "micron":
             return None
@@ -109,13 +98,7 @@ class Section:
         return nominal_pitch(self.coordinates, self.pitch_um)
 
     def place(self, column: str) -> float | None:
-        """Return ``z_um``, ``x_um`` or ``y_um`` of the section; ``None`` if it is not given.
-
-        Raises
-        ------
-        ValueError
-            It is not one number for the whole section.
-        """
+        """Return ``z_um``, ``x_um`` or ``y_um``, or ``None``; raise ``ValueError`` unless it is one number."""
         if column not in self.view.obs or self.view.obs[column].isna().all():
             return None
         values = pd.to_numeric(self.view.obs[column].astype(object), errors="coerce").to_numpy(dtype=np.float64)
@@ -127,19 +110,13 @@ class Section:
         if len(found) > 1:
             raise ValueError(
                 f"Section {self.name!r}: obs[{column!r}] is where the whole section lies, so it must be one number; "
-                f"found {len(found)} from {found[0]:g} to {found[-1]:g}. Sections in one file are told apart by "
+                f"found {len(found)} from {found[0]:g} to {found[-1]:g}. Sections in one file are distinguished by "
                 f"{argument('section_key')}."
             )
         return float(found[0])
 
     def value(self, key: str) -> str | None:
-        """Return the one value of a column of ``obs`` as text; ``None`` if the column is absent or empty.
-
-        Raises
-        ------
-        ValueError
-            The column has several values.
-        """
+        """Return the single value of a column of ``obs`` as text, or ``None``; raise ``ValueError`` for several."""
         values = self.view.obs[key].dropna().astype(str).unique() if key in self.view.obs else []
         if len(values) > 1:
             raise ValueError(
@@ -150,24 +127,13 @@ class Section:
 
     @property
     def expression(self) -> Expression:
-        """Expression of the section, checked once (:func:`histoquilt.pp.expression`).
-
-        Raises
-        ------
-        KeyError, ValueError
-            There is none, or its scale cannot be right.
-        """
+        """Expression of the section, checked once; errors as in :func:`histoquilt.pp.expression`."""
         return self.once(("expression", "source"), lambda: expression(self.adata, self.slots.layer, in_memory=False))
 
     def embeddings(self, reps: Sequence[str]) -> tuple[np.ndarray, ...]:
         """Return embeddings as float32, ``(n_spots, n_features)`` each.
 
-        Raises
-        ------
-        KeyError
-            One is missing; the message says how to make it.
-        ValueError
-            One is not two-dimensional, or holds NaN or infinite values.
+        Raises ``KeyError`` if one is missing, ``ValueError`` if one has another shape or values that are not finite.
         """
         return tuple(self.once(("embedding", rep), partial(self._embedding, rep)) for rep in reps)
 
@@ -192,27 +158,22 @@ class Section:
         return values
 
     def record(self, key: str) -> dict[str, Any]:
-        """Return what is recorded in ``uns["histoquilt"]`` under a key, as of an embedding its encoder; or nothing."""
+        """Return the record in ``uns["histoquilt"]`` under a key, e.g. of the encoder of an embedding; or nothing."""
         return record_of(self.owner, key)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Return what ``make`` returns; it is called once for a key, as for a graph or normalised expression.
+        """Return the result of ``make``, cached under a key: a graph, or normalised expression.
 
-        What is made of expression has a tuple that begins with ``"expression"`` as its key.
+        Keys of values made of expression are tuples that begin with ``"expression"``.
         """
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
     def replace(self, adata: AnnData, *, expression: bool) -> "Section":
-        """Return the section with other annotations of the same spots; places, and what was made of it, are kept.
+        """Return the section with another AnnData of the same spots, keeping coordinates and cached values.
 
-        Parameters
-        ----------
-        adata
-            AnnData with the same spots in the same order.
-        expression
-            If false, what was made of expression is left behind.
+        Unless ``expression``, values made of expression are dropped.
         """
         made = {key: value for key, value in self._made.items() if expression or key[:1] != ("expression",)}
         other = Section(self.name, adata, self.slots, None, made)

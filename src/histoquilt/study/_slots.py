@@ -1,4 +1,4 @@
-"""Where the parts of a section lie in its AnnData."""
+"""Keys of the parts of a section."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from histoquilt._base import Keys
 class Slots:
     """Where the parts of a section lie in its AnnData.
 
-    Parameters
+    Attributes
     ----------
     spatial_key
         Key in ``obsm`` of the spot centres.

@@ -1,7 +1,6 @@
-"""Spot centres as they lie in ``obsm``: in the order (x, y), and under which key."""
+"""Spot centres in ``obsm``: under which key, and in the order (x, y)."""
 
 import re
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +12,10 @@ _CALLED = re.compile(r"spatial|coord|position|location|centroid|(^|_)xyz?$")
 
 
 def spot_centres(adata: AnnData, spatial_key: str = Keys.SPATIAL, *, strict: bool = True) -> np.ndarray:
-    """Return ``obsm[spatial_key]`` as an array with the columns x, y (and z); of a table, by the names of its columns.
+    """Return ``obsm[spatial_key]`` as an array with the columns x, y (and z); columns of a table are found by name.
 
-    Everything that reads spot centres comes through here; only :func:`histoquilt.study.check_spatial` checks values.
-    Not ``strict``, a table with other names is taken as it is: where centres are of use, and not needed.
-
-    Raises
-    ------
-    ValueError
-        It is a table whose columns do not say which is x.
+    Values are not checked (:func:`check_spatial` does). A table whose columns do not say which is x raises
+    ``ValueError`` if ``strict``, else it is returned in its own order.
     """
     stored = adata.obsm[spatial_key]
     if isinstance(stored, pd.DataFrame):
@@ -34,22 +28,15 @@ def spot_centres(adata: AnnData, spatial_key: str = Keys.SPATIAL, *, strict: boo
 
 
 def other_spatial_keys(adata: AnnData, spatial_key: str) -> list[str]:
-    """Return the keys of ``obsm`` that are called like spot centres and have 2 or 3 columns."""
-    return [
-        key
-        for key, values in adata.obsm.items()
-        if key != spatial_key and _CALLED.search(key.casefold()) and not is_embedding(key) and _is_narrow(values)
-    ]
-
-
-def _is_narrow(values: Any) -> bool:
-    return len(values.shape) == 2 and values.shape[1] in (2, 3)
+    """Return the keys of ``obsm`` that are named like spot centres and have 2 or 3 columns."""
+    narrow = [key for key, values in adata.obsm.items() if len(values.shape) == 2 and values.shape[1] in (2, 3)]
+    return [key for key in narrow if key != spatial_key and _CALLED.search(key.casefold()) and not is_embedding(key)]
 
 
 def _as_xy(table: pd.DataFrame, spatial_key: str) -> pd.DataFrame:
     """Put the columns of a coordinate table into the order x, y (and z)."""
     if all(isinstance(name, int | np.integer) or str(name).isdigit() for name in table.columns):
-        return table  # numbered, as an array is
+        return table  # numbered, like the columns of an array
     columns = coordinate_columns(table.columns)
     rest = [str(name) for name in table.columns if columns is None or str(name) not in columns]
     if columns is None or len(rest) > 1 or (rest and depth_column(rest, columns[0]) is None):

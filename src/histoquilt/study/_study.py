@@ -26,13 +26,7 @@ Sections: TypeAlias = Union[OneSection, Sequence[OneSection], Mapping[str, OneSe
 
 
 class Study(Mapping[str, Section]):
-    """Sections by name, in their order; made by :meth:`of`.
-
-    Attributes
-    ----------
-    slots
-        Where the parts of the sections lie.
-    """
+    """Sections by name, in their order; made by :meth:`of`. ``slots`` are the keys of their parts."""
 
     def __init__(self, sections: Iterable[Section], slots: Slots) -> None:
         self._sections = {section.name: section for section in sections}
@@ -50,14 +44,12 @@ class Study(Mapping[str, Section]):
             list, a section is named by ``obs[section_key]``, else by its only library in ``uns["spatial"]`` if no
             other has that name, else by its number, from 1.
         slots
-            Where the parts of the sections lie; a Study has its own.
+            Keys of the parts of the sections; a Study has its own.
 
         Raises
         ------
-        TypeError
-            It is none of these.
-        KeyError
-            One AnnData without ``obs[section_key]``; a section without spot centres.
+        TypeError, KeyError
+            ``sections`` is none of these; ``obs[section_key]`` or spot centres are missing.
         ValueError
             Two sections have the same name; a Study has other slots; a section has no spots, repeated spot names or
             unusable coordinates, or is several itself (:func:`check_one_section`).
@@ -83,7 +75,7 @@ class Study(Mapping[str, Section]):
         for section in found:
             with _about(section.name):
                 check_adata(section.view)
-                section.centres  # noqa: B018  # checked, and kept
+                section.centres  # noqa: B018  # checked, and cached
             check_one_section(section.view, spatial_key=slots.spatial_key, name=section.name)
         return cls(found, slots)
 
@@ -98,20 +90,20 @@ class Study(Mapping[str, Section]):
 
     @property
     def adatas(self) -> dict[str, AnnData]:
-        """Section name -> the section alone."""
+        """Section name -> AnnData of this section alone."""
         return {name: section.adata for name, section in self.items()}
 
     def select(self, names: Iterable[str]) -> "Study":
-        """Return the study of some of the sections, which keep what was made of them."""
+        """Return the study of some of the sections, with their cached values."""
         return Study([self[name] for name in names], self.slots)
 
     @property
     def owners(self) -> list[AnnData]:
-        """What the user gave, each AnnData once."""
+        """The AnnData that the user passed, each once."""
         return list({id(section.owner): section.owner for section in self.values()}.values())
 
     def write(self, slot: Slot, key: str, values: Mapping[str, np.ndarray]) -> None:
-        """Write one array per section, a row per spot, into what the user gave."""
+        """Write one array per section, a row per spot, into the AnnData that the user passed."""
         for owner in self.owners:
             of_owner = {name: section for name, section in self.items() if section.owner is owner}
             first = values[next(iter(of_owner))]
@@ -129,7 +121,7 @@ class Study(Mapping[str, Section]):
         if len(by_unit) > 1:
             found = "; ".join(f"{unit}: {listed(names, 4)}" for unit, names in by_unit.items())
             raise ValueError(
-                f"The sections' coordinates are in different units ({found}), so they cannot be laid over each other. "
+                f"The sections' coordinates are in different units ({found}), so they cannot be overlaid. "
                 "Bring them to one unit (microns = pixels x mpp), and say which: "
                 "histoquilt.io.record_coordinates(adata, 'micron'). Is one of them recorded wrongly?"
             )
@@ -140,42 +132,28 @@ class Study(Mapping[str, Section]):
     def places(self, column: str) -> dict[str, float] | None:
         """Return section name -> ``z_um``, ``x_um`` or ``y_um``; ``None`` if it is given for no section.
 
-        Raises
-        ------
-        ValueError
-            It is given for some sections only, or is not one number in a section.
+        Raises ``ValueError`` if it is given for some sections only, or is not one number in a section.
         """
         found = {name: section.place(column) for name, section in self.items()}
         check_all_or_none(column, {name: value is not None for name, value in found.items()})
         return {name: value for name, value in found.items() if value is not None} or None
 
     def stack_order(self) -> list[str]:
-        """Return the names from one end of the stack to the other: by ``z_um``, or as given where it is absent."""
-        depth = self.places("z_um")
-        return list(self) if depth is None else sorted(self, key=depth.__getitem__)
+        """Return the names in the order of the stack: by ``z_um``, or as given if it is absent."""
+        return order_by_height(self.places("z_um") or dict.fromkeys(self))
 
     def shared_genes(self) -> list[str]:
-        """Return the genes that all sections have, in the order of the first; empty if no section has genes.
+        """Return the genes of all sections, in the order of the first; empty if no section has genes.
 
-        Raises
-        ------
-        ValueError
-            Gene names repeat, or too few are shared.
+        Raises ``ValueError`` if gene names repeat, or too few are shared.
         """
         return shared_genes({name: section.owner.var_names for name, section in self.items()})
 
     def patients(self, patient_key: str | None = None) -> dict[str, str]:
-        """Return section name -> patient, where every section names one; else section name -> its own name.
+        """Return section name -> patient, or its own name if patients are not known or there is only one.
 
-        Parameters
-        ----------
-        patient_key
-            Column of ``obs``; by default ``"patient"`` if all sections have it.
-
-        Raises
-        ------
-        KeyError, ValueError
-            A section lacks the column asked for, or it is not one value for all its spots.
+        ``patient_key`` is a column of ``obs``, by default ``"patient"`` if all sections have it. A missing column
+        raises ``KeyError``, several patients in a section ``ValueError``.
         """
         patients = self._patients(patient_key)
         if len(set(patients.values())) >= 2:
@@ -197,9 +175,8 @@ class Study(Mapping[str, Section]):
         """Return section name -> patient; empty if no column is asked for and a section names none."""
         if patient_key is None:
             patient_key = Keys.PATIENT
-            if not all(
-                patient_key in one.view.obs and one.view.obs[patient_key].notna().all() for one in self.values()
-            ):
+            tables = [section.view.obs for section in self.values()]
+            if not all(patient_key in obs and obs[patient_key].notna().all() for obs in tables):
                 return {}
         patients = {}
         for name, section in self.items():
@@ -214,6 +191,12 @@ class Study(Mapping[str, Section]):
         return patients
 
 
+def order_by_height(heights: Mapping[str, float | None]) -> list[str]:
+    """Return section names from one end of the stack to the other: by height, or as given if one has none."""
+    known = {name: height for name, height in heights.items() if height is not None}
+    return sorted(known, key=known.__getitem__) if len(known) == len(heights) else list(heights)
+
+
 def _read(path: str | PathLike[str]) -> AnnData | Mapping[str, AnnData]:
     """Read a ``samples.csv``, or one file or folder of a section."""
     if is_samples_table(Path(path)):
@@ -224,7 +207,7 @@ def _read(path: str | PathLike[str]) -> AnnData | Mapping[str, AnnData]:
 
 
 def _named(sections: object, section_key: str) -> list[tuple[str, AnnData]]:
-    """Return names and AnnData of a list or a dict."""
+    """Return names and AnnData of the sections of a list or a dict."""
     if isinstance(sections, Mapping):
         return [(str(name), _loaded(adata)) for name, adata in sections.items()]
     if isinstance(sections, str) or not isinstance(sections, Sequence):
@@ -260,13 +243,11 @@ def _name_in_obs(adata: AnnData, section_key: str) -> str | None:
 
 
 def _loaded(given: Any) -> Any:
-    if isinstance(given, str | PathLike):
-        return SECTION_FILES.load("section")(given)
-    return given
+    return SECTION_FILES.load("section")(given) if isinstance(given, str | PathLike) else given
 
 
 def check_all_or_none(column: str, given: Mapping[str, bool]) -> None:
-    """Raise ``ValueError`` where a column is given for some sections and not for others."""
+    """Raise ``ValueError`` if a column is given for some sections only."""
     without = [name for name, has in given.items() if not has]
     if without and len(without) < len(given):
         raise ValueError(
@@ -277,7 +258,7 @@ def check_all_or_none(column: str, given: Mapping[str, bool]) -> None:
 
 @contextmanager
 def _about(name: str) -> Iterator[None]:
-    """Name the section in an error of our own checks."""
+    """Name the section in errors of the block."""
     try:
         yield
     except KeyError as error:

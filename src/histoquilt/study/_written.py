@@ -1,4 +1,4 @@
-"""Results beside what the user brought: our own are replaced, anyone else's are kept under another name."""
+"""Write results: earlier ones of histoquilt are replaced, the user's own data are kept under another name."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,13 +14,13 @@ from histoquilt.study._scale import provenance
 
 Slot = Literal["obs", "var", "obsm", "obsp", "layers", "uns"]
 
-# records in uns["histoquilt"] that describe the section or a run, not the result of that name
+# records in uns["histoquilt"] that do not describe a result of the same name
 _NO_RESULTS = {
     Keys.SCALE, Keys.COORDINATES, Keys.IMAGE, Keys.SECTIONS, Keys.WRITTEN, "genes", "spamask", "spatial_factors",
     "integration", "alignment", "prediction",
 }  # fmt: skip
 
-# files of versions that recorded no results: a record of the run -> what the run wrote
+# files of versions that did not record results: record of a run -> what the run wrote
 _WRITTEN_BY: Mapping[str, tuple[tuple[Slot, str], ...]] = {
     "spamask": (("obsm", "X_spamask"), ("obsm", Keys.DENOISED), ("uns", Keys.MARKERS)),
     "integration": (("obsm", Keys.JOINT),),
@@ -37,21 +37,9 @@ _WRITTEN_BY: Mapping[str, tuple[tuple[Slot, str], ...]] = {
 
 
 def write_result(adata: AnnData, slot: Slot, key: str, value: Any) -> None:
-    """Write a result, and keep what is there under another name unless we wrote it.
+    """Write a result to ``adata.<slot>[key]`` and record it in ``uns["histoquilt"]["written"][slot]``.
 
-    Parameters
-    ----------
-    adata
-        Changed in place: the result, and its record in ``uns["histoquilt"]["written"][slot]``.
-    slot, key
-        Where the result goes.
-    value
-        The result. Something equal that is there already is not kept twice.
-
-    Warns
-    -----
-    UserWarning
-        Something else was there (:func:`keep_foreign`).
+    Different data of the user under this key are kept under another name, with a warning (:func:`keep_foreign`).
     """
     held = key in getattr(adata, slot) and not is_ours(adata, slot, key)
     kept = keep_foreign(adata, slot, key, value)
@@ -61,20 +49,11 @@ def write_result(adata: AnnData, slot: Slot, key: str, value: Any) -> None:
 
 
 def keep_foreign(adata: AnnData, slot: Slot, key: str, value: Any = None, *, warn: bool = True) -> str | None:
-    """Keep what the user has under a key that is about to be replaced or removed.
+    """Keep the user's data under a key that is about to be replaced or removed; return their new name, or ``None``.
 
-    It becomes ``<key>_before``, or ``<key>_before_2`` and so on where that is taken by something different; a scale
-    declared for it and scanpy's colours of it are renamed with it. Nothing happens where the key is free, was written
-    by histoquilt, or holds ``value`` already.
-
-    Returns
-    -------
-    The name under which something was kept, or ``None``.
-
-    Warns
-    -----
-    UserWarning
-        Something was kept; not with ``warn=False``.
+    The name is ``<key>_before``, or ``<key>_before_2`` and so on if taken by different data; the declared scale and
+    scanpy's colours are renamed too. Nothing happens if the key is free, was written by histoquilt, or already holds
+    ``value``. With ``warn``, a ``UserWarning`` names what was kept.
     """
     known = _settled(adata)
     held = getattr(adata, slot)
@@ -105,29 +84,29 @@ def keep_foreign(adata: AnnData, slot: Slot, key: str, value: Any = None, *, war
 
 
 def keep_bare_graph(adata: AnnData, key: str = "spatial") -> None:
-    """Keep a graph that nothing says how to make again; one that ``uns`` describes is replaced, as squidpy does."""
+    """Keep a graph that ``uns`` does not describe; a described one is replaced, as squidpy does."""
     if f"{key}_neighbors" not in adata.uns:
         for name in (f"{key}_connectivities", f"{key}_distances"):
             keep_foreign(adata, "obsp", name)
 
 
 def is_ours(adata: AnnData, slot: Slot, key: str) -> bool:
-    """Return whether histoquilt wrote what is under a key, by its records in ``uns["histoquilt"]``."""
+    """Return whether histoquilt wrote the value under a key, by its records in ``uns["histoquilt"]``."""
     return key in _known(adata).get(slot, {})
 
 
 def declare_ours(adata: AnnData, slot: Slot, key: str) -> None:
-    """Record that histoquilt wrote what is under a key."""
+    """Record that histoquilt wrote the value under a key."""
     _settled(adata).setdefault(slot, {})[key] = True
 
 
 def declare_foreign(adata: AnnData, slot: Slot, key: str) -> None:
-    """Record that the user replaced what histoquilt may have written under a key."""
+    """Record that the value under a key is the user's."""
     _settled(adata).get(slot, {}).pop(key, None)
 
 
 def _settled(adata: AnnData) -> dict[str, Any]:
-    """Return the record of results, made from those of earlier versions when missing."""
+    """Return the record of results, created from those of earlier versions if missing."""
     ours = provenance(adata)
     if Keys.WRITTEN not in ours:
         ours[Keys.WRITTEN] = _known(adata)

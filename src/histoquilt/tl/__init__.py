@@ -1,4 +1,4 @@
-"""After the model: domains from an embedding, their refinement, markers, and all of it in one call."""
+"""Tools: domains of one or several sections, their markers and views, alignment, and evaluation of predictions."""
 
 from histoquilt.align import place_sections, stitch_sections
 from histoquilt.cluster import align_labels, ensemble_confidence

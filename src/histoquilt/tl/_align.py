@@ -1,4 +1,4 @@
-"""Serial sections laid on each other: one frame for a whole stack."""
+"""Alignment of serial sections in one coordinate frame."""
 
 from typing import Any, Literal, get_args
 
@@ -25,7 +25,7 @@ Method = Literal["outline", "paste"]
 
 POOR_PITCHES = 2.0  # outlines that stay farther apart than this on average are called a poor fit
 POOR_AGREEMENT = 0.4  # correlation of expression; 0.65-0.95 in real serial sections, mostly below 0.3 elsewhere
-ALIKE_PITCHES = 1.0  # ways to lay an outline whose residuals differ by less cannot be told apart by them
+ALIKE_PITCHES = 1.0  # transforms of an outline whose residuals differ by less are equally good
 MOST_COMPARED = 12  # of these ways
 QUICK_SPOTS = 500  # compared to choose among them
 
@@ -144,7 +144,7 @@ def align_sections(
     study = _in_stack_order(read_sections(sections, Slots(spatial_key=spatial_key, section_key=section_key)))
     names, pieces = list(study), list(study.values())
     if reference is not None and reference not in names:
-        raise ValueError(f"reference={reference!r} is no section (found: {', '.join(map(repr, names))}).")
+        raise ValueError(f"reference={reference!r} is not a section (found: {', '.join(map(repr, names))}).")
     start = 0 if reference is None else names.index(reference)
     features = _features(pieces, needed=method == "paste", wanted=refine, use_rep=use_rep, layer=layer, seed=seed)
     outlines = [find_outline(piece.microns, piece.pitch_um) for piece in pieces]
@@ -190,7 +190,7 @@ def _check_options(method: str, n_angles: int, n_sample: int) -> None:
 
 
 def _in_stack_order(study: Study) -> Study:
-    """Sort sections by ``z_um`` where it is given."""
+    """Sort sections by ``z_um`` if they have it."""
     depth = study.places("z_um")
     if depth is None:
         logger.info("No z_um: the stack is taken in the order %s.", ", ".join(study))
@@ -208,7 +208,7 @@ def _in_stack_order(study: Study) -> Study:
 def _features(
     pieces: list[Section], *, needed: bool, wanted: bool, use_rep: str | None, layer: str | None, seed: int
 ) -> list[np.ndarray] | None:
-    """Return features of all sections on common axes, or ``None`` where there are none and none are needed."""
+    """Return features of all sections on common axes; None if the sections have no expression and need none."""
     if not (needed or wanted):
         return None
     if not needed and use_rep is None and min(piece.owner.n_vars for piece in pieces) == 0:
@@ -219,7 +219,7 @@ def _features(
 
 
 def _alike(moving: Outline, fixed: Outline, n_angles: int, mirror: bool, pitch: float) -> list[Similarity]:
-    """Return the ways to lay an outline that fit about as well as the best, best first."""
+    """Return the transforms whose outlines fit about as well as the best one, best first."""
     fits = fit_outlines(moving, fixed, n_angles=n_angles, mirror=mirror, pitch=pitch)
     return [fit.move for fit in fits if fit.residual < fits[0].residual + ALIKE_PITCHES * pitch][:MOST_COMPARED]
 
@@ -235,13 +235,13 @@ def _warn_of_symmetry(name: str, moves: list[Similarity]) -> None:
 
 
 def _differ(one: Similarity, other: Similarity) -> bool:
-    """Whether two moves differ by more than a small turn."""
+    """Return whether two transforms differ by more than a small rotation."""
     between = Similarity(one.matrix @ other.matrix.T, np.zeros(2))
     return between.mirrored or abs(between.angle_deg) > 15
 
 
 def _report(name: str, neighbor: str, move: Similarity, residual: float, agreement: float, pitch: float) -> None:
-    """Log how well a section fits its neighbour, and warn where it does not."""
+    """Log how well a section fits its neighbour; warn of a poor fit."""
     how = f"turned by {move.angle_deg:.1f} degrees{', mirrored' if move.mirrored else ''}"
     compared = "" if np.isnan(agreement) else f", expression agrees by {agreement:.2f}"
     logger.info("Section %s on %s: %s, outlines %.0f um apart%s.", name, neighbor, how, residual, compared)

@@ -1,4 +1,4 @@
-"""How many domains? The finest partition that comes back when the spots, or the seed of the model, change."""
+"""Number of domains by stability: the largest number of domains that sub-samples of the spots reproduce."""
 
 from collections.abc import Sequence
 
@@ -33,44 +33,41 @@ def choose_n_domains(
     key_added: str = "n_domains_curve",
     seed: int = 0,
 ) -> int:
-    """Choose the number of domains by stability: the largest number whose domains are all found again.
+    """Choose the number of domains by stability: the largest number whose domains are all reproduced.
 
-    For every number of domains the mixture of :func:`cluster_mixture` is fitted, with starts of its own, to random
-    sub-samples of the spots, the same ones for every number. Pairs of fits are compared on the spots that both saw.
-    A number is stable if even its weakest domain is found again: of the pairs of spots in that domain, 0.8 stay
-    together in the other fit (prediction strength), in the mean over pairs of fits or within one standard error of
-    it. The largest stable number is chosen.
+    For every number of domains the mixture of :func:`cluster_mixture` is fitted to the same random sub-samples of the
+    spots. Pairs of fits are compared on the spots that they share. A number is stable if its weakest domain has a
+    prediction strength of at least 0.8: that share of the pairs of spots in the domain stay together in the other fit,
+    in the mean over pairs of fits or within one standard error of it (Tibshirani and Walther). The largest stable
+    number is chosen.
 
-    Why the largest and not the most stable: neighbouring domains that are merged are found again as surely as they
-    are apart, so stability cannot tell that a number is too small (von Luxburg; Mourer et al.), and its maximum is
-    most often at two or three. It tells that a number is too large, since surplus domains are cut differently in
-    every sample. Why the weakest domain: of many domains a single arbitrary one hardly changes the adjusted Rand
-    index. The rule, its 0.8 and its standard error are Tibshirani and Walther's. Unlike that of a maximum, its answer
-    does not depend on the range searched. It speaks of what can be found again in this embedding; anatomy may know
-    fewer domains, or more.
+    Not the most stable number: merging neighbouring domains does not reduce stability, so its maximum is mostly at two
+    or three (von Luxburg; Mourer et al.), while surplus domains are cut differently in every sample. Not the adjusted
+    Rand index: one arbitrary domain among many hardly changes it. Unlike a maximum, the result does not depend on the
+    range searched. It describes this embedding; the anatomy may have fewer or more domains.
 
     Parameters
     ----------
     adata
         ``(n_spots, n_genes)``; ``obsm[use_rep]`` holds the embedding.
     use_rep
-        Embedding, or several of them, made with different seeds: fits are dealt out to them in turn, and only fits
-        to different ones are compared, so that stability is that of the model as well. Meant for reconstructions,
-        which differ little between seeds; the latent spaces of two networks can differ so much that no more than two
-        domains are found again.
+        Key of the embedding, or of several made with different seeds. Fits alternate between them, and only fits to
+        different ones are compared, so that the stability of the model is included. Meant for reconstructions, which
+        differ little between seeds; the latent spaces of two networks can differ so much that only two domains are
+        reproduced.
     n_domains
         Smallest and largest number to try.
     n_subsamples
-        Sub-samples, and so fits for each number.
+        Number of sub-samples, and of fits for each number of domains.
     share
-        Share of the spots in a sub-sample. Of a larger tissue 3,750 random spots are looked at in all, because with
-        ever more of them every number becomes stable.
+        Share of the spots in a sub-sample. Of larger tissue 3,750 random spots are used, because every number becomes
+        stable with more and more spots.
     n_components
-        Principal components of the embedding to cluster in.
+        Number of principal components of the embedding to cluster in.
     key_added
-        Where the curve goes.
+        Key in ``uns`` of the curve.
     seed
-        For the sub-samples and the starts.
+        Random seed of the sub-samples and starts.
 
     Returns
     -------
@@ -91,7 +88,7 @@ def choose_n_domains(
     Warns
     -----
     UserWarning
-        No number is stable: the embedding holds no domains that can be told apart surely.
+        No number is stable: the embedding has no domains that can be distinguished reliably.
 
     References
     ----------
@@ -169,7 +166,7 @@ def _check_search(n_domains: tuple[int, int], n_subsamples: int, share: float, n
 
 
 def _fit_each(scores: np.ndarray, numbers: list[int], rng: np.random.Generator) -> np.ndarray:
-    """Labels of the likeliest fit for each number of domains, ``(n_numbers, n_spots)``.
+    """Return the labels of the likeliest fit for each number of domains, ``(n_numbers, n_spots)``.
 
     Half of the starts come from Ward trees, each of which serves all numbers, half from k-means, on small samples.
     """
@@ -203,9 +200,9 @@ def _kmeans(sample: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _compare(labels: np.ndarray, k: int, n_embeddings: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compare each pair of fits on the spots of both; 0 where a fit lacks one of its k domains.
+    """Compare each pair of fits on the spots of both; 0 if a fit lacks one of its k domains.
 
-    ``labels``: ``(n_fits, n_spots)`` int, -1 for spots that a fit did not see. Returns adjusted Rand index and
+    ``labels``: ``(n_fits, n_spots)`` int, -1 for spots outside the sub-sample. Returns adjusted Rand index and
     strength of the weakest domain, ``(n_pairs,)`` each. Of several embeddings only pairs of two different ones count.
     """
     complete = [len(np.unique(fit)) == k + 1 for fit in labels]

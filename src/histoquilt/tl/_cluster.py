@@ -1,4 +1,4 @@
-"""Domains from a finished embedding, k given: mixture, k-means, Leiden."""
+"""Clustering of an embedding into a given number of domains: mixture, k-means, Leiden."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def cluster_mixture(
     use_rep
         Embedding to cluster.
     n_components
-        Principal components of the embedding to cluster in; fewer where it is narrower.
+        Number of principal components of the embedding to cluster in, at most its width.
     n_starts
         Starts of EM, half from Ward trees, half from k-means; the most likely fit is kept. Of more than 50,000 spots
         the mixture is fitted on so many, spread evenly over the tissue, and the others are given a domain by it.
@@ -60,7 +60,7 @@ def cluster_mixture(
     KeyError
         ``use_rep`` is missing.
     ValueError
-        ``n_domains`` is less than 1, more than there are spots, or more than can be told apart.
+        ``n_domains`` is less than 1, more than there are spots, or more than can be distinguished.
 
     References
     ----------
@@ -157,7 +157,7 @@ def cluster_leiden(
 
 
 def _of_nearest(embedding: np.ndarray, sample: np.ndarray, labels: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Label every spot as most of its nearest among the ``sample``, which keeps its own ``labels``."""
+    """Give every spot the most frequent label of its nearest spots in ``sample``, which keeps its own ``labels``."""
     nearest = KNeighborsClassifier(n_neighbors).fit(np.asarray(embedding[sample], np.float32), labels)
     everywhere = np.concatenate([nearest.predict(np.asarray(chunk, np.float32)) for chunk in _chunks(embedding)])
     everywhere[sample] = labels
@@ -165,7 +165,7 @@ def _of_nearest(embedding: np.ndarray, sample: np.ndarray, labels: np.ndarray, n
 
 
 def _sample(adata: AnnData, seed: int) -> np.ndarray | None:
-    """Rows to fit on, spread over the tissue where coordinates are there; ``None`` for all."""
+    """Return the rows to fit on, spread over the tissue if there are coordinates; None for all."""
     spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
     if spatial is not None and not np.isfinite(spatial).all():  # an embedding is clustered without places, too
         spatial = None
@@ -211,7 +211,7 @@ def _search_resolution(cluster: Callable[[float], np.ndarray], n_domains: int) -
 
 
 def checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarray:
-    """Return the embedding as it is stored, ``(n_spots, n_features)``; what computes on it takes float64."""
+    """Return the embedding as it is stored, ``(n_spots, n_features)``; computations use float64."""
     check_adata(adata)
     check_n_domains(n_domains, adata.n_obs)
     check_obsm_key(adata, use_rep, argument="use_rep")
@@ -229,7 +229,7 @@ def checked_embedding(adata: AnnData, n_domains: int, use_rep: str) -> np.ndarra
 
 
 def _chunks(embedding: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield an embedding a few spots at a time, where it is large."""
+    """Yield a large embedding a few spots at a time."""
     for rows in row_chunks(*embedding.shape):
         yield embedding[rows]
 

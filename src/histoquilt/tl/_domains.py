@@ -10,7 +10,7 @@ from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial
-from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, fit_and_cluster
+from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -52,38 +52,38 @@ def spatial_domains(
     config
         Settings of :class:`histoquilt.models.SpatialFactors`; by default those found without labels.
     model
-        An untrained model to use, in place of ``config``: any :class:`histoquilt.models.DomainModel`, for example
-        :class:`histoquilt.models.SpaMask`. It is left trained, with its domains, so that it can be saved, and applied
-        to other sections (:meth:`histoquilt.models.SpatialFactors.assign_domains`).
+        Untrained model to use instead of ``config``: any :class:`histoquilt.models.DomainModel`, for example
+        :class:`histoquilt.models.SpaMask`. Afterwards it is trained and has the domains, so it can be saved and
+        applied to other sections (:meth:`histoquilt.models.SpatialFactors.assign_domains`).
     layer
         Layer with the expression.
     use_rep
         Embedding in ``obsm`` that replaces the features made from genes, e.g. ``"X_pca"``; nothing can be denoised
         then. A *finished* embedding goes to :func:`cluster_mixture` directly.
     spatial_key
-        Where the spot centres are.
+        Key in ``obsm`` of the spot centres.
     section_key
-        Column of ``obs`` that tells sections apart; spots of two sections are never neighbours.
+        Column of ``obs`` that distinguishes sections; spots of two sections are never neighbours.
     one_section
-        Declaration that all spots are one tissue, where columns of ``obs`` suggest several
+        If true, all spots are one section, even if columns of ``obs`` suggest several
         (:func:`histoquilt.io.check_one_section`).
     refine
-        Let single spots take the label of their surroundings (:func:`refine_domains`).
+        If true, single spots take the label of their surroundings (:func:`refine_domains`).
     denoise
-        Write denoised expression of the modelled genes, of those named, or none.
+        If true, write denoised expression of the modelled genes; or names of the genes to write.
     key_added, embedding_key
-        Where domains and embedding go.
+        Column of ``obs`` for the domains, and key in ``obsm`` for the embedding.
     seed
-        Same seed, same machine, same result.
+        Random seed; results are reproducible with the same seed on the same machine.
     device
-        ``"auto"`` takes a GPU when there is one.
+        Device on which the model is trained; ``"auto"`` uses a GPU if available.
     progress
         If true, show a progress bar on stderr.
     copy
-        Return a changed copy and leave ``adata`` alone.
+        If true, return a copy with the results and do not change ``adata``.
     check_memory
-        Estimate the memory that this will take, and refuse to begin where there is less (on Linux, with the limits of
-        containers and job schedulers; other systems do not tell).
+        If true, raise if more memory is needed than available (on Linux, with the limits of containers and job
+        schedulers; other systems do not report it).
 
     Returns
     -------
@@ -96,7 +96,7 @@ def spatial_domains(
     ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
     ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
     ``uns["histoquilt"]["spatial_factors"]`` : config, seed, version, facts of training; under the name of the method
-    ``uns["histoquilt"][key_added]`` : how the domains were made
+    ``uns["histoquilt"][key_added]`` : parameters of the clustering
 
     Raises
     ------
@@ -105,7 +105,7 @@ def spatial_domains(
     ValueError
         ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the
         expression is neither raw counts nor declared; genes are named in ``denoise`` together with ``use_rep``; fewer
-        domains can be told apart than asked for; more memory would be needed than there is; or there are several
+        domains can be distinguished than requested; more memory is needed than available; or there are several
         sections in one frame, and no ``section_key``.
 
     See Also
@@ -137,29 +137,17 @@ def spatial_domains(
     if one_section:
         declare_one_section(adata)
     graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
-    fit_and_cluster(
-        adata,
-        model,
-        n_domains,
-        made=Made(graph),
-        genes=genes,
-        layer=layer,
-        use_rep=use_rep,
-        spatial_key=spatial_key,
-        section_key=section_key,
-        refine=refine,
-        key_added=key_added,
-        embedding_key=embedding_key,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
+    search = DomainSearch(
+        model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
+        key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+    )  # fmt: skip
+    search.run(adata, Made(graph), spatial_key=spatial_key, section_key=section_key)
     graph.write(adata)
     return adata if copy else None
 
 
 def fresh_model(model: DomainModel | None, config: SpatialFactorsConfig | None) -> DomainModel:
-    """Return the model given, or a new one; both must not disagree."""
+    """Return the given model or a new one; raise if ``model`` and ``config`` disagree."""
     if model is None:
         return SpatialFactors(config)
     if not isinstance(model, DomainModel):
@@ -172,9 +160,9 @@ def fresh_model(model: DomainModel | None, config: SpatialFactorsConfig | None) 
 def genes_to_denoise(
     adata: AnnData, denoise: bool | Sequence[str], use_rep: str | None, model: DomainModel
 ) -> list[str] | None:
-    """Return the genes to denoise, an empty list for all that are modelled, ``None`` for no denoising.
+    """Return the genes to denoise: an empty list for all modelled genes, None for no denoising.
 
-    Wrong names are told before training, not after it.
+    Unknown names raise before training.
     """
     if isinstance(denoise, str):
         raise TypeError(f"denoise must be True, False or a list of genes, got the text {denoise!r}: [{denoise!r}]?")

@@ -1,6 +1,7 @@
-"""From sections to named domains: the steps that one section and a study share."""
+"""Fitting, clustering and naming of domains, shared by one section and a study."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 NumberOfDomains = int | tuple[int, int] | None
 
 _SEARCHED = (2, 15)
-_STARTS_OF_ONE_NETWORK = 10  # its mixture only says how sure the common one is
+_STARTS_OF_ONE_NETWORK = 10  # its mixture only serves the confidence
 
 
 def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
-    """Raise unless ``n_domains`` is a number of domains, a range to search, or ``None``."""
+    """Raise unless ``n_domains`` is a number, a range to search, or None."""
     if isinstance(n_domains, tuple):
         whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in n_domains)
         if not (whole and len(n_domains) == 2 and 2 <= n_domains[0] <= n_domains[1]):
@@ -44,72 +45,67 @@ def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
         check_n_domains(n_domains, n_spots)
 
 
-def fit_and_cluster(
-    adata: AnnData,
-    model: DomainModel,
-    n_domains: NumberOfDomains,
-    *,
-    made: Made,
-    genes: Sequence[str] | None,
-    layer: str | None,
-    use_rep: str | None,
-    spatial_key: str,
-    section_key: str | None,
-    links: csr_matrix | None = None,
-    refine: bool,
-    key_added: str,
-    embedding_key: str,
-    seed: int,
-    device: "str | torch.device",
-    progress: bool,
-) -> None:
-    """Train a model, and write what it says of the spots: embedding, domains, denoised expression.
+@dataclass(frozen=True, kw_only=True)
+class DomainSearch:
+    """One search for domains: the model, what is asked of it, and where the results go."""
 
-    ``genes`` to denoise: an empty list for all that are modelled, ``None`` for none. The denoised expression of an
-    earlier run is taken away, since it would not belong to these domains.
-    """
-    keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
-    trained: dict[str, Any] = {"links": links, "seed": seed, "device": device, "progress": progress}
-    outputs = model.fit_run(adata, made=made, layer=layer, use_rep=use_rep, **keys, **trained)
-    denoised = None if genes is None else model.denoise_outputs(adata, outputs, genes or None)
-    _name(
-        adata,
-        model,
-        outputs,
-        n_domains,
-        made.graph if refine else None,
-        **keys,
-        key_added=key_added,
-        embedding_key=embedding_key,
-        seed=seed,
-    )
-    keep_foreign(adata, "obsm", Keys.DENOISED)
-    adata.obsm.pop(Keys.DENOISED, None)
-    provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
-    if denoised is not None:
-        write_result(adata, "obsm", Keys.DENOISED, denoised)
-        declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
+    model: DomainModel
+    n_domains: NumberOfDomains
+    genes: Sequence[str] | None  # genes to denoise: empty for all that are modelled, None for none
+    layer: str | None
+    use_rep: str | None
+    refine: bool
+    key_added: str
+    embedding_key: str
+    seed: int
+    device: "str | torch.device"
+    progress: bool
+
+    def run(
+        self,
+        adata: AnnData,
+        made: Made,
+        *,
+        spatial_key: str,
+        section_key: str | None,
+        links: csr_matrix | None = None,
+    ) -> None:
+        """Train the model and write embedding, domains and denoised expression.
+
+        The denoised expression of an earlier run is removed, since it would not belong to these domains.
+        """
+        keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
+        outputs = self.model.fit_run(
+            adata, made=made, layer=self.layer, use_rep=self.use_rep, links=links, seed=self.seed, device=self.device,
+            progress=self.progress, **keys,
+        )  # fmt: skip
+        denoised = None if self.genes is None else self.model.denoise_outputs(adata, outputs, self.genes or None)
+        _name(adata, outputs, self, made.graph if self.refine else None, **keys)
+        keep_foreign(adata, "obsm", Keys.DENOISED)
+        adata.obsm.pop(Keys.DENOISED, None)
+        provenance(adata).get(Keys.SCALE, {}).pop(Keys.DENOISED, None)
+        if denoised is not None:
+            write_result(adata, "obsm", Keys.DENOISED, denoised)
+            declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
 
 
 def _name(
     adata: AnnData,
-    model: DomainModel,
     outputs: Embedded,
-    n_domains: NumberOfDomains,
+    search: DomainSearch,
     refine_by: SpatialGraph | None,
     *,
-    key_added: str,
-    embedding_key: str,
     spatial_key: str,
     section_key: str | None,
-    seed: int,
 ) -> None:
-    """Cluster what a model says of the spots it was trained on; leaves the named mixture in ``model.domains``.
+    """Cluster the embedding of the spots that a model was trained on; keep the named mixture in ``model.domains``.
 
     Writes ``obs[key_added]``, ``obs[f"{key_added}_confidence"]``, ``obsm[embedding_key]`` and the records of model and
     domains in ``uns["histoquilt"]``. Confidence is the posterior probability of the domain; with several networks, in
     the mean over mixtures fitted to the embedding of each.
     """
+    model, n_domains, seed = search.model, search.n_domains, search.seed
+    key_added, embedding_key = search.key_added, search.embedding_key
     write_result(adata, "obsm", embedding_key, outputs.embedding)
     n_components = model.n_components
     searched = not isinstance(n_domains, int | np.integer)

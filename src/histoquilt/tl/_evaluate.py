@@ -1,4 +1,4 @@
-"""Evaluate expression models on held-out sections."""
+"""Evaluation of methods that predict expression from H&E on held-out sections."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -157,7 +157,7 @@ def evaluate_expression(
     asked = contenders(methods)
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
-        read_gmt(gmt)  # an unreadable file fails now, not after training
+        read_gmt(gmt)  # raise now, not after hours
     names = read_genes(markers) if isinstance(markers, str | Path) else list(markers or ())
     resolve_device(device)  # likewise
     study = read_evaluation_study(
@@ -176,7 +176,7 @@ def evaluate_expression(
         domains = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)
     scores, summary = score_table(by_gene, folds), gene_summary(by_gene)
-    _tell(folds, own_splits=splits is not None)
+    _warn_of_limits(folds, own_splits=splits is not None)
     return Evaluation(
         scores=scores,
         genes=by_gene,
@@ -194,7 +194,7 @@ def evaluate_expression(
 
 
 def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, protocol: str) -> list[int]:
-    """Return the seeds; raise for wrong arguments."""
+    """Check the arguments before any section is read, and return the seeds."""
     if leave_out not in ("patient", "section"):
         raise ValueError(f"leave_out must be 'patient' or 'section', got {leave_out!r}.")
     if protocol not in ("honest", "published"):
@@ -208,7 +208,7 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
 
 
 def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
-    """Return held-out section -> prediction, the first if several custom splits hold a section out."""
+    """Return held-out section -> prediction; the first one if several custom splits hold the section out."""
     found: dict[str, AnnData] = {}
     for fold in folds:
         for name, one in fold.shown.items():
@@ -216,8 +216,8 @@ def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
     return found
 
 
-def _tell(folds: Sequence[Fold], *, own_splits: bool) -> None:
-    """Warn about genes without a score, and log whether scores are optimistic."""
+def _warn_of_limits(folds: Sequence[Fold], *, own_splits: bool) -> None:
+    """Warn of genes that cannot be scored, and log if scores are optimistic."""
     missing = {name: n for fold in folds for name in fold.truth if (n := fold.n_unmeasured(name))}
     if missing:
         listed = ", ".join(f"{name}: {n}" for name, n in missing.items())

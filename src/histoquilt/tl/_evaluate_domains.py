@@ -1,4 +1,4 @@
-"""How far domains of the predicted expression agree with labels, beside those of the measured one."""
+"""Agreement of the domains of predicted and of measured expression with labels."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,21 +23,21 @@ COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled
 def labelled_sections(
     sections: Mapping[str, AnnData], label_key: str, unlabelled: Sequence[str] = UNLABELLED
 ) -> dict[str, pd.Series]:
-    """Return the labels of the sections that have any: spots without one are missing.
+    """Return the labels of the sections that have some; spots without a label are missing values.
 
     Parameters
     ----------
     sections, label_key
-        Where the labels are.
+        Sections, and the column of ``obs`` with the labels.
     unlabelled
-        Labels that name no region, in any case of letters.
+        Labels that do not name a region, case-insensitive.
 
     Raises
     ------
     KeyError
         No section has the column.
     ValueError
-        In no section are there two labels to tell apart.
+        No section has two different labels.
     """
     columns = {name: adata.obs[label_key] for name, adata in sections.items() if label_key in adata.obs}
     if not columns:
@@ -52,14 +52,14 @@ def labelled_sections(
         if len(set(own.dropna())) > 1:
             labels[name] = own
     if not labels:
-        raise ValueError(f"obs[{label_key!r}] tells no two regions of any section apart. Name another column.")
+        raise ValueError(f"obs[{label_key!r}] does not distinguish two regions in any section. Name another column.")
     return labels
 
 
 def domain_table(
     study: EvaluationStudy, folds: Sequence[Fold], labels: dict[str, pd.Series], advance: Advance
 ) -> pd.DataFrame:
-    """Find domains in what was predicted of each labelled section, and in its measurement, and compare with labels."""
+    """Find domains of predicted and of measured expression of each labelled section; compare them with labels."""
     rows = []
     for fold in folds:
         for section in (name for name in fold.split.test if name in labels):
@@ -76,7 +76,7 @@ def domain_table(
 
 
 def n_domain_runs(folds: Sequence[Fold], labels: dict[str, pd.Series]) -> int:
-    """How often domains will be found."""
+    """Return the number of runs of :func:`spatial_domains`."""
     return sum(1 for fold in folds for name in fold.split.test if name in labels for _ in _tables(fold, name))
 
 
@@ -88,7 +88,7 @@ def _tables(fold: Fold, section: str) -> Iterator[tuple[Run, pd.DataFrame]]:
 
 
 def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame, k: int, run: Run) -> np.ndarray | None:
-    """Return domains; ``None`` where a prediction tells no spots apart, which agrees with no label."""
+    """Return domains; None if the prediction is the same for all spots."""
     values = table.to_numpy(dtype=np.float32)
     if not (np.ptp(values, axis=0) > 1e-6 * np.abs(values).max(initial=1.0)).any():
         return None

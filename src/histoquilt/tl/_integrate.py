@@ -1,4 +1,4 @@
-"""Domains that several sections share, batch effects taken out."""
+"""Domains that several sections share, with batch effects removed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import NumberOfDomains, check_number, fit_and_cluster
+from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -62,7 +62,7 @@ def integrate_sections(
 
     Variable genes are chosen and scaled section by section, principal components and spatial factors are common. Every
     spot is linked to its neighbours in its own section and, where the sections' relation is known, to spots of others;
-    one model is trained on the whole, one mixture names the domains.
+    one model is trained on all of them, and one mixture gives the domains.
 
     Parameters
     ----------
@@ -77,14 +77,14 @@ def integrate_sections(
         Linking of spots of different sections.
 
         ``"stack"`` : serial sections. Each spot to its ``n_links`` nearest in each adjacent section, in the plane of
-        ``obsm["spatial_aligned"]`` (made with :func:`align_sections` where it is absent), however far apart the
-        sections are. Their order is that of ``obs["z_um"]``, or of the sections where it is absent.
+        ``obsm["spatial_aligned"]`` (made with :func:`align_sections` if it is absent), however far apart the
+        sections are. Their order is that of ``obs["z_um"]``, or of the sections if it is absent.
 
         ``"expression"`` : any sections, also of different patients. Mutual nearest neighbours, in expression smoothed
         within each section.
 
         ``"stitched"`` : pieces of one section, side by side and overlapping. All spots make one tissue in the plane of
-        ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` where it is absent); genes are scaled together.
+        ``obsm["spatial_aligned"]`` (made with :func:`stitch_sections` if it is absent); genes are scaled together.
         A spot of a later piece that lies within half a pitch of one of an earlier piece is the same spot measured
         again: it is not used for fitting, and gets the results of the other.
 
@@ -153,47 +153,24 @@ def integrate_sections(
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
         align = align_sections if links == "stack" else stitch_sections
         align(joint, **keys, **source, seed=seed, progress=progress)
-    stands_for = np.arange(joint.n_obs)
+    whole, rows = joint, None
     if links == "stitched":
-        section = joint.obs[section_key].astype(str).to_numpy()
-        stands_for = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), section)
+        whole, rows = _each_place_once(joint, section_key)
         keys = {"section_key": None, "spatial_key": Keys.ALIGNED}
-    once = np.unique(stands_for)
-    whole = joint if len(once) == joint.n_obs else joint[once].copy()  # every place once
     made = Made(model.graph(whole, **keys), features={})
-    # sections are linked by smoothed spatial factors, whichever model finds the domains
-    factors = model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig()
-    smoothed = SpatialFactors(replace(factors, match_sections=False)).fit_run(whole, made=made, **source, **keys)
-    write_result(whole, "obsm", Keys.JOINT, smoothed.embedding)
+    _write_joint_factors(whole, model, made, source, keys)
     between = _links_between(whole, links, n_links, section_key, order)
-    fit_and_cluster(
-        whole,
-        model,
-        n_domains,
-        made=made,
-        genes=genes,
-        **source,
-        **keys,
-        links=between,
-        refine=refine,
-        key_added=key_added,
-        embedding_key=embedding_key,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
-    if whole is not joint:
-        _spread(whole, joint, np.searchsorted(once, stands_for), key_added, embedding_key)
-    graph = made.graph if whole is joint else model.graph(joint, **keys)
+    search = DomainSearch(
+        model=model, n_domains=n_domains, genes=genes, **source, refine=refine, key_added=key_added,
+        embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+    )  # fmt: skip
+    search.run(whole, made, **keys, links=between)
+    if rows is not None:
+        _copy_to_all_spots(whole, joint, rows, key_added, embedding_key)
+    graph = made.graph if rows is None else model.graph(joint, **keys)
     graph.write(joint)
-    if between is not None:
-        joint.obsp[Keys.SECTION_LINKS] = between
-    facts = {
-        "n_links": n_links if between is not None else 0,
-        "n_measured_twice": joint.n_obs - len(once),
-        "seed": seed,
-    }
-    _record(joint, links, between, order, section_key, facts)
+    facts = {"n_measured_twice": joint.n_obs - whole.n_obs, "seed": seed}
+    _write_links(joint, links, between, n_links, order, section_key, facts)
     if mixing:
         write_mixing(joint, section_key=section_key, **source, embedding_key=embedding_key, seed=seed)
     return joint
@@ -215,17 +192,21 @@ def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str], Slots]:
     return joint, study.stack_order(), slots
 
 
-def _record(
+def _write_links(
     joint: AnnData,
     links: Links,
     between: csr_matrix | None,
+    n_links: int,
     order: list[str],
     section_key: str,
     facts: dict[str, Any],
 ) -> None:
-    """Record in ``uns["histoquilt"]["integration"]`` how sections were linked."""
+    """Write the links between sections, if there are any, and record in ``uns`` how sections were linked."""
+    if between is not None:
+        joint.obsp[Keys.SECTION_LINKS] = between
     record = {
         "links": links,
+        "n_links": 0 if between is None else n_links,
         "n_linked_spots": 0 if between is None else int((np.diff(between.indptr) > 0).sum()),
         "z_given": "z_um" in joint.obs,
         "sections": ", ".join(order),
@@ -238,8 +219,30 @@ def _record(
     provenance(joint)["integration"] = record
 
 
-def _spread(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
-    """Give every spot what was found for the spot in ``rows`` of the tissue in which each place is there once."""
+def _each_place_once(joint: AnnData, section_key: str) -> tuple[AnnData, np.ndarray | None]:
+    """Return stitched tissue without spots that were measured again, and the row in it of every spot.
+
+    If there are none, returns ``joint`` itself and None.
+    """
+    section = joint.obs[section_key].astype(str).to_numpy()
+    stands_for = match_duplicate_spots(spot_centres(joint, Keys.ALIGNED), section)
+    once = np.unique(stands_for)
+    if len(once) == joint.n_obs:
+        return joint, None
+    return joint[once].copy(), np.searchsorted(once, stands_for)
+
+
+def _write_joint_factors(
+    joint: AnnData, model: DomainModel, made: Made, source: dict[str, Any], keys: dict[str, Any]
+) -> None:
+    """Write smoothed spatial factors, by which sections are linked, whichever model finds the domains."""
+    config = model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig()
+    smoothed = SpatialFactors(replace(config, match_sections=False)).fit_run(joint, made=made, **source, **keys)
+    write_result(joint, "obsm", Keys.JOINT, smoothed.embedding)
+
+
+def _copy_to_all_spots(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
+    """Give every spot the results of its place, the spot in ``rows`` of ``whole``."""
     for column in (key_added, f"{key_added}_confidence"):
         keep_foreign(joint, "obs", column, warn=False)  # said of the places
         joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)

@@ -1,4 +1,4 @@
-"""Marker genes of domains: Welch's t-test from sums that are gathered a few spots at a time."""
+"""Marker genes of domains: Welch's t-test from sums over chunks of spots."""
 
 import warnings
 from collections.abc import Sequence
@@ -37,13 +37,13 @@ def domain_markers(
     adata
         ``(n_spots, n_genes)``; raw counts, or a matrix declared ``log1p_cp10k``.
     domain_key
-        Domains, in ``obs``.
+        Column of ``obs`` with the domains.
     layer
-        Where the expression is; by default ``layers["counts"]``, then ``X``.
+        Layer with the expression; by default ``layers["counts"]``, else ``X``.
     n_genes
-        Genes kept for each domain.
+        Number of genes for each domain.
     key_added
-        Where the table goes.
+        Key in ``uns`` of the table.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def rank_genes(source: Expression, domains: "pd.Series[str]", groups: Sequence[s
 
 
 def denoise_markers(adata: AnnData, model: DomainModel, *, n_genes: int = 5, markers_key: str = Keys.MARKERS) -> None:
-    """Write the denoised expression of the best markers of every domain, where that of all genes would fill memory.
+    """Write the denoised expression of the best markers of every domain; for sections too large to denoise all genes.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def denoise_markers(adata: AnnData, model: DomainModel, *, n_genes: int = 5, mar
 
 
 def _moments(source: Expression, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each group and gene the sum of values, of their squares, and the spots with a count."""
+    """Return for each group and gene the sum of values, the sum of squares, and the number of spots with a count."""
     sums, squares, present = (np.zeros((n_groups, len(source.genes))) for _ in range(3))
     for rows, values in source.normalised_chunks(1e4, log=True, n_columns=_COLUMNS):
         inside = codes[rows]

@@ -1,4 +1,4 @@
-"""How much memory finding domains will take, estimated before the work starts.
+"""Estimate of the memory that finding domains takes, before the work starts.
 
 One model: what every spot takes (graph, results, a copy of expression that is not CSR float32), what does not grow with
 the tissue (a few dense chunks, the product of the genes with themselves), and the larger of two steps: learning, with
@@ -88,7 +88,7 @@ def memory_needed(job: Job) -> int:
 
 
 def check_memory_suffices(job: Job) -> None:
-    """Raise where a job needs more memory than there is; say nothing where the system does not tell.
+    """Raise if a job needs more memory than is available; do nothing if that is not known.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def check_memory_suffices(job: Job) -> None:
 
 
 def _smaller_jobs(job: Job) -> list[tuple[str, Job]]:
-    """Return what a user can give up, the least first, and the job that is left."""
+    """Return options that reduce the memory, the least restrictive first, each with the job that remains."""
     found = []
     if job.n_denoised:
         less = either("denoise=False", "--denoise none")

@@ -1,4 +1,4 @@
-"""Meta-genes: a few genes added and subtracted, so that together they mark one domain alone."""
+"""Meta-genes: sums and differences of a few genes that together mark one domain."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ def meta_genes(
     max_steps: int = 5,
     key_added: str = "meta_genes",
 ) -> pd.DataFrame:
-    """Combine genes into one that marks a domain better than its best marker does.
+    """Combine genes into a meta-gene that marks a domain better than its best marker.
 
     The start is the gene that the domain expresses most above the other spots (Welch's t on log1p of counts per
     10,000). Each step looks at the spots outside that still exceed the domain's mean of the meta-gene, adds the gene
@@ -105,7 +105,7 @@ def meta_genes(
 def _search(
     matrix: csr_matrix, inside: np.ndarray, start: int | None, max_steps: int
 ) -> tuple[np.ndarray, dict[str, list]]:
-    """Meta-gene of one domain, ``(n_spots,)``, and its genes as columns of a table."""
+    """Return the meta-gene of one domain, ``(n_spots,)``, and its genes as columns of a table."""
     if start is None:
         start = int(_welch_t(matrix, inside, ~inside).argmax())
     profile = _column(matrix, start)
@@ -140,13 +140,13 @@ def _column(matrix: csr_matrix, gene: int) -> np.ndarray:
 
 
 def _sharpness(profile: np.ndarray, inside: np.ndarray) -> tuple[float, int]:
-    """Difference of means, and how many spots outside exceed the mean inside."""
+    """Return the difference of means, and the number of spots outside that exceed the mean inside."""
     mean = profile[inside].mean()
     return float(mean - profile[~inside].mean()), int((profile[~inside] > mean).sum())
 
 
 def _welch_t(matrix: csr_matrix, these: np.ndarray, those: np.ndarray) -> np.ndarray:
-    """Welch's t of each gene, these spots against those, ``(n_genes,)``; 0 where neither side varies."""
+    """Return Welch's t of each gene between two groups of spots, ``(n_genes,)``; 0 where neither side varies."""
     means, errors = [], []
     for rows in (these, those):
         part = matrix[np.flatnonzero(rows)].astype(np.float64)
@@ -160,7 +160,7 @@ def _welch_t(matrix: csr_matrix, these: np.ndarray, those: np.ndarray) -> np.nda
 
 
 def _write(adata: AnnData, key: str, table: pd.DataFrame, profiles: dict[str, np.ndarray], known: list[str]) -> None:
-    """Put new domains beside those found before, in the order of the categories."""
+    """Add new domains to those found before, in the order of the categories."""
     keep_foreign(adata, "uns", key)
     keep_foreign(adata, "obsm", key)
     columns = dict(profiles)

@@ -1,4 +1,4 @@
-"""How well sections mix, before and after integration, beside Harmony."""
+"""Mixing of sections before and after integration, compared with Harmony."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Single spots that disagree with their surroundings take the label of the majority."""
+"""Refinement of domains: single spots take the label of the majority of their neighbours."""
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,10 @@ def refine_domains(
     section_key: str | None = None,
     key_added: str | None = None,
 ) -> None:
-    """Give a spot the label of its surroundings where these agree against it.
+    """Give a spot the label of its surroundings if most of these agree on another one.
 
-    Among a spot and its direct neighbours, where its own label is held by fewer than half and another by more than
-    half, it takes that one. All spots are judged at once. A domain that would vanish keeps its spots; unlabelled spots
+    A spot takes another label if more than half of the spot and its direct neighbours have that, and fewer than half
+    its own. All spots are refined at once. A domain that would vanish keeps its spots; unlabelled spots
     neither vote nor change.
 
     Parameters
@@ -32,15 +32,16 @@ def refine_domains(
     adata
         ``(n_spots, n_genes)``; ``obs[domain_key]`` holds domains.
     domain_key
-        Domains to refine.
+        Column of ``obs`` with the domains.
     n_neighbors
-        Direct neighbours; by default 6 on hexagonal lattices and for scattered cells, 4 on square lattices. Of several
-        sections the largest tells which lattice it is.
+        Number of direct neighbours; by default 6 on hexagonal lattices and for scattered cells, 4 on square lattices;
+        the largest section determines the lattice.
     spatial_key, section_key
-        Where the spot centres are; spots of two sections are never neighbours.
+        Key in ``obsm`` of the spot centres, and column of ``obs`` with sections; spots of two sections are never
+        neighbours.
     key_added
-        Where the refined domains go; by default they replace ``obs[domain_key]``, and domains that histoquilt did not
-        make are kept in ``obs[f"{domain_key}_before"]``.
+        Column of ``obs`` for the refined domains; by default they replace ``obs[domain_key]``, and domains that
+        histoquilt did not make are kept in ``obs[f"{domain_key}_before"]``.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def refine_domains(
 def direct_neighbours(
     graph: SpatialGraph, centres: np.ndarray, n_neighbors: int | None = None
 ) -> tuple[csr_matrix, int]:
-    """Return the direct neighbours of every spot, and how many it has inside the tissue.
+    """Return the graph of direct neighbours, and their number inside the tissue.
 
     Parameters
     ----------
@@ -89,9 +90,9 @@ def direct_neighbours(
     Returns
     -------
     ``(n_spots, n_spots)`` CSR of ones, symmetric: on a lattice links of at most 1.3 times the pitch, else the nearest.
-    They are links of ``graph`` where it has them.
+    They are links of ``graph`` if it has them.
     """
-    largest = np.bincount(graph.section).argmax()  # overlaid sections together are no lattice
+    largest = np.bincount(graph.section).argmax()  # overlaid sections together are not a lattice
     lattice = lattice_neighbors(centres[graph.section == largest, :2])
     wanted = (lattice or 6) if n_neighbors is None else n_neighbors
     linked = graph.params.get("n_neighbors", 0)

@@ -1,4 +1,4 @@
-"""Which genes vary in space, and whether denoising brought their pattern out: Moran's I on the spatial graph."""
+"""Spatially variable genes, raw and denoised: Moran's I on the spatial graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def spatially_variable_genes(
     graph_key: str = Keys.CONNECTIVITIES,
     section_key: str | None = None,
 ) -> pd.DataFrame:
-    """Rank genes by how alike neighbouring spots express them (Moran's I of log1p of counts per 10,000).
+    """Rank genes by spatial autocorrelation (Moran's I of log1p of counts per 10,000).
 
     p-values are one-sided (neighbours more alike than by chance), from the normal approximation to Moran's I of
     values that are shuffled over the spots (randomisation), corrected over genes by Benjamini and Hochberg. Spots of
@@ -34,12 +34,12 @@ def spatially_variable_genes(
     adata
         ``(n_spots, n_genes)``; raw counts, or a matrix declared ``log1p_cp10k``; ``obsp[graph_key]`` holds the graph.
     layer
-        Where the expression is; by default ``layers["counts"]``, then ``X``.
+        Layer with the expression; by default ``layers["counts"]``, else ``X``.
     graph_key
-        Graph in ``obsp``: which spots are neighbours.
+        Key in ``obsp`` of the graph.
     section_key
-        Column of ``obs`` that tells sections apart. Links between sections are left out, and every gene is centred in
-        each section, so that a difference between sections is no spatial pattern.
+        Column of ``obs`` that distinguishes sections. Links between sections are left out, and every gene is centred in
+        each section, so that a difference between sections is not a spatial pattern.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def compare_denoised(
     graph_key: str = Keys.CONNECTIVITIES,
     section_key: str | None = None,
 ) -> pd.DataFrame:
-    """Set the Moran's I of raw genes beside that of the denoised ones.
+    """Compare Moran's I of raw and of denoised genes.
 
     A model that passes messages between neighbours makes any gene smoother, one without a pattern as well. So a
     higher value is no proof; the correlation with the raw gene tells whether it is still that gene.
@@ -153,7 +153,7 @@ def compare_denoised(
 
 
 def _graph_within_sections(adata: AnnData, graph_key: str, section_key: str | None) -> tuple[csr_matrix, np.ndarray]:
-    """Graph without links between sections, and the number of each spot's section, ``(n_spots,)``."""
+    """Return the graph without links between sections, and the number of each spot's section, ``(n_spots,)``."""
     if graph_key not in adata.obsp:
         raise MissingKey(
             graph_key, "adata.obsp", adata.obsp,
@@ -175,14 +175,14 @@ def _graph_within_sections(adata: AnnData, graph_key: str, section_key: str | No
 
 
 def _centred(values: np.ndarray, section: np.ndarray) -> np.ndarray:
-    """Take every section's mean off each gene."""
+    """Subtract every section's mean of each gene."""
     sums = np.zeros((section.max() + 1, values.shape[1]))
     np.add.at(sums, section, values)
     return values - (sums / np.maximum(np.bincount(section), 1)[:, None])[section]
 
 
 def _by_block(matrix: csr_matrix, graph: csr_matrix, section: np.ndarray) -> dict[str, np.ndarray]:
-    """Moran's I, z and p of every gene, dense for a few hundred genes at a time."""
+    """Return Moran's I, z and p of every gene, dense for a few hundred genes at a time."""
     n_spots, n_genes = matrix.shape
     columns = matrix.tocsc()
     found: dict[str, Any] = {name: np.full(n_genes, np.nan) for name in ("moran_i", "z", "p")}
@@ -198,7 +198,7 @@ def _by_block(matrix: csr_matrix, graph: csr_matrix, section: np.ndarray) -> dic
 
 
 def _variance(values: np.ndarray, graph: csr_matrix) -> np.ndarray:
-    """Variance of Moran's I of each centred gene over all orders of its values; ``(n_genes,)``."""
+    """Return the variance of Moran's I of each centred gene over all orders of its values; ``(n_genes,)``."""
     n = float(graph.shape[0])
     total = graph.sum()
     both = graph + graph.T

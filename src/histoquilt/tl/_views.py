@@ -1,4 +1,4 @@
-"""Views of an embedding: UMAP, connected domains, a pseudotime along them. Thin calls into scanpy."""
+"""UMAP, connected domains and pseudotime of an embedding, computed by scanpy."""
 
 import numpy as np
 from anndata import AnnData
@@ -19,7 +19,7 @@ def paga(
     key_added: str = "domain_pseudotime",
     seed: int = 0,
 ) -> None:
-    """Connect domains that lie next to each other in the embedding, and order spots from a root domain.
+    """Connect domains that are close in the embedding (PAGA), and order spots from a root domain.
 
     :func:`scanpy.pp.neighbors` on the embedding, then :func:`scanpy.tl.paga` over the domains, then, with a root,
     :func:`scanpy.tl.dpt`. Pseudotime is a distance in expression, not in time; its direction is the root's. Sections
@@ -100,7 +100,7 @@ def paga(
 
 
 def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_added: str = "X_umap") -> None:
-    """Lay an embedding out in two dimensions (:func:`scanpy.tl.umap`), into ``obsm[key_added]``, ``(n_spots, 2)``.
+    """Embed in two dimensions (:func:`scanpy.tl.umap`), in ``obsm[key_added]``, ``(n_spots, 2)``.
 
     Raises
     ------

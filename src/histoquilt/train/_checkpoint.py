@@ -20,58 +20,56 @@ from histoquilt.runtime import atomic_file, is_main, logger
 Named = TypeVar("Named")
 
 CHECKPOINT_EVERY = 15.0  # seconds of training between two writes
-_SHARE_OF_TIME = 0.05  # ... and no more than this share of the time is spent on writing
+_SHARE_OF_TIME = 0.05  # largest share of time spent on writing
 
 
 @dataclass(frozen=True)
-class Kept:
-    """State of an interrupted training.
-
-    Attributes
-    ----------
-    tensors
-        Name -> tensor; the tensors are copies.
-    facts
-        Facts that JSON can hold; floats, including NaN, are restored exactly.
-    """
+class SavedTraining:
+    """State of an interrupted training."""
 
     tensors: dict[str, Tensor]
-    facts: dict[str, Any]
+    facts: dict[str, Any]  # values that JSON can hold; floats are restored exactly
 
 
 class TrainingCheckpoint:
     """Checkpoint file for the training of one network.
 
-    It is never required: a file that is missing, damaged or from another job is logged and replaced, and if it cannot
-    be written training continues without it.
+    A file that is damaged or from another job is logged and replaced; if it cannot be written, training continues.
 
     Parameters
     ----------
     path
         Path of the file; its folder is created if absent.
     job
-        JSON-serialisable values that determine the result: settings, seed, a digest of the data. The version of
-        histoquilt and the compute environment of torch (:func:`environment`) are added.
+        Values that JSON can hold and that determine the result: settings, seed, digest of the data. The versions and
+        hardware that the last bits depend on are added.
     device
         Device on which training runs.
     """
 
     def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], device: torch.device) -> None:
         self.path = Path(path)
-        self._job = json.loads(json.dumps({**job, "histoquilt": histoquilt.__version__, **environment(device)}))
+        environment = {
+            "histoquilt": histoquilt.__version__,
+            "torch": torch.__version__,
+            "device": device.type,
+            "n_threads": torch.get_num_threads(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+        }
+        self._job = json.loads(json.dumps({**job, **environment}))
         self._last, self._took = time.monotonic(), 0.0
 
-    def read(self) -> Kept | None:
-        """Return where training of this job stood, or ``None`` where it has to start."""
+    def read(self) -> SavedTraining | None:
+        """Return the saved state of this job, or ``None`` if there is none."""
         for left in self.path.parent.glob(f".{self.path.stem}-*{self.path.suffix}") if is_main() else ():
-            left.unlink(missing_ok=True)  # half-written by a process that was killed
+            left.unlink(missing_ok=True)  # unfinished file of a killed process
         try:
             with safe_open(self.path, framework="pt") as file:
-                about = file.metadata() or {}
-                # a copy: the file is mapped into memory, where what is in it is not aligned as torch would do it
+                metadata = file.metadata() or {}
+                # copied, because tensors in the memory-mapped file are not aligned
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-            job, facts = json.loads(about["job"]), json.loads(about["facts"])
-            if about["digest"] != _digest(tensors, about["facts"]):
+            job, facts = json.loads(metadata["job"]), json.loads(metadata["facts"])
+            if metadata["digest"] != _digest(tensors, metadata["facts"]):
                 raise ValueError("its digest differs")
         except FileNotFoundError:
             return None
@@ -84,7 +82,7 @@ class TrainingCheckpoint:
                 "%s was kept by another job (%s differ): training starts over.", self.path, ", ".join(differ)
             )
             return None
-        return Kept(tensors, facts)
+        return SavedTraining(tensors, facts)
 
     @property
     def due(self) -> bool:
@@ -92,33 +90,24 @@ class TrainingCheckpoint:
         return time.monotonic() - self._last >= max(CHECKPOINT_EVERY, self._took / _SHARE_OF_TIME)
 
     def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Keep where training stands; what was kept before is there until the new file is complete.
-
-        Processes that train together stand at the same place: the first one writes.
-        """
+        """Save the state of training atomically; of several processes only the first writes."""
         if not is_main():
             return
         started = time.monotonic()
-        kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        saved = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         text = json.dumps(facts)
-        about = {"job": json.dumps(self._job), "facts": text, "digest": _digest(kept, text)}
+        metadata = {"job": json.dumps(self._job), "facts": text, "digest": _digest(saved, text)}
         try:
-            with atomic_file(self.path) as beside:
-                beside.write_bytes(save(kept, about))
+            with atomic_file(self.path) as unfinished:
+                unfinished.write_bytes(save(saved, metadata))
         except OSError as error:
-            logger.warning("Training could not be kept in %s (%s); it goes on.", self.path, error)
+            logger.warning("Cannot write the training checkpoint %s (%s); training continues.", self.path, error)
         self._last = time.monotonic()
         self._took = self._last - started
 
 
 def training_folder(path: str | os.PathLike[str]) -> Path:
-    """Return the folder in which training is to be kept, made where it is absent.
-
-    Raises
-    ------
-    NotADirectoryError
-        It is a file.
-    """
+    """Create the folder for training checkpoints if absent; ``NotADirectoryError`` if it is a file."""
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"checkpoint={str(path)!r} must be a folder, and is a file. Name another place.")
@@ -127,18 +116,8 @@ def training_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def strip_prefix(named: Mapping[str, Named], first: str) -> dict[str, Named]:
-    """Return what is named ``first.name``, by name."""
+    """Return the entries named ``first.name``, without the prefix."""
     return {name.removeprefix(f"{first}."): value for name, value in named.items() if name.startswith(f"{first}.")}
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return what the last bits of a result depend on, beside data, settings and seed."""
-    return {
-        "torch": torch.__version__,
-        "device": device.type,
-        "n_threads": torch.get_num_threads(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -1,4 +1,4 @@
-"""A given number of epochs, of which some are looked at, taken up again where an interrupted run left them."""
+"""Resumable training for a number of epochs."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
@@ -9,22 +9,24 @@ from torch import Tensor
 from histoquilt.runtime import logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix
 
-_STEP, _SEEN = "step", "seen"  # names of what is kept
+# prefixes of tensors in the checkpoint
+_STEP, _SEEN = "step", "seen"
+_NETWORK, _OPTIMISER, _GENERATOR = "network", "optimiser", "generator"
 
 
 class Step(Protocol):
     """One epoch of training, which can be saved and resumed in another process."""
 
     def __call__(self) -> dict[str, float]:
-        """Make the step; return its losses by name, ``loss`` among them."""
+        """Run the epoch; return its losses by name, including ``loss``."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that further steps depend on."""
+        """Return the state that further epochs depend on."""
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Set a new step of the same job to a saved state."""
+        """Restore a saved state."""
         ...
 
 
@@ -38,9 +40,8 @@ def run_epochs(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Run epochs; after each, yield its number (from 1) and its losses.
 
-    If training is resumed, the epochs of the earlier run are yielded again without being computed, those in ``looks``
-    with the weights that the network had then. A caller that inspects the network therefore sees the same as in an
-    uninterrupted run.
+    When training is resumed, epochs of the earlier run are yielded without being computed, those in ``looks`` with the
+    weights of that time.
 
     Parameters
     ----------
@@ -51,22 +52,22 @@ def run_epochs(
     n_epochs
         Number of epochs.
     looks
-        Epochs after which the caller inspects the weights; after the last epoch they are always correct.
+        Epochs, other than the last, after which the caller uses the weights.
     checkpoint
         Checkpoint that is written at intervals and at the end, or ``None``.
     """
     seen: dict[str, Tensor] = {}
     rows: list[dict[str, float]] = []
-    kept = None if checkpoint is None else checkpoint.read()
-    if kept is not None:
-        rows = kept.facts["rows"]
-        logger.info("%d epochs of training were kept by an interrupted run.", len(rows))
-        seen = strip_prefix(kept.tensors, _SEEN)
+    saved = None if checkpoint is None else checkpoint.read()
+    if saved is not None:
+        rows = saved.facts["rows"]
+        logger.info("Resuming an interrupted run after %d epochs of training.", len(rows))
+        seen = strip_prefix(saved.tensors, _SEEN)
         for epoch, row in enumerate(rows, start=1):
             if epoch in looks:
                 network.load_state_dict(strip_prefix(seen, str(epoch)))
             if epoch == len(rows):
-                step.restore(strip_prefix(kept.tensors, _STEP))
+                step.restore(strip_prefix(saved.tensors, _STEP))
             yield epoch, row
     for epoch in range(len(rows) + 1, n_epochs + 1):
         rows.append(step())
@@ -78,3 +79,29 @@ def run_epochs(
                 of_looks = {f"{_SEEN}.{name}": value for name, value in seen.items()}
                 checkpoint.write(of_step | of_looks, {"rows": rows})
         yield epoch, rows[-1]
+
+
+def training_tensors(
+    network: torch.nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the state of training by name; the tensors are not copied."""
+    tensors = {f"{_NETWORK}.{name}": value for name, value in network.state_dict().items()}
+    for number, of_weight in optimiser.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMISER}.{number}.{name}": value for name, value in of_weight.items()}
+    return tensors | {_GENERATOR: generator.get_state()}
+
+
+def restore_training(
+    tensors: Mapping[str, Tensor],
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    """Restore the state from :func:`training_tensors`; other names are ignored."""
+    network.load_state_dict(strip_prefix(tensors, _NETWORK))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in strip_prefix(tensors, _OPTIMISER).items():
+        number, _, moment = name.partition(".")
+        moments.setdefault(int(number), {})[moment] = value
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    generator.set_state(tensors[_GENERATOR])

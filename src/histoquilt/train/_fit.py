@@ -1,4 +1,4 @@
-"""The fit loop: steps until the embedding no longer changes, with a history of what happened."""
+"""Training until the embedding is stable, with a history."""
 
 import math
 from collections.abc import Callable
@@ -6,25 +6,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from histoquilt.runtime import Advance
-from histoquilt.train._similarity import linear_cka
 
 
 @dataclass
 class History:
-    """What happened in training, a row an epoch.
+    """Losses of every epoch, and why training stopped."""
 
-    Attributes
-    ----------
-    rows
-        One dict per epoch: ``epoch``, the named losses, and ``embedding_change`` where it was measured.
-    stopped
-        ``converged``: the embedding no longer changed; ``max_epochs``: the bound was reached first.
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, float]] = field(default_factory=list)  # epoch, losses by name, and embedding_change or NaN
     stopped: Literal["converged", "max_epochs"] = "max_epochs"
 
     @property
@@ -33,7 +25,7 @@ class History:
         return len(self.rows)
 
     def frame(self) -> pd.DataFrame:
-        """Return the rows as a table; ``embedding_change`` is NaN where it was not measured."""
+        """Return the rows as a table."""
         return pd.DataFrame(self.rows)
 
 
@@ -46,32 +38,25 @@ def fit_until_stable(
     tolerance: float,
     advance: Advance,
 ) -> History:
-    """Run ``step`` until the embedding is stable.
-
-    Every ``check_every`` epochs the embedding is compared with the one of the last check; when ``1 - linear_cka`` falls
-    below ``tolerance`` training stops. A tolerance of 0 never stops early.
+    """Run ``step`` until the embedding is stable, and return the history.
 
     Parameters
     ----------
     step
-        Function that makes one epoch and returns its losses by name, ``loss`` among them.
+        Function that runs one epoch and returns its losses by name, including ``loss``.
     embed
-        The embedding as it stands, ``(n_spots, n_latent)``, without dropout.
+        Function that returns the current embedding, ``(n_spots, n_latent)``, without dropout.
     max_epochs, check_every
-        Bound, and epochs between two checks.
+        Largest number of epochs, and epochs between two checks.
     tolerance
-        Largest change between two checks that counts as none.
+        Training stops when ``1 - linear_cka`` of the embeddings at two checks falls below it; with 0 never.
     advance
-        Moves a progress bar.
-
-    Returns
-    -------
-    The history, a row an epoch.
+        Function that advances a progress bar.
 
     Raises
     ------
     RuntimeError
-        The loss is NaN or infinite: training has diverged, and what it would leave behind is worthless.
+        Training diverged: the loss is NaN or infinite.
     """
     history, before = History(), None
     for epoch in range(1, max_epochs + 1):
@@ -93,3 +78,17 @@ def fit_until_stable(
                 break
         before = now
     return history
+
+
+def linear_cka(a: Tensor, b: Tensor) -> float:
+    """Return the linear centred kernel alignment of two embeddings: 0 unrelated, 1 equal up to rotation and scale.
+
+    Kornblith et al., ICML 2019, section 3, eq. 2, computed from feature covariances. a, b: ``(n_spots, n_features)``
+    with any number of features. Embeddings in which all spots are equal have alignment 1 to each other, else 0.
+    """
+    a, b = a - a.mean(dim=0), b - b.mean(dim=0)
+    own_a, own_b = torch.linalg.matrix_norm(a.T @ a), torch.linalg.matrix_norm(b.T @ b)
+    if own_a == 0 or own_b == 0:
+        return float(own_a == own_b)
+    shared = torch.linalg.matrix_norm(a.T @ b) ** 2
+    return float((shared / (own_a * own_b)).clamp(max=1.0))  # rounding may exceed 1; NaN stays NaN

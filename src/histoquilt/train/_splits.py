@@ -1,7 +1,7 @@
-"""Who is held out: folds by patient, checked so that no patient and no slide stands on both sides.
+"""Splits by patient, checked so that no patient and no slide is on both sides.
 
-``GroupKFold`` of scikit-learn deals groups out in the same way (largest first, to the smallest fold), but orders groups
-of one size backwards, so that folds, and the settings chosen on them, would change.
+scikit-learn's ``GroupKFold`` assigns groups in the same way (largest first, to the smallest fold), but orders groups of
+equal size backwards, which would change folds and the settings chosen on them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,25 +16,24 @@ from histoquilt.runtime import logger
 
 @dataclass(frozen=True)
 class Split:
-    """One fold of an evaluation: what is learned from, and what is predicted."""
+    """Training and test sections of one fold of an evaluation."""
 
-    fold: str  # name of the part held out: patient(s) joined by "+", or a section
+    fold: str  # held-out patients joined by "+", or the held-out section
     train: list[str]  # section names
     test: list[str]
-    optimistic: bool  # the held-out tissue has relatives in training (same patient or slide), or nobody knows
+    optimistic: bool  # a held-out patient or slide may also be in training
 
 
 def section_groups(table: pd.DataFrame) -> dict[str, str]:
-    """Say which sections must stay on one side of a split.
+    """Return the groups of sections that must stay on one side of a split.
 
-    Patients that share a slide are linked, and everything that is linked is one group: sections on one slide were
-    stained and sequenced together, so a model may know a held-out patient by its slide.
+    A group consists of all sections that are connected through patients and slides: sections on one slide were stained
+    and sequenced together, so a model may recognise a held-out patient by the slide.
 
     Parameters
     ----------
     table
-        One row per section, the index holds the section names. Column ``patient`` is required; ``slide`` is used
-        where it is there, and a section without a slide shares none.
+        One row per section, indexed by section name, with a column ``patient`` and optionally ``slide``.
 
     Returns
     -------
@@ -43,7 +42,7 @@ def section_groups(table: pd.DataFrame) -> dict[str, str]:
     Raises
     ------
     KeyError
-        There is no column ``patient``.
+        The column ``patient`` is missing.
     ValueError
         The table is empty, repeats a section, or a section has no patient.
 
@@ -68,8 +67,8 @@ def section_groups(table: pd.DataFrame) -> dict[str, str]:
             f"No {Keys.PATIENT} is given for the section(s) {listed(unknown)}. Whose tissue it is decides what may be "
             f"trained on: fill the column {Keys.PATIENT!r} for every section, or {by_section}."
         )
-    known = [str(patient) for patient in patients]
-    return dict(zip(sections, _linked(known, _slides(table)), strict=True))
+    slides: list[str | None] = _text(table[Keys.SLIDE]) if Keys.SLIDE in table else [None] * len(table)
+    return dict(zip(sections, _linked([str(patient) for patient in patients], slides), strict=True))
 
 
 def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
@@ -78,25 +77,21 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
     Parameters
     ----------
     table
-        One row per section, the index holds the section names; columns ``patient`` and ``slide`` as in
-        :func:`section_groups`.
+        Table of sections as for :func:`section_groups`.
     by
-        ``"patient"`` holds out all sections of a patient, together with every patient that shares a slide with it.
-        ``"section"`` holds out one section at a time. Where training then keeps another section of the same patient
-        or slide, or patients are not known, the split is marked ``optimistic``: scores will be higher than on a
-        new patient.
+        ``"patient"`` holds out all sections of a patient, and of patients that share a slide with it. ``"section"``
+        holds out one section at a time; the split is ``optimistic`` if training may contain the same patient or slide.
 
     Returns
     -------
-    One split per group (or section), in the order of the table.
+    One split per group or section, in the order of the table.
 
     Raises
     ------
     KeyError
-        By patient, and there is no column ``patient``.
+        The column ``patient`` is missing.
     ValueError
-        ``by`` is something else, a patient is missing, or there is one group only, so that nothing is left to
-        learn from.
+        ``by`` is unknown, a section has no patient, or there is only one group.
 
     Examples
     --------
@@ -112,7 +107,7 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
                 f"on. Add sections of another patient, or {_leave_out('section')}, whose scores are optimistic: they "
                 "say nothing about a new patient."
             )
-        return _leave_groups_out(groups, {name: False for name in groups})
+        return _leave_groups_out(groups, dict.fromkeys(groups, False))
     if by != "section":
         raise ValueError(f"by must be 'patient' or 'section', got {by!r}.")
     sections = _checked_sections(table)
@@ -133,16 +128,16 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
 
 
 def check_split(split: Split, table: pd.DataFrame) -> None:
-    """Refuse a split that leaks: the same section, patient or group of shared slides on both sides.
+    """Raise an error if a split leaks: a section, patient or slide is on both sides.
 
-    A split that is marked ``optimistic`` may share patients, because it says so; it may never share a section.
+    An ``optimistic`` split may share patients and slides, but not sections.
 
     Raises
     ------
     KeyError
-        A section of the split is not in the table, or patients are not known and the split claims to be clean.
+        A section of the split is not in the table, or patients are unknown and the split is not ``optimistic``.
     ValueError
-        A side is empty, a section stands on both sides, or a patient does; the message names it.
+        A side is empty, or the split leaks.
     """
     for side, names in (("train", split.train), ("test", split.test)):
         if not names:
@@ -154,9 +149,8 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
             f"Split {split.fold!r} names sections that the table does not have: {listed(unknown)} "
             f"(found: {listed(table.index)})."
         )
-    both = sorted(set(split.train) & set(split.test))
-    if both:
-        raise ValueError(f"Split {split.fold!r} leaks: section(s) {listed(both)} are in train and in test.")
+    if both := set(split.train) & set(split.test):
+        raise ValueError(f"Split {split.fold!r} leaks: section(s) {listed(sorted(both))} are in train and in test.")
     if split.optimistic:
         return
     groups = section_groups(table)
@@ -175,29 +169,24 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
 def inner_folds(
     train_sections: Iterable[str], groups: Mapping[str, str] | None = None, *, max_folds: int | None = None
 ) -> list[Split]:
-    """Split the training sections once more, to choose settings without the held-out ones.
+    """Split the training sections for inner validation, which chooses settings without the held-out sections.
 
     Parameters
     ----------
     train_sections
         Names of the training sections.
     groups
-        Section -> group, as :func:`section_groups` says; one group is held out at a time. ``None``, or one group
-        in all: one section at a time, marked optimistic and logged.
+        Section -> group, from :func:`section_groups`; one group is held out at a time. Without groups, or with a single
+        one, one section is held out at a time and splits are ``optimistic``.
     max_folds
-        Where there are more groups, several are held out together, so that folds hold about as many sections each.
-        ``None``: a fold for each.
-
-    Returns
-    -------
-    Splits whose ``train`` and ``test`` are training sections only.
+        Largest number of folds, into which groups are joined to similar sizes; ``None`` for no bound.
 
     Raises
     ------
     KeyError
         A section has no group.
     ValueError
-        There is one section only, so nothing can be held out, or ``max_folds`` is below 2.
+        There is only one section, or ``max_folds`` is below 2.
 
     Examples
     --------
@@ -216,30 +205,29 @@ def inner_folds(
     missing = [name for name in sections if groups is not None and name not in groups]
     if missing:
         raise KeyError(f"No group is given for the section(s) {listed(missing)}. Pass groups= for every section.")
-    own = {name: groups[name] if groups is not None else name for name in sections}
-    alone = len(set(own.values())) == 1
-    if alone:
+    group_of = {name: groups[name] if groups is not None else name for name in sections}
+    single = len(set(group_of.values())) == 1
+    if single:
         logger.info(
-            "Training holds one patient (%s): settings are chosen by leaving out its sections one at a time, which "
-            "flatters what memorises a patient.", _one_group(own),
+            "Training has one patient (%s): settings are chosen by leaving out its sections one at a time, which "
+            "favours overfitting to the patient.", _one_group(group_of),
         )  # fmt: skip
-        own = {name: name for name in sections}
-    optimistic = alone or groups is None
-    return _leave_groups_out(_merged(own, max_folds), {name: optimistic for name in sections})
+        group_of = {name: name for name in sections}
+    return _leave_groups_out(_merged(group_of, max_folds), dict.fromkeys(sections, single or groups is None))
 
 
 def _leave_groups_out(groups: Mapping[str, str], optimistic: Mapping[str, bool]) -> list[Split]:
     """One split for each group, in order of appearance."""
     splits = []
-    for group in dict.fromkeys(groups.values()):
-        test = [name for name, own in groups.items() if own == group]
-        train = [name for name, own in groups.items() if own != group]
-        splits.append(Split(group, train, test, any(optimistic[name] for name in test)))
+    for held_out in dict.fromkeys(groups.values()):
+        test = [name for name, group in groups.items() if group == held_out]
+        train = [name for name, group in groups.items() if group != held_out]
+        splits.append(Split(held_out, train, test, any(optimistic[name] for name in test)))
     return splits
 
 
 def _merged(groups: dict[str, str], max_folds: int | None) -> dict[str, str]:
-    """Deal groups into at most ``max_folds`` folds, the largest first, each to the fold that is smallest so far."""
+    """Join groups into at most ``max_folds`` folds: the largest first, each into the smallest fold so far."""
     sizes = pd.Series(groups).value_counts(sort=False)
     if max_folds is None or len(sizes) <= max_folds:
         return groups
@@ -251,7 +239,7 @@ def _merged(groups: dict[str, str], max_folds: int | None) -> dict[str, str]:
 
 
 def _linked(patients: list[str], slides: list[str | None]) -> list[str]:
-    """Join the names of patients that are connected through slides, one name per section."""
+    """Name of the group of each section: the patients that are connected through slides."""
     linked = DisjointSet(("patient", patient) for patient in patients)
     for patient, slide in zip(patients, slides, strict=True):
         if slide is not None:
@@ -262,9 +250,9 @@ def _linked(patients: list[str], slides: list[str | None]) -> list[str]:
 
 
 def _has_relatives(table: pd.DataFrame, sections: list[str]) -> dict[str, bool]:
-    """Whether a section, held out alone, has its patient or slide in training, or may have."""
-    if Keys.PATIENT not in table or any(patient is None for patient in _text(table[Keys.PATIENT])):
-        return {name: True for name in sections}
+    """Whether the patient or slide of a section may also be in training when it is held out alone."""
+    if Keys.PATIENT not in table or None in _text(table[Keys.PATIENT]):
+        return dict.fromkeys(sections, True)
     size = pd.Series(groups := section_groups(table)).value_counts()
     return {name: bool(size[groups[name]] > 1) for name in sections}
 
@@ -279,12 +267,8 @@ def _checked_sections(table: pd.DataFrame) -> list[str]:
     return sections
 
 
-def _slides(table: pd.DataFrame) -> list[str | None]:
-    return _text(table[Keys.SLIDE]) if Keys.SLIDE in table else [None] * len(table)
-
-
 def _text(column: pd.Series) -> list[str | None]:
-    """Names as text; NaN and blank cells are None."""
+    """Values as text; None for NaN and blanks."""
     return [None if pd.isna(value) or not str(value).strip() else str(value).strip() for value in column]
 
 

@@ -1,4 +1,4 @@
-"""The one check of what every encoder is given."""
+"""Check of the input of all encoders."""
 
 from typing import Any
 
@@ -6,15 +6,7 @@ import numpy as np
 
 
 def check_patches(patches: Any, input_px: int) -> None:
-    """Raise unless ``patches`` is uint8 RGB ``(n_patches, input_px, input_px, 3)``.
-
-    Raises
-    ------
-    TypeError
-        It is no array, or not uint8.
-    ValueError
-        It has another shape.
-    """
+    """Raise ``TypeError`` or ``ValueError`` unless patches are uint8 RGB ``(n_patches, input_px, input_px, 3)``."""
     dtype = getattr(patches, "dtype", None)
     if not isinstance(patches, np.ndarray) or dtype != np.uint8:
         found = type(patches).__name__ if dtype is None else f"{type(patches).__name__} of {dtype}"

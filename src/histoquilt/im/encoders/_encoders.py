@@ -9,7 +9,7 @@ from histoquilt._base import ENCODERS, PatchEncoder, is_installed
 from histoquilt.im.encoders._he_texture import TextureEncoder
 from histoquilt.im.encoders._known_encoders import KNOWN
 
-# how ours are named; those with a colon need what follows it
+# forms of the names; those with a colon need an argument after it
 _FORMS_BY_KIND = {
     "he_texture": "he_texture",
     "onnx": "onnx:PATH",
@@ -28,22 +28,20 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
     ----------
     name_or_object
         ``"he_texture"``: built in, colour and texture, no weights. ``"onnx:PATH"``: a feature extractor in an ONNX
-        file (``"openvino:PATH"``: the same, computed by OpenVINO). ``"timm:NAME"``: a model of the timm library.
-        ``"hf-hub:ORGANISATION/NAME"``: one of the Hugging Face Hub, with your own access where it is gated. A name that
-        an installed package adds under the entry point ``histoquilt.encoders``. An object that keeps the
-        ``PatchEncoder`` protocol is returned as it is.
+        file (``"openvino:PATH"``: the same, run by OpenVINO). ``"timm:NAME"``: a model of the timm library.
+        ``"hf-hub:ORGANISATION/NAME"``: a model of the Hugging Face Hub, with your own access if it is gated. A name
+        that an installed package adds under the entry point ``histoquilt.encoders``. An object with the
+        ``PatchEncoder`` protocol is returned unchanged.
     device
-        Where a named network computes; ``"auto"`` takes a GPU when there is one. ``he_texture`` and OpenVINO compute
-        on the CPU; ONNX files do where onnxruntime's GPU build is not installed.
+        Device of a named network; ``"auto"`` takes a GPU if available. ``he_texture`` and OpenVINO run on the CPU,
+        ONNX files too unless onnxruntime's GPU build is installed.
 
     Raises
     ------
-    ValueError
-        No encoder has this name; the message lists the known ones.
-    TypeError
-        An object lacks a part of the protocol; the message says which.
+    ValueError, TypeError
+        No encoder has this name, or an object lacks a part of the protocol.
     FileNotFoundError, ImportError, PermissionError
-        The file is missing, an optional package is, or a gated model was not opened to you.
+        The file or an optional package is missing, or access to a gated model was refused.
 
     Examples
     --------
@@ -58,7 +56,7 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
     if is_whole and kind in ENCODERS:
         return _checked(ENCODERS.load(kind)(rest, device=device))
     known = {name.casefold(): name for name in (TextureEncoder.name, *ENCODERS.others(), *KNOWN)}
-    known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # "uni" is meant often
+    known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # e.g. "uni"
     close = dict.fromkeys(known[key] for key in get_close_matches(name_or_object.casefold(), known, n=3, cutoff=0.6))
     meant = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     raise ValueError(
@@ -82,14 +80,12 @@ def _checked(encoder: Any) -> PatchEncoder:
 
 
 def list_encoders() -> pd.DataFrame:
-    """List the encoders that are known by name.
-
-    Any other ONNX file, timm model or model of the Hugging Face Hub can be named as well.
+    """List the encoders known by name; any other ONNX file, timm or Hugging Face Hub model can be used as well.
 
     Returns
     -------
-    DataFrame with ``name``, ``n_features``, ``input_px``, ``mpp`` (missing where any will do), ``licence``, ``gated``
-    (access has to be asked for), ``extra`` (of histoquilt, that it needs), ``citation``, ``installed`` (whether the
+    DataFrame with ``name``, ``n_features``, ``input_px``, ``mpp`` (missing if any is fine), ``licence``, ``gated``
+    (access must be requested), ``extra`` (extra of histoquilt that it needs), ``citation``, ``installed`` (whether the
     packages it needs are).
 
     Examples
@@ -104,20 +100,7 @@ def list_encoders() -> pd.DataFrame:
         {"name": "openvino:PATH", "extra": "openvino", "installed": is_installed("openvino")},
     ]
     has_timm = is_installed("timm") and is_installed("torchvision")
-    rows += [
-        {
-            "name": entry.name,
-            "n_features": entry.n_features,
-            "input_px": entry.input_px,
-            "mpp": entry.mpp,
-            "licence": entry.licence,
-            "gated": entry.gated,
-            "extra": "timm",
-            "citation": entry.citation,
-            "installed": has_timm,
-        }
-        for entry in KNOWN.values()
-    ]
+    rows += [{**vars(entry), "extra": "timm", "installed": has_timm} for entry in KNOWN.values()]
     rows += [{"name": name, "installed": True} for name in ENCODERS.others()]
     columns = ["name", "n_features", "input_px", "mpp", "licence", "gated", "extra", "citation", "installed"]
     table = pd.DataFrame(rows, columns=columns)

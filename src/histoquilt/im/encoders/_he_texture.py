@@ -11,26 +11,17 @@ from histoquilt.im.encoders import _texture_nuclei as nuclei
 from histoquilt.im.encoders import _texture_stain as stain
 from histoquilt.im.encoders._check_patches import check_patches
 
-_VERSION = 1  # raise it whenever a number changes: cached embeddings of the old one must not be taken for new ones
+_VERSION = 1  # increase it whenever a feature changes, so that cached embeddings are not reused
 _INPUT_PX = 112
-_AT_ONCE = 16  # patches whose planes fit into the processor's cache together
-_GREY_OF_HAEMATOXYLIN = (0.0, 1.5)  # optical densities that become black and white where texture is counted
+_AT_ONCE = 16  # patches that fit into the processor's cache together
+_GREY_OF_HAEMATOXYLIN = (0.0, 1.5)  # optical densities mapped to 0 and 255 for texture features
 _GREY_OF_EOSIN = (-0.4, 0.6)  # haematoxylin absorbs green too: eosin under dark nuclei comes out negative
 
 
 class TextureEncoder:
     """Stain-separated colour, nuclei, local binary patterns, Gabor energies and co-occurrence of H&E patches.
 
-    No weights, no randomness, no dependence between the patches of a batch. All features are shares, square roots of
-    shares, logarithms or optical densities, finite on empty glass and on black.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> encoder = TextureEncoder()
-    >>> white = np.full((2, encoder.input_px, encoder.input_px, 3), 255, dtype=np.uint8)
-    >>> encoder.embed(white).shape == (2, encoder.n_features)
-    True
+    No weights, no randomness, no dependence between the patches of a batch; finite on empty glass and on black.
     """
 
     name = "he_texture"
@@ -45,22 +36,7 @@ class TextureEncoder:
         self.digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def embed(self, patches: np.ndarray) -> np.ndarray:
-        """Describe patches by their colour and texture.
-
-        Parameters
-        ----------
-        patches
-            uint8 RGB ``(n_patches, 112, 112, 3)``.
-
-        Returns
-        -------
-        float32 ``(n_patches, n_features)``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The patches are not uint8 RGB of that size.
-        """
+        """Return float32 ``(n_patches, n_features)`` of uint8 RGB ``(n_patches, 112, 112, 3)``."""
         check_patches(patches, self.input_px)
         described = np.empty((len(patches), self.n_features), dtype=np.float32)
         for start in range(0, len(patches), _AT_ONCE):

@@ -1,4 +1,4 @@
-"""What is known of published image encoders: resolution, licence, paper, and what timm has to be told."""
+"""Published image encoders: resolution, licence, paper, and settings for timm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,37 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """Registry entry of an image encoder.
+    """Registry entry of an image encoder, with published values."""
 
-    Attributes
-    ----------
-    name
-        Name that :func:`get_encoder` takes.
-    n_features, input_px, mpp
-        Published values; ``mpp`` is ``None`` for networks that were never trained on tissue.
-    licence, citation
-        Licence of the weights, and paper to cite.
-    gated
-        True if access has to be requested on the model's page.
-    arguments
-        Further arguments of ``timm.create_model``; the strings ``"SwiGLUPacked"`` and ``"SiLU"`` stand for the layers
-        of that name.
-    patch_mean
-        True if the mean of the patch tokens is appended to the class token, as the authors recommend.
-    mean, std
-        Normalisation of red, green and blue if the model's own configuration lacks the authors' values.
-    """
-
-    name: str
+    name: str  # as get_encoder takes it
     n_features: int
     input_px: int
-    mpp: float | None
-    licence: str
+    mpp: float | None  # None for networks that were never trained on tissue
+    licence: str  # of the weights
     citation: str
-    gated: bool = False
+    gated: bool = False  # access has to be requested on the model's page
+    # further arguments of timm.create_model; "SwiGLUPacked" and "SiLU" stand for the layers of that name
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    patch_mean: bool = False
-    mean: tuple[float, float, float] | None = None
+    patch_mean: bool = False  # append the mean of the patch tokens to the class token, as the authors recommend
+    mean: tuple[float, float, float] | None = None  # of red, green and blue, if the model's configuration lacks them
     std: tuple[float, float, float] | None = None
 
 

@@ -1,4 +1,4 @@
-"""Encoders of histoquilt by the part of their name before the colon; ``histoquilt._base.ENCODERS`` lists them."""
+"""Factories of our encoders, by the part of the name before the colon; registered in ``histoquilt._base.ENCODERS``."""
 
 from histoquilt._base import PatchEncoder
 from histoquilt.im.encoders._he_texture import TextureEncoder

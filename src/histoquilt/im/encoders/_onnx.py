@@ -1,4 +1,4 @@
-"""The encoder ``onnx:PATH``: any feature extractor in an ONNX file, with no deep-learning framework."""
+"""The encoder ``onnx:PATH``: any feature extractor in an ONNX file."""
 
 import hashlib
 import json
@@ -30,27 +30,17 @@ class OnnxEncoder:
     runtime
         ``"onnxruntime"`` or ``"openvino"``; by default the first that is installed. Their results agree to 1e-5, and
         the digest does not depend on the runtime.
-    threads
-        Number of threads; by default all cores of this process, or ``OMP_NUM_THREADS`` if that is less.
+    threads, name
+        Number of threads and name of the encoder; by default :func:`threads_to_use` and ``onnx:<path>``.
     device
-        ``"auto"`` and ``"cuda"`` use a GPU if onnxruntime's GPU build is installed and finds one; anything else is the
-        CPU.
-    name
-        Name of the encoder; by default ``onnx:<path>``.
-
-    Attributes
-    ----------
-    runtime, device
-        Runtime in use, and its device.
+        ``"auto"`` and ``"cuda"`` use a GPU if onnxruntime's GPU build finds one; anything else is the CPU.
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
+    FileNotFoundError, ImportError
+        There is no such file, or no runtime is installed.
     ValueError
-        The file is not an ONNX model, does not take colour images, or does not return one row of features for each.
-    ImportError
-        Neither onnxruntime nor OpenVINO is installed.
+        The file is not an ONNX model, does not take colour images, or does not return one row of features per patch.
     """
 
     def __init__(
@@ -99,7 +89,7 @@ class OnnxEncoder:
         return self._model.run(images, self._output)
 
     def _probe(self) -> int:
-        """Run two white patches (or as many as the model takes) and return the width of what comes out."""
+        """Run a few white patches, and return the width of the output."""
         n = self._batch or 2
         try:
             found = self._run(np.full((n, self.input_px, self.input_px, 3), 255, dtype=np.uint8))
@@ -119,7 +109,7 @@ class OnnxEncoder:
 
 
 def _input_size(inputs: list[Port], sidecar: Sidecar, path: Path) -> tuple[int, int | None]:
-    """Return the side of the patches in pixels, and the number in a batch where the model fixes it."""
+    """Return the side of the patches in pixels, and the batch size if the model fixes it."""
     expected = "an encoder takes one float32 input (n, 3, height, width)"
     if len(inputs) != 1:
         raise ValueError(f"{path} has {len(inputs)} inputs ({', '.join(p.name for p in inputs)}); {expected}.")
@@ -147,7 +137,7 @@ def _which_output(outputs: list[Port], sidecar: Sidecar, path: Path) -> int:
 
 
 def _digest(path: Path, sidecar: Sidecar, input_px: int) -> str:
-    """Hash the weights and what is done to pixels before them, not who computes or what the file is called."""
+    """Hash the weights and the pixel normalisation, but neither runtime nor file name."""
     told = hashlib.sha256()
     # weights above 2 GB lie in a second file, which exporters name so
     for file in (path, path.with_name(path.name + ".data")):

@@ -1,11 +1,11 @@
-"""The two programs that run ONNX files, behind one face. Both compute in float32, on a stated number of threads.
+"""The two runtimes of ONNX files behind one interface. Both compute in float32, on a stated number of threads.
 
-onnxruntime can also compute on an NVIDIA GPU, where its GPU build (onnxruntime-gpu) is installed.
+onnxruntime also runs on an NVIDIA GPU, if its GPU build (onnxruntime-gpu) is installed.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,50 +23,28 @@ class Port:
     shape: tuple[int | None, ...]
 
 
-class Runtime(Protocol):
-    """A loaded model."""
-
-    name: str
-    device: str  # where it computes: "cpu", "cuda:0" ...
-    inputs: list[Port]
-    outputs: list[Port]
-
-    def run(self, images: np.ndarray, output: int) -> np.ndarray:
-        """Return one output for a float32 batch."""
-        ...
-
-
 def choose_runtime(asked: str | None = None) -> str:
-    """Return ``"onnxruntime"`` or ``"openvino"``: what was asked for, else onnxruntime, else what is installed.
+    """Return the runtime asked for, else onnxruntime, else the one that is installed.
 
-    In float32 the two need the same time within 15 % (MobileNet v2: 8.4 and 9.7 ms a patch; DenseNet121: 63 and 56, one
-    thread) and agree to 1e-5. So a race between them would gain little and make results depend on a clock. OpenVINO's
-    own default is faster because it computes in bfloat16, which moves embeddings by 0.5 %; that is not used.
+    In float32 the two take the same time within 15 % (MobileNet v2: 8.4 and 9.7 ms per patch; DenseNet121: 63 and 56,
+    one thread). OpenVINO's default is faster, since it computes in bfloat16, which moves embeddings by 0.5 %; not used.
     """
     if asked is not None:
         return asked
     return "openvino" if is_installed("openvino") and not is_installed("onnxruntime") else "onnxruntime"
 
 
-def load(path: Path, runtime: str, threads: int, device: str) -> Runtime:
-    """Load an ONNX file; on the CPU where the runtime cannot use the device.
-
-    Raises
-    ------
-    ImportError
-        The runtime is not installed.
-    ValueError
-        It cannot read the file.
-    """
+def load(path: Path, runtime: str, threads: int, device: str) -> "_OnnxRuntime | _OpenVino":
+    """Load an ONNX file; on the CPU if the runtime cannot use the device."""
     kind: type[_OnnxRuntime] | type[_OpenVino] = _OpenVino if runtime == "openvino" else _OnnxRuntime
     module = require(runtime, extra="openvino" if runtime == "openvino" else "onnx", purpose=f"Encoder {path.name}")
     try:
         return kind(module, path, threads, device)
-    except Exception as error:  # both raise classes of their own for a file that they cannot read
+    except Exception as error:  # runtimes raise exception classes of their own
         first_line = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"{path} could not be read as an ONNX model by {runtime} ({first_line}). Expected is a feature extractor "
-            "exported to ONNX; check that the download is complete and is no Git LFS pointer."
+            "exported to ONNX; check that the download is complete and not a Git LFS pointer."
         ) from error
 
 

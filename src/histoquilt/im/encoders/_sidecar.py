@@ -1,4 +1,4 @@
-"""What a bare weights file does not say about itself, from a JSON file beside it."""
+"""Settings of an ONNX encoder from a JSON file next to its weights."""
 
 import json
 from dataclasses import dataclass, fields
@@ -10,9 +10,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sidecar:
-    """How an encoder wants its pixels: ``(pixel * scale - mean) / std`` for each of red, green and blue.
+    """Pixel normalisation of an encoder: ``(pixel * scale - mean) / std`` for each of red, green and blue.
 
-    ``input_px`` and ``output`` matter only where the model leaves the size free or has several outputs.
+    ``input_px`` and ``output`` are needed only if the model leaves the size free or has several outputs.
     """
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -26,13 +26,7 @@ class Sidecar:
 
 
 def read_sidecar(weights: Path) -> Sidecar:
-    """Read ``<weights file>.json``; where there is none, pixels are only brought to 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        It is no JSON object, has an unknown key, or a value that cannot be meant.
-    """
+    """Read ``<weights file>.json``, by default scaling pixels to 0 to 1; raise ``ValueError`` if it is not valid."""
     path = weights.with_name(weights.name + ".json")
     if not path.is_file():
         return Sidecar()

@@ -17,9 +17,8 @@ _BANDWIDTH = 0.35  # width of a filter relative to its frequency: about one octa
 def gabor_features(density: np.ndarray) -> np.ndarray:
     """Return ``(n_patches, N_GABOR)`` of an optical density ``(n_patches, side, side)``.
 
-    For each wavelength: log of the energy over all directions, and how far it prefers one of them (0 even, towards 1 a
-    single direction). The energy of a filter's response is the power spectrum weighted by the filter's squared gain
-    (Parseval), so no response is computed.
+    For each wavelength: log of the energy over all directions, and its anisotropy (0 even, towards 1 one direction). By
+    Parseval the energy is the power spectrum weighted by the filter's squared gain, so no response is computed.
     """
     n, side, _ = density.shape
     window, bank = _bank(side)

@@ -18,7 +18,7 @@ N_LBP = LBP_LEVELS * N_PATTERNS
 N_GLCM = len(DISTANCES) * N_HARALICK  # of one image size
 
 _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
-_NOISE = 2  # of 256 grey levels: compression moves flat pixels by one or two, and that is no pattern
+_NOISE = 2  # of 256 grey levels: compression moves flat pixels by one or two
 
 
 def to_grey(density: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -30,16 +30,14 @@ def halve(grey: np.ndarray) -> np.ndarray:
     """Return the mean of 2 x 2 pixels, uint8; an odd last row or column is left out."""
     side = grey.shape[1] // 2 * 2
     even = grey[:, :side, :side].astype(np.uint16)
-    return ((even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2] + 2) >> 2).astype(
-        np.uint8
-    )
+    total = even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]
+    return ((total + 2) >> 2).astype(np.uint8)
 
 
 def lbp_features(grey: np.ndarray) -> np.ndarray:
-    """Return ``(n_patches, N_LBP)``: square roots of the histograms of rotation-invariant uniform patterns.
+    """Return ``(n_patches, N_LBP)``: square roots of histograms of rotation-invariant uniform patterns.
 
-    The ring has 8 neighbours at distance 1; larger radii are the same ring on the image at half and quarter size, so
-    that each neighbour is a mean over the area it stands for.
+    The ring has 8 neighbours at distance 1, on the image at full, half and quarter size.
     """
     columns = []
     for level in range(LBP_LEVELS):
@@ -69,7 +67,7 @@ def _pattern_shares(grey: np.ndarray) -> np.ndarray:
 def glcm_features(grey: np.ndarray) -> np.ndarray:
     """Return ``(n_patches, N_GLCM)``: contrast, homogeneity, energy, entropy and correlation, each between -1 and 1.
 
-    Pairs lie 1 and 3 pixels apart in four directions; the grey levels are fixed, not stretched to the patch.
+    Pairs are 1 and 3 pixels apart in four directions; grey levels are fixed, not stretched to the patch.
     """
     steps = grey // (256 // GREY_LEVELS)
     return np.concatenate([_haralick(_pair_shares(steps, distance)) for distance in DISTANCES], axis=1)

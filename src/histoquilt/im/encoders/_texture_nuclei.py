@@ -1,14 +1,14 @@
-"""Dark blobs of haematoxylin, which are mostly nuclei: how many, how large, how round, how dark.
+"""Dark blobs of haematoxylin, mostly nuclei: number, size, shape and darkness.
 
-All blobs of a batch are measured in one pass; scikit-image's ``regionprops_table`` goes through them one by one and
-takes 31 times as long (81 ms a patch, 2.6 ms).
+All blobs of a batch are measured in one pass; scikit-image's ``regionprops_table`` takes 31 times as long (81 ms a
+patch, 2.6 ms).
 """
 
 import numpy as np
 from scipy.ndimage import label, uniform_filter
 
-ABOVE_SURROUNDINGS = (0.1, 0.3)  # optical density over the mean around: finds nuclei in pale and in dark
-ABSOLUTE = (0.7,)  # and outright: crowded nuclei raise the mean around them and would hide each other
+ABOVE_SURROUNDINGS = (0.1, 0.3)  # optical density over the mean around: nuclei in pale and in dark tissue
+ABSOLUTE = (0.7,)  # optical density of crowded nuclei, which raise the mean around them
 PER_THRESHOLD = 9
 N_NUCLEI = PER_THRESHOLD * (len(ABOVE_SURROUNDINGS) + len(ABSOLUTE))
 _AROUND_PX = 31
@@ -16,18 +16,10 @@ _SMALLEST_PX = 4  # smaller blobs are debris or noise
 
 
 def nuclei_features(haematoxylin: np.ndarray) -> np.ndarray:
-    """Describe the dark blobs of each patch.
+    """Return float32 ``(n_patches, N_NUCLEI)`` of the dark blobs in an optical density ``(n_patches, side, side)``.
 
-    Parameters
-    ----------
-    haematoxylin
-        Optical density, float32 ``(n_patches, side, side)``.
-
-    Returns
-    -------
-    float32 ``(n_patches, N_NUCLEI)``: for each threshold the square root of blobs per 1,000 pixels, share of area, mean
-    and spread of the logarithm of blob area, share of blob area in the largest blob, mean and spread of elongation (0 a
-    disc, towards 1 a line), and mean and spread of blob density.
+    For each threshold: square root of blobs per 1,000 pixels, share of area, mean and standard deviation of log blob
+    area, share of blob area in the largest blob, then mean and standard deviation of elongation and of density.
     """
     smooth = uniform_filter(haematoxylin, size=(1, 3, 3), mode="nearest")
     around = uniform_filter(haematoxylin, size=(1, _AROUND_PX, _AROUND_PX), mode="nearest")
@@ -37,7 +29,7 @@ def nuclei_features(haematoxylin: np.ndarray) -> np.ndarray:
 
 
 def _blobs(density: np.ndarray, dark_pixels: np.ndarray) -> np.ndarray:
-    """Return ``(n_patches, PER_THRESHOLD)`` of the connected regions of a mask, a region never crossing patches."""
+    """Return ``(n_patches, PER_THRESHOLD)`` of the connected regions of a mask; regions do not cross patches."""
     n, side, _ = density.shape
     within = np.zeros((3, 3, 3), dtype=bool)
     within[1] = True  # the first axis counts patches: no link along it
@@ -69,24 +61,13 @@ def _blobs(density: np.ndarray, dark_pixels: np.ndarray) -> np.ndarray:
     size_mean, size_spread = _mean_and_spread(np.log1p(area), owner, count)
     long_mean, long_spread = _mean_and_spread(elongation, owner, count)
     dark_mean, dark_spread = _mean_and_spread(dark, owner, count)
-    return np.stack(
-        [
-            np.sqrt(1000.0 * count / side**2),
-            total / side**2,
-            size_mean,
-            size_spread,
-            largest / np.maximum(total, 1),
-            long_mean,
-            long_spread,
-            dark_mean,
-            dark_spread,
-        ],
-        axis=1,
-    )
+    columns = [np.sqrt(1000.0 * count / side**2), total / side**2, size_mean, size_spread]
+    columns += [largest / np.maximum(total, 1), long_mean, long_spread, dark_mean, dark_spread]
+    return np.stack(columns, axis=1)
 
 
 def _mean_and_spread(values: np.ndarray, owner: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of blob values in each patch; 0 where a patch has no blob."""
+    """Return mean and standard deviation of blob values in each patch; 0 without blobs."""
     blobs = np.maximum(count, 1)
     mean = np.bincount(owner, weights=values, minlength=len(count)) / blobs
     square = np.bincount(owner, weights=(values - mean[owner]) ** 2, minlength=len(count)) / blobs

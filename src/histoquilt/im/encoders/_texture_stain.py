@@ -1,7 +1,7 @@
-"""Colour of H&E without any weights: fixed stain deconvolution, and how much of each stain a patch holds.
+"""Colour of H&E: fixed stain deconvolution, and amounts of each stain in a patch.
 
 The deconvolution is a look-up, in which densities may be negative; scikit-image's ``separate_stains`` takes 1.7 times
-as long, clips them, and has slightly other colours, with which every trained model would see other numbers.
+as long, clips them, and has slightly other colours, which would change the features of every trained model.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ N_STAIN = 3 * (2 + len(QUANTILES)) + 2 * HISTOGRAM_BINS + 6 + 6 + 3 + 3 * len(BL
 
 
 def _lookup() -> np.ndarray:
-    """Return ``(3 stains, 3 colours, 256)``: what each value of each colour adds to the density of each stain."""
-    # fixed, not estimated from the patch: an estimate would differ from patch to patch, and a pale patch must stay pale
+    """Return ``(3 stains, 3 colours, 256)``: the contribution of each colour value to the density of each stain."""
+    # fixed: an estimate would differ from patch to patch, and a pale patch must stay pale
     residual = np.cross(HAEMATOXYLIN, EOSIN)
     absorption = np.stack([vector / np.linalg.norm(vector) for vector in (HAEMATOXYLIN, EOSIN, residual)])
     density = -np.log10((np.arange(256) + 1.0) / 256.0)
@@ -30,23 +30,10 @@ _LOOKUP = _lookup()
 
 
 def separate_stains(patches: np.ndarray) -> np.ndarray:
-    """Return optical densities of haematoxylin, eosin and the rest.
+    """Return optical densities of haematoxylin, eosin and the rest, float32 ``(3, n_patches, side, side)``.
 
-    Parameters
-    ----------
-    patches
-        uint8 ``(n_patches, side, side, 3)``.
-
-    Returns
-    -------
-    float32 ``(3, n_patches, side, side)``; a pixel of pure white is 0 in all three, overlapping absorption can make one
-    of them negative.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> separate_stains(np.full((1, 2, 2, 3), 255, np.uint8)).max()
-    np.float32(0.0)
+    ``patches`` are uint8 ``(n_patches, side, side, 3)``. White is 0 in all three; overlapping absorption can make one
+    negative.
     """
     red, green, blue = (np.ascontiguousarray(patches[..., colour]) for colour in range(3))
     return np.stack([table[0][red] + table[1][green] + table[2][blue] for table in _LOOKUP])
@@ -56,7 +43,7 @@ def stain_features(patches: np.ndarray, stains: np.ndarray) -> np.ndarray:
     """Return float32 ``(n_patches, N_STAIN)``: mean, spread, quantiles and histograms of the stains, and plain colour.
 
     ``patches`` is uint8 ``(n_patches, side, side, 3)``, ``stains`` float32 ``(3, n_patches, side, side)``. The centre
-    (half the side) and what surrounds it are told apart, because the spot lies in the centre.
+    (half the side), where the spot lies, is compared with the whole patch.
     """
     n, side = patches.shape[0], patches.shape[1]
     flat = stains.reshape(3, n, -1)
@@ -87,7 +74,7 @@ def _histogram(values: np.ndarray, levels: int) -> np.ndarray:
 
 
 def _quantiles(shares: np.ndarray) -> np.ndarray:
-    """Read quantiles off a fine histogram: far cheaper than sorting pixels, and right to half a bin."""
+    """Return quantiles from a fine histogram: far cheaper than sorting pixels, and exact to half a bin."""
     cumulative = shares.cumsum(axis=1)
     reached = [(cumulative < quantile - 1e-9).sum(axis=1) for quantile in QUANTILES]
     return _LOW + (np.stack(reached, axis=1) + 0.5) * ((_HIGH - _LOW) / _LEVELS)

@@ -25,31 +25,26 @@ _REFUSED = ("gated", "401", "403", "unauthorized", "forbidden", "restricted", "a
 class TimmEncoder:
     """Pooled features of a network from the timm library or the Hugging Face Hub.
 
-    Weights are read as safetensors, or by PyTorch with ``weights_only=True``. Size, mean and standard deviation of the
-    input are those of the model's own configuration; resolution, licence and citation come from the registry
-    (:func:`list_encoders`) where the model is known.
+    Weights are read as safetensors, or by PyTorch with ``weights_only=True``. Input size, mean and standard deviation
+    are the model's own; resolution, licence and citation come from the registry (:func:`list_encoders`).
 
     Parameters
     ----------
     name
         ``timm:resnet50``, ``hf-hub:MahmoodLab/UNI``.
     device
-        ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-    pretrained
-        Load the published weights. Without, they are drawn from `seed`, which serves tests of the rest.
-    seed
-        For random weights.
+        ``"auto"`` (CUDA if available), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+    pretrained, seed
+        Load the published weights, or draw random ones, which serves tests.
 
     Raises
     ------
     ImportError
-        timm or torchvision is not installed, or they do not fit the PyTorch that is.
-    PermissionError
-        The model is gated and was not opened to you.
-    ConnectionError
-        The weights could not be downloaded.
+        timm or torchvision is not installed, or does not fit the installed PyTorch.
+    PermissionError, ConnectionError
+        Access to a gated model was refused, or the weights could not be downloaded.
     ValueError
-        timm knows no such model, or it returns no vector of features for each patch.
+        timm has no such model, or it does not return one vector per patch.
     """
 
     def __init__(
@@ -142,7 +137,7 @@ def _build(timm: Any, name: str, entry: KnownEncoder | None, pretrained: bool, s
 
 
 def _resolved(timm: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Put layer classes in the place of their names; the registry is data and imports nothing."""
+    """Replace names of layer classes by the classes; the registry is data and imports nothing."""
     import torch
 
     layers = {"SwiGLUPacked": getattr(timm.layers, "SwiGLUPacked", None), "SiLU": torch.nn.SiLU}
@@ -173,7 +168,7 @@ def _explained(timm: Any, name: str, entry: KnownEncoder | None, error: Exceptio
 
 
 def without_tokens(text: str) -> str:
-    """Return text in which the user's access tokens are blacked out."""
+    """Return text with the user's access tokens replaced by asterisks."""
     for variable in _TOKENS:
         token = os.environ.get(variable, "").strip()
         if token:
@@ -182,7 +177,7 @@ def without_tokens(text: str) -> str:
 
 
 def _digest(model: "torch.nn.Module", mean: Any, std: Any, input_px: int, patch_mean: bool) -> str:
-    """Hash every weight and what is done to pixels before them."""
+    """Hash all weights and the pixel normalisation."""
     told = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         told.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -1,10 +1,10 @@
 """Names that a column of an ``.h5ad`` cannot have."""
 
-_RESERVED = {".", "..", "_index", "__categories"}  # HDF5's way to a group, and what anndata keeps for itself
+_RESERVED = {".", "..", "_index", "__categories"}  # paths of HDF5, and names that anndata reserves
 
 
 def column_problem(name: object) -> str | None:
-    """Say why a column of that name cannot be written to an ``.h5ad``; ``None`` where it can.
+    """Return why a column of that name cannot be written to an ``.h5ad``; None if it can.
 
     Examples
     --------
@@ -14,7 +14,7 @@ def column_problem(name: object) -> str | None:
     True
     """
     if not isinstance(name, str):
-        return f"is no text but {type(name).__name__}"
+        return f"is not text but {type(name).__name__}"
     if not name:
         return "is empty"
     if "/" in name:

@@ -1,4 +1,4 @@
-"""``samples.csv``: a study as a table, one row a section; checked as a whole before anything long is begun."""
+"""Study in a ``samples.csv``, one row per section, which is checked as a whole before any long work."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +12,7 @@ from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
 from histoquilt.io.sections._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
+from histoquilt.io.slides._mpp import TOLERANCE
 from histoquilt.runtime import Workers, logger, run_each, warn_user
 from histoquilt.study import (
     check_one_section,
@@ -27,16 +28,14 @@ from histoquilt.study import (
 
 _NOT_FOR_OBS = {"counts", *POSITIVE}
 
-_MPP_TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %
-
 
 @dataclass(frozen=True)
 class Samples:
-    """What :func:`read_samples` returns."""
+    """Sections of a ``samples.csv`` with their rows, and the sections that were left out."""
 
-    sections: dict[str, AnnData]  # by name, in the order of the table
-    table: pd.DataFrame  # their rows, indexed by name; counts and image as full paths
-    skipped: dict[str, str]  # section -> why it was left out; empty without skip_bad
+    sections: dict[str, AnnData]  # Name -> section, in the order of the table
+    table: pd.DataFrame  # Rows of the sections, indexed by name; counts and image as full paths
+    skipped: dict[str, str]  # Name -> reason for leaving it out; empty without skip_bad
 
 
 def read_samples(
@@ -49,7 +48,7 @@ def read_samples(
     counts_file: str | None = None,
     one_section: bool = False,
 ) -> Samples:
-    """Read a study from its ``samples.csv``, one row a section.
+    """Read a study from its ``samples.csv``, one row per section.
 
     All rows are checked before any file is read, and all sections are read and checked against each other before this
     returns, so that a long run does not fail at its tenth section.
@@ -117,10 +116,10 @@ def gather_samples(
     options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
 ) -> Samples:
-    """Read and check a study as :func:`read_samples` does, holding of each section only what ``keep`` returns.
+    """Read and check a study as :func:`read_samples` does; of each section only what ``keep`` returns stays in memory.
 
-    ``keep`` is called with a section's name as soon as it is read; what belongs to the check of the study must stay:
-    ``obs``, gene names, spot centres and what histoquilt recorded. Sections are read by ``workers``, where given.
+    ``keep`` is called with the name and the section once it is read. It must leave what the check of the study needs:
+    ``obs``, gene names, spot centres and histoquilt's records. Sections are read on ``workers`` if given.
     """
     path = existing_file(path, "a samples table (.csv)")
     rows = read_rows(path)
@@ -158,7 +157,7 @@ def read_sample(path: PathLike, name: str, options: ReadOptions = DEFAULT_READ_O
 
 
 def _stop(bad: Mapping[str, str], rows: Mapping[str, Row], path: Path, skip_bad: bool) -> None:
-    """Raise for bad sections, all of them in one message; with ``skip_bad`` only when none is left."""
+    """Raise one error for all bad sections; with ``skip_bad`` only if no other section is left."""
     if not bad or (skip_bad and len(bad) < len(rows)):
         return
     listed = "; ".join(f"{name!r} (line {rows[name].line}): {reason.rstrip('. ')}" for name, reason in bad.items())
@@ -178,7 +177,7 @@ def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
 
 
 def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnData:
-    """Read one section, from ``counts``, and write into it what the table says."""
+    """Read one section and write the values of its row into it."""
     adata = read_section(counts, **asdict(options))
     check_spatial(adata, remedy="file")
     inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
@@ -212,14 +211,14 @@ def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnDat
 
 
 def _says(column: pd.Series, value: int | float | str) -> bool:
-    """Whether a column of a section holds nothing but a value of the table."""
+    """Return whether a column of a section holds only the value of the table."""
     if isinstance(value, str):
         return bool((column.astype(str) == value).all())
     return bool((pd.to_numeric(column.astype(object), errors="coerce") == value).all())
 
 
 def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
-    """Record microns per pixel as the table says, and compare with the spots' pitch."""
+    """Record microns per pixel of the table, and compare them with the spot pitch."""
     record = coordinate_record(adata)
     unit = record.get("unit", "unknown")
     if unit == "micron" and mpp == 1:
@@ -235,7 +234,7 @@ def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
     except ValueError as error:  # no lattice of known pitch: nothing to compare with
         logger.info("mpp of %s is taken from the table, unchecked: %s", name, error)
         return
-    if abs(estimated / mpp - 1) > _MPP_TOLERANCE:
+    if abs(estimated / mpp - 1) > TOLERANCE:
         warn_user(
             f"Section {name!r}: mpp is {mpp:g} in the table, and {estimated:.4g} by the distance between spots "
             f"({abs(estimated / mpp - 1):.0%} apart). The table's is used; is it that of the full-resolution image?"
@@ -243,7 +242,7 @@ def _record_mpp(adata: AnnData, mpp: float, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the words of an error on one line, behind its type where that is none that our readers raise."""
+    """Return the message of an error on one line, after its type if our readers do not raise that type."""
     message = " ".join(message_of(error).split())
     known = isinstance(error, OSError | ValueError | KeyError | TypeError | ImportError) and message
     return message if known else f"{type(error).__name__}: {message}"

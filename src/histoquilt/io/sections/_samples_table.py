@@ -1,4 +1,4 @@
-"""The text of a ``samples.csv``: rows with numbers and paths, and what is wrong with them."""
+"""Rows of a ``samples.csv`` with numbers and paths, and their errors."""
 
 import io
 import re
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, check_mpp, listed
 from histoquilt.io._files import read_delimited
 from histoquilt.io.sections._column_names import column_problem
-from histoquilt.io.slides._mpp import check_mpp
 from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
@@ -34,7 +33,7 @@ class Row:
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """Read the table as section name -> row. Only what has no name, or one twice, stops here."""
+    """Read the table as section name -> row; raise if a name is missing or repeated."""
     cells = _cells(path)
     header = cells.iloc[0].tolist()
     while header and not header[-1] and not cells.iloc[1:, len(header) - 1].any():
@@ -66,7 +65,7 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 
 def _cells(path: Path) -> pd.DataFrame:
-    """Read all cells as text, the header among them, or raise for a file that is no CSV in UTF-8."""
+    """Read all cells as text, with the header; raise if the file is not a CSV in UTF-8."""
     content = path.read_bytes()
     save = "Save it as 'CSV UTF-8 (comma delimited)'."
     if content.startswith(b"PK"):
@@ -88,7 +87,7 @@ def _cells(path: Path) -> pd.DataFrame:
 
 
 def _check_header(header: list[str], path: Path) -> None:
-    """Raise unless what is needed is there, and every column has a name of its own that results can be filed under."""
+    """Raise unless required columns are present and all names are unique and can be written."""
     missing = [column for column in REQUIRED if column not in header]
     if missing:
         hint = ""
@@ -118,12 +117,12 @@ def _check_header(header: list[str], path: Path) -> None:
 
 
 def _all_numbers(cells: list[str]) -> bool:
-    """Whether a column, as far as it is filled, holds numbers only."""
+    """Return whether the filled cells of a column are all numbers."""
     return any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
 
 
 def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path) -> Row:
-    """Turn one row's cells into values; what is no number where one is needed stays text, for the check."""
+    """Convert the cells of a row; text in place of a number stays text, for the check."""
     text = {column: cell for column, cell in texts.items() if cell}
     parsed: dict[str, Any] = {}
     for column, cell in text.items():
@@ -137,7 +136,7 @@ def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path
 
 
 def _number(cell: str, *, whole: bool) -> int | float | str:
-    """Read a number, with ``whole`` as int where it is written as one; what is none stays text."""
+    """Read a number, with ``whole`` as int if it is written as one; other text is returned as it is."""
     for kind in (int, float) if whole else (float,):
         try:
             return kind(cell)
@@ -147,7 +146,7 @@ def _number(cell: str, *, whole: bool) -> int | float | str:
 
 
 def check_table(rows: Mapping[str, Row], path: Path) -> None:
-    """Raise for what no single row is to blame for."""
+    """Raise for errors of the table as a whole."""
     try:
         for column in Keys.PLACE:
             check_all_or_none(column, {name: column in row.text for name, row in rows.items()})
@@ -169,7 +168,7 @@ def check_table(rows: Mapping[str, Row], path: Path) -> None:
 
 
 def row_problem(row: Row) -> str | None:
-    """Say what is wrong with a row, without reading its files."""
+    """Return the error of a row, without reading its files; None if it has none."""
     if "counts" not in row.text:
         return "the cell 'counts' is empty"
     for column in (*Keys.PLACE, *POSITIVE):

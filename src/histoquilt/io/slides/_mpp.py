@@ -7,11 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import check_positive, either
+from histoquilt._base import LEAST_MPP, MOST_MPP, check_mpp, check_positive, either
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import coordinate_record, estimate_mpp
 
-LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x oil objective has about 0.1, a picture for print 85 (300 dpi)
 TOLERANCE = 0.05  # the pitch of real sections agrees with the scanner's mpp to 1-2 %
 
 _APERIO = re.compile(r"\bMPP\s*=\s*([0-9.eE+-]+)")
@@ -19,18 +18,6 @@ _OME_UNIT_UM = {
     "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25_400.0, "pm": 1e-6, "Å": 1e-4,
 }  # fmt: skip
 _RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF: inch, centimetre; 1 is "no unit"
-
-
-def check_mpp(mpp: float, what: str = "mpp") -> float:
-    """Return ``mpp``, named ``what`` in messages, or raise ``ValueError`` if no microscope image can have it."""
-    check_positive(mpp, what)
-    if not LEAST_MPP <= mpp <= MOST_MPP:
-        guess = " It looks like nanometres." if 50 <= mpp <= 2_000 else ""
-        raise ValueError(
-            f"{what} is {mpp:g} microns per pixel; images of tissue have {LEAST_MPP:g} to {MOST_MPP:g} (0.25 at 40x, "
-            f"0.5 at 20x).{guess} Take it from the scanner, or from histoquilt.io.estimate_mpp(adata)."
-        )
-    return float(mpp)
 
 
 def check_slide_mpp(adata: AnnData, mpp: float, *, image_scale: float = 1.0, name: str = "the image") -> float | None:
@@ -103,7 +90,8 @@ def plausible(x: float | None, y: float | None, name: str, source: str) -> float
     if x is None or not np.isfinite(x) or x <= 0:
         return None
     if not LEAST_MPP <= x <= MOST_MPP:
-        logger.info("%s: %.4g um/px of its %s cannot be a microscope's and is ignored", name, x, source)
+        what = "is not that of a microscope (often a default for printing) and is not used"
+        logger.info("%s: %.4g um per pixel in its %s %s", name, x, source, what)
         return None
     if y is not None and np.isfinite(y) and abs(y / x - 1) > 0.01:
         warn_user(

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from histoquilt._base import is_installed
+from histoquilt._base import check_mpp, is_installed
 from histoquilt.io._files import PathLike, existing_file, guess_content
-from histoquilt.io.slides._mpp import check_mpp
 from histoquilt.io.slides._picture import PictureSlide
 from histoquilt.io.slides._scanner import SCANNER_SUFFIXES, OpenSlideSlide, VipsSlide
 from histoquilt.io.slides._slide import Slide

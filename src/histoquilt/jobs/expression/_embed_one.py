@@ -10,37 +10,9 @@ from histoquilt._base import Keys
 from histoquilt.jobs.work._errors import JobError, about
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
 
     from histoquilt._base import PatchEncoder
-
-
-@dataclass(frozen=True)
-class PlacedSection:
-    """A section without its counts: spot positions and image."""
-
-    centres: "np.ndarray"  # Spot centres ``(n_spots, 2 or 3)``, in full-resolution pixels
-    ours: dict[str, Any]  # Metadata of coordinates and image that histoquilt recorded
-    image: Path  # Path of the image file
-    has_picture: bool  # True if the section already holds a downsampled image, so that none has to be made
-    # Scale factors of the section's own images, name -> image pixels per full-resolution pixel
-    scale_factors: dict[str, float]
-
-    def section(self) -> "AnnData":
-        """Return a section of no genes that can be embedded."""
-        import pandas as pd
-        from anndata import AnnData
-
-        ours = {**self.ours, Keys.IMAGE: {**self.ours[Keys.IMAGE], "path": str(self.image)}}
-        names = pd.RangeIndex(len(self.centres)).astype(str)
-        return AnnData(obs=pd.DataFrame(index=names), obsm={Keys.SPATIAL: self.centres}, uns={Keys.UNS: ours})
-
-    def section_to_check(self) -> "AnnData":
-        """Return such a section with the scale factors of its own images, for error messages about coordinates."""
-        adata = self.section()
-        adata.uns[Keys.SPATIAL] = {"": {"scalefactors": self.scale_factors}}
-        return adata
 
 
 @dataclass(frozen=True)
@@ -56,23 +28,33 @@ class EmbedJob:
     progress: bool  # If true, show a progress bar
 
 
-def place(adata: "AnnData") -> PlacedSection:
-    """Return what embedding a section needs; raise if it has no image."""
-    from histoquilt.study import image_libraries, scale_factors, spot_centres
+def without_genes(adata: "AnnData") -> "AnnData":
+    """Return what embedding a section needs, small enough to be sent to a worker; raise if it has no image.
+
+    It has the spot centres, the records of coordinates and image, and of the section's own pictures the scale factors.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    from histoquilt.study import image_libraries, library_part, spot_centres
 
     ours = adata.uns.get(Keys.UNS, {})
     if Keys.IMAGE not in ours:
         raise JobError("it has no image. Fill the column image of samples.csv.")
-    known = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
-    image = Path(ours[Keys.IMAGE]["path"])
-    has_picture = bool(image_libraries(adata))
-    return PlacedSection(spot_centres(adata), known, image, has_picture, dict(scale_factors(adata)))
+    records = {key: ours[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in ours}
+    factors = {
+        name: {"scalefactors": dict(library_part(library, "scalefactors"))}
+        for name, library in image_libraries(adata).items()
+    }
+    names = pd.RangeIndex(adata.n_obs).astype(str)
+    uns = {Keys.UNS: records, Keys.SPATIAL: factors}
+    return AnnData(obs=pd.DataFrame(index=names), obsm={Keys.SPATIAL: spot_centres(adata)}, uns=uns)
 
 
-def check_image(placed: PlacedSection, subject: str) -> None:
+def check_image(adata: "AnnData", subject: str) -> None:
     """Raise unless the image of a section is complete and its spots lie on tissue."""
     with about(subject):
-        check_spots_on_tissue(placed.section_to_check())
+        check_spots_on_tissue(adata)
 
 
 def check_spots_on_tissue(adata: "AnnData", *, spatial_key: str = Keys.SPATIAL) -> Path:
@@ -88,8 +70,8 @@ def check_spots_on_tissue(adata: "AnnData", *, spatial_key: str = Keys.SPATIAL) 
         return slide.path
 
 
-def embed_one(placed: PlacedSection, name: str, job: EmbedJob) -> dict[str, Any]:
-    """Embed the image of a section.
+def embed_one(adata: "AnnData", name: str, job: EmbedJob) -> dict[str, Any]:
+    """Embed the image of a section, of which ``adata`` is the part without genes.
 
     Returns
     -------
@@ -98,9 +80,8 @@ def embed_one(placed: PlacedSection, name: str, job: EmbedJob) -> dict[str, Any]
     """
     from histoquilt import im, io
 
-    adata = placed.section()
     image = adata.uns[Keys.UNS][Keys.IMAGE]
-    before = set(adata.uns[Keys.UNS])
+    before, has_picture = set(adata.uns[Keys.UNS]), bool(adata.uns[Keys.SPATIAL])
     with about(f"section {name!r}"), io.open_image(adata) as slide:
         encoders = [
             load_encoder(one, job.device, digest) if isinstance(one, str) else one
@@ -110,13 +91,12 @@ def embed_one(placed: PlacedSection, name: str, job: EmbedJob) -> dict[str, Any]
             adata, slide, mpp=image["mpp"], encoder=encoders, field_um=job.fields_um, key_added=job.bases,
             image_scale=image.get("image_scale", 1.0), cache=job.cache, progress=job.progress,
         )  # fmt: skip
-        if not placed.has_picture:
-            im.attach_picture(adata, slide, image_scale=image.get("image_scale", 1.0))
+        im.attach_picture(adata, slide, image_scale=image.get("image_scale", 1.0))
     ours: Mapping[str, Any] = adata.uns[Keys.UNS]
     return {
         "obsm": {key: value for key, value in adata.obsm.items() if key != Keys.SPATIAL},
         "histoquilt": {key: value for key, value in ours.items() if key not in before | {Keys.WRITTEN}},
-        "picture": adata.uns.get(Keys.SPATIAL),
+        "picture": None if has_picture else adata.uns[Keys.SPATIAL],
     }
 
 

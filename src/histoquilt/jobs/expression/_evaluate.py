@@ -10,7 +10,6 @@ from histoquilt.jobs.expression._images import ImagedConfig, ImagedSections, che
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._options import (
     PathName,
-    check_registered,
     comma_separated,
     configured,
     documented,
@@ -41,34 +40,32 @@ class EvaluateConfig(ImagedConfig):
         "ridge_spahgc,spahgc,mclstexp",
         "{choices}; baselines are always added.",
         choices=EXPRESSION_MODELS,
+        separated=True,
         metavar="A,B",
     )
-    leave_out: str = option("patient", "patient, or section, whose scores are optimistic.", metavar="WHAT")
+    leave_out: str = option(
+        "patient", "patient, or section, whose scores are optimistic.", metavar="WHAT", choices=LEAVE_OUT
+    )
     seed: int = seed_option()
-    seeds: str | Sequence[int] | None = option(None, "Several seeds, in place of --seed.", metavar="S,S")
+    seeds: str | Sequence[int] | None = option(None, "Several seeds, instead of --seed.", metavar="S,S")
     protocol: str = option(
-        "honest", "honest; published adds scores in the papers' own, flawed definition.", metavar="NAME"
+        "honest",
+        "honest; published adds scores in the papers' own, flawed definition.",
+        metavar="NAME",
+        choices=PROTOCOLS,
     )
     label_key: str | None = option(
         None,
         "Compare domains of predictions with obs[KEY]; undetermined, unknown and the like are no labels.",
         metavar="KEY",
     )
-    gmt: PathName | Path | None = option(None, "Gene sets to test for well-predicted genes.", metavar="FILE")
-    markers: PathName | Path | None = option(
-        None, "Genes to score as a set of their own, one per line.", metavar="FILE"
+    gmt: Path | None = option(None, "Gene sets to test for well-predicted genes.", metavar="FILE", is_path=True)
+    markers: Path | None = option(
+        None, "Genes to score as a set of their own, one per line.", metavar="FILE", is_path=True
     )
 
     def __post_init__(self) -> None:
-        """Also check methods, seeds and what to leave out."""
-        for name in self.method_names():
-            check_registered(name, EXPRESSION_MODELS, "methods")
-        for value, known, name in (
-            (self.leave_out, LEAVE_OUT, "leave_out"),
-            (self.protocol, PROTOCOLS, "protocol"),
-        ):
-            if value not in known:
-                raise JobError(f"{argument(name)} is {' or '.join(known)}, got {value!r}.")
+        """Also check the seeds."""
         super().__post_init__()
         self.all_seeds()
 
@@ -170,10 +167,10 @@ def evaluate_models(
     asked, samples, out = configured(EvaluateConfig, settings, options), Path(samples), Path(out)
     check_one_process("evaluate")
     check_samples(samples)
-    gmt = None if asked.gmt is None else Path(asked.gmt)
+    gmt = asked.gmt
     if gmt is not None and not gmt.is_file():
         raise JobError(f"there is no GMT file {gmt}. Check the path.")
-    markers = None if asked.markers is None else Path(asked.markers)
+    markers = asked.markers
     if markers is not None and not markers.is_file():
         raise JobError(f"there is no file {markers} ({argument('markers')}). Check the path.")
     lists = [file for file in (gmt, markers) if file is not None]
@@ -215,9 +212,8 @@ def _read_and_embed(
         if asked.label_key is not None:
             labelled_sections(sections, asked.label_key)
 
-    cache = None if asked.cache is None else Path(asked.cache)
     with connect(asked.dask) as run.workers:
-        study = read_imaged(samples, asked, run, device=device, cache=cache, least_sections=3, check=check)
+        study = read_imaged(samples, asked, run, device=device, cache=asked.cache, least_sections=3, check=check)
         study.embed(run)
     return study, device, genes
 

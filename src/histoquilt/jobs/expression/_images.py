@@ -3,18 +3,24 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument, is_samples_table
-from histoquilt.jobs._inputs import Inputs, Needs, leave_out, read_inputs
-from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, keys_of, place, write_embedding
+from histoquilt.jobs._inputs import CheckedInputs, Needs, file_digests, leave_out, read_inputs
+from histoquilt.jobs.expression._embed_one import (
+    EmbedJob,
+    check_image,
+    embed_one,
+    keys_of,
+    without_genes,
+    write_embedding,
+)
 from histoquilt.jobs.work._errors import JobError, about, one_line
-from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, one_or_more, option
-from histoquilt.jobs.work._record import sha256
+from histoquilt.jobs.work._options import SectionsConfig, cache_option, comma_separated, one_or_more, option
 from histoquilt.jobs.work._run import Run, joined
-from histoquilt.runtime import Workers, progress_bar, run_each
+from histoquilt.runtime import Workers, logger, progress_bar, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,13 +44,13 @@ class ImagedConfig(SectionsConfig):
         metavar="UM,UM",
     )
     use_rep: str | Sequence[str] | None = option(
-        None, "Embeddings that are in obsm already, in place of an encoder.", metavar="KEY,KEY"
+        None, "Embeddings in obsm to use instead of an encoder.", metavar="KEY,KEY"
     )
     n_genes: int | None = option(
         None, "Genes by highest mean and by highest variance, each (default 200).", least=1, metavar="N"
     )
-    cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
-    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+    cache: Path | None = cache_option()
+    skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
 
     def __post_init__(self) -> None:
         """Also check the embeddings asked for."""
@@ -86,14 +92,11 @@ class ImagedConfig(SectionsConfig):
 
 
 @dataclass
-class ImagedSections:
-    """Checked sections, and how their images will be embedded."""
+class ImagedSections(CheckedInputs):
+    """Checked sections with the keys of their embeddings, or with how their images will be embedded."""
 
-    sections: dict[str, "AnnData"]  # Name -> AnnData
-    reps: list[str]  # Keys of the embeddings in ``obsm``
-    digests: list[dict[str, Any]]  # Digests of all inputs
-    skipped: dict[str, str]  # Name -> reason for leaving it out
-    facts: dict[str, Any]  # Encoder and fields, for ``run.json``
+    reps: list[str] = field(default_factory=list)  # Keys of the embeddings in ``obsm``
+    facts: dict[str, Any] = field(default_factory=dict)  # Encoder and fields, for ``run.json``
     embed_job: EmbedJob | None = None  # Settings of the embedding; None if the sections have their embeddings
 
     def embed(self, run: Run) -> None:
@@ -106,8 +109,9 @@ class ImagedSections:
         """
         if self.embed_job is None:
             return
+        logger.info("Embedding the images of %d sections.", len(self.sections))
         with run.record.stage("embed"):
-            items = {name: (place(adata), name, self.embed_job) for name, adata in self.sections.items()}
+            items = {name: (without_genes(adata), name, self.embed_job) for name, adata in self.sections.items()}
             failed = {}
             shown = run.config.progress and run.workers is not None
             with progress_bar("Embedding sections", len(items), enabled=shown) as advance:
@@ -127,7 +131,7 @@ def check_samples(path: Path) -> None:
         raise JobError(f"{path} does not exist (looked in {path.absolute().parent}). Check the path.")
     if not is_samples_table(path):
         raise JobError(
-            f"{path} is no table of samples. Name the sections in a samples.csv: one row each, with the columns "
+            f"{path} is not a table of samples. Name the sections in a samples.csv: one row each, with the columns "
             "section, counts, image, patient."
         )
 
@@ -151,6 +155,7 @@ def read_imaged(
         unknown, or there are fewer than ``least_sections``. Also whatever ``check`` raises.
     """
     from histoquilt import im
+    from histoquilt.study import Section
 
     reps, names = config.reps(), one_or_more(config.encoder) or [DEFAULT_ENCODER]
     if run.workers is not None:
@@ -165,52 +170,47 @@ def read_imaged(
         inputs = read_inputs(
             [samples], Needs(), skip_bad=config.skip_bad, options=config.reading(), workers=run.workers
         )
-        sections, skipped = _usable(inputs, samples, config, run, least_sections)
+        _drop_unusable(inputs, samples, config, run, least_sections)
         if check is not None:
-            check(sections)
-        digests = inputs.digests + (_image_digests(sections) if reps is None else [])
+            check(inputs.sections)
+        if reps is None:
+            images = {name: adata.uns[Keys.UNS][Keys.IMAGE]["path"] for name, adata in inputs.sections.items()}
+            digests = file_digests((name, Path(path)) for name, path in images.items())
+            inputs.digests += [{**entry, "what": "image"} for entry in digests]
     run.checked()
     if not loaded:
-        return ImagedSections(sections, reps or [], digests, skipped, {"use_rep": reps})
-    fields = config.fields() or default_fields(sections)
+        return ImagedSections(**vars(inputs), reps=reps or [], facts={"use_rep": reps})
+    study = [Section(name, adata) for name, adata in inputs.sections.items()]
+    fields = config.fields() or im.default_fields(*(section.nominal_pitch_um for section in study))
     encoders = loaded if run.workers is None else names
-    digests_of, bases = [one.digest for one in loaded], im.default_keys(loaded)
+    of_encoders, bases = [one.digest for one in loaded], im.default_keys(loaded)
     shown = config.progress and run.workers is None
-    job = EmbedJob(tuple(encoders), device, tuple(digests_of), tuple(fields), tuple(bases), cache, shown)
-    known = {
+    job = EmbedJob(tuple(encoders), device, tuple(of_encoders), tuple(fields), tuple(bases), cache, shown)
+    known: dict[str, list[str]] = {
         "encoder": [one.name for one in loaded],
-        "encoder_digest": digests_of,
+        "encoder_digest": of_encoders,
         "encoder_device": [str(getattr(one, "device", "cpu")) for one in loaded],
     }
-    facts = {name: values[0] if len(loaded) == 1 else values for name, values in known.items()} | {"field_um": fields}
-    return ImagedSections(sections, keys_of(bases, fields), digests, skipped, facts, job)
+    facts: dict[str, Any] = {name: values[0] if len(loaded) == 1 else values for name, values in known.items()}
+    facts["field_um"] = fields
+    return ImagedSections(**vars(inputs), reps=keys_of(bases, fields), facts=facts, embed_job=job)
 
 
-def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
-    """Return the default fields of a study, see :func:`histoquilt.im.default_fields`."""
-    from histoquilt import im
-    from histoquilt.study import Section
-
-    return im.default_fields(*(Section(name, adata).nominal_pitch_um for name, adata in sections.items()))
-
-
-def _usable(
-    inputs: Inputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int
-) -> tuple[dict[str, "AnnData"], dict[str, str]]:
-    """Return the sections with usable images or embeddings, and those left out; raise if these may not be."""
+def _drop_unusable(inputs: CheckedInputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:
+    """Drop sections without a usable image or embeddings; raise if they may not be left out, or too few remain."""
     reps = config.reps()
     if reps is not None:
         problems = _check_keys(inputs.sections, reps, samples)
     else:
         problems = _check_images(inputs.sections, samples, run.workers)
     leave_out(problems, len(inputs.sections), skip_bad=config.skip_bad)
-    sections = {name: adata for name, adata in inputs.sections.items() if name not in problems}
-    if len(sections) < least_sections:
+    inputs.sections = {name: adata for name, adata in inputs.sections.items() if name not in problems}
+    inputs.skipped |= problems
+    if len(inputs.sections) < least_sections:
         raise JobError(
-            f"{samples} has {len(sections)} usable section(s), and {least_sections} are needed: settings are chosen by "
-            "leaving a section out. Add sections."
+            f"{samples} has {len(inputs.sections)} usable section(s), and {least_sections} are needed: settings are "
+            "chosen by leaving a section out. Add sections."
         )
-    return sections, {**inputs.skipped, **problems}
 
 
 def _check_images(sections: dict[str, "AnnData"], samples: Path, workers: Workers | None) -> dict[str, str]:
@@ -220,7 +220,7 @@ def _check_images(sections: dict[str, "AnnData"], samples: Path, workers: Worker
         subject = f"section {name!r} of {samples.name}"
         try:
             with about(subject):
-                items[name] = (place(adata), subject)
+                items[name] = (without_genes(adata), subject)
         except JobError as error:
             problems[name] = str(error)
     for outcome in run_each(check_image, items, workers=workers):
@@ -253,11 +253,3 @@ def _with_absolute_path(encoder: str) -> str:
     """Return the name of an encoder, with the absolute path of its file."""
     kind, colon, path = encoder.partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind in ("onnx", "openvino") else encoder
-
-
-def _image_digests(sections: dict[str, "AnnData"]) -> list[dict[str, Any]]:
-    paths = {name: Path(adata.uns[Keys.UNS][Keys.IMAGE]["path"]) for name, adata in sections.items()}
-    known = {path: sha256(path) for path in dict.fromkeys(paths.values())}  # sections may share an image
-    return [
-        {"section": name, "path": str(path), "sha256": known[path], "what": "image"} for name, path in paths.items()
-    ]

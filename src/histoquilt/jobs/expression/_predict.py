@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import argument, either
-from histoquilt.jobs._inputs import at_most, check_paths
-from histoquilt.jobs.expression._predict_inputs import check_targets, is_section, slides_of_folders
-from histoquilt.jobs.expression._predict_one import SUFFIXES, PredictSettings, Target, equipment, predict_one
+from histoquilt.jobs._inputs import CheckedInputs, at_most, check_paths
+from histoquilt.jobs._source import Source
+from histoquilt.jobs.expression._predict_inputs import check_inputs, slides_of_folders
+from histoquilt.jobs.expression._predict_one import SUFFIXES, PredictSettings, equipment, is_section, predict_one
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._options import (
     PathName,
     SectionsConfig,
     as_paths,
+    cache_option,
     check_memory_option,
     configured,
     documented,
@@ -23,7 +25,7 @@ from histoquilt.jobs.work._options import (
 )
 from histoquilt.jobs.work._output import WrittenSections, check_out
 from histoquilt.jobs.work._record import sha256
-from histoquilt.jobs.work._resume import Item, Work, digest_of
+from histoquilt.jobs.work._resume import Item, digest_of
 from histoquilt.jobs.work._run import JobResult, OnChecked, Run, check_one_process, run_jobs, start_run
 from histoquilt.runtime import connect
 
@@ -37,23 +39,20 @@ if TYPE_CHECKING:
 class PredictConfig(SectionsConfig):
     """Options of :func:`predict_folder`."""
 
-    image: PathName | Path | None = option(None, "The H&E image of the one .h5ad given.", metavar="FILE")
-    mpp: float | None = option(None, "Microns per pixel of slides, in place of what the file says.", metavar="UM")
-    pitch_um: float | None = option(None, "Distance of the spots on a bare slide; as in training.", metavar="UM")
-    encoder: str | Sequence[str] | None = option(
-        None, "The model's image encoder, if it has moved. Repeat it if several have.", metavar="NAME", repeatable=True
+    image: Path | None = option(None, "The H&E image of the one .h5ad given.", metavar="FILE", is_path=True)
+    mpp: float | None = option(
+        None, "Microns per pixel of slides, instead of those in the file.", metavar="UM", positive=True
     )
-    cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
-    skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
+    pitch_um: float | None = option(
+        None, "Distance of the spots on a bare slide; by default that of training.", metavar="UM", positive=True
+    )
+    encoder: str | Sequence[str] | None = option(
+        None, "Image encoder of the model, if its file has moved. Repeatable.", metavar="NAME", repeatable=True
+    )
+    cache: Path | None = cache_option()
+    skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
     resume: bool = resume_option()
     check_memory: bool = check_memory_option()
-
-    def __post_init__(self) -> None:
-        """Also check the lengths."""
-        for value, name in ((self.mpp, "mpp"), (self.pitch_um, "pitch_um")):
-            if value is not None and not 0 < value < float("inf"):
-                raise JobError(f"{argument(name)} must be positive, got {value}.")
-        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,8 @@ class _Plan:
     model: "ExpressionModel"
     encoders: "list[PatchEncoder]"
     settings: PredictSettings
-    digests: list[dict[str, Any]]
-    skipped: dict[str, str]
-    jobs: dict[str, tuple[Item, Target, PredictSettings]]
+    inputs: CheckedInputs
+    jobs: dict[str, tuple[Item, Source, PredictSettings]]
 
 
 def predict_folder(
@@ -130,7 +128,7 @@ def predict_folder(
         how = either("histoquilt.jobs.train_model", "histoquilt train samples.csv --out DIR")
         raise JobError(f"there is no model folder {model}. Make one with: {how}")
     paths = slides_of_folders(as_paths(inputs))
-    image = None if asked.image is None else Path(asked.image)
+    image = asked.image
     _check_image(paths, image)
     check_paths(paths, skip_bad=asked.skip_bad)
     known = [model, *paths, *([image] if image else [])]
@@ -139,7 +137,7 @@ def predict_folder(
         start_run("predict", {"model_folder": model, "inputs": paths, "out": out}, asked, on_checked) as run,
         connect(asked.dask, at_most=at_most(paths)) as run.workers,
     ):
-        plan = _plan(run, asked, model, paths, image)
+        plan = _plan(run, asked, model, paths)
         job = digest_of(command="predict", items={name: item.digest for name, (item, *_) in plan.jobs.items()})
         if (before := run.done_before(job)) is not None:
             return JobResult(out, before, already_done=True)
@@ -159,40 +157,29 @@ def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
         raise JobError(f"there is no image {image}. Check the path.")
 
 
-def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path], image: Path | None) -> _Plan:
-    """Load the model, check the inputs and return the jobs."""
-    with run.record.stage("import"):
-        import histoquilt.report  # noqa: F401  # loads what takes seconds
+def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path]) -> _Plan:
+    """Check the inputs, load the model and return the jobs."""
     with run.record.stage("read"):
         settings = PredictSettings(
-            folder, sha256(folder), tuple(one_or_more(asked.encoder)), asked.device, asked.mpp, asked.pitch_um,
-            None if asked.cache is None else Path(asked.cache), run.out, kept=run.kept,
+            folder, sha256(folder), tuple(one_or_more(asked.encoder)), asked.device, asked.pitch_um,
+            asked.cache, run.out, kept=run.kept,
             progress=asked.progress and run.workers is None, check_memory=asked.check_memory,
         )  # fmt: skip
-        model, encoders = equipment(folder, settings.digest, settings.encoders, asked.device)
-        targets, skipped = check_targets(
-            paths, model, image=image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading()
+
+        def load() -> "ExpressionModel":
+            return equipment(folder, settings.digest, settings.encoders, asked.device)[0]
+
+        found = check_inputs(
+            paths, load, image=asked.image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading()
         )
-        digests = [
-            {"section": target.source.name, "path": str(path), "sha256": sha256(path)}
-            for target in targets
-            for path in target.files
-        ]
-        return _Plan(model, encoders, settings, digests, skipped, _jobs(targets, digests, settings, run.work))
-
-
-def _jobs(
-    targets: Sequence[Target], digests: Sequence[dict[str, Any]], settings: PredictSettings, work: Work
-) -> dict[str, tuple[Item, Target, PredictSettings]]:
-    """Return name -> arguments of :func:`predict_one`, with the digest of all that the prediction depends on."""
-    # the rest changes no result
-    asked = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)
-    jobs = {}
-    for target in targets:
-        name = target.source.name
-        read = [one for one in digests if one["section"] == name]
-        jobs[name] = (work.item(name, digest_of(target=str(target), read=read, settings=str(asked))), target, settings)
-    return jobs
+        model, encoders = equipment(folder, settings.digest, settings.encoders, asked.device)  # loaded once
+        # the rest changes no result
+        matters = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)
+        jobs = {
+            name: (run.work.item(name, found.digest_of(name, settings=str(matters))), source, settings)
+            for name, source in found.sources.items()
+        }
+        return _Plan(model, encoders, settings, found, jobs)
 
 
 def _write(
@@ -211,8 +198,8 @@ def _write(
         "n_spots": {name: one["n_spots"] for name, one in predicted.items()},
         "out_of_distribution": {name: one["out_of_distribution"] for name, one in predicted.items()},
         "transfers": {name: one["transfers"] for name, one in predicted.items()},
-        "inputs": [one for one in plan.digests if one["section"] in predicted],
-        "skipped": plan.skipped | dict(failed),
+        "inputs": [one for one in plan.inputs.digests if one["section"] in predicted],
+        "skipped": plan.inputs.skipped | dict(failed),
     }
     files = [plan.jobs[name][0].file(suffix) for name in predicted for suffix in SUFFIXES]
     with run.results(files) as folder:

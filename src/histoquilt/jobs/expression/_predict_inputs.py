@@ -1,15 +1,14 @@
 """Inputs of a prediction: checked one by one before any work, and dropped again."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, ReadOptions, argument, is_samples_table
-from histoquilt.jobs._inputs import leave_out, section_names, sources_of
+from histoquilt.jobs._inputs import CheckedInputs, file_digests, leave_out, section_names, sources_of
 from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.expression._embed_one import check_spots_on_tissue
-from histoquilt.jobs.expression._predict_one import Target
+from histoquilt.jobs.expression._predict_one import is_section
 from histoquilt.jobs.work._errors import JobError, about
 
 if TYPE_CHECKING:
@@ -17,12 +16,17 @@ if TYPE_CHECKING:
 
     from histoquilt.models import ExpressionModel
 
-SECTION_SUFFIXES = {".h5ad", ".zarr", ".h5"}
 # of slides in a folder; in one of DICOM files each slide is several, so these are named one by one
 SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu",
     ".czi",
 )  # fmt: skip
+
+
+_UNKNOWN_ENCODER = (
+    "the model was trained on embeddings whose encoder is not recorded, so a bare slide cannot be embedded. Give "
+    "sections with these embeddings in obsm."
+)
 
 
 def slides_of_folders(inputs: Sequence[Path]) -> list[Path]:
@@ -31,7 +35,7 @@ def slides_of_folders(inputs: Sequence[Path]) -> list[Path]:
     Raises
     ------
     JobError
-        A folder is no section, and no slide is in it.
+        A folder is not a section and has no slides.
     """
     from histoquilt.io import is_section_folder
 
@@ -41,54 +45,64 @@ def slides_of_folders(inputs: Sequence[Path]) -> list[Path]:
     return found
 
 
-def is_section(path: Path) -> bool:
-    """Whether an input holds spots; other files are slides."""
-    return path.is_dir() or path.suffix.lower() in SECTION_SUFFIXES
-
-
-def check_targets(
-    inputs: Sequence[Path],
-    model: "ExpressionModel",
+def check_inputs(
+    paths: Sequence[Path],
+    load: "Callable[[], ExpressionModel]",
     *,
     image: Path | None,
     mpp: float | None,
     skip_bad: bool,
     options: ReadOptions,
-) -> tuple[list[Target], dict[str, str]]:
-    """Check every input; raise one error for all that cannot be used, or leave them out.
+) -> CheckedInputs:
+    """Check every section and slide; raise one error for all that cannot be used, or leave them out.
 
-    Returns
-    -------
-    The targets, and name -> reason for leaving an input out.
+    ``load`` returns the model. It is called after all bare slides are checked, so that a slide without microns per
+    pixel is an error before anything is loaded.
     """
-    checks: dict[str, Callable[[], Target]] = {}
-    skipped: dict[str, str] = {}
-    if is_samples_table(inputs[0]):
-        from histoquilt.io import gather_samples
+    problems: dict[str, str] = {}
+    files: dict[str, list[Path]] = {}
 
-        with about(inputs[0]):
-            samples = gather_samples(
-                inputs[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
-            )
-        skipped |= samples.skipped
-        for name, source in sources_of(samples, inputs[0], options).items():
-            checks[name] = partial(_section, samples.sections[name], source, None, model)
-    else:
-        for name, path in zip(section_names(inputs), inputs, strict=True):
-            source = Source(name, path, options=options)
-            if is_section(path):
-                checks[name] = partial(_read_section, source, image, mpp, model)
-            else:
-                checks[name] = partial(_slide, source, mpp, model)
-    targets, problems = [], {}
-    for name, check_one in checks.items():
+    def check(name: str, function: Callable[..., list[Path]], *arguments: Any) -> None:
         try:
             with about(name):
-                targets.append(check_one())
+                files[name] = function(*arguments)
         except JobError as error:
             problems[name] = str(error)
-    leave_out(problems, len(checks), skip_bad=skip_bad, kind="inputs")
-    return targets, skipped | problems
+
+    if is_samples_table(paths[0]):
+        from histoquilt.io import gather_samples
+
+        with about(paths[0]):
+            samples = gather_samples(
+                paths[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
+            )
+        sources = sources_of(samples, paths[0], options)
+        model = load()
+        for name, source in sources.items():
+            check(name, _check_section, samples.sections[name], source, model)
+        skipped = dict(samples.skipped)
+    else:
+        sources = {
+            name: Source(name, path, options=options, image=image, mpp=mpp)
+            for name, path in zip(section_names(paths), paths, strict=True)
+        }
+        slides = {name: source for name, source in sources.items() if not is_section(source.path)}
+        for name, source in slides.items():
+            check(name, _check_slide, source)
+        if len(slides) == len(sources) and not (skip_bad and len(problems) < len(sources)):
+            leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
+        model = load()
+        if slides and not all(model.fitted.inputs.records):
+            problems |= {name: f"{name}: {_UNKNOWN_ENCODER}" for name in slides}
+        for name, source in sources.items():
+            if name not in slides:
+                check(name, _read_section, source, model)
+        skipped = {}
+    problems = {name: problems[name] for name in sources if name in problems}
+    leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
+    sources = {name: source for name, source in sources.items() if name not in problems}
+    digests = file_digests((name, path) for name in sources for path in files[name])
+    return CheckedInputs({}, sources, digests, skipped | problems)
 
 
 def _slides_in(folder: Path) -> list[Path]:
@@ -104,25 +118,20 @@ def _slides_in(folder: Path) -> list[Path]:
         return [folder]
     if not slides:
         raise JobError(
-            f"{folder} is no section, and there is no slide in it: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "
+            f"{folder} is not a section, and there is no slide in it: looked for {', '.join(SLIDE_SUFFIXES)}. Name the "
             "slides, or the folder that they lie in."
         )
     return slides
 
 
-def _read_section(source: Source, image: Path | None, mpp: float | None, model: "ExpressionModel") -> Target:
-    from histoquilt import io
-
+def _read_section(source: Source, model: "ExpressionModel") -> list[Path]:
     if not source.path.exists():
         raise JobError(f"{source.path} does not exist. Check the path.")
-    adata = source.read()
-    if image is not None:
-        io.attach_image(adata, image, mpp=mpp)
-    return _section(adata, source, image, model)
+    return _check_section(source.read(), source, model)
 
 
-def _section(adata: "AnnData", source: Source, image: Path | None, model: "ExpressionModel") -> Target:
-    """Check that a section has embeddings for the model, or an image to embed."""
+def _check_section(adata: "AnnData", source: Source, model: "ExpressionModel") -> list[Path]:
+    """Check that a section has embeddings for the model, or an image to embed; return the files that are read."""
     from histoquilt import io
     from histoquilt.io import check_writable
     from histoquilt.study import Section, Slots, check_spatial
@@ -134,27 +143,21 @@ def _section(adata: "AnnData", source: Source, image: Path | None, model: "Expre
     missing = [rep for rep in fitted.inputs.reps if rep not in adata.obsm]
     if not missing:
         Section(source.name, adata, Slots(fitted.spatial_key)).microns  # noqa: B018
-        return Target(source, is_slide=False, image=image, files=(source.path,))
+        return [source.path]
     if not all(fitted.inputs.records):
         raise JobError(
             f"it lacks {', '.join(map(repr, missing))} in obsm, embeddings that the model was trained on. Add them."
         )
     if Keys.IMAGE not in adata.uns.get(Keys.UNS, {}):
         raise JobError(f"it has no image. Give it with {argument('image')}, or in the column image of a samples.csv.")
-    drawn = check_spots_on_tissue(adata, spatial_key=fitted.spatial_key)
-    return Target(source, is_slide=False, image=image, files=(source.path, drawn))
+    return [source.path, check_spots_on_tissue(adata, spatial_key=fitted.spatial_key)]
 
 
-def _slide(source: Source, mpp: float | None, model: "ExpressionModel") -> Target:
-    """Check that a bare slide opens and that its microns per pixel are known."""
+def _check_slide(source: Source) -> list[Path]:
+    """Check that a bare slide opens and that its microns per pixel are known; return the file that is read."""
     from histoquilt import io
 
-    if not all(model.fitted.inputs.records):
-        raise JobError(
-            "the model was trained on embeddings whose encoder is not recorded, so a bare slide cannot be embedded. "
-            "Give sections with these embeddings in obsm."
-        )
-    with io.open_slide(source.path, mpp=mpp) as slide:
+    with io.open_slide(source.path, mpp=source.mpp) as slide:
         if slide.mpp is None:
             raise JobError(f"{source.path} does not say how many microns a pixel is. Pass {argument('mpp')}.")
-    return Target(source, is_slide=True, image=None, files=(source.path,))
+    return [source.path]

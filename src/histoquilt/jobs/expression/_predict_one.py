@@ -17,28 +17,23 @@ if TYPE_CHECKING:
     from histoquilt._base import PatchEncoder
     from histoquilt.models import ExpressionModel
 
-SUFFIXES = (".h5ad", ".csv")
+SUFFIXES = (".h5ad", ".csv")  # of the files that are written
+SECTION_SUFFIXES = {".h5ad", ".zarr", ".h5"}
 
 
-@dataclass(frozen=True)
-class Target:
-    """One checked input of a prediction: a section or a bare slide."""
-
-    source: Source  # Source of the section; for a bare slide only its name and path are used
-    is_slide: bool  # True for a bare slide, which has no spots yet
-    image: Path | None  # H&E image of a section that does not name one itself
-    files: tuple[Path, ...]  # All files that are read, for ``run.json``
+def is_section(path: Path) -> bool:
+    """Whether an input holds spots; other files are slides."""
+    return path.is_dir() or path.suffix.lower() in SECTION_SUFFIXES
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Settings that all targets share."""
+    """Settings that all inputs share."""
 
     model: Path  # Folder of the model
     digest: str  # Digest of the folder
     encoders: tuple[str, ...]  # Names of image encoders that differ from those that the model names
     device: str  # Device on which networks run
-    mpp: float | None  # Microns per pixel
     pitch_um: float | None  # Distance between the spots of a bare slide
     cache: Path | None  # Folder for cached embeddings of sections
     out: Path  # Output folder, for messages
@@ -47,8 +42,8 @@ class PredictSettings:
     check_memory: bool  # If true, refuse predictions that need more memory than is available
 
 
-def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[str, Any]:
-    """Predict one target and write ``<name>.h5ad`` and ``<name>.csv``.
+def predict_one(item: Item, source: Source, settings: PredictSettings) -> dict[str, Any]:
+    """Predict one section or slide and write ``<name>.h5ad`` and ``<name>.csv``.
 
     Returns
     -------
@@ -67,7 +62,7 @@ def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[s
 
     with capture_warnings() as warnings, about(item.name):
         model, encoders = equipment(settings.model, settings.digest, settings.encoders, settings.device)
-        adata = _predicted(target, model, encoders, settings)
+        adata = _predicted(source, model, encoders, settings)
     with writing(settings.out, kept=settings.kept):
         write_h5ad(adata, item.file(".h5ad"))
         with atomic_file(item.file(".csv")) as beside:
@@ -102,7 +97,7 @@ def load_model(folder: Path, device: str) -> "ExpressionModel":
         model = models.load(folder, device=device)
     if not isinstance(model, models.ExpressionModel):
         raise JobError(
-            f"{folder} holds a {type(model).__name__}, which predicts no expression. Give a model that "
+            f"{folder} holds a {type(model).__name__}, which does not predict expression. Give a model that "
             "histoquilt train made."
         )
     return model
@@ -129,19 +124,17 @@ def write_table(adata: "AnnData", file: Path) -> None:
 
 
 def _predicted(
-    target: Target, model: "ExpressionModel", encoders: "list[PatchEncoder]", settings: PredictSettings
+    source: Source, model: "ExpressionModel", encoders: "list[PatchEncoder]", settings: PredictSettings
 ) -> "AnnData":
-    from histoquilt import io
+    if source.table is None and not is_section(source.path):
+        from histoquilt.io import open_slide
 
-    if target.is_slide:
-        with io.open_slide(target.source.path, mpp=settings.mpp) as slide:
+        with open_slide(source.path, mpp=source.mpp) as slide:
             return model.predict(
                 slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoders, progress=settings.progress,
                 check_memory=settings.check_memory,
             )  # fmt: skip
-    adata = target.source.read()
-    if target.image is not None:
-        io.attach_image(adata, target.image, mpp=settings.mpp)
+    adata = source.read()
     if not all(rep in adata.obsm for rep in model.fitted.inputs.reps):
         _describe(adata, model, encoders, settings)
     return model.predict(adata, check_memory=settings.check_memory)

@@ -11,7 +11,6 @@ from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.jobs.expression._images import ImagedConfig, ImagedSections, check_samples, read_imaged
 from histoquilt.jobs.work._options import (
     PathName,
-    check_registered,
     configured,
     documented,
     option,
@@ -35,11 +34,6 @@ class TrainConfig(ImagedConfig):
     method: str = option("ridge_spahgc", "{choices}.", choices=EXPRESSION_MODELS, metavar="NAME")
     seed: int = seed_option()
     resume: bool = resume_option()
-
-    def __post_init__(self) -> None:
-        """Also check the method."""
-        check_registered(self.method, EXPRESSION_MODELS, "method")
-        super().__post_init__()
 
 
 def train_model(
@@ -109,7 +103,7 @@ def train_model(
 
             model = new_model(asked.method)
             device = str(resolve_device(asked.device, sparse=model.has_network))
-        cache = None if asked.cache is None else Path(asked.cache)
+        cache = asked.cache
         if cache is None and run.work.kept:
             cache = run.work.folder.absolute() / "embeddings"
         with connect(asked.dask) as run.workers:
@@ -133,10 +127,12 @@ def _fit_and_save(
     options: dict[str, Any] = {
         "use_rep": study.reps, "n_genes": asked.n_genes, "seed": asked.seed, "device": asked.device,
     }  # fmt: skip
+    logger.info("Training %s on %d sections.", asked.method, len(study.sections))
     with run.record.stage("fit"):
         model.fit(study.sections, **options, progress=asked.progress, checkpoint=run.work.training("model"))
     scores = {asked.method: inner_scores(model)}
     if asked.method != PLAIN_RIDGE:
+        logger.info("Fitting ridge regression for comparison.")
         with run.record.stage("ridge"):
             scores[PLAIN_RIDGE] = inner_scores(new_model(PLAIN_RIDGE).fit(study.sections, **options))
     with run.results() as folder:

@@ -1,1 +1,1 @@
-"""What every job stands on: options, record, working folder, results folder, one input after another."""
+"""Parts of every job: options, record of the run, working folder, results folder."""

@@ -1,10 +1,12 @@
 """Options of a job: fields of frozen dataclasses, from which the command line is generated."""
 
 import inspect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,24 +20,53 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the documentation need to know of a field."""
+    """Declaration of a field for the command line and the documentation."""
 
     help: str  # Help text; ``{choices}`` stands for the names of ``choices``
     doc: str = ""  # Text for the class's documentation, if it is not ``help``
     flag: str = ""  # Flag that sets a field to false that is true by default, ``"--quiet"``
     short: str = ""  # Short form of the option, ``"-k"``
     metavar: str | None = None  # Placeholder of the value
-    choices: Registry | None = None  # Registry of the names to choose from
+    choices: Registry | Sequence[str] | None = None  # Names to choose from
+    separated: bool = False  # If true, the value holds several of them, separated by commas
     negatable: bool = False  # If true, the flag also has a ``--no-`` form
     repeatable: bool = False  # If true, the option may be given several times
     least: int | None = None  # Range of a number
     most: int | None = None
+    positive: bool = False  # If true, the number must be positive and finite
+    is_path: bool = False  # If true, the value becomes a Path
     show_default: bool = True  # If true, the help shows the default
 
     @property
     def text(self) -> str:
         """Help text with the names to choose from."""
-        return self.help if self.choices is None else self.help.format(choices=", ".join(self.choices.names()))
+        names = self.choices.names() if isinstance(self.choices, Registry) else self.choices
+        return self.help if names is None else self.help.format(choices=", ".join(names))
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise :class:`JobError` unless a value is one of the choices and in the range."""
+        called = argument(name)
+        if self.choices is not None:
+            for choice in comma_separated(value, name) if self.separated else [value]:
+                _check_choice(called, choice, self.choices)
+        if self.positive and not 0 < value < math.inf:
+            raise JobError(f"{called} must be positive, got {value}.")
+        if self.least is not None and (
+            isinstance(value, bool) or not isinstance(value, Integral) or value < self.least
+        ):
+            raise JobError(f"{called} must be a whole number of at least {self.least}, got {value!r}.")
+        if self.most is not None and value > self.most:
+            raise JobError(f"{called} must be at most {self.most}, got {value}.")
+
+
+def _check_choice(called: str, choice: str, choices: Registry | Sequence[str]) -> None:
+    if choice in choices:
+        return
+    if isinstance(choices, Registry):
+        raise JobError(f"{called.removesuffix('=')}: {choices.unknown(choice)}")
+    near = get_close_matches(choice, choices, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise JobError(f"{called} is {', '.join(choices[:-1])} or {choices[-1]}, got {choice!r}.{hint}")
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -84,19 +115,24 @@ def configured(config: type[_Config], settings: _Config | None, options: dict[st
 
 def seed_option() -> Any:
     """Return the option ``seed``."""
-    return option(0, "Same seed, same machine, same result.", least=0, most=2**32 - 1)
+    return option(0, "Random seed; the same seed gives the same result on one machine.", least=0, most=2**32 - 1)
+
+
+def cache_option() -> Any:
+    """Return the option ``cache``."""
+    return option(None, "Folder for cached embeddings, found by content.", metavar="DIR", is_path=True)
 
 
 def resume_option() -> Any:
     """Return the option ``resume``."""
-    return option(False, "Keep unfinished work in DIR.partial; the same command goes on where it stopped.")
+    return option(False, "Keep unfinished work in DIR.partial; the same command resumes it.")
 
 
 def check_memory_option() -> Any:
     """Return the option ``check_memory``."""
     return option(
-        True, "Begin even what will need more memory than there is.", flag="--ignore-memory",
-        doc="Refuse to begin what needs more memory than there is.",
+        True, "Start even if more memory is needed than available.", flag="--ignore-memory",
+        doc="Raise if more memory is needed than available.",
     )  # fmt: skip
 
 
@@ -104,7 +140,7 @@ def check_memory_option() -> Any:
 class RunConfig:
     """Options of all jobs."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
     overwrite: bool = option(False, "Replace the results of an earlier run.")
     progress: bool = option(
         True, "Only warnings and errors; no progress bar.", flag="--quiet", short="-q", doc="Show progress bars."
@@ -112,6 +148,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise :class:`JobError` for what is wrong, before anything heavy is imported."""
+        for one, known in options_of(type(self)):
+            value = getattr(self, one.name)
+            if value is not None and known.is_path:
+                object.__setattr__(self, one.name, Path(value))
+            elif value is not None:
+                known.check(one.name, value)
         if not _DEVICE.fullmatch(str(self.device)):
             raise JobError(
                 f"unknown {argument('device')} {self.device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ..."
@@ -128,14 +170,14 @@ class SectionsConfig(RunConfig):
     )
     table: str | None = option(None, "Table of a SpatialData store that holds several.", metavar="NAME")
     counts_file: str | None = option(None, "Count matrix of a folder that holds several.", metavar="NAME")
-    one_section: bool = option(False, "Every file is one tissue, whatever its columns suggest.")
+    one_section: bool = option(False, "Every file is one section, whatever its columns suggest.")
     threads: int | None = option(
-        None, "Threads to compute on; OMP_NUM_THREADS, or all that the machine grants.", least=1, metavar="N"
+        None, "Number of threads; by default OMP_NUM_THREADS, or all available.", least=1, metavar="N"
     )
     dask: str | None = option(
         None,
-        "Work on sections or slides side by side: on the cores of this machine, or on the cluster of the Dask "
-        "scheduler at tcp://HOST:PORT, or in its file. What needs all of them at once is done here.",
+        "Process sections or slides in parallel: on the cores of this machine (local), or on the cluster of the Dask "
+        "scheduler at tcp://HOST:PORT or in its file.",
         metavar="local|ADDRESS", show_default=False,
     )  # fmt: skip
 
@@ -184,9 +226,3 @@ def comma_separated(value: str | Sequence[Any], name: str) -> list[str]:
 def one_or_more(value: Any) -> list[Any]:
     """Return the values of a repeatable option as a list."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def check_registered(name: str, registry: Registry, option_name: str) -> None:
-    """Raise for a name that a registry lacks, suggesting a close one."""
-    if name not in registry:
-        raise JobError(f"{argument(option_name).removesuffix('=')}: {registry.unknown(name)}")

@@ -97,7 +97,7 @@ def _check_only_results(out: Path, replaced: set[str]) -> None:
     foreign = sorted(path.name for path in out.iterdir() if path.name not in ours)
     if foreign:
         raise JobError(
-            f"{out} holds files that are no results of histoquilt (first: {foreign[0]}), and "
+            f"{out} holds files that are not results of histoquilt (first: {foreign[0]}), and "
             f"{argument('overwrite', True)} would delete them. Move them away, or choose another {argument('out')}."
         )
 
@@ -109,7 +109,7 @@ class DomainResults:
     sections: Mapping[str, "AnnData"]  # Section name -> AnnData with domains
     title: str  # Title of the report
     spatial_key: str = Keys.SPATIAL
-    section_key: str | None = None  # Column of obs that tells the sections of one input apart
+    section_key: str | None = None  # Column of obs that distinguishes the sections of one input
     layer: str | None = None
     tables: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)  # File name -> further table
     study: "AnnData | None" = None  # AnnData of all sections, if they were integrated

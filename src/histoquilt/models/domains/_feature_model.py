@@ -34,92 +34,48 @@ _FEATURES, _OFFSETS, _LEARNT = "features", "offsets", "learnt"
 
 @dataclass(frozen=True)
 class Tissue:
-    """Where the spots of one or several sections are.
+    """Spatial graph and coordinates of one or several sections."""
 
-    Attributes
-    ----------
-    adjacency
-        ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
-    centres
-        ``(n_spots, >= 2)`` spot centres.
-    sections
-        ``(n_spots,)`` section of every spot; ``None`` for a single one.
-    """
-
-    adjacency: csr_matrix
-    centres: np.ndarray
-    sections: np.ndarray | None
+    adjacency: csr_matrix  # (n_spots, n_spots), symmetric, no self loops
+    centres: np.ndarray  # (n_spots, >= 2)
+    sections: np.ndarray | None  # (n_spots,) names; None for a single section
 
 
 @dataclass(frozen=True)
 class Made:
-    """Graph and features of sections, made once and shared by the models that are fitted on them.
+    """Graph and features of sections, computed once and shared by the models fitted on them."""
 
-    Attributes
-    ----------
-    graph
-        Spatial graph of the spots, without links between sections.
-    features
-        Settings of :class:`SectionFeatures` -> the fitted steps, the features and the scaling of the genes; ``None`` if
-        they need not be kept.
-    """
-
-    graph: SpatialGraph
+    graph: SpatialGraph  # without links between sections
+    # by feature settings: what SectionFeatures.fit returned; None if it need not be kept
     features: dict[Any, tuple[SectionFeatures, np.ndarray, Scaling | None]] | None = None
 
 
 @dataclass(frozen=True)
 class Outputs(Embedded):
-    """Spots as a model embeds them, and the reconstruction from which expression is denoised.
+    """Embedding of spots, and the reconstruction from which expression is denoised."""
 
-    Attributes
-    ----------
-    reconstruction
-        ``(n_spots, n)``, in the space of the method.
-    row_scale
-        ``(n_spots,)`` length of each spot's features relative to the common length.
-    scaling
-        Scaling of the sections' genes; ``None`` if features were not made from genes.
-    """
-
-    reconstruction: np.ndarray
-    row_scale: np.ndarray
-    scaling: Scaling | None = None
+    reconstruction: np.ndarray  # (n_spots, n), in the space of the method
+    row_scale: np.ndarray  # (n_spots,) length of each spot's features relative to the common length
+    scaling: Scaling | None = None  # of the sections' genes; None if features were not made from genes
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Fitted parts of a model.
-
-    Attributes
-    ----------
-    features
-        Conversion of a section to features.
-    learnt
-        Fitted state of the method.
-    layer, spatial_key, section_key
-        Keys of expression, spot centres and section names in the training sections.
-    offsets
-        Section effects in the embedding; ``None`` if there was one section, or none are removed.
-    """
+    """Fitted state of a model, and the keys of its training sections."""
 
     features: SectionFeatures
-    learnt: Any
+    learnt: Any  # state of the method
     layer: str | None
     spatial_key: str
     section_key: str | None
-    offsets: SectionOffsets | None = None
+    offsets: SectionOffsets | None = None  # None if section effects are not removed
 
 
 class FeatureModel(DomainModel):
-    """Base of domain models that start from features and a spatial graph.
+    """Base class of domain models that start from features and a spatial graph.
 
-    A method writes :meth:`learn`, :meth:`apply`, :meth:`to_features`, :meth:`learnt_state` and :meth:`restore_learnt`.
-
-    Parameters
-    ----------
-    config
-        Settings; by default those of the method.
+    A subclass implements :meth:`learn`, :meth:`apply`, :meth:`to_features`, :meth:`learnt_state`,
+    :meth:`restore_learnt`, :meth:`embedding_width` and :meth:`working_bytes`. ``config`` are its settings.
     """
 
     config: FeatureConfig
@@ -129,39 +85,39 @@ class FeatureModel(DomainModel):
         super().__init__(config)
         self._fitted: Fitted | None = None
 
-    # what a method writes
+    # implemented by a method
 
     @abstractmethod
     def learn(
         self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
     ) -> tuple[Any, dict[str, Any]]:
-        """Return what the method learns from features, ``(n_spots, n_features)`` float32, and facts of training."""
+        """Fit to features, ``(n_spots, n_features)`` float32; return the fitted state and facts of training."""
 
     @abstractmethod
     def apply(self, learnt: Any, features: np.ndarray, tissue: Tissue) -> Outputs:
-        """Return embedding and reconstruction of spots."""
+        """Return the embedding and reconstruction of spots."""
 
     @abstractmethod
     def to_features(self, learnt: Any, reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
-        """Return the features that a reconstruction stands for, ``(n_spots, n_features)``."""
+        """Convert a reconstruction to features, ``(n_spots, n_features)``."""
 
     @abstractmethod
     def learnt_state(self, learnt: Any) -> MethodState:
-        """Return what the method learnt, for :meth:`save`."""
+        """Return the fitted state, for :meth:`save`."""
 
     @abstractmethod
     def restore_learnt(self, state: MethodState, n_features: int) -> Any:
-        """Rebuild what the method learnt from :meth:`learnt_state`."""
+        """Rebuild the fitted state from :meth:`learnt_state`."""
 
     @abstractmethod
     def embedding_width(self, n_features: int) -> int:
-        """Return the largest width that the embedding can have."""
+        """Return the largest possible width of the embedding."""
 
     @abstractmethod
     def working_bytes(self, n_spots: int, n_features: int) -> int:
-        """Return the bytes that learning and outputs take at their peak, beside the features."""
+        """Return the peak memory of fitting and outputs in bytes, not counting the features."""
 
-    # what follows from that
+    # provided by this class
 
     def fit(
         self,
@@ -181,44 +137,42 @@ class FeatureModel(DomainModel):
         Parameters
         ----------
         adata
-            AnnData ``(n_spots, n_genes)``; raw counts in ``layers["counts"]`` or ``X``, or a matrix declared
-            ``log1p_cp10k``; ``obsm[spatial_key]`` holds spot centres.
+            AnnData ``(n_spots, n_genes)`` with raw counts in ``layers["counts"]`` or ``X``, or a matrix declared
+            ``log1p_cp10k``; spot centres in ``obsm[spatial_key]``.
         layer
             Layer with the expression, instead of the above.
         use_rep
-            Embedding in ``obsm`` that replaces the features made from genes; denoising is then not possible.
+            Embedding in ``obsm`` to use as features instead of genes; denoising is then not possible.
         spatial_key
             Key in ``obsm`` of the spot centres.
         section_key
-            Column of ``obs`` that distinguishes sections; spots of two sections are neighbours by ``links`` only, and
-            genes are scaled within each section.
+            Column of ``obs`` with the section of each spot; by default a single section. Spots of different sections
+            are neighbours only by ``links``.
         links
-            Additional neighbours, ``(n_spots, n_spots)`` CSR, symmetric, as found by
-            :func:`histoquilt.gr.stack_links` and :func:`histoquilt.gr.mutual_nearest_links`.
+            Neighbours in other sections, ``(n_spots, n_spots)`` symmetric CSR, from :func:`histoquilt.gr.stack_links`
+            or :func:`histoquilt.gr.mutual_nearest_links`.
         seed
-            Random seed; features do not depend on it.
+            Random seed.
         device
-            Device to train networks on; ``"auto"`` uses a GPU if available.
+            Device for networks; ``"auto"`` uses a GPU if available.
         progress
             If true, show a progress bar on stderr.
-
-        Returns
-        -------
-        The trained model itself. ``training_facts`` holds seed, seconds, and what the method records.
 
         Raises
         ------
         KeyError
             ``layer``, ``use_rep``, ``spatial_key`` or ``section_key`` is missing.
         ValueError
-            There are fewer than 3 spots, coordinates are not finite or all equal, or the expression is neither raw
-            counts nor declared; or there are several sections in one frame, and no ``section_key``.
+            There are fewer than 3 spots, coordinates are not finite or all equal, the expression is neither raw counts
+            nor declared, or ``adata`` holds several sections and there is no ``section_key``.
         """
-        keys: dict[str, Any] = {"layer": layer, "use_rep": use_rep, "spatial_key": spatial_key}
-        self.fit_run(adata, **keys, section_key=section_key, links=links, seed=seed, device=device, progress=progress)
+        self.fit_run(
+            adata, layer=layer, use_rep=use_rep, spatial_key=spatial_key, section_key=section_key, links=links,
+            seed=seed, device=device, progress=progress,
+        )  # fmt: skip
         return self
 
-    def fit_run(  # type: ignore[override]  # the names of the options
+    def fit_run(  # type: ignore[override]
         self,
         adata: AnnData,
         *,
@@ -232,7 +186,7 @@ class FeatureModel(DomainModel):
         device: str | torch.device = "auto",
         progress: bool = True,
     ) -> Outputs:
-        """Train as :meth:`fit` does, and return what :meth:`run` says of the same sections; features are made once."""
+        """Train as :meth:`fit` does, and return the outputs of :meth:`run` without computing features again."""
         check_adata(adata)
         if made is None and section_key is None:
             check_one_section(adata, spatial_key=spatial_key)
@@ -263,15 +217,7 @@ class FeatureModel(DomainModel):
         return outputs
 
     def run(self, adata: AnnData, links: csr_matrix | None = None) -> Outputs:
-        """Return embedding and reconstruction of sections, from which domains and denoised expression follow.
-
-        Parameters
-        ----------
-        adata
-            Sections, trained on or not, with the genes of training.
-        links
-            Edges between spots of different sections, ``(n_spots, n_spots)``, as in :meth:`fit`.
-        """
+        """Return embedding and reconstruction of sections; arguments as for :meth:`embed`."""
         check_adata(adata)
         fitted = self.fitted
         section_key = fitted.section_key if fitted.section_key in adata.obs else None
@@ -289,40 +235,38 @@ class FeatureModel(DomainModel):
     def embed(
         self, adata: AnnData, *, links: csr_matrix | None = None, out: str | PathLike[str] | None = None
     ) -> np.ndarray:
-        """Return the embedding of one or several sections, trained on or not, ``(n_spots, n_latent)`` float32.
-
-        Genes that the model knows and the section lacks count as average.
+        """Return the embedding of one or several sections, ``(n_spots, n_latent)`` float32.
 
         Parameters
         ----------
         adata
-            As for :meth:`fit`; sections are distinguished by the column that ``fit`` was given, if it is there.
+            Sections, used in training or not; modelled genes that are missing are filled with their average.
         links
-            As for :meth:`fit`.
+            Neighbours in other sections, as for :meth:`fit`.
         out
-            Path of a ``.npy`` file for the embedding, written atomically; the array that is returned stays there
-            (``numpy.memmap``, read-only). An earlier file is replaced.
+            Path of a ``.npy`` file for the embedding, which is then returned as a read-only ``numpy.memmap``. An
+            existing file is replaced.
 
         Raises
         ------
         RuntimeError
             The model is not trained.
         ValueError
-            Fewer than half of the modelled genes are there, ``out`` is no ``.npy``, or there are several sections in
-            one frame without the column that ``fit`` was given.
+            Fewer than half of the modelled genes are present, ``out`` is not a ``.npy`` file, or ``adata`` holds
+            several sections without the ``section_key`` of :meth:`fit`.
 
         Warns
         -----
         UserWarning
-            Some of them are missing.
+            Modelled genes are missing.
         """
-        path = None if out is None else Path(out).expanduser()
-        if path is None:
+        if out is None:
             return self.run(adata, links).embedding
+        path = Path(out).expanduser()
         if path.suffix != ".npy":
             raise ValueError(f"out= names the .npy file that the embedding goes to, got {str(path)!r}: embedding.npy?")
         embedding = self.run(adata, links).embedding
-        with atomic_file(path) as beside, beside.open("wb") as stream:
+        with atomic_file(path) as unfinished, unfinished.open("wb") as stream:
             np.save(stream, embedding)
         return np.load(path, mmap_mode="r")
 
@@ -343,14 +287,14 @@ class FeatureModel(DomainModel):
         RuntimeError
             The model is not trained.
         ValueError
-            The model was fitted on an embedding (``use_rep``), or too few modelled genes are there.
+            The model was fitted on an embedding (``use_rep``), or fewer than half of the modelled genes are present.
         KeyError
             A gene was not modelled.
         """
         return self.denoise_outputs(adata, self.run(adata, links), genes)
 
     def denoise_outputs(self, adata: AnnData, outputs: Outputs, genes: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the denoised expression in what :meth:`run` returned, as :meth:`denoise` does."""
+        """Return the denoised expression of outputs of :meth:`run`."""
         fitted = self.fitted
         steps = fitted.features.genes
         if steps is None or outputs.scaling is None:
@@ -373,33 +317,32 @@ class FeatureModel(DomainModel):
         key_added: str = Keys.DOMAIN,
         embedding_key: str = Keys.EMBEDDING,
     ) -> None:
-        """Give the spots of sections that the model has not seen the domains that it knows.
+        """Assign the domains of a trained model to spots of other sections; nothing is fitted.
 
-        Nothing is fitted: the trained model embeds the spots, the fitted mixture names them.
-        :func:`histoquilt.tl.refine_domains` smooths the result where that is wanted.
+        Use :func:`histoquilt.tl.refine_domains` to smooth the result.
 
         Parameters
         ----------
         adata, links
             As for :meth:`embed`.
         key_added, embedding_key
-            Where domains and embedding go.
+            Keys for domains and embedding.
 
         Returns
         -------
         None. Adds to ``adata``:
 
-        ``obs[key_added]`` : categorical with all domains of the model, also those that no spot gets
+        ``obs[key_added]`` : categorical with all domains of the model, also unused ones
         ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability of the domain
         ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
-        ``uns["histoquilt"][key_added]`` : how, with the counts of genes ``shared``, ``missing`` and ``filled``
+        ``uns["histoquilt"][key_added]`` : provenance, with the numbers of genes ``shared``, ``missing`` and ``filled``
 
         Raises
         ------
         RuntimeError
             The model is not trained, or has no domains yet.
         ValueError
-            Fewer than half of the modelled genes are there.
+            Fewer than half of the modelled genes are present.
         """
         check_adata(adata)
         if self.fitted is not None and self.domains is None:
@@ -409,8 +352,8 @@ class FeatureModel(DomainModel):
             )
         embedding = self.embed(adata, links=links)
         probabilities = self.domains.mixture.probabilities(embedding)
-        names = np.array(self.domains.names)[probabilities.argmax(axis=1)]
-        domains = pd.Categorical(names, categories=sorted(self.domains.names, key=int))
+        names = np.array(self.domains.names)
+        domains = pd.Categorical(names[probabilities.argmax(axis=1)], categories=sorted(self.domains.names, key=int))
         write_result(adata, "obsm", embedding_key, embedding)
         write_result(adata, "obs", key_added, domains)
         write_result(adata, "obs", f"{key_added}_confidence", probabilities.max(axis=1))
@@ -426,10 +369,10 @@ class FeatureModel(DomainModel):
         }
 
     def compare_genes(self, adata: AnnData) -> dict[str, list[str]]:
-        """Return which modelled genes a section shares, which it is missing, and which are filled with the average.
+        """Return the modelled genes that are ``shared`` by a section, ``missing``, and ``filled`` with the average.
 
-        Missing and filled are the same genes; where fewer than half are shared, none is filled, since :meth:`embed`
-        refuses. All are empty where the model was fitted on an embedding.
+        The missing genes are filled unless fewer than half are shared, in which case :meth:`embed` raises an error. All
+        are empty if the model was fitted on an embedding.
         """
         steps = self.fitted.features.genes
         missing = [] if steps is None else steps.missing_genes([str(gene) for gene in adata.var_names])
@@ -440,20 +383,20 @@ class FeatureModel(DomainModel):
 
     @property
     def genes(self) -> list[str]:
-        """The modelled genes, in order; empty where the model was fitted on an embedding."""
+        """Modelled genes, in order; empty if the model was fitted on an embedding."""
         steps = self.fitted.features.genes
         return [] if steps is None else steps.genes
 
     @property
     def fitted(self) -> Fitted:
-        """What training left behind; raises ``RuntimeError`` before :meth:`fit`."""
+        """Fitted state; raises ``RuntimeError`` before :meth:`fit`."""
         if self._fitted is None:
             name = type(self).__name__
             raise RuntimeError(f"This {name} is not trained. Call .fit(adata), or histoquilt.models.load(folder).")
         return self._fitted
 
     def state(self) -> MethodState:
-        """Return what was learnt, for :meth:`save`."""
+        """Return the fitted state, for :meth:`save`."""
         fitted = self.fitted
         learnt = self.learnt_state(fitted.learnt)
         parts = {_FEATURES: fitted.features.arrays(), _LEARNT: learnt.arrays}
@@ -469,11 +412,11 @@ class FeatureModel(DomainModel):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
-        method = {**checkpoint.config["method"], "genes": checkpoint.genes}  # kept in a file of their own
+        method = {**checkpoint.config["method"], "genes": checkpoint.genes}  # stored in a separate file
         return super().from_checkpoint(replace(checkpoint, config={**checkpoint.config, "method": method}), device)
 
     def restore(self, state: MethodState) -> None:
-        """Take back what :meth:`state` gave."""
+        """Restore the fitted state from :meth:`state`."""
         settings = state.settings
         features = SectionFeatures.restore(
             settings[_FEATURES], strip_prefix(state.arrays, _FEATURES), settings["genes"]
@@ -493,43 +436,34 @@ class FeatureModel(DomainModel):
         return f"{name}(trained on {source}{domains})"
 
     def graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> SpatialGraph:
-        """Return the graph that the config asks for, of the nearest neighbours or of a radius."""
+        """Return the spatial graph of the config: nearest neighbours, or all spots within a radius."""
         if adata.n_obs < 3:
-            raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a graph of neighbours needs at least.")
-        keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
-        if self.config.radius is not None:
-            return build_graph(adata, radius=self.config.radius, **keys)
-        return build_graph(adata, n_neighbors=self.config.n_neighbors, **keys)
+            raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a spatial graph needs at least.")
+        radius = self.config.radius
+        extent: dict[str, Any] = {"n_neighbors": self.config.n_neighbors} if radius is None else {"radius": radius}
+        return build_graph(adata, **extent, spatial_key=spatial_key, section_key=section_key)
 
     def _features(
         self, adata: AnnData, made: Made | None, layer: str | None, use_rep: str | None, sections: np.ndarray | None
     ) -> tuple[SectionFeatures, np.ndarray, Scaling | None]:
-        """Fit features, or take those that were made with the same settings before."""
-        kept = made.features if made else None
+        """Fit features, or reuse those already made with the same settings."""
+        cache: dict[Any, Any] = {} if made is None or made.features is None else made.features
         key = (*SectionFeatures.settings_of(self.config), layer, use_rep, sections is not None)
-        if kept is not None and key in kept:
-            return kept[key]
-        found = SectionFeatures.fit(adata, self.config, layer=layer, use_rep=use_rep, sections=sections)
-        if kept is not None:
-            kept[key] = found
-        return found
+        if key not in cache:
+            cache[key] = SectionFeatures.fit(adata, self.config, layer=layer, use_rep=use_rep, sections=sections)
+        return cache[key]
 
 
 def _tissue(
     adata: AnnData, graph: SpatialGraph, spatial_key: str, section_key: str | None, links: csr_matrix | None
 ) -> Tissue:
-    """Return where spots are, and the graph joined with links between sections."""
+    """Return coordinates, and the graph joined with links between sections."""
     adjacency = graph.connectivities
     sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
     if links is not None:
         adjacency = union_links(adjacency, links)
-        _check_undirected(adjacency)
+        if adjacency.diagonal().any():
+            raise ValueError("The adjacency stores self loops; remove them, the model adds its own.")
+        if (adjacency != adjacency.T).nnz:
+            raise ValueError("The adjacency is directed; symmetrise it first, e.g. adjacency.maximum(adjacency.T).")
     return Tissue(adjacency, spot_centres(adata, spatial_key), sections)
-
-
-def _check_undirected(adjacency: csr_matrix) -> None:
-    pattern = csr_matrix((np.ones(adjacency.nnz, np.int8), adjacency.indices, adjacency.indptr), adjacency.shape)
-    if pattern.diagonal().any():
-        raise ValueError("The adjacency stores self loops; remove them, the model adds its own.")
-    if (pattern != pattern.T).nnz:
-        raise ValueError("The adjacency is directed; symmetrise it first, e.g. adjacency.maximum(adjacency.T).")

@@ -1,4 +1,4 @@
-"""From a section to the features that a domain model sees, and back to genes."""
+"""Conversion of sections to the features of a domain model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +15,10 @@ _SETTINGS = ("n_genes", "n_pcs", "target_sum", "log", "clip", "min_spots", "min_
 
 @dataclass(frozen=True)
 class SectionFeatures:
-    """Fitted conversion of sections to features, kept so that it can be undone and used on other sections.
+    """Fitted conversion of sections to features."""
 
-    Attributes
-    ----------
-    genes
-        Expression to features, or ``None`` where features are an embedding of the user's (``use_rep``).
-    use_rep
-        Key of that embedding in ``obsm``, or ``None``.
-    n_features
-        Width of the features.
-    """
-
-    genes: GeneFeatures | None
-    use_rep: str | None
+    genes: GeneFeatures | None  # from expression to features and back; None if use_rep is given
+    use_rep: str | None  # key in obsm of an embedding that is used as features
     n_features: int
 
     @classmethod
@@ -41,10 +31,7 @@ class SectionFeatures:
         use_rep: str | None,
         sections: np.ndarray | None = None,
     ) -> tuple["SectionFeatures", np.ndarray, Scaling | None]:
-        """Fit on one or several sections; return the fitted steps and what :meth:`transform` returns.
-
-        ``sections``, ``(n_spots,)``: scale the genes of each on its own.
-        """
+        """Fit, and return also the result of :meth:`transform`; sections: ``(n_spots,)``, scaled separately."""
         genes = scaling = None
         if use_rep is not None:
             features = _embedding(adata, use_rep)
@@ -53,11 +40,11 @@ class SectionFeatures:
             genes, features, scaling = GeneFeatures.fit(
                 expression(adata, layer, in_memory=False), kind=config.features, sections=sections, **settings
             )
-        if np.ptp(features, axis=0).max() <= 1e-6 * max(features.max(), -features.min()):  # equal but for rounding
+        if np.ptp(features, axis=0).max() <= 1e-6 * max(features.max(), -features.min()):  # constant up to rounding
             where = "expression" if use_rep is None else f"values in obsm[{use_rep!r}]"
             raise ValueError(
-                f"All {len(features):,} spots have the same {where}, so no domain can be told from another. "
-                "Check which matrix was read."
+                f"All {len(features):,} spots have the same {where}, so domains cannot be distinguished. Check which "
+                "matrix was read."
             )
         return cls(genes, use_rep, features.shape[1]), features, scaling
 
@@ -82,7 +69,7 @@ class SectionFeatures:
         return features, None
 
     def settings(self) -> dict[str, Any]:
-        """Return what is no array, ready for JSON."""
+        """Return what is not an array, as values that JSON can hold."""
         settings: dict[str, Any] = {"use_rep": self.use_rep, "n_features": self.n_features}
         if self.genes is not None:
             steps = self.genes

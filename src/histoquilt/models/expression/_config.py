@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from histoquilt.models._config import ModelConfig
+from histoquilt.models._ranges import Count
 
 FEW_INDIVIDUALS = 3  # inner validation among fewer cannot judge whether training moments carry over to another one
 
@@ -18,22 +19,12 @@ class ExpressionConfig(ModelConfig):
         A value is outside its range.
     """
 
-    n_genes: int = 200  # the panel: so many of highest training mean, joined with as many of highest variance
+    n_genes: Count = 200  # the panel: so many of highest training mean, joined with as many of highest variance
     fields: Literal["one", "several", "validate"] = "several"  # inputs: the first of the embeddings, or all of them
     neighbours: bool | Literal["validate"] = True  # append the mean embedding of a spot's neighbours
     # standardise each section by its own moments; "auto": if training holds fewer than three individuals, else inner
     # validation chooses where the method tries both
     own_moments: bool | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.n_genes, bool) or not isinstance(self.n_genes, int) or self.n_genes < 1:
-            raise ValueError(f"n_genes must be a whole number of at least 1, got {self.n_genes!r}.")
-        if self.fields not in ("one", "several", "validate"):
-            raise ValueError(f"fields must be 'one', 'several' or 'validate', got {self.fields!r}.")
-        if self.neighbours not in (True, False, "validate"):
-            raise ValueError(f"neighbours must be true, false or 'validate', got {self.neighbours!r}.")
-        if self.own_moments not in (True, False, "auto"):
-            raise ValueError(f"own_moments must be true, false or 'auto', got {self.own_moments!r}.")
 
 
 def moments_to_use(config: ExpressionConfig, n_individuals: int) -> dict[str, Any]:

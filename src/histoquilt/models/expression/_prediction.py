@@ -22,7 +22,6 @@ from histoquilt.models.expression.unlike._verdict import Unlike
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import Section, Slots, check_adata, check_one_section, declare_scale, provenance, write_result
 
-MEASURED = "measured_log1p_cp10k"
 PREDICTED_LOG_COUNTS = "predicted_log_counts"
 
 
@@ -297,5 +296,5 @@ def _set_measured_beside(section: Section, predicted: AnnData) -> None:
     except (KeyError, ValueError) as error:
         logger.info("%s: measured expression is not set beside the prediction. %s", section.name, error)
         return
-    predicted.layers[MEASURED] = measured.of(panel)
-    declare_scale(predicted, MEASURED, "log1p_cp10k")
+    predicted.layers[Keys.MEASURED] = measured.of(panel)
+    declare_scale(predicted, Keys.MEASURED, "log1p_cp10k")

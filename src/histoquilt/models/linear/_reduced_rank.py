@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from histoquilt.models._image_components import Basis
+from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
@@ -42,21 +43,14 @@ class ReducedRankRidgeConfig(ExpressionConfig):
     """
 
     # penalties to try, in units of the mean squared length of a centred row of inputs
-    alphas: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-    ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
-    n_settings: int = 8  # leading settings whose predictions are averaged
-    rbf: int = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
+    alphas: tuple[Positive, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+    # numbers of directions to try, besides the full rank
+    ranks: tuple[Count, ...] | tuple[()] = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+    n_settings: Count = 8  # leading settings whose predictions are averaged
+    rbf: WholeNumber = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.alphas or min(self.alphas) <= 0:
-            raise ValueError(f"alphas must be one or more positive penalties, got {self.alphas!r}.")
-        if any(isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 for rank in self.ranks):
-            raise ValueError(f"ranks must be whole numbers of at least 1, got {self.ranks!r}.")
-        if isinstance(self.n_settings, bool) or not isinstance(self.n_settings, int) or self.n_settings < 1:
-            raise ValueError(f"n_settings must be a whole number of at least 1, got {self.n_settings!r}.")
-        if isinstance(self.rbf, bool) or not isinstance(self.rbf, int) or self.rbf < 0:
-            raise ValueError(f"rbf must be a whole number of features, 0 for none, got {self.rbf!r}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("ReducedRankRidge uses the inputs as given: fields and neighbours cannot be 'validate'.")
 

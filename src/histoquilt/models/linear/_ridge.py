@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
+from histoquilt.models._ranges import Positive
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
 from histoquilt.models.expression._inputs import ImageSection
@@ -26,12 +27,7 @@ class RidgeConfig(BaselineConfig):
     """
 
     # penalties to try, in units of the mean squared length of a centred input row: at 1 a typical direction is halved
-    alphas: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.alphas or min(self.alphas) <= 0:
-            raise ValueError(f"alphas must be one or more positive penalties, got {self.alphas!r}.")
+    alphas: tuple[Positive, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class _Setting(NamedTuple):

@@ -1,9 +1,9 @@
 """Settings of mclSTExp."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+from histoquilt.models._ranges import Count, NotNegative, Positive, Rate, WholeNumber, at_least
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.retrieval._bank import Weighting
 
@@ -20,58 +20,33 @@ class MclSTExpConfig(ExpressionConfig):
         A value is outside its range, or two do not go together.
     """
 
-    # "embedding": of a frozen encoder; "cnn" and "timm:NAME" are trained on pixels (use trainable())
+    # "embedding" of a frozen encoder; "cnn" and "timm:NAME" are trained on pixels (use trainable())
     image_branch: str = "embedding"
-    pretrained: bool = True  # timm only: start from published weights, which are downloaded
-    use_views: bool = True  # training draws one of a patch's views where obsm["<use_rep>_views"] holds them
+    pretrained: bool = True  # timm only: start from published weights (downloaded)
+    use_views: bool = True  # train on random views of each patch if obsm["<use_rep>_views"] exists
     own_moments: bool | Literal["auto"] = True
-    n_latent: int = 256  # width of the space that images and spots share
-    n_blocks: int = 2  # of the spot transformer; 0: a spot is described by its own expression alone
-    coordinates: bool = True  # the spot branch knows where in its section a spot lies
-    dropout_rate: float = 0.1  # of heads and transformer
-    input_dropout: float = 0.3  # of the embedding's components in training
-    colour_jitter: float = 0.2  # pixels only: each channel is scaled by 1 - jitter to 1 + jitter in training
-    similarity: Literal["cosine", "dot"] = "cosine"  # of the contrastive loss; retrieval is by cosine
-    temperature: float = 0.2  # T
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-3
-    batch_size: int = 256  # spots among which each must find its own image
-    max_epochs: int = 24
-    check_every: int = 4  # epochs between evaluations on held-out training sections; 0: train to the end
-    weigh_by_depth: bool = True  # spots of few counts weigh less, in the loss and among the retrieved
-    key: Literal["spot", "image", "both", "validate"] = "validate"  # what of a reference a query is compared with
-    k: tuple[int, ...] = (20, 50, 100, 200)  # numbers of references to try
+    n_latent: Annotated[int, at_least(2)] = 256  # width of the shared embedding
+    n_blocks: WholeNumber = 2  # of the spot transformer; 0: no neighbours
+    coordinates: bool = True  # add spot coordinates to the spot branch
+    dropout_rate: Rate = 0.1  # of heads and transformer
+    input_dropout: Rate = 0.3  # dropout rate of the image embedding in training
+    colour_jitter: Rate = 0.2  # pixels only: range of random scaling of each channel, 1 - jitter to 1 + jitter
+    similarity: Literal["cosine", "dot"] = "cosine"  # in the contrastive loss; retrieval uses cosine
+    temperature: Positive = 0.2  # T of the contrastive loss
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 1e-3
+    batch_size: Annotated[int, at_least(2)] = 256  # spots per batch, among which each is matched with its image
+    max_epochs: WholeNumber = 24
+    check_every: WholeNumber = 4  # epochs between evaluations on held-out training sections; 0: at the end only
+    weigh_by_depth: bool = True  # give spots with few counts less weight in loss and retrieval
+    key: Literal["spot", "image", "both", "validate"] = "validate"  # reference embedding that a query is compared with
+    k: tuple[Count, ...] = (20, 50, 100, 200)  # numbers of references to try
     weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in {"n_latent": 2, "n_blocks": 0, "batch_size": 2, "max_epochs": 0, "check_every": 0}.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-        for name in ("temperature", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}.")
-        for name in ("dropout_rate", "input_dropout", "colour_jitter"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)!r}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay!r}.")
-        if not self.k or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in self.k):
-            raise ValueError(f"k must be one or more whole numbers of at least 1, got {self.k!r}.")
-        for name, known in {
-            "similarity": ("cosine", "dot"),
-            "key": ("spot", "image", "both", "validate"),
-            "weighting": ("uniform", "inverse_square", "validate"),
-        }.items():
-            if getattr(self, name) not in known:
-                listed = ", ".join(map(repr, known))
-                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("mclSTExp takes inputs as they are: fields 'one' or 'several', neighbours true or false.")
-        self._check_branch()
-
-    def _check_branch(self) -> None:
         branch = self.image_branch
         if branch not in ("embedding", "cnn") and not (branch.startswith("timm:") and len(branch) > len("timm:")):
             raise ValueError(f"image_branch must be 'embedding', 'cnn' or 'timm:NAME', got {branch!r}.")
@@ -88,10 +63,9 @@ class MclSTExpConfig(ExpressionConfig):
         Parameters
         ----------
         image_branch
-            The paper trains DenseNet121, which needs timm and patches; with ``"embedding"`` a frozen one takes its
-            place.
+            The paper trains DenseNet121, which needs timm and patches; ``"embedding"`` uses a frozen encoder instead.
         pretrained
-            Start from published weights, as the paper does.
+            If true, start from published weights, as the paper does.
         """
         return cls(
             image_branch=image_branch,
@@ -120,11 +94,11 @@ class MclSTExpConfig(ExpressionConfig):
         Parameters
         ----------
         image_branch
-            ``"cnn"``, a small residual network that needs no further package, or ``"timm:NAME"``.
+            ``"cnn"``, a small residual network, or ``"timm:NAME"``.
         max_epochs
-            Looks at held-out training sections are spread over them.
+            Largest number of epochs.
         pretrained
-            timm only: start from published weights.
+            If true, start from published weights (timm only).
         """
         return cls(
             image_branch=image_branch,

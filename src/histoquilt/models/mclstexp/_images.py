@@ -1,4 +1,4 @@
-"""What the image branch of mclSTExp is given: components of a frozen embedding, or pixels; and how both are varied."""
+"""Inputs of mclSTExp's image branch (components of a frozen embedding, or pixels) and their augmentation."""
 
 import math
 from dataclasses import dataclass
@@ -16,25 +16,13 @@ from histoquilt.nn import ResidualCNN, dropout
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """From a section to what the image branch takes.
+    """Conversion of sections to inputs of the image branch."""
 
-    Attributes
-    ----------
-    basis
-        Principal components of the embedding; ``None`` for pixels.
-    """
-
-    basis: Basis | None
+    basis: Basis | None  # principal components of the embedding; None for pixels
 
     @classmethod
     def fit(cls, train: list[ImageSection], config: MclSTExpConfig) -> "ImageInputs":
-        """Find the components, or check that there are pixels.
-
-        Raises
-        ------
-        ValueError
-            The image branch takes pixels and the embedding holds none.
-        """
+        """Fit the components, or check that the embeddings are pixels."""
         if config.image_branch == "embedding":
             return cls(Basis.fit(train, own=False))
         for section in train:
@@ -48,26 +36,20 @@ class ImageInputs:
         return np.asarray(self.basis.scores(section.x), dtype=np.float32)
 
     def views_of(self, section: ImageSection) -> np.ndarray | None:
-        """Return ``(n_spots, n_views, n_components)``: the spot's own patch turned, its neighbours as they are."""
+        """Return ``(n_spots, n_views, n_components)`` float32: views of the spot's own patch, not of neighbours."""
         if self.basis is None or section.views is None:
             return None
         n_spots, n_views, n_own = section.views.shape
         scores = np.empty((n_spots, n_views, self.basis.components.shape[1]), dtype=np.float32)
         turned = section.x.copy()
-        for view in range(n_views):  # one at a time: all of them are many times the inputs
+        for view in range(n_views):  # one at a time, to save memory
             turned[:, :n_own] = section.views[:, view]
             scores[:, view] = self.basis.scores(turned)
         return scores
 
 
 def as_patches(section: ImageSection) -> np.ndarray:
-    """Return the pixels that the section's first embedding holds.
-
-    Raises
-    ------
-    ValueError
-        They are not the flattened RGB of squares, 0 to 255.
-    """
+    """Return the patches in the section's first embedding, ``(n_spots, side, side, 3)`` uint8."""
     flat = section.reps[0]
     side = math.isqrt(flat.shape[1] // 3)
     whole = 3 * side**2 == flat.shape[1] and flat.min() >= 0 and flat.max() <= 255
@@ -82,7 +64,7 @@ def as_patches(section: ImageSection) -> np.ndarray:
 
 
 def build_backbone(config: MclSTExpConfig) -> tuple[nn.Module | None, int]:
-    """Return the network that reads pixels and the number of its features; nothing for a frozen embedding."""
+    """Return the network for pixels, ``None`` for a frozen embedding, and its number of features."""
     if config.image_branch == "embedding":
         return None, 0
     backbone = ResidualCNN() if config.image_branch == "cnn" else _TimmBackbone(config)
@@ -90,7 +72,7 @@ def build_backbone(config: MclSTExpConfig) -> tuple[nn.Module | None, int]:
 
 
 class _TimmBackbone(nn.Module):
-    """A network of timm that takes uint8 patches."""
+    """A timm network for uint8 patches."""
 
     mean: Tensor
     std: Tensor
@@ -100,9 +82,9 @@ class _TimmBackbone(nn.Module):
         timm = require("timm", extra="timm", purpose=f"image_branch={config.image_branch!r}")
         name = config.image_branch.removeprefix("timm:")
         self.model = timm.create_model(name, pretrained=config.pretrained, num_classes=0)
-        known = timm.data.resolve_model_data_config(self.model)
-        self.register_buffer("mean", 255 * torch.tensor(known["mean"])[:, None, None])
-        self.register_buffer("std", 255 * torch.tensor(known["std"])[:, None, None])
+        model_config = timm.data.resolve_model_data_config(self.model)
+        self.register_buffer("mean", 255 * torch.tensor(model_config["mean"])[:, None, None])
+        self.register_buffer("std", 255 * torch.tensor(model_config["std"])[:, None, None])
         self.n_features: int = self.model.num_features
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -112,18 +94,18 @@ class _TimmBackbone(nn.Module):
         return self.model((x - self.mean) / self.std)
 
 
-def vary(x: Tensor, config: MclSTExpConfig, generator: torch.Generator) -> Tensor:
-    """Return a batch as training sees it: components dropped; patches turned, mirrored and recoloured.
+def augment(x: Tensor, config: MclSTExpConfig, generator: torch.Generator) -> Tensor:
+    """Augment a batch: drop components; rotate, mirror and recolour patches.
 
-    x: (n_spots, n_components), or (n_spots, side, side, 3) uint8, which become float in [0, 1].
+    x: (n_spots, n_components), or (n_spots, side, side, 3) uint8, returned as float in [0, 1].
     """
     if config.image_branch == "embedding":
         return dropout(x, config.input_dropout, generator)
-    # drawn on the CPU, so that a seed means the same views on every device
+    # drawn on the CPU, so that a seed gives the same views on every device
     views = torch.randint(8, (len(x),), generator=generator).to(x.device)  # the eight orientations of a square
     turned = torch.empty_like(x)
     for view in range(8):
-        some = torch.rot90(x[views == view], view % 4, dims=(1, 2))
-        turned[views == view] = some.flip(2) if view >= 4 else some
+        rotated = torch.rot90(x[views == view], view % 4, dims=(1, 2))
+        turned[views == view] = rotated.flip(2) if view >= 4 else rotated
     spread = 2 * torch.rand(len(x), 1, 1, 3, generator=generator).to(x.device) - 1
     return (turned / 255 * (1 + config.colour_jitter * spread)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""mclSTExp: expression of a spot from measured spots whose embedding matches that of its H&E image.
+"""mclSTExp: expression of a spot from measured spots with an embedding similar to that of its H&E image.
 
 Min, Shi, Zhang, Wan, Wang. Multimodal contrastive learning for spatial gene expression prediction using histology
 images. Briefings in Bioinformatics 25(6), bbae551, 2024.
@@ -7,23 +7,23 @@ images. Briefings in Bioinformatics 25(6), bbae551, 2024.
 - Spot branch: s_i = head(transformer(expression + position)_i), two pre-norm blocks over a set of spots.
 - Projection head: h = W x; LayerNorm(h + dropout(V gelu(h))).
 - Loss: symmetric cross-entropy of s z^T / T against the true pairing in a batch.
-- Prediction: mean measured expression of the k references whose s is most cosine-similar to the query's z, weighted
-  by 1 / distance^2.
+- Prediction: mean expression of the k references with s most cosine-similar to the query's z, weighted by
+  1 / distance^2.
 
 Where we differ from the published code, and why
 -------------------------------------------------
-- A spot attends to its own neighbourhood in its section, in training and in prediction alike. There the sequence is
-  a random batch over mixed sections, so that a spot's embedding depends on its batch mates and on the batch size.
-- Position is encoded by sines and cosines of microns from the section's middle, defined everywhere, in place of two
-  tables of 65,536 rows whose entries stay random wherever training saw no spot.
-- Epochs, k, weights and what a query is compared with (a reference's spot embedding, its image embedding, or both)
-  are chosen by leaving training sections or patients out. There k and distance were set for each data set.
-- Nothing of the section to predict is seen in training, and no augmentation is applied in prediction.
-- By default the backbone is frozen, and its embeddings of several fields and of the neighbours enter as principal
-  components, standardised section by section: a few hundred spots do not train a backbone.
-- The loss is of cosines at a lower temperature by default; the dot products of vectors of length 16 that LayerNorm
-  returns saturate the softmax. Spots of few counts weigh less, in the loss and among the retrieved.
-- Targets are normalised spot by spot. There the truth is normalised gene by gene, which lets depth leak in.
+- A spot attends to its neighbours in its section. In the released code the sequence is a random batch of mixed
+  sections, so that a spot's embedding depends on its batch.
+- Position is encoded by sines and cosines of microns from the middle of the section. The released lookup tables (65,536
+  rows) stay random where training has no spots.
+- Epochs, k, weights and key (compare with a reference's spot embedding, image embedding, or both) are chosen by leaving
+  training sections or patients out. The paper sets k and distance for each data set.
+- The section to predict is not seen in training, and there is no augmentation in prediction.
+- By default the backbone is frozen, since a few hundred spots do not train it, and its embeddings of several fields and
+  of neighbours enter as principal components, standardised within each section.
+- By default the loss uses cosines at a lower temperature: dot products of LayerNorm outputs (length 16) saturate the
+  softmax. Spots with few counts weigh less in loss and retrieval.
+- Targets are normalised spot by spot; the released gene-by-gene normalisation lets sequencing depth leak in.
 """
 
 from collections.abc import Sequence
@@ -64,44 +64,32 @@ class _Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What a fit leaves.
+    """Fitted state."""
 
-    Attributes
-    ----------
-    setting
-        Setting chosen on inner validation.
-    inputs, network, bank
-        Conversion of a section to what the image branch takes, the network, and the training spots in its space.
-    score
-        Mean correlation of the setting on inner validation.
-    history
-        Mean loss of every epoch of the final training.
-    """
-
-    setting: _Setting
+    setting: _Setting  # chosen by inner validation
     inputs: ImageInputs
     network: MclSTExpNetwork
-    bank: Bank
-    score: float
-    history: tuple[float, ...]
+    bank: Bank  # training spots with their embedding
+    score: float  # mean correlation of the setting on inner validation
+    history: tuple[float, ...]  # mean loss of every epoch of the final training
 
 
 class MclSTExp(ExpressionModel):
-    """Predicts expression by retrieval in a space that images and measured spots share.
+    """Predicts expression by retrieval in an embedding shared by images and measured spots.
 
-    An image and a spot branch are trained so that the two descriptions of one spot meet. A query's image embedding is
-    then compared with the training spots, whose measured expression is averaged. How long to train, how many spots to
-    average and how to weigh them is chosen by leaving training sections (or patients) out.
+    An image and a spot branch are trained so that the two embeddings of a spot agree. Predictions are averages of the
+    measured expression of the training spots nearest to a query's image embedding. Number of epochs, number of spots
+    and their weights are chosen by leaving training sections (or patients) out.
 
     The model contains the measured expression of its training sections.
 
     Parameters
     ----------
     config
-        Settings. ``MclSTExpConfig.published()`` are the paper's; ``MclSTExpConfig.trainable()`` trains the image
-        branch on pixels: then ``use_rep`` names a key in ``obsm`` with patches of :func:`histoquilt.im.cut_patches`.
-        Otherwise training draws from the turned and mirrored views of each patch where all sections have them, beside
-        the embedding that they are views of: ``adata.obsm["X_he_texture_views"] = histoquilt.im.embed_views(...)``.
+        Settings. ``MclSTExpConfig.published()`` are the paper's. ``MclSTExpConfig.trainable()`` trains the image branch
+        on pixels; ``use_rep`` is then a key in ``obsm`` with patches of :func:`histoquilt.im.cut_patches`. Otherwise
+        training uses rotated and mirrored views of each patch if all sections have them in ``obsm``:
+        ``adata.obsm["X_he_texture_views"] = histoquilt.im.embed_views(...)``.
 
     Examples
     --------
@@ -121,7 +109,7 @@ class MclSTExp(ExpressionModel):
 
     @property
     def uses_views(self) -> bool:
-        """Where the image branch is frozen and the settings have it; pixels are turned as they are drawn."""
+        """Whether training uses ``obsm["<use_rep>_views"]``."""
         return self.config.use_views and self.config.image_branch == "embedding"
 
     @property
@@ -134,20 +122,20 @@ class MclSTExp(ExpressionModel):
     ) -> tuple[_Learnt, list[np.ndarray]]:
         config = self.config
         inputs = ImageInputs.fit(train, config)
-        images = [inputs.of(one) for one in train]
-        views = [inputs.views_of(one) for one in train]
-        weights = [spot_weights(one) if config.weigh_by_depth else np.ones(len(one.x)) for one in train]
+        images = [inputs.of(section) for section in train]
+        views = [inputs.views_of(section) for section in train]
+        weights = [spot_weights(section) if config.weigh_by_depth else np.ones(len(section.x)) for section in train]
         of_folds = [Pairs.of(train, images, weights, fold.train, config.n_blocks, views, self.device) for fold in folds]
         choices, snapshots = Choices(), {}
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network = start_network(pairs, config, seed)
-            kept = self._checkpoint(f"fold-{number}")
+            file = self._checkpoint(f"fold-{number}")
             for epoch, _ in train_network(
-                network, pairs, config, config.max_epochs, seed, advance, looks=config.checks, checkpoint=kept
+                network, pairs, config, config.max_epochs, seed, advance, looks=config.checks, checkpoint=file
             ):
                 if epoch not in config.checks:
                     continue
-                # weights and not embeddings are kept: their size does not grow with the number of spots
+                # weights are kept, not embeddings, whose size grows with the number of spots
                 snapshots[number, epoch] = {name: value.clone() for name, value in network.state_dict().items()}
                 banks = _banks(network, pairs, config.keys_to_try)
                 for i in fold.held_out:
@@ -166,8 +154,8 @@ class MclSTExp(ExpressionModel):
 
         pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views, self.device)
         network = start_network(pairs, config, seed)
-        last = self._checkpoint("all", n_epochs=chosen.n_epochs)
-        epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=last)
+        file = self._checkpoint("all", n_epochs=chosen.n_epochs)
+        epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=file)
         history = tuple(loss for epoch, loss in epochs if epoch > 0)
         bank = _banks(network, pairs, (chosen.key,))[chosen.key]
         learnt = _Learnt(chosen, inputs, network, bank, choices.best_score, history)
@@ -190,20 +178,19 @@ class MclSTExp(ExpressionModel):
         )
 
     def restore(self, state: MethodState) -> _Learnt:
-        kept = state.settings
-        setting = _Setting(kept["n_epochs"], kept["key"], kept["k"], kept["weighting"])
+        settings = state.settings
+        setting = _Setting(settings["n_epochs"], settings["key"], settings["k"], settings["weighting"])
         frozen = self.config.image_branch == "embedding"
         basis = Basis.restore(False, strip_prefix(state.arrays, "basis")) if frozen else None
         bank = Bank.restore(strip_prefix(state.arrays, "bank"), self.device)
         n_image = 0 if basis is None else basis.components.shape[1]
-        # published weights of a backbone need not be fetched again: the trained ones follow
-        config = replace(self.config, pretrained=False)
+        config = replace(self.config, pretrained=False)  # trained weights are loaded below
         network = build_network(config, n_image, bank.expression.shape[1], seed=0)
         network.load_state_dict(state.weights)
         network.to(self.device)
         if bank.points.shape[1] != self.config.n_latent:
             raise ValueError("the reference bank does not fit the network")
-        return _Learnt(setting, ImageInputs(basis), network, bank, kept["inner_pcc"], tuple(kept["loss"]))
+        return _Learnt(setting, ImageInputs(basis), network, bank, settings["inner_pcc"], tuple(settings["loss"]))
 
 
 def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, Bank]:

@@ -1,4 +1,4 @@
-"""Training of mclSTExp's network, and the embeddings that a network gives."""
+"""Training of mclSTExp's network, and embeddings by a trained network."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,35 +11,23 @@ from torch.nn import functional
 
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.mclstexp._config import MclSTExpConfig
-from histoquilt.models.mclstexp._images import build_backbone, vary
+from histoquilt.models.mclstexp._images import augment, build_backbone
 from histoquilt.models.mclstexp._network import MclSTExpNetwork, TrainingSpots
 from histoquilt.nn import contrastive_loss
 from histoquilt.runtime import Advance, torch_generator
 from histoquilt.train import TrainingCheckpoint, restore_training, run_epochs, training_tensors
 
-_BLOCK = 256  # patches through a trained backbone at a time
+_BLOCK = 256  # spots per forward pass when embedding
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a network is trained on: images, spots and weights of some sections, one after the other, on its device.
+    """Training data: images, spots and weights of several sections, on the device of the network."""
 
-    Attributes
-    ----------
-    images
-        (n_spots, n_components), or (n_spots, side, side, 3) uint8.
-    spots
-        The other side of each pair.
-    weights
-        (n_spots,) how much each counts.
-    views
-        (n_spots, n_views, n_components) that training draws from in place of ``images``, where there are any.
-    """
-
-    images: Tensor
+    images: Tensor  # (n_spots, n_components), or (n_spots, side, side, 3) uint8
     spots: TrainingSpots
-    weights: Tensor
-    views: Tensor | None
+    weights: Tensor  # (n_spots,) with mean 1
+    views: Tensor | None  # (n_spots, n_views, n_components), used in training instead of images
 
     @classmethod
     def of(
@@ -52,45 +40,37 @@ class Pairs:
         views: list[np.ndarray | None],
         device: torch.device | str = "cpu",
     ) -> "Pairs":
-        """Join some sections."""
+        """Join the sections ``members`` of ``train``."""
         x = np.concatenate([images[i] for i in members])
         w = np.concatenate([weights[i] for i in members])
         sections = [(train[i].measured, train[i].centres_um, train[i].adjacency) for i in members]
-        some = [one for i in members if (one := views[i]) is not None]
+        member_views = [view for i in members if (view := views[i]) is not None]
         return cls(
             torch.from_numpy(x).to(device),
             TrainingSpots(sections, n_hops, device),
             torch.from_numpy(w / w.mean()).float().to(device),
-            torch.from_numpy(np.concatenate(some)).to(device) if some else None,
+            torch.from_numpy(np.concatenate(member_views)).to(device) if member_views else None,
         )
 
     def draw(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what training sees of the images of a batch: one view of each spot, where there are views."""
-        there = batch.to(self.images.device)
+        """Return the images of a batch, or one random view of each."""
+        rows = batch.to(self.images.device)
         if self.views is None:
-            return self.images[there]
+            return self.images[rows]
         view = torch.randint(self.views.shape[1], (len(batch),), generator=generator)
-        return self.views[there, view.to(there.device)]
+        return self.views[rows, view.to(rows.device)]
 
 
 def build_network(config: MclSTExpConfig, n_image: int, n_genes: int, seed: int) -> MclSTExpNetwork:
-    """Initialise under the seed, and leave the global random state as it was."""
+    """Initialise with a seed, without changing the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone, n_features = build_backbone(config)
-        return MclSTExpNetwork(
-            n_features if backbone is not None else n_image,
-            n_genes,
-            n_latent=config.n_latent,
-            n_blocks=config.n_blocks,
-            coordinates=config.coordinates,
-            dropout_rate=config.dropout_rate,
-            backbone=backbone,
-        )
+        return MclSTExpNetwork(n_image if backbone is None else n_features, n_genes, config, backbone)
 
 
 def start_network(pairs: Pairs, config: MclSTExpConfig, seed: int) -> MclSTExpNetwork:
-    """Build a network on the device of its pairs, with their mean expression."""
+    """Build a network with the mean expression of the pairs, on their device."""
     y = pairs.spots.y.cpu().numpy()
     network = build_network(config, pairs.images.shape[-1], y.shape[1], seed)
     network.mean.copy_(torch.from_numpy(np.average(y, axis=0, weights=pairs.weights.cpu().numpy())))
@@ -108,24 +88,20 @@ def train_network(
     looks: Collection[int] = (),
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Iterator[tuple[int, float]]:
-    """Train a network in place, and yield after every epoch its number and mean loss; epoch 0 is untrained.
+    """Train a network in place; yield number and mean loss of every epoch, beginning with 0 for the untrained network.
 
-    ``looks`` are the epochs after which the caller looks at the network, see :func:`histoquilt.train.run_epochs`.
-
-    Raises
-    ------
-    RuntimeError
-        The loss is NaN or infinite.
+    ``looks`` and ``checkpoint`` as for :func:`histoquilt.train.run_epochs`. Raises ``RuntimeError`` if the loss is NaN
+    or infinite.
     """
     yield 0, math.nan
-    epoch_of_training = _Epoch(network, pairs, config, seed)
-    for epoch, losses in run_epochs(epoch_of_training, network, n_epochs, looks=looks, checkpoint=checkpoint):
+    step = _Epoch(network, pairs, config, seed)
+    for epoch, losses in run_epochs(step, network, n_epochs, looks=looks, checkpoint=checkpoint):
         advance(note=f"epoch {epoch}, loss {losses['loss']:.3f}")
         yield epoch, losses["loss"]
 
 
 class _Epoch:
-    """One pass over all pairs, in batches drawn anew. A :class:`histoquilt.train.Step`."""
+    """One pass over all pairs in random batches. A :class:`histoquilt.train.Step`."""
 
     def __init__(self, network: MclSTExpNetwork, pairs: Pairs, config: MclSTExpConfig, seed: int) -> None:
         self.network, self.pairs, self.config = network, pairs, config
@@ -138,11 +114,11 @@ class _Epoch:
         """Return the mean loss."""
         losses = []
         order = torch.randperm(len(self.pairs.spots), generator=self.generator)
-        # batches of about one size: a small rest would be an easy task, and a noisy step
+        # batches of similar size: a small last batch would give a noisy step
         for batch in order.tensor_split(max(1, round(len(order) / self.config.batch_size))):
             self.network.train()
             self.optimiser.zero_grad(set_to_none=True)
-            loss = _loss(self.network, self.pairs, batch, self.config, self.generator)
+            loss = self._loss(batch)
             if not torch.isfinite(loss):
                 raise RuntimeError(
                     f"Training diverged: the loss is {loss.item()}. Lower learning_rate in the config, and check the "
@@ -154,40 +130,33 @@ class _Epoch:
         return {"loss": float(np.mean(losses))}
 
     def state(self) -> dict[str, Tensor]:
-        """Return weights, moments and the generator's state."""
         return training_tensors(self.network, self.optimiser, self.generator)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Resume where another run was."""
         restore_training(state, self.network, self.optimiser, self.generator)
 
-
-def _loss(
-    network: MclSTExpNetwork, pairs: Pairs, batch: Tensor, config: MclSTExpConfig, generator: torch.Generator
-) -> Tensor:
-    around, place = pairs.spots.around(batch)
-    there = pairs.images.device
-    spot = network.spots(around, generator)[place.to(there)]  # (n_batch, n_latent)
-    image = network.images(vary(pairs.draw(batch, generator), config, generator), generator)
-    if config.similarity == "cosine":
-        spot, image = functional.normalize(spot, dim=1), functional.normalize(image, dim=1)
-    return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch.to(there)])
+    def _loss(self, batch: Tensor) -> Tensor:
+        network, pairs, config, generator = self.network, self.pairs, self.config, self.generator
+        around, position = pairs.spots.around(batch)
+        device = pairs.images.device
+        spot = network.spots(around, generator)[position.to(device)]  # (n_batch, n_latent)
+        image = network.images(augment(pairs.draw(batch, generator), config, generator), generator)
+        if config.similarity == "cosine":
+            spot, image = functional.normalize(spot, dim=1), functional.normalize(image, dim=1)
+        return contrastive_loss(spot, image, config.temperature, weights=pairs.weights[batch.to(device)])
 
 
 @torch.no_grad()
 def embed_images(network: MclSTExpNetwork, images: Tensor) -> Tensor:
-    """Return unit vectors (n_spots, n_latent), where the network is."""
+    """Return unit vectors (n_spots, n_latent) on the device of the network."""
     network.eval()
-    there = network.mean.device
-    return functional.normalize(torch.cat([network.images(some.to(there)) for some in images.split(_BLOCK)]), dim=1)
+    device = network.mean.device
+    return functional.normalize(torch.cat([network.images(part.to(device)) for part in images.split(_BLOCK)]), dim=1)
 
 
 @torch.no_grad()
 def embed_references(network: MclSTExpNetwork, pairs: Pairs) -> dict[str, Tensor]:
-    """Return what a query may be compared with, by key: (n_spots, n_latent) each.
-
-    The mean of the two unit vectors ranks references by the mean of the two cosines, up to how well they agree.
-    """
+    """Return the embeddings that a query may be compared with, by key, (n_spots, n_latent) each."""
     network.eval()
     spot = functional.normalize(network.spots(pairs.spots.whole), dim=1)
     image = embed_images(network, pairs.images)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
+from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
 from histoquilt.models.expression._inputs import ImageSection, side_by_side
@@ -32,33 +33,21 @@ class NearestNeighboursConfig(BaselineConfig):
 
     fields: Literal["one", "several", "validate"] = "several"
     neighbours: bool | Literal["validate"] = True
-    smoothing: int | Literal["validate"] = 0
+    smoothing: WholeNumber | Literal["validate"] = 0
     # how spots are compared: in the leading directions of a reduced-rank regression, or by the inputs themselves
     metric: Literal["learned", "cosine", "euclidean"] = "learned"
-    k: tuple[int, ...] = (10, 20, 40, 80)  # numbers of training spots to try
+    k: tuple[Count, ...] = (10, 20, 40, 80)  # numbers of training spots to try
     weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
     # learned metric: ridge penalties and numbers of directions to try
-    alphas: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
-    n_directions: tuple[int, ...] = (4, 8, 16)
+    alphas: tuple[Positive, ...] = (0.0003, 0.001, 0.003, 0.01)
+    n_directions: tuple[Count, ...] = (4, 8, 16)
     # cosine and euclidean: compare columns of equal spread, or the embedding as it is
     standardised: bool | Literal["validate"] = "validate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("k", "n_directions"):
-            values = getattr(self, name)
-            if not values or any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in values):
-                raise ValueError(f"{name} must be one or more whole numbers of at least 1, got {values!r}.")
-        if not self.alphas or min(self.alphas) <= 0:
-            raise ValueError(f"alphas must be one or more positive penalties, got {self.alphas!r}.")
-        if self.metric not in ("learned", "cosine", "euclidean"):
-            raise ValueError(f"metric must be 'learned', 'cosine' or 'euclidean', got {self.metric!r}.")
         if self.metric == "learned" and (self.fields, self.neighbours) != ("several", True):
             raise ValueError("metric='learned' compares all inputs: it needs fields='several' and neighbours=True.")
-        if self.standardised not in (True, False, "validate"):
-            raise ValueError(f"standardised must be true, false or 'validate', got {self.standardised!r}.")
-        if self.weighting not in ("uniform", "inverse_square", "validate"):
-            raise ValueError(f"weighting must be 'uniform', 'inverse_square' or 'validate', got {self.weighting!r}.")
 
     @classmethod
     def cosine(cls) -> Self:

@@ -1,1 +1,1 @@
-"""Spatial factors, smoothed over the graph."""
+"""Spatial factors, smoothed over the spatial graph."""

@@ -1,8 +1,8 @@
 """Settings of SpatialFactors."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from histoquilt.models._ranges import Count, Positive
 from histoquilt.models.domains._feature_config import FeatureConfig
 
 
@@ -16,9 +16,6 @@ class SpatialFactorsConfig(FeatureConfig):
         A value is outside its range.
     """
 
-    whole: ClassVar[tuple[str, ...]] = (*FeatureConfig.whole, "max_factors")
-    positive: ClassVar[tuple[str, ...]] = (*FeatureConfig.positive, "outlier_sd")
-
-    outlier_sd: float = 2.0  # features are cut at this many robust standard deviations
-    equal_length: bool = True  # bring every spot's features to one length before the factors are sought
-    max_factors: int = 30
+    outlier_sd: Positive = 2.0  # features are clipped at this many robust standard deviations
+    equal_length: bool = True  # scale the features of every spot to the same length before fitting
+    max_factors: Count = 30

@@ -1,10 +1,10 @@
-"""Spatial factors: the directions of feature space in which neighbours agree, and how much to trust each spot in each.
+"""Spatial factors: directions of feature space with the highest spatial autocorrelation, and their smoothing.
 
-Principal components are ordered by variance, and variance counts noise: in some sections all but one or two of 200
-components carry nothing that a neighbour shares. Spatial factors are ordered by agreement between neighbours instead
-(min/max autocorrelation factors, Switzer & Green 1984; MULTISPATI, Dray, Said & Debias 2008). For each factor the
-covariance at two distances tells signal from noise (the nugget of its variogram), and the number of averagings over the
-graph is the one with the smallest unbiased estimate of the squared error (Mallows' Cp). No label enters.
+Principal components are ordered by variance, which includes noise: in some sections all but one or two of 200 have no
+spatial structure. Spatial factors are ordered by autocorrelation (min/max autocorrelation factors, Switzer & Green
+1984; MULTISPATI, Dray, Said & Debias 2008). The covariance at two distances gives the noise of each factor (the nugget
+of its variogram), and the number of averagings over the graph minimises an unbiased estimate of the squared error
+(Mallows' Cp). Labels are not used.
 """
 
 from dataclasses import dataclass
@@ -17,47 +17,23 @@ from histoquilt.models.smoothing._patches import inner_spots, scattered_patches
 from histoquilt.pp import row_chunks
 
 _MAX_STEPS = 12
-SAMPLED_SPOTS = 50_000  # at most, that the factors of a large section are sought in
+SAMPLED_SPOTS = 50_000  # largest number of spots to which factors are fitted
 
 
 @dataclass(frozen=True)
 class FactorProjection:
-    """Fitted projection from features to spatial factors of unit variance.
+    """Fitted projection from features to spatial factors of unit variance."""
 
-    Attributes
-    ----------
-    center
-        ``(n_features,)`` median of every feature.
-    length
-        Median length of a spot's centred features; 0 where rows keep their own length.
-    limit
-        ``(n_features,)`` largest distance from the median that is believed; what lies beyond is cut.
-    offset
-        ``(n_features,)`` mean of what is left.
-    projection
-        ``(n_features, n_factors)`` from centred features to factors.
-    loadings
-        ``(n_factors, n_features)`` from factors back to centred features.
-    autocorrelation
-        ``(n_factors,)`` Moran's I of every factor, falling.
-    n_smoothing_steps
-        ``(n_factors,)`` int: averagings over the graph after which a factor is closest to its signal.
-    noise
-        ``(n_factors,)`` variance that neighbours do not share, 0 to 1 (:func:`estimate_noise`).
-    n_fitted
-        Spots that all this was learned from.
-    """
-
-    center: np.ndarray
-    length: float
-    limit: np.ndarray
-    offset: np.ndarray
-    projection: np.ndarray
-    loadings: np.ndarray
-    autocorrelation: np.ndarray
-    n_smoothing_steps: np.ndarray
-    noise: np.ndarray
-    n_fitted: int
+    center: np.ndarray  # (n_features,) median
+    length: float  # median length of a spot's centred features, to which all are scaled; 0 for no scaling
+    limit: np.ndarray  # (n_features,) largest distance from the median; values are clipped
+    offset: np.ndarray  # (n_features,) mean of the clipped features
+    projection: np.ndarray  # (n_features, n_factors) from centred features to factors
+    loadings: np.ndarray  # (n_factors, n_features) from factors to centred features
+    autocorrelation: np.ndarray  # (n_factors,) Moran's I, decreasing
+    n_smoothing_steps: np.ndarray  # (n_factors,) int, number of averagings over the graph
+    noise: np.ndarray  # (n_factors,) share of the variance that is noise, 0 to 1
+    n_fitted: int  # number of spots used
 
     @classmethod
     def fit(
@@ -70,27 +46,26 @@ class FactorProjection:
         max_factors: int = 30,
         seed: int = 0,
     ) -> "FactorProjection":
-        """Find the factors that agree between neighbours more than chance allows.
+        """Fit the factors with more autocorrelation than the best one after shuffling spots (mean of ten shuffles).
 
-        Chance is the largest Moran's I of any direction after the spots were shuffled (mean of ten shuffles).
-        They are sought in at most 50,000 spots, in patches from all over the tissue.
+        At most 50,000 spots are used, in patches from all over the tissue.
 
         Parameters
         ----------
         features
-            ``(n_spots, n_features)``, best first; no more than a tenth as many as there are spots are used.
+            Features ``(n_spots, n_features)``, best first; at most a tenth of the number of spots are used.
         adjacency
-            ``(n_spots, n_spots)`` CSR, symmetric.
+            Spatial graph, ``(n_spots, n_spots)`` CSR, symmetric.
         outlier_sd
-            Features are cut at this many robust standard deviations (1.4826 MAD) from their median: a few spots with
-            one rare gene otherwise own whole components.
+            Number of robust standard deviations (1.4826 MAD) at which features are clipped: otherwise a few spots with
+            one rare gene determine whole factors.
         equal_length
-            Bring the features of every spot to the same length first, so that direction alone counts: spots with few
-            counts or one rare gene are many times longer than others in some embeddings.
+            If true, scale the features of every spot to the same length: in some embeddings spots with few counts or
+            one rare gene are many times longer than others.
         max_factors
-            Upper bound on the number of factors.
+            Largest number of factors.
         seed
-            For the shuffles, and the patches of a large section.
+            Random seed of shuffles and patches.
 
         Raises
         ------
@@ -115,37 +90,30 @@ class FactorProjection:
         limit[spread > 0] = outlier_sd * spread[spread > 0]
         x = np.clip(x, -limit, limit)
         offset = x.mean(axis=0)
-        everything = x - offset
-        x = everything[:, : max(10, n_spots // 10)]
+        centred = x - offset
+        x = centred[:, : max(10, n_spots // 10)]
         covariance = x.T @ x / n_spots
         covariance += 1e-8 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
         moran, axes = eigh(_neighbour_covariance(x, adjacency), covariance)
         moran, axes = moran[::-1], axes[:, ::-1]
         rng = np.random.default_rng(seed)
-        chance = np.mean(
-            [
-                eigh(_neighbour_covariance(x[rng.permutation(n_spots)], adjacency), covariance, eigvals_only=True)[-1]
-                for _ in range(10)
-            ]
-        )
+        shuffles = (_neighbour_covariance(x[rng.permutation(n_spots)], adjacency) for _ in range(10))
+        chance = np.mean([eigh(shuffled, covariance, eigvals_only=True)[-1] for shuffled in shuffles])
         n_factors = int(np.clip((moran > chance).sum(), min(2, len(moran)), max_factors))
         projection = np.zeros((features.shape[1], n_factors))
         projection[: x.shape[1]] = axes[:, :n_factors]
-        factors = everything @ projection
-        loadings = factors.T @ everything / n_spots  # least squares, since factors are uncorrelated
+        factors = centred @ projection
+        loadings = factors.T @ centred / n_spots  # least squares, since factors are uncorrelated
         noise = estimate_noise(factors, adjacency)
         steps = choose_smoothing_steps(factors, adjacency, noise, inner=inner, seed=seed)
         return cls(center, length, limit, offset, projection, loadings, moran[:n_factors], steps, noise, n_spots)
 
     def inverse(self, factors: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
-        """Return the features that factor scores stand for, ``(n_spots, n_features)`` float32.
-
-        ``row_scale`` comes from :meth:`row_scale`; it gives every spot its own length back.
-        """
+        """Convert factor scores to features, ``(n_spots, n_features)`` float32; row_scale: of :meth:`row_scale`."""
         return ((factors @ self.loadings + self.offset) * row_scale[:, None] + self.center).astype(np.float32)
 
     def row_scale(self, features: np.ndarray) -> np.ndarray:
-        """Return by how much a spot's features are longer than the common length, ``(n_spots,)``."""
+        """Length of each spot's features relative to the common length, ``(n_spots,)``."""
         if self.length == 0:
             return np.ones(len(features))
         parts = [np.linalg.norm(features[rows] - self.center, axis=1) for rows in row_chunks(*features.shape)]
@@ -161,7 +129,7 @@ class FactorProjection:
 
 
 def _of_length(x: np.ndarray, length: float) -> np.ndarray:
-    """Rows of a common length; 0 leaves them as they are. A row of zeros stays one."""
+    """Scale rows to a common length; 0 for no scaling."""
     if length == 0:
         return x
     norms = np.linalg.norm(x, axis=1, keepdims=True)
@@ -169,32 +137,21 @@ def _of_length(x: np.ndarray, length: float) -> np.ndarray:
 
 
 def _neighbour_covariance(x: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
-    """Mean product of neighbours' values, symmetric: the signal's covariance, for noise is not shared."""
+    """Covariance between neighbours, symmetric."""
     shared = x.T @ (adjacency @ x) / max(adjacency.sum(), 1)
     return (shared + shared.T) / 2
 
 
 def estimate_noise(factors: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
-    """Return the part of every factor's variance that neighbours do not share, the nugget of its variogram.
+    """Return the noise variance of factors ``(n_spots, n_factors)`` of unit variance: the nugget of the variogram.
 
-    Signal changes smoothly over the tissue and noise does not, so the covariance of spots one and two hops apart, drawn
-    out to distance zero, is the variance of the signal; the rest of it is noise.
-
-    Parameters
-    ----------
-    factors
-        ``(n_spots, n_factors)``, centred, unit variance.
-    adjacency
-        ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
-
-    Returns
-    -------
-    ``(n_factors,)``, 0 to 1.
+    The covariance of spots one and two hops apart, extrapolated to distance zero, is the variance of the signal.
+    Returns ``(n_factors,)``, 0 to 1.
     """
     links = _pattern(adjacency)
     one_hop = _shell_covariance(factors, links)
     two_hop = _shell_covariance(factors, _second_shell(links))
-    return 1 - np.clip(2 * one_hop - two_hop, one_hop, 1.0)  # a straight line through distances 1 and 2, at distance 0
+    return 1 - np.clip(2 * one_hop - two_hop, one_hop, 1.0)  # linear extrapolation from distances 1 and 2 to 0
 
 
 def choose_smoothing_steps(
@@ -206,30 +163,15 @@ def choose_smoothing_steps(
     inner: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Choose for every factor how often to average it over the graph, without labels.
+    """Choose for every factor the number of averagings over the graph, ``(n_factors,)`` int32, at most ``max_steps``.
 
-    For each number ``t`` of averagings with ``S = D^-1 (A + I)`` the squared error against the signal is estimated
-    without bias by ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant); the smallest wins. Thin
-    structure loses signal with the first averaging and gets none; broad structure under much noise gets several.
+    It minimises an unbiased estimate of the squared error after ``t`` averagings with ``S = D^-1 (A + I)``:
+    ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant). Thin structures get no averaging, broad
+    noisy ones several.
 
-    Parameters
-    ----------
-    factors
-        ``(n_spots, n_factors)``, centred, unit variance.
-    adjacency
-        ``(n_spots, n_spots)`` CSR, symmetric, no self loops.
-    noise
-        ``(n_factors,)``, see :func:`estimate_noise`.
-    max_steps
-        Upper bound.
-    inner
-        ``(n_spots,)`` bool, spots over which the error is taken: of a sample those whose neighbours are in it.
-    seed
-        For the probes that estimate the trace.
-
-    Returns
-    -------
-    ``(n_factors,)`` int32.
+    factors: ``(n_spots, n_factors)``, centred, unit variance; adjacency: ``(n_spots, n_spots)`` CSR without self loops;
+    noise: of :func:`estimate_noise`; inner: ``(n_spots,)`` bool, spots over which the error is computed; seed: of the
+    probes that estimate the trace.
     """
     n_spots = factors.shape[0]
     links = _pattern(adjacency)
@@ -246,12 +188,12 @@ def choose_smoothing_steps(
 
 
 def _pattern(adjacency: csr_matrix) -> csr_matrix:
-    """Every stored entry as a one."""
+    """Return a matrix with every stored entry replaced by 1."""
     return csr_matrix((np.ones(adjacency.nnz), adjacency.indices, adjacency.indptr), adjacency.shape)
 
 
 def _second_shell(links: csr_matrix) -> csr_matrix:
-    """Pairs of spots that are two steps apart and not one."""
+    """Pairs of spots two hops apart."""
     reached = links @ links
     reached.setdiag(0)
     reached = (reached > 0).astype(float)
@@ -261,15 +203,12 @@ def _second_shell(links: csr_matrix) -> csr_matrix:
 
 
 def _shell_covariance(factors: np.ndarray, pairs: csr_matrix) -> np.ndarray:
-    """Mean product over pairs of spots, factor by factor."""
+    """Covariance over pairs of spots, ``(n_factors,)``."""
     return np.einsum("ij,ij->j", factors, pairs @ factors) / max(pairs.sum(), 1)
 
 
 def smooth(factors: np.ndarray, adjacency: csr_matrix, n_steps: np.ndarray) -> np.ndarray:
-    """Average every column ``n_steps`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32.
-
-    Columns that are done are left out.
-    """
+    """Average every column ``n_steps`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32."""
     links = _pattern(adjacency).astype(np.float32)
     share = (1 / (1 + np.diff(adjacency.indptr))).astype(np.float32)[:, None]
     smoothed = np.array(factors, dtype=np.float32)

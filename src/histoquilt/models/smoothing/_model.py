@@ -1,13 +1,9 @@
-"""SpatialFactors: domains and denoised expression by spatial factors, smoothed over the graph as far as each bears.
+"""SpatialFactors: domains and denoised expression by smoothed spatial factors.
 
 Features (principal components of the variable genes) are projected to the directions in which neighbours agree more
-than chance allows, and each of these factors is averaged over the graph as often as the smallest unbiased estimate of
-its error asks for (:mod:`histoquilt.models.smoothing._factors`). There is no network: the masked graph autoencoder of
-SpaMask, trained on the factors and weighed beside the smoothing by an unbiased estimate of its error, got weights of
-.01 to .06 and changed neither domains nor denoised expression (docs/benchmarks.md).
-
-The factors are those of Switzer & Green (Technical Report 6, Stanford, 1984) and Dray, Said & Debias (Journal of
-Vegetation Science 19: 45-56, 2008); the choice of averagings is that of Mallows (Technometrics 15: 661-675, 1973).
+than by chance, and each factor is averaged over the graph as often as minimises an unbiased estimate of its error
+(:mod:`histoquilt.models.smoothing._factors`). There is no network: SpaMask's autoencoder, trained on the factors and
+weighted by its estimated error, got weights of .01 to .06 and changed no results (docs/benchmarks.md).
 """
 
 from typing import Any
@@ -24,20 +20,17 @@ _NUMBERS = ("length", "n_fitted")
 
 
 class SpatialFactors(FeatureModel):
-    """Spatial domains and denoised expression by smoothed spatial factors; the default of the verbs and the command.
+    """Spatial domains and denoised expression by smoothed spatial factors; the default method.
 
     Parameters
     ----------
     config
-        Settings; by default those found without labels. See :class:`SpatialFactorsConfig`.
+        Settings; the defaults were chosen without labels.
 
     Attributes
     ----------
     training_facts
-        Seed, seconds, number of factors, and spots that they were sought in.
-    domains
-        The fitted mixture with the names of its domains, left by :func:`histoquilt.tl.spatial_domains` and
-        :func:`histoquilt.tl.integrate_sections`; ``None`` before.
+        Record of training: seed, seconds, number of factors, and number of spots used.
 
     References
     ----------
@@ -61,7 +54,7 @@ class SpatialFactors(FeatureModel):
     def learn(
         self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
     ) -> tuple[FactorProjection, dict[str, Any]]:
-        """Fit the factors, and how far each is averaged; nothing depends on the seed."""
+        """Fit the factors and their smoothing; the seed has no effect."""
         config = self.config
         projection = FactorProjection.fit(
             features,
@@ -73,20 +66,20 @@ class SpatialFactors(FeatureModel):
         return projection, {"n_factors": len(projection.n_smoothing_steps), "n_factor_spots": projection.n_fitted}
 
     def apply(self, learnt: FactorProjection, features: np.ndarray, tissue: Tissue) -> Outputs:
-        """Return the smoothed factors, which are embedding and reconstruction in one."""
+        """Return the smoothed factors as embedding and reconstruction."""
         smoothed = smooth(learnt.transform(features), tissue.adjacency, learnt.n_smoothing_steps)
         return Outputs(smoothed, [smoothed], smoothed, learnt.row_scale(features))
 
     def to_features(self, learnt: FactorProjection, reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
-        """Return the features that smoothed factors stand for, ``(n_spots, n_features)`` float32."""
+        """Convert smoothed factors to features, ``(n_spots, n_features)`` float32."""
         return learnt.inverse(reconstruction, row_scale)
 
     def embedding_width(self, n_features: int) -> int:
-        """Return the largest number of factors."""
+        """Return the largest possible number of factors."""
         return min(self.config.max_factors, n_features)
 
     def working_bytes(self, n_spots: int, n_features: int) -> int:
-        """Return the bytes of the sample in double precision, three to four times, or of the averages of all spots."""
+        """Return the bytes of 3.5 float64 copies of the sample, or of the smoothed factors of all spots."""
         sample = 28 * n_features * min(n_spots, SAMPLED_SPOTS)
         return max(sample, 20 * self.embedding_width(n_features) * n_spots)
 
@@ -99,5 +92,5 @@ class SpatialFactors(FeatureModel):
     def restore_learnt(self, state: MethodState, n_features: int) -> FactorProjection:
         """Rebuild the projection."""
         if len(state.arrays["center"]) != n_features:
-            raise ValueError(f"{n_features} features are made, {len(state.arrays['center'])} were projected")
+            raise ValueError(f"{n_features} features for a projection of {len(state.arrays['center'])}")
         return FactorProjection(**state.arrays, **state.settings)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A trained network of SpaHGC, and its fit: the number of epochs is chosen on training sections left out in turn."""
+"""Fit of SpaHGC's network, with the number of epochs chosen on left-out training sections."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,19 +22,9 @@ from histoquilt.train import TrainingCheckpoint, strip_prefix
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A trained network and what it predicts from.
+    """A trained network with its inputs and references."""
 
-    Attributes
-    ----------
-    basis
-        Principal components that the network sees, or ``None`` for the inputs themselves.
-    network, bank
-        The network, and the training spots from which it takes references.
-    n_epochs
-        Number of epochs of training.
-    """
-
-    basis: Basis | None
+    basis: Basis | None  # principal components of the inputs; None for the inputs themselves
     network: SpaHGCNetwork
     bank: ReferenceBank
     n_epochs: int
@@ -45,7 +35,7 @@ class TrainedNetwork:
         return network_predicts(self.network, build_graph(target, self.bank, config, device))
 
     def state(self) -> MethodState:
-        """Return what :meth:`restore` needs."""
+        """Return the fitted state, for :meth:`restore`."""
         basis = {} if self.basis is None else {f"basis.{name}": value for name, value in self.basis.arrays().items()}
         bank = {f"bank.{name}": getattr(self.bank, name) for name in ("x", "expression", "group")}
         own = self.basis is not None and self.basis.own_moments
@@ -54,7 +44,7 @@ class TrainedNetwork:
 
     @classmethod
     def restore(cls, state: MethodState, config: SpaHGCConfig, device: torch.device) -> "TrainedNetwork":
-        """Rebuild from :meth:`state`, on the device."""
+        """Rebuild from :meth:`state`."""
         basis = strip_prefix(state.arrays, "basis")
         bank = ReferenceBank(**strip_prefix(state.arrays, "bank"), groups=tuple(state.settings["groups"]))
         network = build_network(bank.x.shape[1], bank.expression.shape[1], config, seed=0)
@@ -66,24 +56,12 @@ class TrainedNetwork:
 
 @dataclass(frozen=True)
 class NetworkFit:
-    """Result of :func:`fit_network`.
+    """Result of :func:`fit_network`."""
 
-    Attributes
-    ----------
-    trained
-        Network fitted on all training sections; ``None`` if its share is 0.
-    gain
-        Share of the network in the prediction.
-    score
-        Mean correlation of the choice on inner validation; ``None`` if there were too few sections to judge.
-    held_out
-        Number of a training section -> prediction of the network that had not seen its group.
-    """
-
-    trained: TrainedNetwork | None
-    gain: float
-    score: float | None
-    held_out: dict[int, np.ndarray]
+    trained: TrainedNetwork | None  # fitted on all training sections; None if gain is 0
+    gain: float  # factor of the network's prediction
+    score: float | None  # mean correlation on inner validation; None if there are too few sections for it
+    held_out: dict[int, np.ndarray]  # index of a training section -> prediction without its group
 
 
 def fit_network(
@@ -98,42 +76,31 @@ def fit_network(
     checkpoint: Callable[..., TrainingCheckpoint | None],
     advance: Advance,
 ) -> NetworkFit:
-    """Choose epochs and share of the network on inner validation, and train on all sections.
+    """Choose the number of epochs and the gain on inner validation, and train on all sections.
 
-    Parameters
-    ----------
-    train, folds
-        Sections with ``y``, and inner folds.
-    config
-        Settings of the network.
-    base
-        Fitted model to whose prediction the network adds; ``None`` if it predicts alone.
-    gains
-        Shares of the network to choose from.
-    seed, device
-        Random seed, and device of the network.
-    checkpoint
-        Function that returns the checkpoint file of a training by its name.
-    advance
-        Progress bar.
+    base: fitted model to whose prediction the network adds, times one of ``gains``; checkpoint: returns the checkpoint
+    file of a training by name.
     """
     basis = None
     if config.n_inputs:
         own = config.own_moments is not False
-        basis = Basis.fit([replace(one, x=_at_spots(one)) for one in train], own).first(config.n_inputs)
-    features = [_features(basis, one) for one in train]
+        at_spots = [replace(section, x=_at_spots(section)) for section in train]
+        basis = Basis.fit(at_spots, own).first(config.n_inputs)
+    features = [_features(basis, section) for section in train]
     choices = Choices()
-    held_out: dict[tuple[int, int], np.ndarray] = {}  # by epochs and section
+    held_out: dict[tuple[int, int], np.ndarray] = {}  # by number of epochs and index of section
     looks = {*range(config.check_every, config.max_epochs, config.check_every), config.max_epochs}
     judged = folds if max(gains) > 0 else []
     for number, fold in enumerate(judged):
-        inside = _fold_sections(train, features, fold, base, config)
-        if inside is None:
+        members = _fold_sections(train, features, fold, base, config)
+        if members is None:
             continue
-        bank = ReferenceBank.of(inside)
+        bank = ReferenceBank.of(members)
         graphs = {i: build_graph(_as_target(train[i], features[i]), bank, config, device) for i in fold.held_out}
-        kept = checkpoint(f"fold-{number}")
-        epochs = train_epochs(inside, config, config.max_epochs, seed=seed, device=device, looks=looks, checkpoint=kept)
+        file = checkpoint(f"fold-{number}")
+        epochs = train_epochs(
+            members, config, config.max_epochs, seed=seed, device=device, looks=looks, checkpoint=file
+        )
         for epoch, (network, losses) in enumerate(epochs, start=1):
             advance(note=f"inner validation, loss {losses['total']:.3f}")
             if epoch not in looks:
@@ -145,32 +112,32 @@ def fit_network(
                     choices.add((gain, epoch), criterion(train[i].measured, predicted))
     gain, n_epochs = choices.best if held_out else (1.0 if base is None else 0.0, config.max_epochs)
     if not held_out:
-        logger.info("SpaHGC: too few training sections to judge the network; %s.",
-                    f"trained for {n_epochs} epochs" if base is None else "it gets no share")  # fmt: skip
-    found = NetworkFit(
+        logger.info("SpaHGC: too few training sections to validate the network; %s.",
+                    f"trained for {n_epochs} epochs" if base is None else "it is not used")  # fmt: skip
+    fit = NetworkFit(
         None, gain, choices.best_score if held_out else None, {i: p for (n, i), p in held_out.items() if n == n_epochs}
     )
     if gain == 0:
-        return found
+        return fit
     sections = [
-        _as_target(one, x, measured=True, base=None if base is None else base.held_out[i], weigh=config.weigh_spots)
-        for i, (one, x) in enumerate(zip(train, features, strict=True))
+        _as_target(section, x, measured=True, base=None if base is None else base.held_out[i], weigh=config.weigh_spots)
+        for i, (section, x) in enumerate(zip(train, features, strict=True))
     ]
-    last = checkpoint("all", n_epochs=n_epochs)
-    epochs = train_epochs(sections, config, n_epochs, seed=seed, device=device, checkpoint=last)
+    file = checkpoint("all", n_epochs=n_epochs)
+    epochs = train_epochs(sections, config, n_epochs, seed=seed, device=device, checkpoint=file)
     for trained, losses in epochs:
         advance(note=f"all sections, loss {losses['total']:.3f}")
         network = trained
-    return replace(found, trained=TrainedNetwork(basis, network, ReferenceBank.of(sections), n_epochs))
+    return replace(fit, trained=TrainedNetwork(basis, network, ReferenceBank.of(sections), n_epochs))
 
 
 def _at_spots(section: ImageSection) -> np.ndarray:
-    """Return the inputs without the neighbours' means: neighbours reach the network along its edges."""
+    """Return the inputs without the means over neighbours, which the network sees through edges."""
     return section.x[:, section.columns("several", False)]
 
 
 def _features(basis: Basis | None, section: ImageSection) -> np.ndarray:
-    """Return what the network sees of the inputs, float32 ``(n_spots, n_inputs)``."""
+    """Return the inputs of the network, float32 ``(n_spots, n_inputs)``."""
     x = _at_spots(section)
     return np.ascontiguousarray(x if basis is None else basis.scores(x), dtype=np.float32)
 
@@ -183,24 +150,17 @@ def _as_target(
     base: np.ndarray | None = None,
     weigh: bool = False,
 ) -> NetworkSection:
-    """Join the parts; expression only where asked for."""
-    return NetworkSection(
-        group=section.group,
-        x=x,
-        centres_um=section.centres_um,
-        y=section.measured if measured else None,
-        base=base,
-        weights=spot_weights(section) if weigh else None,
-    )
+    y = section.measured if measured else None
+    weights = spot_weights(section) if weigh else None
+    return NetworkSection(section.group, x, section.centres_um, y, base, weights)
 
 
 def _fold_sections(
     train: list[ImageSection], features: list[np.ndarray], fold: Fold, base: LinearFit | None, config: SpaHGCConfig
 ) -> list[NetworkSection] | None:
-    """Return a fold's training sections as they would be, had the held-out ones not been there.
+    """Return a fold's training sections, with base predictions from fits within the fold.
 
-    Their base predictions come from fits within the fold. If the fold's training side is a single patient its sections
-    serve each other; ``None`` if it is a single section.
+    Sections of a single patient are references of each other; ``None`` for a single section.
     """
     members = list(fold.train)
     groups = [train[i].group for i in members]

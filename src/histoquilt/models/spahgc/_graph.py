@@ -1,4 +1,4 @@
-"""SpaHGC's graph of one section: its spots, their references in other sections, and the edges between them."""
+"""SpaHGC's graph of one section: its spots, their references in other sections, and all edges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,75 +17,46 @@ _NEAR = 1.5  # pitches
 
 @dataclass(frozen=True)
 class NetworkSection:
-    """One section as the network sees it.
+    """Inputs of the network for one section."""
 
-    Attributes
-    ----------
-    group
-        Sections of one group never serve each other as references.
-    x
-        Float32 ``(n_spots, n_inputs)`` image features.
-    centres_um
-        ``(n_spots, 2)``.
-    y
-        Measured expression, ``(n_spots, n_genes)`` float32; ``None`` in prediction.
-    base
-        Prediction by a model that has not seen this group, ``(n_spots, n_genes)`` float32, to which the network adds;
-        ``None`` if the network predicts alone.
-    weights
-        Weights of the squared error, ``(n_spots,)``.
-    """
-
-    group: str
-    x: np.ndarray
-    centres_um: np.ndarray
-    y: np.ndarray | None = None
-    base: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    group: str  # sections of the same group are not references of each other
+    x: np.ndarray  # (n_spots, n_inputs) float32 image features
+    centres_um: np.ndarray  # (n_spots, 2)
+    y: np.ndarray | None = None  # (n_spots, n_genes) float32 measured expression; None in prediction
+    base: np.ndarray | None = None  # (n_spots, n_genes) prediction without the group, to which the network adds
+    weights: np.ndarray | None = None  # (n_spots,) of the squared error
 
     @property
     def rest(self) -> np.ndarray:
-        """Measured expression less ``base``: what the network learns."""
+        """Measured expression less ``base``."""
         assert self.y is not None, "training sections have measured expression"
         return self.y if self.base is None else self.y - self.base
 
 
 @dataclass(frozen=True)
 class ReferenceBank:
-    """Spots whose expression was measured, from all training sections.
+    """Spots of all training sections, candidates for references."""
 
-    Attributes
-    ----------
-    x
-        Float32 ``(n_spots, n_inputs)`` image features.
-    expression
-        Float32 ``(n_spots, n_genes)``: measured expression less ``base``, standardised gene by gene.
-    group
-        ``(n_spots,)`` number of each spot's group.
-    groups
-        Names of the groups.
-    """
-
-    x: np.ndarray
-    expression: np.ndarray
-    group: np.ndarray
+    x: np.ndarray  # (n_spots, n_inputs) float32 image features
+    expression: np.ndarray  # (n_spots, n_genes) float32 measured expression less base, standardised gene by gene
+    group: np.ndarray  # (n_spots,) index into groups
     groups: tuple[str, ...]
 
     @classmethod
     def of(cls, sections: Sequence[NetworkSection]) -> "ReferenceBank":
         """Join training sections."""
-        groups = tuple(dict.fromkeys(one.group for one in sections))
-        rest = np.concatenate([one.rest for one in sections])
+        groups = tuple(dict.fromkeys(section.group for section in sections))
+        rest = np.concatenate([section.rest for section in sections])
         spread = rest.std(axis=0)
         return cls(
-            np.concatenate([one.x for one in sections]),
+            np.concatenate([section.x for section in sections]),
             (rest - rest.mean(axis=0)) / np.where(spread > 0, spread, 1).astype(np.float32),
-            np.concatenate([np.full(len(one.x), groups.index(one.group)) for one in sections]),
+            np.concatenate([np.full(len(section.x), groups.index(section.group)) for section in sections]),
             groups,
         )
 
     def without(self, group: str) -> np.ndarray:
-        """Return the numbers of the spots that may serve a section of a group: those of all others."""
+        """Return the rows of all spots outside a group."""
         if group not in self.groups:
             return np.arange(len(self.x))
         return np.flatnonzero(self.group != self.groups.index(group))
@@ -93,42 +64,27 @@ class ReferenceBank:
 
 @dataclass(frozen=True)
 class SectionGraph:
-    """What one forward pass takes.
+    """Inputs of a forward pass."""
 
-    Attributes
-    ----------
-    target
-        (n_targets, n_inputs)
-    reference
-        (n_references, n_inputs + n_genes) image features beside expression.
-    graph
-        Edges.
-    """
-
-    target: torch.Tensor
-    reference: torch.Tensor
+    target: torch.Tensor  # (n_targets, n_inputs)
+    reference: torch.Tensor  # (n_references, n_inputs + n_genes) image features and expression
     graph: HeteroGraph
 
 
 def build_graph(
     section: NetworkSection, bank: ReferenceBank, config: SpaHGCConfig, device: torch.device
 ) -> SectionGraph:
-    """Find the references of a section's spots and lay all edges.
+    """Find the references of a section's spots and build all edges; the section's own expression is not used.
 
-    A spot that serves several targets is one reference node. Nothing of the section's own expression enters.
-
-    Raises
-    ------
-    ValueError
-        The bank holds no spot of another group.
+    A reference of several targets is one node. Raises ``ValueError`` if the bank has no spot of another group.
     """
     allowed = bank.without(section.group)
     if len(allowed) == 0:
         raise ValueError("SpaHGC takes references from other training sections (or patients), and there are none.")
     target = torch.from_numpy(section.x).to(device)
     candidates = torch.from_numpy(bank.x[allowed]).to(device)
-    found = nearest_references(target, candidates, min(config.n_references, len(allowed)))
-    spots = allowed[found.index.cpu().numpy()]  # (n_targets, k) rows of the bank
+    nearest = nearest_references(target, candidates, min(config.n_references, len(allowed)))
+    spots = allowed[nearest.index.cpu().numpy()]  # (n_targets, k) rows of the bank
     used, columns = np.unique(spots, return_inverse=True)
     columns = columns.reshape(spots.shape)
     to_target = _rows_to_adjacency(columns, (len(section.x), len(used)))
@@ -152,9 +108,9 @@ def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:
         return csr_matrix((n_spots, n_spots), dtype=np.float32)
     reach = _NEAR * nearest_distance(centres_um)
     distances, numbers = cKDTree(centres_um).query(centres_um, k=k + 1, distance_upper_bound=reach)
-    found = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
-    rows = np.repeat(np.arange(n_spots), found.sum(axis=1))
-    return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[found])), shape=(n_spots, n_spots))
+    is_near = np.isfinite(distances) & (numbers != np.arange(n_spots)[:, None])
+    rows = np.repeat(np.arange(n_spots), is_near.sum(axis=1))
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, numbers[is_near])), shape=(n_spots, n_spots))
 
 
 def _similar(reference: torch.Tensor, k: int) -> csr_matrix:
@@ -165,7 +121,7 @@ def _similar(reference: torch.Tensor, k: int) -> csr_matrix:
         return csr_matrix((n, n), dtype=np.float32)
     numbers = nearest_references(reference, reference, k + 1).index.cpu().numpy()
     itself = numbers == np.arange(n)[:, None]
-    itself[~itself.any(axis=1), -1] = True  # a twin took its own place in the list
+    itself[~itself.any(axis=1), -1] = True  # duplicates of a reference may displace it from its own list
     return _rows_to_adjacency(numbers[~itself].reshape(n, k), (n, n))
 
 

@@ -2,27 +2,26 @@
 
 arXiv 2603.22821 (2026).
 
-Spots of a section (targets) and the most similar spots of other sections (references) are the nodes of one graph.
+Spots of a section (targets) and the most similar spots of other sections (references) are the nodes of a graph.
 Messages pass among targets (GraphSAGE over spatial neighbours), among references (GraphSAGE over similar ones) and
-between them (CNDA, attention both ways); every target then attends to its references once more (CNAP) and is read out.
-``L = MSE + 0.5 (1 - PCC) + 0.2 L_target + 0.1 L_reference``, where the last two compare an encoder that sees a random
-part of the features with a momentum encoder that sees the rest.
+between them (CNDA, attention in both directions); at the end every target attends to its references (CNAP).
+``L = MSE + 0.5 (1 - PCC) + 0.2 L_target + 0.1 L_reference``: the last two compare an encoder of randomly masked
+features with a momentum encoder of the complementary features.
 
 Where we differ from the published code, and why
 ------------------------------------------------
-- References come from other sections only (other patients, where training holds several), in training as in
-  prediction; the released bank holds sections of the patient that is tested.
-- The number of epochs is chosen on training sections that are left out in turn; the released code picks the best epoch
-  on the test section. Genes and scaling come from training sections, and expression is normalised for depth.
-- Prediction is deterministic and unmasked; the released code scores its random masked branch.
-- The momentum encoder follows the online one after every step; the released one keeps its first weights.
-- All three kinds of edges are arguments of one graph class, so that none can be skipped by a wrong name.
-- Expression is regressed on an unmasked pass; the released code trains on 10 % of the reference features, and predicts
-  on all. With ``regress_on="masked"`` what is kept is scaled up.
-- References are found by what is seen at the spot itself, standardised within its section; neighbours reach the
-  network along the spatial edges.
-- By default the network sees 128 principal components of the embeddings and is smaller and trained faster than the
-  paper's (``SpaHGCConfig.published()``); it starts at the mean expression of training.
+- References come from other sections (other patients, if there are several), in training and prediction; the released
+  bank contains sections of the test patient.
+- The number of epochs is chosen on left-out training sections; the released code chooses it on the test section. Genes
+  and scaling come from training sections, and expression is normalised for depth.
+- Prediction is deterministic and unmasked; the released code evaluates its random masked branch.
+- The momentum encoder is updated after every step; the released one keeps its initial weights.
+- All three kinds of edges are required arguments of one graph class; in the released code a wrong name skips one.
+- Expression is regressed on an unmasked pass; the released code trains on 10 % of the reference features and predicts
+  with all. With ``regress_on="masked"`` the remaining features are scaled up.
+- References are found by the spot's own image features, standardised within its section, without neighbours.
+- By default the inputs are 128 principal components, and the network is smaller and trained faster than the paper's
+  (``SpaHGCConfig.published()``); its output starts at the mean expression of training.
 """
 
 from dataclasses import dataclass
@@ -41,10 +40,10 @@ from histoquilt.runtime import Advance
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What a fit leaves: the network, and its score on inner validation (``None`` if it could not be judged)."""
+    """Fitted state."""
 
     trained: TrainedNetwork
-    score: float | None
+    score: float | None  # mean correlation on inner validation; None with too few sections
 
     @property
     def bank(self) -> ReferenceBank:
@@ -57,12 +56,7 @@ class SpaHGC(ExpressionModel):
 
     The number of epochs is chosen by leaving training sections (or patients) out. The model contains image features and
     measured expression of its training sections. :class:`histoquilt.models.RidgeSpaHGC` adds the network to a linear
-    model.
-
-    Parameters
-    ----------
-    config
-        Settings. ``SpaHGCConfig.published()`` are the paper's.
+    model. ``SpaHGCConfig.published()`` are the paper's settings.
 
     References
     ----------
@@ -91,7 +85,7 @@ class SpaHGC(ExpressionModel):
         fit = fit_network(
             train, folds, self.config, seed=seed, device=self.device, checkpoint=self._checkpoint, advance=advance
         )
-        assert fit.trained is not None, "alone, the network has the whole share"
+        assert fit.trained is not None  # the only gain is 1
         complete = len(fit.held_out) == len(train)
         return _Learnt(fit.trained, fit.score), [fit.held_out[i] for i in range(len(train))] if complete else None
 

@@ -22,7 +22,7 @@ from histoquilt.nn import (
 
 @dataclass(frozen=True)
 class Encoded:
-    """States after the last layer."""
+    """States of the nodes after the last layer."""
 
     target: Tensor  # (n_targets, n_hidden)
     reference: Tensor  # (n_references, n_hidden)
@@ -31,7 +31,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class SpaHGCLosses:
-    """The four terms; ``total`` weighs them."""
+    """The four terms of the loss, and their weighted sum ``total``."""
 
     squared: Tensor
     correlation: Tensor
@@ -41,7 +41,7 @@ class SpaHGCLosses:
 
 
 class Encoder(nn.Module):
-    """Input blocks and layers of message passing; the momentum encoder is a copy of it."""
+    """Input blocks and message-passing layers; the momentum encoder is a copy."""
 
     def __init__(self, n_inputs: int, n_genes: int, config: SpaHGCConfig) -> None:
         super().__init__()
@@ -59,23 +59,14 @@ class Encoder(nn.Module):
     ) -> Encoded:
         """target: (n_targets, n_inputs); reference: (n_references, n_inputs + n_genes), expression last."""
         expression = self.expression(reference[:, -self.n_genes :])
-        of_target = self.target(target, generator)
-        of_reference = self.reference(reference, generator)
+        states = self.target(target, generator), self.reference(reference, generator)
         for layer in self.layers:
-            of_target, of_reference = layer(of_target, of_reference, expression, graph, generator)
-        return Encoded(of_target, of_reference, expression)
+            states = layer(*states, expression, graph, generator)
+        return Encoded(*states, expression)
 
 
 class SpaHGCNetwork(nn.Module):
-    """Encoder, attention to the references once more (CNAP), and a linear layer to the genes.
-
-    Parameters
-    ----------
-    n_inputs, n_genes
-        Image features, and genes.
-    config
-        Settings.
-    """
+    """Encoder, attention to the references (CNAP), and a linear layer to the genes."""
 
     def __init__(self, n_inputs: int, n_genes: int, config: SpaHGCConfig) -> None:
         super().__init__()
@@ -84,12 +75,12 @@ class SpaHGCNetwork(nn.Module):
         self.genes = nn.Linear(config.n_hidden, n_genes)
 
     def forward(self, section: SectionGraph, generator: torch.Generator | None = None) -> Tensor:
-        """Return the prediction, (n_targets, n_genes), from unmasked inputs."""
+        """Return the prediction from unmasked inputs, (n_targets, n_genes)."""
         encoded = self.encoder(section.target, section.reference, section.graph, generator)
         return self.read(encoded, section.graph, generator)
 
     def read(self, encoded: Encoded, graph: HeteroGraph, generator: torch.Generator | None) -> Tensor:
-        """Return (n_targets, n_genes)."""
+        """Return the prediction from node states, (n_targets, n_genes)."""
         state = self.readout(encoded.target, encoded.reference, encoded.expression, graph.to_target, generator)
         return self.genes(functional.leaky_relu(state, 0.2))
 
@@ -104,38 +95,25 @@ def training_losses(
     config: SpaHGCConfig,
     generator: torch.Generator,
 ) -> SpaHGCLosses:
-    """Return the losses of one section; ``network`` is in training mode.
+    """Return the losses of one section; ``follower`` is the momentum encoder.
 
-    base: (n_targets, n_genes) to which the network adds, or 0; y: (n_targets, n_genes); weights: (n_targets,) with mean
-    1; follower: the momentum encoder.
+    base: (n_targets, n_genes), added to the network's prediction, or 0; y: (n_targets, n_genes); weights: (n_targets,)
+    with mean 1.
     """
     graph = section.graph
-    hidden = [
-        complementary_masks(tuple(x.shape), rate, generator)
-        for x, rate in (
-            (section.target, config.target_mask_rate),
-            (section.reference, config.reference_mask_rate),
-        )
-    ]
-    views = [
-        (hide(section.target, of_target), hide(section.reference, of_reference))
-        for of_target, of_reference in zip(*hidden, strict=True)
-    ]
-    online = network.encoder(*views[0], graph, generator)
+    target_views, reference_views = (
+        [hide(x, hidden) for hidden in complementary_masks(tuple(x.shape), rate, generator)]
+        for x, rate in ((section.target, config.target_mask_rate), (section.reference, config.reference_mask_rate))
+    )
+    online = network.encoder(target_views[0], reference_views[0], graph, generator)
     with torch.no_grad():
-        other = follower(*views[1], graph, None)
-    if config.regress_on == "masked":
-        predicted = base + network.read(online, graph, generator)
-    else:
-        predicted = base + network(section, generator)
+        other = follower(target_views[1], reference_views[1], graph, None)
+    masked = config.regress_on == "masked"
+    predicted = base + (network.read(online, graph, generator) if masked else network(section, generator))
     squared = (weights[:, None] * (predicted - y) ** 2).mean()
     correlation = gene_correlation_loss(predicted, y)
-    of_target = cosine_loss(online.target, other.target)
-    of_reference = cosine_loss(online.reference, other.reference)
-    total = (
-        squared
-        + config.correlation_weight * correlation
-        + config.target_weight * of_target
-        + config.reference_weight * of_reference
-    )
-    return SpaHGCLosses(squared, correlation, of_target, of_reference, total)
+    target = cosine_loss(online.target, other.target)
+    reference = cosine_loss(online.reference, other.reference)
+    total = squared + config.correlation_weight * correlation
+    total = total + config.target_weight * target + config.reference_weight * reference
+    return SpaHGCLosses(squared, correlation, target, reference, total)

@@ -1,4 +1,4 @@
-"""Training of SpaHGC's network: one section graph a step, a momentum encoder that follows, epochs chosen inside."""
+"""Training of SpaHGC's network: one section per step, with a momentum encoder."""
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ _FOLLOWER = "follower"  # name of the momentum encoder in the checkpoint
 
 
 def build_network(n_inputs: int, n_genes: int, config: SpaHGCConfig, seed: int) -> SpaHGCNetwork:
-    """Initialise under the seed, and leave the global random state as it was."""
+    """Initialise with a seed, without changing the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SpaHGCNetwork(n_inputs, n_genes, config)
@@ -33,51 +33,29 @@ def train_epochs(
     looks: Collection[int] = (),
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Iterator[tuple[SpaHGCNetwork, dict[str, float]]]:
-    """Train on sections, each a target with its references in the others; yield the network after every epoch.
+    """Train on sections with ``y`` from at least two groups, whose references are in the other groups.
 
-    Parameters
-    ----------
-    sections
-        Sections with ``y``, from at least two groups.
-    config
-        Settings.
-    n_epochs
-        Number of epochs; an epoch is one step on every section, in a new random order.
-    seed
-        Random seed of initial weights, order, masks and dropout.
-    device
-        Device to train on.
-    looks, checkpoint
-        Arguments as for :func:`histoquilt.train.run_epochs`.
-
-    Yields
-    ------
-    The network, in evaluation mode, and its mean losses over the epoch by name.
-
-    Raises
-    ------
-    RuntimeError
-        The loss is NaN or infinite.
+    Yields the network in evaluation mode and its mean losses by name after every epoch, which is one step on every
+    section in random order. ``looks`` and ``checkpoint`` as for :func:`histoquilt.train.run_epochs`. Raises
+    ``RuntimeError`` if the loss is NaN or infinite.
     """
-    epoch_of_training = _Epoch(sections, config, seed, device)
-    network = epoch_of_training.network
-    for _, losses in run_epochs(epoch_of_training, network, n_epochs, looks=looks, checkpoint=checkpoint):
-        network.eval()
-        yield network, losses
+    step = _Epoch(sections, config, seed, device)
+    for _, losses in run_epochs(step, step.network, n_epochs, looks=looks, checkpoint=checkpoint):
+        yield step.network.eval(), losses
 
 
 class _Epoch:
-    """One step on every section, in an order drawn anew. A :class:`histoquilt.train.Step`."""
+    """One step on every section, in random order. A :class:`histoquilt.train.Step`."""
 
     def __init__(
         self, sections: Sequence[NetworkSection], config: SpaHGCConfig, seed: int, device: torch.device
     ) -> None:
         bank = ReferenceBank.of(sections)
         self.config = config
-        self.graphs = [build_graph(one, bank, config, device) for one in sections]
-        self.targets = [_targets(one, device) for one in sections]
+        self.graphs = [build_graph(section, bank, config, device) for section in sections]
+        self.targets = [_targets(section, device) for section in sections]
         self.network = build_network(sections[0].x.shape[1], bank.expression.shape[1], config, seed)
-        _start(self.network, sections)
+        _initialise_output(self.network, sections)
         self.network.to(device)
         self.follower = copy.deepcopy(self.network.encoder).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(
@@ -104,12 +82,10 @@ class _Epoch:
         return sums
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return weights of both encoders, moments and the generator's state."""
         follower = {f"{_FOLLOWER}.{name}": value for name, value in self.follower.state_dict().items()}
         return training_tensors(self.network, self.optimiser, self.generator) | follower
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Resume where another run was."""
         restore_training(state, self.network, self.optimiser, self.generator)
         self.follower.load_state_dict(strip_prefix(state, _FOLLOWER))
 
@@ -121,22 +97,22 @@ def network_predicts(network: SpaHGCNetwork, graph: SectionGraph) -> np.ndarray:
     return network(graph).cpu().numpy()
 
 
-def _start(network: SpaHGCNetwork, sections: Sequence[NetworkSection]) -> None:
-    """Let the network start at the mean expression of training, or at nothing if it adds to another prediction.
+def _initialise_output(network: SpaHGCNetwork, sections: Sequence[NetworkSection]) -> None:
+    """Initialise the output at the mean expression of training, or at 0 if the network adds to another prediction.
 
-    The released code starts at random, which is near labels that it scales to [0, 1].
+    The released code starts at random, close to its labels, which are scaled to [0, 1].
     """
     with torch.no_grad():
         if sections[0].base is not None:
             network.genes.weight.zero_()
             network.genes.bias.zero_()
         else:
-            mean = np.concatenate([one.rest for one in sections]).mean(axis=0)
+            mean = np.concatenate([section.rest for section in sections]).mean(axis=0)
             network.genes.bias.copy_(torch.from_numpy(mean))
 
 
 def _targets(section: NetworkSection, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return base, measured expression, and weights with mean 1."""
+    """Return base, measured expression and weights with mean 1."""
     assert section.y is not None, "training sections have measured expression"
     weights = np.ones(len(section.x)) if section.weights is None else section.weights / section.weights.mean()
     y, scaled, base = (

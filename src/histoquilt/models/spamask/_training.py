@@ -1,12 +1,9 @@
-"""Training of SpaMask's network on tiles, and what trained networks say of sections.
+"""Training of SpaMask's network on tiles, and outputs of trained networks.
 
-The whole section is the tile that has no halo: up to 4,096 spots are one batch. A network's weights do not grow with
-the tissue, so neither do the gradient steps: ``config.max_epochs`` bounds steps, and where there are more tiles than
-they read, the rest is embedded without having been trained on. Tiles are drawn from all over the tissue without return,
-so that nothing is read twice before all of it was read once.
-
-A batch has one or more parts. Under ``torchrun`` each process computes its share of them, and all take the same step;
-before and after training every process does the same.
+``config.max_epochs`` is a number of gradient steps, whatever the size of the tissue: a section of up to 4,096 spots is
+one batch, and of a large one some tiles may not be seen in training. Tiles are drawn from all over the tissue without
+replacement. A batch has one or more parts; under ``torchrun`` each process computes its share of them, and all take the
+same step.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,37 +30,29 @@ from histoquilt.runtime import (
 )
 from histoquilt.train import History, fit_until_stable
 
-_WATCHED = 4  # parts on which it is seen whether the embedding still changes
-_MEASURED = 16  # parts from which normalisation and the scale of the inputs are taken
+_WATCHED = 4  # parts whose embedding is checked for convergence
+_MEASURED = 16  # parts from which batch statistics and the scale of reconstructions are computed
 
 Batch = tuple[int, list[list[int]]]  # number of the step, and the tiles of every part
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """One network of a model.
-
-    Attributes
-    ----------
-    network
-        With its weights.
-    slope, intercept
-        ``(n_features,)``, bring reconstructions to the scale of the features; the cosine error leaves it open.
-    """
+    """Network with the scale of its reconstructions, which the cosine error leaves open."""
 
     network: MaskedGraphAutoencoder
-    slope: np.ndarray
+    slope: np.ndarray  # (n_features,) features = slope * reconstruction + intercept
     intercept: np.ndarray
 
 
 def network_seeds(seed: int, n_networks: int) -> list[int]:
-    """Return one seed a network; the first is the one given: one network is the same alone and among several."""
+    """Return a seed for each network; the first is ``seed``."""
     more = np.random.default_rng(seed).integers(2**31, size=n_networks - 1)
     return [seed, *map(int, more)]
 
 
 def build_network(config: SpaMaskConfig, n_features: int, seed: int) -> MaskedGraphAutoencoder:
-    """Initialise under the seed, and leave the global random state as it was."""
+    """Initialise with a seed, without changing the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MaskedGraphAutoencoder(
@@ -80,26 +69,9 @@ def build_network(config: SpaMaskConfig, n_features: int, seed: int) -> MaskedGr
 def train_network(
     values: np.ndarray, tiles: Tiles, config: SpaMaskConfig, *, seed: int, device: torch.device, advance: Advance
 ) -> tuple[TrainedNetwork, History]:
-    """Train one network for ``config.max_epochs`` steps, or until its embedding of a sample of the tiles is stable.
+    """Train one network for ``config.max_epochs`` steps, or until its embedding of a sample of tiles is stable.
 
-    Parameters
-    ----------
-    values
-        Features, float32 ``(n_spots, n_features)``.
-    tiles
-        Tiles of these spots.
-    config
-        Settings; ``max_epochs`` and ``check_every`` count gradient steps.
-    seed
-        Random seed of the initial weights, the masks and the negatives.
-    device
-        Device of the network.
-    advance
-        Callback that advances a progress bar.
-
-    Returns
-    -------
-    The network, and the history with one row per gradient step.
+    values: features, float32 ``(n_spots, n_features)``. Returns the network and a history with one row per step.
     """
     start_group(device)
     network = build_network(config, values.shape[1], seed).to(device)
@@ -111,43 +83,29 @@ def train_network(
     def parts(some: list[list[int]]) -> Iterator[Tile]:
         return (tiles.cut([numbers], 3, device) for numbers in some)
 
-    def watched() -> Tensor:
+    def sample_embedding() -> Tensor:
         outputs = torch.cat([_latent(network, values, tile) for tile in parts(measured_parts[:_WATCHED])])
-        return broadcast(outputs)  # whether to go on is decided alike by all
+        return broadcast(outputs)  # all processes must decide alike whether to stop
 
     step = GradientStep(network, config, seed, values, tiles, enumerate(batches))
     history = fit_until_stable(
         step,
-        watched,
+        sample_embedding,
         max_epochs=config.max_epochs,
         check_every=config.check_every,
         tolerance=config.tolerance,
         advance=advance,
     )
-    _settle_normalisation(step, enumerate(sample, start=config.max_epochs))
+    _recompute_batch_statistics(step, enumerate(sample, start=config.max_epochs))
     check_same(network.state_dict().values(), "The trained network")
     measured = list(parts(measured_parts))
     reconstruction = torch.cat([_reconstruction(network, values, tile) for tile in measured]).cpu().numpy()
-    of_same = values[np.concatenate([tile.core for tile in measured])]
-    return TrainedNetwork(network, *calibrate(reconstruction, of_same)), history
+    features = values[np.concatenate([tile.core for tile in measured])]
+    return TrainedNetwork(network, *calibrate(reconstruction, features)), history
 
 
 class GradientStep:
-    """Optimiser step on the parts of a batch, of which this process computes its share.
-
-    Parameters
-    ----------
-    network
-        Network to train, on the device where training runs.
-    config
-        Settings.
-    seed
-        Random seed of masks and negatives.
-    values, tiles
-        Features ``(n_spots, n_features)`` and tiles of all spots.
-    batches
-        Batch for each step.
-    """
+    """Optimiser step on a batch, of which this process computes its share of the parts."""
 
     def __init__(
         self,
@@ -170,7 +128,7 @@ class GradientStep:
         )
 
     def __call__(self) -> dict[str, float]:
-        """Make one step, together with the other processes; the losses are those of the whole batch."""
+        """Take a step together with the other processes; return the losses of the whole batch."""
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         with others_named():
@@ -179,14 +137,14 @@ class GradientStep:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
             self.optimiser.step()
-        own = torch.stack([loss, losses.feature, losses.edge]).detach().double()
-        total = summed(own).cpu() / group_size()
+        values = torch.stack([loss, losses.feature, losses.edge]).detach().double()
+        total = summed(values).cpu() / group_size()
         return dict(zip(("loss", "feature_loss", "edge_loss"), total.tolist(), strict=True))
 
     def losses(self, batch: Batch) -> MaskedLosses:
-        """Return the share of this process in the losses; their mean over processes is the loss of the batch."""
+        """Return the losses of this process; their mean over processes is the loss of the batch."""
         number, parts = batch
-        # one ring more than layers: degrees are exact after edges are hidden
+        # one ring more than layers, for exact degrees after edges are hidden
         tile = self._tiles.cut(parts[self._own_parts], 4, self._device)
         x = _features(self._values, tile.rows, self._device)
         return self._own_losses(x, tile.graph, TileDraws(self.seed, number, self._own_parts.start))
@@ -196,56 +154,45 @@ class GradientStep:
 def outputs_of(
     networks: Sequence[TrainedNetwork], values: np.ndarray, tiles: Tiles
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the embedding of each network without masks, and the mean of their reconstructions.
+    """Return the embeddings of the networks and the mean of their reconstructions, without masks.
 
-    Parameters
-    ----------
-    networks
-        Trained networks.
-    values
-        Features, float32 ``(n_spots, n_features)``.
-    tiles
-        Tiles of these spots.
-
-    Returns
-    -------
-    latents : ``(n_spots, n_latent)`` float32 each
-    reconstruction : ``(n_spots, n_features)`` float32, on the scale of the features
+    values: features, float32 ``(n_spots, n_features)``. Returns ``(n_spots, n_latent)`` for each network, and
+    ``(n_spots, n_features)`` on the scale of the features; both float32.
     """
     device = networks[0].network.token.device
-    latents = [np.empty((len(values), one.network.bridge.in_features), np.float32) for one in networks]
+    latents = [np.empty((len(values), trained.network.bridge.in_features), np.float32) for trained in networks]
     reconstruction = np.zeros(values.shape, np.float32)
     for numbers in tiles.in_batches():
         tile = tiles.cut([numbers], 3, device)
-        for one, latent in zip(networks, latents, strict=True):
-            latent[tile.core] = _latent(one.network, values, tile).cpu().numpy()
-            decoded = _reconstruction(one.network, values, tile).cpu().numpy()
-            reconstruction[tile.core] += (decoded * one.slope + one.intercept) / len(networks)
+        for trained, latent in zip(networks, latents, strict=True):
+            latent[tile.core] = _latent(trained.network, values, tile).cpu().numpy()
+            decoded = _reconstruction(trained.network, values, tile).cpu().numpy()
+            reconstruction[tile.core] += (decoded * trained.slope + trained.intercept) / len(networks)
     return latents, reconstruction
 
 
 @torch.no_grad()
 def _latent(network: MaskedGraphAutoencoder, values: np.ndarray, tile: Tile) -> Tensor:
-    """Return the encoder's output for the core of a tile, without masks."""
+    """Embedding of the core of a tile, without masks."""
     x = _features(values, tile.rows, network.token.device)
     return network.eval().encode(x, tile.graph)[: tile.graph.n_core]
 
 
 @torch.no_grad()
 def _reconstruction(network: MaskedGraphAutoencoder, values: np.ndarray, tile: Tile) -> Tensor:
-    """Return the decoder's output for the core of a tile, without masks."""
+    """Reconstruction of the core of a tile, without masks."""
     return network.eval().reconstruct(_features(values, tile.rows, network.token.device), tile.graph)
 
 
 @torch.no_grad()
-def _settle_normalisation(step: GradientStep, batches: Iterable[Batch]) -> None:
-    """Take the statistics of normalisation from a whole sample: the running ones remember ten batches alone."""
+def _recompute_batch_statistics(step: GradientStep, batches: Iterable[Batch]) -> None:
+    """Recompute batch statistics as means over a sample; the running ones reflect the last ten batches."""
     network = step.network
     norms = [norm for norm in network.encoder.norms if isinstance(norm, torch.nn.BatchNorm1d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean of all batches counts alike
+        norm.momentum = None  # plain mean over batches
     network.train()
     for batch in batches:
         step.losses(batch)
@@ -255,7 +202,7 @@ def _settle_normalisation(step: GradientStep, batches: Iterable[Batch]) -> None:
 
 
 def _sample(tiles: Tiles, n_parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
-    """Draw the batches on which things are measured; no more than there are."""
+    """Draw the batches for statistics, at most all."""
     n_batches = min(-(-_MEASURED // n_parts), -(-len(tiles) // (n_parts * tiles.per_part(n_parts))))
     drawn = tiles.scattered(rng, n_parts)
     return [next(drawn) for _ in range(n_batches)]
@@ -266,7 +213,7 @@ def _features(values: np.ndarray, rows: np.ndarray, device: torch.device) -> Ten
 
 
 def calibrate(reconstruction: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares line from each reconstructed feature to the feature."""
+    """Return slope and intercept of the least-squares line from each reconstructed feature to the feature."""
     centred = reconstruction - reconstruction.mean(axis=0)
     variance = (centred**2).sum(axis=0)
     shared = (centred * (values - values.mean(axis=0))).sum(axis=0)

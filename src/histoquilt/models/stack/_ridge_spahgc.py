@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from histoquilt.models._ranges import NotNegative
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Fold
 from histoquilt.models.expression._inputs import ImageSection
@@ -27,12 +28,7 @@ class RidgeSpaHGCConfig(SpaHGCConfig):
     """
 
     neighbours: bool = True  # of the linear model
-    gains: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the network among which to choose
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.gains or min(self.gains) < 0:
-            raise ValueError(f"gains must be one or more shares of at least 0, got {self.gains!r}.")
+    gains: tuple[NotNegative, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the network among which to choose
 
 
 @dataclass(frozen=True)

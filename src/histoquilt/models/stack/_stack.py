@@ -32,7 +32,11 @@ class StackConfig(ExpressionConfig):
         A value is outside its range, or a member is no expression model.
     """
 
-    members: tuple[str, ...] = ("reduced_rank_ridge", "count_regression", "knn")  # names of expression models, as for --method
+    members: tuple[str, ...] = (
+        "reduced_rank_ridge",
+        "count_regression",
+        "knn",
+    )  # names of expression models, as for --method
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,1 +1,1 @@
-"""Sparse graphs and the layers that pass messages along them."""
+"""Sparse graphs and message-passing layers."""

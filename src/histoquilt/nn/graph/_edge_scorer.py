@@ -1,4 +1,4 @@
-"""The edge scorer: tell hidden edges from pairs of spots that are no edges."""
+"""Edge scorer: distinguish hidden edges from pairs of spots without an edge."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-UNITS_AT_ONCE = 2**20  # hidden units held at a time, a few MB, so that they stay in the processor's cache
+UNITS_AT_ONCE = 2**20  # hidden units per chunk, a few MB: they stay in the processor's cache
 
 
 class EdgeScorer(nn.ModuleList):
@@ -16,9 +16,9 @@ class EdgeScorer(nn.ModuleList):
     Parameters
     ----------
     n_latent
-        Width of the embedding ``h``; the scorer is twice as wide.
+        Width of the embedding ``h``; the hidden layer is twice as wide.
     dropout
-        Share of hidden units dropped in training.
+        Dropout rate of the hidden layer in training.
     """
 
     def __init__(self, n_latent: int, dropout: float) -> None:
@@ -32,28 +32,28 @@ class EdgeScorer(nn.ModuleList):
         negative: Tensor,
         generator: torch.Generator,
         *,
-        n_scored: Tensor | None = None,
+        n_scored: Tensor | int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Return the mean binary cross-entropy of positive pairs scored as 1 and negative ones as 0, a scalar.
+        """Return the mean binary cross-entropy of positive (target 1) and negative pairs (target 0), a scalar.
 
-        z: (n_spots, n_latent); positive, negative: (n_pairs, 2) int64; dtype: of the wide products. ``n_scored``:
-        divide by this number in place of that of the pairs given, which are some of those that the mean is over.
+        z: (n_spots, n_latent); positive, negative: (n_pairs, 2) int64; dtype: data type of the wide products;
+        n_scored: number of pairs in the mean, if those given are only some of them.
         """
         widen, score = self
         dropout = self.dropout if self.training else 0.0
         pairs = torch.cat([positive, negative])
         target = torch.cat([z.new_ones(len(positive)), z.new_zeros(len(negative))])
         weights = widen.weight, widen.bias, score.weight, score.bias
-        n_pairs = len(pairs) if n_scored is None else n_scored
-        return _PairLoss.apply(z, *weights, pairs, target, n_pairs, dropout, generator, dtype)
+        n_scored = len(pairs) if n_scored is None else n_scored
+        return _PairLoss.apply(z, *weights, pairs, target, n_scored, dropout, generator, dtype)
 
 
 class _PairLoss(torch.autograd.Function):
     """The loss and its gradients in one pass over chunks of pairs.
 
-    The loss is a mean over pairs, so a chunk's gradient is known as soon as its logits are: no hidden layer, 20,000
-    pairs long, is ever written to memory, which would take longer than the arithmetic.
+    The loss is a mean over pairs, so a chunk's gradient follows from its logits alone. The hidden layer of all pairs is
+    never held in memory, where writing it would take longer than the arithmetic.
     """
 
     @staticmethod
@@ -71,7 +71,7 @@ class _PairLoss(torch.autograd.Function):
         generator: torch.Generator,
         dtype: torch.dtype,
     ) -> Tensor:
-        score = out_weight[0] / (1 - dropout)  # (n_hidden,) dropout's scale belongs to it as well as to the units
+        score = out_weight[0] / (1 - dropout)  # (n_hidden,) with the scale of dropout
         z_low, weight_low, bias_low, score_low = (tensor.to(dtype) for tensor in (z, weight, bias, score))
         scored_weight = (weight * score[:, None]).to(dtype)  # (n_hidden, n_latent)
         loss = z.new_zeros(())
@@ -88,23 +88,18 @@ class _PairLoss(torch.autograd.Function):
             _drop(hidden, dropout, generator)
             logits = (hidden @ score_low).float() + out_bias
             loss += functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-            slope = (torch.sigmoid(logits) - wanted) / n_scored  # of the loss, by logit
+            slope = (torch.sigmoid(logits) - wanted) / n_scored  # gradient of the loss by logit
             slope_low = slope.to(dtype)
             slopes_of_score += slope_low @ hidden
             d_out_bias += slope.sum()
-            active = hidden.sign_()  # 0 or 1: units that were below zero or dropped have no gradient
+            active = hidden.sign_()  # 0 or 1: inactive or dropped units have no gradient
             active_products += active.T @ product.mul_(slope_low[:, None])
             active_slopes += slope_low @ active
             d_product = (active @ scored_weight).mul_(slope_low[:, None])
             _add_rows(dz, first, right.mul_(d_product))
             _add_rows(dz, second, left.mul_(d_product))
-        ctx.save_for_backward(
-            dz,
-            active_products.mul_(score[:, None]),
-            active_slopes.mul_(score),
-            slopes_of_score[None] / (1 - dropout),
-            d_out_bias,
-        )
+        d_weight, d_bias = active_products.mul_(score[:, None]), active_slopes.mul_(score)
+        ctx.save_for_backward(dz, d_weight, d_bias, slopes_of_score[None] / (1 - dropout), d_out_bias)
         return loss / n_scored
 
     @staticmethod
@@ -115,26 +110,23 @@ class _PairLoss(torch.autograd.Function):
 
 
 def _drop(hidden: Tensor, dropout: float, generator: torch.Generator) -> None:
-    """Set a share of the units to zero, in place; the caller scales by 1 / (1 - dropout).
-
-    nn.Dropout would draw from the global random state, so that a seed would not fix the result.
-    """
+    """Set a share of the units to zero, in place; the caller scales by 1 / (1 - dropout)."""
     if dropout == 0:
         return
-    bits = 16 if hidden.dtype == torch.bfloat16 else 64  # per unit; four units share a draw where speed is asked for
+    bits = 16 if hidden.dtype == torch.bfloat16 else 64  # per unit
     draws = torch.empty(-(-hidden.numel() * bits // 64), dtype=torch.int64)
-    draws.random_(-(2**63), None, generator=generator)  # from all numbers of 64 bits
-    if bits == 64:  # the masks of Tensor.bernoulli_, which looks at the last 53 bits, in a third of its time
+    draws.random_(-(2**63), None, generator=generator)  # all 64 bits
+    if bits == 64:  # same masks as Tensor.bernoulli_, which uses the last 53 bits, in a third of its time
         kept = draws.bitwise_and_(2**53 - 1) < math.ceil((1 - dropout) * 2**53)
         hidden.mul_(kept.view_as(hidden).to(hidden.device))
     else:
         least = min(round(dropout * 2**16) - 2**15, 2**15 - 1)
         kept = draws.view(torch.int16)[: hidden.numel()].ge_(least)
-        hidden.view(torch.int16).mul_(kept.view_as(hidden).to(hidden.device))  # whole bit patterns: exact, and fast
+        hidden.view(torch.int16).mul_(kept.view_as(hidden).to(hidden.device))  # multiplies bit patterns: exact and fast
 
 
 def _add_rows(total: Tensor, index: Tensor, rows: Tensor) -> None:
-    """``total[index] += rows`` in a fixed order, so that a seed fixes the result; how depends on the device."""
+    """``total[index] += rows`` in a fixed order, so that a seed fixes the result."""
     rows = rows.to(total.dtype)
     if total.is_cuda:
         total.index_put_((index,), rows, accumulate=True)

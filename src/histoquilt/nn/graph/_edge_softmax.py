@@ -1,4 +1,4 @@
-"""Attention along the edges of a graph: a softmax over the edges of every receiving node, and what it weighs."""
+"""Attention along the edges of a graph: softmax over the incoming edges of each node."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,7 @@ from histoquilt.nn.graph._edges import Edges
 
 
 def edge_softmax(logits: Tensor, edges: Edges) -> Tensor:
-    """Return weights that sum to 1 over the edges that a node receives, in every head.
-
-    logits: (n_heads, n_edges) -> (n_heads, n_edges). Large logits do not overflow.
-    """
+    """Softmax over the incoming edges of each node. logits: (n_heads, n_edges) -> (n_heads, n_edges)."""
     return _EdgeSoftmax.apply(logits, edges)
 
 
@@ -27,18 +24,18 @@ def edge_attention(
     dropout_rate: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Let every receiving node average the values of its senders, by scaled dot products.
+    """Scaled dot-product attention of receiving nodes to their senders.
 
     Parameters
     ----------
     queries, keys, values
-        (n_heads, n_out, n_features), (n_heads, n_in, n_features), (n_heads, n_in, n_values).
+        Arrays (n_heads, n_out, n_features), (n_heads, n_in, n_features), (n_heads, n_in, n_values).
     edges
-        ``(n_out, n_in)``. A node without edges gets zeros.
+        Edges ``(n_out, n_in)``. A node without edges gets zeros.
     slope
-        Where given, of a LeakyReLU on the logits.
+        Negative slope of a LeakyReLU on the logits; ``None`` for no activation.
     dropout_rate, generator
-        Share of weights dropped after the softmax.
+        Dropout rate of the weights after the softmax, and its generator.
 
     Returns
     -------
@@ -54,7 +51,7 @@ def edge_attention(
 class MultiHeadEdgeAttention(nn.Module):
     """Multi-head attention over edges: queries from receivers, keys and values from senders, then a linear layer.
 
-    Values and output layer have no bias, so that a node without edges gets exactly zero.
+    Values and output layer have no bias, so a node without edges gets exactly zero.
 
     Parameters
     ----------
@@ -62,10 +59,8 @@ class MultiHeadEdgeAttention(nn.Module):
         Widths of receiver features, sender features, and the result.
     n_heads, n_head
         Number of heads, and width of one head.
-    slope
-        Negative slope of a LeakyReLU on the logits; ``None`` for no activation.
-    dropout_rate
-        Dropout rate of the attention weights, in training.
+    slope, dropout_rate
+        As in :func:`edge_attention`; dropout in training only.
     """
 
     def __init__(
@@ -87,20 +82,16 @@ class MultiHeadEdgeAttention(nn.Module):
         self.out = nn.Linear(n_heads * n_head, n_out, bias=False)
 
     def forward(self, receivers: Tensor, senders: Tensor, edges: Edges, generator: torch.Generator | None) -> Tensor:
-        """Receivers: (n_out, n_query); senders: (n_in, n_source) -> (n_out, width of the result)."""
+        """Return (n_out, n_result) for receivers (n_out, n_query) and senders (n_in, n_source)."""
+        queries, keys, values = (
+            x.unflatten(1, (self.n_heads, -1)).transpose(0, 1)  # (n_heads, n_nodes, n_head)
+            for x in (self.query(receivers), self.key(senders), self.value(senders))
+        )
+        rate = self.dropout_rate if self.training else 0.0
         attended = edge_attention(
-            self._split(self.query(receivers)),
-            self._split(self.key(senders)),
-            self._split(self.value(senders)),
-            edges,
-            slope=self.slope,
-            dropout_rate=self.dropout_rate if self.training else 0.0,
-            generator=generator,
+            queries, keys, values, edges, slope=self.slope, dropout_rate=rate, generator=generator
         )
         return self.out(attended)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.n_heads, -1)).transpose(0, 1)  # (n_heads, n_nodes, n_head)
 
 
 class _EdgeSoftmax(torch.autograd.Function):
@@ -123,6 +114,6 @@ class _EdgeSoftmax(torch.autograd.Function):
 
 
 def _row_sums(values: Tensor, edges: Edges) -> Tensor:
-    """Return for every edge the sum over all edges of its receiver, (n_heads, n_edges); in a fixed order."""
+    """Sum over all edges of the same receiver, for every edge, (n_heads, n_edges)."""
     sums = edges.gather_sum(values, values.new_ones(len(values), edges.n_in, 1))  # (n_heads, n_out, 1)
     return sums[:, edges.rows, 0]

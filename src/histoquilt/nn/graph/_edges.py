@@ -1,4 +1,4 @@
-"""Directed edges between two sets of nodes, and the two products along them that attention is made of."""
+"""Directed edges between two sets of nodes, and the two sparse products of attention along them."""
 
 from functools import cached_property
 
@@ -14,16 +14,15 @@ from histoquilt.nn.graph._sparse import csr_tensor
 class Edges:
     """Edges from ``n_in`` sending to ``n_out`` receiving nodes: rectangular or directed, in CSR order.
 
-    Several heads are one product: the graph is laid out once a head along the diagonal of a larger matrix, so that
-    four heads cost one call.
+    All heads are computed in one product with a block-diagonal matrix of one graph per head.
 
     Parameters
     ----------
     adjacency
-        ``(n_out, n_in)`` scipy CSR: row ``i`` lists the nodes that ``i`` receives from. Stored values are ignored,
-        every stored entry is an edge; entries stored twice are one edge.
+        ``(n_out, n_in)`` scipy CSR: row ``i`` lists the nodes that ``i`` receives from. Every stored entry is an edge;
+        values are ignored, duplicates merged.
     device
-        Where the tensors live.
+        Device of the tensors.
 
     Attributes
     ----------
@@ -40,7 +39,7 @@ class Edges:
         if not issparse(adjacency):
             raise TypeError(f"Expected a scipy sparse matrix, got {type(adjacency).__name__}.")
         pattern = csr_matrix(adjacency, copy=True)
-        pattern.sum_duplicates()  # sorts, too
+        pattern.sum_duplicates()  # also sorts
         indptr = torch.from_numpy(pattern.indptr.astype(np.int64))
         columns = torch.from_numpy(pattern.indices.astype(np.int64))
         self._set(indptr.to(device), columns.to(device), pattern.shape[1])
@@ -60,21 +59,21 @@ class Edges:
 
     @property
     def reversed(self) -> "Edges":
-        """The same edges with sender and receiver exchanged; they are counted in the order of their new receivers."""
+        """The same edges with sender and receiver exchanged, sorted by the new receivers."""
         return self._reversed
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors live."""
+        """Device of the tensors."""
         return self.columns.device
 
     @cached_property
     def degree(self) -> Tensor:
-        """(n_out,) int64: edges that each node receives."""
+        """Number of incoming edges of each node, (n_out,) int64."""
         return self._indptr.diff()
 
     def matrix(self, values: Tensor) -> Tensor:
-        """Return the block-diagonal CSR tensor ``(n_heads * n_out, n_heads * n_in)`` of values (n_heads, n_edges)."""
+        """Block-diagonal CSR tensor ``(n_heads * n_out, n_heads * n_in)`` of values (n_heads, n_edges)."""
         n_heads = len(values)
         if n_heads not in self._blocks:
             heads = torch.arange(n_heads, device=self.device)[:, None]
@@ -87,14 +86,14 @@ class Edges:
         return csr_tensor(*self._blocks[n_heads], values.flatten(), shape)
 
     def gather_sum(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Return every receiver's sum of what its edges bring, (n_heads, n_out, n_features); no edge, zero.
+        """Weighted sum over the senders of each receiver, (n_heads, n_out, n_features); zero without edges.
 
         weights: (n_heads, n_edges); values: (n_heads, n_in, n_features).
         """
         return _GatherSum.apply(_wide(weights), _wide(values), self)
 
     def dot(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the scalar product of the two ends of every edge, (n_heads, n_edges).
+        """Scalar product of the two ends of every edge, (n_heads, n_edges).
 
         left: (n_heads, n_out, n_features); right: (n_heads, n_in, n_features).
         """
@@ -134,7 +133,7 @@ class _Dot(torch.autograd.Function):
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Leave half precision, for which sparse products have no kernel; results stay wide, as a softmax wants them."""
+    """Convert half precision, for which sparse products have no kernel, to float32."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
@@ -152,7 +151,7 @@ def _dot(left: Tensor, right: Tensor, edges: Edges) -> Tensor:
     if edges.n_edges == 0:
         return left.new_zeros(n_heads, 0)
     pattern = edges.matrix(left.new_zeros(n_heads, edges.n_edges))
-    # ten times faster than gathering both ends, and nothing of size (n_edges, n_features) is held
+    # ten times faster than gathering both ends, and holds no array (n_edges, n_features)
     with torch.autocast(device_type=left.device.type, enabled=False):
         products = torch.sparse.sampled_addmm(pattern, left.reshape(-1, n_features), right.reshape(-1, n_features).T)
     return products.values().view(n_heads, edges.n_edges)

@@ -12,7 +12,7 @@ from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
 
 
 class GCNLayer(nn.Module):
-    """Graph convolution ``P X W + b`` (Kipf & Welling 2017), in the cheaper order of the two products."""
+    """Graph convolution ``P X W + b`` (Kipf & Welling 2017), with the cheaper product first."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -20,14 +20,14 @@ class GCNLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor, propagation: Propagation, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """x: (n_spots, n_in) -> (n_spots, n_out); dtype: of the dense product."""
+        """x: (n_spots, n_in) -> (n_spots, n_out); dtype: data type of the dense product."""
         if self.linear.in_features <= self.linear.out_features:
             return linear(propagation(x), self.linear.weight, dtype).add_(self.bias)
         return propagation(linear(x, self.linear.weight, dtype)).add_(self.bias)
 
 
 class GCNEncoder(nn.Module):
-    """Two GCN layers, each followed by BatchNorm and one PReLU that both share."""
+    """Two GCN layers, each followed by BatchNorm and a shared PReLU."""
 
     def __init__(self, n_in: int, n_hidden: int, n_latent: int) -> None:
         super().__init__()
@@ -38,10 +38,7 @@ class GCNEncoder(nn.Module):
     def forward(
         self, x: Tensor, propagation: Sequence[Propagation], *, n_core: int, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """x: (n_spots, n_in) -> (n_spots, n_latent), fewer spots after each layer's propagation.
-
-        The moments of normalisation are those of the first ``n_core`` spots.
-        """
+        """x: (n_spots, n_in) -> (n_read, n_latent); batch statistics are those of the first ``n_core`` spots."""
         for layer, norm, step in zip(self.layers, self.norms, propagation, strict=True):
             x = self.activation(norm(layer(x, step, dtype=dtype), n_core))
         return x

@@ -1,4 +1,4 @@
-"""Two kinds of nodes, three kinds of edges: the graph of SpaHGC and one layer of message passing on it."""
+"""SpaHGC's heterogeneous graph (targets and references) and its message-passing layer."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from histoquilt.nn.graph._edges import Edges
 from histoquilt.nn.graph._sage import SAGELayer, mean_propagation
 from histoquilt.nn.graph._sparse import Propagation
 
-SLOPE = 0.2
+SLOPE = 0.2  # of LeakyReLU
 
 
 @dataclass(frozen=True)
 class HeteroGraph:
-    """The spots of one section (targets), their references in other sections, and who hears whom.
+    """Edges among the spots of a section (targets), among their references in other sections, and between them.
 
-    All three kinds of edges must be given: none can be left out by a wrong name. An ablation passes an empty matrix.
+    All three kinds are required; an ablation passes an empty matrix.
     """
 
     among_targets: Propagation  # mean over spatial neighbours
@@ -36,13 +36,12 @@ class HeteroGraph:
         *,
         device: torch.device | str = "cpu",
     ) -> "HeteroGraph":
-        """Build from adjacencies whose row ``i`` lists the nodes that ``i`` hears; stored values are ignored.
+        """Build from adjacencies whose row ``i`` lists the nodes that ``i`` receives from; values are ignored.
 
         Raises
         ------
         ValueError
-            Shapes do not fit: ``(n_targets, n_targets)``, ``(n_references, n_references)`` and
-            ``(n_targets, n_references)`` are needed.
+            The shapes do not fit together.
         """
         n_targets, n_references = reference_to_target.shape
         for name, matrix, n in (("targets", targets, n_targets), ("references", references, n_references)):
@@ -59,7 +58,7 @@ class HeteroGraph:
 
 
 class InputBlock(nn.Module):
-    """Linear, LeakyReLU, dropout, linear, LayerNorm: what nodes bring, brought to one width."""
+    """Linear, LeakyReLU, dropout, linear, LayerNorm: node features to a common width."""
 
     def __init__(self, n_in: int, n_hidden: int = 256, *, dropout_rate: float = 0.2) -> None:
         super().__init__()
@@ -76,10 +75,9 @@ class InputBlock(nn.Module):
 
 
 class HeteroLayer(nn.Module):
-    """One layer: GraphSAGE among targets and among references, CNDA between them, averaged, LeakyReLU.
+    """GraphSAGE among targets and among references, averaged with CNDA between them, then LeakyReLU.
 
-    A target without references, or a reference that nobody uses, hears zero from the other side, and the average
-    stays over two messages.
+    Nodes without edges to the other kind average with zero.
     """
 
     def __init__(self, n_hidden: int = 256, *, n_heads: int = 4, dropout_rate: float = 0.1) -> None:

@@ -1,4 +1,4 @@
-"""Message passing over a sparse graph: one CSR product with its own backward pass."""
+"""Message passing over a sparse graph: a CSR product with its own backward pass."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,21 +13,10 @@ from torch.autograd.function import FunctionCtx
 
 @dataclass(frozen=True)
 class Propagation:
-    """A fixed sparse matrix that spreads rows along edges, kept with its transpose for the backward pass.
+    """A fixed sparse matrix with its transpose, which the backward pass needs."""
 
-    Only where a matrix equals its transpose (GCN normalisation of an undirected graph) may one serve for both; mean
-    aggregation, directed k-NN and rectangular matrices store the two.
-
-    Attributes
-    ----------
-    matrix
-        ``(n_out, n_in)`` torch sparse CSR.
-    transpose
-        ``(n_in, n_out)`` torch sparse CSR; the same object as ``matrix`` where the matrix is symmetric.
-    """
-
-    matrix: Tensor
-    transpose: Tensor
+    matrix: Tensor  # (n_out, n_in) torch sparse CSR
+    transpose: Tensor  # (n_in, n_out) torch sparse CSR; the same object as matrix if that is symmetric
 
     @classmethod
     def from_scipy(
@@ -38,17 +27,16 @@ class Propagation:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Propagation":
-        """Copy a scipy matrix. ``symmetric`` is the caller's word that it equals its transpose.
+        """Copy a scipy matrix; ``symmetric`` states that it equals its transpose.
 
-        The word is not checked, since that costs as much as a product; where it is wrong, results are right and
-        gradients are those of the transpose.
+        This is not checked, since that costs as much as a product; if it is wrong, gradients are wrong.
 
         Raises
         ------
         TypeError
             The matrix is not sparse.
         ValueError
-            It is called symmetric but has another number of rows than columns.
+            ``symmetric`` is true and the matrix is not square.
         """
         if not issparse(matrix):
             raise TypeError(f"Expected a scipy sparse matrix, got {type(matrix).__name__}.")
@@ -58,7 +46,7 @@ class Propagation:
         return cls(forward, forward if symmetric else _to_torch(matrix.T.tocsr(), device, dtype))
 
     def __call__(self, dense: Tensor) -> Tensor:
-        """Return ``matrix @ dense``, ``(n_out, n_features)``; gradients flow to ``dense``, the matrix is fixed."""
+        """Return ``matrix @ dense``, ``(n_out, n_features)``, with gradients for ``dense``."""
         return _SparseProduct.apply(dense, self.matrix, self.transpose)
 
 
@@ -74,14 +62,14 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def _multiply(matrix: Tensor, dense: Tensor) -> Tensor:
-    """Multiply in the precision of the matrix: sparse CSR products have no bf16 kernel."""
+    """Multiply in the precision of the matrix: sparse CSR products have no bfloat16 kernel."""
     with torch.autocast(device_type=dense.device.type, enabled=False):
         return (matrix @ dense.to(matrix.dtype).contiguous()).to(dense.dtype)
 
 
 def _to_torch(matrix: csr_matrix, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    matrix = matrix.copy()  # neither sorted under the caller's hands nor changed by them later
-    matrix.sum_duplicates()  # sorts, too
+    matrix = matrix.copy()
+    matrix.sum_duplicates()  # also sorts
     return csr_tensor(
         torch.from_numpy(matrix.indptr.astype(np.int32)),
         torch.from_numpy(matrix.indices.astype(np.int32)),
@@ -91,16 +79,16 @@ def _to_torch(matrix: csr_matrix, device: torch.device | str, dtype: torch.dtype
 
 
 def csr_tensor(indptr: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Build a CSR tensor from trusted parts, without the invariant checks that cost as much as a product."""
-    _hear_beta_warning()
+    """Build a CSR tensor without checking its invariants, which costs as much as a product."""
+    _silence_beta_warning()
     return torch.sparse_csr_tensor(indptr, indices, values, size=shape, check_invariants=False)
 
 
 @cache
-def _hear_beta_warning() -> None:
-    """Take the warning that torch gives at the first CSR tensor of a process; users can do nothing about it.
+def _silence_beta_warning() -> None:
+    """Trigger torch's warning about the first CSR tensor of a process, unseen.
 
-    Once, beforehand: entering ``catch_warnings`` at every product would make Python forget which warnings it has shown.
+    Done once: ``catch_warnings`` at every product would make Python forget which warnings it has shown.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")

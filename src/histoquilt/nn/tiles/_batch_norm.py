@@ -1,4 +1,4 @@
-"""Batch normalisation whose moments are those of the core spots of all processes."""
+"""Batch normalisation with the statistics of the core spots of all processes."""
 
 import torch
 from torch import Tensor, nn
@@ -8,34 +8,30 @@ from histoquilt.runtime import summed
 
 
 class CoreBatchNorm(nn.BatchNorm1d):
-    """BatchNorm that, on a part of the tissue, takes mean and variance over the part's core, and applies them to all.
+    """BatchNorm that computes mean and variance over core spots only, and normalises core and halo.
 
-    A core spot of one part is halo in another. Cores have no spot in common, so the moments of several parts, in one
-    process or in several, are those of their union. In ``eval`` mode this is torch's own.
+    Cores of different parts do not overlap, so statistics over parts and processes are those of their union.
+    In ``eval`` mode it equals torch's.
     """
 
     def forward(self, x: Tensor, n_core: int) -> Tensor:  # type: ignore[override]  # never called without
-        """x: (n_spots, n_features), the core first -> the same shape."""
+        """x: (n_spots, n_features), core first -> same shape."""
         if not self.training:
             return super().forward(x)
         y, mean, variance, n_spots = _Normalise.apply(x, self.weight, self.bias, n_core, self.eps)
-        self._remember(mean, variance, n_spots)
-        return y
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, n_spots: Tensor) -> None:
-        """Move the running moments, as torch does: the variance without bias, no momentum for the mean of batches."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_((variance * (n_spots / (n_spots - 1).clamp_min(1))).to(variance.dtype), share)
+        with torch.no_grad():  # running statistics as in torch: unbiased variance; momentum None for the plain mean
+            self.num_batches_tracked.add_(1)
+            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_((variance * (n_spots / (n_spots - 1).clamp_min(1))).to(variance.dtype), share)
+        return y
 
 
 class _Normalise(torch.autograd.Function):
-    """``(x - mean) / sd * weight + bias`` with the gradient that goes through the moments of all processes."""
+    """``(x - mean) / sd * weight + bias``, differentiated through the statistics of all processes."""
 
     @staticmethod
     def forward(
@@ -44,8 +40,7 @@ class _Normalise(torch.autograd.Function):
         core = x[:n_core]
         own_mean = core.sum(dim=0) / max(1, n_core)
         own_squares = (core - own_mean).square_().sum(dim=0)
-        # in double precision the square of the mean can be taken off again without harm
-        exact = own_mean.double()
+        exact = own_mean.double()  # subtracting the squared mean below needs double precision
         sums = summed(
             torch.cat([exact * n_core, own_squares.double() + exact.square() * n_core, exact.new_full((1,), n_core)])
         )
@@ -67,7 +62,7 @@ class _Normalise(torch.autograd.Function):
         n_core = ctx.n_core  # type: ignore[attr-defined]
         d_bias = grad.sum(dim=0)
         d_weight = ((grad * x).sum(dim=0) - mean * d_bias) * inverse_sd
-        # every row, halo too, of every process leans on the moments; they lean on core rows alone
+        # all rows of all processes depend on the statistics, which depend on core rows only
         by_shift, by_scale = (summed(torch.cat([d_bias, d_weight])) / n_spots.to(x.dtype)).chunk(2)
         dx = grad * scale
         slope = scale * by_scale * inverse_sd

@@ -1,7 +1,4 @@
-"""Random numbers that depend on what they are for, and not on the order in which, or the process where, they are drawn.
-
-Where a spot is masked is a function of seed, step and spot, so that every process that reads the spot agrees.
-"""
+"""Counter-based random numbers: hashes of seed, step and spot, the same in every process and order of drawing."""
 
 import numpy as np
 
@@ -9,16 +6,9 @@ _64_BITS = 2**64 - 1
 
 
 def random_bits_for(*keys: int | np.ndarray) -> np.ndarray:
-    """Return 64 random bits for the keys, as a hash of all of them (the finaliser of SplitMix64, key after key).
+    """Hash whole numbers, or arrays ``(n,)`` of them, to ``(n,)`` uint64; the order of the keys matters.
 
-    Parameters
-    ----------
-    keys
-        Whole numbers, or arrays of them, ``(n,)``; their order matters.
-
-    Returns
-    -------
-    ``(n,)`` uint64, ``(1,)`` where all keys are single numbers.
+    The hash is the finaliser of SplitMix64, applied key after key.
 
     Examples
     --------
@@ -28,8 +18,8 @@ def random_bits_for(*keys: int | np.ndarray) -> np.ndarray:
     """
     bits = np.zeros(1, np.uint64)
     for key in keys:
-        own = key.astype(np.uint64) if isinstance(key, np.ndarray) else np.uint64(key & _64_BITS)
-        bits = (bits ^ own) + np.uint64(0x9E3779B97F4A7C15)  # odd, so that a zero does not stay one
+        key_bits = key.astype(np.uint64) if isinstance(key, np.ndarray) else np.uint64(key & _64_BITS)
+        bits = (bits ^ key_bits) + np.uint64(0x9E3779B97F4A7C15)  # zeros would stay zero without it
         bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         bits ^= bits >> np.uint64(31)

@@ -1,4 +1,4 @@
-"""What one training step on tiles draws at random: a function of seed, step and spot, and of nothing else."""
+"""Random masks, negatives and dropout of a training step on tiles, as functions of seed, step and spot."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,59 +11,41 @@ from histoquilt.nn.tiles._hashed import happens, random_bits_for
 from histoquilt.nn.tiles._tile_graph import TileGraph
 from histoquilt.runtime import torch_generator
 
-_SPOT, _EDGE, _NEGATIVE, _DROPOUT = range(4)  # what numbers are drawn for
-_ATTEMPTS = 64  # at a negative; a spot that is no neighbour to nearly all of its part needs one or two
+_SPOT, _EDGE, _NEGATIVE, _DROPOUT = range(4)  # purposes of random numbers
+_ATTEMPTS = 64  # at drawing a negative; one or two suffice unless a spot neighbours most of its part
 
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Hidden edges of one part and as many pairs that are none, for the edge scorer.
+    """Hidden edges of one part and as many pairs without an edge, for the edge scorer."""
 
-    Attributes
-    ----------
-    positive, negative
-        ``(n_pairs, 2)`` int64, rows of the tile.
-    generator
-        For the scorer's dropout.
-    """
-
-    positive: Tensor
-    negative: Tensor
-    generator: torch.Generator
+    positive: Tensor  # (n_pairs, 2) int64, rows of the tile
+    negative: Tensor  # (n_pairs, 2)
+    generator: torch.Generator  # for the scorer's dropout
 
 
 @dataclass(frozen=True)
 class TileDraws:
-    """The masks, negatives and dropout of one step.
-
-    A process that computes some parts of a batch draws for them what one process draws that computes all.
-
-    Attributes
-    ----------
-    seed, step
-        Every step draws anew.
-    first_part
-        Number in the batch of the first part that is computed here.
-    """
+    """Masks, negatives and dropout of one step, the same however the parts of a batch are divided among processes."""
 
     seed: int
     step: int
-    first_part: int = 0
+    first_part: int = 0  # number in the batch of this process's first part
 
     def masked(self, graph: TileGraph, rate: float) -> np.ndarray:
-        """Choose spots to mask, each with this probability, ``(n_spots,)`` bool; of the halo, too."""
+        """Choose spots to mask, core and halo, each with probability ``rate``, ``(n_spots,)`` bool."""
         return happens(rate, self.seed, self.step, _SPOT, graph.places)
 
     def hidden(self, graph: TileGraph, rate: float) -> np.ndarray:
-        """Choose edges to hide, each with this probability, ``(n_edges,)`` bool; of the halo, too."""
+        """Choose edges to hide, core and halo, each with probability ``rate``, ``(n_edges,)`` bool."""
         places = graph.places[graph.edges]
         return happens(rate, self.seed, self.step, _EDGE, places.min(axis=1), places.max(axis=1))
 
     def pairs(self, graph: TileGraph, hidden: np.ndarray) -> list[ScoredPairs]:
-        """Return what the edge scorer is to tell apart, part by part.
+        """Return the pairs of each part for the edge scorer.
 
-        A hidden edge is scored beside a pair of its owner with another core spot of the part that is no neighbour;
-        where the part has no such spot, it is not scored.
+        The negative of a hidden edge joins its owner with a random core spot of the part that is not a neighbour;
+        hidden edges for which none is found are not scored.
         """
         numbers, ends = graph.owned_edges
         positive = ends[hidden[numbers]]
@@ -81,7 +63,7 @@ class TileDraws:
         ]
 
     def _negatives(self, graph: TileGraph, positive: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a pair for every hidden edge, ``(n_pairs, 2)``, and whether it was found."""
+        """Draw a negative for every hidden edge, ``(n_pairs, 2)``; return also which were found."""
         starts = np.concatenate([[0], graph.part_ends[:-1]])[part]
         sizes = (graph.part_ends[part] - starts).astype(np.uint64)
         negative, found = positive.copy(), np.zeros(len(positive), bool)

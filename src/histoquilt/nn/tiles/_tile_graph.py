@@ -1,4 +1,4 @@
-"""Part of an undirected graph: core spots, whose output is wanted, and the rings around them that it depends on."""
+"""Part of an undirected graph: core spots, whose output is computed, and the halo that it depends on."""
 
 from functools import cached_property
 
@@ -13,31 +13,30 @@ N_LAYERS = 3  # graph layers up to the reconstruction; the encoder's output come
 
 
 class TileGraph:
-    """A tile with its halo; every layer is computed for the spots that the layers after it read, and for no more.
+    """A tile with its halo; outputs for the core equal those of the whole graph.
 
-    What comes out for the core is what the whole graph gives: each row of each layer has all its neighbours, with the
-    degrees that they have in the whole graph.
+    Each layer is computed only for the spots that later layers read, with the degrees of the whole graph.
 
     Parameters
     ----------
     adjacency
-        ``(n_inner, n_all)`` CSR: rows are the spots within the last ring but one, columns those of the last ring, too.
-        Spots are sorted by ring, the core first. Every stored entry is an edge.
+        ``(n_inner, n_all)`` CSR: spots sorted by ring, the core first; the last ring has columns only. Every stored
+        entry is an edge.
     ends
-        ``(n_rings + 1,)``, number of spots within 0, 1, ... hops of the core.
+        Number of spots within 0, 1, ... hops of the core, ``(n_rings + 1,)``.
     degree
-        ``(n_all,)`` number of neighbours in the whole graph.
+        Number of neighbours in the whole graph, ``(n_all,)``.
     places
-        ``(n_all,)`` a number for every spot that it has in every tile: what is drawn at random hangs on it.
+        Number of each spot, the same in every tile, ``(n_all,)``; random draws depend on it.
     part_ends
-        ``(n_parts,)`` where the parts of the core end, one after another; the last is the number of core spots.
+        End of each part of the core, ``(n_parts,)``; the last is the number of core spots.
     device
-        Where the tensors live.
+        Device of the tensors.
 
     Raises
     ------
     ValueError
-        There are fewer rings than layers.
+        There are fewer rings than graph layers.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class TileGraph:
         self._rows = np.repeat(np.arange(n_inner), np.diff(self._indptr))
         self._ends, self._degree, self._device = ends, degree, device
         self._unhidden: dict[tuple[int, int], Propagation] = {}
-        upper = self._rows < self._columns  # every edge with an inner end once: what lies outside comes last
+        upper = self._rows < self._columns  # every edge with an inner end once
         keys = np.minimum(self._rows, self._columns).astype(np.int64) * n_all + np.maximum(self._rows, self._columns)
         edge_keys = keys[upper]
         self._edge_of_entry = np.where(self._rows == self._columns, len(edge_keys), np.searchsorted(edge_keys, keys))
@@ -74,17 +73,17 @@ class TileGraph:
 
     @classmethod
     def whole(cls, adjacency: csr_matrix, *, device: torch.device | str = "cpu") -> "TileGraph":
-        """Return the tile without a halo: all spots, in one part."""
+        """Return all spots as one part without a halo."""
         n_spots = adjacency.shape[0]
         ends, degree = np.full(5, n_spots), np.diff(adjacency.indptr)
         return cls(adjacency, ends, degree, np.arange(n_spots), np.array([n_spots]), device=device)
 
     @cached_property
     def owned_edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Edges that belong to the core: numbers ``(n_owned,)``, and ends ``(n_owned, 2)`` with the owner first.
+        """Edges owned by core spots: numbers ``(n_owned,)``, and ends ``(n_owned, 2)`` with the owner first.
 
-        An edge belongs to the end with the lower place, so to one part, however the tissue is cut. Sorted by owner and
-        by the place of the other end, which any cut that holds the part gives in the same order.
+        The owner is the end with the lower place. Edges are sorted by owner and place of the other end, so order and
+        ownership do not depend on how the tissue is divided into tiles.
         """
         swapped = self.places[self.edges[:, 0]] > self.places[self.edges[:, 1]]
         ends = np.where(swapped[:, None], self.edges[:, ::-1], self.edges)
@@ -93,16 +92,16 @@ class TileGraph:
         return owned, ends[owned]
 
     def are_edges(self, pairs: np.ndarray) -> np.ndarray:
-        """Return which pairs are an edge, ``(n_pairs,)`` bool; pairs: ``(n_pairs, 2)``, one end in the core."""
+        """Return which pairs are edges, ``(n_pairs,)`` bool; pairs: ``(n_pairs, 2)``, one end in the core."""
         if self.n_edges == 0:
             return np.zeros(len(pairs), bool)
         keys = pairs.min(axis=1) * self.n_spots + pairs.max(axis=1)
         return self._edge_keys[np.searchsorted(self._edge_keys, keys).clip(max=self.n_edges - 1)] == keys
 
     def encoding(self, hidden: Tensor | None = None) -> list[Propagation]:
-        """Return the GCN propagation of each layer of the encoder, less the hidden edges, ``(n_edges,)`` bool.
+        """Return the GCN propagation of each encoder layer, without the hidden edges, ``(n_edges,)`` bool.
 
-        With hidden edges degrees are exact where one ring more than layers is there.
+        With hidden edges, degrees are exact if there is one ring more than layers.
         """
         made: dict[tuple[int, int], Propagation] = {} if hidden is not None else self._unhidden
         return [self._layer(ring, hidden, made) for ring in (N_LAYERS, N_LAYERS - 1)]
@@ -113,10 +112,7 @@ class TileGraph:
         return self._layer(1, None, self._unhidden)
 
     def _layer(self, ring: int, hidden: Tensor | None, made: dict[tuple[int, int], Propagation]) -> Propagation:
-        """Rows within ``ring - 1`` hops from columns within ``ring``; the rings see to it that no neighbour is cut.
-
-        What was ``made`` before for as many rows and columns is taken again.
-        """
+        """Propagation from spots within ``ring`` hops to those within ``ring - 1``; ``made`` caches it by shape."""
         n_out, n_in = shape = int(self._ends[ring - 1]), int(self._ends[ring])
         if shape in made:
             return made[shape]
@@ -127,7 +123,7 @@ class TileGraph:
             gone = hidden.cpu().numpy()
             ends_of_gone = self.edges[gone].ravel()
             degree = degree - np.bincount(ends_of_gone, minlength=self.n_spots)
-            shown = ~np.append(gone, False)[self._edge_of_entry[:n_entries]]  # the added last entry stands for loops
+            shown = ~np.append(gone, False)[self._edge_of_entry[:n_entries]]  # the last entry stands for self loops
             rows, columns = rows[shown], columns[shown]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_out))])
         scale = 1 / np.sqrt(degree.astype(np.float32))

@@ -9,13 +9,9 @@ from scipy.sparse import csr_matrix
 
 
 class BackedRows:
-    """A matrix in an open ``.h5ad`` whose rows are read on demand, as CSR float32 that stores no zeros.
+    """A matrix ``(n_spots, n_genes)`` in an open ``.h5ad``, whose rows are read on demand as CSR without stored zeros.
 
-    Parameters
-    ----------
-    stored
-        ``(n_spots, n_genes)``, as ``X`` of an AnnData opened with ``backed="r"``; not by columns (CSC), of which no
-        row can be read without all the others.
+    Not for matrices stored by columns (CSC), which can only be read as a whole.
     """
 
     def __init__(self, stored: Any) -> None:
@@ -23,12 +19,12 @@ class BackedRows:
         self.shape: tuple[int, int] = tuple(stored.shape)
 
     def __getitem__(self, rows: slice | np.ndarray) -> csr_matrix:
-        """Read the rows of a slice, or of ascending row numbers."""
+        """Return the rows of a slice, or of ascending row numbers."""
         return clean_csr(self._stored[rows])
 
 
 def stored_matrix(adata: AnnData, name: str, *, in_memory: bool) -> csr_matrix | BackedRows:
-    """Return ``X`` or a layer as CSR; of a backed section, unless ``in_memory``, as rows to be read."""
+    """Return ``X`` or a layer as CSR; for a backed section, unless ``in_memory``, as rows to be read."""
     values = adata.X if name == "X" else adata.layers[name]
     if name != "X" or not adata.isbacked or adata.is_view:  # layers, and X of a view, come in memory
         return clean_csr(values)
@@ -39,7 +35,7 @@ def stored_matrix(adata: AnnData, name: str, *, in_memory: bool) -> csr_matrix |
 
 
 def clean_csr(values: Any) -> csr_matrix:
-    """As CSR float32 that stores every non-zero value once and no zeros, without a change to the user's matrix."""
+    """Return CSR float32 without duplicates or zeros; the user's matrix is not changed."""
     matrix = csr_matrix(values, dtype=np.float32)
     if not matrix.has_canonical_format or not matrix.data.all():
         matrix = matrix.copy()

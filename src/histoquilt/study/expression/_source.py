@@ -1,4 +1,4 @@
-"""Which matrix of an AnnData holds the expression, and on which scale."""
+"""The matrix of an AnnData that holds the expression, and its scale."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from histoquilt.study._scale import Scale, expression_scale
 from histoquilt.study.expression._backed import BackedRows, stored_matrix
 from histoquilt.study.expression._chunks import row_chunks
 
-_LOGGED_ROWS = 100  # spots that are looked at
-_LARGEST_MULTIPLE, _ROUNDING = 20.0, 1e-3  # beyond, float32 tells a whole number from a fraction badly
+_LOGGED_ROWS = 100  # spots examined
+_LARGEST_MULTIPLE, _ROUNDING = 20.0, 1e-3  # beyond, float32 hardly distinguishes whole numbers from fractions
 _CHECKED_COLUMNS = 200  # stored values of a spot, about: sets how many spots are checked at a time
 
 
@@ -27,13 +27,13 @@ class Expression:
     Attributes
     ----------
     matrix
-        ``(n_spots, n_genes)`` CSR float32; of a section left in its file, its rows, to be read.
+        ``(n_spots, n_genes)`` CSR float32, or rows of a file that are read on demand.
     genes
         Names, in the order of the columns.
     scale
         ``counts`` or ``log1p_cp10k``.
     name
-        Where it came from: ``X`` or the layer.
+        ``X``, or the name of the layer.
     """
 
     matrix: csr_matrix | BackedRows
@@ -43,16 +43,13 @@ class Expression:
 
     @property
     def in_memory(self) -> csr_matrix:
-        """The whole matrix; what was left in its file is read."""
+        """The whole matrix, read if it is in a file."""
         return self.matrix[:] if isinstance(self.matrix, BackedRows) else self.matrix
 
     def normalised(self, target_sum: float = 1e4, *, log: bool = True) -> csr_matrix:
-        """Return counts per ``target_sum``, log1p of them by default. A spot without a count stays all zero.
+        """Return counts per ``target_sum``, by default log1p of them; spots without counts stay zero.
 
-        Raises
-        ------
-        ValueError
-            The matrix is declared ``log1p_cp10k`` and something else than that is asked for.
+        A matrix that is declared ``log1p_cp10k`` raises ``ValueError`` unless that is asked for.
         """
         matrix = self.in_memory
         if self.scale == "log1p_cp10k":
@@ -76,15 +73,15 @@ class Expression:
 def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = True) -> Expression:
     """Return the expression of a section after checking its scale.
 
-    An explicit ``layer`` is used as given; without it ``layers["counts"]`` is preferred to ``X``. A scale declared in
-    ``uns["histoquilt"]["scale"]`` is used unless the values contradict it; an undeclared matrix must hold raw counts.
+    A scale declared in ``uns["histoquilt"]["scale"]`` is used unless the values contradict it; an undeclared matrix
+    must hold raw counts.
 
     Parameters
     ----------
     adata
         AnnData ``(n_spots, n_genes)``.
     layer
-        Layer that holds the expression, or ``"X"``.
+        Layer that holds the expression, or ``"X"``; by default ``layers["counts"]``, else ``X``.
     in_memory
         If true, read all of a section opened with ``backed="r"`` into memory, else only the parts that are requested.
 
@@ -93,7 +90,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     KeyError
         ``layer`` is missing.
     ValueError
-        There are no genes, gene names are missing or repeated, or an undeclared matrix does not hold raw counts
+        There are no genes, gene names are missing or repeated, an undeclared matrix does not hold raw counts
         (negative, fractional, log-transformed, NaN, all zero), or a declared one cannot be on its scale.
 
     Warns
@@ -120,7 +117,7 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
 
 
 def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_matrix:
-    """Return the normalised matrix with one copy of the values and none of their columns."""
+    """Return the normalised matrix, copying the values once and the columns not at all."""
     data = np.empty(matrix.nnz, np.float32)
     for rows in row_chunks(matrix.shape[0], _CHECKED_COLUMNS):
         starts = matrix.indptr[rows.start : rows.stop + 1]
@@ -134,7 +131,7 @@ def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_ma
 
 
 def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | None, adata: AnnData) -> None:
-    """Check the values against the scale, warn of fractions and of empty spots and genes."""
+    """Check the values against the scale; warn of fractions, empty spots and empty genes."""
     n_empty, n_spots_with = 0, np.zeros(matrix.shape[1], int)
     largest = 0.0
     for rows in row_chunks(matrix.shape[0], _CHECKED_COLUMNS):
@@ -158,19 +155,14 @@ def _check_values(matrix: csr_matrix | BackedRows, name: str, declared: Scale | 
 
 
 def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
-    """Raise where the values belie the declaration: most often X was normalised after it was read.
-
-    Returns
-    -------
-    The largest value where declared counts hold fractions, else 0.
-    """
+    """Raise if the values contradict the declaration; return the largest value if counts hold fractions, else 0."""
     values = matrix.data
     if values.size == 0:
         raise ValueError(f"{name} is all zero: no spot has a single count. Check which matrix was read.")
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError(f"{name} is declared {scale}, but holds NaN, infinite or negative values.")
     if scale == "log1p_cp10k":
-        # a spot's counts per 10,000 sum to 10,000, or less over some of the genes; twice that is no rounding error
+        # a spot's counts per 10,000 sum to at most 10,000; twice that is not a rounding error
         with np.errstate(over="ignore"):
             totals = matrix.astype(np.float64).expm1().sum(axis=1)
         if totals.max() > 2e4:
@@ -190,9 +182,9 @@ def _check_declared(matrix: csr_matrix, name: str, scale: Scale) -> float:
 
 
 def _looks_logged(matrix: csr_matrix) -> bool:
-    """Whether the logarithm, undone, leaves whole multiples of the smallest value of each spot, as of counts.
+    """Return whether undoing a logarithm gives whole multiples of the smallest value of each spot.
 
-    So normalised and logged counts differ from counts that were corrected, which hold fractions too.
+    This distinguishes normalised and logged counts from corrected counts, which hold fractions too.
     """
     n_whole, n_seen = 0, 0
     for row in np.unique(np.linspace(0, matrix.shape[0] - 1, _LOGGED_ROWS).astype(int)):

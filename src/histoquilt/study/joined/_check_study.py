@@ -1,4 +1,4 @@
-"""Do sections belong into one study: names, genes they share, units of their coordinates, places in the study."""
+"""Check that sections belong to one study: names, shared genes, units and places."""
 
 from collections.abc import Mapping
 
@@ -10,36 +10,28 @@ from histoquilt.study._study import Study
 
 
 def check_study(sections: Mapping[str, AnnData] | Study, *, spatial_key: str = Keys.SPATIAL) -> list[str]:
-    """Make sure that sections can be analysed together, before any long work.
+    """Check that sections can be analysed together, before any long work.
 
     Parameters
     ----------
     sections
-        Section name -> AnnData, or a Study. Nothing is changed.
+        Section name -> AnnData, or a Study; not changed.
     spatial_key
-        Where the spot centres are. Units are known for ``"spatial"`` only.
+        Key in ``obsm`` of the spot centres. Units are known for ``"spatial"`` only.
 
     Returns
     -------
-    The genes (``var_names``) that all sections have, in the order of the first section. Empty only where no section
-    has genes at all, as with sections that carry an embedding.
+    The genes (``var_names``) that all sections have, in the order of the first section; empty if no section has genes,
+    as with sections that have an embedding instead.
 
     Raises
     ------
-    TypeError
-        ``sections`` is no mapping from name to AnnData.
-    KeyError
-        A section has no spot centres.
+    TypeError, KeyError
+        ``sections`` is not a mapping from name to AnnData, or a section has no spot centres.
     ValueError
-        There is no section; two have the same name, or a name cannot name a file; a section has no spots, repeated
-        spot names or unusable coordinates, or is several itself (:func:`check_one_section`); coordinates are in
-        different units; ``z_um``, ``x_um`` or ``y_um`` are given for some sections only or vary inside one; or too few
-        genes are shared.
-
-    Warns
-    -----
-    UserWarning
-        Less than half of the smallest section's genes are shared.
+        There is no section; names repeat or cannot name a file; a section fails the checks of
+        :meth:`histoquilt.study.Study.of`; units differ; ``z_um``, ``x_um`` or ``y_um`` are given for some sections only
+        or vary inside one; or too few genes are shared (a warning if less than half).
 
     Examples
     --------
@@ -66,7 +58,7 @@ def check_study(sections: Mapping[str, AnnData] | Study, *, spatial_key: str = K
 
 
 def check_names(names: list[str]) -> None:
-    """Raise ``ValueError`` unless names are unique and can name a file and a group in an ``.h5ad``."""
+    """Raise ``ValueError`` unless section names are unique and can name files."""
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(

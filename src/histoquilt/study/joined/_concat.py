@@ -35,29 +35,29 @@ def concat_sections(
     Parameters
     ----------
     sections
-        Section name -> AnnData, or a Study, in the order in which they are joined. They are not changed.
+        Section name -> AnnData, or a Study, in the order in which they are joined; not changed.
     section_key
-        Column of ``obs`` that will name the section of every spot; replaced where it is there, and kept as
-        ``<section_key>_before`` where it differs inside a section.
+        Column of ``obs`` that will name the section of every spot; an existing one that differs inside a section is
+        kept as ``<section_key>_before``.
     spatial_key
-        Where the spot centres are, without which no section is taken.
+        Key in ``obsm`` of the spot centres, which every section must have.
 
     Returns
     -------
     AnnData of all spots, with
 
     ``X``, layers that all sections have : CSR, shared genes in the order of the first section
-    ``obs_names`` : as they were; where sections share names, ``<name>-<section>``
+    ``obs_names`` : unchanged; names that sections share become ``<name>-<section>``
     ``obs[section_key]`` : categorical, in the order given
     ``obs["obs_name"]`` : the name in its own section
-    ``obs`` : all other columns of all sections, missing where a section has none
+    ``obs`` : all other columns of all sections, missing if a section has none
     ``var`` : ``gene_id``, ``gene_symbol``, and the columns on which all sections agree
-    ``obsm`` : what all sections have, in equal width (``"spatial"`` among it); of tables the shared columns
+    ``obsm`` : matrices of equal width in all sections, among them ``"spatial"``; shared columns of tables
     ``uns["spatial"]`` : the images of all sections, each under its section's name
     ``uns["histoquilt"]`` : ``scale``; ``coordinates`` as far as sections agree; ``sections``, a dict from section name
     to its ``coordinates``, ``source`` and the ``libraries`` it had in ``uns["spatial"]``
 
-    Graphs (``obsp``), ``varm``, ``raw`` and everything else in ``uns`` describe single sections and are left behind.
+    Graphs (``obsp``), ``varm``, ``raw`` and everything else in ``uns`` describe single sections and are dropped.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def concat_sections(
 
     See Also
     --------
-    split_sections : the way back.
+    split_sections : the inverse.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def concat_sections(
 
 
 def _join_written(joint: AnnData, parts: list[AnnData]) -> None:
-    """Record as ours what histoquilt wrote in all sections that have it."""
+    """Record results that histoquilt wrote in all sections that have them."""
     slots: tuple[Slot, ...] = ("obs", "var", "obsm")
     for slot in slots:
         for key in getattr(joint, slot):
@@ -115,9 +115,9 @@ def _join_written(joint: AnnData, parts: list[AnnData]) -> None:
 
 
 def _name_spots(joint: AnnData, sections: Mapping[str, AnnData], section_key: str) -> None:
-    """Write the section of every spot, and the name that it has there."""
+    """Write the section of every spot, and its name in that section."""
     held = [part.obs[section_key] for part in sections.values() if section_key in part.obs]
-    if any(len(column.dropna().unique()) > 1 for column in held):  # something else than names of sections
+    if any(len(column.dropna().unique()) > 1 for column in held):  # not names of sections
         keep_foreign(joint, "obs", section_key)
     names = np.repeat(list(sections), [part.n_obs for part in sections.values()])
     joint.obs[section_key] = pd.Categorical(names, categories=list(sections))
@@ -126,22 +126,22 @@ def _name_spots(joint: AnnData, sections: Mapping[str, AnnData], section_key: st
 
 
 def _unique_names(sections: Mapping[str, AnnData]) -> pd.Index:
-    """Names of all spots; those that several sections use get the section's name behind them."""
+    """Return names of all spots; those of several sections get the section's name appended."""
     names = np.concatenate([adata.obs_names.to_numpy(dtype=object) for adata in sections.values()]).astype(object)
     section = np.repeat(list(sections), [adata.n_obs for adata in sections.values()])
     shared = pd.Index(names).duplicated(keep=False)
     names[shared] = [f"{name}-{of}" for name, of in zip(names[shared], section[shared], strict=True)]
-    return make_index_unique(pd.Index(names))  # only where a name with its section is a third section's name
+    return make_index_unique(pd.Index(names))  # a name with its section may be a third section's name
 
 
 def _stack(matrices: list[Any], parts: list[AnnData], genes: list[str]) -> csr_matrix:
-    """One below the other, in the columns of the shared genes."""
+    """Stack matrices in the columns of the shared genes."""
     columns = [part.var_names.get_indexer(genes) for part in parts]
     return vstack([csr_matrix(matrix[:, at]) for matrix, at in zip(matrices, columns, strict=True)], format="csr")
 
 
 def _joint_var(parts: list[AnnData], genes: list[str]) -> pd.DataFrame:
-    """Columns that agree in all sections; identifiers from the first section that knows them."""
+    """Return the columns that agree in all sections; identifiers come from the first section that has them."""
     frames = [part.var.loc[genes] for part in parts]
     var = pd.DataFrame(index=pd.Index(genes, dtype=object))
     for name in frames[0].columns:
@@ -157,7 +157,7 @@ def _joint_var(parts: list[AnnData], genes: list[str]) -> pd.DataFrame:
 
 
 def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict[str, Any]:
-    """Matrices that all sections have in one width, and tables in their shared columns."""
+    """Return matrices that all sections have in one width, and tables in their shared columns."""
     joined: dict[str, Any] = {}
     places = (spatial_key, Keys.ALIGNED)
     for key in parts[0].obsm:
@@ -165,7 +165,7 @@ def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict
         if len(values) < len(parts):
             continue
         if key in places and any(isinstance(value, pd.DataFrame) for value in values):
-            values = [spot_centres(part, key) for part in parts]  # each by the names of its own columns
+            values = [spot_centres(part, key) for part in parts]  # columns by name in each
         if all(isinstance(value, pd.DataFrame) for value in values):
             joined[key] = pd.concat(values, join="inner").set_index(names)
         elif len({value.shape[1:] for value in values}) == 1:
@@ -179,9 +179,9 @@ def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict
 
 
 def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = True) -> Any:
-    """Return the scale that all sections have a matrix on, ``None`` where nobody declared one; raise where it differs.
+    """Return the scale of a matrix in all sections, ``None`` if undeclared; raise if sections differ.
 
-    Whole numbers that nobody declared are counts; whatever else is undeclared is a scale of its own.
+    Undeclared whole numbers are counts; other undeclared values are a scale of their own.
     """
     found: dict[str, list[str]] = {}
     declared = None
@@ -192,7 +192,7 @@ def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = T
             scale = "counts"
         found.setdefault(scale or _UNDECLARED, []).append(section)
     if len(found) > 1:
-        without = next((section for section in found.get(_UNDECLARED, [])), None)
+        without = next(iter(found.get(_UNDECLARED, [])), None)
         elsewhere = counts_elsewhere(sections[without], name).rstrip() if without else ""
         by_scale = "; ".join(f"{scale}: {listed(names, 4)}" for scale, names in found.items())
         raise ValueError(
@@ -212,7 +212,7 @@ def _holds_counts(adata: AnnData, name: str) -> bool:
 
 
 def _join_uns(joint: AnnData, sections: Mapping[str, AnnData]) -> None:
-    """Images under the names of their sections, and what is known of each section."""
+    """Join images, under the names of their sections, and records of the sections."""
     images: dict[str, Any] = {}
     records: dict[str, dict[str, Any]] = {}
     for name, adata in sections.items():

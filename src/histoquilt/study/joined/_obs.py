@@ -1,6 +1,7 @@
-"""Descriptions of the spots of several sections in one table that an ``.h5ad`` can hold."""
+"""Join ``obs`` of several sections into a table that an ``.h5ad`` can hold."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -8,20 +9,11 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_object_dtype
 
 
 def concat_obs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Join tables of spots, one below the other, with all columns of all of them.
+    """Stack ``obs`` of sections, with all columns in order of first appearance and numbered rows.
 
-    Unlike ``pandas.concat`` no column ends up holding values of several types, which cannot be written: where a
-    section lacks a column, numbers become float with ``NaN``, truth values pandas' ``boolean``, text a categorical;
-    numbers in one section and text in another become text.
-
-    Parameters
-    ----------
-    frames
-        ``obs`` of each section.
-
-    Returns
-    -------
-    ``(sum of rows, union of columns)``, columns in order of first appearance, numbered rows.
+    Unlike with ``pandas.concat``, no column holds values of several types, which cannot be written: if a section lacks
+    a column, numbers become float with ``NaN``, truth values ``boolean``, text a categorical; numbers in one section
+    and text in another become text.
     """
     columns = dict.fromkeys(column for frame in frames for column in frame.columns)
     lengths = [len(frame) for frame in frames]
@@ -32,7 +24,7 @@ def concat_obs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _join(pieces: list[pd.Series | None], lengths: list[int]) -> pd.api.extensions.ExtensionArray | np.ndarray:
-    """Join one column; ``None`` stands for a section without it."""
+    """Join one column; ``None`` is a section without it."""
     present = [piece for piece in pieces if piece is not None]
     complete = len(present) == len(pieces)
     dtype = present[0].dtype
@@ -40,11 +32,8 @@ def _join(pieces: list[pd.Series | None], lengths: list[int]) -> pd.api.extensio
     if alike and complete and not is_object_dtype(dtype):
         return pd.concat(present, ignore_index=True).array
     if all(is_bool_dtype(piece) for piece in present):
-        filled = [
-            pd.array(piece.to_numpy(dtype=object) if piece is not None else [pd.NA] * n, dtype="boolean")
-            for piece, n in zip(pieces, lengths, strict=True)
-        ]
-        return pd.concat([pd.Series(piece) for piece in filled], ignore_index=True).array
+        filled = [[pd.NA] * n if piece is None else list(piece) for piece, n in zip(pieces, lengths, strict=True)]
+        return pd.array(list(chain.from_iterable(filled)), dtype="boolean")
     if all(is_numeric_dtype(piece) and not is_bool_dtype(piece) for piece in present):
         return np.concatenate(
             [

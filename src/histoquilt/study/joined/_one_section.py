@@ -1,4 +1,4 @@
-"""Several sections in one AnnData that nobody named: found by their places, before spots of them become neighbours."""
+"""Detect several unnamed sections in one AnnData by their positions, before their spots become neighbours."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from histoquilt.study._checks import check_spatial
 from histoquilt.study._coordinates import find_lattice
 from histoquilt.study._scale import provenance
 
-# words that name sections in a column such as library_id, SampleName, donor or orig.ident, and words that say nothing
+# words of columns that name sections, such as library_id, SampleName or donor, and words without meaning
 _SECTION_WORDS = set(
     "library batch sample biosample section slice slide patient donor subject participant individual person case mouse "
     "animal embryo specimen capture area dataset replicate puck chip array gem".split()
@@ -25,15 +25,15 @@ _IDENTITY = {"orig", "ident"}  # Seurat's word for sample
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SUFFIX = re.compile(r"(.+)([-_.:])([^-_.:]+)")
 
-_LOOKED_AT = 20_000  # spots; of more, windows of tissue are looked at
+_LOOKED_AT = 20_000  # spots; larger tissues are examined in windows
 _N_WINDOWS = 8
 _LEAST_SPOTS = 10  # of a group
-_MOST_GROUPS = 50  # of a column whose name says nothing
+_MOST_GROUPS = 50  # of a column that is not named like one of sections
 _N_NEAREST = 16
-_REGULAR = 0.15  # as in gr.lattice_neighbors: share of the pitch by which the nearest spot may be nearer or farther
-_CLOSER = 0.8  # pitches; spots of one lattice are not nearer to each other, spots of two mostly are
+_REGULAR = 0.15  # as in gr.lattice_neighbors: tolerance of the distance to the nearest spot, in pitches
+_CLOSER = 0.8  # pitches; spots of one lattice are farther apart, spots of two overlapping ones mostly closer
 _LEAST_CLOSER = 0.05  # share of spots
-_LEAST_MIXED = 0.3  # half of the cells of two mixed sections have a nearest one of the other; along a border few have
+_LEAST_MIXED = 0.3  # share of cells with their nearest in another group: half in mixed sections, few along a border
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class _Groups:
     """Spots by the values of a column, or by the ends of their names."""
 
     column: str | None  # None: ends of names
-    known: bool  # the name of the column says section, or barcodes say the same as the column
-    codes: np.ndarray  # (n_spots looked at,), -1 where a spot has none
+    known: bool  # the column is named like one of sections, or equals the ends of barcodes
+    codes: np.ndarray  # (n_spots examined,), -1 if a spot has none
     names: list[str]
     separator: str = ""
 
@@ -56,32 +56,26 @@ def check_one_section(
 ) -> None:
     """Raise if an AnnData holds several sections whose spots occupy the same positions.
 
-    Concatenated sections that were measured in separate coordinate frames overlap, and a graph of neighbours would link
-    spots of different tissues. They are detected by a column of ``obs``: on spot lattices any column whose groups lie
-    closer to each other than one lattice allows; among scattered cells a column with a usual name for sections
-    (``library_id``, ``batch``, ``sample``, ``patient`` ...), or equal to the barcode suffixes, whose groups are mixed.
-    Regions and cell types of one tissue, and pieces side by side, pass.
+    Concatenated sections in separate coordinate frames overlap, and a graph would link spots of different tissues. They
+    are detected by columns of ``obs``: on spot lattices any column whose groups lie closer to each other than one
+    lattice allows; among scattered cells a column that is named like one of sections (``library_id``, ``batch``,
+    ``sample``, ``patient`` ...) or equals the barcode suffixes, and whose groups are mixed. Regions and cell types of
+    one tissue, and pieces side by side, pass.
 
     Parameters
     ----------
     adata
-        AnnData to check; not changed. It passes if :func:`declare_one_section` was called for it.
+        AnnData to check; not changed. It passes after :func:`declare_one_section`.
     spatial_key
         Key in ``obsm`` of the spot centres; a third coordinate is ignored.
-    name
-        Name of the section, for the message.
-    remedy
-        Advice in the message: ``"argument"`` if the caller takes ``section_key=`` and ``one_section=``, ``"split"`` if
-        it takes one section, ``"file"`` if the section was read from a file.
+    name, remedy
+        Name of the section, and advice, for the message: ``"argument"`` if the caller takes ``section_key=`` and
+        ``one_section=``, ``"split"`` if it takes one section, ``"file"`` if the section was read from a file.
 
     Raises
     ------
     ValueError
-        There are several sections.
-
-    See Also
-    --------
-    split_sections : takes them apart.
+        There are several sections; :func:`split_sections` makes one AnnData of each.
     """
     if adata.uns.get(Keys.UNS, {}).get(Keys.ONE_SECTION):
         return
@@ -114,18 +108,18 @@ def check_one_section(
 
 
 def declare_one_section(adata: AnnData) -> None:
-    """Declare that all spots are one tissue, whatever the columns of ``obs`` suggest.
+    """Declare that all spots are one tissue, for :func:`check_one_section`.
 
     Parameters
     ----------
     adata
-        Changed in place: ``uns["histoquilt"]["one_section"]``, which :func:`check_one_section` respects.
+        Changed in place: ``uns["histoquilt"]["one_section"]``.
     """
     provenance(adata)[Keys.ONE_SECTION] = True
 
 
 def _find(adata: AnnData, spatial: np.ndarray) -> _Groups | None:
-    """Return the groups of spots that are sections in one frame, ``None`` where there are none."""
+    """Return the groups of spots that are overlapping sections, or ``None``."""
     if len(spatial) < 2 * _LEAST_SPOTS:
         return None
     rows, places = _windows(spatial)
@@ -144,14 +138,14 @@ def _find(adata: AnnData, spatial: np.ndarray) -> _Groups | None:
         on_lattices = _on_two_lattices(one.codes, own, other)
         if on_lattices or (one.known and not one_lattice and _mixed(one.codes, own, other)):
             n_groups = len(one.names)
-            # of known columns the finest; another may be finer than sections, as domains numbered by section are
+            # the finest of known columns; others may be finer than sections, as domains numbered by section
             order = (one.column is None, not one.known, not on_lattices, -n_groups if one.known else n_groups)
             found.append((order, one))
     return min(found, key=lambda entry: entry[0])[1] if found else None
 
 
 def _windows(spatial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to look at and their places: all, or windows of tissue, moved far apart."""
+    """Return the rows to examine and their places: all, or windows of tissue, moved far apart."""
     n_spots = len(spatial)
     if n_spots <= _LOOKED_AT:
         return np.arange(n_spots), spatial
@@ -167,7 +161,7 @@ def _windows(spatial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _candidates(adata: AnnData, rows: np.ndarray) -> Iterator[_Groups]:
-    """Yield what may name sections: columns of few values, and the ends of the spots' names, which come last."""
+    """Yield candidate names of sections: columns with few values, last the ends of the spots' names."""
     ends = _ends(adata.obs_names[rows])
     said_by_column = False
     for column in adata.obs:
@@ -184,10 +178,10 @@ def _candidates(adata: AnnData, rows: np.ndarray) -> Iterator[_Groups]:
 
 
 def _groups(values: "pd.Series | pd.Index", column: str | None, *, known: bool, separator: str = "") -> _Groups | None:
-    """Group spots by value; values of few spots are left out. ``None`` where fewer than two are left."""
+    """Group spots by value without rare values; ``None`` if fewer than two groups remain."""
     try:
         codes, names = pd.factorize(values)
-    except TypeError:  # values that are no names: lists, dicts
+    except TypeError:  # lists, dicts
         return None
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     large = sizes >= _LEAST_SPOTS
@@ -199,9 +193,9 @@ def _groups(values: "pd.Series | pd.Index", column: str | None, *, known: bool, 
 
 
 def _ends(names: pd.Index) -> _Groups | None:
-    """Group spots by the ends of their names, as ``-0`` and ``-1`` of joined sections.
+    """Group spots by the ends of their names, such as ``-0`` and ``-1`` of joined sections.
 
-    They are known to name sections only where the same barcode, but for its end, occurs several times.
+    They are known to name sections only if the same barcode occurs with several ends.
     """
     parts = [_SUFFIX.fullmatch(str(name)) for name in names]
     separators = {part[2] for part in parts if part}
@@ -214,10 +208,8 @@ def _ends(names: pd.Index) -> _Groups | None:
 
 
 def _is_section_name(column: str) -> bool:
-    """Whether the name of a column says that it names sections.
+    """Return whether a column is named like one of sections.
 
-    Examples
-    --------
     >>> [_is_section_name(name) for name in ("library_id", "SampleName", "orig.ident", "cell_type", "array_row")]
     [True, True, True, False, False]
     """
@@ -233,7 +225,7 @@ def _same_partition(codes: np.ndarray, others: np.ndarray) -> bool:
 def _own_and_other(
     places: np.ndarray, codes: np.ndarray, distances: np.ndarray, nearest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far the nearest spot of the same group is from every spot, and the nearest of another group."""
+    """Return each spot's distance to the nearest spot of its group, and of another group."""
     differs = (codes[nearest] != codes[:, None]) & (codes[nearest] >= 0)
     other = np.where(differs, distances, np.inf).min(axis=1)
     own = np.full(len(places), np.inf)
@@ -244,7 +236,7 @@ def _own_and_other(
 
 
 def _on_two_lattices(codes: np.ndarray, own: np.ndarray, other: np.ndarray) -> bool:
-    """Whether groups lie on a lattice each, closer to each other than the spots of one lattice."""
+    """Return whether each group lies on a lattice, closer to each other than the spots of one lattice."""
     pitch = np.full(len(codes), np.nan)
     for code in range(codes.max() + 1):
         members = codes == code
@@ -260,5 +252,5 @@ def _on_two_lattices(codes: np.ndarray, own: np.ndarray, other: np.ndarray) -> b
 
 
 def _mixed(codes: np.ndarray, own: np.ndarray, other: np.ndarray) -> bool:
-    """Whether the spots of a group lie among those of others, everywhere and not along a border."""
+    """Return whether the spots of a group lie among those of others, not only along a border."""
     return any(np.mean(other[codes == code] < own[codes == code]) >= _LEAST_MIXED for code in range(codes.max() + 1))

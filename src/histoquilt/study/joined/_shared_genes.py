@@ -8,30 +8,16 @@ from histoquilt._base import listed
 from histoquilt.runtime import warn_user
 from histoquilt.study._genes import detect_gene_ids
 
-# Sections of one platform share nearly all genes, a panel and a whole transcriptome all of the panel. Less than a
-# tenth of the smallest section's genes is an accident (other identifiers, another species); below half, domains rest
-# on a minority of what was measured.
+# Sections of one platform share nearly all genes, a panel and a whole transcriptome all of the panel. Sharing less than
+# a tenth of the smallest section's genes is accidental (other identifiers, another species).
 _LEAST_SHARED = 0.1
 _FEW_SHARED = 0.5
 
 
 def shared_genes(genes: Mapping[str, pd.Index]) -> list[str]:
-    """Return the genes that all sections have, in the order of the first; empty if no section has genes.
+    """Return the genes of all sections, in the order of the first; ``genes`` is section name -> gene names.
 
-    Parameters
-    ----------
-    genes
-        Section name -> its gene names.
-
-    Raises
-    ------
-    ValueError
-        Gene names of a section repeat, or too few are shared.
-
-    Warns
-    -----
-    UserWarning
-        Less than half of the smallest section's genes are shared.
+    Raises ``ValueError`` if names repeat in a section or too few are shared; warns below half of the smallest section.
     """
     for name, names in genes.items():
         if not names.is_unique:
@@ -61,7 +47,7 @@ def shared_genes(genes: Mapping[str, pd.Index]) -> list[str]:
 
 
 def _why_few(genes: Mapping[str, pd.Index], n_shared: int) -> str:
-    """Say what most likely keeps genes from being shared."""
+    """Return the most likely reason why few genes are shared."""
     kinds: dict[str, list[str]] = {}
     for name, names in genes.items():
         kinds.setdefault(detect_gene_ids(names).kind, []).append(name)

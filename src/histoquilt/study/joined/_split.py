@@ -1,4 +1,4 @@
-"""One AnnData of several sections, taken apart."""
+"""Split an AnnData of several sections."""
 
 import copy
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from histoquilt.study._layers import named_layers
 
 
 def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str, AnnData]:
-    """Take the sections of one AnnData apart, each with all that was found for its spots.
+    """Split one AnnData into its sections, each with all results for its spots.
 
     Parameters
     ----------
     joint
         Several sections; not changed.
     section_key
-        Column of ``obs`` that tells them apart.
+        Column of ``obs`` with the names of the sections.
 
     Returns
     -------
-    Section name -> AnnData, in the order of the categories (of appearance, where the column is not categorical).
-    Spots have the names they had before :func:`concat_sections`; of ``obsp`` the links inside the section are kept;
-    ``uns["spatial"]`` and ``uns["histoquilt"]["coordinates"]`` are the section's own, the rest of ``uns`` is that of
-    the joint analysis. Columns of ``obs`` that are missing for the whole section are dropped.
+    Section name -> AnnData, in the order of the categories (or of appearance). Spots have their names from before
+    :func:`concat_sections`; ``obsp`` keeps the links inside the section; ``uns["spatial"]`` and
+    ``uns["histoquilt"]["coordinates"]`` are the section's own, the rest of ``uns`` that of the joint analysis. Columns
+    of ``obs`` that are missing for the whole section are dropped.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _own_uns(joint: AnnData, name: str) -> dict[str, Any]:
     images = joint.uns.get(Keys.SPATIAL, {})
     ours = uns.get(Keys.UNS, {})
     record = ours.pop(Keys.SECTIONS, {}).get(name)
-    if record is None:  # not joined by us: what belongs to whom is not known, unless the names say it
+    if record is None:  # not joined by histoquilt: only names say which image belongs to which section
         if images:
             uns[Keys.SPATIAL] = {name: images[name]} if name in images else images
         return uns
