@@ -45,8 +45,8 @@ __all__ = [
     "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
     "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top",
     "denoised_expression", "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows",
-    "gene_symbols", "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values",
-    "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names",
-    "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
+    "gene_symbols", "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit",
+    "mixing_values", "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height",
+    "section_names", "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
     "training_history", "warn_overlapping_sections",
 ]  # fmt: skip
