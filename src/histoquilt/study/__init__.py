@@ -11,11 +11,20 @@ from histoquilt.study._coordinates import (
     record_coordinates,
     record_pitch,
 )
-from histoquilt.study._genes import SYMBOL_COLUMNS, GeneIds, annotate_genes, detect_gene_ids, quiet_duplicates
+from histoquilt.study._genes import (
+    SYMBOL_COLUMNS,
+    GeneIds,
+    annotate_genes,
+    detect_gene_ids,
+    gene_rows,
+    gene_symbols,
+    quiet_duplicates,
+)
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
-from histoquilt.study._pitch import nearest_distance, nominal_pitch, spot_pitch
+from histoquilt.study._palette import UNLABELLED, as_categories, domain_colors, domain_palette
+from histoquilt.study._pitch import lattice_of, nearest_distance, nominal_pitch, spot_pitch
 from histoquilt.study._scale import Scale, declare_scale, declared_scale, provenance
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
@@ -40,6 +49,7 @@ __all__ = [
     "DEFAULT_SLOTS",
     "LEGACY_ST_PITCH_UM",
     "SYMBOL_COLUMNS",
+    "UNLABELLED",
     "VISIUM_PITCH_UM",
     "Expression",
     "GeneIds",
@@ -51,6 +61,7 @@ __all__ = [
     "Study",
     "Unit",
     "annotate_genes",
+    "as_categories",
     "check_adata",
     "check_all_or_none",
     "check_counts",
@@ -68,14 +79,19 @@ __all__ = [
     "declare_scale",
     "declared_scale",
     "detect_gene_ids",
+    "domain_colors",
+    "domain_palette",
     "estimate_mpp",
     "expression",
     "find_lattice",
+    "gene_rows",
+    "gene_symbols",
     "image_libraries",
     "is_ours",
     "is_outside",
     "keep_bare_graph",
     "keep_foreign",
+    "lattice_of",
     "library_part",
     "named_layers",
     "nearest_distance",

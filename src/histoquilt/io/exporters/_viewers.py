@@ -1,0 +1,94 @@
+"""An ``.h5ad`` that TissUUmaps, cellxgene and scanpy open as it is."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.sparse import csc_matrix
+
+from histoquilt._base import Keys
+from histoquilt.io._h5ad import write_h5ad
+from histoquilt.io._image import open_image
+from histoquilt.io._writable import check_writable, writable
+from histoquilt.io.exporters._protocol import ExportedSection, ExportOptions, portable
+from histoquilt.study import as_categories, domain_colors, image_libraries, library_part, spot_pitch
+
+_LONGEST_PX = 2000  # side of a picture made of an attached image, as Space Ranger's
+
+
+class _Viewers:
+    """Exporter to viewers of AnnData (``Exporter``)."""
+
+    label = "TissUUmaps, cellxgene, scanpy"
+    files = "<section>.h5ad with colours, library_id, X_spatial and the image where it is known"
+    needs: dict[str, str] = {}
+
+    def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
+        """Write the section."""
+        adata = for_viewers(section)
+        if options.by_gene and adata.X is not None:
+            adata.X = csc_matrix(adata.X)
+        path = folder / f"{section.name}.h5ad"
+        write_h5ad(adata, path)
+        return [path]
+
+
+VIEWERS = _Viewers()
+
+
+def for_viewers(section: ExportedSection) -> AnnData:
+    """Return a copy of a section, which shares its matrices, with all that viewers look for.
+
+    Labels are categories with colours; ``obs["library_id"]`` names the library in ``uns["spatial"]``, which holds the
+    picture; ``obsm["X_spatial"]`` holds the spot centres with y upwards; spots have their barcodes.
+    """
+    own = section.adata
+    check_writable(own)
+    adata = writable(own.to_memory() if own.isbacked else own)
+    adata.obs_names = pd.Index(section.barcodes)
+    adata.uns = dict(adata.uns)
+    for key in dict.fromkeys((*section.keys, *_categorical(adata))):
+        adata.obs[key] = as_categories(adata, key)
+        adata.uns[f"{key}_colors"] = np.array(list(domain_colors(adata, key).values()), dtype=object)
+    library = _add_picture(adata, section)
+    adata.obs[Keys.LIBRARY] = pd.Categorical([library] * adata.n_obs)
+    adata.obsm["X_spatial"] = (section.section.centres * [1, -1]).astype(np.float32)
+    embeddings = [key.removeprefix("X_") for key in adata.obsm if key.startswith("X_")]
+    for old, new in portable(embeddings, "embeddings").items():
+        if old != new:
+            adata.obsm[f"X_{new}"] = adata.obsm.pop(f"X_{old}")
+    return adata
+
+
+def _categorical(adata: AnnData) -> list[str]:
+    """Return columns of categories that have colours already, or as many as a palette can tell apart."""
+    columns = [name for name in adata.obs if isinstance(adata.obs[name].dtype, pd.CategoricalDtype)]
+    return [name for name in columns if len(adata.obs[name].cat.categories) <= 24]
+
+
+def _add_picture(adata: AnnData, section: ExportedSection) -> str:
+    """Put the picture of an attached image into ``uns["spatial"]`` unless there is one; return the library's name."""
+    stored = image_libraries(adata)
+    name = next(iter(stored)) if len(stored) == 1 else section.section.name
+    images = library_part(stored.get(name, {}), "images")
+    found = picture_of_file(section) if "hires" not in images else None
+    if found is not None:
+        pixels, scale = found
+        factors = {**library_part(stored.get(name, {}), "scalefactors"), "tissue_hires_scalef": scale}
+        factors.setdefault("spot_diameter_fullres", 0.55 * spot_pitch(section.section.centres))
+        library = {**stored.get(name, {}), "images": {**images, "hires": pixels}, "scalefactors": factors}
+        adata.uns[Keys.SPATIAL] = {**adata.uns.get(Keys.SPATIAL, {}), name: library}
+    return name
+
+
+def picture_of_file(section: ExportedSection) -> tuple[np.ndarray, float] | None:
+    """Return a picture of the attached image, RGB uint8, and its pixels per coordinate unit; None if there is none."""
+    record = section.adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE)
+    if record is None or not Path(str(record["path"])).exists() or "mpp" not in record:
+        return None
+    with open_image(section.adata) as slide:
+        share = min(1.0, _LONGEST_PX / max(slide.width, slide.height))
+        out_px = (max(1, round(slide.width * share)), max(1, round(slide.height * share)))
+        pixels = slide.read_region(0, 0, slide.width, slide.height, out_px=out_px)
+    return pixels, share / float(record.get("image_scale", 1.0))
