@@ -20,7 +20,7 @@ from histoquilt._base._words import MissingKey, argument, at_a_command, either, 
 
 __all__ = [
     "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS", "READERS", "SECTION_FILES",
-    "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage", "argument", "at_a_command", "camera_bits",
-    "check_n_domains", "check_positive", "coordinate_columns", "depth_column", "either", "is_at_a_command",
-    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "require",
+    "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage", "argument", "at_a_command",
+    "camera_bits", "check_n_domains", "check_positive", "coordinate_columns", "depth_column", "either",
+    "is_at_a_command", "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "require",
 ]  # fmt: skip

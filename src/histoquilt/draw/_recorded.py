@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
+from histoquilt.study import gene_symbols
 
 STABLE = 0.8  # prediction strength from which a domain counts as found again (Tibshirani and Walther 2005)
 MIXING_METRICS = {

@@ -1,4 +1,4 @@
-"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back; open slides; export results.
+"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write and export them; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
 ``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; guesses are logged. Several sections are a dict from
@@ -11,7 +11,7 @@ from histoquilt.io._image import attach_image, open_image
 from histoquilt.io._section import Reader, holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
-from histoquilt.io.exporters._export import export, get_exporters, missing_packages
+from histoquilt.io.exporters._export import export, get_exporters, missing_packages, write_exports
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
 from histoquilt.io.instruments._alignment import (
     apply_alignment,
@@ -90,5 +90,6 @@ __all__ = [
     "record_coordinates",
     "settle_spots",
     "split_sections",
+    "write_exports",
     "write_h5ad",
 ]

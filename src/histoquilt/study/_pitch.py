@@ -46,7 +46,7 @@ def spot_pitch(centres: np.ndarray) -> float:
 
 
 def lattice_of(places: np.ndarray) -> Lattice | None:
-    """Return the lattice of spots at different places ``(n_spots, 2)``, or None; a large section is judged by a part."""
+    """Return the lattice of spots at different places ``(n_spots, 2)``, or None; of a large section, that of a part."""
     return find_lattice(_part(places))
 
 

@@ -1,6 +1,7 @@
 """The function that exports results: sections and names of exporters in, paths out."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from anndata import AnnData
 
-from histoquilt._base import EXPORTERS, Keys, argument, is_installed, listed
+from histoquilt._base import EXPORTERS, Keys, is_installed, listed
 from histoquilt.io._files import PathLike
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
 from histoquilt.runtime import atomic_folder, refuse_existing
@@ -77,20 +78,58 @@ def export(
     >>> [path.name for path in paths]
     ['s1.csv', 'domains.csv', 'clusters.csv']
     """
-    exporters = get_exporters(to)
-    options = _options(options, more)
+    exporters, options = get_exporters(to), _options(options, more)
     folder = Path(folder).expanduser()
     refuse_existing(folder, overwrite=overwrite)
-    sections = [ExportedSection(section, options) for section in _sections(adata, section_key, spatial_key)]
-    _check_names(sections)
-    written: list[Path] = []
+    sections = _sections(adata, section_key, spatial_key)
     with atomic_folder(folder, overwrite=overwrite) as beside:
-        for name, exporter in exporters.items():
-            (beside / name).mkdir()
-            for section in sections:
-                paths = exporter.write(section, beside / name, options)
-                written += [folder / Path(path).relative_to(beside) for path in paths]
-    return written
+        return [folder / path for path in write_exports(sections, beside, exporters, options)]
+
+
+def write_exports(
+    sections: Iterable[Section],
+    folder: Path,
+    exporters: Mapping[str, Exporter],
+    options: ExportOptions,
+    on_error: Callable[[str, Exception], None] | None = None,
+) -> Iterator[Path]:
+    """Write sections, one at a time, and yield the paths written, relative to the folder.
+
+    Parameters
+    ----------
+    sections
+        The sections; each is taken when the one before is written.
+    folder
+        Existing folder; every exporter writes into a folder of its name.
+    exporters
+        Name -> exporter (:func:`get_exporters`).
+    options
+        Options of the export.
+    on_error
+        Function that is called with the name of an exporter that fails, and the error; what it wrote is removed, and
+        the others go on. By default the error is raised.
+    """
+    left, names = dict(exporters), dict[str, str]()
+    for section in sections:
+        exported = ExportedSection(section, options)
+        other = names.setdefault(exported.name.casefold(), section.name)
+        if len(names) > 1 and other != section.name:
+            raise ValueError(
+                f"Sections {other!r} and {section.name!r} would have the same file names ({exported.name}). Rename one."
+            )
+        for name, exporter in list(left.items()):
+            own = folder / name
+            own.mkdir(exist_ok=True)
+            try:
+                paths = exporter.write(exported, own, options)
+            except (KeyError, ValueError) as error:
+                if on_error is None:
+                    raise
+                shutil.rmtree(own)
+                del left[name]
+                on_error(name, error)
+            else:
+                yield from (Path(path).relative_to(folder) for path in paths)
 
 
 def get_exporters(names: str | Sequence[str]) -> dict[str, Exporter]:
@@ -143,14 +182,3 @@ def _sections(adata: Sections, section_key: str, spatial_key: str) -> list[Secti
         libraries = list(image_libraries(adata))
         return list(Study.of({libraries[0] if len(libraries) == 1 else "section": adata}, slots).values())
     return list(Study.of(adata, adata.slots if isinstance(adata, Study) else slots).values())
-
-
-def _check_names(sections: Sequence[ExportedSection]) -> None:
-    names: dict[str, str] = {}
-    for section in sections:
-        other = names.setdefault(section.name.casefold(), section.section.name)
-        if other != section.section.name:
-            raise ValueError(
-                f"Sections {other!r} and {section.section.name!r} would have the same file names ({section.name}). "
-                f"Rename one; sections of one AnnData are named by {argument('section_key')}."
-            )

@@ -1,6 +1,7 @@
 """Loupe Browser: categories by barcode in a CSV file, for "Import categories"."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ class _Loupe:
 
     label = "Loupe Browser"
     files = "<section>.csv: Barcode, then a category a column; <section>_umap.csv if there is a UMAP"
-    needs: dict[str, str] = {}
+    needs: ClassVar[dict[str, str]] = {}
 
     def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
         """Write labels and quartiles of chosen genes."""
@@ -40,7 +41,7 @@ LOUPE = _Loupe()
 def categories(section: ExportedSection) -> pd.DataFrame:
     """Return a table of text, a row per barcode: labels, and quartiles of the chosen genes."""
     columns = {section.heading(key): section.labels(key) for key in section.keys}
-    columns |= {gene: section.quartiles(gene) for gene in section.expression}
+    columns |= {gene: section.quartiles(gene) for gene in section.genes}
     return pd.DataFrame(
         {name: values.astype(object) for name, values in columns.items()}, index=pd.Index(section.barcodes)
     )

@@ -136,7 +136,8 @@ class ExportedSection:
         """Return the labels of a column as viewers show them: ``Domain 1`` for the domain ``1``."""
         values = as_categories(self.adata, key)
         head = self.heading(key)
-        return values.rename_categories([f"{head} {name}" if name.isdigit() else name for name in values.categories])
+        names = [f"{head} {name}" if name.isdigit() else name for name in values.categories]
+        return pd.Categorical.from_codes(values.codes, categories=pd.Index(names, dtype=object))
 
     def colors(self, key: str) -> dict[str, str]:
         """Return label -> colour ``#rrggbb``, those of our plots; stored colours come first."""
@@ -189,13 +190,19 @@ class ExportedSection:
             values = np.concatenate([part[:, columns].toarray() for _, part in parts])
         return pd.DataFrame(values.astype(np.float32), index=adata.obs_names, columns=names)
 
+    @property
+    def genes(self) -> list[str]:
+        """Names of the chosen genes."""
+        return [str(name) for name in self.expression.columns]
+
     def quartiles(self, gene: str) -> pd.Categorical:
         """Return the quartile of every spot in a chosen gene, from low to high; spots with equal values share one."""
         values = self.expression[gene].to_numpy()
         edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75]))
         _, codes = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)
         n = int(codes.max()) + 1
-        return pd.Categorical.from_codes(codes.reshape(-1), [f"{gene} {i + 1} of {n}" for i in range(n)], ordered=True)
+        names = pd.Index([f"{gene} {i + 1} of {n}" for i in range(n)], dtype=object)
+        return pd.Categorical.from_codes(codes.reshape(-1), categories=names)
 
     @cached_property
     def mpp(self) -> float | None:
@@ -310,7 +317,7 @@ class Exporter(Protocol):
 
 
 def portable(names: Sequence[str], what: str) -> dict[str, str]:
-    """Return name -> name of letters, digits and ``_ . -`` only, as stores in zarr need; changed names are warned of.
+    """Return name -> name of letters, digits and ``_ . -`` only, as zarr stores need; changed names are warned of.
 
     Examples
     --------
@@ -319,7 +326,9 @@ def portable(names: Sequence[str], what: str) -> dict[str, str]:
     """
     new: dict[str, str] = {}
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip("_.") or "_".join(["name", str(len(new))])
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        if not plain.strip("_.-") or plain[0] in "_.":
+            plain = f"name{plain}"
         while plain.casefold() in {taken.casefold() for taken in new.values()}:
             plain += "_"
         new[name] = plain
@@ -327,3 +336,11 @@ def portable(names: Sequence[str], what: str) -> dict[str, str]:
     if changed:
         warn_user(f"Names of {what} that the format refuses were changed: {listed(changed, 4)}.")
     return new
+
+
+def new_store(folder: Path, section: ExportedSection) -> Path:
+    """Return the path of a new ``.zarr`` of a section, under a name that such stores allow."""
+    [name] = portable([section.name], "sections").values()
+    while (folder / f"{name}.zarr").exists():
+        name += "_"
+    return folder / f"{name}.zarr"

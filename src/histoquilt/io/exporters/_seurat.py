@@ -1,6 +1,7 @@
 """Seurat and spatialLIBD: tables of one section, for ``AddMetaData`` and ``cluster_import``."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ class _Seurat:
 
     label = "Seurat, spatialLIBD"
     files = "<section>/domains.csv: barcode, labels, confidence, genes; <section>/clusters.csv: key, cluster"
-    needs: dict[str, str] = {}
+    needs: ClassVar[dict[str, str]] = {}
 
     def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
         """Write ``domains.csv`` and, if there are labels, ``clusters.csv``."""

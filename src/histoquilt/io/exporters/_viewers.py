@@ -1,7 +1,12 @@
 """An ``.h5ad`` that TissUUmaps, cellxgene and scanpy open as it is."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
+import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -22,7 +27,7 @@ class _Viewers:
 
     label = "TissUUmaps, cellxgene, scanpy"
     files = "<section>.h5ad with colours, library_id, X_spatial and the image where it is known"
-    needs: dict[str, str] = {}
+    needs: ClassVar[dict[str, str]] = {}
 
     def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
         """Write the section."""
@@ -92,3 +97,25 @@ def picture_of_file(section: ExportedSection) -> tuple[np.ndarray, float] | None
         out_px = (max(1, round(slide.width * share)), max(1, round(slide.height * share)))
         pixels = slide.read_region(0, 0, slide.width, slide.height, out_px=out_px)
     return pixels, share / float(record.get("image_scale", 1.0))
+
+
+def with_portable_names(adata: AnnData) -> AnnData:
+    """Rename columns and keys that a zarr store refuses, in place and with a warning; return the section."""
+    adata.obs = adata.obs.rename(columns=portable(list(adata.obs), "columns of obs"))
+    adata.var = adata.var.rename(columns=portable(list(adata.var), "columns of var"))
+    for part in ("obsm", "varm", "obsp", "layers", "uns"):
+        mapping = getattr(adata, part)
+        for old, new in portable(list(mapping), f"keys of {part}").items():
+            if old != new:
+                mapping[new] = mapping.pop(old)
+    return adata
+
+
+@contextmanager
+def quiet_zarr() -> Iterator[None]:
+    """Have anndata write zarr version 3, one file a chunk, and not warn that these are not its defaults yet."""
+    wanted = {"zarr_write_format": 3, "auto_shard_zarr_v3": False}
+    known = {name: value for name, value in wanted.items() if hasattr(anndata.settings, name)}
+    with anndata.settings.override(**known), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        yield

@@ -1,6 +1,7 @@
 """Xenium Explorer: cell groups in CSV files, for "Add cell groups"."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -14,14 +15,14 @@ class _XeniumExplorer:
 
     label = "Xenium Explorer"
     files = "<section>.csv: cell_id, group, color; one more file for every further column and gene"
-    needs: dict[str, str] = {}
+    needs: ClassVar[dict[str, str]] = {}
 
     def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
         """Write one file for every column of labels and every chosen gene, whose groups are quartiles."""
         obs = section.adata.obs
         cells = obs["cell_id"].to_numpy() if "cell_id" in obs and obs["cell_id"].is_unique else section.barcodes
         groups = {key: (section.labels(key), section.colors(key)) for key in section.keys}
-        for gene in section.expression:
+        for gene in section.genes:
             quartiles = section.quartiles(gene)
             groups[gene] = quartiles, dict(zip(quartiles.categories, _LOW_TO_HIGH, strict=False))
         paths = []

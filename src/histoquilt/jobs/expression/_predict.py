@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import argument, either
+from histoquilt.jobs._export import add_exports, check_exports
 from histoquilt.jobs._inputs import at_most, check_paths
 from histoquilt.jobs.expression._predict_inputs import check_targets, is_section, slides_of_folders
 from histoquilt.jobs.expression._predict_one import SUFFIXES, PredictSettings, Target, equipment, predict_one
@@ -17,6 +18,8 @@ from histoquilt.jobs.work._options import (
     check_memory_option,
     configured,
     documented,
+    export_option,
+    exporter_names,
     option,
     resume_option,
 )
@@ -41,6 +44,7 @@ class PredictConfig(SectionsConfig):
     pitch_um: float | None = option(None, "Distance of the spots on a bare slide; as in training.", metavar="UM")
     encoder: str | None = option(None, "The model's image encoder, where it has moved.", metavar="NAME")
     cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
+    export: str | Sequence[str] | None = export_option()
     skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
     resume: bool = resume_option()
     check_memory: bool = check_memory_option()
@@ -50,6 +54,7 @@ class PredictConfig(SectionsConfig):
         for value, name in ((self.mpp, "mpp"), (self.pitch_um, "pitch_um")):
             if value is not None and not 0 < value < float("inf"):
                 raise JobError(f"{argument(name)} must be positive, got {value}.")
+        exporter_names(self.export, "export")
         super().__post_init__()
 
 
@@ -97,7 +102,7 @@ def predict_folder(
     -------
     :class:`JobResult`. The folder holds ``<name>.h5ad`` (:meth:`histoquilt.models.ExpressionModel.predict`),
     ``<name>.csv`` (one row per spot: ``spot, x_um, y_um, out_of_distribution``, genes as log1p of counts per 10,000),
-    ``report.html`` and ``run.json``.
+    ``report.html`` and ``run.json``; with ``export``, ``exports/<name>/``.
 
     Raises
     ------
@@ -137,13 +142,14 @@ def predict_folder(
         connect(asked.dask, at_most=at_most(paths)) as run.workers,
     ):
         plan = _plan(run, asked, model, paths, image)
-        job = digest_of(command="predict", items={name: item.digest for name, (item, *_) in plan.jobs.items()})
+        items = {name: item.digest for name, (item, *_) in plan.jobs.items()}
+        job = digest_of(command="predict", items=items, export=asked.export)
         if (before := run.done_before(job)) is not None:
             return JobResult(out, before, already_done=True)
         run.checked()
         with run.record.stage("predict"):
             predicted, failed = run_jobs(predict_one, plan.jobs, run, skip_bad=asked.skip_bad)
-        return JobResult(out, _write(run, plan, predicted, failed, job))
+        return JobResult(out, _write(run, plan, predicted, failed, job, asked.export))
 
 
 def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
@@ -159,6 +165,7 @@ def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
 def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path], image: Path | None) -> _Plan:
     """Load the model, check the inputs and return the jobs."""
     with run.record.stage("import"):
+        check_exports(asked.export)
         import histoquilt.report  # noqa: F401  # loads what takes seconds
     with run.record.stage("read"):
         settings = PredictSettings(
@@ -193,7 +200,12 @@ def _jobs(
 
 
 def _write(
-    run: Run, plan: _Plan, predicted: Mapping[str, dict[str, Any]], failed: Mapping[str, str], job: str
+    run: Run,
+    plan: _Plan,
+    predicted: Mapping[str, dict[str, Any]],
+    failed: Mapping[str, str],
+    job: str,
+    exporters: str | Sequence[str] | None,
 ) -> dict[str, Any]:
     """Write the results folder and return the content of ``run.json``."""
     from histoquilt.report import write_prediction_report
@@ -214,4 +226,5 @@ def _write(
     with run.results(files) as folder:
         sections = WrittenSections(run.work.done, list(predicted))
         write_prediction_report(folder / "report.html", sections, facts=run.facts(**shared))
+        add_exports(folder, sections, exporters)
         return run.finish(folder, shared, job)

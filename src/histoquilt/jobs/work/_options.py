@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from histoquilt._base import ReadOptions, Registry, argument
+from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument
 from histoquilt.jobs.work._errors import JobError
 
 PathName = str | PathLike[str]
@@ -52,7 +52,7 @@ def options_of(config: type) -> Iterator[tuple[Field[Any], Option]]:
                 yield one, one.metadata["option"]
 
 
-_Config = TypeVar("_Config", bound="RunConfig")
+_Config = TypeVar("_Config", bound="OutputConfig")
 
 
 def documented(config: type[_Config]) -> type[_Config]:
@@ -100,14 +100,20 @@ def check_memory_option() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class OutputConfig:
     """Options of all jobs."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")
     overwrite: bool = option(False, "Replace the results of an earlier run.")
     progress: bool = option(
         True, "Only warnings and errors; no progress bar.", flag="--quiet", short="-q", doc="Show progress bars."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(OutputConfig):
+    """Options of jobs that compute on a device."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto takes a GPU when there is one.")
 
     def __post_init__(self) -> None:
         """Raise :class:`JobError` for what is wrong, before anything heavy is imported."""
@@ -184,3 +190,19 @@ def check_registered(name: str, registry: Registry, option_name: str) -> None:
     """Raise for a name that a registry lacks, suggesting a close one."""
     if name not in registry:
         raise JobError(f"{argument(option_name).removesuffix('=')}: {registry.unknown(name)}")
+
+
+def export_option() -> Any:
+    """Return the option ``export`` of jobs whose results can be exported at once."""
+    return option(
+        None, "Also write DIR/exports for viewers: {choices}, separated by commas.", choices=EXPORTERS,
+        metavar="NAME,NAME",
+    )  # fmt: skip
+
+
+def exporter_names(given: str | Sequence[str] | None, option_name: str) -> list[str]:
+    """Return names of exporters, checked."""
+    names = [] if given is None else list(dict.fromkeys(comma_separated(given, option_name)))
+    for name in names:
+        check_registered(name, EXPORTERS, option_name)
+    return names
