@@ -85,9 +85,9 @@ def _exporters() -> Iterator[str]:
             yield f"no   {name}: {' '.join(str(error).split())}"
             continue
         if missing:
-            yield f"no   {name}, {exporter.label}: pip install {' '.join(map(repr, sorted(missing)))}"
+            yield f"no   {name} ({exporter.label}): pip install {' '.join(map(repr, sorted(missing)))}"
         else:
-            yield f"yes  {name}, {exporter.label}: {exporter.files}"
+            yield f"yes  {name} ({exporter.label}): {exporter.files}"
 
 
 def _compute() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write and export them; open slides.
+"""Read sections into AnnData: counts, coordinates, gene names, units declared; write and export them; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
 ``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; guesses are logged. Several sections are a dict from

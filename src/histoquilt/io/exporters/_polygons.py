@@ -3,7 +3,7 @@
 Points are added around the tissue and in its gaps, so that every cell of a spot is bounded: on a lattice at the places
 of the missing neighbours, which makes border spots as regular as the others; among scattered cells on a fine grid at
 1.5 to 2.5 pitches from the nearest cell. The border of a domain is then the set of Voronoi edges with the domain on one
-side only, joined to rings. Neighbouring domains share their vertices exactly, and no cell has to be merged with another.
+side only, in rings. Neighbouring domains share their vertices exactly, and no cell has to be merged with another.
 """
 
 from collections.abc import Iterator
