@@ -21,7 +21,7 @@ TABLES = ["loupe", "xenium-explorer", "seurat"]
 
 
 def tissue(n=12, **coordinates):
-    """A square lattice of Visium-like spots in pixels of 0.5 um: three domains, one inside another, and a spot of none."""
+    """A square lattice in pixels of 0.5 um: three domains, one inside another, and a spot without one."""
     places = np.stack(np.meshgrid(np.arange(n), np.arange(n)), axis=-1).reshape(-1, 2)
     rng = np.random.default_rng(0)
     adata = AnnData(
@@ -282,7 +282,7 @@ def test_spatialdata_reads_it_back(tmp_path):
     image = read["tumour_1_hires"]
     assert image.shape == (3, 2000, 2000)
     scale = sd.transformations.get_transformation(image, "global")
-    assert list(scale.scale) == pytest.approx([3.0, 3.0])
+    assert scale.to_scale_vector(("x", "y")) == pytest.approx([3.0, 3.0])
     shown = hq.io.read_section(path)
     np.testing.assert_allclose(shown.obsm["spatial"][:, :2], adata.obsm["spatial"])
 

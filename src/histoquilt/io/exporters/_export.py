@@ -109,14 +109,17 @@ def write_exports(
         Function that is called with the name of an exporter that fails, and the error; what it wrote is removed, and
         the others go on. By default the error is raised.
     """
-    left, names = dict(exporters), dict[str, str]()
+    left = dict(exporters)
+    names: dict[str, str] = {}
     for section in sections:
         exported = ExportedSection(section, options)
-        other = names.setdefault(exported.name.casefold(), section.name)
-        if len(names) > 1 and other != section.name:
+        key = exported.name.casefold()
+        if key in names:
             raise ValueError(
-                f"Sections {other!r} and {section.name!r} would have the same file names ({exported.name}). Rename one."
+                f"Sections {names[key]!r} and {section.name!r} would have the same file names ({exported.name}). "
+                "Rename one."
             )
+        names[key] = section.name
         for name, exporter in list(left.items()):
             own = folder / name
             own.mkdir(exist_ok=True)

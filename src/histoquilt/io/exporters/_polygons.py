@@ -1,4 +1,4 @@
-"""Domains as polygons: merged Voronoi cells of the spots, cut off at about half a pitch outside the tissue.
+"""Domains as polygons: merged Voronoi cells of the spots, cut off at about a pitch from the spots.
 
 Points are added around the tissue and in its gaps, so that every cell of a spot is bounded: on a lattice at the places
 of the missing neighbours, which makes border spots as regular as the others; among scattered cells on a fine grid at
