@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -131,7 +132,7 @@ class Lines:
 
     label = "Lines"
     files = "<section>.txt"
-    needs = {}
+    needs = MappingProxyType({})
 
     def write(self, section, folder, options):
         path = folder / f"{section.name}.txt"
