@@ -52,7 +52,7 @@ def test_a_file_of_several_sections(folder):
         (["nowhere", "--to", "loupe"], "nowhere does not exist. Give results: a folder that histoquilt domains wrote"),
         (["empty", "--to", "loupe"], "empty holds no .h5ad. Give results"),
         (["results", "--to", "loupe", "--keys", "domian"], "'domian' is not in"),
-        (["results", "--to", "seurat", "--genes", "NOPE"], "Gene 'NOPE' is neither in"),
+        (["results", "--to", "seurat", "--genes", "NOPE"], "s0: Gene 'NOPE' is neither in"),
         (["results", "--to", "qupath", "--mpp", "0"], "--mpp must be positive, got 0.0."),
         (["results", "results/s0.h5ad", "--to", "loupe"], "'s0' and 's0' would have the same file names (s0)"),
     ],

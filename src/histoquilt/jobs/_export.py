@@ -1,5 +1,6 @@
 """Job: export results to viewers and other programs; and the exports beside the results of other jobs."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +134,13 @@ def export_results(
         run.checked()
         n_spots: dict[str, int] = {}
         with run.results() as folder:
-            with about(files[0] if len(files) == 1 else "export"):
+            try:
                 written = list(io.write_exports(_read_each(files, asked, n_spots), folder, exporters, to_write))
+            except JobError:
+                raise
+            except (KeyError, ValueError):
+                with about(next(reversed(n_spots), str(files[0]))):
+                    raise
             names = [path.as_posix() for path in written]
             return JobResult(out, run.finish(folder, {"n_spots": n_spots, "files": names}))
 
@@ -200,7 +206,14 @@ def add_exports(
         warn_user(f"The export to {name} is left out; the results are written. {one_line(error)} Then: {later}")
 
     exporters = get_exporters(exporter_names(names, "export"))
-    (folder / EXPORTS).mkdir()
-    written = list(write_exports(each(), folder / EXPORTS, exporters, ExportOptions(), on_error=warn))
-    if not written:
-        (folder / EXPORTS).rmdir()
+    exports = folder / EXPORTS
+    exports.mkdir()
+    try:
+        for _ in write_exports(each(), exports, exporters, ExportOptions(), on_error=warn):
+            pass
+    except (KeyError, ValueError) as error:  # two sections with one name
+        shutil.rmtree(exports)
+        warn(", ".join(exporters), error)
+    else:
+        if not any(exports.iterdir()):
+            exports.rmdir()

@@ -47,13 +47,6 @@ def domain_polygons(centres: np.ndarray, codes: np.ndarray, *, tolerance: float 
     ------
     ImportError
         shapely is not installed.
-
-    Examples
-    --------
-    >>> x, y = np.meshgrid(np.arange(4.0), np.arange(3.0))
-    >>> areas = domain_polygons(np.column_stack([x.ravel(), y.ravel()]), (x.ravel() > 1).astype(int))
-    >>> {code: area.area for code, area in areas.items()}
-    {0: 6.0, 1: 6.0}
     """
     shapely = require("shapely", extra="export", purpose=PURPOSE)
     codes = np.asarray(codes)

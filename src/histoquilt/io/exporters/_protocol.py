@@ -245,7 +245,7 @@ class ExportedSection:
                     f"{argument('mpp')}, microns per pixel of the image (0.2125 for Xenium's morphology image)."
                 )
             return section.centres / mpp
-        if section.unit == "unknown":
+        if section.unit == "unknown" and Keys.IMAGE not in self.adata.uns.get(Keys.UNS, {}):
             warn_user(
                 f"The unit of the coordinates of section {section.name!r} is not recorded; they are taken as pixels of "
                 "the full-resolution image. If they are not: histoquilt.io.record_coordinates."
