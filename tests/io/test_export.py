@@ -16,9 +16,6 @@ from scipy.sparse import csr_matrix, issparse
 import histoquilt as hq
 from histoquilt._base import EXPORTERS, at_a_command
 
-SHAPELY = ["qupath"]
-TABLES = ["loupe", "xenium-explorer", "seurat"]
-
 
 def tissue(n=12, **coordinates):
     """A square lattice in pixels of 0.5 um: three domains, one inside another, and a spot without one."""
@@ -329,6 +326,15 @@ def test_a_prediction_without_domains_has_its_most_reliable_genes(tmp_path):
     assert list(measured) == ["AQP4", "SNAP25", "GFAP", "MBP", "PLP1"]
     assert measured["GFAP"] == pytest.approx(adata.layers["predicted_ridge"][3, 3], abs=1e-4)
     assert pd.read_csv(table)["AQP4"].nunique() == 4
+    others = [name for name in EXPORTERS.ours() if name not in ("qupath", "loupe", "spatialdata")]
+    adata.X = None
+    paths = {path.name: path for path in hq.io.export({"a": adata}, tmp_path / "more", to=others)}
+    read = hq.io.read_h5ad(paths["a.h5ad"])
+    np.testing.assert_array_equal(read.X, adata.layers["predicted_ridge"])
+    assert read.uns["histoquilt"]["scale"]["X"] == "log1p_cp10k"
+    assert "scale" not in adata.uns["histoquilt"]
+    assert list(pd.read_csv(paths["domains.csv"], index_col=0)) == ["AQP4", "SNAP25", "GFAP", "MBP", "PLP1"]
+    assert "clusters.csv" not in paths
 
 
 def test_wrong_arguments(tmp_path):

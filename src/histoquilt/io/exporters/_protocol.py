@@ -115,7 +115,7 @@ class ExportedSection:
         """
         obs = self.adata.obs
         if self.options.keys is None and Keys.DOMAIN not in obs:
-            if self._prediction is not None or self.options.genes:
+            if self.prediction is not None or self.options.genes:
                 return ()
             remedy = either(
                 "Find domains first (histoquilt.tl.spatial_domains), or pass keys= with columns of obs.",
@@ -156,7 +156,8 @@ class ExportedSection:
         return self.adata.obs[column].to_numpy(dtype=float) if column in self.adata.obs else None
 
     @cached_property
-    def _prediction(self) -> str | None:
+    def prediction(self) -> str | None:
+        """Layer of the predicted expression; None if the section is no prediction."""
         layer = self.adata.uns.get(Keys.UNS, {}).get("prediction", {}).get("layer")
         return layer if layer in named_layers(self.adata) else None
 
@@ -172,7 +173,7 @@ class ExportedSection:
             The matrix holds no counts and its scale is not declared.
         """
         adata, names = self.adata, list(self.options.genes)
-        if not names and self._prediction is not None and not self.keys and "reliability" in adata.var:
+        if not names and self.prediction is not None and not self.keys and "reliability" in adata.var:
             order = np.argsort(-adata.var["reliability"].fillna(-np.inf).to_numpy(), kind="stable")
             names = adata.var_names[order[:_N_RELIABLE]].tolist()
         if not names:
@@ -180,8 +181,8 @@ class ExportedSection:
         columns = gene_rows(adata, names)
         ids = adata.var_names[columns]
         denoised = adata.obsm.get(Keys.DENOISED)
-        if self._prediction is not None:
-            values = np.asarray(adata.layers[self._prediction][:, columns])
+        if self.prediction is not None:
+            values = np.asarray(adata.layers[self.prediction][:, columns])
         elif isinstance(denoised, pd.DataFrame) and set(ids) <= set(denoised.columns) and self.options.layer is None:
             values = denoised[list(ids)].to_numpy()
         else:
@@ -237,8 +238,6 @@ class ExportedSection:
                 "section with its spot positions."
             )
         if section.unit == "micron":
-            if mpp is None and Keys.IN_PIXELS in self.adata.obsm:
-                return np.asarray(self.adata.obsm[Keys.IN_PIXELS], dtype=float)[:, :2]
             if mpp is None:
                 raise ValueError(
                     f"Coordinates of section {section.name!r} are microns, and viewers of images need pixels. Pass "

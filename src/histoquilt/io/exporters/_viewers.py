@@ -1,5 +1,6 @@
 """An ``.h5ad`` that TissUUmaps, cellxgene and scanpy open as it is."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from histoquilt.io._h5ad import write_h5ad
 from histoquilt.io._image import open_image
 from histoquilt.io._writable import check_writable, writable
 from histoquilt.io.exporters._protocol import ExportedSection, ExportOptions, portable
-from histoquilt.study import as_categories, domain_colors, image_libraries, library_part, spot_pitch
+from histoquilt.study import as_categories, declare_scale, domain_colors, image_libraries, library_part, spot_pitch
 
 _LONGEST_PX = 2000  # side of a picture made of an attached image, as Space Ranger's
 
@@ -46,13 +47,17 @@ def for_viewers(section: ExportedSection) -> AnnData:
     """Return a copy of a section, which shares its matrices, with all that viewers look for.
 
     Labels are categories with colours; ``obs["library_id"]`` names the library in ``uns["spatial"]``, which holds the
-    picture; ``obsm["X_spatial"]`` holds the spot centres with y upwards; spots have their barcodes.
+    picture; ``obsm["X_spatial"]`` holds the spot centres with y upwards; spots have their barcodes. Of a prediction
+    without measured expression, ``X`` is the predicted one.
     """
     own = section.adata
     check_writable(own)
     adata = writable(own.to_memory() if own.isbacked else own)
     adata.obs_names = pd.Index(section.barcodes)
-    adata.uns = dict(adata.uns)
+    adata.uns = {**adata.uns, Keys.UNS: copy.deepcopy(adata.uns.get(Keys.UNS, {}))}
+    if adata.X is None and section.prediction is not None:
+        adata.X = adata.layers[section.prediction]
+        declare_scale(adata, "X", "log1p_cp10k")
     for key in dict.fromkeys((*section.keys, *_categorical(adata))):
         adata.obs[key] = as_categories(adata, key)
         adata.uns[f"{key}_colors"] = np.array(list(domain_colors(adata, key).values()), dtype=object)
