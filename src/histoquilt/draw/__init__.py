@@ -4,11 +4,8 @@ from histoquilt.draw._expression import (
     color_ends,
     color_top,
     denoised_expression,
-    gene_rows,
-    gene_symbols,
     raw_expression,
 )  # fmt: skip
-from histoquilt.draw._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoquilt.draw._prediction import (
     BEATS_MEAN,
     RELIABILITY,
@@ -39,13 +36,13 @@ from histoquilt.draw._tissue import (
     tissue_image,
     warn_overlapping_sections,
 )  # fmt: skip
+from histoquilt.study import UNLABELLED, as_categories, domain_colors, domain_palette, gene_rows, gene_symbols
 
 __all__ = [
-    "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
-    "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "denoised_expression",
-    "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols",
-    "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values",
-    "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names",
-    "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
-    "training_history", "warn_overlapping_sections",
+    "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE", "UNLABELLED",
+    "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "denoised_expression", "domain_colors",
+    "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols", "library_column",
+    "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values", "model_record",
+    "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names", "section_scores",
+    "spot_places", "stability_curve", "stack_order", "tissue_image", "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from histoquilt._base import ReadOptions, Registry, argument
+from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument
 from histoquilt.jobs.work._errors import JobError
 
 PathName = str | PathLike[str]
@@ -83,7 +83,7 @@ def options_of(config: type) -> Iterator[tuple[Field[Any], Option]]:
                 yield one, one.metadata["option"]
 
 
-_Config = TypeVar("_Config", bound="RunConfig")
+_Config = TypeVar("_Config", bound="OutputConfig")
 
 
 def documented(config: type[_Config]) -> type[_Config]:
@@ -136,10 +136,9 @@ def check_memory_option() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class OutputConfig:
     """Options of all jobs."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
     overwrite: bool = option(False, "Replace the results of an earlier run.")
     progress: bool = option(
         True, "Only warnings and errors; no progress bar.", flag="--quiet", short="-q", doc="Show progress bars."
@@ -153,6 +152,17 @@ class RunConfig:
                 object.__setattr__(self, one.name, Path(value))
             elif value is not None:
                 known.check(one.name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(OutputConfig):
+    """Options of jobs that compute on a device."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
+
+    def __post_init__(self) -> None:
+        """Also check the device."""
+        super().__post_init__()
         if not _DEVICE.fullmatch(str(self.device)):
             raise JobError(
                 f"unknown {argument('device')} {self.device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ..."
@@ -220,3 +230,11 @@ def comma_separated(value: str | Sequence[Any], name: str) -> list[str]:
     if not parts or not all(parts):
         raise JobError(f"{argument(name)} is one or more names separated by commas, got {value!r}.")
     return parts
+
+
+def export_option() -> Any:
+    """Return the option ``export`` of jobs whose results can be exported at once."""
+    return option(
+        None, "Also write DIR/exports for viewers: {choices}, separated by commas.", choices=EXPORTERS, separated=True,
+        metavar="NAME,NAME",
+    )  # fmt: skip
