@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from histoquilt._base import EXPORTERS
+
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
 
@@ -106,7 +108,9 @@ def test_the_page_on_expression_runs(tmp_path, monkeypatch):
     assert (tmp_path / "evaluation.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["../README", "cli", "tutorial", "sections", "expression", "install", "scale"])
+@pytest.mark.parametrize(
+    "name", ["../README", "cli", "tutorial", "sections", "expression", "install", "scale", "viewers"]
+)
 def test_every_command_and_option_in_the_text_exists(name, capsys):
     from histoquilt.cli import run
 
@@ -174,16 +178,35 @@ def test_the_page_on_jobs_runs(tmp_path, monkeypatch):
         exec(block, names)
     assert names["done"].facts["n_spots"] == {"tissue": 300}
     assert names["again"].facts["seed"] == 1
+    files = ["loupe/tissue.csv", "seurat/tissue/domains.csv", "seurat/tissue/clusters.csv"]
+    assert names["viewers"].facts["files"] == files
     assert names["predicted"].facts["n_spots"] == {"s4": 60}
     assert "ridge" in names["judged"].evaluation.summary().index
     assert names["message"].startswith("n_domains= must be at least 2")
     assert not (tmp_path / "more").exists()
 
 
-def test_the_page_on_extensions_runs():
+def test_the_page_on_viewers_runs(tmp_path, monkeypatch):
+    pytest.importorskip("shapely")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "viewers.md", "python"):
+        exec(block, names)
+    written = ["s1.geojson", "s1_spots.geojson", "s1.csv", "domains.csv", "clusters.csv"]
+    assert [path.name for path in names["paths"]] == written
+    page = (DOCS / "viewers.md").read_text(encoding="utf-8")
+    assert all(name in page for name in (*EXPORTERS.ours(), *written))
+
+
+def test_the_page_on_extensions_runs(tmp_path):
     names: dict[str, object] = {}
     for block in blocks(DOCS / "extend.md", "python"):
         exec(block, names)
+    hq, section = names["hq"], names["adata"]
+    [path] = hq.io.write_exports(
+        hq.study.Study.of({"s1": section}).values(), tmp_path, {"lines": names["LINES"]}, hq.io.ExportOptions()
+    )
+    assert (tmp_path / path).read_text().startswith(f"{section.obs_names[0]} Domain ")
     assert names["found"] > 0.4
     assert "median" in set(names["judged"].scores["method"])
     assert names["slide_section"].obsm["X_mean_color"].shape == (100, 6)

@@ -20,6 +20,7 @@ CONFIGS = {
     "predict": jobs.PredictConfig,
     "evaluate": jobs.EvaluateConfig,
     "demo": jobs.DemoConfig,
+    "export": jobs.ExportConfig,
 }
 
 
@@ -66,7 +67,7 @@ def test_every_option_of_a_job_is_one_of_its_command(command):
     params = {param.name: param for param in typer.main.get_command(app).commands[command].params}
     known = {field.name: (field, declared) for field, declared in options_of(CONFIGS[command])}
     assert set(known) <= set(params)
-    assert set(params) - set(known) - {"help"} <= {"inputs", "samples", "model", "out"}
+    assert set(params) - set(known) - {"help"} <= {"inputs", "samples", "model", "out", "results"}
     for name, (field, declared) in known.items():
         assert params[name].default == (False if declared.flag else field.default), name
         assert f"{name}\n    " in CONFIGS[command].__doc__

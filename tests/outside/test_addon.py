@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import histoquilt as hq
-from histoquilt._base import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, Registry
+from histoquilt._base import DOMAIN_MODELS, ENCODERS, EXPORTERS, EXPRESSION_MODELS, READERS, Registry
 from histoquilt.cli import run
 
 
@@ -33,7 +33,7 @@ def sheet(adata, path):
 
 
 def test_without_the_package_its_names_are_unknown(tmp_path, capsys):
-    for registry in (DOMAIN_MODELS, EXPRESSION_MODELS, ENCODERS, READERS):
+    for registry in (DOMAIN_MODELS, EXPRESSION_MODELS, ENCODERS, READERS, EXPORTERS):
         assert registry.others() == []
     assert run(["domains", "x.h5ad", "-k", "3", "--method", "neighborhoods", "-o", str(tmp_path / "out")]) == 2
     assert "--method: Unknown domain model 'neighborhoods'. Known: spatial_factors, spamask." in capsys.readouterr().err
@@ -68,6 +68,34 @@ def test_domains_of_a_section_by_the_command(addon, tmp_path):
     assert type(model).__name__ == "Neighborhoods"
     np.testing.assert_allclose(model.embed(found), found.obsm["X_domains"], atol=1e-5)
     assert len(model.domains.names) == 3
+
+
+def test_exports_by_the_commands(addon, tmp_path, capsys):
+    """``domains --export`` and ``export --to`` write with the exporter, and ``doctor`` lists it."""
+    section = hq.datasets.toy_section(n_spots=300, n_genes=150, n_domains=3, seed=0)
+    section.write_h5ad(tmp_path / "tissue.h5ad")
+    results, out = tmp_path / "results", tmp_path / "out"
+    arguments = ["domains", str(tmp_path / "tissue.h5ad"), "-k", "3", "--export", "lines,loupe", "-q"]
+    assert run([*arguments, "-o", str(results)]) == 0
+    exported = results / "exports" / "lines" / "tissue.txt"
+    first, *_, last = exported.read_text().splitlines()
+    domains = ad.read_h5ad(results / "tissue.h5ad").obs["domain"]
+    assert first == f"{section.obs_names[0]} Domain {domains.iloc[0]}"
+    assert last == f"{section.obs_names[-1]} Domain {domains.iloc[-1]}"
+    assert "exports" in json.loads((results / "run.json").read_text())["outputs"]
+    capsys.readouterr()
+    assert run(["export", str(results), "--to", "lines", "-o", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "lines" / "tissue.txt")
+    assert (out / "lines" / "tissue.txt").read_text() == exported.read_text()
+    assert run(["doctor"]) == 0
+    assert "yes  lines (Lines): <section>.txt" in capsys.readouterr().out
+
+
+def test_an_exporter_that_is_none(addon, tmp_path):
+    entry = addon / "quilt_addon-1.0.dist-info" / "entry_points.txt"
+    entry.write_text(entry.read_text().replace("quilt_addon:LINES", "quilt_addon:MeanColor"))
+    with pytest.raises(TypeError, match=r"The exporter 'lines' of an installed package must have label, files"):
+        hq.io.export(hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2), tmp_path / "out", to="lines")
 
 
 def test_domains_of_a_study_from_python(addon):

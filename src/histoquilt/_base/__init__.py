@@ -7,13 +7,21 @@ from histoquilt._base._keys import Keys
 from histoquilt._base._optional import is_installed, require
 from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions, is_samples_table
-from histoquilt._base._registry import DOMAIN_MODELS, ENCODERS, EXPRESSION_MODELS, READERS, SECTION_FILES, Registry
+from histoquilt._base._registry import (
+    DOMAIN_MODELS,
+    ENCODERS,
+    EXPORTERS,
+    EXPRESSION_MODELS,
+    READERS,
+    SECTION_FILES,
+    Registry,
+)
 from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, listed, message_of
 
 __all__ = [
-    "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPRESSION_MODELS", "LEAST_MPP", "MOST_MPP", "READERS",
-    "SECTION_FILES", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage", "argument",
-    "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_positive", "coordinate_columns",
+    "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS", "LEAST_MPP", "MOST_MPP",
+    "READERS", "SECTION_FILES", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage",
+    "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_positive", "coordinate_columns",
     "depth_column", "either", "is_at_a_command", "is_embedding", "is_installed", "is_samples_table", "listed",
     "message_of", "require",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Registries of models, encoders and readers, to which other packages add by entry points."""
+"""Registries of models, encoders, readers and exporters, to which other packages add by entry points."""
 
 import sys
 import warnings
@@ -143,6 +143,21 @@ ENCODERS = Registry(
 #: Readers of other packages: objects with ``label``, ``recognises(path)`` and ``read(path)``, see
 #: :class:`histoquilt.io.Reader`. Our own platforms are recognised first.
 READERS = Registry("reader", "histoquilt.readers", {})
+
+#: Exporters: objects as :class:`histoquilt.io.Exporter`.
+EXPORTERS = Registry(
+    "exporter",
+    "histoquilt.exporters",
+    {
+        "qupath": "histoquilt.io.exporters._qupath:QUPATH",
+        "loupe": "histoquilt.io.exporters._loupe:LOUPE",
+        "xenium-explorer": "histoquilt.io.exporters._xenium:XENIUM",
+        "viewers-h5ad": "histoquilt.io.exporters._viewers:VIEWERS",
+        "spatialdata": "histoquilt.io.exporters._spatialdata:SPATIALDATA",
+        "vitessce": "histoquilt.io.exporters._vitessce:VITESSCE",
+        "seurat": "histoquilt.io.exporters._seurat:SEURAT",
+    },
+)
 
 #: Readers of sections that are given as paths: of a ``samples.csv``, and of the file or folder of one section.
 SECTION_FILES = Registry(

@@ -12,7 +12,14 @@ import histoquilt
 from histoquilt import jobs
 from histoquilt.cli._console import print_messages
 from histoquilt.cli._generate import Place, add_command
-from histoquilt.cli._summary import show_demo, show_domains, show_evaluation, show_prediction, show_training
+from histoquilt.cli._summary import (
+    show_demo,
+    show_domains,
+    show_evaluation,
+    show_export,
+    show_prediction,
+    show_training,
+)
 from histoquilt.runtime import is_main
 
 app = typer.Typer(
@@ -63,10 +70,10 @@ def _silent_unless_main() -> Iterator[None]:
 
 def _runs(
     job: Callable[..., jobs.JobResult], show: Callable[[Any], None]
-) -> Callable[[dict[str, Any], jobs.RunConfig], None]:
+) -> Callable[[dict[str, Any], jobs.OutputConfig], None]:
     """Return a function that runs a job, prints its log and warnings, and then its results by ``show``."""
 
-    def run(places: dict[str, Any], config: jobs.RunConfig) -> None:
+    def run(places: dict[str, Any], config: jobs.OutputConfig) -> None:
         with _silent_unless_main():
             try:
                 with print_messages(quiet=not config.progress) as console:
@@ -81,7 +88,7 @@ def _runs(
     return run
 
 
-def _run_demo(places: dict[str, Any], config: jobs.RunConfig) -> None:
+def _run_demo(places: dict[str, Any], config: jobs.OutputConfig) -> None:
     with print_messages(quiet=True) as console:
         console.speak()
         result = jobs.run_demo(**places, settings=config)  # type: ignore[arg-type]
@@ -172,4 +179,16 @@ add_command(
     _runs(jobs.evaluate_models, show_evaluation),
     help="Evaluate methods on held-out sections, next to baselines and oracles.\n\n"
     "Writes scores.csv, genes.csv, differences.csv and more tables, report.html and run.json into DIR.",
+)
+add_command(
+    app,
+    "export",
+    jobs.ExportConfig,
+    {
+        "results": _path("RESULTS", "Results folders of domains or predict, or .h5ad files.", kind=list[Path]),
+        "out": _OUT,
+    },
+    _runs(jobs.export_results, show_export),
+    help="Export results to viewers: QuPath, Loupe Browser, Xenium Explorer, napari, Vitessce, Seurat.\n\n"
+    "Writes one folder per viewer, and run.json, into DIR.",
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import histoquilt
-from histoquilt._base import is_installed
+from histoquilt._base import EXPORTERS, is_installed
 from histoquilt.jobs import PACKAGES, package_versions
 from histoquilt.runtime import use_threads
 
@@ -36,6 +36,7 @@ EXTRAS = {
     "openvino": ("the same encoders, faster on Intel and AMD", ("openvino",)),
     "timm": ("image encoders timm:NAME and hf-hub:NAME", ("timm", "torchvision")),
     "leiden": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
+    "export": ("export of polygons to QuPath", ("shapely",)),
     "dask": ("sections and slides on a Dask cluster", ("dask", "distributed")),
 }
 
@@ -63,6 +64,9 @@ def examine() -> Iterator[str]:
             else:
                 yield f"  no   {name}: {_remedy(need[1])}"
         yield ""
+    yield "Exporters"
+    yield from (f"  {line}" for line in _exporters())
+    yield ""
     yield "Extras"
     for extra, (purpose, modules) in EXTRAS.items():
         missing = [module for module in modules if not is_installed(module)]
@@ -70,6 +74,20 @@ def examine() -> Iterator[str]:
             yield f"  {extra:<9}{purpose}; missing {', '.join(missing)}: {_remedy(extra)}"
         else:
             yield f"  {extra:<9}{purpose}: {', '.join(f'{module} {_version(module)}' for module in modules)}"
+
+
+def _exporters() -> Iterator[str]:
+    for name in EXPORTERS.names():
+        try:
+            exporter = EXPORTERS.load(name)
+            missing = {package for module, package in exporter.needs.items() if not is_installed(module)}
+        except Exception as error:  # of another package
+            yield f"no   {name}: {' '.join(str(error).split())}"
+            continue
+        if missing:
+            yield f"no   {name} ({exporter.label}): pip install {' '.join(map(repr, sorted(missing)))}"
+        else:
+            yield f"yes  {name} ({exporter.label}): {exporter.files}"
 
 
 def _compute() -> Iterator[str]:

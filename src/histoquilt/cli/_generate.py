@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from histoquilt.jobs import Option, RunConfig, options_of
+from histoquilt.jobs import Option, OutputConfig, options_of
 
 Place = tuple[Any, Any, Any]  # type, typer's declaration and default (... if there is none)
 
@@ -16,9 +16,9 @@ Place = tuple[Any, Any, Any]  # type, typer's declaration and default (... if th
 def add_command(
     app: typer.Typer,
     name: str,
-    config: type[RunConfig],
+    config: type[OutputConfig],
     places: Mapping[str, Place],
-    run: Callable[[dict[str, Any], RunConfig], None],
+    run: Callable[[dict[str, Any], OutputConfig], None],
     *,
     help: str,
 ) -> None:

@@ -80,6 +80,12 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     _show_end(result)
 
 
+def show_export(result: jobs.JobResult) -> None:
+    """Print the path of every file written."""
+    for name in result.facts["files"]:
+        print(result.out / name)
+
+
 def show_demo(result: jobs.DemoResult) -> None:
     """Print the scores of both tasks."""
     section: Any = result.section

@@ -4,11 +4,8 @@ from histoquilt.draw._expression import (
     color_ends,
     color_top,
     denoised_expression,
-    gene_rows,
-    gene_symbols,
     raw_expression,
 )  # fmt: skip
-from histoquilt.draw._palette import UNLABELLED, as_categories, domain_colors, domain_palette
 from histoquilt.draw._prediction import (
     ADJUSTED,
     BEATS_MEAN,
@@ -40,6 +37,7 @@ from histoquilt.draw._tissue import (
     tissue_image,
     warn_overlapping_sections,
 )  # fmt: skip
+from histoquilt.study import UNLABELLED, as_categories, domain_colors, domain_palette, gene_rows, gene_symbols
 
 __all__ = [
     "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",

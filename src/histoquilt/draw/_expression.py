@@ -17,34 +17,6 @@ from histoquilt.study import Scale, check_counts, expression_scale, named_layers
 _READ_SPOTS = 20_000  # spots of a backed section read at a time
 
 
-def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
-    """Return column numbers of genes, by name in ``var_names`` or by unique symbol."""
-    symbols, columns = gene_symbols(adata), []
-    for name in genes:
-        matches = np.flatnonzero(adata.var_names == name)[:1]
-        if len(matches) == 0:
-            matches = np.flatnonzero(symbols == name)
-        if len(matches) == 0:
-            raise KeyError(
-                f"Gene {name!r} is neither in adata.var_names (first: {listed(adata.var_names, 5)}) nor in "
-                f"adata.var[{Keys.GENE_SYMBOL!r}]. Check the species, and whether names are symbols or Ensembl ids."
-            )
-        if len(matches) > 1:
-            names = listed(adata.var_names[matches], 5)
-            raise KeyError(f"{len(matches)} genes have the symbol {name!r}: {names}. Pass one of these names.")
-        columns.append(int(matches[0]))
-    return columns
-
-
-def gene_symbols(adata: AnnData) -> np.ndarray:
-    """Return display names ``(n_genes,)``: the symbol, or the name in ``var_names`` of genes without one."""
-    names = adata.var_names.to_numpy(dtype=object)
-    if Keys.GENE_SYMBOL not in adata.var:
-        return names
-    symbols = adata.var[Keys.GENE_SYMBOL].astype(object).to_numpy()
-    return np.where(pd.isna(symbols) | (symbols == ""), names, symbols)
-
-
 def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None = None) -> np.ndarray:
     """Return log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``.
 

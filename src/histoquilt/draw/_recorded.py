@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, listed
-from histoquilt.draw._expression import gene_symbols
+from histoquilt.study import gene_symbols
 
 STABLE = 0.8  # threshold of prediction strength (Tibshirani and Walther 2005)
 MIXING_METRICS = {

@@ -1,4 +1,4 @@
-"""Read sections into AnnData, with counts, coordinates, gene names and units declared; write them back; open slides.
+"""Read sections into AnnData: counts, coordinates, gene names, units declared; write and export them; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
 ``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; guesses are logged. Several sections are a dict from
@@ -11,6 +11,8 @@ from histoquilt.io._image import attach_image, open_image
 from histoquilt.io._section import Reader, holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
+from histoquilt.io.exporters._export import export, get_exporters, missing_packages, write_exports
+from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
 from histoquilt.io.instruments._alignment import (
     apply_alignment,
     place_by_loupe,
@@ -43,6 +45,9 @@ from histoquilt.study import (
 
 __all__ = [
     "ArraySlide",
+    "ExportOptions",
+    "ExportedSection",
+    "Exporter",
     "GeneIds",
     "Level",
     "Reader",
@@ -59,11 +64,14 @@ __all__ = [
     "declare_one_section",
     "detect_gene_ids",
     "estimate_mpp",
+    "export",
     "find_lattice",
     "gather_samples",
+    "get_exporters",
     "holds_sections",
     "is_section_folder",
     "matrix_bytes",
+    "missing_packages",
     "open_image",
     "open_slide",
     "place_by_loupe",
@@ -82,5 +90,6 @@ __all__ = [
     "record_coordinates",
     "settle_spots",
     "split_sections",
+    "write_exports",
     "write_h5ad",
 ]

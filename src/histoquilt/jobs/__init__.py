@@ -6,11 +6,12 @@ atomically: ``run.json``, ``.h5ad``, ``.csv``, pictures and ``report.html``.
 
 from histoquilt.jobs._demo import DemoConfig, DemoResult, run_demo
 from histoquilt.jobs._domains import DomainsConfig, DomainsResult, find_domains
+from histoquilt.jobs._export import ExportConfig, export_results
 from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, evaluate_models
 from histoquilt.jobs.expression._predict import PredictConfig, predict_folder
 from histoquilt.jobs.expression._train import TrainConfig, train_model
 from histoquilt.jobs.work._errors import Interrupted, JobError, WriteError, one_line
-from histoquilt.jobs.work._options import Option, RunConfig, options_of
+from histoquilt.jobs.work._options import Option, OutputConfig, RunConfig, options_of
 from histoquilt.jobs.work._record import FOR_DEVELOPERS, IGNORED, PACKAGES, package_versions
 from histoquilt.jobs.work._run import JobResult, check_one_process
 
@@ -24,16 +25,19 @@ __all__ = [
     "DomainsResult",
     "EvaluateConfig",
     "EvaluateResult",
+    "ExportConfig",
     "Interrupted",
     "JobError",
     "JobResult",
     "Option",
+    "OutputConfig",
     "PredictConfig",
     "RunConfig",
     "TrainConfig",
     "WriteError",
     "check_one_process",
     "evaluate_models",
+    "export_results",
     "find_domains",
     "one_line",
     "options_of",

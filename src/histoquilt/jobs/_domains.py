@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from histoquilt._base import DOMAIN_MODELS, Keys, argument, is_samples_table
+from histoquilt.jobs._export import add_exports, check_exports
 from histoquilt.jobs._inputs import CheckedInputs, Needs, at_most, check_paths, read_inputs
 from histoquilt.jobs._segment_all import Segmented, segment_each, segment_study, study_of
 from histoquilt.jobs._segment_one import Denoise, SegmentSettings
@@ -21,6 +22,7 @@ from histoquilt.jobs.work._options import (
     check_memory_option,
     configured,
     documented,
+    export_option,
     option,
     resume_option,
     seed_option,
@@ -73,6 +75,7 @@ class DomainsConfig(SectionsConfig):
         metavar="WHAT",
     )
     check_memory: bool = check_memory_option()
+    export: str | Sequence[str] | None = export_option()
     save_model: bool = option(False, "Write the trained model to DIR/model, to use on other tissue.")
 
     def __post_init__(self) -> None:
@@ -148,7 +151,8 @@ def find_domains(
     Returns
     -------
     :class:`DomainsResult`. The folder holds ``<section>.h5ad``, ``domains.csv`` (``section, obs_name, domain``),
-    ``domains.png``, ``report.html``, ``run.json`` and, with ``save_model``, ``model/``.
+    ``domains.png``, ``report.html``, ``run.json`` and, with ``save_model``, ``model/``; with ``export``,
+    ``exports/<name>/``.
 
     Raises
     ------
@@ -184,7 +188,12 @@ def find_domains(
         ):
             plan = _plan(run, asked, paths, keep=not (asked.separate and several))
             job = digest_of(
-                command="domains", inputs=plan.found.digests, integrated=plan.integrated, links=asked.links, **plan.what
+                command="domains",
+                inputs=plan.found.digests,
+                integrated=plan.integrated,
+                links=asked.links,
+                export=asked.export,
+                **plan.what,
             )
             if (before := run.done_before(job)) is not None:
                 return DomainsResult(out, before, already_done=True)
@@ -280,6 +289,7 @@ def _own_folder(out: Path, asked: DomainsConfig) -> Iterator[Path]:
 def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) -> _Plan:
     """Read and check the inputs; decide on device, integration and denoising."""
     with run.record.stage("import"):
+        check_exports(asked.export)
         model_class = DOMAIN_MODELS.load(asked.method)
         from histoquilt.runtime import resolve_device
 
@@ -369,6 +379,9 @@ def _write(run: Run, asked: DomainsConfig, plan: _Plan, result: Segmented, job: 
     )
     with run.results([run.work.done / f"{name}.h5ad" for name in result.written]) as folder:
         write_domain_results(folder, results, lambda: run.facts(**shared))
+        add_exports(
+            folder, result.sections, asked.export, spatial_key=asked.spatial_key, section_key=results.section_key
+        )
         return run.finish(folder, shared, job)
 
 

@@ -11,7 +11,15 @@ from histoquilt.study._coordinates import (
     record_coordinates,
     record_pitch,
 )
-from histoquilt.study._genes import SYMBOL_COLUMNS, GeneIds, annotate_genes, detect_gene_ids, quiet_duplicates
+from histoquilt.study._genes import (
+    SYMBOL_COLUMNS,
+    GeneIds,
+    annotate_genes,
+    detect_gene_ids,
+    gene_rows,
+    gene_symbols,
+    quiet_duplicates,
+)
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
@@ -37,14 +45,14 @@ from histoquilt.study.joined._one_section import check_one_section, declare_one_
 from histoquilt.study.joined._split import split_sections
 
 __all__ = [
-    "DEFAULT_SLOTS", "LEGACY_ST_PITCH_UM", "SYMBOL_COLUMNS", "VISIUM_PITCH_UM", "Expression", "GeneIds", "Scale",
-    "Section", "Sections", "Slot", "Slots", "Study", "Unit", "annotate_genes", "check_adata", "check_all_or_none",
-    "check_counts", "check_inside", "check_names", "check_obs_key", "check_obsm_key", "check_one_section",
-    "check_spatial", "check_study", "concat_sections", "coordinate_record", "declare_foreign", "declare_one_section",
-    "declare_scale", "declared_scale", "detect_gene_ids", "estimate_mpp", "expression", "expression_scale",
-    "find_lattice",
-    "image_libraries", "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "library_part", "named_layers",
-    "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates",
-    "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch",
-    "warn_of_few_outside", "write_result",
+    "DEFAULT_SLOTS", "LEGACY_ST_PITCH_UM", "SYMBOL_COLUMNS", "UNLABELLED", "VISIUM_PITCH_UM", "Expression", "GeneIds",
+    "Scale", "Section", "Sections", "Slot", "Slots", "Study", "Unit", "annotate_genes", "as_categories",
+    "check_adata", "check_all_or_none", "check_counts", "check_inside", "check_names", "check_obs_key",
+    "check_obsm_key", "check_one_section", "check_spatial", "check_study", "concat_sections", "coordinate_record",
+    "declare_foreign", "declare_one_section", "declare_scale", "declared_scale", "detect_gene_ids", "domain_colors",
+    "domain_palette", "estimate_mpp", "expression", "expression_scale", "find_lattice", "gene_rows", "gene_symbols",
+    "image_libraries", "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "lattice_of", "library_part",
+    "named_layers", "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates",
+    "record_coordinates", "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres",
+    "spot_pitch", "warn_of_few_outside", "write_result",
 ]  # fmt: skip

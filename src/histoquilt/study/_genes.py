@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -222,3 +222,31 @@ def _species_from_casing(symbols: list[str]) -> Species:
     if upper >= _MOST:
         return "human"
     return "mouse" if capital >= 0.8 else "other"  # mouse tables hold Gm12345, H2-Aa, mt-Co1, AI414108
+
+
+def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
+    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has."""
+    symbols, columns = gene_symbols(adata), []
+    for name in genes:
+        matches = np.flatnonzero(adata.var_names == name)[:1]
+        if len(matches) == 0:
+            matches = np.flatnonzero(symbols == name)
+        if len(matches) == 0:
+            raise KeyError(
+                f"Gene {name!r} is neither in adata.var_names (first: {listed(adata.var_names, 5)}) nor in "
+                f"adata.var[{Keys.GENE_SYMBOL!r}]. Check the species, and whether names are symbols or Ensembl ids."
+            )
+        if len(matches) > 1:
+            names = listed(adata.var_names[matches], 5)
+            raise KeyError(f"{len(matches)} genes have the symbol {name!r}: {names}. Pass one of these names.")
+        columns.append(int(matches[0]))
+    return columns
+
+
+def gene_symbols(adata: AnnData) -> np.ndarray:
+    """Return display names ``(n_genes,)``: the symbol, or the name in ``var_names`` of genes without one."""
+    names = adata.var_names.to_numpy(dtype=object)
+    if Keys.GENE_SYMBOL not in adata.var:
+        return names
+    symbols = adata.var[Keys.GENE_SYMBOL].astype(object).to_numpy()
+    return np.where(pd.isna(symbols) | (symbols == ""), names, symbols)

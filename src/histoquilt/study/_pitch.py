@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from histoquilt.study._coordinates import find_lattice
+from histoquilt.study._coordinates import Lattice, find_lattice
 
 _EXAMINED = 20_000  # spots; a part of a larger section shows its lattice
 
@@ -36,13 +36,18 @@ def spot_pitch(centres: np.ndarray) -> float:
     places = np.unique(centres, axis=0)
     if len(places) < 2:
         return 1.0
-    lattice = find_lattice(_part(places))
+    lattice = lattice_of(places)
     if lattice is not None:
         return lattice.pitch
     neighbour = 3 if len(places) > 9 else 1
     asked = places[:: max(1, len(places) // _EXAMINED)]
     distance, _ = cKDTree(places).query(asked, k=[neighbour + 1])  # the first is the place itself
     return float(np.median(distance))
+
+
+def lattice_of(places: np.ndarray) -> Lattice | None:
+    """Return the lattice of spots at different places ``(n_spots, 2)``, or None; of a large section, that of a part."""
+    return find_lattice(_part(places))
 
 
 def nominal_pitch(record: Mapping[str, Any], measured: float) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import argument, either
+from histoquilt.jobs._export import add_exports, check_exports
 from histoquilt.jobs._inputs import CheckedInputs, at_most, check_paths
 from histoquilt.jobs._source import Source
 from histoquilt.jobs.expression._predict_inputs import check_inputs, slides_of_folders
@@ -19,6 +20,7 @@ from histoquilt.jobs.work._options import (
     check_memory_option,
     configured,
     documented,
+    export_option,
     one_or_more,
     option,
     resume_option,
@@ -50,6 +52,7 @@ class PredictConfig(SectionsConfig):
         None, "Image encoder of the model, if its file has moved. Repeatable.", metavar="NAME", repeatable=True
     )
     cache: Path | None = cache_option()
+    export: str | Sequence[str] | None = export_option()
     skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
     resume: bool = resume_option()
     check_memory: bool = check_memory_option()
@@ -98,7 +101,7 @@ def predict_folder(
     -------
     :class:`JobResult`. The folder holds ``<name>.h5ad`` (:meth:`histoquilt.models.ExpressionModel.predict`),
     ``<name>.csv`` (one row per spot: ``spot, x_um, y_um, out_of_distribution``, genes as log1p of counts per 10,000),
-    ``report.html`` and ``run.json``.
+    ``report.html`` and ``run.json``; with ``export``, ``exports/<name>/``.
 
     Raises
     ------
@@ -138,13 +141,14 @@ def predict_folder(
         connect(asked.dask, at_most=at_most(paths)) as run.workers,
     ):
         plan = _plan(run, asked, model, paths)
-        job = digest_of(command="predict", items={name: item.digest for name, (item, *_) in plan.jobs.items()})
+        items = {name: item.digest for name, (item, *_) in plan.jobs.items()}
+        job = digest_of(command="predict", items=items, export=asked.export)
         if (before := run.done_before(job)) is not None:
             return JobResult(out, before, already_done=True)
         run.checked()
         with run.record.stage("predict"):
             predicted, failed = run_jobs(predict_one, plan.jobs, run, skip_bad=asked.skip_bad)
-        return JobResult(out, _write(run, plan, predicted, failed, job))
+        return JobResult(out, _write(run, plan, predicted, failed, job, asked.export))
 
 
 def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
@@ -159,6 +163,8 @@ def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
 
 def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path]) -> _Plan:
     """Check the inputs, load the model and return the jobs."""
+    with run.record.stage("import"):
+        check_exports(asked.export)
     with run.record.stage("read"):
         settings = PredictSettings(
             folder, sha256(folder), tuple(one_or_more(asked.encoder)), asked.device, asked.pitch_um,
@@ -183,7 +189,12 @@ def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path]) -
 
 
 def _write(
-    run: Run, plan: _Plan, predicted: Mapping[str, dict[str, Any]], failed: Mapping[str, str], job: str
+    run: Run,
+    plan: _Plan,
+    predicted: Mapping[str, dict[str, Any]],
+    failed: Mapping[str, str],
+    job: str,
+    exporters: str | Sequence[str] | None,
 ) -> dict[str, Any]:
     """Write the results folder and return the content of ``run.json``."""
     from histoquilt.report import write_prediction_report
@@ -205,4 +216,5 @@ def _write(
     with run.results(files) as folder:
         sections = WrittenSections(run.work.done, list(predicted))
         write_prediction_report(folder / "report.html", sections, facts=run.facts(**shared))
+        add_exports(folder, sections, exporters)
         return run.finish(folder, shared, job)

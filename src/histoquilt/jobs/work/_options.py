@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from histoquilt._base import ReadOptions, Registry, argument
+from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument
 from histoquilt.jobs.work._errors import JobError
 
 PathName = str | PathLike[str]
@@ -84,7 +84,7 @@ def options_of(config: type) -> Iterator[tuple[Field[Any], Option]]:
                 yield one, one.metadata["option"]
 
 
-_Config = TypeVar("_Config", bound="RunConfig")
+_Config = TypeVar("_Config", bound="OutputConfig")
 
 
 def documented(config: type[_Config]) -> type[_Config]:
@@ -137,10 +137,9 @@ def check_memory_option() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class OutputConfig:
     """Options of all jobs."""
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
     overwrite: bool = option(False, "Replace the results of an earlier run.")
     progress: bool = option(
         True, "Only warnings and errors; no progress bar.", flag="--quiet", short="-q", doc="Show progress bars."
@@ -154,6 +153,17 @@ class RunConfig:
                 object.__setattr__(self, one.name, Path(value))
             elif value is not None:
                 known.check(one.name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(OutputConfig):
+    """Options of jobs that compute on a device."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
+
+    def __post_init__(self) -> None:
+        """Also check the device."""
+        super().__post_init__()
         if not _DEVICE.fullmatch(str(self.device)):
             raise JobError(
                 f"unknown {argument('device')} {self.device!r}. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ..."
@@ -226,3 +236,11 @@ def comma_separated(value: str | Sequence[Any], name: str) -> list[str]:
 def one_or_more(value: Any) -> list[Any]:
     """Return the values of a repeatable option as a list."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def export_option() -> Any:
+    """Return the option ``export`` of jobs whose results can be exported at once."""
+    return option(
+        None, "Also write DIR/exports for viewers: {choices}, separated by commas.", choices=EXPORTERS, separated=True,
+        metavar="NAME,NAME",
+    )  # fmt: skip

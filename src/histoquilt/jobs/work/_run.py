@@ -9,7 +9,7 @@ from typing import Any
 
 from histoquilt._base import argument
 from histoquilt.jobs.work._errors import JobError, WriteError, one_line, writing
-from histoquilt.jobs.work._options import RunConfig
+from histoquilt.jobs.work._options import OutputConfig
 from histoquilt.jobs.work._output import write_record
 from histoquilt.jobs.work._record import RunRecord, capture_warnings, plain
 from histoquilt.jobs.work._resume import Work, read_record, workplace
@@ -41,7 +41,7 @@ class JobResult:
 class Run:
     """A run in progress."""
 
-    config: RunConfig  # Options of the job
+    config: OutputConfig  # Options of the job
     out: Path  # Output folder
     record: RunRecord  # Content of ``run.json`` so far
     warnings: list[str]  # Warnings so far
@@ -87,7 +87,7 @@ class Run:
 
 @contextmanager
 def start_run(
-    command: str, places: Mapping[str, Any], config: RunConfig, on_checked: OnChecked | None = None
+    command: str, places: Mapping[str, Any], config: OutputConfig, on_checked: OnChecked | None = None
 ) -> Iterator[Run]:
     """Yield a run, with its warnings captured, on the number of threads asked for.
 

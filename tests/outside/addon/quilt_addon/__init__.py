@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -124,3 +125,20 @@ class Spreadsheet:
 
 
 SPREADSHEET = Spreadsheet()
+
+
+class Lines:
+    """An exporter: one line a spot, barcode and label."""
+
+    label = "Lines"
+    files = "<section>.txt"
+    needs = MappingProxyType({})
+
+    def write(self, section, folder, options):
+        path = folder / f"{section.name}.txt"
+        labels = section.labels(section.keys[0])
+        path.write_text("\n".join(f"{name} {label}" for name, label in zip(section.barcodes, labels, strict=True)))
+        return [path]
+
+
+LINES = Lines()

@@ -1,0 +1,345 @@
+"""The protocol of exporters, their options, and what they are given of a section."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from histoquilt._base import Keys, MissingKey, argument, either, listed
+from histoquilt.runtime import warn_user
+from histoquilt.study import Section, as_categories, check_obs_key, domain_colors, expression, gene_rows, named_layers
+
+_N_RELIABLE = 10  # genes of a prediction, if neither domains nor genes are asked for
+_UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')  # in names of files, on any system
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of :func:`histoquilt.io.export`; an exporter ignores those that its format has no use for.
+
+    Attributes
+    ----------
+    keys
+        Columns of ``obs`` with labels; by default ``"domain"``. The first colours the spots.
+    genes
+        Genes by name or symbol: measurements of spots in QuPath, quartiles in Loupe and Xenium Explorer, columns for
+        Seurat. Values are predicted ones, else denoised, else log1p of counts per 10,000. Of a prediction without
+        domains the ten most reliable genes are the default.
+    layer
+        Layer with the expression, if it is not ``layers["counts"]`` or ``X``.
+    spots
+        If true, write every spot as a QuPath detection; ``genes`` imply it.
+    tolerance_um
+        Size in microns of the details left out of polygon borders; 0 keeps all.
+    mpp
+        Microns per pixel of the image that is open in the viewer. By default coordinates are pixels of the attached
+        image (:func:`attach_image`), else of the full-resolution image. Sections in microns need it.
+    compress
+        If true, write ``.geojson.gz``.
+    by_gene
+        If true, store ``X`` of ``viewers-h5ad`` by gene (CSC), which viewers read faster.
+    url
+        Address under which the folder of the Vitessce export will be served.
+    """
+
+    keys: Sequence[str] | None = None
+    genes: Sequence[str] = ()
+    layer: str | None = None
+    spots: bool = False
+    tolerance_um: float = 1.0
+    mpp: float | None = None
+    compress: bool = False
+    by_gene: bool = False
+    url: str = "http://localhost:8000"
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 0 <= self.tolerance_um < float("inf"):
+            raise ValueError(
+                f"{argument('tolerance_um')} must be 0 or a positive number of microns, got {self.tolerance_um}."
+            )
+        if self.mpp is not None and not 0 < self.mpp < float("inf"):
+            raise ValueError(f"{argument('mpp')} must be positive, got {self.mpp}.")
+        for name in ("keys", "genes"):
+            if isinstance(given := getattr(self, name), str):
+                object.__setattr__(self, name, (given,))
+
+
+class ExportedSection:
+    """One section as exporters take it, with labels, barcodes and coordinates resolved.
+
+    Attributes
+    ----------
+    section
+        The section (:class:`histoquilt.study.Section`).
+    options
+        Options of the export.
+    """
+
+    def __init__(self, section: Section, options: ExportOptions) -> None:
+        self.section, self.options = section, options
+
+    @property
+    def name(self) -> str:
+        """Name of the section, with ``_`` for what file names cannot hold."""
+        return _UNSAFE.sub("_", self.section.name).strip(". ") or "section"
+
+    @property
+    def adata(self) -> AnnData:
+        """The section alone. It may be the user's: do not change it."""
+        return self.section.adata
+
+    @cached_property
+    def barcodes(self) -> np.ndarray:
+        """Spot names ``(n_spots,)`` as the instrument gave them, without what was added to join sections."""
+        obs = self.adata.obs
+        names = obs[Keys.OBS_NAME] if Keys.OBS_NAME in obs and obs[Keys.OBS_NAME].is_unique else obs.index
+        return names.astype(str).to_numpy(dtype=object)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Columns of ``obs`` with labels; none of a prediction without domains.
+
+        Raises
+        ------
+        KeyError
+            A column is missing.
+        ValueError
+            A column holds numbers that are not labels.
+        """
+        obs = self.adata.obs
+        if self.options.keys is None and Keys.DOMAIN not in obs:
+            if self.prediction is not None or self.options.genes:
+                return ()
+            remedy = either(
+                "Find domains first (histoquilt.tl.spatial_domains), or pass keys= with columns of obs.",
+                "Find domains first (histoquilt domains), or name other columns: --keys.",
+            )
+            raise MissingKey(Keys.DOMAIN, f"obs of section {self.section.name!r}", obs, remedy)
+        keys = (Keys.DOMAIN,) if self.options.keys is None else tuple(self.options.keys)
+        for key in keys:
+            check_obs_key(self.adata, key, argument="keys")
+            if obs[key].dtype.kind == "f" and obs[key].dropna().mod(1).any():
+                raise ValueError(
+                    f"obs[{key!r}] of section {self.section.name!r} holds fractions, not labels. Pass a column of "
+                    f"labels as {argument('keys')}."
+                )
+        return keys
+
+    def labels(self, key: str) -> pd.Categorical:
+        """Return the labels of a column as viewers show them: ``Domain 1`` for the domain ``1``."""
+        values = as_categories(self.adata, key)
+        head = self.heading(key)
+        names = [f"{head} {name}" if name.isdigit() else name for name in values.categories]
+        return pd.Categorical.from_codes(values.codes, categories=pd.Index(names, dtype=object))
+
+    def colors(self, key: str) -> dict[str, str]:
+        """Return label -> colour ``#rrggbb``, those of our plots; stored colours come first."""
+        from matplotlib.colors import to_hex
+
+        colors = domain_colors(self.adata, key).values()
+        return dict(zip(self.labels(key).categories, map(to_hex, colors), strict=True))
+
+    def heading(self, key: str) -> str:
+        """Return the title of a column: ``Domain`` for ``domain``, others as they are."""
+        return key.capitalize() if key == Keys.DOMAIN else key
+
+    def confidence(self, key: str) -> np.ndarray | None:
+        """Return the confidence of labels ``(n_spots,)``, or None."""
+        column = f"{key}_confidence"
+        return self.adata.obs[column].to_numpy(dtype=float) if column in self.adata.obs else None
+
+    @cached_property
+    def prediction(self) -> str | None:
+        """Layer of the predicted expression; None if the section is no prediction."""
+        layer = self.adata.uns.get(Keys.UNS, {}).get("prediction", {}).get("layer")
+        return layer if layer in named_layers(self.adata) else None
+
+    @cached_property
+    def expression(self) -> pd.DataFrame:
+        """Values of the chosen genes, log1p of counts per 10,000, float32 ``(n_spots, n_genes)``.
+
+        Raises
+        ------
+        KeyError
+            A gene is not there.
+        ValueError
+            The matrix holds no counts and its scale is not declared.
+        """
+        adata, names = self.adata, list(self.options.genes)
+        if not names and self.prediction is not None and not self.keys and "reliability" in adata.var:
+            order = np.argsort(-adata.var["reliability"].fillna(-np.inf).to_numpy(), kind="stable")
+            names = adata.var_names[order[:_N_RELIABLE]].tolist()
+        if not names:
+            return pd.DataFrame(index=adata.obs_names)
+        columns = gene_rows(adata, names)
+        ids = adata.var_names[columns]
+        denoised = adata.obsm.get(Keys.DENOISED)
+        if self.prediction is not None:
+            values = np.asarray(adata.layers[self.prediction][:, columns])
+        elif isinstance(denoised, pd.DataFrame) and set(ids) <= set(denoised.columns) and self.options.layer is None:
+            values = denoised[list(ids)].to_numpy()
+        else:
+            source = expression(adata, self.options.layer, in_memory=False)
+            parts = source.normalised_chunks(1e4, log=True, n_columns=len(columns))
+            values = np.concatenate([part[:, columns].toarray() for _, part in parts])
+        return pd.DataFrame(values.astype(np.float32), index=adata.obs_names, columns=names)
+
+    @property
+    def genes(self) -> list[str]:
+        """Names of the chosen genes."""
+        return [str(name) for name in self.expression.columns]
+
+    def quartiles(self, gene: str) -> pd.Categorical:
+        """Return the quartile of every spot in a chosen gene, from low to high; spots with equal values share one."""
+        values = self.expression[gene].to_numpy()
+        edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75]))
+        _, codes = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)
+        n = int(codes.max()) + 1
+        names = pd.Index([f"{gene} {i + 1} of {n}" for i in range(n)], dtype=object)
+        return pd.Categorical.from_codes(codes.reshape(-1), categories=names)
+
+    @cached_property
+    def mpp(self) -> float | None:
+        """Microns per unit of :attr:`pixels`; None if unknown."""
+        if self.options.mpp is not None:
+            return self.options.mpp
+        try:
+            own = self.section.mpp
+        except ValueError:
+            return None
+        return None if own is None else own * self._image_scale
+
+    @property
+    def _image_scale(self) -> float:
+        """Coordinate pixels per pixel of the attached image."""
+        image = self.adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE, {})
+        return float(image.get("image_scale", 1.0))
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """Spot centres ``(n_spots, 2)`` float64 in pixels of the image that is open in the viewer.
+
+        Raises
+        ------
+        ValueError
+            Coordinates are microns and :attr:`ExportOptions.mpp` is not given, or they are array positions.
+        """
+        section, mpp = self.section, self.options.mpp
+        if section.unit == "array":
+            raise ValueError(
+                f"Coordinates of section {section.name!r} are rows and columns of the array, not pixels. Read the "
+                "section with its spot positions."
+            )
+        if section.unit == "micron":
+            if mpp is None:
+                raise ValueError(
+                    f"Coordinates of section {section.name!r} are microns, and viewers of images need pixels. Pass "
+                    f"{argument('mpp')}, microns per pixel of the image (0.2125 for Xenium's morphology image)."
+                )
+            return section.centres / mpp
+        if section.unit == "unknown" and Keys.IMAGE not in self.adata.uns.get(Keys.UNS, {}):
+            warn_user(
+                f"The unit of the coordinates of section {section.name!r} is not recorded; they are taken as pixels of "
+                "the full-resolution image. If they are not: histoquilt.io.record_coordinates."
+            )
+        if mpp is not None:
+            try:
+                return section.microns / mpp
+            except ValueError:  # scattered cells of unknown scale: mpp is that of their own pixels
+                return section.centres
+        return section.centres / self._image_scale
+
+    def tolerance(self) -> float:
+        """Return :attr:`ExportOptions.tolerance_um` in the unit of :attr:`pixels`.
+
+        Raises
+        ------
+        ValueError
+            Microns per pixel are unknown.
+        """
+        if not self.options.tolerance_um:
+            return 0.0
+        if self.mpp is None:
+            raise ValueError(
+                f"Cannot determine microns per pixel for section {self.section.name!r}, by which polygons are "
+                f"simplified. Pass {argument('mpp')}, or {argument('tolerance_um', 0)} to keep every detail."
+            )
+        return self.options.tolerance_um / self.mpp
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Writer of results for a viewer or program; other packages add some by the entry point ``histoquilt.exporters``.
+
+    :func:`histoquilt.io.export`, ``histoquilt export --to NAME`` and ``--export NAME`` use it under the name of its
+    entry.
+
+    Attributes
+    ----------
+    label
+        Name of the viewer or program.
+    files
+        The files that it writes, for help texts: ``"<section>.csv"``.
+    needs
+        Import name -> what to install, of packages that it needs: ``{"shapely": "histoquilt[export]"}``.
+    """
+
+    label: str
+    files: str
+    needs: Mapping[str, str]
+
+    def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
+        """Write one section and return the paths written.
+
+        Parameters
+        ----------
+        section
+            The section: its AnnData, labels, colours, barcodes and coordinates.
+        folder
+            Existing folder of this exporter, which all sections share; name files by ``section.name``.
+        options
+            Options of the export.
+
+        Raises
+        ------
+        KeyError, ValueError
+            The section cannot be exported; the message says what to do.
+        """
+        ...
+
+
+def portable(names: Sequence[str], what: str) -> dict[str, str]:
+    """Return name -> name of letters, digits and ``_ . -`` only, as zarr stores need; changed names are warned of.
+
+    Examples
+    --------
+    >>> portable(["s1"], "sections")
+    {'s1': 's1'}
+    """
+    new: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        if not plain.strip("_.-") or plain[0] in "_.":
+            plain = f"name{plain}"
+        while plain.casefold() in {taken.casefold() for taken in new.values()}:
+            plain += "_"
+        new[name] = plain
+    changed = [f"{old} -> {plain}" for old, plain in new.items() if old != plain]
+    if changed:
+        warn_user(f"Names of {what} that the format refuses were changed: {listed(changed, 4)}.")
+    return new
+
+
+def new_store(folder: Path, section: ExportedSection) -> Path:
+    """Return the path of a new ``.zarr`` of a section, under a name that such stores allow."""
+    [name] = portable([section.name], "sections").values()
+    while (folder / f"{name}.zarr").exists():
+        name += "_"
+    return folder / f"{name}.zarr"
