@@ -23,7 +23,8 @@ from histoquilt.study._genes import (
 from histoquilt.study._layers import named_layers
 from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
-from histoquilt.study._pitch import nearest_distance, nominal_pitch, spot_pitch
+from histoquilt.study._palette import UNLABELLED, as_categories, domain_colors, domain_palette
+from histoquilt.study._pitch import lattice_of, nearest_distance, nominal_pitch, spot_pitch
 from histoquilt.study._scale import Scale, declare_scale, declared_scale, expression_scale, provenance
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
