@@ -63,7 +63,7 @@ def test_several_encoders_are_used_side_by_side_in_training_and_prediction(study
     assert {"X_he_texture_100um", "X_colours_100um"} <= set(found.obsm)
     monkeypatch.setattr(Colours, "digest", "e" * 64)
     assert run([*predict, str(tmp_path / "other")]) == 2
-    assert "and colours is another one now" in capsys.readouterr().err
+    assert "and colours is another one (digest eeeeeeeeeeee)" in capsys.readouterr().err
     assert run([*map(str, train), *both[:2], *both[:2], "--out", str(tmp_path / "twice")]) == 2
     assert "names an encoder twice" in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ import pytest
 import histoquilt as hq
 from histoquilt.draw import raw_expression
 from histoquilt.models import (
+    CountRegression,
     MclSTExp,
     MclSTExpConfig,
     MeanExpression,
@@ -31,6 +32,7 @@ MODELS = [
     MeanExpression(),
     RidgeOnEmbedding(),
     ReducedRankRidge(),
+    CountRegression(),
     NearestNeighbours(),
     SpaHGC(SpaHGCConfig(max_epochs=2, n_hidden=16)),
     RidgeSpaHGC(RidgeSpaHGCConfig(max_epochs=2, n_hidden=16)),

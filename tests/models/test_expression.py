@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 
 import histoquilt as hq
 from histoquilt.models import (
+    CountRegression,
     MclSTExp,
     MeanExpression,
     NearestNeighbours,
@@ -20,7 +21,7 @@ from histoquilt.models import (
     load,
 )
 
-MODELS = [MeanExpression, RidgeOnEmbedding, ReducedRankRidge, NearestNeighbours]
+MODELS = [MeanExpression, RidgeOnEmbedding, ReducedRankRidge, CountRegression, NearestNeighbours]
 
 
 def record(adata, rep="X_image", **changes):

@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import rbf_kernel
 
 from histoquilt.datasets import paired_study
-from histoquilt.models import ReducedRankRidge, ReducedRankRidgeConfig, load
+from histoquilt.models import CountRegression, CountRegressionConfig, ReducedRankRidge, ReducedRankRidgeConfig, load
 from histoquilt.models._kernel_map import KernelMap
 from histoquilt.models.expression._inner_validation import inner_folds
 from histoquilt.models.expression._inputs import ImageSection
@@ -49,18 +49,30 @@ def test_it_helps_where_expression_is_no_linear_function_of_the_embedding():
     assert mapped > 0.8
 
 
-def test_a_model_with_a_kernel_map_survives_the_checkpoint(tmp_path):
+@pytest.mark.parametrize(
+    "make", [lambda rbf: ReducedRankRidge(ReducedRankRidgeConfig(rbf=rbf)),
+             lambda rbf: CountRegression(CountRegressionConfig(rbf=rbf, n_components=10, ranks=(2,)))],
+    ids=["reduced_rank_ridge", "count_regression"],
+)  # fmt: skip
+def test_a_model_with_a_kernel_map_survives_the_checkpoint(make, tmp_path):
     study = paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
     held_out = study.pop("s3")
-    model = ReducedRankRidge(ReducedRankRidgeConfig(rbf=30)).fit(study, use_rep="X_image")
+    plain, model = (make(rbf).fit(study, use_rep="X_image") for rbf in (0, 30))
     model.save(tmp_path / "model")
-    values, back = (
-        one.predict(held_out).layers["predicted_reduced_rank_ridge"] for one in (model, load(tmp_path / "model"))
-    )
+    key = f"predicted_{model.method}"
+    values, back, without = (one.predict(held_out).layers[key] for one in (model, load(tmp_path / "model"), plain))
     np.testing.assert_array_equal(values, back)
+    assert np.abs(values - without).max() > 1e-3
 
 
+def test_dividing_the_components_divides_the_features():
+    x = np.random.default_rng(0).normal(size=(80, 5))
+    fitted = KernelMap.fit(x, 20)
+    np.testing.assert_allclose(fitted.divided(4.0).features(x / 4), fitted.features(x) / 4, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [ReducedRankRidgeConfig, CountRegressionConfig])
 @pytest.mark.parametrize("rbf", [-1, 2.5, True])
-def test_the_number_of_features_is_checked(rbf):
+def test_the_number_of_features_is_checked(config, rbf):
     with pytest.raises(ValueError, match="rbf must be a whole number of features, 0 for none"):
-        ReducedRankRidgeConfig(rbf=rbf)
+        config(rbf=rbf)

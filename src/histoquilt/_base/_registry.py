@@ -127,6 +127,7 @@ EXPRESSION_MODELS = Registry(
         "ridge_plain": "histoquilt.models:plain_ridge",
         "ridge": "histoquilt.models:RidgeOnEmbedding",
         "reduced_rank_ridge": "histoquilt.models:ReducedRankRidge",
+        "count_regression": "histoquilt.models:CountRegression",
         "knn": "histoquilt.models:NearestNeighbours",
         "mclstexp": "histoquilt.models:MclSTExp",
         "spahgc": "histoquilt.models:SpaHGC",

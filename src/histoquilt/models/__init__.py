@@ -3,6 +3,7 @@
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
+from histoquilt.models.counts._count_regression import CountRegression, CountRegressionConfig
 from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
@@ -33,6 +34,8 @@ from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 
 __all__ = [
     "MEASURED",
+    "CountRegression",
+    "CountRegressionConfig",
     "DomainModel",
     "Embedded",
     "ExpressionConfig",

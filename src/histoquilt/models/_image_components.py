@@ -59,18 +59,8 @@ class Basis:
     kernel: KernelMap | None = None
 
     @classmethod
-    def fit(cls, train: Sequence[ImageSection], own: bool, n_kernel: int = 0) -> "Basis":
-        """Find the components of all spots, at most 512.
-
-        Parameters
-        ----------
-        train
-            Training sections.
-        own
-            If true, standardise sections by their own moments first.
-        n_kernel
-            Number of features of an RBF kernel map of the components; 0 for none.
-        """
+    def fit(cls, train: Sequence[ImageSection], own: bool) -> "Basis":
+        """Find the components of all spots, at most 512; ``own``: of sections standardised by their own moments."""
         own = own and not train[0].own_moments
         x = np.concatenate([one.x for one in train])
         unit = x.std(axis=0)
@@ -80,14 +70,22 @@ class Basis:
         mean = x.mean(axis=0)
         x = x - mean
         components = leading_axes(x)
-        scores = x @ components
-        scale = float(np.sqrt((scores**2).mean())) or 1.0
-        kernel = KernelMap.fit(scores / scale, n_kernel) if n_kernel else None
-        return cls(own, unit, mean, components, scale, kernel)
+        scale = float(np.sqrt(((x @ components) ** 2).mean()))
+        return cls(own, unit, mean, components, scale or 1.0)
 
     def first(self, n_components: int) -> "Basis":
         """Return the leading components alone."""
         return replace(self, components=np.ascontiguousarray(self.components[:, :n_components]))
+
+    def with_kernel(self, train: Sequence[ImageSection], n_features: int) -> "Basis":
+        """Return the components followed by features of an RBF kernel map of them; without, if there are to be 0."""
+        if n_features == 0:
+            return self
+        return replace(self, kernel=KernelMap.fit(np.concatenate([self.scores(one.x) for one in train]), n_features))
+
+    def divided(self, by: float) -> "Basis":
+        """Return the basis whose scores are divided by a number."""
+        return replace(self, scale=self.scale * by, kernel=None if self.kernel is None else self.kernel.divided(by))
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         """Return ``(n_spots, n_components + n_kernel)`` of a section's inputs ``(n_spots, n_inputs)``."""

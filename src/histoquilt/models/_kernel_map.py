@@ -51,6 +51,10 @@ class KernelMap:
         """Return the features of spots with these components, ``(n_spots, n_features)`` float32."""
         return (rbf_kernel(scores, self.landmarks, self.gamma) @ self.mixing - self.mean).astype(np.float32)
 
+    def divided(self, by: float) -> "KernelMap":
+        """Return the map for components that are divided by a number, whose features are divided by it, too."""
+        return KernelMap(self.landmarks / by, self.mixing / by, self.mean / by, self.gamma * by**2)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything fitted, for a checkpoint."""
         return {name: np.asarray(value) for name, value in vars(self).items()}

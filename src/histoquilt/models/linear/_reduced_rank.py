@@ -195,7 +195,7 @@ class LinearInputs:
         """Find the components and compute the scores, by the moments that may be chosen."""
         config = config or ReducedRankRidgeConfig()
         kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
-        bases = {kind: Basis.fit(train, kind, config.rbf) for kind in kinds}
+        bases = {kind: Basis.fit(train, kind).with_kernel(train, config.rbf) for kind in kinds}
         return cls(train, bases, {kind: [basis.scores(one.x) for one in train] for kind, basis in bases.items()})
 
     def path(self, members: Sequence[int], own: bool, weighted: bool) -> RidgePath:

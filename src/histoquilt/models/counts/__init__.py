@@ -1,0 +1,1 @@
+"""Poisson regression of raw counts on image embeddings."""

@@ -1,0 +1,275 @@
+"""Poisson regression of raw counts: the rate of every gene, with the depth of a spot as a known factor in training.
+
+Log1p of counts per 10,000 mixes how deeply a spot was sequenced with how active a gene is. Here the two are apart: the
+image tells the rate of a gene relative to its section, and, by a depth head, the depth.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from histoquilt._base import listed
+from histoquilt.metrics import depth_adjusted_correlation
+from histoquilt.models._image_components import MAX_COMPONENTS, Basis
+from histoquilt.models.counts._poisson import Counts, fit_poisson, levels, reduced_ranks
+from histoquilt.models.expression._checkpoint import MethodState
+from histoquilt.models.expression._config import ExpressionConfig
+from histoquilt.models.expression._expected_log1p import expected_log1p
+from histoquilt.models.expression._inner_validation import Choices, Fold
+from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.linear._reduced_rank import LinearModel
+from histoquilt.runtime import Advance, logger
+
+
+@dataclass(frozen=True)
+class CountRegressionConfig(ExpressionConfig):
+    """Settings of :class:`histoquilt.models.CountRegression`.
+
+    Raises
+    ------
+    ValueError
+        A value is outside its range.
+    """
+
+    # prior standard deviations of a gene's log rate over spots to try, tau: the smaller, the stronger the penalty
+    spreads: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+    ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
+    n_components: int = 128  # leading principal components of the inputs, z
+    n_settings: int = 8  # leading settings whose log rates are averaged
+    rbf: int = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.spreads or min(self.spreads) <= 0:
+            raise ValueError(f"spreads must be one or more positive standard deviations, got {self.spreads!r}.")
+        if any(isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 for rank in self.ranks):
+            raise ValueError(f"ranks must be whole numbers of at least 1, got {self.ranks!r}.")
+        for name, highest in (("n_components", MAX_COMPONENTS), ("n_settings", None)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (highest and value > highest):
+                most = f" and at most {highest}" if highest else ""
+                raise ValueError(f"{name} must be a whole number of at least 1{most}, got {value!r}.")
+        if isinstance(self.rbf, bool) or not isinstance(self.rbf, int) or self.rbf < 0:
+            raise ValueError(f"rbf must be a whole number of features, 0 for none, got {self.rbf!r}.")
+        if "validate" in (self.fields, self.neighbours):
+            raise ValueError("CountRegression uses the inputs as given: fields and neighbours cannot be 'validate'.")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Setting of one fit."""
+
+    own_moments: bool
+    spread: float
+    rank: int | None  # None: not reduced
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What a fit leaves: the model of log rates, the settings averaged, and the score of the best."""
+
+    model: LinearModel
+    settings: tuple[Setting, ...]
+    score: float
+
+    def predict(self, section: ImageSection) -> np.ndarray:
+        """Return expected log1p of counts per 10,000 at the predicted depth, ``(n_spots, n_genes)`` float32."""
+        assert section.log_counts is not None, "training without raw counts is refused"
+        return expected_log1p(np.minimum(self.model.predict(section.x), 0), section.log_counts)
+
+
+class CountRegression(ExpressionModel):
+    """Predicts expression by Poisson regression of raw counts on image embeddings, with few directions among genes.
+
+    ``C_sg ~ Poisson(N_s exp(b_section,g + z_s B_g))``: ``N`` is the total count of a spot, ``z`` are the leading
+    principal components of its inputs, and ``b`` is a free level of every gene in every section, so that differences
+    between sections teach nothing. ``B`` has a ridge penalty and few directions among the genes. Penalty, rank and,
+    where training holds at least three individuals, the moments of standardisation are chosen by leaving training
+    sections (or patients) out, on the correlation at equal depth. The log rates of the ``n_settings`` best are
+    averaged.
+
+    The prediction is the expected log1p of counts per 10,000 at the predicted depth, with the mean level of the
+    training sections; ``layers["relative_count_regression"]`` is ``z B``, centred over the section. The model holds
+    coefficients, no expression of its training sections.
+
+    Training needs raw counts in at least two sections (of different patients, if several are known); sections without
+    them are used for nothing but the inputs.
+
+    Parameters
+    ----------
+    config
+        Settings.
+
+    References
+    ----------
+    F. W. Townes, S. C. Hicks, M. J. Aryee, R. A. Irizarry. Feature selection and dimension reduction for single-cell
+    RNA-Seq based on a multinomial model. Genome Biol. 20, 295, 2019 (counts given depth).
+    J. Nocedal. Updating quasi-Newton matrices with limited storage. Math. Comput. 35, 773-782, 1980 (L-BFGS).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> held_out = study.pop("s3")
+    >>> predicted = hq.models.CountRegression().fit(study, use_rep="X_image").predict(held_out)
+    >>> list(predicted.layers)[:2]
+    ['predicted_count_regression', 'relative_count_regression']
+    """
+
+    method = "count_regression"
+    config_class = CountRegressionConfig
+    draws = False
+    config: CountRegressionConfig
+    learnt: _Learnt
+
+    def fit_arrays(
+        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+    ) -> tuple[_Learnt, list[np.ndarray]]:
+        inputs = CountInputs.of(train, folds, self.config)
+        choices = Choices()
+        for fold in folds:
+            for setting, score in inputs.judge(fold, self.config):
+                choices.add(setting, score)
+            advance(note="penalty and rank")
+        settings = tuple(choices.leading(self.config.n_settings))
+        held_out: dict[int, np.ndarray] = {}
+        for fold in folds:
+            learnt = _Learnt(inputs.average(fold.train, settings), settings, choices.best_score)
+            held_out |= {i: learnt.predict(train[i]) for i in fold.held_out}
+        learnt = _Learnt(inputs.average(range(len(train)), settings), settings, choices.best_score)
+        return learnt, [held_out[i] for i in range(len(train))]
+
+    def predict_arrays(self, section: ImageSection) -> np.ndarray:
+        return self.learnt.predict(section)
+
+    def relative_arrays(self, section: ImageSection, values: np.ndarray) -> np.ndarray:
+        log_rates = self.learnt.model.predict(section.x)
+        return log_rates - log_rates.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def state(self) -> MethodState:
+        learnt = self.learnt
+        averaged = [asdict(one) for one in learnt.settings]
+        return MethodState(
+            arrays=learnt.model.arrays(), settings={"averaged": averaged, "inner_adjusted_pcc": learnt.score}
+        )
+
+    def restore(self, state: MethodState) -> _Learnt:
+        settings = tuple(Setting(**one) for one in state.settings["averaged"])
+        return _Learnt(LinearModel.restore(state.arrays), settings, state.settings["inner_adjusted_pcc"])
+
+
+@dataclass(frozen=True)
+class CountInputs:
+    """Training sections, and counts of those that have them, by each way of standardising the inputs.
+
+    Attributes
+    ----------
+    train
+        Training sections.
+    bases
+        Principal components, scaled to a total variance of 1; keys: whether by own moments.
+    counts
+        Number of a training section -> its counts, for each basis.
+    """
+
+    train: list[ImageSection]
+    bases: dict[bool, Basis]
+    counts: dict[bool, dict[int, Counts]]
+
+    @classmethod
+    def of(cls, train: list[ImageSection], folds: list[Fold], config: CountRegressionConfig) -> "CountInputs":
+        """Find the components and take what the regression needs of the counts.
+
+        Raises
+        ------
+        ValueError
+            Raw counts are missing where a fold needs them.
+        """
+        known = [i for i, one in enumerate(train) if one.depth is not None and one.depth.any()]
+        _check_known(train, known, folds)
+        kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
+        bases, counts = {}, {}
+        for own in kinds:
+            basis = Basis.fit(train, own).first(config.n_components).with_kernel(train, config.rbf)
+            scores = {i: basis.scores(train[i].x) for i in known}
+            total = np.concatenate([score - score.mean(axis=0) for score in scores.values()]).var(axis=0).sum()
+            unit = float(np.sqrt(total)) or 1.0
+            bases[own] = basis.divided(unit)
+            counts[own] = {i: Counts.of(z / unit, train[i]) for i, z in scores.items()}
+        return cls(train, bases, counts)
+
+    def judge(self, fold: Fold, config: CountRegressionConfig) -> Iterator[tuple[Setting, float]]:
+        """Yield every setting with its score on each of the held-out sections."""
+        for own, counts in self.counts.items():
+            members = [counts[i] for i in fold.train if i in counts]
+            judged = [i for i in fold.held_out if i in counts]
+            coefficients = None
+            for spread in sorted(config.spreads):
+                coefficients = fit_poisson(members, spread, coefficients)
+                ranks = [(None, coefficients), *reduced_ranks(members, coefficients, config.ranks)]
+                for i in judged:
+                    z = self.bases[own].scores(self.train[i].x)
+                    for rank, reduced in ranks:
+                        yield Setting(own, spread, rank), adjusted_criterion(self.train[i], z @ reduced)
+
+    def average(self, members: Sequence[int], settings: Sequence[Setting]) -> LinearModel:
+        """Fit every setting on some sections, and average the coefficients."""
+        averaged: dict[bool, np.ndarray] = {}
+        for own, counts in self.counts.items():
+            known = [counts[i] for i in members if i in counts]
+            coefficients = None
+            for spread in sorted({one.spread for one in settings if one.own_moments == own}):
+                coefficients = fit_poisson(known, spread, coefficients)
+                ranks = [one.rank for one in settings if one.own_moments == own and one.spread == spread]
+                fits = dict(reduced_ranks(known, coefficients, [rank for rank in ranks if rank is not None]))
+                for rank in ranks:
+                    fit = coefficients if rank is None else fits[rank]
+                    averaged[own] = averaged.get(own, 0) + fit / len(settings)
+        return self._joined(members, averaged)
+
+    def _joined(self, members: Sequence[int], coefficients: dict[bool, np.ndarray]) -> LinearModel:
+        """Return the model of log rates with coefficients for some bases and the mean level of some sections."""
+        first, *_ = (self.counts[own] for own in coefficients)
+        sections = [
+            replace(first[i], z=np.hstack([self.counts[own][i].z for own in coefficients]))
+            for i in members
+            if i in first
+        ]
+        return LinearModel(
+            tuple(self.bases[own] for own in coefficients),
+            tuple(values.astype(np.float32) for values in coefficients.values()),
+            levels(sections, np.vstack(list(coefficients.values()))).astype(np.float32),
+        )
+
+
+def adjusted_criterion(section: ImageSection, log_rates: np.ndarray) -> float:
+    """Return what settings are chosen by: the mean over genes of the correlation at equal depth in a held-out section.
+
+    Parameters
+    ----------
+    section
+        Section with measured expression and depth.
+    log_rates
+        Predicted log rates, up to a constant for each gene, ``(n_spots, n_genes)``.
+    """
+    assert section.depth is not None, "only sections with raw counts are judged"
+    with np.errstate(divide="ignore"):
+        log_depth = np.log(section.depth.astype(np.float64))
+    return float(depth_adjusted_correlation(section.measured, log_rates, log_depth).mean())
+
+
+def _check_known(train: list[ImageSection], known: list[int], folds: list[Fold]) -> None:
+    """Raise where a fold has no raw counts to learn from; log which sections lack them."""
+    lacking = [one.name for i, one in enumerate(train) if i not in known]
+    sides = [set(fold.train) & set(known) for fold in folds]
+    if not known or not all(sides):
+        groups = {train[i].group for i in known}
+        raise ValueError(
+            "CountRegression learns from raw counts, and chooses its settings by leaving sections (or patients) with "
+            f"raw counts out, so at least two are needed; got {len(groups)}. Without raw counts: {listed(lacking, 5)}. "
+            "Put raw counts into layers['counts'] of these sections, or train another model, such as ReducedRankRidge."
+        )
+    if lacking:
+        logger.info("CountRegression does not learn from sections without raw counts: %s.", listed(lacking, 5))
