@@ -9,7 +9,7 @@ import histoquilt as hq
 from histoquilt.gr import radius_adjacency
 from histoquilt.metrics import gene_deviance_explained
 from histoquilt.models import CountRegression, CountRegressionConfig, ReducedRankRidge, load
-from histoquilt.models.counts import _poisson
+from histoquilt.models.counts import _count_regression, _poisson
 from histoquilt.models.counts._count_regression import CountInputs, Setting
 from histoquilt.models.counts._poisson import Counts, counts_of, fit_poisson, levels, reduced_ranks
 from histoquilt.models.expression._inner_validation import inner_folds
@@ -36,7 +36,7 @@ def make_sections(n=4, n_spots=150, seed=0, shift=0.0):
 
 
 def as_counts(sections):
-    return [Counts.of(one.x, one) for one in sections]
+    return [Counts.of(one.x, one.measured, one.depth) for one in sections]
 
 
 def test_counts_are_those_that_were_normalised():
@@ -103,11 +103,13 @@ def test_every_step_lowers_the_penalised_deviance(monkeypatch):
 
 def test_blocks_of_genes_give_the_same(monkeypatch):
     sections, _ = make_sections(2)
-    whole = fit_poisson(as_counts(sections), 1.0, tolerance=1e-9)
+    counts = as_counts(sections)
+    whole = fit_poisson(counts, 1.0, tolerance=1e-9)
+    level = levels(counts, whole)
     monkeypatch.setattr(_poisson, "_BLOCK_VALUES", 7 * 300)
-    np.testing.assert_allclose(fit_poisson(as_counts(sections), 1.0, tolerance=1e-9), whole, atol=1e-6)
-    np.testing.assert_allclose(Counts.of(sections[0].x, sections[0]).products, as_counts(sections)[0].products)
-    np.testing.assert_allclose(levels(as_counts(sections), whole), levels(as_counts(sections), whole))
+    np.testing.assert_allclose(fit_poisson(counts, 1.0, tolerance=1e-9), whole, atol=1e-6)
+    np.testing.assert_allclose(as_counts(sections)[0].products, counts[0].products)
+    np.testing.assert_allclose(levels(counts, whole), level)
 
 
 def test_the_rank_bounds_the_directions_of_log_rates():
@@ -121,10 +123,10 @@ def test_genes_and_spots_without_counts_say_nothing():
     sections, _ = make_sections(2)
     y, depth = sections[0].measured.copy(), sections[0].depth.copy()
     y[:, 4] = 0
-    before = Counts.of(sections[0].x, replace(sections[0], y=y))
+    before = Counts.of(sections[0].x, y, depth)
     empty = np.vstack([y, np.zeros((5, N_GENES), np.float32)])
     x = np.vstack([sections[0].x, 99 * np.ones((5, N_INPUTS), np.float32)])
-    after = Counts.of(x, replace(sections[0], y=empty, depth=np.append(depth, np.zeros(5))))
+    after = Counts.of(x, empty, np.append(depth, np.zeros(5)))
     found = fit_poisson([before], 1.0)
     np.testing.assert_array_equal(found, fit_poisson([after], 1.0))
     assert (found[:, 4] == 0).all()
@@ -155,6 +157,20 @@ def test_the_planted_rank_is_among_the_first():
     learnt, _ = CountRegression().fit_arrays(train, inner_folds([one.group for one in train]), 0, lambda note="": None)
     assert learnt.settings[0].rank in (2, 3)
     assert len(learnt.settings) == 8
+
+
+def test_settings_of_a_large_study_are_chosen_on_a_part_of_it(monkeypatch):
+    sections, _ = make_sections(4)
+    folds, config = inner_folds([one.group for one in sections]), CountRegressionConfig(spreads=(0.4,), ranks=(2,))
+    inputs = CountInputs.of(sections, folds, config)
+    whole = list(inputs.judge(folds[0], config))
+    for name, value in (("_MAX_FITTED", 200), ("_MAX_JUDGED", 100), ("_LEAST_SPOTS", 100)):
+        monkeypatch.setattr(_count_regression, name, value)
+    parts = inputs._thinned([1, 2, 3], 200)
+    assert [(i, len(one.x), rows.step) for i, one, rows in parts] == [(1, 75, 2), (3, 75, 2)]
+    part = list(inputs.judge(folds[0], config))
+    assert [setting for setting, _ in part] == [setting for setting, _ in whole]
+    assert all(abs(a - b) < 0.2 and a != b for (_, a), (_, b) in zip(whole, part, strict=True))
 
 
 def test_what_is_held_out_has_not_been_seen():

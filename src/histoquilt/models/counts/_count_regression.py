@@ -22,6 +22,9 @@ from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._reduced_rank import LinearModel
 from histoquilt.runtime import Advance, logger
 
+_MAX_FITTED, _MAX_JUDGED = 10_000, 2_000  # spots from which settings are chosen, on either side of a fold
+_LEAST_SPOTS = 500  # spots of a section that are enough to judge settings
+
 
 @dataclass(frozen=True)
 class CountRegressionConfig(ExpressionConfig):
@@ -197,22 +200,44 @@ class CountInputs:
             total = np.concatenate([score - score.mean(axis=0) for score in scores.values()]).var(axis=0).sum()
             unit = float(np.sqrt(total)) or 1.0
             bases[own] = basis.divided(unit)
-            counts[own] = {i: Counts.of(z / unit, train[i]) for i, z in scores.items()}
+            counts[own] = {i: Counts.of(z / unit, train[i].measured, _depth(train[i])) for i, z in scores.items()}
         return cls(train, bases, counts)
 
     def judge(self, fold: Fold, config: CountRegressionConfig) -> Iterator[tuple[Setting, float]]:
         """Yield every setting with its score on each of the held-out sections."""
-        for own, counts in self.counts.items():
-            members = [counts[i] for i in fold.train if i in counts]
-            judged = [i for i in fold.held_out if i in counts]
+        for own, basis in self.bases.items():
+            known = self.counts[own]
+            fitted = [
+                known[i] if rows.step == 1 else Counts.of(basis.scores(one.x), one.measured, _depth(one))
+                for i, one, rows in self._thinned([i for i in fold.train if i in known], _MAX_FITTED)
+            ]
+            judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known], _MAX_JUDGED)]
             coefficients = None
             for spread in sorted(config.spreads):
-                coefficients = fit_poisson(members, spread, coefficients)
-                ranks = [(None, coefficients), *reduced_ranks(members, coefficients, config.ranks)]
-                for i in judged:
-                    z = self.bases[own].scores(self.train[i].x)
+                coefficients = fit_poisson(fitted, spread, coefficients)
+                ranks = [(None, coefficients), *reduced_ranks(fitted, coefficients, config.ranks)]
+                for one in judged:
+                    z = basis.scores(one.x)
                     for rank, reduced in ranks:
-                        yield Setting(own, spread, rank), adjusted_criterion(self.train[i], z @ reduced)
+                        yield Setting(own, spread, rank), adjusted_criterion(one, z @ reduced)
+
+    def _thinned(self, numbers: list[int], most: int) -> list[tuple[int, ImageSection, slice]]:
+        """Return sections of at most about ``most`` spots in all, with their numbers and the spots that were kept.
+
+        ``tau`` is a property of genes, not of the number of spots, so a part of a large study is enough to choose it.
+        Of many sections some are taken, evenly; of large ones every second, third, ... spot.
+        """
+        taken = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), most // _LEAST_SPOTS)).astype(int))
+        if sum(len(self.train[i].x) for i in numbers) <= most:
+            taken = np.arange(len(numbers))
+        thinned = []
+        for i in (numbers[k] for k in taken):
+            one = self.train[i]
+            rows = slice(None, None, max(1, -(-len(one.x) * len(taken) // most)))
+            if rows.step > 1:
+                one = replace(one, x=one.x[rows], y=one.measured[rows], depth=_depth(one)[rows])
+            thinned.append((i, one, rows))
+        return thinned
 
     def average(self, members: Sequence[int], settings: Sequence[Setting]) -> LinearModel:
         """Fit every setting on some sections, and average the coefficients."""
@@ -254,10 +279,14 @@ def adjusted_criterion(section: ImageSection, log_rates: np.ndarray) -> float:
     log_rates
         Predicted log rates, up to a constant for each gene, ``(n_spots, n_genes)``.
     """
-    assert section.depth is not None, "only sections with raw counts are judged"
     with np.errstate(divide="ignore"):
-        log_depth = np.log(section.depth.astype(np.float64))
+        log_depth = np.log(_depth(section).astype(np.float64))
     return float(depth_adjusted_correlation(section.measured, log_rates, log_depth).mean())
+
+
+def _depth(section: ImageSection) -> np.ndarray:
+    assert section.depth is not None, "only sections with raw counts are used"
+    return section.depth
 
 
 def _check_known(train: list[ImageSection], known: list[int], folds: list[Fold]) -> None:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from histoquilt.models.expression._inputs import ImageSection
-
 _MEMORY = 6  # pairs of steps and changes of the gradient
 _MAX_STEPS, _MAX_HALVINGS = 60, 12
 _BLOCK_VALUES = 4_000_000  # of one array of spots and genes, 32 MB
@@ -44,10 +42,8 @@ class Counts:
     products: np.ndarray
 
     @classmethod
-    def of(cls, z: np.ndarray, section: ImageSection) -> "Counts":
-        """Take the inputs of all spots of a section with raw counts."""
-        depth, y = section.depth, section.measured
-        assert depth is not None, "only sections with raw counts are used"
+    def of(cls, z: np.ndarray, y: np.ndarray, depth: np.ndarray) -> "Counts":
+        """Take inputs, log1p of counts per 10,000 ``(n_spots, n_genes)`` and total counts of a section."""
         there = depth > 0
         z, depth = z[there].astype(np.float64), depth[there].astype(np.float64)
         width = max(1, _BLOCK_VALUES // max(len(z), 1))
