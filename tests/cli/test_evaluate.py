@@ -19,17 +19,26 @@ def test_tables_report_and_record(study_folder, tmp_path, capsys):
     labelled.obs["region"] = labelled.obs["domain_true"]
     labelled.write_h5ad(study_folder / "s0.h5ad")
     gmt.write_text("elsewhere\t\tXX1\tXX2\tXX3\n")
+    markers = tmp_path / "markers.txt"
+    markers.write_text("\n".join([*labelled.var_names[:3], "NOGENE"]))
     arguments = ["--methods", "knn", *FAST, "--protocol", "published", "--seeds", "0,3", "--label-key", "region"]
-    assert run(["evaluate", str(study_folder / "samples.csv"), *arguments, "--gmt", str(gmt), "--out", str(out)]) == 0
+    arguments += ["--gmt", str(gmt), "--markers", str(markers)]
+    assert run(["evaluate", str(study_folder / "samples.csv"), *arguments, "--out", str(out)]) == 0
     captured = capsys.readouterr()
     scores = pd.read_csv(out / "scores.csv")
     assert set(CONTRACT.split(",")) <= set(scores.columns)
     assert set(scores["fold"]) == {"p0", "p1", "p2", "all"}
     assert set(scores["method"]) == {
-        "mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "neighbour_oracle", "depth_oracle",
+        "mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "neighbour_oracle",
+        "depth_oracle",
     }  # fmt: skip
     genes, differences = pd.read_csv(out / "genes.csv"), pd.read_csv(out / "differences.csv")
     assert {"gene", "pearson", "spearman", "mse", "p_value", "fdr"} <= set(genes.columns)
+    assert {"pearson_adjusted", "deviance_explained"} <= set(genes.columns)
+    assert {"pcc_median_adjusted", "deviance_median", "deviance_above_0"} <= set(scores.columns)
+    assert (scores.query("gene_set == 'markers' and fold != 'all'")["n_genes"] == 3).all()
+    assert captured.err.count("'NOGENE'") == 1
+    assert "--markers were not measured in all sections" in captured.err
     assert {"method", "against", "difference", "ci_low", "ci_high", "verdict"} <= set(differences.columns)
     assert set(pd.read_csv(out / "domains.csv")["method"]) >= {"ridge", "measured"}
     assert set(pd.read_csv(out / "published.csv")["protocol"]) == {"published (flawed)"}
@@ -70,6 +79,7 @@ def test_leaving_out_sections_is_called_optimistic(study_folder, tmp_path, capsy
         (["--seeds", "0,one"], "--seeds is one or more whole numbers"),
         (["--seeds", "1,1"], "names a seed twice"),
         (["--gmt", "none.gmt"], "there is no GMT file"),
+        (["--markers", "none.txt"], "there is no file none.txt (--markers)"),
         (["--encoder", "texture"], "Unknown encoder 'texture'"),
         (["--encoder", "onnx:none.onnx"], "none.onnx"),
         (["--use-rep", "X_none"], "'X_none' is not in its obsm"),
@@ -93,6 +103,12 @@ def test_studies_that_cannot_be_judged(refused, study_folder, tmp_path):
     assert "patient" in refused("evaluate", table, *rest)
     table.write_text(text)
     assert "--label-key layers is in obs of no section" in refused("evaluate", table, *rest, "--label-key", "layers")
+    markers = tmp_path / "markers.txt"
+    markers.write_text("NOGENE\n")
+    told = refused("evaluate", table, *rest, "--markers", markers)
+    assert "None of the 1 genes of --markers was measured in all sections: 'NOGENE'" in told
+    markers.write_text("\n")
+    assert "names no gene" in refused("evaluate", table, *rest, "--markers", markers)
 
 
 @pytest.mark.real_data
@@ -105,9 +121,15 @@ def test_a_real_study_from_images_to_predictions(data_dir, tmp_path, capsys):
     common = ["--field-um", "200", "--n-genes", "50", "--cache", str(tmp_path / "cache"), "-q"]
     judged = ["--methods", "ridge", "--leave-out", "section", "--out", str(tmp_path / "judged")]
     assert run(["evaluate", str(table), *common, *judged]) == 0
-    intervals = pd.read_csv(tmp_path / "judged" / "intervals.csv").query("gene_set == 'panel'").set_index("method")
-    assert intervals.loc["ridge_plain", "mean"] > 0.2
-    assert intervals.loc["mean", "mean"] == 0
+    intervals = pd.read_csv(tmp_path / "judged" / "intervals.csv")
+    panel = intervals.query("gene_set == 'panel'").pivot_table("mean", "method", "value")
+    assert panel.loc["ridge_plain", "pcc_median"] > 0.2
+    assert panel.loc["mean", "pcc_median"] == 0
+    # how many counts a spot has is much of a raw correlation, and nothing of one at equal depth
+    assert panel.loc["predicted_depth", "pcc_median"] > 0.1
+    assert abs(panel.loc["predicted_depth", "pcc_median_adjusted"]) < 0.05
+    assert panel.loc["predicted_depth", "deviance_median"] == 0
+    assert panel.loc["ridge", "pcc_median_adjusted"] > panel.loc["predicted_depth", "pcc_median_adjusted"] + 0.05
     table.write_text("\n".join(["section,counts,image,patient", *lines[:2]]) + "\n")
     assert run(["train", str(table), *common, "--method", "ridge", "--out", str(tmp_path / "model")]) == 0
     slide = ["--mpp", "0.74", "--pitch-um", "600", "--out", str(tmp_path / "predicted"), "-q"]

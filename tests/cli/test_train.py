@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histoquilt import models
+from histoquilt import im, models
 from histoquilt.cli import run
 from histoquilt.im import default_fields
 from histoquilt.study import Section
@@ -34,6 +34,38 @@ def test_fields_follow_the_distance_of_the_spots(study_folder, tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "mean: median correlation 0.000" in printed
     assert "ridge_plain: median correlation" in printed
+
+
+class Colours:
+    """Mean colour of the quarters of a patch."""
+
+    name, digest, mpp, input_px, licence, citation, n_features = "colours", "d" * 64, None, 16, "", "", 12
+
+    def embed(self, patches):
+        return patches.reshape(len(patches), 2, 8, 2, 8, 3).mean(axis=(2, 4)).reshape(len(patches), 12).astype("f4")
+
+
+def test_several_encoders_are_used_side_by_side_in_training_and_prediction(study_folder, tmp_path, capsys, monkeypatch):
+    named = im.get_encoder
+    monkeypatch.setattr(im, "get_encoder", lambda name, **more: Colours() if name == "colours" else named(name, **more))
+    train = ["train", study_folder / "samples.csv", "--method", "ridge", "--field-um", "100", "--n-genes", "10", "-q"]
+    both = ["--encoder", "he_texture", "--encoder", "colours"]
+    model = tmp_path / "model"
+    assert run([*map(str, train), *both, "--out", str(model)]) == 0
+    record = json.loads((model / "run.json").read_text())
+    assert record["encoder"] == ["he_texture", "colours"]
+    assert record["encoder_digest"][1] == Colours.digest
+    assert models.load(model).fitted.inputs.reps == ("X_he_texture_100um", "X_colours_100um")
+    assert json.loads((model / "provenance.json").read_text())["moments"]["n_individuals"] == 3
+    predict = ["predict", str(model), str(study_folder / "he.png"), "--mpp", "2", "-q", "--out"]
+    assert run([*predict, str(tmp_path / "found")]) == 0
+    found = ad.read_h5ad(tmp_path / "found" / "he.h5ad")
+    assert {"X_he_texture_100um", "X_colours_100um"} <= set(found.obsm)
+    monkeypatch.setattr(Colours, "digest", "e" * 64)
+    assert run([*predict, str(tmp_path / "other")]) == 2
+    assert "and colours is another one (digest eeeeeeeeeeee)" in capsys.readouterr().err
+    assert run([*map(str, train), *both[:2], *both[:2], "--out", str(tmp_path / "twice")]) == 2
+    assert "names an encoder twice" in capsys.readouterr().err
 
 
 def test_embeddings_that_are_there_need_no_image(study_folder, tmp_path):

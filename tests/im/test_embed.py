@@ -383,3 +383,51 @@ def test_reading_ahead_passes_errors_on_and_stops_with_its_reader():
     next(endless)
     endless.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("histoquilt-patches")]
+
+
+class Brightness(MeanColour):
+    """Mean of a patch of another size."""
+
+    name, n_features, input_px = "brightness", 1, 8
+
+    def embed(self, patches):
+        return patches.reshape(len(patches), -1).mean(axis=1, keepdims=True, dtype=np.float32)
+
+
+def test_several_encoders_give_what_each_gives_alone_and_read_the_slide_once(section, mean_colour, tmp_path):
+    adata, image = section
+    alone, encoders = adata.copy(), [mean_colour(), Brightness(digest="b")]
+    for encoder in encoders:
+        hq.im.embed_patches(alone, image, mpp=2.0, encoder=encoder, field_um=[64, 32], progress=False)
+
+    class Counted(type(hq.im._as_slide.as_slide(image))):
+        n_read = 0
+
+        def read_region(self, *args, **more):
+            Counted.n_read += 1
+            return super().read_region(*args, **more)
+
+    slide = Counted(image)
+    options = {"mpp": 2.0, "encoder": encoders, "field_um": [64, 32], "progress": False}
+    for cache in (None, tmp_path, tmp_path):
+        hq.im.embed_patches(adata, slide, **options, cache=cache)
+        for key in ("X_mean_colour_64um", "X_mean_colour_32um", "X_brightness_64um", "X_brightness_32um"):
+            np.testing.assert_array_equal(adata.obsm[key], alone.obsm[key])
+            assert adata.uns["histoquilt"][key] == alone.uns["histoquilt"][key]
+    assert Counted.n_read == 3 * adata.n_obs
+    assert adata.uns["histoquilt"]["X_stain"]["input_mpp"] == 64 / 16  # as the first encoder sees it
+
+
+def test_keys_of_several_encoders_are_distinct(section, mean_colour):
+    adata, image = section
+    twins = [mean_colour(), mean_colour(digest="b")]
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=twins, field_um=64, progress=False)
+    for encoder in twins:
+        assert adata.uns["histoquilt"][f"X_mean_colour_{encoder.digest[:6]}"]["digest"] == encoder.digest
+    hq.im.embed_patches(adata, image, mpp=2.0, encoder=twins, field_um=64, key_added=["X_a", "X_b"], progress=False)
+    np.testing.assert_array_equal(adata.obsm["X_a"], adata.obsm["X_b"])
+    with pytest.raises(ValueError, match=r"key_added must be 2 different key\(s\), one an encoder, got \['X_a'\]"):
+        hq.im.embed_patches(adata, image, mpp=2.0, encoder=twins, field_um=64, key_added="X_a")
+    for wrong in ([], [mean_colour(), mean_colour()]):
+        with pytest.raises(ValueError, match="encoder must be one or more different encoders"):
+            hq.im.embed_patches(adata, image, mpp=2.0, encoder=wrong, field_um=64)

@@ -26,7 +26,9 @@ def test_a_bare_slide_becomes_spots_with_expression(toy, tmp_path):
     predicted = load(tmp_path / "model").predict(image, mpp=2.0, pitch_um=200.0)
     assert predicted.n_vars == len(model.genes) == 40
     np.testing.assert_array_equal(predicted.X, predicted.layers["predicted_ridge"])
-    assert predicted.uns["histoquilt"]["scale"] == {"X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k"}
+    assert predicted.uns["histoquilt"]["scale"] == {
+        "X": "log1p_cp10k", "predicted_ridge": "log1p_cp10k", "relative_ridge": "log_relative"
+    }  # fmt: skip
     assert set(reps) <= set(predicted.obsm)
     assert predicted.uns["histoquilt"]["prediction"]["stain_compared"]
     np.testing.assert_allclose(predicted.obsm["spatial_um"], 2.0 * predicted.obsm["spatial"])
@@ -129,3 +131,49 @@ def _colours(path, centres, field=224):
         patch = pixels[max(int(y - half), 0) : int(y + half), max(int(x - half), 0) : int(x + half)].reshape(-1, 3)
         rows.append(np.concatenate([patch.mean(axis=0), patch.std(axis=0)]))
     return np.array(rows, dtype=np.float32)
+
+
+class Colours:
+    """Mean colour of the quarters of a patch, or their square."""
+
+    name, mpp, input_px, licence, citation, n_features = "colours", None, 16, "", "", 12
+
+    def __init__(self, power):
+        self.power, self.digest = power, f"digest-of-{power}-and-more"
+
+    def embed(self, patches):
+        quarters = patches.reshape(len(patches), 2, 8, 2, 8, 3).mean(axis=(2, 4)) / 255
+        return (quarters**self.power).reshape(len(patches), 12).astype(np.float32)
+
+
+def test_a_slide_is_embedded_by_the_encoders_of_training_and_by_no_others(toy):
+    sections, image = {name: adata.copy() for name, adata in toy[0].items()}, toy[1]
+    encoders = ["he_texture", Colours(1), Colours(2)]
+    for adata in sections.values():
+        hq.im.embed_patches(adata, image, mpp=2.0, encoder=encoders, field_um=[112.0, 224.0], progress=False)
+    reps = [key for key in sections["left"].obsm if key.endswith("um") and key.startswith("X_")]
+    assert len(reps) == 6
+    model = RidgeOnEmbedding(RidgeConfig(smoothing=0)).fit(sections, use_rep=reps)
+    assert list(model.training_facts["encoders"]) == reps
+    # he_texture is found by its name
+    predicted = model.predict(image, mpp=2.0, pitch_um=200.0, encoder=encoders[:0:-1])
+    spots = hq.im.grid_spots(image, mpp=2.0, pitch_um=200.0)
+    hq.im.embed_patches(spots, image, mpp=2.0, encoder=encoders, field_um=[112.0, 224.0], progress=False)
+    np.testing.assert_allclose(model.predict(spots).layers["predicted_ridge"], predicted.X, rtol=1e-4, atol=1e-4)
+    with pytest.raises(
+        ValueError, match=r"trained with the encoder he_texture .* and colours .* another one .*digest-of-3"
+    ):
+        model.predict(image, mpp=2.0, pitch_um=200.0, encoder=Colours(3))
+    with pytest.raises(ValueError, match="the model's encoder colours: Unknown encoder 'colours'"):
+        model.predict(image, mpp=2.0, pitch_um=200.0)
+    other = [Colours(1), Colours(3), "he_texture"]
+    other_keys = sorted({key.removesuffix("_112um").removesuffix("_224um") for key in reps}, reverse=True)
+    hq.im.embed_patches(
+        spots, image, mpp=2.0, encoder=other, field_um=[112.0, 224.0], key_added=[*other_keys[1:], other_keys[0]],
+        progress=False,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="was made by encoder 'colours'"):
+        model.predict(spots)
+    del spots.obsm[reps[2]]
+    with pytest.raises(KeyError, match=reps[2]):
+        model.predict(spots)

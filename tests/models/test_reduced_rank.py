@@ -6,9 +6,8 @@ from sklearn.linear_model import Ridge
 
 from histoquilt.gr import radius_adjacency
 from histoquilt.models import ReducedRankRidge, ReducedRankRidgeConfig, RidgeSpaHGC, RidgeSpaHGCConfig
-from histoquilt.models._image_components import own_moments
 from histoquilt.models.expression._inner_validation import gene_correlations, inner_folds
-from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models.expression._inputs import ImageSection, own_moments
 from histoquilt.models.linear._reduced_rank import LinearInputs, LinearModel, Setting, fit_reduced_rank
 from histoquilt.models.linear._ridge_path import spot_weights
 

@@ -7,11 +7,12 @@ import anndata as ad
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 import histoquilt as hq
 from histoquilt.models import MclSTExp, MclSTExpConfig, RidgeConfig, RidgeOnEmbedding
-from histoquilt.models._image_components import Basis, own_moments
-from histoquilt.models.expression._inputs import ImageSection
+from histoquilt.models._image_components import Basis
+from histoquilt.models.expression._inputs import ExpressionInputs, ImageSection
 from histoquilt.models.mclstexp._images import ImageInputs
 from histoquilt.models.mclstexp._training import Pairs
 
@@ -69,22 +70,26 @@ def test_one_view_of_each_spot_and_batch_is_drawn_by_the_generator():
     assert Pairs(views[:, 0], None, torch.ones(50), None).draw(batch, None).equal(views[batch, 0])
 
 
-def test_a_view_moves_a_spot_alone_by_the_moments_of_its_section():
+@pytest.mark.parametrize("own", [True, False])
+def test_a_view_moves_a_spot_alone_by_the_moments_of_its_section(own):
     rng = np.random.default_rng(0)
-    x = rng.normal(2, 3, (30, 6)).astype(np.float32)  # three columns of its own, three of its neighbours
+    rep = rng.normal(2, 3, (30, 3)).astype(np.float32)
     views = rng.normal(2, 3, (30, 2, 3)).astype(np.float32)
-    views[:, 0] = x[:, :3]
-    section = ImageSection("s", "s", (), x, None, None, views=views)
-    basis = Basis.fit([section], own=True)
+    views[:, 0] = rep
+    near = csr_matrix((30, 30), dtype=np.float32)  # a spot without neighbours is its own
+    inputs = ExpressionInputs(("a",), ({},), (3,), True, own, np.ones(6, np.float32), np.full(6, 2, np.float32))
+    x = inputs.standardise((rep,), near)
+    moved = inputs.standardise_views((views,), (rep,))
+    section = ImageSection("s", "s", (rep,), x, None, near, views=moved, own_moments=own)
+    basis = Basis.fit([section], own=False)
     scores = ImageInputs(basis).views_of(section)
     np.testing.assert_allclose(scores[:, 0], basis.scores(x), rtol=1e-5, atol=1e-6)
-    turned = np.hstack([views[:, 1], x[:, 3:]])
-    trust = 30 / 50
-    moved = (turned - trust * x.mean(axis=0)) / np.sqrt(trust * x.var(axis=0) + 1 - trust)
-    np.testing.assert_allclose(own_moments(turned, x), moved, rtol=1e-5)
-    np.testing.assert_allclose(
-        scores[:, 1], (moved - basis.mean) @ basis.components / basis.scale, rtol=1e-3, atol=1e-5
-    )
+    by_training, trust = (rep - 1) / 2, 30 / 50
+    spread = np.sqrt(trust * by_training.var(axis=0) + 1 - trust)
+    expected = ((views[:, 1] - 1) / 2 - trust * by_training.mean(axis=0)) / spread if own else (views[:, 1] - 1) / 2
+    np.testing.assert_allclose(moved[:, 1], expected, rtol=1e-4, atol=1e-5)
+    turned = np.hstack([expected, x[:, 3:]])
+    np.testing.assert_allclose(scores[:, 1], basis.scores(turned), rtol=1e-3, atol=1e-4)
 
 
 def test_an_embedding_without_views_stands_as_it_is_beside_one_with(study):

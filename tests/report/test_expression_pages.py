@@ -48,6 +48,17 @@ def test_values_of_every_gene_survive_the_way_into_the_page(predicted_section, t
     np.testing.assert_allclose(unpack(drawn["unlike"], "u1")[[0, 14]] / 127, [1.5, 0.4], atol=0.01)
 
 
+def test_a_section_to_which_reliability_does_not_transfer_says_so(predicted_section, tmp_path):
+    foreign, like = predicted_section(), predicted_section()
+    foreign.uns["histoquilt"]["prediction"] |= {
+        "transfers": False, "transfer_share": 0.453, "transfer_left_out": [0.529, 0.555], "transfer_limit": 0.502
+    }  # fmt: skip
+    page = page_of(tmp_path, write_prediction_report, {"foreign": foreign, "like": like})
+    assert page.count("Not transferable to this section.") == 1
+    assert page.count("reliability does not transfer</b>") == 1
+    assert "0.45 of their variance is in the training components, 0.53 to 0.56 in left-out training sections" in page
+
+
 def test_shares_and_warnings_are_in_words(predicted_section, tmp_path):
     many, bare, whole = predicted_section(), predicted_section(measured=False), predicted_section()
     many.obs["out_of_distribution"] = np.arange(many.n_obs) % 4 == 0

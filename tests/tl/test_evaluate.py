@@ -150,10 +150,13 @@ def test_baselines_and_oracles_stand_beside_every_method(plain):
     kinds = found.scores.drop_duplicates("method").set_index("method")["kind"].to_dict()
     assert kinds == {
         "mean": "baseline", "ridge_plain": "baseline", "ridge": "baseline", "reduced_rank_ridge": "baseline",
-        "knn": "baseline",
+        "knn": "baseline", "predicted_depth": "baseline",
         "one": "method", "neighbour_oracle": "oracle", "depth_oracle": "oracle",
     }  # fmt: skip
     assert set(found.scores["seed"]) == {0}  # none of them draws at random
+    depth = found.scores.query("method == 'predicted_depth' and fold != 'all'")
+    assert (depth["deviance_median"] == 0).all()
+    assert (found.scores.query("method == 'one' and fold != 'all'")["deviance_above_0"] > 0.3).all()
     mean = found.scores.query("method == 'mean' and fold != 'all' and gene_set == 'panel'")
     assert (mean["pcc_median"] == 0).all()
     assert (mean["n_undefined"] == mean["n_genes"]).all()
@@ -189,6 +192,92 @@ def test_a_method_is_said_to_beat_ridge_only_where_it_does(study):
     assert verdict["worse", "ridge"] == "does not beat ridge"
     assert verdict["worse", "ridge_plain"] == "does not beat single-patch ridge"
     assert ("ridge", "ridge") not in verdict
+
+
+class Depth(RidgeOnEmbedding):
+    """Predicts the measured depth, of which it was told, for every gene, and the true map of the first as its rate."""
+
+    method = "told"
+    study: ClassVar[dict[str, AnnData]] = {}
+
+    def predict(self, section, **more):
+        found = super().predict(section, **more)
+        counts = Depth.study[section.name].X.toarray()
+        depth = counts.sum(axis=1, keepdims=True)
+        found.layers["predicted_told"] = np.repeat(np.log1p(depth), found.n_vars, axis=1)
+        rate = np.zeros(found.shape)
+        rate[:, 0] = np.log((counts[:, 0] + 0.5) / (depth[:, 0] + 1))
+        found.layers["relative_told"] = rate
+        return found
+
+
+def test_depth_alone_scores_raw_and_not_at_equal_depth(study):
+    """The most frequent gene is nearly all of the depth: raw, depth predicts it, and takes from the other genes."""
+    for adata in study.values():  # a spot of zero depth
+        adata.X = csr_matrix(np.vstack([adata.X.toarray()[:-1], np.zeros((1, N_GENES))]).astype(np.float32))
+    Depth.study = study
+    found = evaluate(study, {"told": lambda: Depth(RidgeConfig.plain())}, splits=ONE_FOLD)
+    genes = found.genes.query("method == 'told'").set_index(["section", "gene"])
+    assert (genes["pearson"].abs() > 0.05).mean() > 0.5
+    assert genes["pearson_adjusted"].abs().max() < 0.5  # log1p of a depth is nearly, not exactly, its log
+    assert (genes.xs("gene00", level="gene")["deviance_explained"] > 0.8).all()
+    assert (genes.drop("gene00", level="gene")["deviance_explained"] == 0).all()
+    rows = found.scores.query("method == 'told' and gene_set == 'panel' and fold != 'all'")
+    assert rows["deviance_median"].tolist() == [0, 0]
+    np.testing.assert_allclose(rows["deviance_above_0"], 1 / N_GENES)
+    assert (rows["note"] == "").all()
+    oracle = found.scores.query("method == 'depth_oracle'")
+    assert (oracle[["pcc_median_adjusted", "deviance_median"]] == 0).all(axis=None)
+    assert found.summary().loc["told", "pcc_median_adjusted"] == pytest.approx(rows["pcc_median_adjusted"].mean())
+    assert found.decided_by == "pcc_median_adjusted"
+
+
+def test_a_section_without_raw_counts_has_raw_scores_only(study):
+    normalised = study["s2"]
+    normalised.X = csr_matrix(np.log1p(1e4 * normalised.X.toarray() / normalised.X.sum(axis=1)))
+    normalised.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
+    found = evaluate(study, splits=ONE_FOLD)
+    rows = found.scores.query("method == 'ridge' and gene_set == 'panel' and fold != 'all'").set_index("section")
+    assert rows["pcc_median"].notna().all()
+    assert rows["pcc_median_adjusted"].isna().tolist() == [True, False]
+    assert rows["note"].tolist() == ["no raw counts: not adjusted for depth", ""]
+    of_ridge = found.intervals.query("method == 'ridge' and gene_set == 'panel'").set_index("value")
+    assert of_ridge.loc["pcc_median", "n"] == 2
+    assert of_ridge.loc["pcc_median_adjusted", "mean"] == rows["pcc_median_adjusted"].iloc[1]
+    assert "1 without raw counts" in of_ridge.loc["pcc_median_adjusted", "note"]
+    pairs = found.differences.query("method == 'mean' and gene_set == 'panel' and against == 'ridge'")
+    assert pairs.set_index("value")["n_pairs"].to_dict() == {"pcc_median": 2, "pcc_median_adjusted": 1}
+    last = study["s3"]
+    last.X = csr_matrix(np.log1p(1e4 * last.X.toarray() / last.X.sum(axis=1)))
+    last.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
+    found = evaluate(study, splits=ONE_FOLD)
+    assert found.decided_by == "pcc_median"
+    assert (found.differences["verdict"] != "").all()
+    assert found.summary()["pcc_median_adjusted"].isna().all()
+
+
+def test_markers_are_a_set_of_their_own_predicted_in_addition(study, tmp_path):
+    file = tmp_path / "markers.txt"
+    file.write_text("gene03\nSYMBOL5\nUNKNOWN\n")
+    study["s0"].var["gene_symbol"] = [f"SYMBOL{i}" for i in range(N_GENES)]
+    with pytest.warns(UserWarning, match="1 of the 3 genes of markers= were not measured in all sections .*'UNKNOWN'"):
+        found = evaluate(study, markers=file, n_genes=2, splits=ONE_FOLD)
+    rows = found.scores.query("method == 'ridge' and section == 's2'").set_index("gene_set")
+    assert rows.loc["markers", "n_genes"] == 2
+    panel = rows.loc["panel", "n_genes"]
+    assert found.folds["n_panel"].tolist() == [panel]
+    genes = found.genes.query("method == 'ridge' and section == 's2'").set_index("gene")
+    assert {"gene03", "gene05"} <= set(genes.index)
+    assert panel < len(genes)
+    assert rows.loc["markers", "pcc_median"] == pytest.approx(genes.loc[["gene03", "gene05"], "pearson"].median())
+    assert found.summary("markers").loc["ridge", "pcc_median"] > 0.2
+    with pytest.raises(ValueError, match="None of the 2 genes of markers= was measured in all sections: 'A', 'B'"):
+        evaluate(study, markers=["A", "B"])
+    file.write_text("")
+    with pytest.raises(ValueError, match="names no gene"):
+        evaluate(study, markers=file)
+    with pytest.raises(FileNotFoundError):
+        evaluate(study, markers=tmp_path / "none.txt")
 
 
 def test_sections_are_not_changed(study):
@@ -264,7 +353,7 @@ def test_the_published_protocol_is_marked_and_leaves_the_rest_alone(study):
         adata.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
     with pytest.raises(ValueError, match="normalised expression only"):
         evaluate(study, protocol="published")
-    assert "depth_oracle" not in set(evaluate(study, splits=ONE_FOLD).scores["method"])
+    assert not {"depth_oracle", "predicted_depth"} & set(evaluate(study, splits=ONE_FOLD).scores["method"])
 
 
 def test_enrichment_of_well_predicted_genes(study, tmp_path):
@@ -287,7 +376,8 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     splits = [Split("mine", ["s2", "s3"], ["s0", "s1"], optimistic=False)]
     found = evaluate(study, label_key="region", splits=splits).domains
     assert set(found["section"]) == {"s0"}
-    assert set(found["method"]) == {"mean", "ridge_plain", "ridge", "reduced_rank_ridge", "knn", "measured"}
+    baselines = {"mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn"}
+    assert set(found["method"]) == baselines | {"measured"}
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)

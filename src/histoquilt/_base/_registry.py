@@ -123,6 +123,7 @@ EXPRESSION_MODELS = Registry(
     "histoquilt.expression_models",
     {
         "mean": "histoquilt.models:MeanExpression",
+        "predicted_depth": "histoquilt.models:PredictedDepth",
         "ridge_plain": "histoquilt.models:plain_ridge",
         "ridge": "histoquilt.models:RidgeOnEmbedding",
         "reduced_rank_ridge": "histoquilt.models:ReducedRankRidge",

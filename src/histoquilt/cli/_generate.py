@@ -46,6 +46,9 @@ def add_command(
         for one, option in known:
             if option.flag:
                 values[one.name] = not values[one.name]
+            if option.repeatable:
+                given = values[one.name] or [None]
+                values[one.name] = given[0] if len(given) == 1 else given
         run(where, config(**values))
 
     parameters = [_parameter(place, kind, declared, default) for place, (kind, declared, default) in places.items()] + [
@@ -57,7 +60,7 @@ def add_command(
 
 
 def _option(name: str, declared: Any, default: Any, option: Option) -> inspect.Parameter:
-    kind = _type_of(declared)
+    kind = list[str] if option.repeatable else _type_of(declared)
     positive = option.flag or "--" + name.replace("_", "-")
     if kind is bool and option.negatable:
         positive = f"{positive}/--no-{positive[2:]}"

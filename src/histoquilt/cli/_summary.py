@@ -4,7 +4,7 @@ from typing import Any
 
 from histoquilt import jobs
 
-WIDTH = 118  # of the printed table if stdout is not a terminal
+WIDTH = 136  # of the printed table if stdout is not a terminal
 
 
 def show_domains(result: jobs.DomainsResult) -> None:
@@ -35,6 +35,8 @@ def show_prediction(result: jobs.JobResult) -> None:
     for name, n_spots in facts["n_spots"].items():
         outside = f"{facts['out_of_distribution'][name]:.0%} unlike the training tissue"
         print(f"{name}: {n_spots:,} spots, {facts['n_genes']:,} genes, {outside}")
+        if not facts["transfers"][name]:
+            print("  the image features vary otherwise than in training: its reliability does not hold here")
     _show_end(result)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE = "ridge_plain", "ridge", "reduced_rank_ridge"
+PREDICTED_DEPTH = "predicted_depth"
 RAW, ADJUSTED = "pcc_median", "pcc_median_adjusted"  # correlation of the median gene, as it is and at equal depth
 SUMMARISED = (RAW, ADJUSTED, "deviance_median", "deviance_above_0")
 
@@ -16,10 +17,10 @@ class Evaluation:
     """Scores of methods, baselines and oracles on sections that none of them was trained on.
 
     Every table with the column ``kind`` has three kinds of rows: ``method`` (the requested ones), ``baseline``
-    (``mean``; ``ridge_plain``: ridge on one patch; ``ridge``: ridge on all inputs and with smoothing, as inner
-    validation chooses; ``reduced_rank_ridge``; ``knn``) and ``oracle`` (these use the answer and are not methods:
-    ``depth_oracle`` predicts each gene from the spot's total count, ``neighbour_oracle`` from the measurement of the
-    surrounding spots).
+    (``mean``; ``predicted_depth``: depth read from the image, and the same rates everywhere; ``ridge_plain``: ridge on
+    one patch; ``ridge``: ridge on all inputs and with smoothing, as inner validation chooses; ``reduced_rank_ridge``;
+    ``knn``) and ``oracle`` (these use the answer and are not methods: ``depth_oracle`` predicts each gene from the
+    spot's total count, ``neighbour_oracle`` from the measurement of the surrounding spots).
 
     Attributes
     ----------

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from histoquilt._base import EXPRESSION_MODELS, listed
-from histoquilt.evaluate._evaluation import PLAIN_RIDGE, REDUCED_RANK_RIDGE, RIDGE
+from histoquilt.evaluate._evaluation import PLAIN_RIDGE, PREDICTED_DEPTH, REDUCED_RANK_RIDGE, RIDGE
+from histoquilt.evaluate._study import EvaluationStudy
 from histoquilt.models import ExpressionModel
+from histoquilt.runtime import logger
 
 ORACLES = ("depth_oracle", "neighbour_oracle")
 
 Factory = Callable[[], ExpressionModel]
 
 
-_BASELINES = ("mean", PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "knn")
+_BASELINES = ("mean", PREDICTED_DEPTH, PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "knn")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
             f"Every method is evaluated once; named twice: {listed(sorted({n for n in names if names.count(n) > 1}))}."
         )
     return found + [Contender(name, "method", made[name]) for name in names if name not in _BASELINES]
+
+
+def without_unknown_depth(asked: list[Contender], study: EvaluationStudy) -> list[Contender]:
+    """Return the contenders without predicted depth, if a fold has no raw counts to train it on."""
+    known = {name for name in study.study if study.measured(name).depth is not None}
+    if all(known & set(split.train) for split in study.splits):
+        return asked
+    logger.info("%s is left out: a fold has no raw counts to train it on.", PREDICTED_DEPTH)
+    return [one for one in asked if one.label != PREDICTED_DEPTH]
 
 
 def new_model(name: str) -> ExpressionModel:

@@ -4,7 +4,7 @@ A slide is known only by the protocol in ``histoquilt._base._protocols``; an RGB
 """
 
 from histoquilt.im._cut_patches import cut_patches
-from histoquilt.im._embed import embed_patches, embed_views, short_name
+from histoquilt.im._embed import default_keys, embed_patches, embed_views, short_name
 from histoquilt.im._grid import default_fields, grid_spots
 from histoquilt.im._on_tissue import OnTissue, check_on_tissue
 from histoquilt.im._patches import extract_patches, iter_patches
@@ -22,6 +22,7 @@ __all__ = [
     "check_on_tissue",
     "cut_patches",
     "default_fields",
+    "default_keys",
     "embed_patches",
     "embed_views",
     "extract_patches",

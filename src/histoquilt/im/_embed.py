@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from histoquilt._base import Keys, PatchEncoder, SlideImage, check_positive
 from histoquilt.im._as_slide import as_slide, check_mpp
 from histoquilt.im._cache import EmbeddingCache
 from histoquilt.im._grid import default_fields
-from histoquilt.im._patches import Fields, batches, log_padding, plan_fields
+from histoquilt.im._patches import Fields, batches, cut_together, log_padding, plan_fields
 from histoquilt.im._read_ahead import read_ahead
 from histoquilt.im._stain import stain_statistics, write_stain
 from histoquilt.im.encoders._encoders import get_encoder
@@ -44,10 +45,10 @@ def embed_patches(
     image: SlideImage | np.ndarray,
     *,
     mpp: float,
-    encoder: str | PatchEncoder = "he_texture",
+    encoder: str | PatchEncoder | Sequence[str | PatchEncoder] = "he_texture",
     field_um: float | Sequence[float] | None = None,
     spatial_key: str = Keys.SPATIAL,
-    key_added: str | None = None,
+    key_added: str | Sequence[str] | None = None,
     batch_size: int = 64,
     image_scale: float = 1.0,
     cache: str | os.PathLike[str] | None = None,
@@ -71,7 +72,8 @@ def embed_patches(
         Microns per full-resolution pixel, the unit of the spot centres. There is no default: a wrong guess changes
         every result and raises nothing. See :func:`histoquilt.io.estimate_mpp`.
     encoder
-        A name from :func:`list_encoders`, or any object that keeps the ``PatchEncoder`` protocol.
+        A name from :func:`list_encoders`, or any object that keeps the ``PatchEncoder`` protocol; or several, for
+        which each region of the slide is read once.
     field_um
         Side of the field in microns, or of several fields; each region of the slide is read once for all of them. By
         default the four of :func:`default_fields` for the distance between the spots, as on the command line; for
@@ -82,7 +84,8 @@ def embed_patches(
         Where the spot centres are.
     key_added
         Where the embedding goes; by default ``X_`` and the encoder's short name: ``X_he_texture``, ``X_onnx_<file>``,
-        ``X_timm_<name>``.
+        ``X_timm_<name>``. For several encoders, one key each; by default, encoders of the same short name are
+        distinguished by the start of their digest.
     batch_size
         Patches per forward pass. Changes memory and speed, not results; the cache is found again only with the same.
     image_scale
@@ -101,7 +104,8 @@ def embed_patches(
     `uns["histoquilt"][key_added]` : dict with ``encoder``, ``digest``, ``mpp``, ``field_um``, ``n_padded``,
     ``licence``, ``input_mpp`` (microns per pixel that the encoder saw), ``image_scale`` and the version, ``histoquilt``
 
-    and for several, and by default, the same under ``f"{key_added}_{field:g}um"`` each. Of the first field also:
+    and for several, and by default, the same under ``f"{key_added}_{field:g}um"`` each; so for each encoder. Of the
+    first field, as the first encoder sees it, also:
 
     `obsm["X_stain"]` : float32, ``(n_spots, 11)``, the columns of :func:`stain_statistics`
     `uns["histoquilt"]["X_stain"]` : dict with ``columns``, ``field_um``, ``input_mpp`` and the version
@@ -114,7 +118,8 @@ def embed_patches(
         `image` is neither a slide nor an array, or `encoder` no encoder.
     ValueError
         `mpp`, `field_um` or `image_scale` is absurd; more than half of the spots lie outside `image` (the message says
-        which scale would fit); or the encoder returns something else than it declares.
+        which scale would fit); an encoder is given twice, or their number is not that of the keys; or the encoder
+        returns something else than it declares.
 
     See Also
     --------
@@ -136,23 +141,48 @@ def embed_patches(
         field_um = default_fields(nominal_pitch(coordinate_record(adata), measured))
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
     several = not np.isscalar(field_um)
+    bases = _bases(job.encoders, key_added)
     embeddings, stain = _embed(job, 1, progress, stain=True)
-    base = key_added or f"X_{short_name(job.encoder.name)}"
-    for field, n_padded, embedding in zip(job.field_um, job.n_padded, embeddings, strict=True):
-        key = f"{base}_{field:g}um" if several else base
-        write_result(adata, "obsm", key, embedding[:, 0])
-        provenance(adata)[key] = {
-            "encoder": job.encoder.name,
-            "digest": job.encoder.digest,
-            "mpp": float(mpp),
-            "image_scale": float(image_scale),
-            "field_um": float(field),
-            "input_mpp": float(field) / job.encoder.input_px,
-            "n_padded": n_padded,
-            "licence": job.encoder.licence,
-            "histoquilt": __version__,
-        }
-    write_stain(adata, stain, field_um=job.field_um[0], out_px=job.encoder.input_px)
+    for encoder, base, of_encoder in zip(job.encoders, bases, embeddings, strict=True):
+        for field, n_padded, embedding in zip(job.field_um, job.n_padded, of_encoder, strict=True):
+            key = f"{base}_{field:g}um" if several else base
+            write_result(adata, "obsm", key, embedding[:, 0])
+            provenance(adata)[key] = {
+                "encoder": encoder.name,
+                "digest": encoder.digest,
+                "mpp": float(mpp),
+                "image_scale": float(image_scale),
+                "field_um": float(field),
+                "input_mpp": float(field) / encoder.input_px,
+                "n_padded": n_padded,
+                "licence": encoder.licence,
+                "histoquilt": __version__,
+            }
+    write_stain(adata, stain, field_um=job.field_um[0], out_px=job.encoders[0].input_px)
+
+
+def default_keys(encoders: Sequence[PatchEncoder]) -> list[str]:
+    """Return the default keys of embeddings by several encoders, ``X_<short name>``, without the field.
+
+    Encoders of the same short name are distinguished by the first characters of their digest, six or more.
+    """
+    names = [short_name(one.name) for one in encoders]
+    length = 6
+    while len({one.digest[:length] for one in encoders}) < len({one.digest for one in encoders}):
+        length += 1
+    return [
+        f"X_{name}" if names.count(name) == 1 else f"X_{name}_{one.digest[:length]}"
+        for name, one in zip(names, encoders, strict=True)
+    ]
+
+
+def _bases(encoders: Sequence[PatchEncoder], key_added: str | Sequence[str] | None) -> list[str]:
+    if not key_added:
+        return default_keys(encoders)
+    keys = [key_added] if isinstance(key_added, str) else list(key_added)
+    if len(keys) != len(encoders) or len(set(keys)) < len(keys):
+        raise ValueError(f"key_added must be {len(encoders)} different key(s), one an encoder, got {keys}.")
+    return keys
 
 
 def embed_views(
@@ -201,7 +231,7 @@ def embed_views(
     if isinstance(n_views, bool) or not isinstance(n_views, int | np.integer) or not 1 <= n_views <= MOST_VIEWS:
         raise ValueError(f"n_views must be a whole number from 1 to {MOST_VIEWS}, got {n_views!r}.")
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
-    [embedding], _ = _embed(job, int(n_views), progress, stain=False)
+    [[embedding]], _ = _embed(job, int(n_views), progress, stain=False)
     return embedding
 
 
@@ -221,21 +251,26 @@ def turn(patches: np.ndarray, view: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Job:
-    fields: Fields
+    plans: dict[int, Fields]  # by side of the patches in pixels
     field_um: list[float]
     n_padded: list[int]
-    encoder: PatchEncoder
+    encoders: list[PatchEncoder]
     batch_size: int
-    cache: EmbeddingCache | None
+    caches: list[EmbeddingCache | None]  # one an encoder
+
+    @property
+    def n_spots(self) -> int:
+        return len(next(iter(self.plans.values())).centres)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Patches of some spots in one field and one view; either their embedding is known or they have to be encoded.
+    """Patches of some spots for one encoder, field and view; their embedding is known or they have to be encoded.
 
     Their stain is measured in the first field, as it is.
     """
 
+    encoder: int
     field: int
     view: int
     start: int
@@ -246,9 +281,9 @@ class _Batch:
 
 
 def _plan(
-    adata: AnnData, image: SlideImage | np.ndarray, mpp: float, encoder: str | PatchEncoder,
-    field_um: float | Sequence[float], spatial_key: str, batch_size: int, image_scale: float,
-    cache: str | os.PathLike[str] | None,
+    adata: AnnData, image: SlideImage | np.ndarray, mpp: float,
+    encoder: str | PatchEncoder | Sequence[str | PatchEncoder], field_um: float | Sequence[float], spatial_key: str,
+    batch_size: int, image_scale: float, cache: str | os.PathLike[str] | None,
 ) -> _Job:  # fmt: skip
     """Check everything before the first pixel is read."""
     check_adata(adata)
@@ -261,16 +296,23 @@ def _plan(
     sides = [float(field) for field in asked]  # type: ignore[arg-type]
     if len(set(sides)) < len(sides):
         raise ValueError(f"field_um names a field twice: {sides}.")
-    chosen = get_encoder(encoder)
+    given: list[Any] = list(encoder) if isinstance(encoder, list | tuple) else [encoder]
+    chosen = [get_encoder(one) for one in given]
+    if not chosen or len({one.digest for one in chosen}) < len(chosen):
+        raise ValueError(f"encoder must be one or more different encoders, got {[one.name for one in chosen]}.")
     centres = check_spatial(adata, spatial_key)[:, :2] / image_scale
     check_inside(adata, slide, centres, image_scale=image_scale)
     warn_of_few_outside(slide, centres)
     image_mpp = mpp * image_scale
-    fields = plan_fields(slide, centres, mpp=image_mpp, field_um=sides, out_px=chosen.input_px)
+    plans = {
+        one.input_px: plan_fields(slide, centres, mpp=image_mpp, field_um=sides, out_px=one.input_px) for one in chosen
+    }
     _warn_of_file_mpp(slide, image_mpp)
-    _warn_of_resolution(chosen, sides, image_mpp)
-    kept = EmbeddingCache(cache, chosen.digest, chosen.n_features) if cache is not None else None
-    return _Job(fields, sides, log_padding(fields, sides), chosen, int(batch_size), kept)
+    for one in chosen:
+        _warn_of_resolution(one, sides, image_mpp)
+    kept = [EmbeddingCache(cache, one.digest, one.n_features) if cache is not None else None for one in chosen]
+    n_padded = log_padding(plans[chosen[0].input_px], sides)
+    return _Job(plans, sides, n_padded, chosen, int(batch_size), kept)
 
 
 def _warn_of_file_mpp(slide: SlideImage, image_mpp: float) -> None:
@@ -296,20 +338,24 @@ def _warn_of_resolution(encoder: PatchEncoder, field_um: list[float], image_mpp:
             )
 
 
-def _embed(job: _Job, n_views: int, progress: bool, *, stain: bool) -> tuple[list[np.ndarray], list[pd.DataFrame]]:
-    """Return one float32 ``(n_spots, n_views, n_features)`` a field, and the stain batch by batch where asked for."""
-    n_spots = len(job.fields.centres)
-    shape = (n_spots, n_views, job.encoder.n_features)
-    embeddings = [np.empty(shape, dtype=np.float32) for _ in job.field_um]
+def _embed(
+    job: _Job, n_views: int, progress: bool, *, stain: bool
+) -> tuple[list[list[np.ndarray]], list[pd.DataFrame]]:
+    """Return float32 ``(n_spots, n_views, n_features)`` by encoder and field, and the stain batch by batch if asked."""
+    embeddings = [
+        [np.empty((job.n_spots, n_views, one.n_features), dtype=np.float32) for _ in job.field_um]
+        for one in job.encoders
+    ]
     stains: list[pd.DataFrame] = []
-    total = n_spots * n_views * len(job.field_um)
+    total = job.n_spots * n_views * len(job.field_um) * len(job.encoders)
+    names = ", ".join(one.name for one in job.encoders)
     with (
-        progress_bar(f"Embedding patches ({job.encoder.name})", total, enabled=progress) as advance,
+        progress_bar(f"Embedding patches ({names})", total, enabled=progress) as advance,
         closing(read_ahead(_cut(job, n_views, stain))) as coming,
     ):
         for batch in coming:
             rows = slice(batch.start, batch.start + len(batch.patches))
-            embeddings[batch.field][rows, batch.view] = _encoded(job, batch)
+            embeddings[batch.encoder][batch.field][rows, batch.view] = _encoded(job, batch)
             stains += [] if batch.stain is None else [batch.stain]
             advance(len(batch.patches))
     return embeddings, stains
@@ -317,21 +363,23 @@ def _embed(job: _Job, n_views: int, progress: bool, *, stain: bool) -> tuple[lis
 
 def _cut(job: _Job, n_views: int, stain: bool) -> Iterator[_Batch]:
     """Cut, turn, look up and measure the stain: all that may happen beside the encoder."""
-    find: Callable[[np.ndarray], Path] | None = job.cache.path_of if job.cache is not None else None
-    for start, stop in batches(len(job.fields.centres), job.batch_size):
-        for field, patches in enumerate(job.fields.cut(start, stop)):
-            for view in range(n_views):
-                turned = turn(patches, view) if view else patches
-                path = find(turned) if find else None
-                known = job.cache.get(path, len(turned)) if job.cache is not None and path is not None else None
-                measured = stain_statistics(turned) if stain and field == view == 0 else None
-                yield _Batch(field, view, start, turned, path, known, measured)
+    sizes = list(job.plans)
+    for start, stop in batches(job.n_spots, job.batch_size):
+        cut = dict(zip(sizes, cut_together(list(job.plans.values()), start, stop), strict=True))
+        for number, (encoder, cache) in enumerate(zip(job.encoders, job.caches, strict=True)):
+            for field, patches in enumerate(cut[encoder.input_px]):
+                for view in range(n_views):
+                    turned = turn(patches, view) if view else patches
+                    path = cache.path_of(turned) if cache is not None else None
+                    known = cache.get(path, len(turned)) if cache is not None and path is not None else None
+                    measured = stain_statistics(turned) if stain and number == field == view == 0 else None
+                    yield _Batch(number, field, view, start, turned, path, known, measured)
 
 
 def _encoded(job: _Job, batch: _Batch) -> np.ndarray:
     if batch.known is not None:
         return batch.known
-    encoder = job.encoder
+    encoder, cache = job.encoders[batch.encoder], job.caches[batch.encoder]
     embedding = np.asarray(encoder.embed(batch.patches), dtype=np.float32)
     if embedding.shape != (len(batch.patches), encoder.n_features):
         raise ValueError(
@@ -340,6 +388,6 @@ def _encoded(job: _Job, batch: _Batch) -> np.ndarray:
         )
     if not np.isfinite(embedding).all():
         raise ValueError(f"The encoder {encoder.name} returned NaN or infinite values for uint8 patches.")
-    if job.cache is not None and batch.path is not None:
-        job.cache.put(batch.path, embedding)
+    if cache is not None and batch.path is not None:
+        cache.put(batch.path, embedding)
     return embedding

@@ -39,21 +39,33 @@ class Fields:
         pyramid give the same patches, bit for bit. Of a pyramid the coarsest level that is as fine as the reduction is
         read: the same up to rounding where its levels are means of blocks, as its writer made them otherwise.
         """
-        shape = (stop - start, self.out_px, self.out_px, 3)
-        patches = [np.empty(shape, dtype=np.uint8) for _ in self.sides]
-        largest = max(self.sides)
-        step = _reduction(min(self.sides) / self.out_px)
-        for row, (x, y) in enumerate(self.centres[start:stop]):
+        return cut_together([self], start, stop)[0]
+
+
+def cut_together(plans: Sequence[Fields], start: int, stop: int) -> list[list[np.ndarray]]:
+    """Return the patches of some points, as :meth:`Fields.cut`, for fields that differ in ``out_px`` alone.
+
+    A region is read once for all plans that need it at the same reduction, and each gives what it gives alone.
+    """
+    patches = [
+        [np.empty((stop - start, plan.out_px, plan.out_px, 3), dtype=np.uint8) for _ in plan.sides] for plan in plans
+    ]
+    sides, slide = plans[0].sides, plans[0].slide
+    steps = [_reduction(min(sides) / plan.out_px) for plan in plans]
+    for row, (x, y) in enumerate(plans[0].centres[start:stop]):
+        for step in dict.fromkeys(steps):
             # corners on multiples of the step, so that the pixels of a pyramid are taken as they are
-            left, top = (int(np.floor((centre - largest / 2) / step)) for centre in (x, y))
-            right, bottom = (int(np.ceil((centre + largest / 2) / step)) for centre in (x, y))
+            left, top = (int(np.floor((centre - max(sides) / 2) / step)) for centre in (x, y))
+            right, bottom = (int(np.ceil((centre + max(sides) / 2) / step)) for centre in (x, y))
             width, height = right - left, bottom - top
-            region = self.slide.read_region(
+            region = slide.read_region(
                 left * step, top * step, width * step, height * step, out_px=(width, height) if step > 1 else None
             )
-            for field, side in zip(patches, self.sides, strict=True):
-                field[row] = _square(region, x / step - left, y / step - top, side / step, self.out_px)
-        return patches
+            for number, plan in enumerate(plans):
+                for field, side in enumerate(sides if steps[number] == step else ()):
+                    square = _square(region, x / step - left, y / step - top, side / step, plan.out_px)
+                    patches[number][field][row] = square
+    return patches
 
 
 def _square(region: np.ndarray, x: float, y: float, side: float, out_px: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.expression._encoder import trained_encoder
+from histoquilt.models.expression._encoder import trained_encoders
 from histoquilt.models.expression._inputs import (
     ImageSection,
     near_spots,
@@ -18,6 +18,7 @@ from histoquilt.models.expression._prediction import MEASURED, describe_spots
 from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
+from histoquilt.models.linear._predicted_depth import PredictedDepth, PredictedDepthConfig
 from histoquilt.models.linear._reduced_rank import ReducedRankRidge, ReducedRankRidgeConfig
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
@@ -53,6 +54,8 @@ __all__ = [
     "NearestNeighbours",
     "NearestNeighboursConfig",
     "Outputs",
+    "PredictedDepth",
+    "PredictedDepthConfig",
     "ReducedRankRidge",
     "ReducedRankRidgeConfig",
     "RidgeConfig",
@@ -73,5 +76,5 @@ __all__ = [
     "measure",
     "near_spots",
     "plain_ridge",
-    "trained_encoder",
+    "trained_encoders",
 ]

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
+from histoquilt.models._kernel_map import KernelMap
 from histoquilt.models.expression._inputs import ImageSection, own_moments
+from histoquilt.train import strip_prefix
 
 MAX_COMPONENTS = 512
 _EXACT = 4000  # spots or inputs, whichever are fewer
@@ -45,6 +47,8 @@ class Basis:
         Orthonormal columns ``(n_inputs, n_components)``, by decreasing variance.
     scale
         Root mean square of all the training scores: dividing by it makes scores comparable between bases.
+    kernel
+        Kernel map whose features follow the scores; ``None`` for none.
     """
 
     own_moments: bool
@@ -52,10 +56,11 @@ class Basis:
     mean: np.ndarray
     components: np.ndarray
     scale: float
+    kernel: KernelMap | None = None
 
     @classmethod
     def fit(cls, train: Sequence[ImageSection], own: bool) -> "Basis":
-        """Find the components, at most 512, of all spots; ``own``: of sections standardised by their own moments."""
+        """Find the components of all spots, at most 512; ``own``: of sections standardised by their own moments."""
         own = own and not train[0].own_moments
         x = np.concatenate([one.x for one in train])
         unit = x.std(axis=0)
@@ -72,16 +77,31 @@ class Basis:
         """Return the leading components alone."""
         return replace(self, components=np.ascontiguousarray(self.components[:, :n_components]))
 
+    def with_kernel(self, train: Sequence[ImageSection], n_features: int) -> "Basis":
+        """Return the components followed by features of an RBF kernel map of them; without, if there are to be 0."""
+        if n_features == 0:
+            return self
+        return replace(self, kernel=KernelMap.fit(np.concatenate([self.scores(one.x) for one in train]), n_features))
+
+    def divided(self, by: float) -> "Basis":
+        """Return the basis whose scores are divided by a number."""
+        return replace(self, scale=self.scale * by, kernel=None if self.kernel is None else self.kernel.divided(by))
+
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Return ``(n_spots, n_components)`` of a section's inputs, ``(n_spots, n_inputs)`` as in training."""
+        """Return ``(n_spots, n_components + n_kernel)`` of a section's inputs ``(n_spots, n_inputs)``."""
         moved = own_moments(x / self.unit) * self.unit if self.own_moments else x
-        return ((moved - self.mean) @ self.components) / self.scale
+        scores = ((moved - self.mean) @ self.components) / self.scale
+        return scores if self.kernel is None else np.hstack([scores, self.kernel.features(scores)])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything fitted, for a checkpoint."""
-        return {"unit": self.unit, "mean": self.mean, "components": self.components, "scale": np.array(self.scale)}
+        stored = {"unit": self.unit, "mean": self.mean, "components": self.components, "scale": np.array(self.scale)}
+        kernel = {} if self.kernel is None else self.kernel.arrays()
+        return stored | {f"kernel.{name}": value for name, value in kernel.items()}
 
     @classmethod
     def restore(cls, own: bool, stored: dict[str, np.ndarray]) -> "Basis":
         """Take back what :meth:`arrays` gave."""
-        return cls(own, stored["unit"], stored["mean"], stored["components"], float(stored["scale"]))
+        kernel = strip_prefix(stored, "kernel")
+        fitted = stored["unit"], stored["mean"], stored["components"], float(stored["scale"])
+        return cls(own, *fitted, KernelMap.restore(kernel) if kernel else None)

@@ -137,6 +137,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {})
     score = adata.obs.get(f"{Keys.OUT_OF_DISTRIBUTION}_score")
     outside = adata.obs.get(Keys.OUT_OF_DISTRIBUTION)
+    transfers = bool(recorded.get("transfers", True))
     share = None if outside is None else float(outside.astype(bool).mean())
     whole_score = float(recorded.get("section_out_of_distribution_score", 0.0))
     drawn = {
@@ -156,7 +157,8 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "measured": near is not None,
         "outside": share,
         "whole_score": whole_score,
-        "warning": _warning(whole_score, share or 0.0),
+        "transfers": transfers,
+        "warning": " ".join(filter(None, [_warning(whole_score, share or 0.0), _warning_of_transfer(recorded)])),
         "caution": str(recorded.get("caution", "")),
         "genes": genes,
         "n_beat": int(adata.var[BEATS_MEAN].astype(bool).sum()) if BEATS_MEAN in adata.var else None,
@@ -184,6 +186,17 @@ def _warning(whole_score: float, outside: float) -> str:
             'the prediction there; colour the map by "unlike training" to see where.'
         )
     return ""
+
+
+def _warning_of_transfer(recorded: Mapping[str, Any]) -> str:
+    if recorded.get("transfers", True):
+        return ""
+    low, high = recorded["transfer_left_out"]
+    return (
+        "The image features of this section vary otherwise than in training, so reliability does not transfer: "
+        f"{recorded['transfer_share']:.2f} of their variance is in the training components, {low:.2f} to {high:.2f} in "
+        f"left-out training sections (limit {recorded['transfer_limit']:.2f})."
+    )
 
 
 def _genes(adata: AnnData, columns: np.ndarray, near: pd.DataFrame | None) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from histoquilt.evaluate import (
     score_table,
     shown_label,
     structure_table,
+    without_unknown_depth,
 )
 from histoquilt.metrics import read_genes, read_gmt
 from histoquilt.models import ExpressionConfig, ExpressionModel
@@ -68,9 +69,10 @@ def evaluate_expression(
     A model is given the training sections of its fold, and only embeddings and coordinates of a held-out section. The
     gene panel, the lists of top genes and all settings come from training sections.
 
-    Always included, requested or not, are the training mean, ridge regression on one patch (``ridge_plain``) and on all
-    inputs with smoothing (``ridge``), reduced-rank ridge regression, retrieval (``knn``), and two oracles that use the
-    answer: the spot's depth, and the measured mean of its neighbours.
+    Always included, requested or not, are the training mean, the predicted depth (``predicted_depth``, if there are raw
+    counts), ridge regression on one patch (``ridge_plain``) and on all inputs with smoothing (``ridge``), reduced-rank
+    ridge regression, retrieval (``knn``), and two oracles that use the answer: the spot's depth, and the measured mean
+    of its neighbours. Which method is better is decided by the correlation at equal depth.
 
     Parameters
     ----------
@@ -80,8 +82,8 @@ def evaluate_expression(
         and measured expression. They are not changed.
     methods
         Short names (``"ridge_spahgc"``, ``"spahgc"``, ``"mclstexp"``, ``"reduced_rank_ridge"``, ``"ridge"``,
-        ``"ridge_plain"``, ``"knn"``, ``"mean"``), or a dict from a label to a function that returns a new, untrained
-        model: ``{"mine": lambda: SpaHGC(config)}``.
+        ``"ridge_plain"``, ``"knn"``, ``"predicted_depth"``, ``"mean"``), or a dict from a label to a function that
+        returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
     use_rep
         Key or keys in ``obsm``, the first being the one patch of ``ridge_plain``. By default those that
         :func:`histoquilt.im.embed_patches` wrote into all sections.
@@ -161,6 +163,7 @@ def evaluate_expression(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
         patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published", markers=names,
     )  # fmt: skip
+    asked = without_unknown_depth(asked, study)
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes
     show = shown_label(methods)

@@ -47,11 +47,11 @@ class PlacedSection:
 class EmbedJob:
     """Settings that all sections share."""
 
-    encoder: "PatchEncoder | str"  # The encoder, or its name if another process loads it
+    encoders: "tuple[PatchEncoder | str, ...]"  # The encoders, or their names if another process loads them
     device: str  # Device on which a named encoder runs
-    digest: str  # Digest that the encoder must have
+    digests: tuple[str, ...]  # Digests that the encoders must have
     fields_um: tuple[float, ...]  # Widths of the fields in microns
-    base: str  # Prefix of their keys in obsm
+    bases: tuple[str, ...]  # Prefix of the keys in obsm, one an encoder
     cache: Path | None  # Folder for cached embeddings
     progress: bool  # If true, show a progress bar
 
@@ -102,11 +102,12 @@ def embed_one(placed: PlacedSection, name: str, job: EmbedJob) -> dict[str, Any]
     image = adata.uns[Keys.UNS][Keys.IMAGE]
     before = set(adata.uns[Keys.UNS])
     with about(f"section {name!r}"), io.open_image(adata) as slide:
-        encoder = job.encoder
-        if isinstance(encoder, str):
-            encoder = load_encoder(encoder, job.device, job.digest)
+        encoders = [
+            load_encoder(one, job.device, digest) if isinstance(one, str) else one
+            for one, digest in zip(job.encoders, job.digests, strict=True)
+        ]
         im.embed_patches(
-            adata, slide, mpp=image["mpp"], encoder=encoder, field_um=job.fields_um, key_added=job.base,
+            adata, slide, mpp=image["mpp"], encoder=encoders, field_um=job.fields_um, key_added=job.bases,
             image_scale=image.get("image_scale", 1.0), cache=job.cache, progress=job.progress,
         )  # fmt: skip
         if not placed.has_picture:
@@ -130,7 +131,7 @@ def write_embedding(adata: "AnnData", embedded: Mapping[str, Any]) -> None:
         adata.uns[Keys.SPATIAL] = embedded["picture"]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def load_encoder(name: str, device: str, digest: str) -> "PatchEncoder":
     """Return an image encoder by name, loaded once per process; raise if its digest differs."""
     from histoquilt import im
@@ -144,6 +145,6 @@ def load_encoder(name: str, device: str, digest: str) -> "PatchEncoder":
     return encoder
 
 
-def keys_of(base: str, fields_um: Sequence[float]) -> list[str]:
-    """Return the keys in ``obsm``, in the order of the fields."""
-    return [f"{base}_{field:g}um" for field in fields_um]
+def keys_of(bases: Sequence[str], fields_um: Sequence[float]) -> list[str]:
+    """Return the keys in ``obsm``, encoder by encoder, in the order of the fields."""
+    return [f"{base}_{field:g}um" for base in bases for field in fields_um]

@@ -11,7 +11,7 @@ from histoquilt._base import Keys, argument, is_samples_table
 from histoquilt.jobs._inputs import Inputs, Needs, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import EmbedJob, check_image, embed_one, keys_of, place, write_embedding
 from histoquilt.jobs.work._errors import JobError, about, one_line
-from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, option
+from histoquilt.jobs.work._options import PathName, SectionsConfig, comma_separated, one_or_more, option
 from histoquilt.jobs.work._record import sha256
 from histoquilt.jobs.work._run import Run, joined
 from histoquilt.runtime import Workers, progress_bar, run_each
@@ -26,9 +26,11 @@ DEFAULT_ENCODER = "he_texture"
 class ImagedConfig(SectionsConfig):
     """Options of jobs that read sections with images."""
 
-    encoder: str | None = option(
-        None, "Image encoder: he_texture (the default), onnx:PATH, timm:NAME, hf-hub:NAME.", metavar="NAME"
-    )
+    encoder: str | Sequence[str] | None = option(
+        None,
+        "Image encoder: he_texture (the default), onnx:PATH, timm:NAME, hf-hub:NAME. Repeat it to use several.",
+        metavar="NAME", repeatable=True,
+    )  # fmt: skip
     field_um: str | float | Sequence[float] | None = option(
         None,
         "Widths of the fields around a spot, the single patch first; by default once, half, twice and four times the "
@@ -150,10 +152,13 @@ def read_imaged(
     """
     from histoquilt import im
 
-    reps, encoder = config.reps(), config.encoder
+    reps, names = config.reps(), one_or_more(config.encoder) or [DEFAULT_ENCODER]
     if run.workers is not None:
-        samples, encoder = samples.absolute(), _with_absolute_path(encoder)  # workers have another current folder
-    loaded = None if reps is not None else im.get_encoder(encoder or DEFAULT_ENCODER, device=device)
+        # workers have another current folder
+        samples, names = samples.absolute(), [_with_absolute_path(name) for name in names]
+    loaded = [] if reps is not None else [im.get_encoder(name, device=device) for name in names]
+    if len({one.digest for one in loaded}) < len(loaded):
+        raise JobError(f"{argument('encoder')} names an encoder twice: {', '.join(names)}.")
     with run.record.stage("read"), warnings.catch_warnings():
         # genes and spots without a count are ordinary here: none is left out
         warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
@@ -165,16 +170,20 @@ def read_imaged(
             check(sections)
         digests = inputs.digests + (_image_digests(sections) if reps is None else [])
     run.checked()
-    if loaded is None:
+    if not loaded:
         return ImagedSections(sections, reps or [], digests, skipped, {"use_rep": reps})
     fields = config.fields() or default_fields(sections)
-    named = loaded if run.workers is None else encoder or DEFAULT_ENCODER
-    base = f"X_{im.short_name(loaded.name)}"
+    encoders = loaded if run.workers is None else names
+    digests_of, bases = [one.digest for one in loaded], im.default_keys(loaded)
     shown = config.progress and run.workers is None
-    job = EmbedJob(named, device, loaded.digest, tuple(fields), base, cache, shown)
-    facts = {"encoder": loaded.name, "encoder_digest": loaded.digest, "field_um": fields}
-    facts["encoder_device"] = str(getattr(loaded, "device", "cpu"))
-    return ImagedSections(sections, keys_of(base, fields), digests, skipped, facts, job)
+    job = EmbedJob(tuple(encoders), device, tuple(digests_of), tuple(fields), tuple(bases), cache, shown)
+    known = {
+        "encoder": [one.name for one in loaded],
+        "encoder_digest": digests_of,
+        "encoder_device": [str(getattr(one, "device", "cpu")) for one in loaded],
+    }
+    facts = {name: values[0] if len(loaded) == 1 else values for name, values in known.items()} | {"field_um": fields}
+    return ImagedSections(sections, keys_of(bases, fields), digests, skipped, facts, job)
 
 
 def default_fields(sections: dict[str, "AnnData"]) -> list[float]:
@@ -240,9 +249,9 @@ def _check_keys(sections: dict[str, "AnnData"], use_rep: Sequence[str], samples:
     return problems
 
 
-def _with_absolute_path(encoder: str | None) -> str | None:
+def _with_absolute_path(encoder: str) -> str:
     """Return the name of an encoder, with the absolute path of its file."""
-    kind, colon, path = (encoder or "").partition(":")
+    kind, colon, path = encoder.partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind in ("onnx", "openvino") else encoder
 
 

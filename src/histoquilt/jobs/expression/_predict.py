@@ -17,6 +17,7 @@ from histoquilt.jobs.work._options import (
     check_memory_option,
     configured,
     documented,
+    one_or_more,
     option,
     resume_option,
 )
@@ -39,7 +40,9 @@ class PredictConfig(SectionsConfig):
     image: PathName | Path | None = option(None, "The H&E image of the one .h5ad given.", metavar="FILE")
     mpp: float | None = option(None, "Microns per pixel of slides, in place of what the file says.", metavar="UM")
     pitch_um: float | None = option(None, "Distance of the spots on a bare slide; as in training.", metavar="UM")
-    encoder: str | None = option(None, "The model's image encoder, where it has moved.", metavar="NAME")
+    encoder: str | Sequence[str] | None = option(
+        None, "The model's image encoder, if it has moved. Repeat it if several have.", metavar="NAME", repeatable=True
+    )
     cache: PathName | Path | None = option(None, "Keep embeddings here, found again by content.", metavar="DIR")
     skip_bad: bool = option(False, "Go on without inputs that cannot be used; run.json names them.")
     resume: bool = resume_option()
@@ -58,7 +61,7 @@ class _Plan:
     """Checked inputs, and the jobs to run."""
 
     model: "ExpressionModel"
-    encoder: "PatchEncoder | None"
+    encoders: "list[PatchEncoder]"
     settings: PredictSettings
     digests: list[dict[str, Any]]
     skipped: dict[str, str]
@@ -162,11 +165,11 @@ def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path], i
         import histoquilt.report  # noqa: F401  # loads what takes seconds
     with run.record.stage("read"):
         settings = PredictSettings(
-            folder, sha256(folder), asked.encoder, asked.device, asked.mpp, asked.pitch_um,
+            folder, sha256(folder), tuple(one_or_more(asked.encoder)), asked.device, asked.mpp, asked.pitch_um,
             None if asked.cache is None else Path(asked.cache), run.out, kept=run.kept,
             progress=asked.progress and run.workers is None, check_memory=asked.check_memory,
         )  # fmt: skip
-        model, encoder = equipment(folder, settings.digest, asked.encoder, asked.device)
+        model, encoders = equipment(folder, settings.digest, settings.encoders, asked.device)
         targets, skipped = check_targets(
             paths, model, image=image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading()
         )
@@ -175,7 +178,7 @@ def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path], i
             for target in targets
             for path in target.files
         ]
-        return _Plan(model, encoder, settings, digests, skipped, _jobs(targets, digests, settings, run.work))
+        return _Plan(model, encoders, settings, digests, skipped, _jobs(targets, digests, settings, run.work))
 
 
 def _jobs(
@@ -202,11 +205,12 @@ def _write(
     shared = {
         "method": model.method,
         "device": str(model.device),
-        "encoder_device": str(getattr(plan.encoder, "device", "cpu")),
+        "encoder_device": str(getattr(plan.encoders[0], "device", "cpu")) if plan.encoders else "cpu",
         "n_genes": model.n_genes,
         "model": {"path": str(settings.model), "sha256": settings.digest},
         "n_spots": {name: one["n_spots"] for name, one in predicted.items()},
         "out_of_distribution": {name: one["out_of_distribution"] for name, one in predicted.items()},
+        "transfers": {name: one["transfers"] for name, one in predicted.items()},
         "inputs": [one for one in plan.digests if one["section"] in predicted],
         "skipped": plan.skipped | dict(failed),
     }

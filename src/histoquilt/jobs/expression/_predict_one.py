@@ -36,7 +36,7 @@ class PredictSettings:
 
     model: Path  # Folder of the model
     digest: str  # Digest of the folder
-    encoder: str | None  # Name of the image encoder, if it differs from the one that the model names
+    encoders: tuple[str, ...]  # Names of image encoders that differ from those that the model names
     device: str  # Device on which networks run
     mpp: float | None  # Microns per pixel
     pitch_um: float | None  # Distance between the spots of a bare slide
@@ -52,7 +52,7 @@ def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[s
 
     Returns
     -------
-    ``n_spots``, ``n_genes``, ``out_of_distribution`` (share of spots) and ``warnings``.
+    ``n_spots``, ``n_genes``, ``out_of_distribution`` (share of spots), ``transfers`` and ``warnings``.
 
     Raises
     ------
@@ -63,10 +63,11 @@ def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[s
     """
     from histoquilt.io import write_h5ad
     from histoquilt.runtime import atomic_file
+    from histoquilt.study import provenance
 
     with capture_warnings() as warnings, about(item.name):
-        model, encoder = equipment(settings.model, settings.digest, settings.encoder, settings.device)
-        adata = _predicted(target, model, encoder, settings)
+        model, encoders = equipment(settings.model, settings.digest, settings.encoders, settings.device)
+        adata = _predicted(target, model, encoders, settings)
     with writing(settings.out, kept=settings.kept):
         write_h5ad(adata, item.file(".h5ad"))
         with atomic_file(item.file(".csv")) as beside:
@@ -75,6 +76,7 @@ def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[s
             "n_spots": adata.n_obs,
             "n_genes": adata.n_vars,
             "out_of_distribution": float(adata.obs[Keys.OUT_OF_DISTRIBUTION].mean()),
+            "transfers": bool(provenance(adata)["prediction"]["transfers"]),
             "warnings": warnings,
         }
         item.finish(SUFFIXES, facts)
@@ -83,13 +85,13 @@ def predict_one(item: Item, target: Target, settings: PredictSettings) -> dict[s
 
 @lru_cache(maxsize=1)
 def equipment(
-    folder: Path, digest: str, encoder: str | None, device: str
-) -> "tuple[ExpressionModel, PatchEncoder | None]":
-    """Return a model and its image encoder, loaded once per process; ``digest`` is that of the folder."""
-    from histoquilt.models import trained_encoder
+    folder: Path, digest: str, encoders: tuple[str, ...], device: str
+) -> "tuple[ExpressionModel, list[PatchEncoder]]":
+    """Return a model and its image encoders, loaded once per process; ``digest`` is that of the folder."""
+    from histoquilt.models import trained_encoders
 
     model = load_model(folder, device)
-    return model, trained_encoder(model, encoder, device=device)
+    return model, trained_encoders(model, encoders, device=device)
 
 
 def load_model(folder: Path, device: str) -> "ExpressionModel":
@@ -127,26 +129,26 @@ def write_table(adata: "AnnData", file: Path) -> None:
 
 
 def _predicted(
-    target: Target, model: "ExpressionModel", encoder: "PatchEncoder | None", settings: PredictSettings
+    target: Target, model: "ExpressionModel", encoders: "list[PatchEncoder]", settings: PredictSettings
 ) -> "AnnData":
     from histoquilt import io
 
     if target.is_slide:
         with io.open_slide(target.source.path, mpp=settings.mpp) as slide:
             return model.predict(
-                slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoder, progress=settings.progress,
+                slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoders, progress=settings.progress,
                 check_memory=settings.check_memory,
             )  # fmt: skip
     adata = target.source.read()
     if target.image is not None:
         io.attach_image(adata, target.image, mpp=settings.mpp)
     if not all(rep in adata.obsm for rep in model.fitted.inputs.reps):
-        _describe(adata, model, encoder, settings)
+        _describe(adata, model, encoders, settings)
     return model.predict(adata, check_memory=settings.check_memory)
 
 
 def _describe(
-    adata: "AnnData", model: "ExpressionModel", encoder: "PatchEncoder | None", settings: PredictSettings
+    adata: "AnnData", model: "ExpressionModel", encoders: "list[PatchEncoder]", settings: PredictSettings
 ) -> None:
     """Embed the image of a section as the model's training sections were embedded."""
     from histoquilt import im, io
@@ -157,7 +159,7 @@ def _describe(
     scale = image.get("image_scale", 1.0)
     with io.open_image(adata) as slide:
         describe_spots(
-            adata, slide, fitted, mpp=image["mpp"], encoder=encoder, spatial_key=fitted.spatial_key,
+            adata, slide, fitted, mpp=image["mpp"], encoder=encoders, spatial_key=fitted.spatial_key,
             image_scale=scale, cache=settings.cache, progress=settings.progress,
         )  # fmt: skip
         im.attach_picture(adata, slide, image_scale=scale, spatial_key=fitted.spatial_key)

@@ -149,6 +149,7 @@ def _fit_and_save(
             "n_genes": model.n_genes,
             "n_spots": {name: adata.n_obs for name, adata in study.sections.items()},
             "inner_validation": scores,
+            "moments": model.training_facts["moments"],
             "inputs": study.digests,
             "skipped": study.skipped,
             **study.facts,

@@ -27,6 +27,7 @@ class Option:
     metavar: str | None = None  # Placeholder of the value
     choices: Registry | None = None  # Registry of the names to choose from
     negatable: bool = False  # If true, the flag also has a ``--no-`` form
+    repeatable: bool = False  # If true, the option may be given several times
     least: int | None = None  # Range of a number
     most: int | None = None
     show_default: bool = True  # If true, the help shows the default
@@ -178,6 +179,11 @@ def comma_separated(value: str | Sequence[Any], name: str) -> list[str]:
     if not parts or not all(parts):
         raise JobError(f"{argument(name)} is one or more names separated by commas, got {value!r}.")
     return parts
+
+
+def one_or_more(value: Any) -> list[Any]:
+    """Return the values of a repeatable option as a list."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def check_registered(name: str, registry: Registry, option_name: str) -> None:

@@ -41,6 +41,7 @@ class CountRegressionConfig(ExpressionConfig):
     ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
     n_components: int = 128  # leading principal components of the inputs, z
     n_settings: int = 8  # leading settings whose log rates are averaged
+    rbf: int = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +54,8 @@ class CountRegressionConfig(ExpressionConfig):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (highest and value > highest):
                 most = f" and at most {highest}" if highest else ""
                 raise ValueError(f"{name} must be a whole number of at least 1{most}, got {value!r}.")
+        if isinstance(self.rbf, bool) or not isinstance(self.rbf, int) or self.rbf < 0:
+            raise ValueError(f"rbf must be a whole number of features, 0 for none, got {self.rbf!r}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("CountRegression uses the inputs as given: fields and neighbours cannot be 'validate'.")
 
@@ -192,11 +195,11 @@ class CountInputs:
         kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
         bases, counts = {}, {}
         for own in kinds:
-            basis = Basis.fit(train, own).first(config.n_components)
+            basis = Basis.fit(train, own).first(config.n_components).with_kernel(train, config.rbf)
             scores = {i: basis.scores(train[i].x) for i in known}
             total = np.concatenate([score - score.mean(axis=0) for score in scores.values()]).var(axis=0).sum()
             unit = float(np.sqrt(total)) or 1.0
-            bases[own] = replace(basis, scale=basis.scale * unit)
+            bases[own] = basis.divided(unit)
             counts[own] = {i: Counts.of(z / unit, train[i].measured, _depth(train[i])) for i, z in scores.items()}
         return cls(train, bases, counts)
 

@@ -1,55 +1,81 @@
-"""The image encoder that an expression model was trained with."""
+"""The image encoders that an expression model was trained with."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import PatchEncoder, argument
 
 if TYPE_CHECKING:
     from histoquilt.models.expression._model import ExpressionModel
 
+Encoders = str | PatchEncoder | Sequence[str | PatchEncoder] | None
 
-def trained_encoder(model: "ExpressionModel", name: str | None = None, *, device: str = "auto") -> PatchEncoder | None:
-    """Return the image encoder that a model was trained with, loaded and checked.
+
+def trained_encoders(model: "ExpressionModel", encoder: Encoders = None, *, device: str = "auto") -> list[PatchEncoder]:
+    """Return the image encoders that a model was trained with, loaded and checked.
 
     Parameters
     ----------
     model
         Trained model.
-    name
-        Name of the encoder (:func:`histoquilt.im.list_encoders`), if its weights have moved; by default the recorded
-        one.
+    encoder
+        Names (:func:`histoquilt.im.list_encoders`) or objects, one or several, of encoders whose weights have moved;
+        the others are loaded by the name that was recorded.
     device
-        Device on which the encoder runs.
+        Device on which the encoders run.
 
     Returns
     -------
-    The encoder; None if the model reads pixels itself, or was trained on embeddings without a record.
+    Encoders in the order of the model's embeddings; empty if the model reads pixels itself, or was trained on
+    embeddings without a record.
 
     Raises
     ------
     ValueError
-        ``name`` is another encoder, or the model uses none.
+        ``encoder`` is another one than in training, or the model uses none.
     FileNotFoundError, PermissionError, ImportError
         The encoder cannot be loaded.
     """
+    return load_encoders(model.fitted.inputs.records, encoder, device)
+
+
+def load_encoders(records: Sequence[dict[str, Any]], encoder: Encoders, device: str = "auto") -> list[PatchEncoder]:
+    """Return the encoders of some records; see :func:`trained_encoders`."""
+    given: list[Any] = [] if encoder is None else list(encoder) if isinstance(encoder, list | tuple) else [encoder]
+    trained: dict[str, str] = {one["digest"]: one["encoder"] for one in records if "encoder" in one}
+    if not trained:
+        if given:
+            origin = "was trained on embeddings of unrecorded origin"
+            why = "reads pixels itself and takes no encoder" if any(records) else origin
+            raise ValueError(f"the model {why}; leave {argument('encoder')} out.")
+        return []
+    found = {}
+    for one in given:
+        loaded = _load(one, ", ".join(trained.values()), device)
+        if loaded.digest not in trained:
+            known = " and ".join(f"{name} (digest {digest[:12]})" for digest, name in trained.items())
+            raise ValueError(
+                f"the model was trained with the encoder {known}, and {loaded.name} is another one (digest "
+                f"{loaded.digest[:12]}). Predictions would be meaningless: give the model's own with "
+                f"{argument('encoder')}."
+            )
+        found[loaded.digest] = loaded
+    for digest, name in trained.items():
+        if digest not in found:
+            found[digest] = _load(name, name, device)
+            if found[digest].digest != digest:
+                raise ValueError(
+                    f"the model was trained with the encoder {name} (digest {digest[:12]}), and {name} is another one "
+                    f"now (digest {found[digest].digest[:12]}). Predictions would be meaningless: give the model's own "
+                    f"with {argument('encoder')}."
+                )
+    return [found[digest] for digest in trained]
+
+
+def _load(encoder: str | PatchEncoder, trained: str, device: str) -> PatchEncoder:
     from histoquilt import im
 
-    records = [record for record in model.fitted.inputs.records if record]
-    if not records or "encoder" not in records[0]:
-        if name is not None:
-            origin = "was trained on embeddings of unrecorded origin"
-            why = "reads pixels itself and takes no encoder" if records else origin
-            raise ValueError(f"the model {why}; leave {argument('encoder')} out.")
-        return None
-    trained = records[0]
     try:
-        encoder = im.get_encoder(name or trained["encoder"], device=device)
+        return im.get_encoder(encoder, device=device)
     except (FileNotFoundError, ValueError, ImportError, PermissionError) as error:
-        raise type(error)(f"the model's encoder {trained['encoder']}: {error}") from error
-    if encoder.digest != trained["digest"]:
-        raise ValueError(
-            f"the model was trained with the encoder {trained['encoder']} (digest {trained['digest'][:12]}), and "
-            f"{encoder.name} is another one (digest {encoder.digest[:12]}). Predictions would be meaningless: give the "
-            f"model's own with {argument('encoder')}."
-        )
-    return encoder
+        raise type(error)(f"the model's encoder {trained}: {error}") from error

@@ -16,6 +16,7 @@ from histoquilt.study import Section, nearest_distance
 
 _NEAR = 1.5  # nearest distances: the 8 nearest on a square lattice, the 6 of a hexagonal one
 _FEW_SPOTS = 20  # a section of this many spots is standardised half by its own, half by the training moments
+_ENOUGH_SPOTS = 5_000  # whose moments and variance are those of the section
 _LEAST_SCALE = 0.3  # smallest own scale, in units of the training scale: a nearly constant column is not blown up
 
 
@@ -162,9 +163,14 @@ class ExpressionInputs:
         return found if self.block_scale is None else found * self.block_scale[:width]
 
     def own_standardised(self, section: ImageSection) -> np.ndarray:
-        """Return the section's embeddings by its own moments, centred, ``(n_spots, sum of the widths)``."""
+        """Return the section's embeddings by its own moments, centred, ``(n_spots, sum of the widths)``.
+
+        Of at most 5,000 of its spots, drawn with a fixed seed.
+        """
         width = sum(self.widths)
         x = section.x[:, :width]
+        if len(x) > _ENOUGH_SPOTS:
+            x = x[np.sort(np.random.default_rng(0).choice(len(x), _ENOUGH_SPOTS, replace=False))]
         if not section.own_moments:
             block = np.float32(1) if self.block_scale is None else self.block_scale[:width]
             x = own_moments(x / block) * block

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from histoquilt._base import Keys, PatchEncoder, SlideImage
+from histoquilt._base import Keys, SlideImage
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
 from histoquilt.models.expression._config import ExpressionConfig, moments_to_use
 from histoquilt.models.expression._depth_head import DepthHead, fit_depth_head
+from histoquilt.models.expression._encoder import Encoders
 from histoquilt.models.expression._expected_log1p import relative_rates
 from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
 from histoquilt.models.expression._inputs import ImageSection
@@ -213,7 +214,7 @@ class ExpressionModel(ABC):
             distribution=distribution,
             stain=study.stain,
             depth_head=depth_head,
-            transfer=TransferMeasure.fit([inputs.own_standardised(one) for one in train], study.groups),
+            transfer=TransferMeasure.fit(lambda i: inputs.own_standardised(train[i]), study.groups),
             reliability=reliability(study.y, held_out, folds, study.depth),
             pitch_um=study.pitch_um,
             spatial_key=study.slots.spatial_key,
@@ -234,7 +235,7 @@ class ExpressionModel(ABC):
         *,
         mpp: float | None = None,
         pitch_um: float | None = None,
-        encoder: str | PatchEncoder | None = None,
+        encoder: Encoders = None,
         progress: bool = False,
         check_memory: bool = True,
     ) -> AnnData:
@@ -252,7 +253,8 @@ class ExpressionModel(ABC):
         pitch_um
             Slide only: distance of the spots; by default that of the training sections.
         encoder
-            Slide only: the encoder of training, if it cannot be found by its name. It must have the same digest.
+            Slide only: the encoder or encoders of training that cannot be found by their names. They must have the
+            same digests.
         progress
             If true, show a progress bar on stderr.
         check_memory
@@ -269,10 +271,10 @@ class ExpressionModel(ABC):
         ``layers["measured_log1p_cp10k"]`` : if the section measured the whole panel
         ``obs["predicted_log_counts"]`` : natural log of the predicted counts of the spot; if training knew depths
         ``var["reliability"]`` : mean correlation over held-out training sections
-        ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
-        left-out training sections; if not, its ``reliability`` says nothing about this section
         ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median
         is below 0.05, ``uns["histoquilt"]["prediction"]["caution"]`` and the log say so in words
+        ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
+        left-out training sections; if not, its ``reliability`` says nothing about this section
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain

@@ -11,8 +11,9 @@ import pandas as pd
 from anndata import AnnData
 
 import histoquilt
-from histoquilt._base import Keys, PatchEncoder, SlideImage, argument, check_positive, listed
+from histoquilt._base import Keys, SlideImage, argument, check_positive, listed
 from histoquilt.models.expression._checkpoint import FittedExpression
+from histoquilt.models.expression._encoder import Encoders, load_encoders
 from histoquilt.models.expression._inputs import ImageSection, check_same_encoder, near_spots
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
 from histoquilt.models.expression._targets import measure
@@ -78,7 +79,7 @@ def embed_slide(
     fitted: FittedExpression,
     mpp: float | None,
     pitch_um: float | None,
-    encoder: str | PatchEncoder | None,
+    encoder: Encoders,
     *,
     progress: bool,
     check_memory: bool,
@@ -125,7 +126,7 @@ def describe_spots(
     fitted: FittedExpression,
     *,
     mpp: float,
-    encoder: str | PatchEncoder | None,
+    encoder: Encoders,
     spatial_key: str = Keys.SPATIAL,
     image_scale: float = 1.0,
     cache: Path | None = None,
@@ -135,48 +136,51 @@ def describe_spots(
     from histoquilt import im
 
     place: dict[str, Any] = {"mpp": mpp, "spatial_key": spatial_key, "image_scale": image_scale}
-    for key, records in _by_region(fitted).items():
-        field_um = [record["field_um"] for record in records]
-        if "px" in records[0]:  # the model reads pixels itself
-            im.cut_patches(adata, slide, **place, field_um=field_um[0], px=records[0]["px"], key_added=key)
-            continue
+    records = dict(zip(fitted.inputs.reps, fitted.inputs.records, strict=True))
+    for key, record in records.items():
+        if "px" in record:  # the model reads pixels itself
+            im.cut_patches(adata, slide, **place, field_um=record["field_um"], px=record["px"], key_added=key)
+    encoders = {one.digest: one for one in load_encoders(fitted.inputs.records, encoder)}
+    for fields, calls in _by_region(fitted):
         im.embed_patches(
             adata,
             slide,
             **place,
-            encoder=encoder or records[0]["encoder"],
-            field_um=field_um if key not in fitted.inputs.reps else field_um[0],
-            key_added=key,
+            encoder=[encoders[digest] for digest in calls.values()],
+            field_um=fields,
+            key_added=list(calls),
             cache=cache,
             progress=progress,
         )
 
 
-def _by_region(fitted: FittedExpression) -> dict[str, list[dict[str, Any]]]:
-    """Group embeddings that one call makes, each region of the slide being read once for all its fields.
+def _by_region(fitted: FittedExpression) -> list[tuple[list[float] | float, dict[str, str]]]:
+    """Group embeddings that one call makes, each region of the slide being read once for all fields and encoders.
 
     Returns
     -------
-    ``key_added`` of the call -> records of the embeddings that it makes. The call that measures the stain on the same
-    field as in training comes last: each call writes it.
+    ``field_um`` of each call, and its ``key_added`` -> digest of the encoder. The call that measures the stain on the
+    same field as in training comes last: each call writes it.
     """
-    together: dict[str, list[dict[str, Any]]] = {}
+    of_key: dict[str, tuple[str, list[float]]] = {}  # key without the field -> digest and fields
     for rep, record in zip(fitted.inputs.reps, fitted.inputs.records, strict=True):
-        base = rep.removesuffix(f"_{record['field_um']:g}um")
-        of_base = together.get(base, [])
-        if (
-            base != rep
-            and "digest" in record
-            and base not in fitted.inputs.reps
-            and all(other["digest"] == record["digest"] for other in of_base)
-        ):
-            together[base] = [*of_base, record]
+        if "px" in record:
+            continue
+        field, digest = float(record["field_um"]), record["digest"]
+        key = rep.removesuffix(f"_{field:g}um")
+        if key in fitted.inputs.reps or of_key.get(key, (digest,))[0] != digest:
+            key = rep
+        of_key.setdefault(key, (digest, []))[1].append(field)
+    calls: list[tuple[list[float] | float, dict[str, str]]] = []
+    for key, (digest, fields) in of_key.items():
+        asked = fields[0] if key in fitted.inputs.reps else fields
+        made = next((made for other, made in calls if other == asked and digest not in made.values()), None)
+        if made is None:
+            calls.append((asked, {key: digest}))
         else:
-            together[rep] = [record]
+            made[key] = digest
     stain = fitted.stain
-    return dict(
-        sorted(together.items(), key=lambda call: stain is not None and call[1][0]["field_um"] == stain.field_um)
-    )
+    return sorted(calls, key=lambda call: stain is not None and np.ravel(call[0])[0] == stain.field_um)
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class Predicted:
     Attributes
     ----------
     inputs
-        What the method saw of the section.
+        The section as the method sees it.
     expression
         Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
     relative
@@ -209,7 +213,8 @@ def write_prediction(
 ) -> AnnData:
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata, values = section.adata, arrays.expression
-    unlike, caution = _unlike_training(section, fitted, arrays.inputs), fitted.reliability.caution
+    unlike = _unlike_training(section, fitted, arrays.inputs)
+    caution = fitted.reliability.caution
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -267,8 +272,8 @@ def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
-    table["reliability_transfers"] = unlike.transfer.transfers
     table["reliability_adjusted"] = fitted.reliability.adjusted
+    table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table

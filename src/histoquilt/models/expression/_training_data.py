@@ -74,12 +74,16 @@ class TrainingData:
         inputs, of_sections = fit_inputs(
             self.reps, self.records, self.embeddings, self.adjacencies, neighbours=neighbours, own=own
         )
+        of_views = [
+            None if views is None else inputs.standardise_views(views, reps)
+            for views, reps in zip(self.views, self.embeddings, strict=True)
+        ]
         sections = [
             ImageSection(
                 self.names[i], self.groups[i], self.embeddings[i], x, self.centres_um[i], self.adjacencies[i],
-                self.y[i], self.depth[i], None if views is None else inputs.standardise_views(views, self.embeddings[i]), own,
+                self.y[i], self.depth[i], of_views[i], own,
             )
-            for i, (x, views) in enumerate(zip(of_sections, self.views, strict=True))
+            for i, x in enumerate(of_sections)
         ]  # fmt: skip
         return inputs, sections
 

@@ -45,6 +45,7 @@ class ReducedRankRidgeConfig(ExpressionConfig):
     alphas: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
     ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
     n_settings: int = 8  # leading settings whose predictions are averaged
+    rbf: int = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +55,8 @@ class ReducedRankRidgeConfig(ExpressionConfig):
             raise ValueError(f"ranks must be whole numbers of at least 1, got {self.ranks!r}.")
         if isinstance(self.n_settings, bool) or not isinstance(self.n_settings, int) or self.n_settings < 1:
             raise ValueError(f"n_settings must be a whole number of at least 1, got {self.n_settings!r}.")
+        if isinstance(self.rbf, bool) or not isinstance(self.rbf, int) or self.rbf < 0:
+            raise ValueError(f"rbf must be a whole number of features, 0 for none, got {self.rbf!r}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("ReducedRankRidge uses the inputs as given: fields and neighbours cannot be 'validate'.")
 
@@ -188,11 +191,11 @@ class LinearInputs:
     scores: dict[bool, list[np.ndarray]]
 
     @classmethod
-    def of(cls, train: list[ImageSection], config: ExpressionConfig | None = None) -> "LinearInputs":
+    def of(cls, train: list[ImageSection], config: ReducedRankRidgeConfig | None = None) -> "LinearInputs":
         """Find the components and compute the scores, by the moments that may be chosen."""
-        own = config.own_moments if config is not None else "auto"
-        kinds = (True,) if train[0].own_moments else (False,) if own is False else (False, True)
-        bases = {kind: Basis.fit(train, kind) for kind in kinds}
+        config = config or ReducedRankRidgeConfig()
+        kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
+        bases = {kind: Basis.fit(train, kind).with_kernel(train, config.rbf) for kind in kinds}
         return cls(train, bases, {kind: [basis.scores(one.x) for one in train] for kind, basis in bases.items()})
 
     def path(self, members: Sequence[int], own: bool, weighted: bool) -> RidgePath:

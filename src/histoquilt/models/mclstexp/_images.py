@@ -48,7 +48,7 @@ class ImageInputs:
         return np.asarray(self.basis.scores(section.x), dtype=np.float32)
 
     def views_of(self, section: ImageSection) -> np.ndarray | None:
-        """Return ``(n_spots, n_views, n_components)`` float32: a spot's own patch turned, its neighbours as they are."""
+        """Return ``(n_spots, n_views, n_components)``: the spot's own patch turned, its neighbours as they are."""
         if self.basis is None or section.views is None:
             return None
         n_spots, n_views, n_own = section.views.shape

@@ -5,7 +5,7 @@ scanned: sections are standardised by their own moments first. In tissue of anot
 which the model has learnt nothing. What is ordinary is measured on training sections that are left out in turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from histoquilt.models.expression._inner_validation import inner_folds
 
 N_COMPONENTS = 64
 LEAST_MARGIN = 0.05  # margin below the smallest share of a left-out section, relative to it
-_MAX_SPOTS = 2_000  # training spots from which the components are computed, and spots of one section that are measured
+_MAX_SPOTS = 2_000  # training spots from which the components are computed, equally many of each section
 _EXACT = 1_000
 _LEAST_SPOTS = 20  # a section of fewer has no share
 
@@ -57,8 +57,8 @@ class Transfer:
         """Sentences for a section to which the features do not transfer."""
         low, high = self.left_out
         return (
-            f"the image features vary otherwise than in training: {self.share:.3f} of their variance is in the training "
-            f"components, {low:.3f} to {high:.3f} in left-out training sections (limit {self.limit:.3f}). "
+            f"the image features vary otherwise than in training: {self.share:.3f} of their variance is in the "
+            f"training components, {low:.3f} to {high:.3f} in left-out training sections (limit {self.limit:.3f}). "
             "var['reliability'] was measured on such sections and does not transfer to this one."
         )
 
@@ -79,24 +79,24 @@ class TransferMeasure:
     left_out: np.ndarray
 
     @classmethod
-    def fit(cls, features: Sequence[np.ndarray], groups: Sequence[str]) -> "TransferMeasure":
+    def fit(cls, features: Callable[[int], np.ndarray], groups: Sequence[str]) -> "TransferMeasure":
         """Fit to the features of the training sections.
 
         Parameters
         ----------
         features
-            ``(n_spots, n_features)`` of each section, standardised by its own moments and centred.
+            Function that returns the features of a section by its number, ``(n_spots, n_features)``, standardised by
+            the section's own moments and centred. It is called twice a section, so that not all are in memory.
         groups
             Group of each section; at least two.
         """
-        n_spots = sum(map(len, features))
-        kept = [_some(one, round(_MAX_SPOTS * len(one) / n_spots)) for one in features]
-        left_out = np.full(len(features), np.nan)
+        kept = [_some(features(i), _MAX_SPOTS // len(groups)) for i in range(len(groups))]
+        left_out = np.full(len(groups), np.nan)
         for fold in inner_folds(groups):
-            axes = leading_axes(np.concatenate([kept[i] for i in fold.train]), N_COMPONENTS, _EXACT)
+            axes = _axes(np.concatenate([kept[i] for i in fold.train]))
             for i in fold.held_out:
-                left_out[i] = _share(features[i], axes)
-        return cls(leading_axes(np.concatenate(kept), N_COMPONENTS, _EXACT), left_out)
+                left_out[i] = _share(features(i), axes)
+        return cls(_axes(np.concatenate(kept)), left_out)
 
     def measure(self, features: np.ndarray) -> Transfer:
         """Measure the transfer to a section with these features, ``(n_spots, n_features)``.
@@ -126,8 +126,14 @@ def _some(features: np.ndarray, n: int) -> np.ndarray:
     return features[np.sort(np.random.default_rng(0).choice(len(features), max(1, n), replace=False))]
 
 
+def _axes(features: np.ndarray) -> np.ndarray:
+    """Return the leading components of the features that vary at all."""
+    axes = leading_axes(features, N_COMPONENTS, _EXACT)
+    along = np.square(features @ axes, dtype=np.float64).sum(axis=0)
+    return axes[:, along > 1e-6 * max(along.max(), 1e-12)]
+
+
 def _share(features: np.ndarray, axes: np.ndarray) -> float:
-    features = _some(features, _MAX_SPOTS)
     total = float(np.square(features, dtype=np.float64).sum())
     if len(features) < _LEAST_SPOTS or total == 0:
         return float("nan")
