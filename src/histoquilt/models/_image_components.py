@@ -59,8 +59,10 @@ class Basis:
     kernel: KernelMap | None = None
 
     @classmethod
-    def fit(cls, train: Sequence[ImageSection], own: bool) -> "Basis":
-        """Find the components of all spots, at most 512; ``own``: of sections standardised by their own moments."""
+    def fit(
+        cls, train: Sequence[ImageSection], own: bool, n_components: int = MAX_COMPONENTS, exact: int = _EXACT
+    ) -> "Basis":
+        """Find the leading components of all spots; ``own``: of sections standardised by their own moments."""
         own = own and not train[0].own_moments
         x = np.concatenate([one.x for one in train])
         unit = x.std(axis=0)
@@ -69,7 +71,7 @@ class Basis:
             x = np.concatenate([own_moments(one.x / unit) * unit for one in train])
         mean = x.mean(axis=0)
         x = x - mean
-        components = leading_axes(x)
+        components = leading_axes(x, n_components, exact)
         scale = float(np.sqrt(((x @ components) ** 2).mean()))
         return cls(own, unit, mean, components, scale or 1.0)
 

@@ -13,9 +13,9 @@ from histoquilt.models._image_components import Basis
 from histoquilt.models.expression._inner_validation import Choices, Fold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.linear._ridge_path import RidgePath
-from histoquilt.train import strip_prefix
 
 _ALPHAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # in units of the mean squared length of a row of inputs
+_N_COMPONENTS, _EXACT = 128, 1000  # of the inputs; exact up to that many spots or inputs
 _DEFAULT_ALPHA = 0.1  # if no section with known depth can be held out
 
 
@@ -25,17 +25,14 @@ class DepthHead:
 
     Attributes
     ----------
-    basis
-        Principal components of the inputs.
     slope
-        ``(n_components,)``
+        ``(n_inputs,)`` float32.
     level
-        Mean log counts of a training section.
+        Prediction for inputs of 0.
     lowest, highest
         Range of the log counts in training; predictions do not leave it.
     """
 
-    basis: Basis
     slope: np.ndarray
     level: float
     lowest: float
@@ -43,21 +40,16 @@ class DepthHead:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the natural log of the counts of each spot, float64 ``(n_spots,)``, from ``ImageSection.x``."""
-        return self._at(self.basis.scores(x))
-
-    def _at(self, scores: np.ndarray) -> np.ndarray:
-        return np.clip(scores.astype(np.float64) @ self.slope + self.level, self.lowest, self.highest)
+        return np.clip((x @ self.slope).astype(np.float64) + self.level, self.lowest, self.highest)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything fitted, for a checkpoint."""
-        basis = {f"basis.{name}": value for name, value in self.basis.arrays().items()}
-        return {"slope": self.slope, "range": np.array([self.level, self.lowest, self.highest]), **basis}
+        return {"slope": self.slope, "range": np.array([self.level, self.lowest, self.highest])}
 
     @classmethod
     def restore(cls, stored: dict[str, np.ndarray]) -> "DepthHead":
         """Rebuild from :meth:`arrays`."""
-        basis = Basis.restore(False, strip_prefix(stored, "basis"))
-        return cls(basis, stored["slope"], *map(float, stored["range"]))
+        return cls(stored["slope"], *map(float, stored["range"]))
 
 
 def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthHead, list[np.ndarray]] | None:
@@ -80,7 +72,7 @@ def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthH
     known = {i for i, section in enumerate(train) if section.depth is not None and section.depth.any()}
     if not known:
         return None
-    basis = Basis.fit(train, own=False)
+    basis = Basis.fit(train, own=False, n_components=_N_COMPONENTS, exact=_EXACT)
     scores = [basis.scores(section.x) for section in train]
     choices = Choices()
     for fold in folds:
@@ -98,20 +90,22 @@ def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthH
     predicted: dict[int, np.ndarray] = {}
     for fold in folds:
         head = _fit(train, scores, [i for i in fold.train if i in known] or sorted(known), basis, alpha)
+        blind = not known & set(fold.train)
         for i in fold.held_out:
-            blind = not known & set(fold.train)
-            predicted[i] = np.full(len(scores[i]), head.level) if blind else head._at(scores[i])
+            values = head.predict(train[i].x)
+            predicted[i] = np.full(len(values), values.mean()) if blind else values
     return _fit(train, scores, sorted(known), basis, alpha), [predicted[i] for i in range(len(train))]
 
 
 def _fit(
     train: list[ImageSection], scores: list[np.ndarray], members: Sequence[int], basis: Basis, alpha: float
 ) -> DepthHead:
-    slope, shift = _path(train, scores, members).coefficients(alpha)
+    of_scores, shift = _path(train, scores, members).coefficients(alpha)
+    slope = basis.components.astype(np.float64) @ of_scores[:, 0] / basis.scale
     logs = [np.log(_depth(train[i])[_deep(train[i])]) for i in members]
-    level = float(np.mean([log.mean() for log in logs])) + float(shift[0])
+    level = np.mean([log.mean() for log in logs]) + shift[0] - basis.mean @ slope
     joined = np.concatenate(logs)
-    return DepthHead(basis, slope[:, 0], level, float(joined.min()), float(joined.max()))
+    return DepthHead(slope.astype(np.float32), float(level), float(joined.min()), float(joined.max()))
 
 
 def _path(train: list[ImageSection], scores: list[np.ndarray], members: Sequence[int]) -> RidgePath:
