@@ -242,10 +242,10 @@ def test_spots_without_a_count_are_predicted(study):
     [
         ({"spreads": ()}, "spreads must be one or more positive"),
         ({"spreads": (0.0, 1.0)}, "spreads must be one or more positive"),
-        ({"ranks": (0,)}, "ranks must be whole numbers of at least 1"),
-        ({"n_components": 0}, "n_components must be a whole number of at least 1 and at most 512"),
+        ({"ranks": (0,)}, "ranks must be one or more whole numbers of at least 1"),
+        ({"n_components": 0}, "n_components must be a whole number of at least 1"),
         ({"n_components": 513}, "at most 512"),
-        ({"n_settings": True}, "n_settings must be a whole number of at least 1, got True"),
+        ({"n_settings": True}, "n_settings must be a whole number, got True"),
         ({"neighbours": "validate"}, "cannot be 'validate'"),
     ],
 )

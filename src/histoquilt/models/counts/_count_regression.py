@@ -12,6 +12,7 @@ import numpy as np
 from histoquilt._base import listed
 from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.models._image_components import MAX_COMPONENTS, Basis
+from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.counts._poisson import Counts, fit_poisson, levels, reduced_ranks
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
@@ -37,25 +38,17 @@ class CountRegressionConfig(ExpressionConfig):
     """
 
     # prior standard deviations of a gene's log rate over spots to try, tau: the smaller, the stronger the penalty
-    spreads: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-    ranks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of directions to try, besides the full rank
-    n_components: int = 128  # leading principal components of the inputs, z
-    n_settings: int = 8  # leading settings whose log rates are averaged
-    rbf: int = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
+    spreads: tuple[Positive, ...] = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+    # numbers of directions to try, besides the full rank
+    ranks: tuple[Count, ...] | tuple[()] = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+    n_components: Count = 128  # leading principal components of the inputs, z
+    n_settings: Count = 8  # leading settings whose log rates are averaged
+    rbf: WholeNumber = 0  # features of an RBF kernel map of the components that are added to them; 0 for none
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.spreads or min(self.spreads) <= 0:
-            raise ValueError(f"spreads must be one or more positive standard deviations, got {self.spreads!r}.")
-        if any(isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 for rank in self.ranks):
-            raise ValueError(f"ranks must be whole numbers of at least 1, got {self.ranks!r}.")
-        for name, highest in (("n_components", MAX_COMPONENTS), ("n_settings", None)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (highest and value > highest):
-                most = f" and at most {highest}" if highest else ""
-                raise ValueError(f"{name} must be a whole number of at least 1{most}, got {value!r}.")
-        if isinstance(self.rbf, bool) or not isinstance(self.rbf, int) or self.rbf < 0:
-            raise ValueError(f"rbf must be a whole number of features, 0 for none, got {self.rbf!r}.")
+        if self.n_components > MAX_COMPONENTS:
+            raise ValueError(f"n_components must be at most {MAX_COMPONENTS}, got {self.n_components}.")
         if "validate" in (self.fields, self.neighbours):
             raise ValueError("CountRegression uses the inputs as given: fields and neighbours cannot be 'validate'.")
 

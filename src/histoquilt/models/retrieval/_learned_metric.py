@@ -7,7 +7,6 @@ compare spots by what matters for the genes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.linear._reduced_rank import LinearInputs
 
 
-class MetricSetting(NamedTuple):
+@dataclass(frozen=True)
+class MetricSetting:
     """One way to learn the metric."""
 
     own_moments: bool

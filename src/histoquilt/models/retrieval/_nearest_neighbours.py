@@ -1,7 +1,7 @@
 """Retrieval: the mean expression of the training spots whose images are most similar."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -172,9 +172,11 @@ class NearestNeighbours(ExpressionModel):
         if isinstance(learnt.space, LearnedMetric):
             arrays |= {f"metric.{name}": value for name, value in learnt.space.arrays().items()}
         if isinstance(space, MetricSetting):
-            compared = {"metric": "learned", **space._asdict()}
+            compared = {"metric": "learned", **asdict(space)}
         else:
-            compared = {"metric": space.metric, **space.inputs._asdict(), "standardised": space.standardised}
+            fields, neighbours = space.inputs
+            compared = {"metric": space.metric, "fields": fields, "neighbours": neighbours}
+            compared["standardised"] = space.standardised
         chosen = {"k": k, "weighting": weighting, "smoothing": smoothing, "inner_pcc": learnt.score}
         return MethodState(arrays=arrays, settings=compared | chosen)
 
