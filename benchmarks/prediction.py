@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from histoquilt import im, io
-from histoquilt.models import MclSTExp, RidgeSpaHGC, RidgeSpaHGCConfig, SpaHGC, SpaHGCConfig
+from histoquilt.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig, Stack, StackConfig
 from histoquilt.tl import evaluate_expression
 
 HER2ST = ("C2", "C3", "C4", "C5")
@@ -64,9 +64,13 @@ def embedded(study: str, encoder: str, cache: Path) -> tuple[dict[str, ad.AnnDat
     return sections, [f"X_image_{field:g}um" for field in FIELDS]
 
 
-METHODS = {"ridge_spahgc": RidgeSpaHGC, "spahgc": SpaHGC, "mclstexp": MclSTExp}
+METHODS = {"stack": Stack, "spahgc": SpaHGC, "mclstexp": MclSTExp}
 ABLATIONS = {
-    "ridge_spahgc, all of the network": lambda: RidgeSpaHGC(RidgeSpaHGCConfig(gains=(1.0,))),
+    "stack with networks": lambda: Stack(
+        StackConfig(members=("reduced_rank_ridge", "count_regression", "knn", "spahgc", "mclstexp"))
+    ),
+    "spahgc, references by cosine": lambda: SpaHGC(SpaHGCConfig(retrieval="cosine")),
+    "mclstexp, key of the paper": lambda: MclSTExp(MclSTExpConfig(key="spot")),
     "spahgc, references cut": lambda: SpaHGC(SpaHGCConfig(use_references=False)),
     "spahgc, masked": lambda: SpaHGC(SpaHGCConfig(regress_on="masked")),
 }
@@ -86,7 +90,7 @@ def scores(study: str, encoder: str, methods: dict, seeds: int, out: Path) -> pd
         )
     head = {"study": study, "encoder": encoder}
     found.scores.assign(**head).to_csv(out / f"scores_{study}_{encoder}_{len(methods)}.csv", index=False)
-    print(f"\n{study}, {encoder}: chosen {found.facts['chosen'].get('ridge_spahgc')}")
+    print(f"\n{study}, {encoder}: chosen {found.facts['chosen'].get('stack')}")
     print("seconds of all folds and seeds:", {name: round(value, 1) for name, value in found.facts["seconds"].items()})
     table = found.differences[
         ["method", "against", "gene_set", "value", "difference", "ci_low", "ci_high", "n_pairs", "n_higher"]

@@ -50,14 +50,12 @@ def draw_expression() -> None:
     for section, picture in slides.values():
         hq.im.embed_patches(section, picture, mpp=mpp, field_um=fields, progress=False)
     unseen, image = slides.pop("s3")
-    model = hq.models.RidgeSpaHGC().fit({name: section for name, (section, _) in slides.items()}, n_genes=40, seed=0)
+    model = hq.models.Stack().fit({name: section for name, (section, _) in slides.items()}, n_genes=40, seed=0)
     predicted, bare = model.predict(unseen), model.predict(image, mpp=mpp)
     hq.tl.spatial_domains(bare, 4, seed=0, progress=False)
     # the gene that was told best in training, not the one that fits this slide best
     gene = predicted.var["reliability"].idxmax()
-    guess, truth = (
-        predicted.obs_vector(gene, layer=layer) for layer in ("predicted_ridge_spahgc", "measured_log1p_cp10k")
-    )
+    guess, truth = (predicted.obs_vector(gene, layer=layer) for layer in ("predicted_stack", "measured_log1p_cp10k"))
 
     figure, axes = plt.subplots(1, 4, figsize=(16, 4.4), layout="constrained")
     axes[0].imshow(image)

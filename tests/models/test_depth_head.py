@@ -16,8 +16,6 @@ from histoquilt.models import (
     NearestNeighbours,
     ReducedRankRidge,
     RidgeOnEmbedding,
-    RidgeSpaHGC,
-    RidgeSpaHGCConfig,
     SpaHGC,
     SpaHGCConfig,
     load,
@@ -35,7 +33,6 @@ MODELS = [
     CountRegression(),
     NearestNeighbours(),
     SpaHGC(SpaHGCConfig(max_epochs=2, n_hidden=16)),
-    RidgeSpaHGC(RidgeSpaHGCConfig(max_epochs=2, n_hidden=16)),
     MclSTExp(MclSTExpConfig(max_epochs=2)),
 ]
 

@@ -16,7 +16,6 @@ from histoquilt.models import (
     ReducedRankRidge,
     RidgeConfig,
     RidgeOnEmbedding,
-    RidgeSpaHGC,
     SpaHGC,
     load,
 )
@@ -251,7 +250,7 @@ def test_bad_embeddings_coordinates_and_patients(study):
         model.predict(scattered)
 
 
-@pytest.mark.parametrize("model", [*MODELS, SpaHGC, RidgeSpaHGC, MclSTExp])
+@pytest.mark.parametrize("model", [*MODELS, SpaHGC, MclSTExp])
 def test_an_untrained_model_says_so_whatever_it_is_asked(model, study, tmp_path):
     uses = [
         lambda: model().predict(study["s0"]),

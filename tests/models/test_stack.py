@@ -1,9 +1,11 @@
+import logging
+
 import numpy as np
 import pytest
 
 import histoquilt as hq
 from histoquilt.datasets import paired_study
-from histoquilt.models import Stack, StackConfig, load
+from histoquilt.models import MissingCountsError, Stack, StackConfig, load
 from histoquilt.models.expression._inner_validation import Fold, gene_correlations
 from histoquilt.models.stack._weights import Moments, choose_weights
 
@@ -104,6 +106,26 @@ def test_networks_can_be_members_and_training_resumes_in_their_own_folder(both, 
         load(tmp_path / "model").predict(both["s4"]).layers["predicted_stack"],
         model.predict(both["s4"]).layers["predicted_stack"],
     )
+
+
+def test_a_member_that_lacks_raw_counts_is_left_out(both, caplog):
+    training = {}
+    for name in ("s1", "s2", "s3"):
+        training[name] = one = both[name].copy()
+        counts = one.X.toarray().astype(float)
+        one.X = np.log1p(1e4 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+        one.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
+    with caplog.at_level(logging.INFO, "histoquilt"):
+        model = Stack(StackConfig(members=("count_regression", "ridge_plain"))).fit(training, use_rep="X_image")
+    assert "count_regression is left out" in caplog.text
+    assert model.members == {"ridge_plain": 1.0}
+    with pytest.raises(MissingCountsError, match="learns from raw counts"):
+        Stack(StackConfig(members=("count_regression",))).fit(training, use_rep="X_image")
+
+
+def test_predictions_name_the_members(both, stack):
+    recorded = stack.predict(both["s4"]).uns["histoquilt"]["prediction"]
+    assert recorded["members"].startswith("reduced_rank_ridge 0.")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_without_the_package_its_names_are_unknown(tmp_path, capsys):
 
 
 def test_names_are_listed(addon, capsys):
-    assert EXPRESSION_MODELS.names()[-2:] == ["ridge_spahgc", "median"]
+    assert EXPRESSION_MODELS.names()[-2:] == ["stack", "median"]
     assert DOMAIN_MODELS.names() == ["spatial_factors", "spamask", "neighborhoods"]
     assert "mean_color" in hq.im.list_encoders()["name"].tolist()
 

@@ -122,7 +122,6 @@ EXPRESSION_MODELS = Registry(
         "mclstexp": "histoquilt.models:MclSTExp",
         "spahgc": "histoquilt.models:SpaHGC",
         "stack": "histoquilt.models:Stack",
-        "ridge_spahgc": "histoquilt.models:RidgeSpaHGC",
     },
 )
 

@@ -26,6 +26,12 @@ def show_training(result: jobs.JobResult) -> None:
             )
         else:
             print(f"  {name}: keeps no predictions of left-out training sections")
+    for name, weight in facts.get("stack", {}).get("weights", {}).items():
+        score = facts["stack"]["inner_adjusted_pcc"][name]
+        told = "" if score is None else f", mean correlation at equal depth {score:.3f} on left-out training sections"
+        print(f"  member {name}: weight {weight:.2f}{told}")
+    if "stack" in facts and not facts["stack"]["validated"]:
+        print("  the weights are equal, because left-out training sections could not tell")
     _show_skipped(result)
 
 

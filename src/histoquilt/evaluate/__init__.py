@@ -1,8 +1,8 @@
 """Evaluation of expression models on sections that they have not seen: folds, methods, tables."""
 
 from histoquilt.evaluate._evaluation import PLAIN_RIDGE, Evaluation
-from histoquilt.evaluate._fold import Fold, Run, n_runs, run_fold
-from histoquilt.evaluate._methods import Contender, contenders, new_model, without_unknown_depth
+from histoquilt.evaluate._fold import Fold, Run, n_runs, run_fold, without_untrained
+from histoquilt.evaluate._methods import Contender, contenders, new_model
 from histoquilt.evaluate._shown import shown_label
 from histoquilt.evaluate._study import EvaluationStudy, match_markers, plan_folds, read_evaluation_study
 from histoquilt.evaluate._tables import (
@@ -41,5 +41,5 @@ __all__ = [
     "score_table",
     "shown_label",
     "structure_table",
-    "without_unknown_depth",
+    "without_untrained",
 ]

@@ -19,8 +19,8 @@ from histoquilt.metrics import (
     neighbour_oracle,
     training_moments,
 )
-from histoquilt.models import check_panel, choose_panel, near_spots
-from histoquilt.runtime import Advance
+from histoquilt.models import MissingCountsError, check_panel, choose_panel, near_spots
+from histoquilt.runtime import Advance, logger
 from histoquilt.train import Split
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Fold:
         Run -> held-out section -> deviance explained of these genes; NaN without raw counts or rates.
     shown
         Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
+    untrained
+        Labels of baselines and members that had too few raw counts to learn from.
     """
 
     split: Split
@@ -64,6 +66,7 @@ class Fold:
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
+    untrained: set[str] = field(default_factory=set)
 
     def n_unmeasured(self, section: str) -> int:
         """Return the number of panel genes that a held-out section lacks."""
@@ -97,7 +100,14 @@ def run_fold(
             advance(0, note=f"fold {split.fold}: {contender.label}, seed {seed}")
             model = contender.make()
             training = study.seen.select(split.train)
-            model.fit(training, use_rep=list(study.reps), genes=panel, seed=seed, device=device)
+            try:
+                model.fit(training, use_rep=list(study.reps), genes=panel, seed=seed, device=device)
+            except MissingCountsError:
+                if contender.requested:
+                    raise
+                fold.untrained.add(contender.label)
+                advance(1)
+                continue
             run = Run(contender.label, contender.kind, seed)
             of_run, explained = fold.predicted.setdefault(run, {}), fold.explained.setdefault(run, {})
             for name in split.test:
@@ -119,6 +129,17 @@ def run_fold(
             fold.predicted[run][name] = pd.DataFrame(neighbour_oracle(table.to_numpy(), near), columns=table.columns)
             fold.explained[run][name] = _explained_by_neighbours(study, name, near, table.columns)
     return fold
+
+
+def without_untrained(asked: list[Contender], folds: Sequence[Fold]) -> list[Contender]:
+    """Return the contenders that every fold could train; the folds forget the others."""
+    lacking = {label for fold in folds for label in fold.untrained}
+    for label in sorted(lacking):
+        logger.info("%s is left out: a fold has too few raw counts to train it on.", label)
+    for fold in folds:
+        for run in [run for run in fold.predicted if run.label in lacking]:
+            del fold.predicted[run], fold.explained[run]
+    return [one for one in asked if one.label not in lacking]
 
 
 def n_runs(contenders: Sequence[Contender], seeds: Sequence[int]) -> int:

@@ -6,9 +6,7 @@ from typing import Any
 
 from histoquilt._base import EXPRESSION_MODELS, listed
 from histoquilt.evaluate._evaluation import PLAIN_RIDGE, PREDICTED_DEPTH, REDUCED_RANK_RIDGE, RIDGE
-from histoquilt.evaluate._study import EvaluationStudy
-from histoquilt.models import ExpressionModel
-from histoquilt.runtime import logger
+from histoquilt.models import ExpressionModel, Stack
 
 ORACLES = ("depth_oracle", "neighbour_oracle")
 
@@ -25,10 +23,11 @@ class Contender:
     label: str
     kind: str  # method or baseline
     make: Factory  # an untrained model, a fresh one for every fold and seed
+    requested: bool = True  # baselines and members of a stack are left out if a fold cannot train them
 
 
 def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender]:
-    """Return the methods to evaluate, baselines first, after calling every factory once.
+    """Return the methods to evaluate, baselines first and members of stacks last, after calling every factory once.
 
     Raises
     ------
@@ -39,7 +38,7 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
     """
     if isinstance(methods, str):
         methods = [methods]
-    found = [Contender(label, "baseline", EXPRESSION_MODELS.load(label)) for label in _BASELINES]
+    found = [Contender(label, "baseline", EXPRESSION_MODELS.load(label), requested=False) for label in _BASELINES]
     if isinstance(methods, Mapping):
         taken = [label for label in methods if label in (*_BASELINES, *ORACLES)]
         if taken:
@@ -49,7 +48,7 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
             )
         for label, make in methods.items():
             _check_factory(label, make)
-        return found + [Contender(str(label), "method", make) for label, make in methods.items()]
+        return _with_members(found + [Contender(str(label), "method", make) for label, make in methods.items()])
     names = [str(name) for name in methods]
     made = {name: EXPRESSION_MODELS.load(name) for name in names}
     for name, make in made.items():
@@ -58,16 +57,15 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
         raise ValueError(
             f"Every method is evaluated once; named twice: {listed(sorted({n for n in names if names.count(n) > 1}))}."
         )
-    return found + [Contender(name, "method", made[name]) for name in names if name not in _BASELINES]
+    return _with_members(found + [Contender(name, "method", made[name]) for name in names if name not in _BASELINES])
 
 
-def without_unknown_depth(asked: list[Contender], study: EvaluationStudy) -> list[Contender]:
-    """Return the contenders without predicted depth, if a fold has no raw counts to train it on."""
-    known = {name for name in study.study if study.measured(name).depth is not None}
-    if all(known & set(split.train) for split in study.splits):
-        return asked
-    logger.info("%s is left out: a fold has no raw counts to train it on.", PREDICTED_DEPTH)
-    return [one for one in asked if one.label != PREDICTED_DEPTH]
+def _with_members(found: list[Contender]) -> list[Contender]:
+    """Add the members of stacks that are not contenders already."""
+    stacks = [model for one in found if isinstance(model := one.make(), Stack)]
+    labels = {one.label for one in found}
+    added = dict.fromkeys(name for stack in stacks for name in stack.config.members if name not in labels)
+    return found + [Contender(name, "method", EXPRESSION_MODELS.load(name), requested=False) for name in added]
 
 
 def new_model(name: str) -> ExpressionModel:

@@ -46,7 +46,7 @@ def predict_bare_slide(record: RunRecord, *, seed: int, device: str, progress: b
     truth, image = slides.pop("s3")
     training = {name: adata for name, (adata, _) in slides.items()}
     rows = []
-    for make in (models.RidgeOnEmbedding, models.RidgeSpaHGC):
+    for make in (models.RidgeOnEmbedding, models.Stack):
         with record.stage(f"train {make.method}"):
             model = make().fit(training, n_genes=N_PANEL, seed=seed, device=device, progress=progress)
         with record.stage("predict"):

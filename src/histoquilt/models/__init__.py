@@ -12,7 +12,7 @@ from histoquilt.models.expression._encoder import trained_encoders
 from histoquilt.models.expression._inputs import ImageSection, near_spots
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._prediction import describe_spots
-from histoquilt.models.expression._targets import Measured, check_panel, choose_panel, measure
+from histoquilt.models.expression._targets import Measured, MissingCountsError, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
 from histoquilt.models.linear._predicted_depth import PredictedDepth, PredictedDepthConfig
@@ -31,15 +31,14 @@ from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.models.spahgc._model import SpaHGC
 from histoquilt.models.spamask._config import SpaMaskConfig
 from histoquilt.models.spamask._model import SpaMask
-from histoquilt.models.stack._ridge_spahgc import RidgeSpaHGC, RidgeSpaHGCConfig
 from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
     "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel",
     "FeatureConfig", "FeatureModel", "ImageSection", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig",
-    "MeanExpression", "Measured", "MethodState", "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig",
-    "Outputs", "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig",
-    "RidgeOnEmbedding", "RidgeSpaHGC", "RidgeSpaHGCConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
+    "MeanExpression", "Measured", "MethodState", "MissingCountsError", "ModelConfig", "NearestNeighbours",
+    "NearestNeighboursConfig", "Outputs", "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge",
+    "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
     "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel",
     "cosine_neighbours", "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge",
     "trained_encoders",

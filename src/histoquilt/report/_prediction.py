@@ -138,6 +138,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     }
     return {
         "method": layer.removeprefix("predicted_"),
+        "members": str(recorded.get("members", "")),
         "trained_on": str(recorded.get("trained_on", "")),
         "n_spots": adata.n_obs,
         "n_drawn": len(rows),

@@ -28,7 +28,7 @@ from histoquilt.evaluate import (
     score_table,
     shown_label,
     structure_table,
-    without_unknown_depth,
+    without_untrained,
 )
 from histoquilt.metrics import read_genes, read_gmt
 from histoquilt.models import ExpressionConfig, ExpressionModel
@@ -82,7 +82,7 @@ def evaluate_expression(
         of a ``samples.csv`` (:meth:`histoquilt.study.Study.of`); each with image embeddings in ``obsm``, spot centres,
         and measured expression. They are not changed.
     methods
-        Short names (``"ridge_spahgc"``, ``"spahgc"``, ``"mclstexp"``, ``"reduced_rank_ridge"``, ``"ridge"``,
+        Short names (``"stack"``, ``"spahgc"``, ``"mclstexp"``, ``"reduced_rank_ridge"``, ``"ridge"``,
         ``"ridge_plain"``, ``"knn"``, ``"predicted_depth"``, ``"mean"``), or a dict from a label to a function that
         returns a new, untrained model: ``{"mine": lambda: SpaHGC(config)}``.
     use_rep
@@ -164,7 +164,6 @@ def evaluate_expression(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
         patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published", markers=names,
     )  # fmt: skip
-    asked = without_unknown_depth(asked, study)
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes
     show = shown_label(methods)
@@ -172,6 +171,7 @@ def evaluate_expression(
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
         options: dict[str, Any] = {"genes": genes, "n_genes": n_genes, "device": device, "show": show}
         folds = [run_fold(study, split, asked, chosen_seeds, **options, advance=advance) for split in study.splits]
+    asked = without_untrained(asked, folds)
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
         domains = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)

@@ -37,8 +37,8 @@ class EvaluateConfig(ImagedConfig):
     """Options of :func:`evaluate_models`."""
 
     methods: str | Sequence[str] = option(
-        "ridge_spahgc,spahgc,mclstexp",
-        "{choices}; baselines are always added.",
+        "stack,spahgc,mclstexp",
+        "{choices}; baselines, and the members of a stack, are always added.",
         choices=EXPRESSION_MODELS,
         separated=True,
         metavar="A,B",

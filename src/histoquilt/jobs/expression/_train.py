@@ -23,7 +23,7 @@ from histoquilt.jobs.work._run import JobResult, OnChecked, Run, check_one_proce
 from histoquilt.runtime import connect, logger
 
 if TYPE_CHECKING:
-    from histoquilt.models import ExpressionModel
+    from histoquilt.models import ExpressionModel, Stack
 
 
 @documented
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class TrainConfig(ImagedConfig):
     """Options of :func:`train_model`."""
 
-    method: str = option("ridge_spahgc", "{choices}.", choices=EXPRESSION_MODELS, metavar="NAME")
+    method: str = option("stack", "{choices}.", choices=EXPRESSION_MODELS, metavar="NAME")
     seed: int = seed_option()
     resume: bool = resume_option()
 
@@ -66,7 +66,8 @@ def train_model(
     Returns
     -------
     :class:`JobResult`. ``facts["inner_validation"]`` holds the scores of the method, and of ridge regression, on
-    training sections that were left out.
+    training sections that were left out; ``facts["stack"]``, if the method is a stack, the weights of its members and
+    their scores there.
 
     Raises
     ------
@@ -123,6 +124,7 @@ def _fit_and_save(
 ) -> dict[str, Any]:
     """Fit the model, and ridge regression to compare it with; write the folder and return ``run.json``."""
     from histoquilt.evaluate import PLAIN_RIDGE, new_model
+    from histoquilt.models import Stack
 
     options: dict[str, Any] = {
         "use_rep": study.reps, "n_genes": asked.n_genes, "seed": asked.seed, "device": asked.device,
@@ -145,6 +147,7 @@ def _fit_and_save(
             "n_genes": model.n_genes,
             "n_spots": {name: adata.n_obs for name, adata in study.sections.items()},
             "inner_validation": scores,
+            **({"stack": stack_facts(model)} if isinstance(model, Stack) else {}),
             "moments": model.training_facts["moments"],
             "inputs": study.digests,
             "skipped": study.skipped,
@@ -167,6 +170,12 @@ def _final_path_in_log(out: Path, folder: Path) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(rename)
+
+
+def stack_facts(model: "Stack") -> dict[str, Any]:
+    """Return weights of the members, whether inner folds gave them, and scores at equal depth on inner folds."""
+    chosen = model.training_facts["chosen"]
+    return {name: chosen[name] for name in ("weights", "validated", "inner_adjusted_pcc")}
 
 
 def inner_scores(model: "ExpressionModel") -> dict[str, Any]:

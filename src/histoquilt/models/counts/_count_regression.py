@@ -20,6 +20,7 @@ from histoquilt.models.expression._expected_log1p import expected_log1p
 from histoquilt.models.expression._inner_validation import Choices, Fold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.expression._targets import MissingCountsError
 from histoquilt.models.linear._reduced_rank import LinearModel
 from histoquilt.runtime import Advance, logger
 
@@ -180,7 +181,7 @@ class CountInputs:
 
         Raises
         ------
-        ValueError
+        MissingCountsError
             Raw counts are missing where a fold needs them.
         """
         known = [i for i, one in enumerate(train) if one.depth is not None and one.depth.any()]
@@ -288,7 +289,7 @@ def _check_known(train: list[ImageSection], known: list[int], folds: list[Fold])
     sides = [set(fold.train) & set(known) for fold in folds]
     if not known or not all(sides):
         groups = {train[i].group for i in known}
-        raise ValueError(
+        raise MissingCountsError(
             "CountRegression learns from raw counts, and chooses its settings by leaving sections (or patients) with "
             f"raw counts out, so at least two are needed; got {len(groups)}. Without raw counts: {listed(lacking, 5)}. "
             "Put raw counts into layers['counts'] of these sections, or train another model, such as ReducedRankRidge."

@@ -319,7 +319,7 @@ class ExpressionModel(ABC):
         np.maximum(values, 0, out=values)  # no scale of counts goes lower, and readers of log1p_cp10k refuse what does
         relative = None if inputs.log_counts is None else self.relative_arrays(inputs, values)
         return write_prediction(
-            section, Predicted(inputs, values, relative), fitted,
+            section, Predicted(inputs, values, relative, self.members), fitted,
             method=self.method, facts=self.training_facts, bare=bare,
         )  # fmt: skip
 
@@ -332,6 +332,11 @@ class ExpressionModel(ABC):
     def keeps_expression(self) -> bool:
         """Whether the trained model holds measured expression of its training sections, as ``learnt.bank``."""
         return getattr(self.learnt, "bank", None) is not None
+
+    @property
+    def members(self) -> dict[str, float]:
+        """Weights of the models that a stack is made of, by name; empty if it is one model."""
+        return {}
 
     @property
     def genes(self) -> list[str]:

@@ -1,6 +1,7 @@
 """From a section or a slide to the arrays a method predicts from, and from its prediction to an AnnData."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -194,11 +195,14 @@ class Predicted:
         Log1p of counts per 10,000, ``(n_spots, n_genes)`` float32.
     relative
         Log rate relative to the section, ``(n_spots, n_genes)`` float32; ``None`` if training knew no depth.
+    members
+        Weights of the models of a stack, by name; empty for one model.
     """
 
     inputs: ImageSection
     expression: np.ndarray
     relative: np.ndarray | None
+    members: dict[str, float]
 
 
 def write_prediction(
@@ -247,6 +251,7 @@ def write_prediction(
         "bare_slide": bare,
         "trained_on": ", ".join(one["name"] for one in facts["sections"]),
         "seed": facts["seed"],
+        **({"members": weights_in_words(arrays.members)} if arrays.members else {}),
         **unlike.shares(),
         **({"caution": caution} if caution else {}),
         "version": histoquilt.__version__,
@@ -255,6 +260,15 @@ def write_prediction(
     if caution:
         logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
+
+
+def weights_in_words(members: Mapping[str, float]) -> str:
+    """Name the members of a stack with their weights.
+
+    >>> weights_in_words({"knn": 0.6, "ridge": 0.4})
+    'knn 0.60, ridge 0.40'
+    """
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in members.items())
 
 
 def _unlike_training(section: Section, fitted: FittedExpression, seen: ImageSection) -> Unlike:

@@ -11,6 +11,10 @@ from histoquilt._base import listed
 from histoquilt.study import Section
 
 
+class MissingCountsError(ValueError):
+    """A model needs raw counts in more training sections than have them."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Expression of one section.

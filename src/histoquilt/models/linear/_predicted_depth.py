@@ -11,6 +11,7 @@ from histoquilt.models.expression._expected_log1p import expected_log1p
 from histoquilt.models.expression._inner_validation import Fold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.expression._targets import MissingCountsError
 from histoquilt.runtime import Advance
 
 _LEAST_COUNTS = 0.5  # of a gene without counts in training
@@ -58,7 +59,7 @@ class PredictedDepth(ExpressionModel):
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         known = [i for i, section in enumerate(train) if section.depth is not None and section.depth.any()]
         if not known:
-            raise ValueError(
+            raise MissingCountsError(
                 "Predicted depth needs raw counts in at least one training section; all have normalised expression "
                 "only. Give raw counts in layers['counts']."
             )

@@ -124,25 +124,12 @@ class LinearFit:
         Settings that were averaged, best first.
     score
         Mean correlation of the best on inner validation.
-    inputs
-        Inputs, to fit the same settings on some of the sections.
     """
 
     model: LinearModel
     held_out: list[np.ndarray]
     settings: list[Setting]
     score: float
-    inputs: "LinearInputs"
-
-    def cross_fit(self, members: Sequence[int], groups: Sequence[str]) -> dict[int, np.ndarray]:
-        """Predict every one of some training sections by a model fitted on those of them that are of other groups."""
-        predicted: dict[int, np.ndarray] = {}
-        for group in dict.fromkeys(groups):
-            others = [i for i, of in zip(members, groups, strict=True) if of != group]
-            model = self.inputs.average(others, self.settings)
-            own = (i for i, of in zip(members, groups, strict=True) if of == group)
-            predicted |= {i: model.predict(self.inputs.train[i].x) for i in own}
-        return predicted
 
 
 def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: ReducedRankRidgeConfig) -> LinearFit:
@@ -173,7 +160,7 @@ def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: Reduc
         fitted = inputs.average(fold.train, settings)
         held_out |= {i: fitted.predict(train[i].x) for i in fold.held_out}
     model = inputs.average(range(len(train)), settings)
-    return LinearFit(model, [held_out[i] for i in range(len(train))], settings, choices.best_score, inputs)
+    return LinearFit(model, [held_out[i] for i in range(len(train))], settings, choices.best_score)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from histoquilt.models._ranges import Count, NotNegative, Positive, Rate, WholeN
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.retrieval._bank import Weighting
 
-Key = Literal["spot", "image", "both"]
+Key = Literal["spot", "image", "both", "learned"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class MclSTExpConfig(ExpressionConfig):
     max_epochs: WholeNumber = 24
     check_every: WholeNumber = 4  # epochs between evaluations on held-out training sections; 0: at the end only
     weigh_by_depth: bool = True  # give spots with few counts less weight in loss and retrieval
-    key: Literal["spot", "image", "both", "validate"] = "validate"  # reference embedding that a query is compared with
+    # what a query's image embedding is compared with: spot or image embeddings of references, or both, by the cosine;
+    # "learned": image embeddings, in directions learned by a reduced-rank regression of expression
+    key: Literal["spot", "image", "both", "learned", "validate"] = "validate"
     k: tuple[Count, ...] = (20, 50, 100, 200)  # numbers of references to try
     weighting: Literal["uniform", "inverse_square", "validate"] = "validate"
 
@@ -121,7 +123,7 @@ class MclSTExpConfig(ExpressionConfig):
     @property
     def keys_to_try(self) -> tuple[Key, ...]:
         """Keys among which inner validation chooses."""
-        return ("both", "spot", "image") if self.key == "validate" else (self.key,)
+        return ("both", "spot", "image", "learned") if self.key == "validate" else (self.key,)
 
     @property
     def weightings_to_try(self) -> tuple[Weighting, ...]:

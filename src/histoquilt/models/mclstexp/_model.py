@@ -16,8 +16,10 @@ Where we differ from the published code, and why
   sections, so that a spot's embedding depends on its batch.
 - Position is encoded by sines and cosines of microns from the middle of the section. The released lookup tables (65,536
   rows) stay random where training has no spots.
-- Epochs, k, weights and key (compare with a reference's spot embedding, image embedding, or both) are chosen by leaving
-  training sections or patients out. The paper sets k and distance for each data set.
+- Epochs, k, weights and key are chosen by leaving training sections or patients out. Keys: a query is compared with a
+  reference's spot embedding (the paper), its image embedding, or both; or with its image embedding by the distance in
+  the 8 leading directions of a reduced-rank regression of expression on image embeddings ("learned"). The paper sets k
+  and distance for each data set.
 - The section to predict is not seen in training, and there is no augmentation in prediction.
 - By default the backbone is frozen, since a few hundred spots do not train it, and its embeddings of several fields and
   of neighbours enter as principal components, standardised within each section.
@@ -26,19 +28,20 @@ Where we differ from the published code, and why
 - Targets are normalised spot by spot; the released gene-by-gene normalisation lets sequencing depth leak in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from histoquilt.models._image_components import Basis
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.linear._ridge_path import spot_weights
+from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
 from histoquilt.models.mclstexp._config import Key, MclSTExpConfig
 from histoquilt.models.mclstexp._images import ImageInputs
 from histoquilt.models.mclstexp._network import MclSTExpNetwork
@@ -53,6 +56,8 @@ from histoquilt.models.mclstexp._training import (
 from histoquilt.models.retrieval._bank import Bank, Weighting
 from histoquilt.runtime import Advance
 from histoquilt.train import strip_prefix
+
+_ALPHA, _N_DIRECTIONS = 0.001, 8  # penalty and width of the learned space of image embeddings
 
 
 class _Setting(NamedTuple):
@@ -69,7 +74,8 @@ class _Learnt:
     setting: _Setting  # chosen by inner validation
     inputs: ImageInputs
     network: MclSTExpNetwork
-    bank: Bank  # training spots with their embedding
+    bank: Bank  # training spots with what a query is compared with
+    directions: Tensor | None  # in which image embeddings are compared, (n_latent, n_directions); key "learned" only
     score: float  # mean correlation of the setting on inner validation
     history: tuple[float, ...]  # mean loss of every epoch of the final training
 
@@ -140,30 +146,30 @@ class MclSTExp(ExpressionModel):
                 banks = _banks(network, pairs, config.keys_to_try)
                 for i in fold.held_out:
                     query = embed_images(network, torch.from_numpy(images[i]))
-                    for key, bank in banks.items():
-                        for k, weighting, values in bank.averages(query, config.k, config.weightings_to_try):
-                            setting = _Setting(epoch, key, k, weighting)
-                            choices.add(setting, criterion(train[i].measured, values))
+                    for key, (bank, directions) in banks.items():
+                        averages = _averages(bank, query, directions, config.k, config.weightings_to_try)
+                        for k, weighting, values in averages:
+                            choices.add(_Setting(epoch, key, k, weighting), criterion(train[i].measured, values))
         chosen: _Setting = choices.best
 
         held_out: dict[int, np.ndarray] = {}
         for number, (fold, pairs) in enumerate(zip(folds, of_folds, strict=True)):
             network.load_state_dict(snapshots[number, chosen.n_epochs])
-            bank = _banks(network, pairs, (chosen.key,))[chosen.key]
-            held_out |= {i: _predict(network, bank, chosen, images[i]) for i in fold.held_out}
+            found = _banks(network, pairs, (chosen.key,))[chosen.key]
+            held_out |= {i: _predict(network, *found, chosen, images[i]) for i in fold.held_out}
 
         pairs = Pairs.of(train, images, weights, range(len(train)), config.n_blocks, views, self.device)
         network = start_network(pairs, config, seed)
         file = self._checkpoint("all", n_epochs=chosen.n_epochs)
         epochs = train_network(network, pairs, config, chosen.n_epochs, seed, advance, checkpoint=file)
         history = tuple(loss for epoch, loss in epochs if epoch > 0)
-        bank = _banks(network, pairs, (chosen.key,))[chosen.key]
-        learnt = _Learnt(chosen, inputs, network, bank, choices.best_score, history)
+        found = _banks(network, pairs, (chosen.key,))[chosen.key]
+        learnt = _Learnt(chosen, inputs, network, *found, choices.best_score, history)
         return learnt, [held_out[i] for i in range(len(train))]
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
         learnt = self.learnt
-        return _predict(learnt.network, learnt.bank, learnt.setting, learnt.inputs.of(section))
+        return _predict(learnt.network, learnt.bank, learnt.directions, learnt.setting, learnt.inputs.of(section))
 
     def state(self) -> MethodState:
         learnt = self.learnt
@@ -173,6 +179,7 @@ class MclSTExp(ExpressionModel):
             arrays={
                 **{f"bank.{name}": value for name, value in learnt.bank.arrays().items()},
                 **{f"basis.{name}": value for name, value in basis.items()},
+                **({} if learnt.directions is None else {"directions": learnt.directions.cpu().numpy()}),
             },
             settings={**learnt.setting._asdict(), "inner_pcc": learnt.score, "loss": list(learnt.history)},
         )
@@ -188,18 +195,38 @@ class MclSTExp(ExpressionModel):
         network = build_network(config, n_image, bank.expression.shape[1], seed=0)
         network.load_state_dict(state.weights)
         network.to(self.device)
-        if bank.points.shape[1] != self.config.n_latent:
+        stored, width = state.arrays.get("directions"), self.config.n_latent
+        directions = None if stored is None else torch.from_numpy(stored).to(self.device)
+        if bank.points.shape[1] != (width if directions is None else directions.shape[1]):
             raise ValueError("the reference bank does not fit the network")
-        return _Learnt(setting, ImageInputs(basis), network, bank, settings["inner_pcc"], tuple(settings["loss"]))
+        return _Learnt(
+            setting, ImageInputs(basis), network, bank, directions, settings["inner_pcc"], tuple(settings["loss"])
+        )
 
 
-def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, Bank]:
-    points = embed_references(network, pairs)
+def _banks(network: MclSTExpNetwork, pairs: Pairs, keys: Sequence[Key]) -> dict[Key, tuple[Bank, Tensor | None]]:
+    """Return the references by key, and the directions in which a query is compared with them."""
+    points: dict[str, Tensor] = embed_references(network, pairs)
     expression, weights = pairs.spots.y.cpu().numpy(), pairs.weights.cpu().numpy()
-    return {key: Bank(points[key], expression, weights) for key in keys}
+    directions = None
+    if "learned" in keys:
+        path = RidgePath.fit(points["image"].cpu().numpy(), expression, weights)
+        directions = torch.from_numpy(path.leading_directions(_ALPHA, _N_DIRECTIONS)).to(points["image"].device)
+        points["learned"] = points["image"].double() @ directions
+    return {key: (Bank(points[key], expression, weights), directions if key == "learned" else None) for key in keys}
 
 
-def _predict(network: MclSTExpNetwork, bank: Bank, setting: _Setting, images: np.ndarray) -> np.ndarray:
+def _averages(
+    bank: Bank, query: Tensor, directions: Tensor | None, ks: Sequence[int], weightings: Sequence[Weighting]
+) -> Iterator[tuple[int, Weighting, np.ndarray]]:
+    if directions is None:
+        return bank.averages(query, ks, weightings)
+    return bank.averages(query.double() @ directions, ks, weightings, "euclidean")
+
+
+def _predict(
+    network: MclSTExpNetwork, bank: Bank, directions: Tensor | None, setting: _Setting, images: np.ndarray
+) -> np.ndarray:
     query = embed_images(network, torch.from_numpy(images))
-    ((_, _, values),) = bank.averages(query, (setting.k,), (setting.weighting,))
+    ((_, _, values),) = _averages(bank, query, directions, (setting.k,), (setting.weighting,))
     return values

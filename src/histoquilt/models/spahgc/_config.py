@@ -21,6 +21,8 @@ class SpaHGCConfig(ExpressionConfig):
     neighbours: bool = False
     n_inputs: WholeNumber = 128  # principal components of the image features; 0: the features themselves
     # graph
+    # how references are searched: in directions learned by a reduced-rank regression, or by the inputs themselves
+    retrieval: Literal["learned", "cosine"] = "learned"
     use_references: bool = True  # ablation: False removes all edges from references to targets
     n_references: Count = 7  # k, most similar spots of other sections
     n_target_neighbours: WholeNumber = 5  # nearest spots, within 1.5 pitches
@@ -54,6 +56,7 @@ class SpaHGCConfig(ExpressionConfig):
             n_inputs=0,
             fields="one",
             own_moments=False,
+            retrieval="cosine",
             n_hidden=256,
             n_layers=4,
             weigh_spots=False,

@@ -8,11 +8,13 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
+from histoquilt.models.linear._ridge_path import RidgePath
 from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.nn import HeteroGraph, nearest_references
 from histoquilt.study import nearest_distance
 
 _NEAR = 1.5  # pitches
+_ALPHA, _N_DIRECTIONS = 0.001, 8  # penalty and width of the space in which references are searched
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,13 @@ class NetworkSection:
     x: np.ndarray  # (n_spots, n_inputs) float32 image features
     centres_um: np.ndarray  # (n_spots, 2)
     y: np.ndarray | None = None  # (n_spots, n_genes) float32 measured expression; None in prediction
-    base: np.ndarray | None = None  # (n_spots, n_genes) prediction without the group, to which the network adds
     weights: np.ndarray | None = None  # (n_spots,) of the squared error
 
     @property
-    def rest(self) -> np.ndarray:
-        """Measured expression less ``base``."""
+    def measured(self) -> np.ndarray:
+        """Measured expression of a training section."""
         assert self.y is not None, "training sections have measured expression"
-        return self.y if self.base is None else self.y - self.base
+        return self.y
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ReferenceBank:
     """Spots of all training sections, candidates for references."""
 
     x: np.ndarray  # (n_spots, n_inputs) float32 image features
-    expression: np.ndarray  # (n_spots, n_genes) float32 measured expression less base, standardised gene by gene
+    expression: np.ndarray  # (n_spots, n_genes) float32 measured expression, standardised gene by gene
     group: np.ndarray  # (n_spots,) index into groups
     groups: tuple[str, ...]
 
@@ -46,11 +47,11 @@ class ReferenceBank:
     def of(cls, sections: Sequence[NetworkSection]) -> "ReferenceBank":
         """Join training sections."""
         groups = tuple(dict.fromkeys(section.group for section in sections))
-        rest = np.concatenate([section.rest for section in sections])
-        spread = rest.std(axis=0)
+        measured = np.concatenate([section.measured for section in sections])
+        spread = measured.std(axis=0)
         return cls(
             np.concatenate([section.x for section in sections]),
-            (rest - rest.mean(axis=0)) / np.where(spread > 0, spread, 1).astype(np.float32),
+            (measured - measured.mean(axis=0)) / np.where(spread > 0, spread, 1).astype(np.float32),
             np.concatenate([np.full(len(section.x), groups.index(section.group)) for section in sections]),
             groups,
         )
@@ -71,19 +72,48 @@ class SectionGraph:
     graph: HeteroGraph
 
 
+def search_directions(
+    sections: Sequence[NetworkSection], config: SpaHGCConfig, *, without: str | None = None
+) -> np.ndarray | None:
+    """Learn the directions in which references are searched, from training sections outside a group.
+
+    Returns ``(n_inputs, n_directions)`` float64; ``None`` if the inputs themselves are compared, or no section is left.
+    """
+    others = [section for section in sections if section.group != without]
+    if config.retrieval == "cosine" or not others:
+        return None
+    x, y, weights = (
+        np.concatenate(parts)
+        for parts in zip(*((one.x, one.measured, np.ones(len(one.x)) if one.weights is None else one.weights)
+                           for one in others), strict=True)
+    )  # fmt: skip
+    return RidgePath.fit(x, y, weights).leading_directions(_ALPHA, _N_DIRECTIONS)
+
+
 def build_graph(
-    section: NetworkSection, bank: ReferenceBank, config: SpaHGCConfig, device: torch.device
+    section: NetworkSection,
+    bank: ReferenceBank,
+    directions: np.ndarray | None,
+    config: SpaHGCConfig,
+    device: torch.device,
 ) -> SectionGraph:
     """Find the references of a section's spots and build all edges; the section's own expression is not used.
 
-    A reference of several targets is one node. Raises ``ValueError`` if the bank has no spot of another group.
+    ``directions`` are those of :func:`search_directions`. A reference of several targets is one node. Raises
+    ``ValueError`` if the bank has no spot of another group.
     """
     allowed = bank.without(section.group)
     if len(allowed) == 0:
         raise ValueError("SpaHGC takes references from other training sections (or patients), and there are none.")
-    target = torch.from_numpy(section.x).to(device)
-    candidates = torch.from_numpy(bank.x[allowed]).to(device)
-    nearest = nearest_references(target, candidates, min(config.n_references, len(allowed)))
+    query, candidates = section.x, bank.x[allowed]
+    if directions is not None:
+        query, candidates = query @ directions, candidates @ directions
+    nearest = nearest_references(
+        torch.from_numpy(query).to(device),
+        torch.from_numpy(candidates).to(device),
+        min(config.n_references, len(allowed)),
+        metric="cosine" if directions is None else "euclidean",
+    )
     spots = allowed[nearest.index.cpu().numpy()]  # (n_targets, k) rows of the bank
     used, columns = np.unique(spots, return_inverse=True)
     columns = columns.reshape(spots.shape)
@@ -97,7 +127,7 @@ def build_graph(
         to_target,
         device=device,
     )
-    return SectionGraph(target, reference, graph)
+    return SectionGraph(torch.from_numpy(section.x).to(device), reference, graph)
 
 
 def near_targets(centres_um: np.ndarray, n_neighbours: int) -> csr_matrix:

@@ -89,7 +89,6 @@ def training_losses(
     network: SpaHGCNetwork,
     follower: Encoder,
     section: SectionGraph,
-    base: Tensor,
     y: Tensor,
     weights: Tensor,
     config: SpaHGCConfig,
@@ -97,8 +96,7 @@ def training_losses(
 ) -> SpaHGCLosses:
     """Return the losses of one section; ``follower`` is the momentum encoder.
 
-    base: (n_targets, n_genes), added to the network's prediction, or 0; y: (n_targets, n_genes); weights: (n_targets,)
-    with mean 1.
+    y: (n_targets, n_genes); weights: (n_targets,) with mean 1.
     """
     graph = section.graph
     target_views, reference_views = (
@@ -109,7 +107,7 @@ def training_losses(
     with torch.no_grad():
         other = follower(target_views[1], reference_views[1], graph, None)
     masked = config.regress_on == "masked"
-    predicted = base + (network.read(online, graph, generator) if masked else network(section, generator))
+    predicted = network.read(online, graph, generator) if masked else network(section, generator)
     squared = (weights[:, None] * (predicted - y) ** 2).mean()
     correlation = gene_correlation_loss(predicted, y)
     target = cosine_loss(online.target, other.target)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from histoquilt.models.spahgc._config import SpaHGCConfig
-from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, SectionGraph, build_graph
+from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, SectionGraph, build_graph, search_directions
 from histoquilt.models.spahgc._network import SpaHGCNetwork, training_losses
 from histoquilt.nn import momentum_update
 from histoquilt.runtime import torch_generator
@@ -52,7 +52,9 @@ class _Epoch:
     ) -> None:
         bank = ReferenceBank.of(sections)
         self.config = config
-        self.graphs = [build_graph(section, bank, config, device) for section in sections]
+        # as in prediction, a section's own expression has no part in the search for its references
+        groups = {section.group: search_directions(sections, config, without=section.group) for section in sections}
+        self.graphs = [build_graph(one, bank, groups[one.group], config, device) for one in sections]
         self.targets = [_targets(section, device) for section in sections]
         self.network = build_network(sections[0].x.shape[1], bank.expression.shape[1], config, seed)
         _initialise_output(self.network, sections)
@@ -70,8 +72,8 @@ class _Epoch:
         sums: dict[str, float] = {}
         for i in torch.randperm(len(self.graphs), generator=self.generator).tolist():
             self.optimiser.zero_grad(set_to_none=True)
-            base, y, weights = self.targets[i]
-            losses = training_losses(network, self.follower, self.graphs[i], base, y, weights, config, self.generator)
+            y, weights = self.targets[i]
+            losses = training_losses(network, self.follower, self.graphs[i], y, weights, config, self.generator)
             losses.total.backward()
             self.optimiser.step()
             momentum_update(network.encoder, self.follower, config.momentum)
@@ -98,25 +100,20 @@ def network_predicts(network: SpaHGCNetwork, graph: SectionGraph) -> np.ndarray:
 
 
 def _initialise_output(network: SpaHGCNetwork, sections: Sequence[NetworkSection]) -> None:
-    """Initialise the output at the mean expression of training, or at 0 if the network adds to another prediction.
+    """Initialise the output at the mean expression of training.
 
     The released code starts at random, close to its labels, which are scaled to [0, 1].
     """
+    mean = np.concatenate([section.measured for section in sections]).mean(axis=0)
     with torch.no_grad():
-        if sections[0].base is not None:
-            network.genes.weight.zero_()
-            network.genes.bias.zero_()
-        else:
-            mean = np.concatenate([section.rest for section in sections]).mean(axis=0)
-            network.genes.bias.copy_(torch.from_numpy(mean))
+        network.genes.bias.copy_(torch.from_numpy(mean))
 
 
-def _targets(section: NetworkSection, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return base, measured expression and weights with mean 1."""
-    assert section.y is not None, "training sections have measured expression"
+def _targets(section: NetworkSection, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return measured expression and weights with mean 1."""
     weights = np.ones(len(section.x)) if section.weights is None else section.weights / section.weights.mean()
-    y, scaled, base = (
+    y, scaled = (
         torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
-        for values in (section.y, weights, 0.0 if section.base is None else section.base)
+        for values in (section.measured, weights)
     )
-    return base, y, scaled
+    return y, scaled

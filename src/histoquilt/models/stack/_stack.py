@@ -17,6 +17,8 @@ from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._inner_validation import Fold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
+from histoquilt.models.expression._prediction import weights_in_words
+from histoquilt.models.expression._targets import MissingCountsError
 from histoquilt.models.stack._weights import Moments, choose_weights
 from histoquilt.runtime import Advance, logger
 from histoquilt.train import strip_prefix
@@ -79,7 +81,8 @@ class Stack(ExpressionModel):
     """Predicts expression by a weighted mean of several models.
 
     The weights come from inner folds: by patient where training has several, else by section. A member of no weight is
-    not kept. If a retrieval model has a weight, the stack contains the measured expression of its training sections.
+    not kept, and one that needs more raw counts than training has is left out. If a retrieval model has a weight, the
+    stack contains the measured expression of its training sections.
 
     This is what ``histoquilt train`` fits by default.
 
@@ -121,11 +124,19 @@ class Stack(ExpressionModel):
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray] | None]:
         learnt, held_out = {}, {}
+        lacking: MissingCountsError | None = None
         for name in self.config.members:
-            learnt[name], predicted = self._member(name).fit_arrays(train, folds, seed, advance)
+            try:
+                learnt[name], predicted = self._member(name).fit_arrays(train, folds, seed, advance)
+            except MissingCountsError as error:
+                logger.info("Stack: %s is left out, too few training sections have raw counts.", name)
+                lacking = error
+                continue
             if predicted is not None:
                 held_out[name] = predicted
             advance(note=name)
+        if lacking is not None and not learnt:
+            raise lacking
         if len(held_out) < len(learnt):  # too few sections to judge all: every member counts alike
             members = tuple(_Member(name, one, 1 / len(learnt), None) for name, one in learnt.items())
             return _Learnt(members, False, None), None
@@ -139,7 +150,7 @@ class Stack(ExpressionModel):
         )
         logger.info(
             "Stack: %s (weights %s).",
-            ", ".join(f"{one.name} {one.weight:.2f}" for one in members),
+            weights_in_words({one.name: one.weight for one in members}),
             "from inner folds" if found.validated else "equal, inner folds cannot tell",
         )
         weighed = [
@@ -147,6 +158,10 @@ class Stack(ExpressionModel):
             for i in range(len(train))
         ]
         return _Learnt(members, found.validated, found.score), weighed
+
+    @property
+    def members(self) -> dict[str, float]:
+        return {one.name: one.weight for one in self.learnt.members}
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
         total = np.zeros((len(section.x), self.n_genes), dtype=np.float32)
@@ -171,7 +186,7 @@ class Stack(ExpressionModel):
             weights,
             arrays,
             {
-                "weights": {one.name: one.weight for one in learnt.members},
+                "weights": self.members,
                 "validated": learnt.validated,
                 "inner_adjusted_pcc": {**{one.name: one.score for one in learnt.members}, "stack": learnt.score},
                 "members": settings,
