@@ -178,3 +178,14 @@ def test_the_same_seed_trains_the_same_model(study_folder, ridge_model, tmp_path
     one, two = (np.load(folder / "arrays.npz", allow_pickle=False) for folder in (ridge_model, out))
     assert all(np.array_equal(one[name], two[name]) for name in one.files)
     assert any((tmp_path / "cache").rglob("*"))
+
+
+def test_a_stack_names_its_members_with_weights_and_inner_scores(study_folder, tmp_path, capsys):
+    out = tmp_path / "model"
+    arguments = ["train", str(study_folder / "samples.csv"), "--field-um", "100", "--n-genes", "10", "--out", str(out)]
+    assert run(arguments) == 0
+    record, provenance = (json.loads((out / name).read_text()) for name in ("run.json", "provenance.json"))
+    assert record["method"] == "stack"
+    assert record["stack"]["weights"] == provenance["chosen"]["weights"]
+    assert set(record["stack"]["inner_adjusted_pcc"]) == {"reduced_rank_ridge", "count_regression", "knn", "stack"}
+    assert "member count_regression: weight" in capsys.readouterr().out

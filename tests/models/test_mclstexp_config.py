@@ -22,7 +22,7 @@ from histoquilt.models import MclSTExpConfig
         ({"k": ()}, "k must be one or more whole numbers"),
         ({"k": (0,)}, "k must be one or more whole numbers"),
         ({"similarity": "l1"}, "similarity must be 'cosine' or 'dot', got 'l1'"),
-        ({"key": "expression"}, "key must be 'spot', 'image', 'both' or 'validate'"),
+        ({"key": "expression"}, "key must be 'spot', 'image', 'both', 'learned' or 'validate'"),
         ({"weighting": "softmax"}, "weighting must be 'uniform', 'inverse_square' or 'validate'"),
         ({"neighbours": "validate"}, "takes inputs as they are"),
         ({"image_branch": "resnet"}, "image_branch must be 'embedding', 'cnn' or 'timm:NAME', got 'resnet'"),

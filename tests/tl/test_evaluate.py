@@ -1,5 +1,6 @@
 """Evaluation of expression models: planted leaks, what each side is given, and tables that add up."""
 
+import logging
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,17 @@ from scipy.sparse import csr_matrix
 from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.evaluate import Evaluation, new_model
 from histoquilt.metrics import paired_difference
-from histoquilt.models import MeanExpression, RidgeConfig, RidgeOnEmbedding, SpaHGC, SpaHGCConfig, measure
+from histoquilt.models import (
+    MeanExpression,
+    MissingCountsError,
+    RidgeConfig,
+    RidgeOnEmbedding,
+    SpaHGC,
+    SpaHGCConfig,
+    Stack,
+    StackConfig,
+    measure,
+)
 from histoquilt.tl import evaluate_expression, labelled_sections
 from histoquilt.train import Split
 
@@ -255,6 +266,24 @@ def test_a_section_without_raw_counts_has_raw_scores_only(study):
     assert found.decided_by == "pcc_median"
     assert (found.differences["verdict"] != "").all()
     assert found.summary()["pcc_median_adjusted"].isna().all()
+
+
+def test_members_of_a_stack_are_scored_on_their_own(study, caplog):
+    make = {"mine": lambda: Stack(StackConfig(members=("count_regression", "knn")))}
+    found = evaluate(study, make, splits=ONE_FOLD)
+    kinds = found.summary()["kind"]
+    assert (kinds["mine"], kinds["count_regression"], kinds["knn"]) == ("method", "method", "baseline")
+    assert set(found.facts["chosen"]["mine"]["mine"]["weights"]) == {"count_regression", "knn"}
+    for adata in study.values():
+        adata.X = csr_matrix(np.log1p(1e4 * adata.X.toarray() / adata.X.sum(axis=1)))
+        adata.uns["histoquilt"]["scale"] = {"X": "log1p_cp10k"}
+    with caplog.at_level(logging.INFO, "histoquilt"):
+        found = evaluate(study, make, splits=ONE_FOLD)
+    assert "count_regression is left out: a fold has too few raw counts" in caplog.text
+    assert {"count_regression", "predicted_depth"}.isdisjoint(found.summary().index)
+    assert "mine" in found.summary().index
+    with pytest.raises(MissingCountsError, match="learns from raw counts"):
+        evaluate(study, ["count_regression"], splits=ONE_FOLD)
 
 
 def test_markers_are_a_set_of_their_own_predicted_in_addition(study, tmp_path):

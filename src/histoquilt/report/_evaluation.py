@@ -94,6 +94,7 @@ def write_evaluation_report(
         by_depth=evaluation.decided_by != "pcc_median",
         unadjusted=_unadjusted(scores),
         verdicts=_verdicts(evaluation.differences, kinds, evaluation.decided_by),
+        stacks=_stacks(known),
         genes=_genes(evaluation, kinds),
         structure=_means(evaluation.structure, ["correlation"]),
         domains=_means(evaluation.domains, ["ari", "nmi"]),
@@ -103,6 +104,18 @@ def write_evaluation_report(
         facts=facts_of(cards, run, shown=_SHOWN),
         data=predictions_json(sections),
     )
+
+
+def _stacks(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the members of every stack in every fold, with weights and scores on inner folds."""
+    rows = []
+    for method, of_folds in facts.get("chosen", {}).items():
+        for fold, chosen in of_folds.items():
+            for member, weight in chosen.get("weights", {}).items():
+                inner = chosen["inner_adjusted_pcc"][member]
+                row = {"method": method, "fold": fold, "member": member, "weight": weight, "inner": inner}
+                rows.append({**row, "validated": chosen["validated"]})
+    return rows
 
 
 def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
