@@ -1,9 +1,10 @@
 """Base class of the models that predict gene expression from H&E images: a method is its hooks on arrays.
 
 A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel.fit_arrays`,
-``predict_arrays``, ``state`` and ``restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
-to the training tissue, slides, checkpoint and provenance are here, and alike for all of them. What a fit leaves is one
-frozen object, :attr:`ExpressionModel.fitted`; what the method itself learnt is its part ``learnt``.
+``predict_arrays``, ``state`` and ``restore``; one that predicts log rates overrides ``relative_arrays``, too. Checks,
+gene panel, normalisation, inner folds, depth head, reliability, distance to the training tissue, slides, checkpoint and
+provenance are here, and alike for all of them. What a fit leaves is one frozen object, :attr:`ExpressionModel.fitted`;
+what the method itself learnt is its part ``learnt``.
 """
 
 import time
