@@ -391,14 +391,14 @@ class ExpressionModel(ABC):
         return model
 
     def as_part_of(self, whole: "ExpressionModel", learnt: Any = None) -> Self:
-        """Compute where a model does that is made of several, and read its inputs; for the hooks of that model.
+        """Share the device, the inputs and the checkpoint folder of a model that combines several; for its hooks.
 
         Parameters
         ----------
         whole
-            The model made of several, before, in or after its training.
+            The model that combines several.
         learnt
-            What this model's :meth:`fit_arrays` returned, once it is trained.
+            Result of this model's :meth:`fit_arrays`, once it is trained.
         """
         self.device = whole.device if self.has_network else torch.device("cpu")
         if whole._kept_in is not None:
