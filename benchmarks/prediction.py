@@ -89,18 +89,19 @@ def scores(study: str, encoder: str, methods: dict, seeds: int, out: Path) -> pd
     print(f"\n{study}, {encoder}: chosen {found.facts['chosen'].get('ridge_spahgc')}")
     print("seconds of all folds and seeds:", {name: round(value, 1) for name, value in found.facts["seconds"].items()})
     table = found.differences[
-        ["method", "against", "gene_set", "difference", "ci_low", "ci_high", "n_pairs", "n_higher"]
+        ["method", "against", "gene_set", "value", "difference", "ci_low", "ci_high", "n_pairs", "n_higher"]
     ]
     print(table[table["gene_set"] == "panel"].round(3).to_string(index=False))
     return found.scores.assign(**head)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and spread over seeds of the mean over held-out sections of the median correlation."""
+    """Mean and spread over seeds of the mean over held-out sections of the median correlation, raw and adjusted."""
     own = table[~table["section"].str.startswith("pooled")]
     keys = ["study", "encoder", "method", "kind"]
-    per_seed = own.groupby([*keys, "gene_set", "seed"], as_index=False)["pcc_median"].mean()
-    return per_seed.pivot_table("pcc_median", keys, "gene_set", aggfunc=["mean", "std"]).round(3)
+    values = ["pcc_median", "pcc_median_adjusted"]
+    per_seed = own.groupby([*keys, "gene_set", "seed"], as_index=False)[values].mean()
+    return per_seed.pivot_table(values, keys, "gene_set", aggfunc=["mean", "std"]).round(3)
 
 
 def times(out: Path) -> None:

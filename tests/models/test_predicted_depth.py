@@ -6,7 +6,8 @@ from scipy.sparse import csr_matrix
 
 import histoquilt as hq
 from histoquilt.metrics import depth_adjusted_correlation, score_genes
-from histoquilt.models import PredictedDepth
+from histoquilt.models import PredictedDepth, ReducedRankRidge, measure
+from histoquilt.study import Study
 
 
 @pytest.fixture
@@ -56,3 +57,32 @@ def test_sections_without_raw_counts(study):
     normalise(study["s2"])
     with pytest.raises(ValueError, match="needs raw counts in at least one training section"):
         PredictedDepth().fit(study, use_rep="X_image")
+
+
+@pytest.mark.real_data
+def test_on_a_tumour_depth_is_much_of_the_raw_score_and_nothing_at_equal_depth(data_dir):
+    """Three sections of one breast tumour, each predicted by the other two."""
+    sections = {}
+    for name in ("C2", "C3", "C4"):
+        adata = hq.io.read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
+        mpp = hq.io.estimate_mpp(adata, pitch_um=200.0)
+        with hq.io.open_slide(data_dir / "her2st" / f"{name}.jpg", mpp=mpp) as slide:
+            hq.im.embed_patches(adata, slide, mpp=mpp, field_um=[200.0, 400.0], key_added="X_he", progress=False)
+        sections[name] = adata
+    scores = {}
+    for model in (PredictedDepth, ReducedRankRidge):
+        raw, adjusted = [], []
+        for name, held_out in sections.items():
+            others = {other: adata for other, adata in sections.items() if other != name}
+            found = model().fit(others).predict(held_out)
+            genes = [gene for gene in found.var_names if gene in held_out.var_names]
+            measured = measure(Study.of({name: held_out})[name])
+            predicted = found[:, genes].layers[f"predicted_{model.method}"]
+            raw.append(score_genes(measured.of(genes), predicted, genes)["pearson"].median())
+            log_depth = np.log(measured.depth)
+            adjusted.append(np.median(depth_adjusted_correlation(measured.of(genes), predicted, log_depth)))
+        scores[model] = np.mean(raw), np.mean(adjusted)
+    assert scores[PredictedDepth][0] > 0.1
+    assert abs(scores[PredictedDepth][1]) < 0.05
+    assert scores[ReducedRankRidge][1] > 0.15
+    assert scores[ReducedRankRidge][0] > scores[ReducedRankRidge][1] + 0.05

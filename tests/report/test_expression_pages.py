@@ -48,6 +48,20 @@ def test_values_of_every_gene_survive_the_way_into_the_page(predicted_section, t
     np.testing.assert_allclose(unpack(drawn["unlike"], "u1")[[0, 14]] / 127, [1.5, 0.4], atol=0.01)
 
 
+def test_genes_are_ordered_by_reliability_at_equal_depth_and_a_caution_is_shown(predicted_section, tmp_path):
+    adata = predicted_section()
+    adata.var["reliability_adjusted"] = [0.01, 0.02, 0.03, 0.04, 0.05, np.nan]
+    adata.uns["histoquilt"]["prediction"]["caution"] = "mostly how many counts they have."
+    page = page_of(tmp_path, write_prediction_report, {"S1": adata})
+    assert data_of(page)["sections"][0]["genes"] == ["SYM4", "SYM3", "SYM2", "SYM1", "SYM0", "SYM5"]
+    assert "mostly how many counts they have." in page
+    assert "0.030 at equal depth" in page  # of the median gene
+    adata.var["reliability_adjusted"] = np.nan  # training had no raw counts
+    page = page_of(tmp_path, write_prediction_report, {"S1": adata})
+    assert data_of(page)["sections"][0]["genes"][0] == "SYM1"
+    assert 'class="number adjusted"' not in page
+
+
 def test_a_section_to_which_reliability_does_not_transfer_says_so(predicted_section, tmp_path):
     foreign, like = predicted_section(), predicted_section()
     foreign.uns["histoquilt"]["prediction"] |= {

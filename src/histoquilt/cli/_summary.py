@@ -62,6 +62,8 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
         )
         interval = f"{row['low']:.3f} to {row['high']:.3f}" if row["low"] == row["low"] else "none (1 section)"
         remark = "looks at the answer" if row["kind"] == "oracle" else verdicts
+        if name == "predicted_depth":
+            remark = "depth alone: explains no deviance by construction"
         scores = [row[value] for value in ("pcc_median", "pcc_median_adjusted", "deviance_median")]
         numbers = ["–" if score != score else f"{score:.3f}" for score in scores]
         table.add_row(str(name), row["kind"], *numbers, interval, remark)

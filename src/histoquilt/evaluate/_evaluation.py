@@ -1,4 +1,4 @@
-"""What an evaluation found: tables that the report, the files of ``histoquilt evaluate`` and a notebook read."""
+"""Result of an evaluation: tables of scores, facts and predictions."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,7 +96,7 @@ class Evaluation:
 
     @property
     def optimistic(self) -> bool:
-        """Whether held-out tissue has relatives in training, so that a new patient will get less."""
+        """Whether training held tissue of held-out patients or slides, so that scores on new patients will be lower."""
         return bool(self.facts["optimistic"])
 
     @property

@@ -1,4 +1,4 @@
-"""One fold: a panel chosen on training sections, every method trained on them and on nothing else, predictions."""
+"""One fold of an evaluation: choose the panel on training sections, train every method, predict held-out sections."""
 
 import time
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from histoquilt.evaluate._methods import Contender
 from histoquilt.evaluate._shown import shown_section
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A method with a seed, as the tables name it."""
+    """A method with a seed."""
 
     label: str
     kind: str
@@ -37,7 +38,7 @@ class Run:
 
 @dataclass
 class Fold:
-    """What was predicted for the held-out sections of one fold.
+    """Predictions of the held-out sections of one fold.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Fold:
     devices: dict[str, str] = field(default_factory=dict)
 
     def n_unmeasured(self, section: str) -> int:
-        """How many genes of the panel a held-out section does not have."""
+        """Return the number of panel genes that a held-out section lacks."""
         return len(self.panel) - self.truth[section].shape[1]
 
 
@@ -81,7 +82,7 @@ def run_fold(
     show: str,
     advance: Advance,
 ) -> Fold:
-    """Choose the panel, train and predict; predictions of the contender ``show`` are kept to be looked at."""
+    """Choose the panel, train and predict; predictions of the contender ``show`` are kept for the report."""
     measured = {name: study.measured(name) for name in split.train}
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
     sets = gene_sets_of_training(*training_moments([one.of(panel) for one in measured.values()]), panel)
@@ -110,12 +111,13 @@ def run_fold(
             fold.devices.setdefault(contender.label, str(model.device))
             advance(1)
         fold.seconds[contender.label] = time.perf_counter() - started
-    oracle = {
-        name: pd.DataFrame(neighbour_oracle(table.to_numpy(), near_spots(study.study[name])), columns=table.columns)
-        for name, table in truth.items()
-        if len(table) > 1
-    }
-    fold.predicted[Run("neighbour_oracle", "oracle", seeds[0])] = oracle
+    run = Run("neighbour_oracle", "oracle", seeds[0])
+    fold.predicted[run], fold.explained[run] = {}, {}
+    for name, table in truth.items():
+        if len(table) > 1:
+            near = near_spots(study.study[name])
+            fold.predicted[run][name] = pd.DataFrame(neighbour_oracle(table.to_numpy(), near), columns=table.columns)
+            fold.explained[run][name] = _explained_by_neighbours(study, name, near, table.columns)
     return fold
 
 
@@ -134,6 +136,17 @@ def _explained(study: EvaluationStudy, name: str, found: AnnData, layer: str, ge
     if counts is None or depth is None or layer not in found.layers:
         return np.full(len(genes), np.nan)
     return gene_deviance_explained(counts, depth, found[:, list(genes)].layers[layer])
+
+
+def _explained_by_neighbours(study: EvaluationStudy, name: str, near: csr_matrix, genes: pd.Index) -> np.ndarray:
+    """Return the deviance that the measured rates of neighbours explain, with a spot of the mean rate among them."""
+    counts, depth = study.counts(name, list(genes)), study.measured(name).depth
+    if counts is None or depth is None or not depth.any():
+        return np.full(len(genes), np.nan)
+    own, typical = counts.toarray().astype(np.float64), np.median(depth[depth > 0])
+    rate = own.sum(axis=0) / depth.sum()
+    around = (near @ own + typical * rate) / (near @ depth.astype(np.float64) + typical)[:, None]
+    return gene_deviance_explained(counts, depth, np.log(np.where(rate > 0, around, 1.0)))
 
 
 def _truth(study: EvaluationStudy, name: str, panel: list[str], fold: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Which methods are evaluated: those asked for by name or as factories, and the baselines that stand beside them."""
+"""Methods of an evaluation: those requested by name or as factories, and the baselines."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _BASELINES = ("mean", PREDICTED_DEPTH, PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "
 
 @dataclass(frozen=True)
 class Contender:
-    """One method as it stands in the tables."""
+    """A method of an evaluation."""
 
     label: str
     kind: str  # method or baseline
@@ -28,14 +28,14 @@ class Contender:
 
 
 def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender]:
-    """Return what is evaluated, baselines first; every factory was tried once.
+    """Return the methods to evaluate, baselines first, after calling every factory once.
 
     Raises
     ------
     ValueError
-        A name is unknown (close ones are named) or stands twice, or a label is that of a baseline or an oracle.
+        A name is unknown or repeated, or a label is that of a baseline or an oracle.
     TypeError
-        A factory makes something else than an expression model.
+        A factory does not make an expression model.
     """
     if isinstance(methods, str):
         methods = [methods]

@@ -1,4 +1,4 @@
-"""Held-out sections as they were predicted, to be looked at: measured beside predicted, on the tissue."""
+"""Held-out sections with measured and predicted expression, for the report."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from histoquilt.study import declare_scale, provenance
 
 
 def shown_label(methods: Mapping[str, object] | Sequence[str]) -> str:
-    """Return whose predictions are kept: the method asked for first, whatever its scores will be; else ridge."""
+    """Return the method whose predictions are kept: the first requested one, independent of its scores; else ridge."""
     names = [methods] if isinstance(methods, str) else list(methods)
     return str(names[0]) if names else RIDGE
 

@@ -1,4 +1,4 @@
-"""The sections of an evaluation, checked before anything is trained, and what of them each side may see."""
+"""Sections of an evaluation: checked before training, with and without their measured expression."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from histoquilt.train import Split, check_split, leave_one_out, section_groups
 
 @dataclass(frozen=True)
 class EvaluationStudy:
-    """A study with folds, and what of its sections a model may see.
+    """A study with folds, and its sections as models see them in training and in prediction.
 
     Attributes
     ----------
@@ -28,8 +28,8 @@ class EvaluationStudy:
     reps
         Embedding keys.
     seen, hidden
-        Sections as they are trained on: with expression, and one name for patients that share a slide; and as they
-        are predicted: embeddings and places only, no expression to peek at.
+        Sections as training sees them, with expression and one name for patients that share a slide; and as prediction
+        sees them, with embeddings and coordinates only.
     markers
         Genes of the user's list, as they are named in all sections.
     """
@@ -77,7 +77,7 @@ def read_evaluation_study(
     needs_counts: bool,
     markers: Sequence[str],
 ) -> EvaluationStudy:
-    """Check everything that could stop an evaluation half-way; see :func:`evaluate_expression`."""
+    """Check all inputs before training; see :func:`histoquilt.tl.evaluate_expression`."""
     study = Study.of(sections, slots)
     for name in study:
         if name in ("pooled", "pooled_centred", "all"):
@@ -104,7 +104,7 @@ def read_evaluation_study(
 
 
 def _seen(section: Section, group: str | None, keys: Sequence[str]) -> AnnData:
-    """Return what a training section shows; arrays are shared with the user's, ``obs`` is not."""
+    """Return a section for training; its arrays are those of the user, not copies."""
     adata = section.adata
     obs = pd.DataFrame(index=adata.obs_names)
     if group is not None:
@@ -120,7 +120,7 @@ def _seen(section: Section, group: str | None, keys: Sequence[str]) -> AnnData:
 
 
 def _hidden(section: Section, keys: Sequence[str]) -> AnnData:
-    """Return what a held-out section shows."""
+    """Return a section for prediction, without expression."""
     adata = section.adata
     return AnnData(
         obs=pd.DataFrame({Keys.SECTION: pd.Categorical([section.name] * adata.n_obs)}, index=adata.obs_names),
@@ -158,7 +158,9 @@ def match_markers(tables: Mapping[str, pd.DataFrame], markers: Sequence[str]) ->
     first = next(iter(tables.values()))
     shared = set.intersection(*(set(var.index) for var in tables.values()))
     symbols = first[Keys.GENE_SYMBOL].astype(str) if Keys.GENE_SYMBOL in first else pd.Series(dtype=str)
-    of_symbol = {symbol: gene for gene, symbol in symbols.drop_duplicates(keep=False).items() if gene in shared}
+    of_symbol = {
+        str(symbol): str(gene) for gene, symbol in symbols.drop_duplicates(keep=False).items() if gene in shared
+    }
     found = [gene if gene in shared else of_symbol.get(gene) for gene in map(str, markers)]
     missing = [str(gene) for gene, match in zip(markers, found, strict=True) if match is None]
     if len(missing) == len(found):
@@ -178,7 +180,7 @@ def match_markers(tables: Mapping[str, pd.DataFrame], markers: Sequence[str]) ->
 def plan_folds(
     sections: Mapping[str, AnnData], leave_out: str, *, patient_key: str = Keys.PATIENT, slide_key: str = Keys.SLIDE
 ) -> list[Split]:
-    """Return the folds that sections allow, before anything is embedded or trained.
+    """Return the folds of a study.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def plan_folds(
 
 
 def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
-    """Raise for folds that leak, have one name, or leave too little to train on."""
+    """Raise for folds that leak, share a name, or have fewer than two training sections."""
     fold_names = [split.fold for split in folds]
     if not folds or len(set(fold_names)) < len(folds):
         raise ValueError(f"splits must be one or more folds, each with a name of its own, got {listed(fold_names)}.")
@@ -206,7 +208,7 @@ def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
 
 
 def _table(study: Study, patient_key: str, slide_key: str, *, needs_patient: bool) -> pd.DataFrame:
-    """Return one row a section with the columns ``patient`` and ``slide``, as far as they are known."""
+    """Return one row per section with the columns ``patient`` and ``slide``, if known."""
     table = pd.DataFrame(index=list(study))
     for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key)):
         if column == Keys.PATIENT and needs_patient:

@@ -1,4 +1,4 @@
-"""From predictions of all folds to the tables of an evaluation."""
+"""Tables of an evaluation, from the predictions of all folds."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -73,7 +73,7 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Reduce scores of genes to rows of ``scores.csv``, and add what is pooled over sections."""
+    """Summarise scores of genes by set of genes, and add rows pooled over sections."""
     of_fold = {fold.split.fold: fold for fold in folds}
     parts = []
     for keys, part in genes.groupby(_SCORES, sort=False):
@@ -90,14 +90,14 @@ def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
-    """Score all held-out spots together; panels differ by fold, and only genes of all of them can be pooled."""
+    """Score all held-out spots together, for genes that are in the panels of all folds."""
     truth = {section: table for fold in folds for section, table in fold.truth.items()}
     shared_sets = {
         name: [gene for gene in genes if all(gene in fold.gene_sets.get(name, ()) for fold in folds)]
         for name, genes in folds[0].gene_sets.items()
     }
     if sum(len(fold.truth) for fold in folds) > len(truth):
-        return []  # folds of the user's own that hold a section out twice: its spots would count twice
+        return []  # custom folds that hold a section out twice: its spots would count twice
     n_panel = len(shared_sets["panel"])
     parts = []
     for run in folds[0].predicted:
@@ -125,7 +125,7 @@ def _scored_sets(gene_sets: dict[str, list[str]], measured: Iterable[str]) -> di
 
 
 def gene_summary(genes: pd.DataFrame) -> pd.DataFrame:
-    """Say over all held-out sections how well each gene is predicted by each method."""
+    """Average the scores of each gene over held-out sections, and combine its p-values."""
     own = genes[genes["kind"] != "oracle"]
     keys = ["method", "kind", "gene", "symbol"]
     # a method of several seeds is significant in a section where its worst seed is
@@ -173,7 +173,7 @@ def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdict(difference: float, low: float, against: str) -> str:
-    """Say in words whether a method is better; what an interval with 0 in it leaves open is not called better."""
+    """Return the verdict in words; a method is better only if the interval excludes 0."""
     name = "single-patch ridge" if against == PLAIN_RIDGE else "ridge"
     if difference <= 0:
         return f"does not beat {name}"
@@ -203,7 +203,7 @@ def interval_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def structure_table(folds: Sequence[Fold]) -> pd.DataFrame:
-    """Return how far each prediction keeps which genes go together; sections of fewer than three varying genes not."""
+    """Return how far predictions preserve gene-gene correlations, for sections with at least three varying genes."""
     rows = []
     for fold in folds:
         for run, of_run in fold.predicted.items():
@@ -238,13 +238,13 @@ def enrichment_table(summary: pd.DataFrame, gmt: str | Path | None) -> pd.DataFr
 
 
 def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Score in the flawed definition of the released codes, the depth oracle included: it shows what that is worth."""
+    """Score as the released code does, with its flaws; the depth oracle shows what such a score is worth."""
     parts = []
     for fold in folds:
         seed = next(iter(fold.predicted)).seed
         for section, truth in fold.truth.items():
             counts = study.counts(section, list(truth.columns))
-            depth = np.log1p(study.measured(section).depth)
+            depth = np.log1p(np.asarray(study.measured(section).depth))
             guesses = {run: of_run[section].to_numpy() for run, of_run in fold.predicted.items() if section in of_run}
             guesses[Run("depth_oracle", "oracle", seed)] = np.repeat(depth[:, None], truth.shape[1], axis=1)
             for run, guess in guesses.items():
@@ -254,7 +254,7 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
 
 
 def fold_table(folds: Sequence[Fold]) -> pd.DataFrame:
-    """Return who was held out when."""
+    """Return training and held-out sections of each fold."""
     return pd.DataFrame(
         {"fold": fold.split.fold, "train": list(fold.split.train), "test": list(fold.split.test),
          "optimistic": fold.split.optimistic, "n_panel": len(fold.gene_sets["panel"])}

@@ -114,7 +114,7 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
     sets = [name for name in GENE_SETS if name not in THIRDS and name in set(evaluation.scores["gene_set"])]
     for gene_set in sets:
         rows = section_scores(evaluation.scores, value, gene_set)
-        intervals = evaluation.intervals.query("gene_set == @gene_set and value == @value").set_index("method")
+        intervals: Any = evaluation.intervals.query("gene_set == @gene_set and value == @value").set_index("method")
         intervals = intervals.reindex(columns=["low", "high", "note"])
         # seeds of a section first, so that a section counts once
         by_section: Any = rows.groupby(["method", "section"], sort=False)[list(COLUMNS)].mean()

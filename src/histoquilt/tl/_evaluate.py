@@ -1,4 +1,4 @@
-"""Judge methods that read expression off H&E on sections that they have not seen."""
+"""Evaluate expression models on held-out sections."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -156,9 +156,9 @@ def evaluate_expression(
     asked = contenders(methods)
     chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
     if gmt is not None:
-        read_gmt(gmt)  # told now, not after hours
+        read_gmt(gmt)  # an unreadable file fails now, not after training
     names = read_genes(markers) if isinstance(markers, str | Path) else list(markers or ())
-    resolve_device(device)  # told now, as well
+    resolve_device(device)  # likewise
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
         patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published", markers=names,
@@ -193,7 +193,7 @@ def evaluate_expression(
 
 
 def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, protocol: str) -> list[int]:
-    """Return the seeds; raise for what is wrong before any section is looked at."""
+    """Return the seeds; raise for wrong arguments."""
     if leave_out not in ("patient", "section"):
         raise ValueError(f"leave_out must be 'patient' or 'section', got {leave_out!r}.")
     if protocol not in ("honest", "published"):
@@ -207,7 +207,7 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
 
 
 def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
-    """Return held-out section -> prediction; of a section that several of your own splits hold out, the first."""
+    """Return held-out section -> prediction, the first if several custom splits hold a section out."""
     found: dict[str, AnnData] = {}
     for fold in folds:
         for name, one in fold.shown.items():
@@ -216,7 +216,7 @@ def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
 
 
 def _tell(folds: Sequence[Fold], *, own_splits: bool) -> None:
-    """Say what a reader of the scores must know."""
+    """Warn about genes without a score, and log whether scores are optimistic."""
     missing = {name: n for fold in folds for name in fold.truth if (n := fold.n_unmeasured(name))}
     if missing:
         listed = ", ".join(f"{name}: {n}" for name, n in missing.items())
