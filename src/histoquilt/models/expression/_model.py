@@ -1,9 +1,10 @@
 """Base class of the models that predict gene expression from H&E images: a method is its hooks on arrays.
 
 A subclass names its ``method`` and ``config_class`` and writes four hooks: :meth:`ExpressionModel.fit_arrays`,
-``predict_arrays``, ``state`` and ``restore``. Checks, gene panel, normalisation, inner folds, reliability, distance
-to the training tissue, slides, checkpoint and provenance are here, and alike for all of them. What a fit leaves is one
-frozen object, :attr:`ExpressionModel.fitted`; what the method itself learnt is its part ``learnt``.
+``predict_arrays``, ``state`` and ``restore``; one that predicts log rates overrides ``relative_arrays``, too. Checks,
+gene panel, normalisation, inner folds, depth head, reliability, distance to the training tissue, slides, checkpoint and
+provenance are here, and alike for all of them. What a fit leaves is one frozen object, :attr:`ExpressionModel.fitted`;
+what the method itself learnt is its part ``learnt``.
 """
 
 import time
@@ -395,14 +396,14 @@ class ExpressionModel(ABC):
         return model
 
     def as_part_of(self, whole: "ExpressionModel", learnt: Any = None) -> Self:
-        """Compute where a model does that is made of several, and read its inputs; for the hooks of that model.
+        """Share the device, the inputs and the checkpoint folder of a model that combines several; for its hooks.
 
         Parameters
         ----------
         whole
-            The model made of several, before, in or after its training.
+            The model that combines several.
         learnt
-            What this model's :meth:`fit_arrays` returned, once it is trained.
+            Result of this model's :meth:`fit_arrays`, once it is trained.
         """
         self.device = whole.device if self.has_network else torch.device("cpu")
         if whole._kept_in is not None:

@@ -67,7 +67,7 @@ class Weights:
     weights
         ``(n_members,)``, at least 0, with sum 1.
     validated
-        Whether they were chosen on inner folds; if not, they are equal, because the folds could not tell.
+        True if chosen on inner folds; else they are equal, because the folds could not tell.
     score
         Mean correlation on inner validation, with the measured log depth regressed out where it is known.
     of_members

@@ -21,7 +21,7 @@ class Unlike:
     embedding, stain
         Distance of each spot ``(n_spots,)`` and of the section as a whole; no stain where none can be compared.
     transfer
-        Whether the variance of the section's features is that of training.
+        Comparison of the variance of its features with that of training.
     """
 
     embedding: tuple[np.ndarray, float]
