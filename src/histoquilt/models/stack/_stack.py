@@ -142,9 +142,9 @@ class Stack(ExpressionModel):
             ", ".join(f"{one.name} {one.weight:.2f}" for one in members),
             "from inner folds" if found.validated else "equal, inner folds cannot tell",
         )
+        # a section's predictions are freed once they are averaged
         weighed = [
-            np.einsum("m,msg->sg", found.weights, np.stack([of[i] for of in held_out.values()]))
-            for i in range(len(train))
+            np.einsum("m,msg->sg", found.weights, np.stack([of.pop(0) for of in held_out.values()])) for _ in train
         ]
         return _Learnt(members, found.validated, found.score), weighed
 
