@@ -17,7 +17,7 @@ from histoquilt.models.counts._poisson import Counts, fit_poisson, levels, reduc
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._expected_log1p import expected_log1p
-from histoquilt.models.expression._inner_validation import MAX_JUDGED, Choices, Fold, part_of_sections
+from histoquilt.models.expression._inner_validation import Choices, Fold, part_of_sections
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._reduced_rank import LinearModel
@@ -205,7 +205,7 @@ class CountInputs:
                 known[i] if rows.step in (None, 1) else Counts.of(basis.scores(one.x), one.measured, _depth(one))
                 for i, one, rows in self._thinned([i for i in fold.train if i in known], _MAX_FITTED)
             ]
-            judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known], MAX_JUDGED)]
+            judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known])]
             coefficients = None
             for spread in sorted(config.spreads):
                 coefficients = fit_poisson(fitted, spread, coefficients)
@@ -215,7 +215,7 @@ class CountInputs:
                     for rank, reduced in ranks:
                         yield Setting(own, spread, rank), adjusted_criterion(one, z @ reduced)
 
-    def _thinned(self, numbers: list[int], most: int) -> list[tuple[int, ImageSection, slice]]:
+    def _thinned(self, numbers: list[int], most: int | None = None) -> list[tuple[int, ImageSection, slice]]:
         """Return sections of at most about ``most`` spots in all, with their numbers and the spots that were kept."""
         thinned = []
         for i, rows in part_of_sections(self.train, numbers, most):

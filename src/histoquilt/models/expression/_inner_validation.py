@@ -61,7 +61,7 @@ def inner_folds(groups: Sequence[str]) -> list[Fold]:
 
 
 def part_of_sections(
-    train: "Sequence[ImageSection]", numbers: Sequence[int], most: int = MAX_JUDGED, *, whole: bool = False
+    train: "Sequence[ImageSection]", numbers: Sequence[int], most: int | None = None, *, whole: bool = False
 ) -> list[tuple[int, slice]]:
     """Return sections of at most about ``most`` spots in all, and the spots to take of each.
 
@@ -75,10 +75,11 @@ def part_of_sections(
     numbers
         Numbers of the sections to take from.
     most
-        Number of spots. If the sections have no more, all are taken.
+        Number of spots, by default 2,000. If the sections have no more, all are taken.
     whole
         If true, every spot of the sections that are taken, because their neighbours are needed.
     """
+    most = MAX_JUDGED if most is None else most
     if sum(len(train[i].x) for i in numbers) <= most:
         return [(i, slice(None)) for i in numbers]
     taken = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), most // _LEAST_SPOTS)).astype(int))

@@ -117,6 +117,10 @@ class Stack(ExpressionModel):
         self.has_network = any(one.has_network for one in members)  # type: ignore[misc]
         self.draws = any(one.draws for one in members)  # type: ignore[misc]
 
+    @property
+    def n_models(self) -> int:
+        return len(self.config.members)
+
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray] | None]:
