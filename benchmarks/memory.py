@@ -1,9 +1,10 @@
-"""Measure the memory that finding domains takes at its peak, for the model of ``histoquilt.tl._memory``.
+"""Measure the peak memory of finding domains and of training, for the models that estimate them beforehand.
 
-    python benchmarks/memory.py        # about two minutes on an idle core; writes memory.csv
+    python benchmarks/memory.py        # minutes on an idle core; writes memory.csv and memory_of_training.csv
 
 Every row is a process of its own: the peak of its resident set less what it held before the call, the section among it.
-``tests/tl/test_memory.py`` holds the model above every row, and below 1.6 times it.
+``tests/tl/test_memory.py`` and ``tests/models/test_training_memory.py`` hold the estimates (``histoquilt.tl._memory``,
+``histoquilt.models.expression._training_memory``) above every row, and below 1.6 times it.
 """
 
 import csv
@@ -21,6 +22,34 @@ ROWS = [  # spots, genes, columns of use_rep, denoised, model, settings
     (8_000, 300, 0, False, "SpaMask", {"max_epochs": 2}),
     (20_000, 300, 0, False, "SpaMask", {"max_epochs": 2}),
 ]
+
+TRAININGS = [  # sections, spots of each, columns of the embeddings, genes, model
+    (20, 500, 600, 1000, "ReducedRankRidge"),
+    (40, 500, 300, 200, "ReducedRankRidge"),
+    (20, 500, 300, 300, "Stack"),
+    (100, 500, 600, 1000, "Stack"),
+]
+
+
+def measure_training(n_sections: int, n_spots: int, n_columns: int, n_genes: int, model: str) -> int:
+    """Return the bytes of one training; in this process."""
+    import numpy as np
+
+    import histoquilt as hq
+    from histoquilt.runtime import peak_bytes
+
+    rng = np.random.default_rng(0)
+    study = hq.datasets.paired_study(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, kind="both", seed=0)
+    projection = rng.normal(size=(study["s0"].obsm["X_image"].shape[1], n_columns))
+    for adata in study.values():
+        noise = rng.normal(size=(adata.n_obs, n_columns))
+        adata.obsm["X_wide"] = (adata.obsm["X_image"] @ projection + noise).astype(np.float32)
+    small = {name: study[name][:40].copy() for name in list(study)[:2]}
+    hq.models.Stack().fit(small, use_rep="X_wide", n_genes=10)  # what is loaded once
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_bytes()
+    getattr(hq.models, model)().fit(study, use_rep="X_wide", n_genes=n_genes)
+    return peak_bytes() - before
 
 
 def measure(n_spots: int, n_genes: int, n_columns: int, denoise: bool, model: str, settings: dict) -> int:
@@ -57,7 +86,16 @@ def measure(n_spots: int, n_genes: int, n_columns: int, denoise: bool, model: st
 
 
 def main() -> None:
-    """Measure all rows and write the table."""
+    """Measure all rows and write the tables."""
+    with Path(__file__).with_name("memory_of_training.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["n_sections", "n_spots", "n_columns", "n_genes", "model", "megabytes"])
+        for row in TRAININGS:
+            command = [sys.executable, __file__, "train", json.dumps(row)]
+            found = subprocess.run(command, capture_output=True, text=True, check=True)
+            table.writerow([*row, round(int(found.stdout.split()[-1]) / 1e6)])
+            file.flush()
+            print(row, found.stdout.strip())
     with Path(__file__).with_name("memory.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["n_spots", "n_genes", "n_columns", "denoised", "model", "settings", "megabytes"])
@@ -71,7 +109,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:2] == ["train"]:
+        print(measure_training(*json.loads(sys.argv[2])))
+    elif len(sys.argv) > 1:
         print(measure(*json.loads(sys.argv[1])))
     else:
         main()

@@ -10,6 +10,7 @@ from PIL import Image
 from histoquilt import im, models
 from histoquilt.cli import run
 from histoquilt.im import default_fields
+from histoquilt.models.expression import _training_memory
 from histoquilt.study import Section
 
 
@@ -96,6 +97,16 @@ def test_embeddings_that_are_there_need_no_image(study_folder, tmp_path):
 def test_arguments_that_cannot_be(refused, study_folder, tmp_path, arguments, words):
     assert words in refused("train", study_folder / "samples.csv", "--out", tmp_path / "model", *arguments)
     assert not (tmp_path / "model").exists()
+
+
+def test_memory_is_foretold_and_can_be_ignored(refused, study_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(_training_memory, "available_bytes", lambda: 1_000_000)
+    arguments = ["train", study_folder / "samples.csv", "--field-um", "100", "--out", tmp_path / "model", "-q"]
+    told = refused(*arguments, "--method", "ridge")
+    assert "GB is available" in told
+    assert "pass --ignore-memory" in told
+    assert not (tmp_path / "model").exists()
+    assert run([*map(str, arguments), "--method", "mean", "--ignore-memory"]) == 0
 
 
 def test_a_study_that_is_none(refused, study_folder, tmp_path):

@@ -12,6 +12,7 @@ from histoquilt.models import CountRegression, CountRegressionConfig, ReducedRan
 from histoquilt.models.counts import _count_regression, _poisson
 from histoquilt.models.counts._count_regression import CountInputs, Setting
 from histoquilt.models.counts._poisson import Counts, counts_of, fit_poisson, levels, reduced_ranks
+from histoquilt.models.expression import _inner_validation
 from histoquilt.models.expression._inner_validation import inner_folds
 from histoquilt.models.expression._inputs import ImageSection
 
@@ -164,8 +165,9 @@ def test_settings_of_a_large_study_are_chosen_on_a_part_of_it(monkeypatch):
     folds, config = inner_folds([one.group for one in sections]), CountRegressionConfig(spreads=(0.4,), ranks=(2,))
     inputs = CountInputs.of(sections, folds, config)
     whole = list(inputs.judge(folds[0], config))
-    for name, value in (("_MAX_FITTED", 200), ("_MAX_JUDGED", 100), ("_LEAST_SPOTS", 100)):
-        monkeypatch.setattr(_count_regression, name, value)
+    monkeypatch.setattr(_count_regression, "_MAX_FITTED", 200)
+    monkeypatch.setattr(_inner_validation, "MAX_JUDGED", 100)
+    monkeypatch.setattr(_inner_validation, "_LEAST_SPOTS", 100)
     parts = inputs._thinned([1, 2, 3], 200)
     assert [(i, len(one.x), rows.step) for i, one, rows in parts] == [(1, 75, 2), (3, 75, 2)]
     part = list(inputs.judge(folds[0], config))

@@ -1,9 +1,20 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
 from histoquilt.metrics import depth_adjusted_correlation
-from histoquilt.models.expression._inner_validation import Fold, gene_correlations, inner_folds, reliability, smooth
+from histoquilt.models import NearestNeighbours, ReducedRankRidge, RidgeOnEmbedding
+from histoquilt.models.expression import _inner_validation
+from histoquilt.models.expression._inner_validation import (
+    Fold,
+    gene_correlations,
+    inner_folds,
+    part_of_sections,
+    reliability,
+    smooth,
+)
 
 
 def test_every_section_is_held_out_once_and_never_with_its_group_in_training():
@@ -88,3 +99,31 @@ def test_smoothing_by_hand():
     values = np.array([[0.0], [4.0], [7.0]], dtype=np.float32)
     np.testing.assert_array_equal(smooth(values, line, 0), values)
     np.testing.assert_allclose(smooth(values, line, 1), [[2], [2], [7]])
+
+
+def test_a_small_study_is_judged_whole_and_a_large_one_on_a_part():
+    def taken(sizes, **options):
+        train = [SimpleNamespace(x=np.zeros((size, 1))) for size in sizes]
+        found = part_of_sections(train, range(len(sizes)), **options)
+        return [(i, len(train[i].x[rows])) for i, rows in found]
+
+    assert taken([1_500, 400]) == [(0, 1_500), (1, 400)]
+    assert taken([500] * 100) == [(0, 500), (33, 500), (66, 500), (99, 500)]
+    assert taken([9_000]) == [(0, 1_800)]
+    assert taken([9_000], whole=True) == [(0, 9_000)]
+    assert sum(n for _, n in taken([3_000] * 3)) <= 2_000
+
+
+@pytest.mark.parametrize("model", [RidgeOnEmbedding, ReducedRankRidge, NearestNeighbours])
+def test_settings_chosen_on_a_part_of_the_spots_predict_about_as_well(model, study, monkeypatch):
+    held_out = study.pop("s3")
+
+    def score():
+        predicted = model().fit(study, use_rep="X_image").predict(held_out)
+        values = predicted.layers[f"predicted_{model.method}"]
+        return gene_correlations(predicted.layers["measured_log1p_cp10k"], values).mean()
+
+    whole = score()
+    monkeypatch.setattr(_inner_validation, "MAX_JUDGED", 40)
+    monkeypatch.setattr(_inner_validation, "_LEAST_SPOTS", 40)
+    assert abs(score() - whole) < 0.1

@@ -8,8 +8,9 @@ from histoquilt.gr import radius_adjacency
 from histoquilt.models import ReducedRankRidge, ReducedRankRidgeConfig
 from histoquilt.models.expression._inner_validation import gene_correlations, inner_folds
 from histoquilt.models.expression._inputs import ImageSection, own_moments
+from histoquilt.models.linear import _ridge_path
 from histoquilt.models.linear._reduced_rank import LinearInputs, LinearModel, Setting, fit_reduced_rank
-from histoquilt.models.linear._ridge_path import spot_weights
+from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
 
 N_SPOTS, N_INPUTS, N_GENES, RANK = 80, 12, 20, 2
 
@@ -140,3 +141,14 @@ def test_it_learns_what_the_image_shows(study):
 def test_settings_are_checked(settings, words):
     with pytest.raises(ValueError, match=words):
         ReducedRankRidgeConfig(**settings)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_blocks_of_spots_give_the_same_path(weighted, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 12)), rng.normal(size=(50, 6))
+    weights = rng.uniform(0.2, 1, 50) if weighted else None
+    whole = RidgePath.fit(x, y, weights).coefficients(0.1, 3)
+    monkeypatch.setattr(_ridge_path, "_BLOCK", 7)
+    for one, other in zip(RidgePath.fit(x, y, weights).coefficients(0.1, 3), whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

@@ -70,7 +70,7 @@ class Basis:
         if own:
             x = np.concatenate([own_moments(one.x / unit) * unit for one in train])
         mean = x.mean(axis=0)
-        x = x - mean
+        x -= mean
         components = leading_axes(x, n_components, exact)
         scale = float(np.sqrt(((x @ components) ** 2).mean()))
         return cls(own, unit, mean, components, scale or 1.0)

@@ -97,6 +97,7 @@ class ImagedSections(CheckedInputs):
 
     reps: list[str] = field(default_factory=list)  # Keys of the embeddings in ``obsm``
     facts: dict[str, Any] = field(default_factory=dict)  # Encoder and fields, for ``run.json``
+    n_columns: int = 0  # Columns of all embeddings
     embed_job: EmbedJob | None = None  # Settings of the embedding; None if the sections have their embeddings
 
     def embed(self, run: Run) -> None:
@@ -179,7 +180,9 @@ def read_imaged(
             inputs.digests += [{**entry, "what": "image"} for entry in digests]
     run.checked()
     if not loaded:
-        return ImagedSections(**vars(inputs), reps=reps or [], facts={"use_rep": reps})
+        first = next(iter(inputs.sections.values()))
+        n_columns = sum(first.obsm[rep].shape[1] for rep in reps or [])
+        return ImagedSections(**vars(inputs), reps=reps or [], facts={"use_rep": reps}, n_columns=n_columns)
     study = [Section(name, adata) for name, adata in inputs.sections.items()]
     fields = config.fields() or im.default_fields(*(section.nominal_pitch_um for section in study))
     encoders = loaded if run.workers is None else names
@@ -193,7 +196,10 @@ def read_imaged(
     }
     facts: dict[str, Any] = {name: values[0] if len(loaded) == 1 else values for name, values in known.items()}
     facts["field_um"] = fields
-    return ImagedSections(**vars(inputs), reps=keys_of(bases, fields), facts=facts, embed_job=job)
+    n_columns = len(fields) * sum(one.n_features for one in loaded)
+    return ImagedSections(
+        **vars(inputs), reps=keys_of(bases, fields), facts=facts, n_columns=n_columns, embed_job=job
+    )  # fmt: skip
 
 
 def _drop_unusable(inputs: CheckedInputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:

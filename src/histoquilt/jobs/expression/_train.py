@@ -11,6 +11,7 @@ from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.jobs.expression._images import ImagedConfig, ImagedSections, check_samples, read_imaged
 from histoquilt.jobs.work._options import (
     PathName,
+    check_memory_option,
     configured,
     documented,
     option,
@@ -34,6 +35,7 @@ class TrainConfig(ImagedConfig):
     method: str = option("stack", "{choices}.", choices=EXPRESSION_MODELS, metavar="NAME")
     seed: int = seed_option()
     resume: bool = resume_option()
+    check_memory: bool = check_memory_option()
 
 
 def train_model(
@@ -115,6 +117,10 @@ def train_model(
             )  # fmt: skip
             if (before := run.done_before(job)) is not None:
                 return JobResult(out, before, already_done=True)
+            if asked.check_memory:  # what is certain before the panel is chosen; fit checks the rest
+                parts = study.sections.values()
+                n_genes = min(asked.n_genes or model.config.n_genes, *(adata.n_vars for adata in parts))
+                model.check_memory(len(parts), sum(adata.n_obs for adata in parts), study.n_columns, n_genes)
             study.embed(run)
         return JobResult(out, _fit_and_save(model, study, asked, run, job))
 
@@ -128,6 +134,7 @@ def _fit_and_save(
 
     options: dict[str, Any] = {
         "use_rep": study.reps, "n_genes": asked.n_genes, "seed": asked.seed, "device": asked.device,
+        "check_memory": asked.check_memory,
     }  # fmt: skip
     logger.info("Training %s on %d sections.", asked.method, len(study.sections))
     with run.record.stage("fit"):

@@ -17,15 +17,16 @@ from histoquilt.models.counts._poisson import Counts, fit_poisson, levels, reduc
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._expected_log1p import expected_log1p
-from histoquilt.models.expression._inner_validation import Choices, Fold
+from histoquilt.models.expression._inner_validation import Choices, Fold, part_of_sections
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._targets import MissingCountsError
 from histoquilt.models.linear._reduced_rank import LinearModel
 from histoquilt.runtime import Advance, logger
 
-_MAX_FITTED, _MAX_JUDGED = 10_000, 2_000  # spots from which settings are chosen, on either side of a fold
-_LEAST_SPOTS = 500  # spots of a section that are enough to judge settings
+_MAX_FITTED = (
+    10_000  # training spots of a fold on which settings are tried; tau is a property of genes, not of their number
+)
 
 
 @dataclass(frozen=True)
@@ -202,10 +203,10 @@ class CountInputs:
         for own, basis in self.bases.items():
             known = self.counts[own]
             fitted = [
-                known[i] if rows.step == 1 else Counts.of(basis.scores(one.x), one.measured, _depth(one))
+                known[i] if rows.step in (None, 1) else Counts.of(basis.scores(one.x), one.measured, _depth(one))
                 for i, one, rows in self._thinned([i for i in fold.train if i in known], _MAX_FITTED)
             ]
-            judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known], _MAX_JUDGED)]
+            judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known])]
             coefficients = None
             for spread in sorted(config.spreads):
                 coefficients = fit_poisson(fitted, spread, coefficients)
@@ -215,20 +216,12 @@ class CountInputs:
                     for rank, reduced in ranks:
                         yield Setting(own, spread, rank), adjusted_criterion(one, z @ reduced)
 
-    def _thinned(self, numbers: list[int], most: int) -> list[tuple[int, ImageSection, slice]]:
-        """Return sections of at most about ``most`` spots in all, with their numbers and the spots that were kept.
-
-        ``tau`` is a property of genes, not of the number of spots, so a part of a large study is enough to choose it.
-        Of many sections some are taken, evenly; of large ones every second, third, ... spot.
-        """
-        taken = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), most // _LEAST_SPOTS)).astype(int))
-        if sum(len(self.train[i].x) for i in numbers) <= most:
-            taken = np.arange(len(numbers))
+    def _thinned(self, numbers: list[int], most: int | None = None) -> list[tuple[int, ImageSection, slice]]:
+        """Return sections of at most about ``most`` spots in all, with their numbers and the spots that were kept."""
         thinned = []
-        for i in (numbers[k] for k in taken):
+        for i, rows in part_of_sections(self.train, numbers, most):
             one = self.train[i]
-            rows = slice(None, None, max(1, -(-len(one.x) * len(taken) // most)))
-            if rows.step > 1:
+            if rows.step not in (None, 1):
                 one = replace(one, x=one.x[rows], y=one.measured[rows], depth=_depth(one)[rows])
             thinned.append((i, one, rows))
         return thinned

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -11,7 +11,12 @@ from histoquilt import train
 from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.nn import neighbour_means
 
+if TYPE_CHECKING:
+    from histoquilt.models.expression._inputs import ImageSection
+
 MAX_FOLDS = 5
+MAX_JUDGED = 2_000  # held-out spots of a fold on which settings are tried: more cost time and choose the same
+_LEAST_SPOTS = 500  # spots of a section that are enough to judge settings
 NEAR_ZERO = 0.05  # median correlation over genes below which a model is said to predict nothing of a gene
 
 
@@ -53,6 +58,33 @@ def inner_folds(groups: Sequence[str]) -> list[Fold]:
         Fold(tuple(map(int, split.train)), tuple(map(int, split.test)))
         for split in train.inner_folds(numbers, numbers, max_folds=MAX_FOLDS)
     ]
+
+
+def part_of_sections(
+    train: "Sequence[ImageSection]", numbers: Sequence[int], most: int | None = None, *, whole: bool = False
+) -> list[tuple[int, slice]]:
+    """Return sections of at most about ``most`` spots in all, and the spots to take of each.
+
+    Settings are chosen on a part of a large study. Of many sections some are taken, evenly; of large ones every
+    second, third, ... spot.
+
+    Parameters
+    ----------
+    train
+        Training sections.
+    numbers
+        Numbers of the sections to take from.
+    most
+        Number of spots, by default 2,000. If the sections have no more, all are taken.
+    whole
+        If true, every spot of the sections that are taken, because their neighbours are needed.
+    """
+    most = MAX_JUDGED if most is None else most
+    if sum(len(train[i].x) for i in numbers) <= most:
+        return [(i, slice(None)) for i in numbers]
+    taken = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), most // _LEAST_SPOTS)).astype(int))
+    steps = [1 if whole else max(1, -(-len(train[numbers[k]].x) * len(taken) // most)) for k in taken]
+    return [(numbers[k], slice(None, None, step)) for k, step in zip(taken, steps, strict=True)]
 
 
 def gene_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

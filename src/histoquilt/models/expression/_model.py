@@ -37,6 +37,7 @@ from histoquilt.models.expression._prediction import (
 )
 from histoquilt.models.expression._prediction_memory import check_memory_to_predict
 from histoquilt.models.expression._training_data import TrainingData, read_training_data
+from histoquilt.models.expression._training_memory import TrainingSize, check_memory_to_train
 from histoquilt.models.expression.unlike._embedding import TrainingDistribution
 from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
@@ -130,6 +131,7 @@ class ExpressionModel(ABC):
         device: str | torch.device = "auto",
         progress: bool = False,
         checkpoint: str | PathLike[str] | None = None,
+        check_memory: bool = True,
     ) -> Self:
         """Learn from sections that have both an image embedding and measured expression; they are not changed.
 
@@ -170,6 +172,8 @@ class ExpressionModel(ABC):
             an interruption resumes from there and gives the same result, bit for bit on the CPU. Checkpoints of a call
             with other data, settings, seed, number of threads or version are replaced. The folder is never deleted;
             methods without a network write nothing.
+        check_memory
+            If true, raise before training if it needs more memory than is available.
 
         Returns
         -------
@@ -181,7 +185,8 @@ class ExpressionModel(ABC):
             An embedding, a layer or a column is missing.
         ValueError
             There is only one section; embeddings differ in width or encoder; expression is neither counts nor declared;
-            sections share no gene, or lack a requested gene; or the device does not exist.
+            sections share no gene, or lack a requested gene; the device does not exist; or there is less memory than
+            training will take.
         NotADirectoryError
             ``checkpoint`` is a file.
         """
@@ -198,6 +203,7 @@ class ExpressionModel(ABC):
             genes=genes,
             n_genes=self.config.n_genes if n_genes is None else n_genes,
             with_views=self.uses_views,
+            check_size=self.check_memory if check_memory else None,
         )
         moments = moments_to_use(self.config, study.n_individuals)
         inputs, train = study.standardised(neighbours=self.config.neighbours is not False, own=moments["own"])
@@ -324,6 +330,21 @@ class ExpressionModel(ABC):
             method=self.method, facts=self.training_facts, bare=bare,
         )  # fmt: skip
 
+    def check_memory(self, n_sections: int, n_spots: int, n_columns: int, n_genes: int) -> None:
+        """Raise ``ValueError`` if training needs more memory than is available; :meth:`fit` calls it.
+
+        Parameters
+        ----------
+        n_sections, n_spots
+            Number of training sections, and of spots in all of them.
+        n_columns
+            Number of columns of all embeddings.
+        n_genes
+            Number of genes of the panel.
+        """
+        size = TrainingSize(n_sections, n_spots, n_columns, n_genes)
+        check_memory_to_train(size, neighbours=self.config.neighbours is not False, n_models=self.n_models)
+
     @property
     def uses_views(self) -> bool:
         """Whether training draws from the views of each patch, where all training sections have them."""
@@ -436,6 +457,11 @@ class ExpressionModel(ABC):
             return None
         folder, job = self._kept_in
         return TrainingCheckpoint(folder / f"{name}.safetensors", {**job, "network": name, **more}, self.device)
+
+    @property
+    def n_models(self) -> int:
+        """Number of models that are trained and combined."""
+        return 1
 
     def _job(self, study: TrainingData, seed: int) -> dict[str, Any]:
         """Return what training depends on."""

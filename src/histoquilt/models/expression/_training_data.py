@@ -1,6 +1,6 @@
 """Training sections of an expression model, checked and brought to arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +98,12 @@ def read_training_data(
     genes: Sequence[str] | None,
     n_genes: int,
     with_views: bool,
+    check_size: Callable[[int, int, int, int], None] | None = None,
 ) -> TrainingData:
-    """Check training sections and bring them to arrays; see :meth:`ExpressionModel.fit`."""
+    """Check training sections and bring them to arrays; see :meth:`ExpressionModel.fit`.
+
+    ``check_size`` is called with the numbers of sections, spots, columns and genes before arrays are made.
+    """
     study = Study.of(sections, slots)
     slots = study.slots
     if len(study) < 2:
@@ -115,6 +119,9 @@ def read_training_data(
     records = _check_alike(study, reps, embeddings)
     measured = {section.name: measure(section) for section in parts}
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
+    if check_size is not None:
+        n_columns = sum(one.shape[1] for one in embeddings[0])
+        check_size(len(parts), sum(section.view.n_obs for section in parts), n_columns, len(panel))
     y = [expression.of(panel) for expression in measured.values()]
     return TrainingData(
         slots=slots,

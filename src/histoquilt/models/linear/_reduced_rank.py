@@ -24,7 +24,7 @@ from histoquilt.models._image_components import Basis
 from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
+from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, part_of_sections
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
@@ -151,9 +151,10 @@ def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: Reduc
         for own in inputs.bases:
             for weighted in weightings:
                 path = inputs.path(fold.train, own, weighted)
-                for i in fold.held_out:
-                    for alpha, rank, values in path.predictions(inputs.scores[own][i], config.alphas, config.ranks):
-                        choices.add(Setting(own, weighted, alpha, rank), criterion(train[i].measured, values))
+                for i, rows in part_of_sections(train, fold.held_out):
+                    x, measured = inputs.scores[own][i][rows], train[i].measured[rows]
+                    for alpha, rank, values in path.predictions(x, config.alphas, config.ranks):
+                        choices.add(Setting(own, weighted, alpha, rank), criterion(measured, values))
     settings: list[Setting] = choices.leading(config.n_settings)
     held_out: dict[int, np.ndarray] = {}
     for fold in folds:

@@ -9,7 +9,7 @@ import numpy as np
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
 from histoquilt.models._ranges import Positive
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
+from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, part_of_sections, smooth
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._ridge_path import RidgePath
@@ -103,11 +103,11 @@ class RidgeOnEmbedding(ExpressionModel):
             columns = train[0].columns(*inputs)
             for fold in folds:
                 path = _path(train, fold.train, columns)
-                for i in fold.held_out:
-                    for alpha, _, values in path.predictions(train[i].x[:, columns], self.config.alphas):
+                for i, rows in part_of_sections(train, fold.held_out, whole=any(self.config.smoothing_to_try)):
+                    for alpha, _, values in path.predictions(train[i].x[rows, columns], self.config.alphas):
                         for steps in self.config.smoothing_to_try:
                             smoothed = smooth(values.astype(np.float32), train[i].adjacency, steps)
-                            choices.add(_Setting(inputs, alpha, steps), criterion(train[i].measured, smoothed))
+                            choices.add(_Setting(inputs, alpha, steps), criterion(train[i].measured[rows], smoothed))
                 advance(note=f"{inputs.fields} field(s), neighbours {inputs.neighbours}")
         best: _Setting = choices.best
         columns = train[0].columns(*best.inputs)

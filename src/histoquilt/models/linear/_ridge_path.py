@@ -13,6 +13,7 @@ import numpy as np
 
 from histoquilt.models.expression._inputs import ImageSection
 
+_BLOCK = 8192  # spots in double precision at a time
 _SHALLOW = 0.3  # of the median depth: a spot of so many counts weighs half
 
 
@@ -66,21 +67,26 @@ class RidgePath:
             Weight of every spot, ``(n_spots,)``; equal by default.
         """
         share = np.full(len(x), 1 / len(x)) if weights is None else weights / weights.sum()
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        mean, intercept = share @ x, share @ y
+        wide = x.shape[1] > len(x)
+        blocks = [slice(None)] if wide else [slice(first, first + _BLOCK) for first in range(0, len(x), _BLOCK)]
+        mean = sum(share[rows] @ x[rows].astype(np.float64) for rows in blocks)
+        intercept = sum(share[rows] @ y[rows].astype(np.float64) for rows in blocks)
         root = np.sqrt(share)[:, None]
-        x -= mean
-        x *= root
-        y = root * (y - intercept)
-        if x.shape[1] <= len(x):
-            values, way_in = np.linalg.eigh(x.T @ x)
-            products = way_in.T @ (x.T @ y)
-            values = np.maximum(values, 0)
-            lengths = np.sqrt(values)
-        else:
+        centred = ((root[rows] * (x[rows] - mean), root[rows] * (y[rows] - intercept)) for rows in blocks)
+        if wide:
+            ((x, y),) = centred
             values, vectors = np.linalg.eigh(x @ x.T)
             way_in, products = x.T @ vectors, vectors.T @ y
             lengths = values = np.maximum(values, 0)
+        else:
+            gram, with_y = np.zeros((x.shape[1],) * 2), np.zeros((x.shape[1], y.shape[1]))
+            for of_x, of_y in centred:
+                gram += of_x.T @ of_x
+                with_y += of_x.T @ of_y
+            values, way_in = np.linalg.eigh(gram)
+            products = way_in.T @ with_y
+            values = np.maximum(values, 0)
+            lengths = np.sqrt(values)
         return cls(mean, intercept, values, way_in, products, lengths, float(values.sum()) or 1.0)
 
     def predictions(

@@ -45,11 +45,15 @@ class Bank:
         """
         found = nearest_references(query, self.points, min(max(ks), len(self.points)), metric=metric)
         numbers, squared = found.index.cpu().numpy(), found.squared.cpu().double().numpy()
+        rows, places = np.unique(numbers, return_inverse=True)
+        places = places.reshape(numbers.shape)
+        expression = self.expression[rows].astype(np.float64)  # once, not in every product
+        of_bank = None if self.weights is None else self.weights[rows]
         for k in ks:
             for weighting in weightings:
                 # cut to k first: the floor of a distance is taken from what is averaged, whatever else was tried
-                shares = averaging(numbers[:, :k], squared[:, :k], weighting, len(self.points), self.weights)
-                yield k, weighting, (shares @ self.expression).astype(np.float32, copy=False)
+                shares = averaging(places[:, :k], squared[:, :k], weighting, len(rows), of_bank)
+                yield k, weighting, (shares @ expression).astype(np.float32, copy=False)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :meth:`restore` needs."""

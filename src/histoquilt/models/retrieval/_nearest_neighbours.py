@@ -10,7 +10,7 @@ import torch
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
 from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, smooth
+from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, part_of_sections, smooth
 from histoquilt.models.expression._inputs import ImageSection, side_by_side
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._reduced_rank import LinearInputs
@@ -145,14 +145,18 @@ class NearestNeighbours(ExpressionModel):
         config, choices = self.config, Choices()
         spaces = _Spaces(train, config)
         for fold in folds:
+            measured = spaces.measured(fold.train)
+            judged = part_of_sections(train, fold.held_out, whole=any(config.smoothing_to_try))
             for space, points in spaces.to_try(fold.train):
-                bank = spaces.bank(points, fold.train)
-                for i in fold.held_out:
-                    averages = bank.averages(points[i], config.k, config.weightings_to_try, _metric(space))
+                bank = Bank(torch.cat([points[i] for i in fold.train]), *measured)
+                for i, rows in judged:
+                    averages = bank.averages(points[i][rows], config.k, config.weightings_to_try, _metric(space))
                     for k, weighting, values in averages:
                         for steps in config.smoothing_to_try:
                             smoothed = smooth(values, train[i].adjacency, steps)
-                            choices.add(_Setting(space, k, weighting, steps), criterion(train[i].measured, smoothed))
+                            choices.add(
+                                _Setting(space, k, weighting, steps), criterion(train[i].measured[rows], smoothed)
+                            )
             advance(note="inner validation")
         best, score = choices.best, choices.best_score
         held_out: dict[int, np.ndarray] = {}
@@ -237,12 +241,15 @@ class _Spaces:
         return metric, self.bank([torch.from_numpy(one @ directions) for one in scores], members)
 
     def bank(self, points: list[torch.Tensor], members: Sequence[int]) -> Bank:
-        """Return the bank of the spots of ``members``; spots of few counts weigh less in a learned space."""
+        """Return the bank of the spots of ``members``."""
+        return Bank(torch.cat([points[i] for i in members]), *self.measured(members))
+
+    def measured(self, members: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return expression and weights of the spots of ``members``; few counts weigh less in a learned space."""
         weights = None
         if self._linear is not None and any(self._train[i].depth is not None for i in members):
             weights = np.concatenate([spot_weights(self._train[i]) for i in members])
-        expression = np.concatenate([self._train[i].measured for i in members])
-        return Bank(torch.cat([points[i] for i in members]), expression, weights)
+        return np.concatenate([self._train[i].measured for i in members]), weights
 
     def _plain_spaces(self) -> Iterator[_PlainSpace]:
         config = self._config

@@ -120,6 +120,10 @@ class Stack(ExpressionModel):
         self.has_network = any(one.has_network for one in members)  # type: ignore[misc]
         self.draws = any(one.draws for one in members)  # type: ignore[misc]
 
+    @property
+    def n_models(self) -> int:
+        return len(self.config.members)
+
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray] | None]:
@@ -153,9 +157,9 @@ class Stack(ExpressionModel):
             weights_in_words({one.name: one.weight for one in members}),
             "from inner folds" if found.validated else "equal, inner folds cannot tell",
         )
+        # a section's predictions are freed once they are averaged
         weighed = [
-            np.einsum("m,msg->sg", found.weights, np.stack([of[i] for of in held_out.values()]))
-            for i in range(len(train))
+            np.einsum("m,msg->sg", found.weights, np.stack([of.pop(0) for of in held_out.values()])) for _ in train
         ]
         return _Learnt(members, found.validated, found.score), weighed
 
