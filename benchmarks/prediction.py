@@ -1,11 +1,20 @@
-"""Expression from H&E: methods, baselines, oracles and ablations on sections that none of them has seen; time.
+"""Expression from H&E: members, stack, baselines, oracles and ablations on sections that none of them has seen; time.
 
-    HISTOQUILT_DATA=... python benchmarks/prediction.py [--study her2st als] [--encoder he_texture mobilenet]
-        [--parts methods ablations time] [--seeds 3] [--out FOLDER]
+    HISTOQUILT_DATA=... python benchmarks/prediction.py [--study her2st als mob mob_stahl her2st_a2]
+        [--encoder he_texture mobilenet both] [--parts methods networks time] [--seeds 3] [--out FOLDER]
 
-her2st leaves out one section of a single patient (optimistic), als one group of slides. All settings are chosen by the
-models inside training, all fields (once, half, twice and four times the distance of the spots) are given to every
-method, and the baselines choose among inputs, neighbours' means and smoothing, too.
+=========== ============================================ ==========================================================
+her2st      one section of patient C left out            optimistic: all of one patient
+als         one group of slides left out, mice           765 + 794 | 652
+mob         MOB1 | MOB2, both ways                       optimistic: one individual; training needs two sections, so
+                                                         the one to train on is cut in two halves
+mob_stahl   Rep1, Rep2 (individual A) | Rep11 (E)        the reverse has one training section and is not run
+her2st_a2   C2-C5 (patient C) | A2 (patient A)           all at 3.2 um per pixel; the reverse likewise
+=========== ============================================ ==========================================================
+
+All settings are chosen by the models inside training, and all fields (once, half, twice and four times the distance of
+the spots) are given to every method. Embedded sections are kept in FOLDER/embedded. Tables go to FOLDER, one set for
+each study, encoder and part; rows per section of all of them to FOLDER/prediction.csv.
 """
 
 import argparse
@@ -16,101 +25,213 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from histoquilt import im, io
-from histoquilt.models import MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig, Stack, StackConfig
+from histoquilt.metrics import paired_difference
+from histoquilt.models import (
+    CountRegression,
+    ExpressionModel,
+    MclSTExp,
+    NearestNeighbours,
+    ReducedRankRidge,
+    SpaHGC,
+    Stack,
+    StackConfig,
+)
+from histoquilt.models.stack._weights import Weights
 from histoquilt.tl import evaluate_expression
+from histoquilt.train import Split
 
-HER2ST = ("C2", "C3", "C4", "C5")
-ALS = ("CN51_C2_1", "CN51_C2_2", "CN52_C2_1", "CN52_C2_2", "CN62_E2", "CN63_C1", "CN63_E2", "L6CN51_E1_2")
-PITCH_UM = 200.0
+SECTIONS = {
+    "her2st": ("C2", "C3", "C4", "C5"),
+    "als": ("CN51_C2_1", "CN51_C2_2", "CN52_C2_1", "CN52_C2_2", "CN62_E2", "CN63_C1", "CN63_E2", "L6CN51_E1_2"),
+    "mob": ("MOB1", "MOB2"),
+    "mob_stahl": ("Rep1", "Rep2", "Rep11"),
+    "her2st_a2": ("C2", "C3", "C4", "C5", "A2"),
+}
+SPLITS = {
+    "mob": [
+        Split(f"{test}", [f"{train} left", f"{train} right"], [test], optimistic=True)
+        for train, test in (("MOB1", "MOB2"), ("MOB2", "MOB1"))
+    ],
+    "mob_stahl": [Split("E", ["Rep1", "Rep2"], ["Rep11"], optimistic=False)],
+    "her2st_a2": [Split("A", ["C2", "C3", "C4", "C5"], ["A2"], optimistic=False)],
+}
+PITCH_UM, COARSE_MPP = 200.0, 3.2
 FIELDS = [PITCH_UM, PITCH_UM / 2, PITCH_UM * 2, PITCH_UM * 4]
+KEYS = {"he_texture": ["X_he"], "mobilenet": ["X_mob"], "both": ["X_he", "X_mob"]}
+SCORES = ["pcc_median", "pcc_median_adjusted", "deviance_median", "deviance_above_0"]
+ROWS = ["study", "encoder", "fold", "section", "method", "kind", "seed", "gene_set", "n_genes", *SCORES]
 
 
 def data(file: str) -> Path:
     return Path(os.environ["HISTOQUILT_DATA"]) / file
 
 
-def encoder_name(encoder: str) -> str:
-    return f"onnx:{data('../weights/mobilenet_imagenet.onnx')}" if encoder == "mobilenet" else encoder
+def read(study: str, name: str) -> tuple[ad.AnnData, Path, float]:
+    """Return a section, its image, and the microns per pixel of both."""
+    folder = {"als": "als_spinal_cord", "her2st_a2": "her2st_a2" if name == "A2" else "her2st"}.get(study, study)
+    adata = ad.read_h5ad(data(f"{folder}/{name}.h5ad"))
+    if study == "als":  # mice 765 and 794 share slides, and so one fold
+        adata.obs["patient"], adata.obs["slide"] = adata.obs["mouse"].astype(str), adata.obs["image"].astype(str)
+    if study == "mob_stahl":
+        adata.obs["patient"] = adata.obs["individual"].astype(str)
+    image = {"als": str(adata.obs["image"].iloc[0]) if study == "als" else "", "her2st_a2": "A2.png"}
+    file = image[study] if study == "als" or name == "A2" else f"{name}.jpg"
+    mpp = COARSE_MPP if name == "A2" else 2.76 if study == "mob_stahl" else io.estimate_mpp(adata, pitch_um=PITCH_UM)
+    return adata, data(f"{folder}/{file}"), mpp
 
 
-def read(study: str) -> dict[str, ad.AnnData]:
+def embed(study: str, name: str) -> ad.AnnData:
+    adata, file, mpp = read(study, name)
+    Image.MAX_IMAGE_PIXELS = None
+    picture = Image.open(file).convert("RGB")
+    if study == "her2st_a2" and mpp != COARSE_MPP:  # as coarse as A2, or the scanner alone separates the patients
+        factor = mpp / COARSE_MPP
+        picture = picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.LANCZOS)
+        adata.obsm["spatial"], mpp = np.asarray(adata.obsm["spatial"]) * factor, COARSE_MPP
+    for key, encoder in (("X_he", "he_texture"), ("X_mob", f"onnx:{data('../weights/mobilenet_imagenet.onnx')}")):
+        im.embed_patches(
+            adata, np.asarray(picture), mpp=mpp, encoder=encoder, field_um=FIELDS, key_added=key, progress=False
+        )
+    return adata
+
+
+def embedded(study: str, out: Path) -> dict[str, ad.AnnData]:
     sections = {}
-    for name in HER2ST if study == "her2st" else ALS:
-        folder = "her2st" if study == "her2st" else "als_spinal_cord"
-        adata = ad.read_h5ad(data(f"{folder}/{name}.h5ad"))
-        image = data(f"{folder}/{name}.jpg" if study == "her2st" else f"{folder}/{adata.obs['image'].iloc[0]}")
-        if study == "als":  # mice 765 and 794 share slides, and so one fold
-            adata.obs["patient"], adata.obs["slide"] = adata.obs["mouse"].astype(str), adata.obs["image"].astype(str)
-        io.attach_image(adata, image, mpp=io.estimate_mpp(adata, pitch_um=PITCH_UM))
-        sections[name] = adata
+    for name in SECTIONS[study]:
+        file = out / "embedded" / study / f"{name}.h5ad"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            embed(study, name).write_h5ad(file)
+        sections[name] = ad.read_h5ad(file)
+        if study == "her2st_a2":
+            sections[name].obs["patient"] = name[0]
+        if study == "mob":
+            x = sections[name].obsm["spatial"][:, 0]
+            sections[f"{name} left"] = sections[name][x < np.median(x)].copy()
+            sections[f"{name} right"] = sections[name][x >= np.median(x)].copy()
     return sections
 
 
-def embedded(study: str, encoder: str, cache: Path) -> tuple[dict[str, ad.AnnData], list[str]]:
-    sections = read(study)
-    for adata in sections.values():
-        with io.open_image(adata) as slide:
-            im.embed_patches(
-                adata, slide, mpp=adata.uns["histoquilt"]["image"]["mpp"], encoder=encoder_name(encoder),
-                field_um=FIELDS, key_added="X_image", cache=cache, progress=False,
-            )  # fmt: skip
-    return sections, [f"X_image_{field:g}um" for field in FIELDS]
+def stack(*members: str, own_moments: bool | str = "auto") -> Callable[[], Stack]:
+    config = {"members": members} if members else {}
+    return lambda: Stack(StackConfig(own_moments=own_moments, **config))
 
 
-METHODS = {"stack": Stack, "spahgc": SpaHGC, "mclstexp": MclSTExp}
+def weighed(rule: Callable[[np.ndarray], np.ndarray]) -> type[Stack]:
+    """Return the stack with weights that follow from the members' inner scores."""
+
+    def choose(sections: Sequence, folds: Sequence) -> Weights:
+        n = len(sections[0].with_truth)
+        alone = np.array([[one.score(weights) for one in sections] for weights in np.eye(n)]).mean(axis=1)
+        weights = rule(alone)
+        return Weights(weights, True, float(np.mean([one.score(weights) for one in sections])), alone)
+
+    class Weighed(Stack):
+        def fit_arrays(self, *arguments):
+            with patch("histoquilt.models.stack._stack.choose_weights", choose):
+                return super().fit_arrays(*arguments)
+
+    return Weighed
+
+
+def remember(model: type[ExpressionModel]) -> None:
+    """Fit a member once for all stacks that have it; seconds of an evaluation are those of the first."""
+    fit, kept = model.fit_arrays, {}
+
+    def fit_arrays(self, train, folds, *arguments):
+        key = self.config, tuple((one.name, one.own_moments, hash(one.x.tobytes())) for one in train)
+        if key not in kept:
+            kept[key] = fit(self, train, folds, *arguments)
+        return kept[key]
+
+    model.fit_arrays = fit_arrays
+
+
+METHODS = {"stack": Stack, "count_regression": CountRegression}
+NETWORKS = {"spahgc": SpaHGC, "mclstexp": MclSTExp}
 ABLATIONS = {
-    "stack with networks": lambda: Stack(
-        StackConfig(members=("reduced_rank_ridge", "count_regression", "knn", "spahgc", "mclstexp"))
-    ),
-    "spahgc, references by cosine": lambda: SpaHGC(SpaHGCConfig(retrieval="cosine")),
-    "mclstexp, key of the paper": lambda: MclSTExp(MclSTExpConfig(key="spot")),
-    "spahgc, references cut": lambda: SpaHGC(SpaHGCConfig(use_references=False)),
-    "spahgc, masked": lambda: SpaHGC(SpaHGCConfig(regress_on="masked")),
+    "2: without the count model": stack("reduced_rank_ridge", "knn"),
+    "3: training moments": stack(own_moments=False),
+    "4: cosine for the learned metric": stack("reduced_rank_ridge", "count_regression", "knn_cosine"),
+    "6: best member for the stack": weighed(lambda alone: np.eye(len(alone))[alone.argmax()]),
+    "6: equal weights": weighed(lambda alone: np.full(len(alone), 1 / len(alone))),
 }
+PARTS = {"methods": METHODS | ABLATIONS, "networks": NETWORKS}
 
 
-def scores(study: str, encoder: str, methods: dict, seeds: int, out: Path) -> pd.DataFrame:
-    sections, reps = embedded(study, encoder, out / "cache")
+def evaluate(study: str, encoder: str, part: str, seeds: int, out: Path) -> None:
+    sections = embedded(study, out)
+    reps = [f"{key}_{field:g}um" for key in KEYS[encoder] for field in FIELDS]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a few panel genes are not measured in every held-out section
         found = evaluate_expression(
-            sections,
-            methods,
-            use_rep=reps,
-            leave_out="section" if study == "her2st" else "patient",
-            seeds=range(seeds),
-            progress=False,
-        )
+            sections, PARTS[part], use_rep=reps, leave_out="section" if study == "her2st" else "patient",
+            splits=SPLITS.get(study), seeds=range(seeds), progress=False,
+        )  # fmt: skip
     head = {"study": study, "encoder": encoder}
-    found.scores.assign(**head).to_csv(out / f"scores_{study}_{encoder}_{len(methods)}.csv", index=False)
-    print(f"\n{study}, {encoder}: chosen {found.facts['chosen'].get('stack')}")
+    rows = found.scores[found.scores["fold"] != "all"].assign(**head)
+    rows.loc[rows["method"].isin(ABLATIONS), "kind"] = "ablation"
+    if part == "networks":
+        rows = rows[rows["kind"] == "method"]
+    rows[ROWS].to_csv(out / f"rows_{study}_{encoder}_{part}.csv", index=False, float_format="%.4f")
+    inner = [
+        {**head, "method": method, "fold": fold, "inner": inner_score(chosen), "weights": chosen.get("weights", ""),
+         "members": chosen.get("inner_adjusted_pcc", "")}
+        for method, of_fold in found.facts["chosen"].items() for fold, chosen in of_fold.items()
+    ]  # fmt: skip
+    pd.DataFrame(inner).to_csv(out / f"inner_{study}_{encoder}_{part}.csv", index=False, float_format="%.4f")
+    told = {name: one.uns["histoquilt"]["prediction"] for name, one in found.predictions.items()}
+    print(f"\n{study}, {encoder}, {part}:", {name: (round(float(one["transfer_share"]), 3), bool(one["transfers"]),
+          one.get("caution", "")) for name, one in told.items()})  # fmt: skip
     print("seconds of all folds and seeds:", {name: round(value, 1) for name, value in found.facts["seconds"].items()})
-    table = found.differences[
-        ["method", "against", "gene_set", "value", "difference", "ci_low", "ci_high", "n_pairs", "n_higher"]
-    ]
-    print(table[table["gene_set"] == "panel"].round(3).to_string(index=False))
-    return found.scores.assign(**head)
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and spread over seeds of the mean over held-out sections of the median correlation, raw and adjusted."""
-    own = table[~table["section"].str.startswith("pooled")]
-    keys = ["study", "encoder", "method", "kind"]
-    values = ["pcc_median", "pcc_median_adjusted"]
-    per_seed = own.groupby([*keys, "gene_set", "seed"], as_index=False)[values].mean()
-    return per_seed.pivot_table(values, keys, "gene_set", aggfunc=["mean", "std"]).round(3)
+def inner_score(chosen: dict) -> float:
+    """Return the inner score of a method, at equal depth where it has one."""
+    score = chosen.get("inner_adjusted_pcc", np.nan)
+    return score["stack"] if isinstance(score, dict) else score
+
+
+def summary(out: Path) -> None:
+    """Join the rows of all parts, and print means over held-out sections, differences and inner scores."""
+    rows = pd.concat(pd.read_csv(file) for file in sorted(out.glob("rows_*.csv")))
+    sets = ["panel", "top50_mean", "top50_variable"]
+    rows[rows["gene_set"].isin(sets)].to_csv(out / "prediction.csv", index=False)
+    keys = ["study", "encoder", "kind", "method"]
+    means = (
+        rows.groupby([*keys, "gene_set", "seed"], as_index=False)[SCORES].mean().pivot_table(SCORES, keys, "gene_set")
+    )
+    shown = [(score, genes) for score in SCORES for genes in sets]
+    print(means[shown].round(3).to_string())
+    parts = []
+    for names, part in rows[rows["gene_set"] == "panel"].groupby(["study", "encoder"]):
+        others = sorted(set(part.loc[part["kind"] != "oracle", "method"]) - {"stack"})
+        parts += [
+            paired_difference(part, "stack", other, value=value).assign(study=names[0], encoder=names[1])
+            for other in others for value in SCORES[:2]
+        ]  # fmt: skip
+    table = pd.concat(parts)[["study", "encoder", "against", "value", "difference", "ci_low", "ci_high", "n",
+                              "n_pairs", "n_higher"]]  # fmt: skip
+    table.to_csv(out / "differences.csv", index=False, float_format="%.4f")
+    print(table.round(3).to_string(index=False))
+    inner = pd.concat(pd.read_csv(file) for file in sorted(out.glob("inner_*_methods.csv")))
+    print(inner.pivot_table("inner", ["study", "encoder"], "method").round(4).to_string())
 
 
 def times(out: Path) -> None:
-    sections, reps = embedded("her2st", "mobilenet", out / "cache")
-    for name, make in METHODS.items():
+    sections = embedded("her2st", out)
+    reps = [f"X_mob_{field:g}um" for field in FIELDS]
+    for name, make in {"reduced_rank_ridge": ReducedRankRidge, **METHODS, **NETWORKS}.items():
         model = make()
         started = time.perf_counter()
         model.fit(sections, use_rep=reps)
@@ -118,9 +239,9 @@ def times(out: Path) -> None:
         model.predict(sections["C2"])
         print(f"{name}: training on four sections {fitted - started:.1f} s, ", end="")
         print(f"predicting one {time.perf_counter() - fitted:.2f} s")
-    adata = sections["C2"]
-    encoder = im.get_encoder(encoder_name("mobilenet"))
-    mpp = adata.uns["histoquilt"]["image"]["mpp"]
+    adata, image, mpp = read("her2st", "C2")
+    io.attach_image(adata, image, mpp=mpp)
+    encoder = im.get_encoder(f"onnx:{data('../weights/mobilenet_imagenet.onnx')}")
     with io.open_image(adata) as slide:
         patches = im.extract_patches(slide, adata.obsm["spatial"], mpp=mpp, field_um=PITCH_UM, out_px=encoder.input_px)
         patches = patches[0] if isinstance(patches, tuple) else patches
@@ -180,19 +301,20 @@ def large_slide() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", nargs="+", default=["her2st", "als"], choices=["her2st", "als"])
-    parser.add_argument("--encoder", nargs="+", default=["he_texture", "mobilenet"])
-    parser.add_argument("--parts", nargs="+", default=["methods", "ablations", "time"])
+    parser.add_argument("--study", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
+    parser.add_argument("--encoder", nargs="+", default=list(KEYS), choices=list(KEYS))
+    parser.add_argument("--parts", nargs="+", default=[*PARTS, "time"], choices=[*PARTS, "time"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("prediction"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    for part, methods, seeds in (("methods", METHODS, asked.seeds), ("ablations", ABLATIONS, 1)):
-        if part in asked.parts:
-            found = [
-                scores(study, encoder, methods, seeds, asked.out) for study in asked.study for encoder in asked.encoder
-            ]
-            print(summary(pd.concat(found)).to_string())
+    for model in (ReducedRankRidge, CountRegression, NearestNeighbours):
+        remember(model)
+    for part in (part for part in asked.parts if part in PARTS):
+        for study in asked.study:
+            for encoder in asked.encoder:
+                evaluate(study, encoder, part, asked.seeds, asked.out)
+    summary(asked.out)
     if "time" in asked.parts:
         times(asked.out)
         large_slide()

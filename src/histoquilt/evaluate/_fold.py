@@ -101,9 +101,7 @@ def run_fold(
             model = contender.make()
             training = study.seen.select(split.train)
             try:
-                model.fit(
-                    training, use_rep=list(study.reps), genes=panel, seed=seed, device=device, check_memory=False
-                )
+                model.fit(training, use_rep=list(study.reps), genes=panel, seed=seed, device=device, check_memory=False)
             except MissingCountsError:
                 if contender.requested:
                     raise
