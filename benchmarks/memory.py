@@ -40,7 +40,7 @@ def measure_training(n_sections: int, n_spots: int, n_columns: int, n_genes: int
 
     rng = np.random.default_rng(0)
     study = hq.datasets.paired_study(n_sections=n_sections, n_spots=n_spots, n_genes=n_genes, kind="both", seed=0)
-    projection = rng.normal(size=(study["s0"].obsm["X_image"].shape[1], n_columns))
+    projection = rng.normal(size=(next(iter(study.values())).obsm["X_image"].shape[1], n_columns))
     for adata in study.values():
         noise = rng.normal(size=(adata.n_obs, n_columns))
         adata.obsm["X_wide"] = (adata.obsm["X_image"] @ projection + noise).astype(np.float32)
