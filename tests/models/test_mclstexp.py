@@ -138,6 +138,15 @@ def test_what_was_chosen_is_in_the_facts(model: MclSTExp) -> None:
     assert model.training_facts["contains_measured_expression"] is True
 
 
+def test_references_can_be_compared_in_learned_directions(sections: dict[str, AnnData], tmp_path) -> None:
+    train = {name: sections[name] for name in ("s1", "s2")}
+    fitted = MclSTExp(replace(QUICK, key="learned", max_epochs=4)).fit(train, use_rep="X_image")
+    assert fitted.learnt.bank.points.shape[1] == fitted.learnt.directions.shape[1] == 8
+    fitted.save(tmp_path / "model")
+    layers = [one.predict(sections["s4"]).layers["predicted_mclstexp"] for one in (fitted, load(tmp_path / "model"))]
+    np.testing.assert_array_equal(*layers)
+
+
 def test_more_references_asked_for_than_there_are_means_all(sections: dict[str, AnnData]) -> None:
     config = replace(QUICK, k=(100_000,), weighting="uniform", weigh_by_depth=False, max_epochs=1)
     fitted = MclSTExp(config).fit({name: sections[name] for name in ("s1", "s2")}, use_rep="X_image")

@@ -288,9 +288,10 @@ class ExpressionModel(ABC):
         ``obs["out_of_distribution_score"]`` : the spot's distance to the training tissue, the larger of the two; above
         1 is outside
         ``obsm["spatial_px"]``, ``obsm["spatial_um"]`` : spot centres in pixels (where known) and microns
-        ``uns["histoquilt"]["prediction"]`` : method, training sections, share of spots outside (in all,
-        ``..._by_embedding`` and ``..._by_stain``), score of the section; ``transfer_share``, the share of the variance
-        of its image features, standardised by its own moments, in the leading 64 training components,
+        ``uns["histoquilt"]["prediction"]`` : method, ``members`` of a stack with their weights, training sections,
+        share of spots outside (in all, ``..._by_embedding`` and ``..._by_stain``), score of the section;
+        ``transfer_share``, the share of the variance of its image features, standardised by its own moments, in the
+        leading 64 training components,
         ``transfer_left_out``, smallest and largest of left-out training sections, ``transfer_limit`` and ``transfers``
 
         ``obs`` and ``obsm`` of the section are kept.
