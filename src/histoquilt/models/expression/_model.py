@@ -195,16 +195,10 @@ class ExpressionModel(ABC):
         found_device = resolve_device(device, sparse=self.has_network)
         self.device = found_device if self.has_network else torch.device("cpu")
         study = read_training_data(
-            sections,
-            Slots(spatial_key, section_key, layer),
-            use_rep=use_rep,
-            fields=self.config.fields,
-            patient_key=patient_key,
-            genes=genes,
-            n_genes=self.config.n_genes if n_genes is None else n_genes,
-            with_views=self.uses_views,
-            check_size=self.check_memory if check_memory else None,
-        )
+            sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, fields=self.config.fields,
+            patient_key=patient_key, genes=genes, n_genes=self.config.n_genes if n_genes is None else n_genes,
+            with_views=self.uses_views, check_size=self.check_memory if check_memory else None,
+        )  # fmt: skip
         moments = moments_to_use(self.config, study.n_individuals)
         inputs, train = study.standardised(neighbours=self.config.neighbours is not False, own=moments["own"])
         folds = inner_folds(study.groups)

@@ -44,7 +44,7 @@ def bytes_to_train(size: TrainingSize, *, neighbours: bool = True, n_models: int
     size
         Size of the study.
     neighbours
-        Whether the neighbours' mean embeddings are appended to the inputs.
+        True if the neighbours' mean embeddings are appended to the inputs.
     n_models
         Number of models that are combined.
     """

@@ -69,8 +69,8 @@ class RidgePath:
         share = np.full(len(x), 1 / len(x)) if weights is None else weights / weights.sum()
         wide = x.shape[1] > len(x)
         blocks = [slice(None)] if wide else [slice(first, first + _BLOCK) for first in range(0, len(x), _BLOCK)]
-        mean = sum(share[rows] @ x[rows].astype(np.float64) for rows in blocks)
-        intercept = sum(share[rows] @ y[rows].astype(np.float64) for rows in blocks)
+        mean = np.sum([share[rows] @ x[rows].astype(np.float64) for rows in blocks], axis=0)
+        intercept = np.sum([share[rows] @ y[rows].astype(np.float64) for rows in blocks], axis=0)
         root = np.sqrt(share)[:, None]
         centred = ((root[rows] * (x[rows] - mean), root[rows] * (y[rows] - intercept)) for rows in blocks)
         if wide:
