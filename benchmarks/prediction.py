@@ -161,7 +161,7 @@ METHODS = {"stack": Stack, "count_regression": CountRegression}
 NETWORKS = {"spahgc": SpaHGC, "mclstexp": MclSTExp}
 ABLATIONS = {
     "2: without the count model": stack("reduced_rank_ridge", "knn"),
-    "3: training moments": stack(own_moments=False),
+    "3: moments chosen inside": stack(own_moments=False),
     "4: cosine for the learned metric": stack("reduced_rank_ridge", "count_regression", "knn_cosine"),
     "6: best member for the stack": weighed(lambda alone: np.eye(len(alone))[alone.argmax()]),
     "6: equal weights": weighed(lambda alone: np.full(len(alone), 1 / len(alone))),
