@@ -48,6 +48,8 @@ NO_ADVICE = {
     ("_domains.py", "config"),  # commands have a model or a configuration
     ("_feature_model.py", "out"),  # commands keep no embedding apart
     ("_prediction.py", "method"),  # commands draw the prediction they made
+    ("_prediction.py", "genes"),
+    ("_targets.py", "genes"),  # commands choose the panel by number
     ("_cache.py", "cache"),  # what was given
     ("_embed.py", "field_um"),  # what was found
     ("_inputs.py", "field_um"),
@@ -287,7 +289,7 @@ def test_warnings_and_the_log_are_told_in_options():
         in_pieces()
         logger.warning("Choose one with %s.", argument("table"))
     assert len(captured) == 2
-    assert captured[0].endswith("Where these are sections laid side by side, pass --section-key.")
+    assert "if they are several sections laid side by side, pass --section-key." in captured[0]
     assert captured[1] == "Choose one with --table."
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

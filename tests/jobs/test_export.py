@@ -74,7 +74,7 @@ def test_a_folder_that_exists(folder, monkeypatch, capsys):
     assert run(["export", "results", "--to", "loupe", "-o", "out"]) == 2
     assert "out already holds results. Choose another folder, or pass --overwrite." in capsys.readouterr().err
     assert run(["export", "results", "--to", "loupe", "-o", "results", "--overwrite"]) == 2
-    assert "files that are no results of histoquilt" in capsys.readouterr().err
+    assert "files that are not results of histoquilt" in capsys.readouterr().err
 
 
 def test_an_export_that_fails_leaves_the_results(tmp_path):

@@ -123,7 +123,7 @@ def test_not_an_anndata(section):
 
 def test_every_spot_has_the_same_expression(section, small_config):
     section.X = np.tile(np.arange(1, 61, dtype=np.float32), (150, 1))
-    with pytest.raises(ValueError, match="All 150 spots have the same expression, so no domain can be told"):
+    with pytest.raises(ValueError, match="All 150 spots have the same expression, so domains cannot be distinguished"):
         spatial_domains(section, 3, config=small_config, progress=False)
     section.obsm["X_own"] = np.full((150, 3), 0.1)
     with pytest.raises(ValueError, match=r"All 150 spots have the same values in obsm\['X_own'\]"):

@@ -33,6 +33,6 @@ def test_without_coordinates_the_larger_comes_first():
 
 def test_another_number_than_asked_for(embedded):
     adata = embedded(np.zeros((6, 2)), SPATIAL)
-    with pytest.raises(ValueError, match="3 domains were asked for, but only 2 could be told apart"):
+    with pytest.raises(ValueError, match="3 domains were asked for, but only 2 could be distinguished"):
         write_domains(adata, np.array([0, 0, 0, 1, 1, 1]), "domain", 3)
     assert "domain" not in adata.obs
