@@ -1,7 +1,9 @@
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.spatial.distance import pdist
 from sklearn.neighbors import KNeighborsRegressor
 
@@ -56,6 +58,24 @@ def test_a_learned_metric_finds_the_directions_that_expression_follows():
         correlation[name] = gene_correlations(truth, predicted.layers["predicted_knn"]).mean()
     assert correlation["cosine"] < 0.2
     assert correlation["learned"] > 0.55
+
+
+def test_spots_without_counts_are_no_references(study):
+    held_out = study.pop("s3")
+    for adata in study.values():
+        blank = np.arange(20)
+        counts = adata.X.toarray()
+        counts[blank] = 0
+        adata.X = csr_matrix(counts)
+        adata.obsm["X_image"] = adata.obsm["X_image"].copy()
+        adata.obsm["X_image"][blank] = held_out.obsm["X_image"][:1]  # all of them look like one spot
+    for config in (NearestNeighboursConfig(k=(5,)), NearestNeighboursConfig.plain()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # spots have no counts
+            model = NearestNeighbours(config).fit(study, use_rep="X_image")
+        assert len(model.learnt.bank.expression) == sum(adata.n_obs - 20 for adata in study.values())
+        assert np.isfinite(model.predict(held_out).layers["predicted_knn"]).all()
+        assert np.isfinite(model.fitted.reliability.correlation).all()
 
 
 @pytest.mark.parametrize(

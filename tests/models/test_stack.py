@@ -5,6 +5,7 @@ import pytest
 
 import histoquilt as hq
 from histoquilt.datasets import paired_study
+from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.models import MissingCountsError, Stack, StackConfig, load
 from histoquilt.models.expression._inner_validation import Fold, gene_correlations
 from histoquilt.models.stack._weights import Moments, choose_weights
@@ -49,8 +50,38 @@ def test_moments_take_out_the_depth():
     assert abs(Moments.of(truth, [predicted], depth).score(np.ones(1))) < 0.3
 
 
+def test_spots_without_counts_and_equal_depths_change_no_score():
+    rng = np.random.default_rng(0)
+    depth = rng.integers(100, 10_000, 60)
+    truth, predicted = rng.normal(size=(2, 60, 5)) + np.log(depth)[:, None]
+    score = Moments.of(truth, [predicted], depth).score(np.ones(1))
+    adjusted = depth_adjusted_correlation(truth, predicted, np.log(depth))
+    assert score == pytest.approx(adjusted.mean())
+    blank = [np.vstack([one, np.zeros((5, 5))]) for one in (truth, predicted)]
+    assert Moments.of(blank[0], [blank[1]], np.append(depth, np.zeros(5, int))).score(np.ones(1)) == pytest.approx(
+        score
+    )
+    plain = Moments.of(truth, [predicted], None).score(np.ones(1))
+    assert Moments.of(truth, [predicted], np.full(60, 7)).score(np.ones(1)) == pytest.approx(plain)
+
+
+def test_sections_without_counts_do_not_choose_weights():
+    sections = dict(enumerate(simulated(2, [0.5, 0.0])))
+    del sections[3]
+    assert choose_weights(sections, FOLDS).weights.tolist() == choose_weights(sections, FOLDS[:3]).weights.tolist()
+
+
+def test_a_member_without_weight_is_dropped_with_its_expression():
+    study = paired_study(kind="pairing", n_sections=4, n_spots=80, n_genes=30, seed=0)
+    model = Stack(StackConfig(members=("reduced_rank_ridge", "knn_cosine"))).fit(study, use_rep="X_image")
+    if model.training_facts["chosen"]["weights"]["knn_cosine"] == 0:  # as chance is all that it knows
+        assert not model.keeps_expression
+    else:
+        assert model.keeps_expression
+
+
 def test_a_member_that_knows_nothing_gets_no_weight_and_two_good_ones_share():
-    found = choose_weights(simulated(3, [0.5, 0.5, 0.0]), FOLDS)
+    found = choose_weights(dict(enumerate(simulated(3, [0.5, 0.5, 0.0]))), FOLDS)
     assert found.validated
     assert found.weights[2] <= 0.1
     assert abs(found.weights[0] - 0.5) <= 0.15
@@ -58,7 +89,7 @@ def test_a_member_that_knows_nothing_gets_no_weight_and_two_good_ones_share():
 
 
 def test_weights_are_equal_where_folds_cannot_tell():
-    equal = [choose_weights(simulated(2, [0.5, 0.5], seed), FOLDS) for seed in range(5)]
+    equal = [choose_weights(dict(enumerate(simulated(2, [0.5, 0.5], seed))), FOLDS) for seed in range(5)]
     assert sum(not one.validated for one in equal) >= 3
     assert all(one.weights.tolist() == [0.5, 0.5] for one in equal if not one.validated)
 
@@ -133,7 +164,7 @@ def test_predictions_name_the_members(both, stack):
     [
         ((), "one or more"),
         (("knn", "knn"), "each once"),
-        (("stack",), "no stack"),
+        (("stack",), "not a stack"),
         (("kn",), "Did you mean 'knn'"),
     ],
 )

@@ -77,14 +77,17 @@ def test_foreign_tissue_comes_out_and_another_scanner_does_not(two_sections, tmp
     model.save(tmp_path / "model")
     like = load(tmp_path / "model").predict(section(tissue(seed=5)))
     scanned = model.predict(section(another_scanner(tissue(seed=5))))
-    with pytest.warns(UserWarning, match=r"section: the image features vary otherwise .*does not transfer to this one"):
+    with pytest.warns(UserWarning, match=r"section: the image features vary differently .*do not apply to this"):
         foreign = model.predict(section(tissue(kind=1, seed=5)))
     for predicted, expected in ((like, True), (scanned, True), (foreign, False)):
         record = predicted.uns["histoquilt"]["prediction"]
         assert record["transfers"] is expected
         assert (record["transfer_share"] >= record["transfer_limit"]) is expected
         assert (predicted.var["reliability_transfers"] == expected).all()
-        np.testing.assert_array_equal(predicted.var["reliability"], like.var["reliability"])  # nothing else changes
+        np.testing.assert_array_equal(predicted.var["reliability"], like.var["reliability"])  # of training
+        claimed = predicted.var["reliability_adjusted"]
+        assert (claimed == (like.var["reliability_adjusted"] if expected else 0)).all()
+        assert ("do not apply" in record.get("caution", "")) is not expected
     low, high = like.uns["histoquilt"]["prediction"]["transfer_left_out"]
     assert low <= high
     foreign.write_h5ad(tmp_path / "foreign.h5ad")
@@ -117,5 +120,9 @@ def test_a_foreign_tumour_photographed_coarsely_does_not_transfer(data_dir):
     hq.im.embed_patches(foreign, image, mpp=3.2, field_um=fields, progress=False)
     like = sections.pop("C4")
     model = RidgeOnEmbedding().fit(sections, n_genes=20)
-    found = [model.predict(adata).uns["histoquilt"]["prediction"] for adata in (like, foreign)]
+    predicted = [model.predict(adata) for adata in (like, foreign)]
+    found = [one.uns["histoquilt"]["prediction"] for one in predicted]
     assert [record["transfers"] for record in found] == [True, False], found
+    claims = [one.var["reliability_adjusted"].median() for one in predicted]
+    assert claims[0] > 0.1
+    assert claims[1] == 0

@@ -42,7 +42,7 @@ def show_prediction(result: jobs.JobResult) -> None:
         outside = f"{facts['out_of_distribution'][name]:.0%} unlike the training tissue"
         print(f"{name}: {n_spots:,} spots, {facts['n_genes']:,} genes, {outside}")
         if not facts["transfers"][name]:
-            print("  the image features vary otherwise than in training: its reliability does not hold here")
+            print("  the image features vary differently than in training: its reliability does not hold here")
     _show_end(result)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, MissingKey, listed
-from histoquilt.study import check_adata, named_layers
+from histoquilt.study import check_adata, genes_by_reliability, named_layers
 
 RELIABILITY, ADJUSTED, BEATS_MEAN = "reliability", "reliability_adjusted", "beats_mean"
 
@@ -49,10 +49,8 @@ def gene_reliability(adata: AnnData) -> np.ndarray:
 
 def reliability_order(adata: AnnData) -> np.ndarray:
     """Return column numbers from the most to the least reliable gene at equal depth (raw if unknown); unknown last."""
-    values = gene_reliability(adata)
-    if ADJUSTED in adata.var and adata.var[ADJUSTED].notna().any():
-        values = adata.var[ADJUSTED].to_numpy(dtype=np.float64)
-    return np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
+    gene_reliability(adata)  # raises if there is none
+    return genes_by_reliability(adata.var)
 
 
 def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame | None:

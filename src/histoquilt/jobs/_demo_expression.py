@@ -37,6 +37,7 @@ def predict_bare_slide(record: RunRecord, *, seed: int, device: str, progress: b
     from scipy.spatial import cKDTree
 
     from histoquilt import datasets, im, metrics, models, tl
+    from histoquilt.study import genes_by_reliability
 
     with record.stage("make slides"):
         slides = datasets.toy_slides(3, N_SPOTS, N_GENES, N_DOMAINS, seed, mpp=MPP)
@@ -53,7 +54,7 @@ def predict_bare_slide(record: RunRecord, *, seed: int, device: str, progress: b
             checked = model.predict(truth)
         measured, predicted = checked.layers["measured_log1p_cp10k"], checked.layers[f"predicted_{model.method}"]
         correlation = metrics.score_genes(measured, predicted, list(checked.var_names))["pearson"].to_numpy()
-        reliable = np.argsort(-checked.var["reliability"].to_numpy(), kind="stable")[:N_RELIABLE]
+        reliable = genes_by_reliability(checked.var)[:N_RELIABLE]
         for what, values in (
             (f"{len(correlation)} genes", correlation), (f"the {N_RELIABLE} most reliable", correlation[reliable]),
         ):  # fmt: skip

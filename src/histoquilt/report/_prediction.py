@@ -182,7 +182,7 @@ def _warning_of_transfer(recorded: Mapping[str, Any]) -> str:
         return ""
     low, high = recorded["transfer_left_out"]
     return (
-        "The image features of this section vary otherwise than in training, so reliability does not transfer: "
+        "The image features of this section vary differently than in training, so reliability does not transfer: "
         f"{recorded['transfer_share']:.2f} of their variance is in the training components, {low:.2f} to {high:.2f} in "
         f"left-out training sections (limit {recorded['transfer_limit']:.2f})."
     )

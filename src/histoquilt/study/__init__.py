@@ -18,6 +18,7 @@ from histoquilt.study._genes import (
     detect_gene_ids,
     gene_rows,
     gene_symbols,
+    genes_by_reliability,
     quiet_duplicates,
 )
 from histoquilt.study._layers import named_layers
@@ -52,8 +53,8 @@ __all__ = [
     "check_obsm_key", "check_one_section", "check_spatial", "check_study", "concat_sections", "coordinate_record",
     "declare_foreign", "declare_one_section", "declare_scale", "declared_scale", "detect_gene_ids", "domain_colors",
     "domain_palette", "estimate_mpp", "expression", "expression_scale", "find_lattice", "gene_rows", "gene_symbols",
-    "image_libraries", "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "lattice_of", "library_part",
-    "named_layers", "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates",
-    "record_coordinates", "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres",
-    "spot_pitch", "warn_of_few_outside", "write_result",
+    "genes_by_reliability", "image_libraries", "is_ours", "is_outside", "keep_bare_graph", "keep_foreign",
+    "lattice_of", "library_part", "named_layers", "nearest_distance", "nominal_pitch", "order_by_height",
+    "provenance", "quiet_duplicates", "record_coordinates", "record_pitch", "row_chunks", "scale_factors",
+    "split_sections", "spot_centres", "spot_pitch", "warn_of_few_outside", "write_result",
 ]  # fmt: skip

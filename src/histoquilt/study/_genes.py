@@ -250,3 +250,13 @@ def gene_symbols(adata: AnnData) -> np.ndarray:
         return names
     symbols = adata.var[Keys.GENE_SYMBOL].astype(object).to_numpy()
     return np.where(pd.isna(symbols) | (symbols == ""), names, symbols)
+
+
+def genes_by_reliability(var: pd.DataFrame) -> np.ndarray:
+    """Return column numbers from the most to the least reliable gene of a prediction; unknown last.
+
+    By reliability at equal depth; of equal ones, or if it is not known, by that of the correlation as it is.
+    """
+    raw = var["reliability"].fillna(-np.inf).to_numpy(dtype=np.float64)
+    adjusted = var.get("reliability_adjusted", pd.Series(np.nan, var.index)).fillna(-np.inf).to_numpy(dtype=np.float64)
+    return np.lexsort((-raw, -adjusted))

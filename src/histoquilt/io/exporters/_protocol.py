@@ -13,7 +13,16 @@ from anndata import AnnData
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
 from histoquilt.runtime import warn_user
-from histoquilt.study import Section, as_categories, check_obs_key, domain_colors, expression, gene_rows, named_layers
+from histoquilt.study import (
+    Section,
+    as_categories,
+    check_obs_key,
+    domain_colors,
+    expression,
+    gene_rows,
+    genes_by_reliability,
+    named_layers,
+)
 
 _N_RELIABLE = 10  # genes of a prediction, if neither domains nor genes are asked for
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')  # in names of files, on any system
@@ -88,7 +97,11 @@ class ExportedSection:
     @property
     def name(self) -> str:
         """Name of the section, with ``_`` for what file names cannot hold."""
-        return _UNSAFE.sub("_", self.section.name).strip(". ") or "section"
+        return self.file_name("")
+
+    def file_name(self, ending: str) -> str:
+        """Return a name of a file of the section, with ``_`` for what file names cannot hold."""
+        return (_UNSAFE.sub("_", self.section.name).strip(". ") or "section") + _UNSAFE.sub("_", ending)
 
     @property
     def adata(self) -> AnnData:
@@ -174,8 +187,7 @@ class ExportedSection:
         """
         adata, names = self.adata, list(self.options.genes)
         if not names and self.prediction is not None and not self.keys and "reliability" in adata.var:
-            order = np.argsort(-adata.var["reliability"].fillna(-np.inf).to_numpy(), kind="stable")
-            names = adata.var_names[order[:_N_RELIABLE]].tolist()
+            names = adata.var_names[genes_by_reliability(adata.var)[:_N_RELIABLE]].tolist()
         if not names:
             return pd.DataFrame(index=adata.obs_names)
         columns = gene_rows(adata, names)

@@ -29,7 +29,7 @@ class _QuPath:
         paths = []
         for key in section.keys:
             of_key = f"_{key}" if len(section.keys) > 1 else ""
-            paths.append(_write(folder / f"{section.name}{of_key}{ending}", annotations(section, key), section.name))
+            paths.append(_write(folder / section.file_name(of_key + ending), annotations(section, key), section.name))
         if options.spots or section.genes or not section.keys:
             paths.append(_write(folder / f"{section.name}_spots{ending}", detections(section), section.name))
         return paths

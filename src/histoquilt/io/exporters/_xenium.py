@@ -27,10 +27,10 @@ class _XeniumExplorer:
             groups[gene] = quartiles, dict(zip(quartiles.categories, _LOW_TO_HIGH, strict=False))
         paths = []
         for number, (name, (labels, colors)) in enumerate(groups.items()):
-            of = "" if number == 0 and section.keys else "_" + name.replace("/", "_")
+            of = "" if number == 0 and section.keys else f"_{name}"
             table = pd.DataFrame({"cell_id": cells, "group": labels.astype(object)}).dropna()
             table["color"] = table["group"].map(colors)
-            paths.append(folder / f"{section.name}{of}.csv")
+            paths.append(folder / section.file_name(f"{of}.csv"))
             table.to_csv(paths[-1], index=False, lineterminator="\n")
         return paths
 

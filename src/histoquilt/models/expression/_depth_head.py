@@ -83,9 +83,11 @@ def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthH
             for i in held_out:
                 there = _deep(train[i])
                 truth = np.log(_depth(train[i])[there])
+                if np.ptp(truth) == 0:
+                    continue  # any prediction is as good as another
                 for alpha, _, values in path.predictions(scores[i][there], _ALPHAS):
                     error = truth - truth.mean() - (values[:, 0] - values.mean())
-                    choices.add(alpha, -float((error**2).mean() / max(truth.var(), 1e-12)))
+                    choices.add(alpha, -float((error**2).mean() / truth.var()))
     alpha = choices.best if choices.leading(1) else _DEFAULT_ALPHA
     predicted: dict[int, np.ndarray] = {}
     for fold in folds:

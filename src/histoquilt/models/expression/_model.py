@@ -275,7 +275,7 @@ class ExpressionModel(ABC):
         ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median
         is below 0.05, ``uns["histoquilt"]["prediction"]["caution"]`` and the log say so in words
         ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
-        left-out training sections; if not, its ``reliability`` says nothing about this section
+        left-out training sections; if not, ``reliability_adjusted`` is 0: training says nothing about this section
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain
@@ -411,20 +411,22 @@ class ExpressionModel(ABC):
         model._fitted = replace(model._fitted, learnt=model.restore(state))
         return model
 
-    def as_part_of(self, whole: "ExpressionModel", learnt: Any = None) -> Self:
+    def as_part_of(self, whole: "ExpressionModel", name: str, learnt: Any = None) -> Self:
         """Share the device, the inputs and the checkpoint folder of a model that combines several; for its hooks.
 
         Parameters
         ----------
         whole
             The model that combines several.
+        name
+            Name of this model among them.
         learnt
             Result of this model's :meth:`fit_arrays`, once it is trained.
         """
         self.device = whole.device if self.has_network else torch.device("cpu")
         if whole._kept_in is not None:
             folder, job = whole._kept_in
-            self._kept_in = training_folder(folder / self.method), {**job, "part": self.method}
+            self._kept_in = folder / name, {**job, "part": name, "settings_of_part": self.config.to_dict()}
         self._fitted = None if whole._fitted is None else replace(whole._fitted, learnt=learnt)
         return self
 

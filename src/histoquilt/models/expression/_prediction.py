@@ -217,7 +217,7 @@ def write_prediction(
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata, values = section.adata, arrays.expression
     unlike = _unlike_training(section, fitted, arrays.inputs)
-    caution = fitted.reliability.caution
+    caution = fitted.reliability.caution if unlike.transfer.transfers else unlike.transfer.caution
     key = f"predicted_{method}"
     predicted = AnnData(
         X=values.copy() if bare else None,
@@ -257,7 +257,7 @@ def write_prediction(
         "version": histoquilt.__version__,
     }
     unlike.warn(section.name)
-    if caution:
+    if caution and unlike.transfer.transfers:  # else the warning has said it
         logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
 
@@ -285,7 +285,9 @@ def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     if fitted.symbols is not None:
         table[Keys.GENE_SYMBOL] = fitted.symbols
     table["reliability"] = fitted.reliability.correlation
-    table["reliability_adjusted"] = fitted.reliability.adjusted
+    adjusted = fitted.reliability.adjusted
+    # nothing is claimed for tissue on which training says nothing
+    table["reliability_adjusted"] = adjusted if unlike.transfer.transfers else np.where(np.isnan(adjusted), np.nan, 0.0)
     table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds

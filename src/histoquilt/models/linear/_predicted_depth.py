@@ -56,7 +56,7 @@ class PredictedDepth(ExpressionModel):
 
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
+    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
         known = [i for i, section in enumerate(train) if section.depth is not None and section.depth.any()]
         if not known:
             raise MissingCountsError(
@@ -65,9 +65,12 @@ class PredictedDepth(ExpressionModel):
             )
         held_out: dict[int, np.ndarray] = {}
         for fold in folds:
-            log_rates = _log_rates(train, [i for i in fold.train if i in known] or known)
-            held_out |= {i: _expected(train[i], log_rates) for i in fold.held_out}
-        return _log_rates(train, known), [held_out[i] for i in range(len(train))]
+            members = [i for i in fold.train if i in known]
+            if members:
+                log_rates = _log_rates(train, members)
+                held_out |= {i: _expected(train[i], log_rates) for i in fold.held_out}
+        complete = len(held_out) == len(train)
+        return _log_rates(train, known), [held_out[i] for i in range(len(train))] if complete else None
 
     def predict_arrays(self, section: ImageSection) -> np.ndarray:
         return _expected(section, self.learnt)

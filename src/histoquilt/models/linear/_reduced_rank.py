@@ -17,6 +17,7 @@ settings are averaged, since those that score alike err differently.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: Reduc
     config
         Settings to choose from.
     """
-    inputs = LinearInputs.of(train, config)
+    inputs = LinearInputs.of(train, config.own_moments, config.rbf)
     weightings = (False, True) if any(one.depth is not None for one in train) else (False,)
     choices = Choices()
     for fold in folds:
@@ -173,11 +174,12 @@ class LinearInputs:
     scores: dict[bool, list[np.ndarray]]
 
     @classmethod
-    def of(cls, train: list[ImageSection], config: ReducedRankRidgeConfig | None = None) -> "LinearInputs":
-        """Find the components and compute the scores, by the moments that may be chosen."""
-        config = config or ReducedRankRidgeConfig()
-        kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
-        bases = {kind: Basis.fit(train, kind).with_kernel(train, config.rbf) for kind in kinds}
+    def of(
+        cls, train: list[ImageSection], own_moments: bool | Literal["auto"] = "auto", rbf: int = 0
+    ) -> "LinearInputs":
+        """Find the components, with ``rbf`` features of a kernel map, and the scores, by the moments allowed."""
+        kinds = (True,) if train[0].own_moments else (False,) if own_moments is False else (False, True)
+        bases = {kind: Basis.fit(train, kind).with_kernel(train, rbf) for kind in kinds}
         return cls(train, bases, {kind: [basis.scores(one.x) for one in train] for kind, basis in bases.items()})
 
     def path(self, members: Sequence[int], own: bool, weighted: bool) -> RidgePath:

@@ -18,10 +18,13 @@ _SHALLOW = 0.3  # of the median depth: a spot of so many counts weighs half
 
 
 def spot_weights(section: ImageSection) -> np.ndarray:
-    """Return the weight of each spot's measurement, ``(n_spots,)``; all alike if depth is not known."""
+    """Return the weight of each spot's measurement, ``(n_spots,)``: 0 without counts, all alike if depth is unknown."""
     if section.depth is None:
-        return np.ones(len(section.x))
-    return section.depth / (section.depth + _SHALLOW * np.median(section.depth))
+        return np.full(len(section.x), 1 / (1 + _SHALLOW))  # that of a spot of median depth
+    counted = section.depth > 0
+    if not counted.any():
+        return np.zeros(len(section.x))
+    return section.depth / (section.depth + _SHALLOW * np.median(section.depth[counted]))
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class NearestNeighbours(ExpressionModel):
             measured = spaces.measured(fold.train)
             judged = part_of_sections(train, fold.held_out, whole=any(config.smoothing_to_try))
             for space, points in spaces.to_try(fold.train):
-                bank = Bank(torch.cat([points[i] for i in fold.train]), *measured)
+                bank = Bank(spaces.counted(points, fold.train), *measured)
                 for i, rows in judged:
                     averages = bank.averages(points[i][rows], config.k, config.weightings_to_try, _metric(space))
                     for k, weighting, values in averages:
@@ -215,8 +215,9 @@ class _Spaces:
 
     def __init__(self, train: list[ImageSection], config: NearestNeighboursConfig) -> None:
         self._train, self._config = train, config
+        self._counted = [np.full(len(one.x), True) if one.depth is None else one.depth > 0 for one in train]
         self._plain = {space: [space.points(one) for one in train] for space in self._plain_spaces()}
-        self._linear = LinearInputs.of(train) if config.metric == "learned" else None
+        self._linear = LinearInputs.of(train, config.own_moments) if config.metric == "learned" else None
 
     def to_try(self, members: Sequence[int]) -> Iterator[tuple[_PlainSpace | MetricSetting, list[torch.Tensor]]]:
         """Yield every space, learned on ``members``, with the points of all training sections in it."""
@@ -241,15 +242,19 @@ class _Spaces:
         return metric, self.bank([torch.from_numpy(one @ directions) for one in scores], members)
 
     def bank(self, points: list[torch.Tensor], members: Sequence[int]) -> Bank:
-        """Return the bank of the spots of ``members``."""
-        return Bank(torch.cat([points[i] for i in members]), *self.measured(members))
+        """Return the bank of the spots of ``members`` that have counts."""
+        return Bank(self.counted(points, members), *self.measured(members))
+
+    def counted(self, points: list[torch.Tensor], members: Sequence[int]) -> torch.Tensor:
+        """Return the points of the spots of ``members`` that have counts."""
+        return torch.cat([points[i][self._counted[i]] for i in members])
 
     def measured(self, members: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return expression and weights of the spots of ``members``; few counts weigh less in a learned space."""
         weights = None
         if self._linear is not None and any(self._train[i].depth is not None for i in members):
-            weights = np.concatenate([spot_weights(self._train[i]) for i in members])
-        return np.concatenate([self._train[i].measured for i in members]), weights
+            weights = np.concatenate([spot_weights(self._train[i])[self._counted[i]] for i in members])
+        return np.concatenate([self._train[i].measured[self._counted[i]] for i in members]), weights
 
     def _plain_spaces(self) -> Iterator[_PlainSpace]:
         config = self._config

@@ -6,7 +6,7 @@ the weights are tenths, chosen on the members' predictions of held-out training 
 once the measured log depth is regressed out, or equal where the folds cannot tell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,23 +34,22 @@ class StackConfig(ExpressionConfig):
         A value is outside its range, or a member is no expression model.
     """
 
-    members: tuple[str, ...] = (
-        "reduced_rank_ridge",
-        "count_regression",
-        "knn",
-    )  # names of expression models, as for --method
+    # names of expression models, as for --method
+    members: tuple[str, ...] = ("reduced_rank_ridge", "count_regression", "knn")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.members or len(set(self.members)) < len(self.members) or "stack" in self.members:
             raise ValueError(
-                f"members must be one or more names of models, each once and no stack, got {self.members!r}."
+                f"members must be one or more names of models, each once and not a stack, got {self.members!r}."
             )
         for name in self.members:
             if name not in EXPRESSION_MODELS:
                 raise ValueError(EXPRESSION_MODELS.unknown(name))
-        if "validate" in (self.fields, self.neighbours):
-            raise ValueError("Stack hands its inputs on as given: fields and neighbours cannot be 'validate'.")
+            if "." in name:
+                raise ValueError(f"The name of a member must hold no dot, got {name!r}.")
+        if (self.fields, self.neighbours) != ("several", True):
+            raise ValueError("Members of a stack share all inputs: it needs fields='several' and neighbours=True.")
 
 
 @dataclass(frozen=True)
@@ -124,6 +123,11 @@ class Stack(ExpressionModel):
     def n_models(self) -> int:
         return len(self.config.members)
 
+    @property
+    def uses_views(self) -> bool:
+        """Whether a member trains on views."""
+        return any(self._member(name).uses_views for name in self.config.members)
+
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray] | None]:
@@ -141,15 +145,18 @@ class Stack(ExpressionModel):
             advance(note=name)
         if lacking is not None and not learnt:
             raise lacking
-        if len(held_out) < len(learnt):  # too few sections to judge all: every member counts alike
+        if len(held_out) < len(learnt):
+            logger.info("Stack: a member predicted no left-out training section, so weights are equal.")
             members = tuple(_Member(name, one, 1 / len(learnt), None) for name, one in learnt.items())
             return _Learnt(members, False, None), None
-        moments = [
-            Moments.of(one.measured, [of[i] for of in held_out.values()], one.depth) for i, one in enumerate(train)
-        ]
+        # sections without raw counts have no score at equal depth; only if none has one, all are judged as they are
+        judged = [i for i, one in enumerate(train) if one.depth is not None] or list(range(len(train)))
+        moments = {
+            i: Moments.of(train[i].measured, [of[i] for of in held_out.values()], train[i].depth) for i in judged
+        }
         found = choose_weights(moments, folds)
         members = tuple(
-            _Member(name, learnt[name], float(weight), float(score))
+            _Member(name, learnt[name] if weight else None, float(weight), float(score))
             for name, weight, score in zip(learnt, found.weights, found.of_members, strict=True)
         )
         logger.info(
@@ -159,7 +166,8 @@ class Stack(ExpressionModel):
         )
         # a section's predictions are freed once they are averaged
         weighed = [
-            np.einsum("m,msg->sg", found.weights, np.stack([of.pop(0) for of in held_out.values()])) for _ in train
+            np.einsum("m,msg->sg", found.weights.astype(np.float32), np.stack([of.pop(0) for of in held_out.values()]))
+            for _ in train
         ]
         return _Learnt(members, found.validated, found.score), weighed
 
@@ -212,4 +220,6 @@ class Stack(ExpressionModel):
     def _member(self, name: str, learnt: Any = None) -> ExpressionModel:
         """Return a member, trained if what it learnt is given."""
         member: ExpressionModel = EXPRESSION_MODELS.load(name)()
-        return member.as_part_of(self, learnt)
+        if self.config.own_moments != "auto":
+            member.config = replace(member.config, own_moments=self.config.own_moments)
+        return member.as_part_of(self, name, learnt)

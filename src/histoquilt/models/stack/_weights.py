@@ -1,6 +1,6 @@
 """Weights of the members of a stack, from predictions of training sections by models that had not seen them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from histoquilt.models.expression._inner_validation import Fold
 
 _STEPS = 10  # weights are tenths
+_BLOCK = 64  # genes in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,18 @@ class Moments:
         depth
             Total counts, ``(n_spots,)``.
         """
-        explained = [np.ones(len(truth))]
-        if depth is not None:
-            explained.append(np.log(np.maximum(depth, 1)))
+        values = np.stack([truth, *predicted])  # (1 + n_members, n_spots, n_genes)
+        explained = [np.ones(values.shape[1])]
+        if depth is not None and (depth > 0).any():  # spots without counts tell nothing
+            values, log_depth = values[:, depth > 0], np.log(depth[depth > 0].astype(np.float64))
+            explained = [np.ones(len(log_depth))] + ([log_depth] if np.ptp(log_depth) > 1e-12 else [])
         basis = np.linalg.qr(np.stack(explained, axis=1))[0]
-        values = np.stack([truth, *predicted]).astype(np.float64)  # (1 + n_members, n_spots, n_genes)
-        values -= basis @ (basis.T @ values)
-        moments = np.einsum("asg,bsg->abg", values, values)
+        parts = []
+        for genes in np.array_split(np.arange(values.shape[2]), -(-values.shape[2] // _BLOCK)):
+            block = values[:, :, genes].astype(np.float64)
+            block -= basis @ (basis.T @ block)
+            parts.append(np.einsum("asg,bsg->abg", block, block))
+        moments = np.concatenate(parts, axis=2)
         return cls(moments[1:, 1:], moments[1:, 0], moments[0, 0])
 
     def score(self, weights: np.ndarray) -> float:
@@ -80,26 +86,29 @@ class Weights:
     of_members: np.ndarray
 
 
-def choose_weights(sections: Sequence[Moments], folds: Sequence[Fold]) -> Weights:
+def choose_weights(sections: Mapping[int, Moments], folds: Sequence[Fold]) -> Weights:
     """Choose the weights that would have predicted the held-out training sections best, or equal ones.
+
+    ``sections`` are those that can be judged, by their number.
 
     Weights are chosen on all folds but one and tried on that one. If, over the folds, they are not better than equal
     weights by more than the standard error, equal weights are taken.
     """
-    n_members = len(sections[0].with_truth)
+    numbers = np.array(list(sections))
+    n_members = len(sections[numbers[0]].with_truth)
     equal = np.full(n_members, 1 / n_members)
-    tried = np.array(list(_simplex(n_members, _STEPS))) / _STEPS
-    tried = np.vstack([equal, tried])
-    scores = np.array([[one.score(weights) for one in sections] for weights in tried])  # (n_tried, n_sections)
+    tried = np.vstack([equal, np.array(list(_simplex(n_members, _STEPS))) / _STEPS])
+    scores = np.array([[one.score(weights) for one in sections.values()] for weights in tried])
     gains = []
     for fold in folds:
-        others = [i for i in range(len(sections)) if i not in fold.held_out]
-        best = scores[:, others].mean(axis=1).argmax()
-        gains.append(float((scores[best] - scores[0])[list(fold.held_out)].mean()))
-    better = np.mean(gains) > np.std(gains, ddof=1) / np.sqrt(len(gains))
+        held_out = np.isin(numbers, fold.held_out)
+        if held_out.any() and not held_out.all():
+            best = scores[:, ~held_out].mean(axis=1).argmax()
+            gains.append(float((scores[best] - scores[0])[held_out].mean()))
+    better = len(gains) > 1 and np.mean(gains) > np.std(gains, ddof=1) / np.sqrt(len(gains))
     best = int(scores.mean(axis=1).argmax()) if better else 0
-    alone = np.array([[one.score(weights) for one in sections] for weights in np.eye(n_members)]).mean(axis=1)
-    return Weights(tried[best], best > 0, float(scores[best].mean()), alone)
+    alone = np.array([[one.score(weights) for one in sections.values()] for weights in np.eye(n_members)])
+    return Weights(tried[best], best > 0, float(scores[best].mean()), alone.mean(axis=1))
 
 
 def _simplex(n: int, total: int) -> Iterator[tuple[int, ...]]:

@@ -57,10 +57,15 @@ class Transfer:
         """Sentences for a section to which the features do not transfer."""
         low, high = self.left_out
         return (
-            f"the image features vary otherwise than in training: {self.share:.3f} of their variance is in the "
+            f"the image features vary differently than in training: {self.share:.3f} of their variance is in the "
             f"training components, {low:.3f} to {high:.3f} in left-out training sections (limit {self.limit:.3f}). "
-            "var['reliability'] was measured on such sections and does not transfer to this one."
+            f"var['reliability'] was measured on such sections. {self.caution}"
         )
+
+    @property
+    def caution(self) -> str:
+        """What to know before such a prediction is used."""
+        return "Reliabilities of training do not apply to this section; var['reliability_adjusted'] is 0."
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def _axes(features: np.ndarray) -> np.ndarray:
     """Return the leading components of the features that vary at all."""
     axes = leading_axes(features, N_COMPONENTS, _EXACT)
     along = np.square(features @ axes, dtype=np.float64).sum(axis=0)
-    return axes[:, along > 1e-6 * max(along.max(), 1e-12)]
+    return axes[:, along > 1e-6 * max(along.max(initial=0.0), 1e-12)]
 
 
 def _share(features: np.ndarray, axes: np.ndarray) -> float:
