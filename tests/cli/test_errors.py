@@ -312,7 +312,7 @@ def test_a_command_without_patients_names_the_column_and_the_way_without(refused
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
     table = samples("section,counts", *(f"{name},{name}.h5ad" for name in three))
     line = refused("evaluate", table, "--methods", "mean", "--use-rep", "X_e", "-o", tmp_path / "out")
-    assert "Add the column 'patient' to samples.csv, or use --leave-out section." in line
+    assert "Fill the column 'patient' of samples.csv, or use --leave-out section." in line
 
 
 def test_a_table_of_counts_without_selection_names_what_can_be_done(refused, tmp_path):

@@ -1,6 +1,7 @@
 """``histoquilt train``: a model folder, and one clear line for every likely mistake."""
 
 import json
+import re
 
 import anndata as ad
 import numpy as np
@@ -199,4 +200,6 @@ def test_a_stack_names_its_members_with_weights_and_inner_scores(study_folder, t
     assert record["method"] == "stack"
     assert record["stack"]["weights"] == provenance["chosen"]["weights"]
     assert set(record["stack"]["inner_adjusted_pcc"]) == {"reduced_rank_ridge", "count_regression", "knn", "stack"}
-    assert "member count_regression: weight" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "of its members alone:" in printed
+    assert re.search(r"    count_regression: -?\d\.\d{3}, weight [01]\.\d\d\n", printed)

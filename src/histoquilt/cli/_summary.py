@@ -26,13 +26,22 @@ def show_training(result: jobs.JobResult) -> None:
             )
         else:
             print(f"  {name}: keeps no predictions of left-out training sections")
-    for name, weight in facts.get("stack", {}).get("weights", {}).items():
-        score = facts["stack"]["inner_adjusted_pcc"][name]
-        told = "" if score is None else f", mean correlation at equal depth {score:.3f} on left-out training sections"
-        print(f"  member {name}: weight {weight:.2f}{told}")
-    if "stack" in facts and not facts["stack"]["validated"]:
-        print("  the weights are equal, because left-out training sections could not tell")
+        if name == facts["method"] and "stack" in facts:
+            _show_members(facts["stack"], at_equal_depth=scores["pcc_median_adjusted"] is not None)
     _show_skipped(result)
+
+
+def _show_members(stack: dict[str, Any], *, at_equal_depth: bool) -> None:
+    """Print the weights of the members of a stack, and the mean correlations that the weights are chosen by."""
+    scores = stack["inner_adjusted_pcc"]
+    if scores["stack"] is not None:
+        kind = "mean correlation at equal depth" if at_equal_depth else "mean correlation"
+        print(f"    {kind} {scores['stack']:.3f}; of its members alone:")
+    for name, weight in stack["weights"].items():
+        alone = "" if scores[name] is None else f" {scores[name]:.3f},"
+        print(f"    {name}:{alone} weight {weight:.2f}")
+    if not stack["validated"]:
+        print("    the weights are equal: left-out training sections do not tell which would be better")
 
 
 def show_prediction(result: jobs.JobResult) -> None:

@@ -212,11 +212,13 @@ def _table(study: Study, patient_key: str, slide_key: str, *, needs_patient: boo
     table = pd.DataFrame(index=list(study))
     for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key)):
         if column == Keys.PATIENT and needs_patient:
-            remedy = either(
-                "Pass patient_key=.", f"Add the column {patient_key!r} to samples.csv, or use --leave-out section."
-            )
             for section in study.values():
                 if patient_key not in section.owner.obs:
+                    remedy = either(
+                        f"Section {section.name!r} has no patient. Pass patient_key=.",
+                        f"Section {section.name!r} has no patient. Fill the column {patient_key!r} of samples.csv, or "
+                        "use --leave-out section.",
+                    )
                     raise MissingKey(patient_key, "adata.obs", section.owner.obs.columns, remedy)
         if any(key in section.owner.obs for section in study.values()):
             table[column] = [section.value(key) for section in study.values()]
