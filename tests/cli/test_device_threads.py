@@ -30,7 +30,8 @@ def test_what_is_no_device_and_no_number_is_refused(command, refused, study_fold
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_network_on_metal_is_refused_before_images_are_read(command, refused, study_folder, tmp_path):
-    told = refused(command, study_folder / "samples.csv", "--device", "mps", "--out", tmp_path / "out")
+    method = ("--method", "spahgc") if command == "train" else ()  # evaluate has the networks by default
+    told = refused(command, study_folder / "samples.csv", *method, "--device", "mps", "--out", tmp_path / "out")
     assert "torch cannot do on Metal" in told
 
 

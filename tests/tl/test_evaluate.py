@@ -406,7 +406,9 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     splits = [Split("mine", ["s2", "s3"], ["s0", "s1"], optimistic=False)]
     found = evaluate(study, label_key="region", splits=splits).domains
     assert set(found["section"]) == {"s0"}
-    baselines = {"mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn"}
+    baselines = {
+        "mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn_cosine", "knn",
+    }  # fmt: skip
     assert set(found["method"]) == baselines | {"measured"}
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()

@@ -58,7 +58,7 @@ class NearestNeighboursConfig(BaselineConfig):
     @classmethod
     def plain(cls) -> Self:
         """Return the usual baseline: cosine on one patch around each spot, no neighbours, no smoothing."""
-        return replace(cls.cosine(), fields="one", neighbours=False, smoothing=0)
+        return replace(cls.cosine(), fields="one", neighbours=False, smoothing=0, own_moments=False)
 
     @property
     def weightings_to_try(self) -> Sequence[Weighting]:

@@ -104,7 +104,7 @@ class Stack(ExpressionModel):
     >>> model.predict(held_out).layers["predicted_stack"].shape == held_out.shape
     True
     >>> sorted(model.training_facts["chosen"]["weights"])
-    ['knn', 'reduced_rank_ridge']
+    ['count_regression', 'knn', 'reduced_rank_ridge']
     """
 
     method = "stack"

@@ -44,7 +44,9 @@ class Transfer:
         return not self.share < self.limit
 
     def record(self) -> dict[str, bool | float | list[float]]:
-        """Return the entries of ``uns["histoquilt"]["prediction"]``."""
+        """Return the entries of ``uns["histoquilt"]["prediction"]``; of a section that was not judged only the last."""
+        if np.isnan(self.share):
+            return {"transfers": self.transfers}
         return {
             "transfer_share": self.share,
             "transfer_left_out": list(self.left_out),
