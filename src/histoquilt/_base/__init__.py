@@ -1,7 +1,7 @@
 """Plain values that all rooms share: key names, messages, checks, protocols, registries. Nothing here knows AnnData."""
 
 from histoquilt._base._camera_bits import camera_bits
-from histoquilt._base._checks import LEAST_MPP, MOST_MPP, check_mpp, check_n_domains, check_positive
+from histoquilt._base._checks import LEAST_MPP, MOST_MPP, check_mpp, check_n_domains, check_option_names, check_positive
 from histoquilt._base._coordinate_columns import coordinate_columns, depth_column, is_embedding
 from histoquilt._base._keys import Keys
 from histoquilt._base._optional import is_installed, require
@@ -21,7 +21,7 @@ from histoquilt._base._words import MissingKey, argument, at_a_command, either, 
 __all__ = [
     "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS", "LEAST_MPP", "MOST_MPP",
     "READERS", "SECTION_FILES", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage",
-    "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_positive", "coordinate_columns",
-    "depth_column", "either", "is_at_a_command", "is_embedding", "is_installed", "is_samples_table", "listed",
-    "message_of", "require",
+    "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names", "check_positive",
+    "coordinate_columns", "depth_column", "either", "is_at_a_command", "is_embedding", "is_installed",
+    "is_samples_table", "listed", "message_of", "require",
 ]  # fmt: skip

@@ -130,7 +130,7 @@ def export_results(
         with run.record.stage("import"):
             from histoquilt import io
 
-        exporters = io.get_exporters(_unique(asked.to or (), "to"))
+        exporters = io.get_exporters(comma_separated(asked.to or "", "to"))
         to_write = io.ExportOptions(**asked.named())
         run.checked()
         n_spots: dict[str, int] = {}
@@ -175,16 +175,12 @@ def _read_each(files: Sequence[Path], asked: ExportConfig, n_spots: dict[str, in
             yield section
 
 
-def _unique(names: str | Sequence[str], name: str) -> list[str]:
-    return list(dict.fromkeys(comma_separated(names, name)))
-
-
 def check_exports(names: str | Sequence[str] | None) -> None:
     """Raise unless all exporters that a job will use are installed with what they need."""
     if names:
         from histoquilt.io import get_exporters
 
-        get_exporters(_unique(names, "export"))
+        get_exporters(comma_separated(names, "export"))
 
 
 def add_exports(
@@ -210,7 +206,7 @@ def add_exports(
         later = either("histoquilt.jobs.export_results", f"histoquilt export DIR --to {name} ...")
         warn_user(f"The export to {name} is left out; the results are written. {one_line(error)} Then: {later}")
 
-    exporters = get_exporters(_unique(names, "export"))
+    exporters = get_exporters(comma_separated(names, "export"))
     exports = folder / EXPORTS
     exports.mkdir()
     try:

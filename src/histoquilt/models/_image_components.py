@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
@@ -29,6 +30,13 @@ def leading_axes(x: np.ndarray, n: int = MAX_COMPONENTS, exact: int = _EXACT) ->
     else:
         vectors = np.linalg.eigh((x.T @ x).astype(np.float64))[1][:, ::-1][:, :n]
     return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def moments_to_try(train: Sequence[ImageSection], own_moments: bool | Literal["auto"]) -> tuple[bool, ...]:
+    """Return whether to standardise by own moments: the choices left to inner validation."""
+    if train[0].own_moments:
+        return (True,)
+    return (False,) if own_moments is False else (False, True)
 
 
 @dataclass(frozen=True)

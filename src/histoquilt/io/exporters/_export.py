@@ -3,13 +3,12 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from anndata import AnnData
 
-from histoquilt._base import EXPORTERS, Keys, is_installed, listed
+from histoquilt._base import EXPORTERS, Keys, check_option_names, is_installed, listed
 from histoquilt.io._files import PathLike
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
 from histoquilt.runtime import atomic_folder, refuse_existing
@@ -171,11 +170,7 @@ def missing_packages(exporter: Exporter) -> dict[str, str]:
 
 def _options(options: ExportOptions | None, more: dict[str, Any]) -> ExportOptions:
     known = [field.name for field in fields(ExportOptions)]
-    for name in more:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f" Did you mean {near[0]}=?" if near else ""
-            raise TypeError(f"{name}= is not an option of export.{meant} Options: {', '.join(known)}.")
+    check_option_names(more, known, of="export")
     return replace(options or ExportOptions(), **more)
 
 

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument
+from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument, check_option_names
 from histoquilt.jobs.work._errors import JobError
 
 PathName = str | PathLike[str]
@@ -105,11 +105,7 @@ def configured(config: type[_Config], settings: _Config | None, options: dict[st
         An option does not exist.
     """
     known = [one.name for one in fields(config)]
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f" Did you mean {near[0]}=?" if near else ""
-            raise TypeError(f"{name}= is not an option of this job.{meant} Options: {', '.join(known)}.")
+    check_option_names(options, known, of="this job")
     return config(**options) if settings is None else replace(settings, **options)
 
 

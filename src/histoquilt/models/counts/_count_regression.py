@@ -10,23 +10,21 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from histoquilt._base import listed
-from histoquilt.metrics import depth_adjusted_correlation
-from histoquilt.models._image_components import MAX_COMPONENTS, Basis
+from histoquilt.models._image_components import MAX_COMPONENTS, Basis, moments_to_try
 from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.counts._poisson import Counts, fit_poisson, levels, reduced_ranks
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._expected_log1p import expected_log1p
-from histoquilt.models.expression._inner_validation import Choices, Fold, part_of_sections
+from histoquilt.models.expression._inner_validation import Choices, Fold, correlations_at_equal_depth, part_of_sections
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._targets import MissingCountsError
 from histoquilt.models.linear._reduced_rank import LinearModel
 from histoquilt.runtime import Advance, logger
 
-_MAX_FITTED = (
-    10_000  # training spots of a fold on which settings are tried; tau is a property of genes, not of their number
-)
+# training spots of a fold on which settings are tried; tau is a property of genes, not of the number of spots
+_MAX_FITTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class CountRegressionConfig(ExpressionConfig):
         super().__post_init__()
         if self.n_components > MAX_COMPONENTS:
             raise ValueError(f"n_components must be at most {MAX_COMPONENTS}, got {self.n_components}.")
-        if "validate" in (self.fields, self.neighbours):
-            raise ValueError("CountRegression uses the inputs as given: fields and neighbours cannot be 'validate'.")
+        self.check_inputs_are_given()
 
 
 @dataclass(frozen=True)
@@ -185,17 +182,16 @@ class CountInputs:
         MissingCountsError
             Raw counts are missing where a fold needs them.
         """
-        known = [i for i, one in enumerate(train) if one.depth is not None and one.depth.any()]
+        known = [i for i, one in enumerate(train) if one.has_counts]
         _check_known(train, known, folds)
-        kinds = (True,) if train[0].own_moments else (False,) if config.own_moments is False else (False, True)
         bases, counts = {}, {}
-        for own in kinds:
+        for own in moments_to_try(train, config.own_moments):
             basis = Basis.fit(train, own).first(config.n_components).with_kernel(train, config.rbf)
             scores = {i: basis.scores(train[i].x) for i in known}
             total = np.concatenate([score - score.mean(axis=0) for score in scores.values()]).var(axis=0).sum()
             unit = float(np.sqrt(total)) or 1.0
             bases[own] = basis.divided(unit)
-            counts[own] = {i: Counts.of(z / unit, train[i].measured, _depth(train[i])) for i, z in scores.items()}
+            counts[own] = {i: Counts.of(z / unit, train[i].measured, train[i].counted_depth) for i, z in scores.items()}
         return cls(train, bases, counts)
 
     def judge(self, fold: Fold, config: CountRegressionConfig) -> Iterator[tuple[Setting, float]]:
@@ -203,7 +199,7 @@ class CountInputs:
         for own, basis in self.bases.items():
             known = self.counts[own]
             fitted = [
-                known[i] if rows.step in (None, 1) else Counts.of(basis.scores(one.x), one.measured, _depth(one))
+                known[i] if rows.step in (None, 1) else Counts.of(basis.scores(one.x), one.measured, one.counted_depth)
                 for i, one, rows in self._thinned([i for i in fold.train if i in known], _MAX_FITTED)
             ]
             judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known])]
@@ -214,7 +210,8 @@ class CountInputs:
                 for one in judged:
                     z = basis.scores(one.x)
                     for rank, reduced in ranks:
-                        yield Setting(own, spread, rank), adjusted_criterion(one, z @ reduced)
+                        found = correlations_at_equal_depth(one.measured, z @ reduced, one.counted_depth)
+                        yield Setting(own, spread, rank), float(found.mean())
 
     def _thinned(self, numbers: list[int], most: int | None = None) -> list[tuple[int, ImageSection, slice]]:
         """Return sections of at most about ``most`` spots in all, with their numbers and the spots that were kept."""
@@ -222,7 +219,7 @@ class CountInputs:
         for i, rows in part_of_sections(self.train, numbers, most):
             one = self.train[i]
             if rows.step not in (None, 1):
-                one = replace(one, x=one.x[rows], y=one.measured[rows], depth=_depth(one)[rows])
+                one = replace(one, x=one.x[rows], y=one.measured[rows], depth=one.counted_depth[rows])
             thinned.append((i, one, rows))
         return thinned
 
@@ -254,26 +251,6 @@ class CountInputs:
             tuple(values.astype(np.float32) for values in coefficients.values()),
             levels(sections, np.vstack(list(coefficients.values()))).astype(np.float32),
         )
-
-
-def adjusted_criterion(section: ImageSection, log_rates: np.ndarray) -> float:
-    """Return what settings are chosen by: the mean over genes of the correlation at equal depth in a held-out section.
-
-    Parameters
-    ----------
-    section
-        Section with measured expression and depth.
-    log_rates
-        Predicted log rates, up to a constant for each gene, ``(n_spots, n_genes)``.
-    """
-    with np.errstate(divide="ignore"):
-        log_depth = np.log(_depth(section).astype(np.float64))
-    return float(depth_adjusted_correlation(section.measured, log_rates, log_depth).mean())
-
-
-def _depth(section: ImageSection) -> np.ndarray:
-    assert section.depth is not None, "only sections with raw counts are used"
-    return section.depth
 
 
 def _check_known(train: list[ImageSection], known: list[int], folds: list[Fold]) -> None:

@@ -26,6 +26,12 @@ class ExpressionConfig(ModelConfig):
     # validation chooses where the method tries both
     own_moments: bool | Literal["auto"] = "auto"
 
+    def check_inputs_are_given(self) -> None:
+        """Raise ``ValueError`` if a choice of inputs is left to inner validation, for methods that do not choose."""
+        if "validate" in (self.fields, self.neighbours):
+            method = type(self).__name__.removesuffix("Config")
+            raise ValueError(f"{method} uses the inputs as given: fields and neighbours cannot be 'validate'.")
+
 
 def moments_to_use(config: ExpressionConfig, n_individuals: int) -> dict[str, Any]:
     """Return by which moments sections are standardised, and why.

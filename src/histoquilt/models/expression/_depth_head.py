@@ -69,7 +69,7 @@ def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthH
     The head, and the predicted log counts of every training section by a head fitted on the other side of its fold
     (their mean if no section of known depth is there); ``None`` if no section has a known depth.
     """
-    known = {i for i, section in enumerate(train) if section.depth is not None and section.depth.any()}
+    known = {i for i, section in enumerate(train) if section.has_counts}
     if not known:
         return None
     basis = Basis.fit(train, own=False, n_components=_N_COMPONENTS, exact=_EXACT)
@@ -81,8 +81,7 @@ def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthH
         if members and held_out:
             path = _path(train, scores, members)
             for i in held_out:
-                there = _deep(train[i])
-                truth = np.log(_depth(train[i])[there])
+                there, truth = _log_counts(train[i])
                 if np.ptp(truth) == 0:
                     continue  # any prediction is as good as another
                 for alpha, _, values in path.predictions(scores[i][there], _ALPHAS):
@@ -104,7 +103,7 @@ def _fit(
 ) -> DepthHead:
     of_scores, shift = _path(train, scores, members).coefficients(alpha)
     slope = basis.components.astype(np.float64) @ of_scores[:, 0] / basis.scale
-    logs = [np.log(_depth(train[i])[_deep(train[i])]) for i in members]
+    logs = [_log_counts(train[i])[1] for i in members]
     level = np.mean([log.mean() for log in logs]) + shift[0] - basis.mean @ slope
     joined = np.concatenate(logs)
     return DepthHead(slope.astype(np.float32), float(level), float(joined.min()), float(joined.max()))
@@ -112,15 +111,12 @@ def _fit(
 
 def _path(train: list[ImageSection], scores: list[np.ndarray], members: Sequence[int]) -> RidgePath:
     """Decompose the inputs of spots with counts; log counts are taken relative to their section."""
-    logs = [np.log(_depth(train[i])[_deep(train[i])]) for i in members]
-    x = np.concatenate([scores[i][_deep(train[i])] for i in members])
-    return RidgePath.fit(x, np.concatenate([log - log.mean() for log in logs])[:, None])
+    found = {i: _log_counts(train[i]) for i in members}
+    x = np.concatenate([scores[i][there] for i, (there, _) in found.items()])
+    return RidgePath.fit(x, np.concatenate([log - log.mean() for _, log in found.values()])[:, None])
 
 
-def _depth(section: ImageSection) -> np.ndarray:
-    assert section.depth is not None, "only sections of known depth are used"
-    return section.depth.astype(np.float64)
-
-
-def _deep(section: ImageSection) -> np.ndarray:
-    return _depth(section) > 0
+def _log_counts(section: ImageSection) -> tuple[np.ndarray, np.ndarray]:
+    """Return which spots have counts, ``(n_spots,)`` bool, and the log counts of these."""
+    there = section.counted_depth > 0
+    return there, np.log(section.counted_depth[there])

@@ -12,9 +12,8 @@ import numpy as np
 from scipy.special import gammaln
 
 _STEP = 0.05  # of both axes
-_LOG_COUNTS = np.arange(
-    -9, 15 + _STEP / 2, _STEP
-)  # natural log of N r; below the first the mean is proportional to N r
+# natural log of N r; below the first the mean is proportional to N r
+_LOG_COUNTS = np.arange(-9, 15 + _STEP / 2, _STEP)
 _LOG_DEPTH = np.arange(0, 17 + _STEP / 2, _STEP)  # natural log of N: 1 to 24 million counts a spot
 _LEAST_SHARE = 0.05  # of a gene's mean prediction
 _MANY = 7.0  # log expected counts from which the second-order expansion replaces the sum

@@ -99,6 +99,12 @@ def gene_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.divide(product, spread, out=np.zeros_like(spread), where=defined)
 
 
+def correlations_at_equal_depth(truth: np.ndarray, predicted: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """:func:`histoquilt.metrics.depth_adjusted_correlation` from total counts; spots without counts are left out."""
+    with np.errstate(divide="ignore"):
+        return depth_adjusted_correlation(truth, predicted, np.log(depth.astype(np.float64)))
+
+
 def criterion(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return what settings are chosen by: the mean over genes of the correlation inside one held-out section."""
     return float(gene_correlations(truth, predicted).mean())
@@ -198,12 +204,11 @@ def reliability(
     if held_out is None:
         return Reliability(unknown, unknown, np.zeros(n_genes, dtype=bool), 0)
     correlation = np.mean([gene_correlations(y, p) for y, p in zip(truth, held_out, strict=True)], axis=0)
-    with np.errstate(divide="ignore"):
-        adjusted = [
-            depth_adjusted_correlation(y, p, np.log(depth.astype(np.float64)))
-            for y, p, depth in zip(truth, held_out, depths, strict=True)
-            if depth is not None
-        ]
+    adjusted = [
+        correlations_at_equal_depth(y, p, depth)
+        for y, p, depth in zip(truth, held_out, depths, strict=True)
+        if depth is not None
+    ]
     of_model, of_mean = np.zeros(n_genes), np.zeros(n_genes)
     for fold in folds:
         mean = np.concatenate([truth[i] for i in fold.train]).mean(axis=0, dtype=np.float64)

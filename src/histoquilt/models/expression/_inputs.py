@@ -84,6 +84,17 @@ class ImageSection:
     log_counts: np.ndarray | None = None
 
     @property
+    def has_counts(self) -> bool:
+        """Whether raw counts are known, and not all of them are 0."""
+        return self.depth is not None and bool(self.depth.any())
+
+    @property
+    def counted_depth(self) -> np.ndarray:
+        """``depth`` in float64, where it is known."""
+        assert self.depth is not None, "only sections with raw counts are used"
+        return self.depth.astype(np.float64)
+
+    @property
     def measured(self) -> np.ndarray:
         """``y``, where it is known to be there: in training."""
         assert self.y is not None, "a section to predict has no measured expression"

@@ -57,7 +57,7 @@ class PredictedDepth(ExpressionModel):
     def fit_arrays(
         self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        known = [i for i, section in enumerate(train) if section.depth is not None and section.depth.any()]
+        known = [i for i, section in enumerate(train) if section.has_counts]
         if not known:
             raise MissingCountsError(
                 "Predicted depth needs raw counts in at least one training section; all have normalised expression "
@@ -89,7 +89,7 @@ def _log_rates(train: list[ImageSection], members: Sequence[int]) -> np.ndarray:
     """Return the log of each gene's share of all counts, ``(n_genes,)``."""
     counts, total = np.zeros(train[0].measured.shape[1]), 0.0
     for i in members:
-        depth = np.asarray(train[i].depth, dtype=np.float64)
+        depth = train[i].counted_depth
         counts += depth @ np.expm1(train[i].measured.astype(np.float64)) / 1e4
         total += depth.sum()
     return np.log(np.maximum(counts, _LEAST_COUNTS) / total)

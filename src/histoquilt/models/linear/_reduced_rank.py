@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from histoquilt.models._image_components import Basis
+from histoquilt.models._image_components import Basis, moments_to_try
 from histoquilt.models._ranges import Count, Positive, WholeNumber
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
@@ -52,8 +52,7 @@ class ReducedRankRidgeConfig(ExpressionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if "validate" in (self.fields, self.neighbours):
-            raise ValueError("ReducedRankRidge uses the inputs as given: fields and neighbours cannot be 'validate'.")
+        self.check_inputs_are_given()
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,7 @@ class LinearInputs:
         cls, train: list[ImageSection], own_moments: bool | Literal["auto"] = "auto", rbf: int = 0
     ) -> "LinearInputs":
         """Find the components, with ``rbf`` features of a kernel map, and the scores, by the moments allowed."""
-        kinds = (True,) if train[0].own_moments else (False,) if own_moments is False else (False, True)
-        bases = {kind: Basis.fit(train, kind).with_kernel(train, rbf) for kind in kinds}
+        bases = {own: Basis.fit(train, own).with_kernel(train, rbf) for own in moments_to_try(train, own_moments)}
         return cls(train, bases, {kind: [basis.scores(one.x) for one in train] for kind, basis in bases.items()})
 
     def path(self, members: Sequence[int], own: bool, weighted: bool) -> RidgePath:

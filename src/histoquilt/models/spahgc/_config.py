@@ -67,7 +67,6 @@ class SpaHGCConfig(ExpressionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fields == "validate" or self.neighbours == "validate":
-            raise ValueError("SpaHGC uses the inputs as given: fields and neighbours cannot be 'validate'.")
+        self.check_inputs_are_given()
         if self.n_hidden % self.n_heads:
             raise ValueError(f"n_hidden is {self.n_hidden}, which {self.n_heads} heads cannot share.")
