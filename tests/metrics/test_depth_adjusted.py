@@ -39,6 +39,25 @@ def test_adjusted_correlation_is_that_of_residuals_of_scipy(as_matrix, monkeypat
         assert value == pytest.approx(pearsonr(*residuals)[0], abs=1e-10)
 
 
+def test_several_sections_have_a_regression_each():
+    _, depth, _, truth, predicted = case()
+    section = np.repeat(["a", "b", "c"], [30, 48, 2])
+    shift = np.array([{"a": 0.0, "b": 5.0, "c": -9.0}[name] for name in section])[:, None]
+    found = metrics.depth_adjusted_correlation(truth + shift, predicted - shift, np.log(depth), sections=section)
+    residuals = []
+    for values in (truth, predicted):
+        parts = []
+        for name in "abc":
+            design = np.stack([np.ones((section == name).sum()), np.log(depth[section == name])], axis=1)
+            own = values[section == name]
+            parts.append(own - design @ np.linalg.lstsq(design, own, rcond=None)[0])
+        residuals.append(np.concatenate(parts))
+    for gene, value in enumerate(found):
+        assert value == pytest.approx(pearsonr(residuals[0][:, gene], residuals[1][:, gene])[0], abs=1e-9)
+    with pytest.raises(ValueError, match="sections must be one name per spot"):
+        metrics.depth_adjusted_correlation(truth, predicted, np.log(depth), sections=["a", "b"])
+
+
 def test_adjusted_correlation_by_hand():
     # x = -1 0 1 centred; gene 0 0 3 has slope 1.5 and residuals .5 -1 .5, and so has 1 0 1 with slope 0: .33 -.67 .33
     found = metrics.depth_adjusted_correlation([[0.0], [0.0], [3.0]], [[1.0], [0.0], [1.0]], [4.0, 5.0, 6.0])

@@ -117,3 +117,29 @@ def test_what_gene_significance_refuses():
     bad[0, 0] = np.nan
     with pytest.raises(ValueError, match="spatial holds NaN"):
         metrics.gene_significance(a, a, bad, names(3))
+
+
+def test_significance_at_equal_depth_sees_the_gene_and_not_the_depth():
+    rng = np.random.default_rng(0)
+    log_depth = 6 + smooth_noise(18, 1.5, 1, 5)[:, 0]
+    noise, guess_noise = rng.normal(0, 0.3, (2, 324, 60))
+    gene = rng.normal(0, 0.5, (324, 30))
+    truth, guess = log_depth[:, None] + noise, log_depth[:, None] + guess_noise
+    truth[:, :30] += gene
+    guess[:, :30] += gene
+    raw = metrics.gene_significance(truth, guess, grid(18), names(60))
+    assert (raw["q_value"] < 0.05).all()
+    found = metrics.gene_significance(truth, guess, grid(18), names(60), log_depth=log_depth)
+    assert (found["q_value"][:30] < 0.05).all()
+    assert (found["q_value"][30:] < 0.05).sum() <= 3
+    np.testing.assert_allclose(
+        found["pearson"], metrics.depth_adjusted_correlation(truth, guess, log_depth), atol=1e-12
+    )
+    # spots without counts are left out, whatever was predicted there
+    truth, guess = np.vstack([truth, np.zeros((18, 60))]), np.vstack([guess, np.full((18, 60), 99.0)])
+    more = np.vstack([grid(18), [(18.0, y) for y in range(18)]])
+    again = metrics.gene_significance(truth, guess, more, names(60), log_depth=np.r_[log_depth, np.full(18, -np.inf)])
+    np.testing.assert_allclose(again["p_value"], found["p_value"])
+    with pytest.raises(ValueError, match="5 spots are too few"):
+        few = np.where(np.arange(324) < 5, log_depth, -np.inf)
+        metrics.gene_significance(truth[:324], guess[:324], grid(18), names(60), log_depth=few)

@@ -47,6 +47,7 @@ def test_a_prediction_is_complete_and_survives_the_checkpoint(model, study, tmp_
     np.testing.assert_allclose(
         predicted.layers["measured_log1p_cp10k"], np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)), rtol=1e-5
     )
+    np.testing.assert_array_equal(predicted.obs["measured_counts"], counts.sum(axis=1))
     fitted.save(tmp_path / "model")
     loaded = load(tmp_path / "model")
     again = loaded.predict(held_out)

@@ -62,6 +62,25 @@ def test_genes_are_ordered_by_reliability_at_equal_depth_and_a_caution_is_shown(
     assert 'class="number adjusted"' not in page
 
 
+def test_agreement_with_the_measurement_is_shown_raw_and_at_equal_depth(predicted_section, tmp_path):
+    adata = predicted_section()
+    page = page_of(tmp_path, write_prediction_report, {"S1": adata})
+    assert "Here, adjusted" not in page  # how many counts a spot has is not known
+    adata.obs["measured_counts"] = np.random.default_rng(0).integers(100, 900, adata.n_obs)
+    adata.layers["predicted_ridge"][:, 3] = np.log(adata.obs["measured_counts"])  # nothing but depth
+    page = page_of(tmp_path, write_prediction_report, {"S1": adata, "S2": adata})
+    assert "Here, adjusted" in page
+    adjusted = hq.metrics.depth_adjusted_correlation(
+        adata.layers["measured_log1p_cp10k"], adata.layers["predicted_ridge"], np.log(adata.obs["measured_counts"])
+    )
+    assert adjusted[3] == 0
+    cells = dict(re.findall(r'title="(\w+)".*?class="number here-adjusted" data-value="[^"]*">([\w.-]+)<', page, re.S))
+    assert cells["ENSG00000000003"] == "0.000"
+    assert cells["ENSG00000000002"] == f"{adjusted[2]:.3f}"
+    assert cells["ENSG00000000000"] == "undefined"  # predicted the same everywhere
+    assert f"{np.median(adjusted):.3f} at equal depth" in page
+
+
 def test_a_section_to_which_reliability_does_not_transfer_says_so(predicted_section, tmp_path):
     foreign, like = predicted_section(), predicted_section()
     foreign.uns["histoquilt"]["prediction"] |= {
@@ -123,6 +142,7 @@ def test_evaluation_says_what_it_is_worth(evaluation, tmp_path):
         means = evaluation.intervals.query("gene_set == 'panel' and value == @value").set_index("method")["mean"]
         for method in ("knn", "ridge", "ridge_plain", "mean", "depth_oracle", "neighbour_oracle"):
             assert f"{means[method]:.3f}" in text, (method, value)
+    assert "more than spatial chance explains at equal depth" in text
     assert "By level of expression" in text
     lowest = evaluation.scores.query("method == 'knn' and gene_set == 'lowest_third' and fold != 'all'")
     assert f"{lowest['pcc_median_adjusted'].mean():.3f}" in text

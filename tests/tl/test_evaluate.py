@@ -151,8 +151,9 @@ def test_signal_is_found_and_noise_is_not(plain):
     assert mean.iloc[:N_SIGNAL].min() > 0.4
     assert abs(mean.iloc[N_SIGNAL:-1]).max() < 0.4
     summary = found.gene_summary.query("method == 'ridge_plain'").set_index("gene")
-    assert (summary["fdr"].iloc[:N_SIGNAL] < 0.05).all()
-    assert (summary["fdr"].iloc[N_SIGNAL:-1] > 0.05).sum() >= 5
+    for fdr in ("fdr", "fdr_adjusted"):
+        assert (summary[fdr].iloc[:N_SIGNAL] < 0.05).all()
+        assert (summary[fdr].iloc[N_SIGNAL:-1] > 0.05).sum() >= 5
     assert (summary["n_sections"] == 4).all()
 
 
@@ -193,6 +194,11 @@ def test_tables_agree_with_each_other(plain):
         np.testing.assert_allclose(told.set_index("gene_set")["difference"], pairs["difference"])
         assert (told["verdict"] == "").all() == (value == "pcc_median")  # decided at equal depth
     assert set(found.scores.query("fold == 'all'")["section"]) == {"pooled", "pooled_centred"}
+    pooled = found.scores.query("method == 'one' and gene_set == 'panel' and fold == 'all'")
+    assert pooled["pcc_median_adjusted"].nunique() == 1  # each section's level is removed in both rows
+    assert pooled["pcc_median_adjusted"].iloc[0] == pytest.approx(own["pcc_median_adjusted"].mean(), abs=0.1)
+    assert (pooled["note"] == "").all()
+    assert pooled["deviance_median"].isna().all()
     assert set(found.structure["method"]) >= {"one", "ridge", "neighbour_oracle"}
     assert len(found.domains) == len(found.enrichment) == len(found.published) == 0
 
@@ -238,6 +244,12 @@ def test_depth_alone_scores_raw_and_not_at_equal_depth(study):
     assert rows["deviance_median"].tolist() == [0, 0]
     np.testing.assert_allclose(rows["deviance_above_0"], 1 / N_GENES)
     assert (rows["note"] == "").all()
+    pooled = found.scores.query("method == 'told' and gene_set == 'panel' and fold == 'all'")
+    assert (pooled["pcc_median_adjusted"].abs() < 0.3).all()
+    # depth alone is better than chance raw, and not at equal depth, which decides
+    summary = found.gene_summary.query("method == 'told'").set_index("gene")
+    assert (summary["fdr"] < 0.05).any()
+    assert not (summary["fdr_adjusted"] < 0.05).any()
     oracle = found.scores.query("method == 'depth_oracle'")
     assert (oracle[["pcc_median_adjusted", "deviance_median"]] == 0).all(axis=None)
     assert found.summary().loc["told", "pcc_median_adjusted"] == pytest.approx(rows["pcc_median_adjusted"].mean())
@@ -253,6 +265,11 @@ def test_a_section_without_raw_counts_has_raw_scores_only(study):
     assert rows["pcc_median"].notna().all()
     assert rows["pcc_median_adjusted"].isna().tolist() == [True, False]
     assert rows["note"].tolist() == ["no raw counts: not adjusted for depth", ""]
+    pooled = found.scores.query("method == 'ridge' and gene_set == 'panel' and fold == 'all'")
+    assert pooled["note"].unique().tolist() == ["at equal depth without 's2': no raw counts"]
+    np.testing.assert_allclose(pooled["pcc_median_adjusted"], rows["pcc_median_adjusted"].iloc[1])
+    tests = found.genes.query("method == 'ridge'").groupby("section")[["fdr", "fdr_adjusted"]].count()
+    assert tests["fdr_adjusted"].tolist() == [0, tests["fdr"].iloc[1]]
     of_ridge = found.intervals.query("method == 'ridge' and gene_set == 'panel'").set_index("value")
     assert of_ridge.loc["pcc_median", "n"] == 2
     assert of_ridge.loc["pcc_median_adjusted", "mean"] == rows["pcc_median_adjusted"].iloc[1]
@@ -266,6 +283,8 @@ def test_a_section_without_raw_counts_has_raw_scores_only(study):
     assert found.decided_by == "pcc_median"
     assert (found.differences["verdict"] != "").all()
     assert found.summary()["pcc_median_adjusted"].isna().all()
+    assert found.gene_summary["fdr_adjusted"].isna().all()
+    assert set(found.scores.query("fold == 'all'")["note"]) == {"no raw counts: not adjusted for depth"}
 
 
 def test_members_of_a_stack_are_scored_on_their_own(study, caplog):

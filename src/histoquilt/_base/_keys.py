@@ -44,6 +44,7 @@ class Keys:
     SECTION_LINKS = "section_links"  # obsp: links between spots of different sections
     DOMAIN = "domain"  # obs: categorical
     MEASURED = "measured_log1p_cp10k"  # layers: measurement on the scale of a prediction
+    MEASURED_COUNTS = "measured_counts"  # obs: total raw counts of a spot whose expression is predicted
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame
 

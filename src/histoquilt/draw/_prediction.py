@@ -54,10 +54,18 @@ def reliability_order(adata: AnnData) -> np.ndarray:
 
 
 def agreement(adata: AnnData, columns: Sequence[int] | np.ndarray, layer: str) -> pd.DataFrame | None:
-    """Return the scores of predicted genes by :func:`histoquilt.metrics.score_genes`; None if nothing was measured."""
+    """Return the scores of predicted genes by :func:`histoquilt.metrics.score_genes`; None if nothing was measured.
+
+    The column ``pearson_adjusted`` is the correlation at equal depth, NaN if ``obs["measured_counts"]`` is missing.
+    """
     if Keys.MEASURED not in adata.layers:
         return None
-    from histoquilt.metrics import score_genes
+    from histoquilt.metrics import depth_adjusted_correlation, score_genes
 
     measured, predicted = (adata.layers[name][:, list(columns)] for name in (Keys.MEASURED, layer))
-    return score_genes(measured, predicted, list(adata.var_names[list(columns)]))
+    scored = score_genes(measured, predicted, list(adata.var_names[list(columns)]))
+    if Keys.MEASURED_COUNTS not in adata.obs:
+        return scored.assign(pearson_adjusted=np.nan)
+    with np.errstate(divide="ignore"):
+        log_depth = np.log(adata.obs[Keys.MEASURED_COUNTS].to_numpy(dtype=np.float64))
+    return scored.assign(pearson_adjusted=depth_adjusted_correlation(measured, predicted, log_depth))

@@ -33,17 +33,21 @@ class Evaluation:
         ``lowest_third``), all chosen on training sections, and ``markers`` if given. ``pcc_median_adjusted``: at equal
         depth (:func:`histoquilt.metrics.depth_adjusted_correlation`); ``deviance_median, deviance_above_0``: deviance
         of raw counts that the predicted map of a gene explains, and share of genes above 0
-        (:func:`histoquilt.metrics.gene_deviance_explained`). These three are NaN for sections without raw counts and in
-        rows of all sections together, and ``note`` says so. ``n_unmeasured``: panel genes that the held-out section
-        does not have, and that nothing can be scored on. The depth oracle has no errors (NaN).
+        (:func:`histoquilt.metrics.gene_deviance_explained`). These three are NaN for sections without raw counts, and
+        ``note`` says so. In rows of all sections together the deviances are NaN, and ``pcc_median_adjusted`` regresses
+        on depth within each section, which removes its level: it is the same in both rows. ``n_unmeasured``:
+        panel genes that the held-out section does not have, and that nothing can be scored on. The depth oracle has no
+        errors (NaN).
     genes
         One row for each held-out section, method, seed and gene: ``fold, section, method, kind, seed, gene, symbol,
-        pearson, pearson_adjusted, deviance_explained, spearman, undefined, mse, mae, rmse, n_effective, p_value, fdr``.
-        The last three respect spatial autocorrelation (:func:`histoquilt.metrics.gene_significance`); NaN for oracles.
+        pearson, pearson_adjusted, deviance_explained, spearman, undefined, mse, mae, rmse, n_effective, p_value, fdr,
+        p_value_adjusted, fdr_adjusted``. The last five respect spatial autocorrelation
+        (:func:`histoquilt.metrics.gene_significance`); those at equal depth are NaN without raw counts, all for oracles.
     gene_summary
         One row for each method and gene: ``method, kind, gene, symbol, n_sections, pearson, pearson_adjusted,
         deviance_explained`` (means over sections and seeds), ``p_value`` (sections combined by Fisher, of several seeds
-        the worst), ``fdr``. Oracles are left out.
+        the worst), ``fdr``, and ``p_value_adjusted, fdr_adjusted`` at equal depth (NaN without raw counts). Oracles are
+        left out.
     differences
         Paired differences to both ridges of ``pcc_median`` and ``pcc_median_adjusted`` (column ``value``), one row for
         each method, ridge and set of genes: ``method, kind, against, gene_set, value, difference, ci_low, ci_high, n,
@@ -62,8 +66,8 @@ class Evaluation:
         is that of the labels, for all alike. Empty without ``label_key``.
     enrichment
         Gene sets enriched among the well-predicted genes: ``method, kind, gene_set, n_genes, n_hits, expected,
-        fold_over, p_value, q_value, hits``; hits have ``fdr`` below 5 % in `gene_summary`, the background is the panel.
-        Empty without a GMT file.
+        fold_over, p_value, q_value, hits``; hits have ``fdr_adjusted`` (``fdr`` if no section has raw counts) below
+        5 % in `gene_summary`, the background is the panel. Empty without a GMT file.
     published
         Scores as defined in the published code, flawed and marked as such: ``fold, section, method, kind, seed`` and
         the columns of :func:`histoquilt.metrics.published_scores`. Empty unless ``protocol="published"``.

@@ -8,7 +8,7 @@ from anndata import AnnData
 from histoquilt._base import Keys
 from histoquilt.evaluate._evaluation import RIDGE
 from histoquilt.evaluate._study import EvaluationStudy
-from histoquilt.study import declare_scale, provenance
+from histoquilt.study import declare_scale, provenance, write_result
 
 
 def shown_label(methods: Mapping[str, object] | Sequence[str]) -> str:
@@ -50,6 +50,9 @@ def shown_section(study: EvaluationStudy, name: str, found: AnnData, truth: pd.D
     provenance(shown)["prediction"] = {**ours["prediction"], "method": label, "layer": layer}
     for matrix in (layer, Keys.MEASURED):
         declare_scale(shown, matrix, "log1p_cp10k")
+    depth = study.measured(name).depth
+    if depth is not None:
+        write_result(shown, "obs", Keys.MEASURED_COUNTS, depth)
     section = study.study[name].adata
     if Keys.SPATIAL in section.uns:
         shown.uns[Keys.SPATIAL] = section.uns[Keys.SPATIAL]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, false_discovery_control
 
+from histoquilt._base import listed
 from histoquilt.evaluate._evaluation import ADJUSTED, PLAIN_RIDGE, RAW, RIDGE, SUMMARISED
 from histoquilt.evaluate._fold import Fold, Run
 from histoquilt.evaluate._study import EvaluationStudy
@@ -30,6 +31,7 @@ ALL_FOLDS = "all"
 NO_COUNTS = "no raw counts: not adjusted for depth"
 _LEAST_SPOTS = 10  # that a test against chance needs
 _FDR = 0.05
+_TESTS = ["n_effective", "p_value", "fdr", "p_value_adjusted", "fdr_adjusted"]
 _SCORES = ["fold", "section", "method", "kind", "seed"]
 
 
@@ -41,7 +43,7 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
             for section, predicted in of_run.items():
                 truth, genes = fold.truth[section], list(predicted.columns)
                 scored = score_genes(truth.to_numpy(), predicted.to_numpy(), genes)
-                scored[["pearson_adjusted", "deviance_explained", "n_effective", "p_value", "fdr"]] = np.nan
+                scored[["pearson_adjusted", "deviance_explained", *_TESTS]] = np.nan
                 log_depth = study.log_depth(section)
                 if log_depth is not None:
                     scored["pearson_adjusted"] = depth_adjusted_correlation(
@@ -49,12 +51,14 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
                     )
                 if run in fold.explained:
                     scored["deviance_explained"] = fold.explained[run][section]
-                if run.kind != "oracle" and len(truth) >= _LEAST_SPOTS:
-                    found = gene_significance(
-                        truth.to_numpy(), predicted.to_numpy(), study.study[section].microns, genes
-                    )
-                    scored["n_effective"], scored["p_value"] = found["n_effective"], found["p_value"]
-                    scored["fdr"] = found["q_value"]
+                if run.kind != "oracle":
+                    pair, microns = (truth.to_numpy(), predicted.to_numpy()), study.study[section].microns
+                    if len(truth) >= _LEAST_SPOTS:
+                        found = gene_significance(*pair, microns, genes)
+                        scored[_TESTS[:3]] = found[["n_effective", "p_value", "q_value"]]
+                    if log_depth is not None and np.isfinite(log_depth).sum() >= _LEAST_SPOTS:
+                        found = gene_significance(*pair, microns, genes, log_depth=log_depth)
+                        scored[_TESTS[3:]] = found[["p_value", "q_value"]]
                 parts.append(_with_run(scored.reset_index(), fold, section, run))
         for section, truth in fold.truth.items():
             depth = study.measured(section).depth
@@ -69,10 +73,10 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
         symbols |= study.symbols(name)
     table["symbol"] = table["gene"].map(lambda gene: symbols.get(gene, gene))
     columns = ["pearson", "pearson_adjusted", "deviance_explained", "spearman", "undefined", "mse", "mae", "rmse"]
-    return table[[*_SCORES, "gene", "symbol", *columns, "n_effective", "p_value", "fdr"]]
+    return table[[*_SCORES, "gene", "symbol", *columns, *_TESTS]]
 
 
-def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
+def score_table(study: EvaluationStudy, genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
     """Summarise scores of genes by set of genes, and add rows pooled over sections."""
     of_fold = {fold.split.fold: fold for fold in folds}
     parts = []
@@ -83,13 +87,13 @@ def score_table(genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
         rows["n_unmeasured"], rows["optimistic"] = fold.n_unmeasured(section), fold.split.optimistic
         rows["note"] = NO_COUNTS if part["pearson_adjusted"].isna().all() else ""
         parts.append(rows.assign(**named))
-    parts += _pooled(folds)
+    parts += _pooled(study, folds)
     table = pd.concat(parts, ignore_index=True)
     rest = ["gene_set", "n_genes", "n_undefined", "pcc_mean", *SUMMARISED, "spearman_mean", "mse", "rmse", "mae"]
     return table[[*_SCORES, *rest, "n_unmeasured", "optimistic", "note"]]
 
 
-def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
+def _pooled(study: EvaluationStudy, folds: Sequence[Fold]) -> list[pd.DataFrame]:
     """Score all held-out spots together, for genes that are in the panels of all folds."""
     truth = {section: table for fold in folds for section, table in fold.truth.items()}
     shared_sets = {
@@ -99,6 +103,9 @@ def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
     if sum(len(fold.truth) for fold in folds) > len(truth):
         return []  # custom folds that hold a section out twice: its spots would count twice
     n_panel = len(shared_sets["panel"])
+    depths = {section: log_depth for section in truth if (log_depth := study.log_depth(section)) is not None}
+    lacking = [section for section in truth if section not in depths]
+    note = "" if not lacking else f"at equal depth without {listed(lacking)}: no raw counts" if depths else NO_COUNTS
     parts = []
     for run in folds[0].predicted:
         predicted = {section: table for fold in folds for section, table in fold.predicted[run].items()}
@@ -110,11 +117,27 @@ def _pooled(folds: Sequence[Fold]) -> list[pd.DataFrame]:
             sets = _scored_sets(shared_sets, own.index)
             if not sets:
                 continue
+            own["pearson_adjusted"], own["deviance_explained"] = _adjusted(truth, predicted, depths, own.index), np.nan
             rows = summarise_genes(own, sets).assign(section=section, method=run.label, kind=run.kind, seed=run.seed)
             rows["fold"], rows["n_unmeasured"] = ALL_FOLDS, n_panel - len(sets.get("panel", []))
-            rows["note"] = "sections together: not adjusted for depth"
+            rows["note"] = note
             parts.append(rows.assign(optimistic=any(fold.split.optimistic for fold in folds)))
     return parts
+
+
+def _adjusted(
+    truth: dict[str, pd.DataFrame], predicted: dict[str, pd.DataFrame], depths: dict[str, np.ndarray], genes: pd.Index
+) -> np.ndarray | float:
+    """Return the correlation at equal depth over the spots of all sections with raw counts; NaN if there are none.
+
+    Each section has a regression of its own, which removes its level, so that both pooled rows have the same value.
+    """
+    sections = [section for section in predicted if section in depths]
+    if not sections:
+        return np.nan
+    pair = (np.concatenate([of[section][list(genes)] for section in sections]) for of in (truth, predicted))
+    named = np.repeat(sections, [len(depths[section]) for section in sections])
+    return depth_adjusted_correlation(*pair, np.concatenate([depths[one] for one in sections]), sections=named)
 
 
 def _scored_sets(gene_sets: dict[str, list[str]], measured: Iterable[str]) -> dict[str, list[str]]:
@@ -132,17 +155,21 @@ def gene_summary(genes: pd.DataFrame) -> pd.DataFrame:
     of_section = own.groupby([*keys, "fold", "section"], sort=False).agg(
         pearson=("pearson", "mean"), pearson_adjusted=("pearson_adjusted", "mean"),
         deviance_explained=("deviance_explained", "mean"), p_value=("p_value", "max"),
+        p_value_adjusted=("p_value_adjusted", "max"),
     )  # fmt: skip
-    of_section["log_p"] = np.log(of_section["p_value"].clip(lower=1e-300))
-    found = of_section.groupby(keys, sort=False).agg(
+    by_gene = of_section.groupby(keys, sort=False)
+    found = by_gene.agg(
         n_sections=("pearson", "size"), pearson=("pearson", "mean"), pearson_adjusted=("pearson_adjusted", "mean"),
-        deviance_explained=("deviance_explained", "mean"), log_p=("log_p", "sum"), n_tests=("log_p", "count"),
+        deviance_explained=("deviance_explained", "mean"),
     )  # fmt: skip
-    # Fisher: -2 sum(log p) of independent sections
-    freedom = 2 * found["n_tests"].clip(lower=1)
-    found["p_value"] = np.where(found["n_tests"] > 0, chi2.sf(-2 * found["log_p"], freedom), 1.0)
-    found["fdr"] = found.groupby("method", sort=False)["p_value"].transform(false_discovery_control)
-    return found.drop(columns=["log_p", "n_tests"]).reset_index()
+    for p_value, fdr in (("p_value", "fdr"), ("p_value_adjusted", "fdr_adjusted")):
+        # Fisher: -2 sum(log p) of independent sections
+        logs = np.log(of_section[p_value].clip(lower=1e-300)).groupby(keys, sort=False)
+        n_tests = logs.count()
+        found[p_value] = np.where(n_tests > 0, chi2.sf(-2 * logs.sum(), 2 * n_tests.clip(lower=1)), 1.0)
+        found[fdr] = found.groupby("method", sort=False)[p_value].transform(false_discovery_control)
+    found.loc[found["pearson_adjusted"].isna(), ["p_value_adjusted", "fdr_adjusted"]] = np.nan
+    return found.reset_index()
 
 
 def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -218,16 +245,16 @@ def structure_table(folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def enrichment_table(summary: pd.DataFrame, gmt: str | Path | None) -> pd.DataFrame:
-    """Test the user's gene sets for genes that a method predicts well, against the panel."""
+    """Test the user's gene sets for genes that a method predicts well (at equal depth if known), against the panel."""
     columns = ["method", "kind", "gene_set", "n_genes", "n_hits", "expected", "fold_over", "p_value", "q_value", "hits"]
-    parts = []
+    parts, fdr = [], "fdr_adjusted" if summary["fdr_adjusted"].notna().any() else "fdr"
     for names, own in summary.groupby(["method", "kind"], sort=False):
         method, kind = map(str, names)
         if gmt is None:
             break
         background = own["symbol"]
         try:
-            found = enrichment(gmt, set(own.loc[own["fdr"] < _FDR, "symbol"]), background)
+            found = enrichment(gmt, set(own.loc[own[fdr] < _FDR, "symbol"]), background)
         except ValueError as error:
             # hours of training are not thrown away for gene sets of another species
             warn_user(f"Enrichment is left out. {error}")

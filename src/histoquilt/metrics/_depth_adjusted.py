@@ -4,6 +4,7 @@ log1p of counts per 10,000 depends on how many counts a spot has, most of all wh
 prediction of nothing but depth correlates with most genes. Both scores here ask for what is specific to a gene.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from scipy.special import xlogy
 from histoquilt.metrics._expression import BLOCK_VALUES, checked_pair, correlate, paired_blocks, varying
 
 
-def depth_adjusted_correlation(truth: Any, predicted: Any, log_depth: ArrayLike) -> np.ndarray:
+def depth_adjusted_correlation(
+    truth: Any, predicted: Any, log_depth: ArrayLike, *, sections: ArrayLike | None = None
+) -> np.ndarray:
     """Correlate the residuals of measurement and prediction after regression of both on the log depth.
 
     A partial correlation, gene by gene over the spots of one section: the part of both that is linear in the log of the
@@ -23,10 +26,13 @@ def depth_adjusted_correlation(truth: Any, predicted: Any, log_depth: ArrayLike)
     Parameters
     ----------
     truth, predicted
-        Expression ``(n_spots, n_genes)`` of one section on one scale (``log1p_cp10k``), dense or scipy sparse.
+        Expression ``(n_spots, n_genes)`` on one scale (``log1p_cp10k``), dense or scipy sparse.
     log_depth
         Natural log of the measured total counts of each spot, over all genes, ``(n_spots,)``. Spots of zero depth
         (``-inf``) are left out.
+    sections
+        Section of each spot, ``(n_spots,)``, if there are several. Each has its own regression, level included, so that
+        differences between sections count for nothing, and the residuals of all are correlated together.
 
     Returns
     -------
@@ -48,32 +54,70 @@ def depth_adjusted_correlation(truth: Any, predicted: Any, log_depth: ArrayLike)
     """
     n_genes = np.shape(truth)[-1]
     truth, predicted = checked_pair(truth, predicted, n_genes)
-    x = np.asarray(log_depth, dtype=np.float64)
-    if x.shape != (truth.shape[0],) or np.isnan(x).any() or (x == np.inf).any():
-        raise ValueError(
-            f"log_depth must be one number per spot, ({truth.shape[0]},), -inf for a spot without counts and otherwise "
-            f"finite; got shape {x.shape}. Take the natural log of the total counts."
-        )
-    counted = np.isfinite(x)
+    regression = DepthRegression.of(log_depth, truth.shape[0], sections)
     found = np.zeros(n_genes)
-    if counted.sum() < 3:
+    if regression.counted.sum() < 3:
         return found
-    x = x[counted] - x[counted].mean()
-    # a constant depth explains nothing
-    slope_of = x / (x @ x) if np.ptp(x) > 1e-12 else 0 * x
-    dtypes = [m.dtype if np.issubdtype(m.dtype, np.floating) else np.dtype(float) for m in (truth, predicted)]
     start = 0
-    for blocks in paired_blocks(truth, predicted, [str(i) for i in range(n_genes)]):
-        residuals, defined = [], np.ones(blocks[0].shape[1], dtype=bool)
-        for block, dtype in zip(blocks[:2], dtypes, strict=True):
-            centred = block[counted] - block[counted].mean(axis=0)
-            residual = centred - np.outer(x, slope_of @ centred)
-            defined &= varying(residual, dtype, size=abs(block).max(axis=0))
-            residuals.append(residual)
+    for measured, guess, _ in paired_blocks(truth, predicted, [str(i) for i in range(n_genes)]):
+        residuals = regression.residuals(measured, truth.dtype), regression.residuals(guess, predicted.dtype)
+        defined = residuals[0].any(axis=0) & residuals[1].any(axis=0)
         part = found[start : start + len(defined)]
         part[defined] = correlate(residuals[0][:, defined], residuals[1][:, defined])
         start += len(defined)
     return found
+
+
+@dataclass(frozen=True)
+class DepthRegression:
+    """Linear regression of expression on the log depth, within each section.
+
+    Attributes
+    ----------
+    counted
+        Whether a spot has counts, ``(n_spots,)``; others are left out.
+    log_depth
+        Log depth of spots with counts.
+    sections
+        Numbers of the spots of each section, among those with counts.
+    """
+
+    counted: np.ndarray
+    log_depth: np.ndarray
+    sections: list[np.ndarray]
+
+    @classmethod
+    def of(cls, log_depth: ArrayLike, n_spots: int, sections: ArrayLike | None = None) -> "DepthRegression":
+        """Check the depths and sort spots by section."""
+        x = np.asarray(log_depth, dtype=np.float64)
+        if x.shape != (n_spots,) or np.isnan(x).any() or (x == np.inf).any():
+            raise ValueError(
+                f"log_depth must be one number per spot, ({n_spots},), -inf for a spot without counts and otherwise "
+                f"finite; got shape {x.shape}. Take the natural log of the total counts."
+            )
+        names = np.zeros(n_spots, dtype=int) if sections is None else np.asarray(sections)
+        if names.shape != (n_spots,):
+            raise ValueError(f"sections must be one name per spot, ({n_spots},), got shape {names.shape}.")
+        counted = np.isfinite(x)
+        x, names = x[counted], names[counted]
+        return cls(counted, x, [np.flatnonzero(names == name) for name in np.unique(names)])
+
+    def residuals(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Return the residuals of genes, ``(n_counted, n_genes)``, all 0 where they are no more than rounding.
+
+        ``values`` are float64 ``(n_spots, n_genes)``, computed from ``dtype``.
+        """
+        values = values[self.counted]
+        found = np.empty_like(values)
+        for rows in self.sections:
+            x = self.log_depth[rows] - self.log_depth[rows].mean()
+            # a constant depth explains nothing
+            slope_of = x / (x @ x) if np.ptp(x) > 1e-12 else 0 * x
+            centred = values[rows] - values[rows].mean(axis=0)
+            found[rows] = centred - np.outer(x, slope_of @ centred)
+        precision = dtype if np.issubdtype(dtype, np.floating) else np.dtype(float)
+        found[:, ~varying(found, precision, size=abs(values).max(axis=0))] = 0
+        return found
 
 
 def gene_deviance_explained(counts: Any, depth: ArrayLike, log_rate: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+from histoquilt.metrics._depth_adjusted import DepthRegression
 from histoquilt.metrics._expression import checked_names, checked_pair, correlate, paired_blocks
 
 MAX_PAIRS = 2_000_000  # ordered pairs of spots looked at: all of them up to 1,400 spots, a sample beyond
@@ -25,6 +26,7 @@ def gene_significance(
     genes: Sequence[str],
     *,
     alternative: str = "greater",
+    log_depth: ArrayLike | None = None,
     max_pairs: int = MAX_PAIRS,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -45,6 +47,10 @@ def gene_significance(
         Gene names, ``(n_genes,)``.
     alternative
         Alternative hypothesis. ``"greater"``: predicted better than chance; ``"two-sided"``: also correlations below 0.
+    log_depth
+        Natural log of the measured total counts of each spot, ``(n_spots,)``, to test the correlation at equal depth
+        instead (:func:`depth_adjusted_correlation`): residuals are tested, and the regression costs a degree of
+        freedom. Spots of zero depth (``-inf``) are left out.
     max_pairs
         Maximum number of pairs of spots used for the autocovariance. If there are more, every spot is paired with a
         random sample of partners; memory grows with the number of pairs, and no matrix of spots by spots is built.
@@ -53,7 +59,7 @@ def gene_significance(
 
     Returns
     -------
-    One row per gene: ``pearson``; ``n_effective``, between 2 and the number of spots; ``p_value``; ``p_naive``, of the
+    One row per gene: ``pearson`` (at equal depth with ``log_depth``); ``n_effective``, between 2 and the number of spots; ``p_value``; ``p_naive``, of the
     usual test, for comparison only; ``q_value``, the false discovery rate over all genes (Benjamini-Hochberg). A gene
     without a correlation has ``p_value`` 1.
 
@@ -64,7 +70,8 @@ def gene_significance(
     Raises
     ------
     ValueError
-        There are fewer than 10 spots, coordinates do not match or are not finite, or as in :func:`score_genes`.
+        There are fewer than 10 spots (with ``log_depth``, spots with counts), coordinates do not match or are not
+        finite, or as in :func:`score_genes`.
 
     References
     ----------
@@ -84,10 +91,15 @@ def gene_significance(
     truth, predicted = checked_pair(truth, predicted, len(names))
     if alternative not in ("greater", "two-sided"):
         raise ValueError(f"alternative must be 'greater' or 'two-sided', got {alternative!r}.")
-    points = _checked_points(spatial, truth.shape[0])
+    regression = None if log_depth is None else DepthRegression.of(log_depth, truth.shape[0])
+    points = _checked_points(spatial, truth.shape[0], regression)
     classes = distance_classes(points, max_pairs, seed)
     r, n_effective = [], []
     for measured, guess, varies in paired_blocks(truth, predicted, names):
+        if regression is not None:
+            measured = regression.residuals(measured, truth.dtype)  # noqa: PLW2901
+            guess = regression.residuals(guess, predicted.dtype)  # noqa: PLW2901
+            varies = measured.any(axis=0) & guess.any(axis=0)  # noqa: PLW2901
         own = np.zeros((2, len(varies)))
         own[1] = 2.0
         own[0, varies] = correlate(measured[:, varies], guess[:, varies])
@@ -95,9 +107,10 @@ def gene_significance(
         r.append(own[0])
         n_effective.append(own[1])
     table = pd.DataFrame({"pearson": np.concatenate(r), "n_effective": np.concatenate(n_effective)}, index=names)
-    sides = 1 if alternative == "greater" else 2
-    table["p_value"] = _p_value(table["pearson"].to_numpy(), table["n_effective"].to_numpy(), sides)
-    table["p_naive"] = _p_value(table["pearson"].to_numpy(), np.full(len(table), float(len(points))), sides)
+    sides, spent = 1 if alternative == "greater" else 2, 0 if regression is None else 1
+    correlations = table["pearson"].to_numpy()
+    table["p_value"] = _p_value(correlations, table["n_effective"].to_numpy() - spent, sides)
+    table["p_naive"] = _p_value(correlations, np.full(len(table), float(len(points) - spent)), sides)
     table["q_value"] = false_discovery_control(table["p_value"])
     return table.rename_axis("gene")
 
@@ -177,12 +190,15 @@ def _p_value(r: np.ndarray, n: np.ndarray, sides: int) -> np.ndarray:
     return np.where(usable, tail, 1.0)
 
 
-def _checked_points(spatial: ArrayLike, n_spots: int) -> np.ndarray:
+def _checked_points(spatial: ArrayLike, n_spots: int, regression: DepthRegression | None) -> np.ndarray:
     points = np.asarray(spatial, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) != n_spots:
         raise ValueError(f"spatial must be ({n_spots}, 2) or ({n_spots}, 3), one row per spot, got {points.shape}.")
     if not np.isfinite(points).all():
         raise ValueError("spatial holds NaN or infinite coordinates. Drop those spots, or read the positions again.")
-    if n_spots < 10:
-        raise ValueError(f"{n_spots} spots are too few to estimate how alike neighbours are; at least 10 are needed.")
+    points = points if regression is None else points[regression.counted]
+    if len(points) < 10:
+        raise ValueError(
+            f"{len(points)} spots are too few to estimate how alike neighbours are; at least 10 are needed."
+        )
     return points

@@ -204,7 +204,8 @@ def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]
     methods = [name for name in order if kinds.get(name) != "oracle" and name in wide]
     best = wide[methods].max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_GENES]
     symbols = evaluation.genes.groupby("gene", sort=False)["symbol"].first()
-    fdr = evaluation.gene_summary.pivot_table(index="gene", columns="method", values="fdr", aggfunc="first")
+    tested = "fdr" if decides == "pearson" else "fdr_adjusted"
+    fdr = evaluation.gene_summary.pivot_table(index="gene", columns="method", values=tested, aggfunc="first")
     rows = [
         {
             "gene": str(gene),

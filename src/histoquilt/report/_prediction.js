@@ -43,6 +43,7 @@
       article.querySelector(".gene-name").textContent = section.genes[gene];
       article.querySelector(".gene-fact").textContent = "reliability " + text("reliability")
         + (text("adjusted") ? ", at equal depth " + text("adjusted") : "") + (text("here") ? ", here " + text("here") : "")
+        + (text("here-adjusted") ? " (" + text("here-adjusted") + " at equal depth)" : "")
         + (text("beats") === "no" ? ", does not beat the mean" : "");
       for (const pick of picks) pick.setAttribute("aria-pressed", String(pick === picks[gene]));
       for (const draw of redraw) draw();

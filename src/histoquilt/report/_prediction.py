@@ -154,6 +154,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "median_reliability": _median(gene["reliability"] for gene in genes),
         "median_adjusted": _median(gene["adjusted"] for gene in genes),
         "median_pearson": None if near is None else float(near["pearson"].median()),
+        "median_here_adjusted": _median(gene["here_adjusted"] for gene in genes),
         "drawn": drawn,
     }
 
@@ -199,6 +200,7 @@ def _genes(adata: AnnData, columns: np.ndarray, near: pd.DataFrame | None) -> li
             "adjusted": finite(adjusted.iloc[place]),
             "beats_mean": bool(var[BEATS_MEAN].iloc[place]) if BEATS_MEAN in var else None,
             "pearson": None if near is None else float(near["pearson"].iloc[place]),
+            "here_adjusted": None if near is None else finite(near["pearson_adjusted"].iloc[place]),
             "undefined": False if near is None else bool(near["undefined"].iloc[place]),
         }
         for place, name in enumerate(var.index)

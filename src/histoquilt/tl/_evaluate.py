@@ -175,7 +175,7 @@ def evaluate_expression(
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
         domains = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)
-    scores, summary = score_table(by_gene, folds), gene_summary(by_gene)
+    scores, summary = score_table(study, by_gene, folds), gene_summary(by_gene)
     _warn_of_limits(folds, own_splits=splits is not None)
     return Evaluation(
         scores=scores,

@@ -270,6 +270,7 @@ class ExpressionModel(ABC):
         ``layers["relative_<method>"]`` : float32, natural log of the rate of a gene relative to its section, mean 0
         over its spots, declared ``log_relative``; if training knew depths
         ``layers["measured_log1p_cp10k"]`` : if the section measured the whole panel
+        ``obs["measured_counts"]`` : total counts of the spot over all genes measured; likewise, of raw counts
         ``obs["predicted_log_counts"]`` : natural log of the predicted counts of the spot; if training knew depths
         ``var["reliability"]`` : mean correlation over held-out training sections
         ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median

@@ -314,3 +314,5 @@ def _set_measured_beside(section: Section, predicted: AnnData) -> None:
         return
     predicted.layers[Keys.MEASURED] = measured.of(panel)
     declare_scale(predicted, Keys.MEASURED, "log1p_cp10k")
+    if measured.depth is not None:
+        write_result(predicted, "obs", Keys.MEASURED_COUNTS, measured.depth)
