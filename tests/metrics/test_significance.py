@@ -140,6 +140,6 @@ def test_significance_at_equal_depth_sees_the_gene_and_not_the_depth():
     more = np.vstack([grid(18), [(18.0, y) for y in range(18)]])
     again = metrics.gene_significance(truth, guess, more, names(60), log_depth=np.r_[log_depth, np.full(18, -np.inf)])
     np.testing.assert_allclose(again["p_value"], found["p_value"])
+    few = np.where(np.arange(324) < 5, log_depth, -np.inf)
     with pytest.raises(ValueError, match="5 spots are too few"):
-        few = np.where(np.arange(324) < 5, log_depth, -np.inf)
         metrics.gene_significance(truth[:324], guess[:324], grid(18), names(60), log_depth=few)

@@ -42,7 +42,7 @@ class Evaluation:
         One row for each held-out section, method, seed and gene: ``fold, section, method, kind, seed, gene, symbol,
         pearson, pearson_adjusted, deviance_explained, spearman, undefined, mse, mae, rmse, n_effective, p_value, fdr,
         p_value_adjusted, fdr_adjusted``. The last five respect spatial autocorrelation
-        (:func:`histoquilt.metrics.gene_significance`); those at equal depth are NaN without raw counts, all for oracles.
+        (:func:`histoquilt.metrics.gene_significance`); NaN for oracles, and at equal depth without raw counts.
     gene_summary
         One row for each method and gene: ``method, kind, gene, symbol, n_sections, pearson, pearson_adjusted,
         deviance_explained`` (means over sections and seeds), ``p_value`` (sections combined by Fisher, of several seeds

@@ -59,9 +59,9 @@ def gene_significance(
 
     Returns
     -------
-    One row per gene: ``pearson`` (at equal depth with ``log_depth``); ``n_effective``, between 2 and the number of spots; ``p_value``; ``p_naive``, of the
-    usual test, for comparison only; ``q_value``, the false discovery rate over all genes (Benjamini-Hochberg). A gene
-    without a correlation has ``p_value`` 1.
+    One row per gene: ``pearson`` (at equal depth with ``log_depth``); ``n_effective``, between 2 and the number of
+    spots; ``p_value``; ``p_naive``, of the usual test, for comparison only; ``q_value``, the false discovery rate over
+    all genes (Benjamini-Hochberg). A gene without a correlation has ``p_value`` 1.
 
     On independent random fields 4 to 8 % of the genes fall below 0.05, where the usual test calls 7 to 80 % of them.
     The test is too lenient (up to 12 %) only if a pattern is as wide as the section, so that the effective number of
@@ -97,9 +97,9 @@ def gene_significance(
     r, n_effective = [], []
     for measured, guess, varies in paired_blocks(truth, predicted, names):
         if regression is not None:
-            measured = regression.residuals(measured, truth.dtype)  # noqa: PLW2901
-            guess = regression.residuals(guess, predicted.dtype)  # noqa: PLW2901
-            varies = measured.any(axis=0) & guess.any(axis=0)  # noqa: PLW2901
+            measured = regression.residuals(measured, truth.dtype)
+            guess = regression.residuals(guess, predicted.dtype)
+            varies = measured.any(axis=0) & guess.any(axis=0)
         own = np.zeros((2, len(varies)))
         own[1] = 2.0
         own[0, varies] = correlate(measured[:, varies], guess[:, varies])
