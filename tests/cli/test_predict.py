@@ -35,6 +35,10 @@ def test_a_bare_slide(study_folder, ridge_model, tmp_path):
     assert record["outputs"] == ["he.csv", "he.h5ad", "report.html"]
     assert record["n_spots"] == {"he": adata.n_obs}
     assert record["method"] == "ridge"
+    # the training sections lie on this slide
+    assert adata.uns["histoquilt"]["prediction"]["seen_in_training"] in ("s0", "s1", "s2")
+    assert any("the model was trained on this file" in warning for warning in record["warnings"])
+    assert "Seen in training." in (out / "report.html").read_text()
     # the spots lie on a small picture of the slide
     assert adata.uns["spatial"]["he"]["images"]["lowres"].dtype == np.uint8
     assert "data:image/" in (out / "report.html").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -283,3 +284,17 @@ def test_files_that_do_not_belong_together_are_a_corrupted_folder(model, study, 
     genes.write_text("\n".join(genes.read_text().split("\n")[1:]))
     with pytest.raises(ValueError, match="is corrupted"):
         load(tmp_path / "model")
+
+
+def test_a_section_of_training_is_recognised_by_its_embeddings(study, tmp_path):
+    held_out = study.pop("s3")
+    RidgeOnEmbedding(RidgeConfig.plain()).fit(study, use_rep="X_image").save(tmp_path / "model")
+    model = load(tmp_path / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "seen_in_training" not in model.predict(held_out).uns["histoquilt"]["prediction"]
+    again = study["s2"].copy()
+    again.obs["section"] = "renamed"
+    with pytest.warns(UserWarning, match=r"renamed: the model was trained on this section \(as 's2'\)"):
+        predicted = model.predict(again)
+    assert predicted.uns["histoquilt"]["prediction"]["seen_in_training"] == "s2"

@@ -149,6 +149,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "transfers": transfers,
         "warning": " ".join(filter(None, [_warning(whole_score, share or 0.0), _warning_of_transfer(recorded)])),
         "caution": str(recorded.get("caution", "")),
+        "seen": str(recorded.get("seen_in_training", "")),
         "genes": genes,
         "n_beat": int(adata.var[BEATS_MEAN].astype(bool).sum()) if BEATS_MEAN in adata.var else None,
         "median_reliability": _median(gene["reliability"] for gene in genes),

@@ -1,5 +1,6 @@
 """Job: predict gene expression of sections and bare slides."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +67,7 @@ class _Plan:
     encoders: "list[PatchEncoder]"
     settings: PredictSettings
     inputs: CheckedInputs
-    jobs: dict[str, tuple[Item, Source, PredictSettings]]
+    jobs: dict[str, tuple[Item, Source, PredictSettings, str | None]]
 
 
 def predict_folder(
@@ -181,11 +182,23 @@ def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path]) -
         model, encoders = equipment(folder, settings.digest, settings.encoders, asked.device)  # loaded once
         # the rest changes no result
         matters = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)
+        seen = _trained_on(folder, found)
         jobs = {
-            name: (run.work.item(name, found.digest_of(name, settings=str(matters))), source, settings)
+            name: (
+                run.work.item(name, found.digest_of(name, settings=str(matters))), source, settings, seen.get(name)
+            )
             for name, source in found.sources.items()
-        }
+        }  # fmt: skip
         return _Plan(model, encoders, settings, found, jobs)
+
+
+def _trained_on(folder: Path, inputs: CheckedInputs) -> dict[str, str]:
+    """Return input -> training section that was read from the same file, where ``train`` recorded its files."""
+    record = folder / "run.json"
+    if not record.is_file():
+        return {}
+    names = {entry["sha256"]: entry["section"] for entry in json.loads(record.read_text()).get("inputs", [])}
+    return {entry["section"]: names[entry["sha256"]] for entry in inputs.digests if entry["sha256"] in names}
 
 
 def _write(

@@ -42,8 +42,10 @@ class PredictSettings:
     check_memory: bool  # If true, refuse predictions that need more memory than is available
 
 
-def predict_one(item: Item, source: Source, settings: PredictSettings) -> dict[str, Any]:
+def predict_one(item: Item, source: Source, settings: PredictSettings, trained_on: str | None) -> dict[str, Any]:
     """Predict one section or slide and write ``<name>.h5ad`` and ``<name>.csv``.
+
+    ``trained_on`` names the training section that was read from the same file, if there is one.
 
     Returns
     -------
@@ -57,12 +59,19 @@ def predict_one(item: Item, source: Source, settings: PredictSettings) -> dict[s
         Results cannot be written.
     """
     from histoquilt.io import write_h5ad
-    from histoquilt.runtime import atomic_file
+    from histoquilt.runtime import atomic_file, warn_user
     from histoquilt.study import provenance
 
     with capture_warnings() as warnings, about(item.name):
         model, encoders = equipment(settings.model, settings.digest, settings.encoders, settings.device)
         adata = _predicted(source, model, encoders, settings)
+        record = provenance(adata)["prediction"]
+        if trained_on is not None and "seen_in_training" not in record:
+            record["seen_in_training"] = trained_on
+            warn_user(
+                f"{item.name}: the model was trained on this file (section {trained_on!r}). How well the prediction "
+                "agrees with the measurement says nothing about new tissue."
+            )
     with writing(settings.out, kept=settings.kept):
         write_h5ad(adata, item.file(".h5ad"))
         with atomic_file(item.file(".csv")) as beside:
@@ -71,7 +80,7 @@ def predict_one(item: Item, source: Source, settings: PredictSettings) -> dict[s
             "n_spots": adata.n_obs,
             "n_genes": adata.n_vars,
             "out_of_distribution": float(adata.obs[Keys.OUT_OF_DISTRIBUTION].mean()),
-            "transfers": bool(provenance(adata)["prediction"]["transfers"]),
+            "transfers": bool(record["transfers"]),
             "warnings": warnings,
         }
         item.finish(SUFFIXES, facts)

@@ -305,7 +305,8 @@ class ExpressionModel(ABC):
         -----
         UserWarning
             More than 10 % of the spots are unlike the training tissue; the image features do not transfer to the
-            section; measured expression could not be set beside.
+            section; the model was trained on this section (``seen_in_training`` in
+            ``uns["histoquilt"]["prediction"]`` names it); measured expression could not be set beside.
         """
         fitted = self.fitted
         bare = not isinstance(section, AnnData | Section)
@@ -479,14 +480,20 @@ class ExpressionModel(ABC):
 
     def _facts(self, study: TrainingData, seed: int, seconds: float) -> dict[str, Any]:
         """Return what provenance will say."""
-        sections = zip(study.names, study.groups, study.y, study.digests, strict=True)
+        sections = zip(study.names, study.groups, study.y, study.digests, study.embeddings, strict=True)
         return {
             "method": self.method,
             "seed": seed,
             "device": str(self.device),
             "sections": [
-                {"name": name, "group": group, "n_spots": len(y), "digest": digest}
-                for name, group, y, digest in sections
+                {
+                    "name": name,
+                    "group": group,
+                    "n_spots": len(y),
+                    "digest": digest,
+                    "embedding_digest": digest_of_arrays(*embeddings),
+                }
+                for name, group, y, digest, embeddings in sections
             ],
             "contains_measured_expression": self.keeps_expression,
             "encoders": dict(zip(study.reps, study.records, strict=True)),

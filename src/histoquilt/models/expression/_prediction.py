@@ -13,6 +13,7 @@ from anndata import AnnData
 
 import histoquilt
 from histoquilt._base import Keys, SlideImage, argument, check_positive, listed
+from histoquilt.models._checkpoint import digest_of_arrays
 from histoquilt.models.expression._checkpoint import FittedExpression
 from histoquilt.models.expression._encoder import Encoders, load_encoders
 from histoquilt.models.expression._inputs import ImageSection, check_same_encoder, near_spots
@@ -217,6 +218,7 @@ def write_prediction(
     """Return the prediction as an AnnData of its own; see :meth:`ExpressionModel.predict`."""
     adata, values = section.adata, arrays.expression
     unlike = _unlike_training(section, fitted, arrays.inputs)
+    seen = _trained_on(arrays.inputs, facts)
     caution = fitted.reliability.caution if unlike.transfer.transfers else unlike.transfer.caution
     key = f"predicted_{method}"
     predicted = AnnData(
@@ -253,10 +255,16 @@ def write_prediction(
         "seed": facts["seed"],
         **({"members": weights_in_words(arrays.members)} if arrays.members else {}),
         **unlike.shares(),
+        **({"seen_in_training": seen} if seen else {}),
         **({"caution": caution} if caution else {}),
         "version": histoquilt.__version__,
     }
     unlike.warn(section.name)
+    if seen:
+        warn_user(
+            f"{section.name}: the model was trained on this section (as {seen!r}). How well the prediction agrees with "
+            "the measurement says nothing about new tissue."
+        )
     if caution and unlike.transfer.transfers:  # else the warning has said it
         logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
@@ -269,6 +277,12 @@ def weights_in_words(members: Mapping[str, float]) -> str:
     'knn 0.60, ridge 0.40'
     """
     return ", ".join(f"{name} {weight:.2f}" for name, weight in members.items())
+
+
+def _trained_on(inputs: ImageSection, facts: dict[str, Any]) -> str | None:
+    """Return the name of the training section that has the same embeddings; ``None`` if there is none."""
+    found = digest_of_arrays(*inputs.reps)
+    return next((one["name"] for one in facts["sections"] if one.get("embedding_digest") == found), None)
 
 
 def _unlike_training(section: Section, fitted: FittedExpression, seen: ImageSection) -> Unlike:
