@@ -48,6 +48,20 @@ def rows(header: str, *cells: str) -> str:
     return "\n".join([f"section,counts{',' + header if header else ''}", *lines]) + "\n"
 
 
+@pytest.mark.parametrize(
+    ("column", "meant"), [("patinet", "patient"), ("Patient", "patient"), ("imgae", "image"), ("slides", "slide")]
+)
+def test_a_misspelt_column_is_kept_with_a_hint(study, column, meant):
+    with pytest.warns(UserWarning, match=f"column '{column}' has no meaning here .* Did you mean '{meant}'"):
+        found = study(rows(column, "p1", "p2"))
+    assert (found.sections["a"].obs[column] == "p1").all()
+
+
+def test_columns_of_the_users_own_are_no_misspelling(study, recwarn):
+    study(rows("patient,patients,age,stage,batch,sex,block,x", "p1,p1,50,2,1,f,7,0", "p1,p2,60,2,1,m,8,1"))
+    assert not [str(one.message) for one in recwarn if "Did you mean" in str(one.message)]
+
+
 def test_what_the_table_says_is_written_into_the_sections(study):
     table = rows("patient,z_um,mpp,image_scale,age,lot,note", "p1,0,0.5,1,12,007,", 'p2,10,,2.5,13,008,"fresh, cold"')
     with pytest.warns(UserWarning, match=r"Section 'b': obs\['patient'\] of its file is replaced by 'p2'"):

@@ -16,12 +16,21 @@ from histoquilt._base._registry import (
     SECTION_FILES,
     Registry,
 )
-from histoquilt._base._words import MissingKey, argument, at_a_command, either, is_at_a_command, listed, message_of
+from histoquilt._base._words import (
+    MissingKey,
+    argument,
+    at_a_command,
+    close_matches,
+    either,
+    is_at_a_command,
+    listed,
+    message_of,
+)
 
 __all__ = [
     "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS", "LEAST_MPP", "MOST_MPP",
     "READERS", "SECTION_FILES", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage",
     "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names", "check_positive",
-    "coordinate_columns", "depth_column", "either", "is_at_a_command", "is_embedding", "is_installed",
-    "is_samples_table", "listed", "message_of", "require",
+    "close_matches", "coordinate_columns", "depth_column", "either", "is_at_a_command", "is_embedding",
+    "is_installed", "is_samples_table", "listed", "message_of", "require",
 ]  # fmt: skip

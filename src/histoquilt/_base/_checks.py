@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from numbers import Integral
+
+from histoquilt._base._words import close_matches
 
 LEAST_MPP, MOST_MPP = 0.05, 20.0  # a 100x oil objective has about 0.1, a picture for print 85 (300 dpi)
 
@@ -41,6 +42,6 @@ def check_option_names(names: Iterable[str], known: Sequence[str], *, of: str) -
     """Raise ``TypeError`` for a name that is not an option, with a similar one if there is any."""
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            near = close_matches(name, known)
             meant = f" Did you mean {near[0]}=?" if near else ""
             raise TypeError(f"{name}= is not an option of {of}.{meant} Options: {', '.join(known)}.")

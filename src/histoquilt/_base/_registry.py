@@ -3,11 +3,12 @@
 import sys
 import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from histoquilt._base._words import close_matches
 
 
 class Registry:
@@ -75,7 +76,7 @@ class Registry:
     def unknown(self, name: str) -> str:
         """Return the message about an unknown name, with a similar one if there is one."""
         names = self.names()
-        near = get_close_matches(name.casefold(), names, n=1)
+        near = close_matches(name, names)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         return f"Unknown {self.kind} {name!r}.{meant} Known: {', '.join(names)}."
 

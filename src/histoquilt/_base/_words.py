@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
 from typing import Any
 
 _AT_A_COMMAND: ContextVar[bool] = ContextVar("at_a_command", default=False)
@@ -14,6 +15,16 @@ def listed(names: Iterable[Any], limit: int = 8) -> str:
     names = [str(name) for name in names]
     shown = ", ".join(repr(name) for name in names[:limit])
     return (shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")) or "nothing"
+
+
+def close_matches(name: str, known: Iterable[str], n: int = 1, *, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that a misspelt one may mean, best first; upper and lower case are alike.
+
+    >>> close_matches("Rigde", ["mean", "ridge", "knn"])
+    ['ridge']
+    """
+    by_plain = {one.casefold(): one for one in known}
+    return [by_plain[found] for found in get_close_matches(name.casefold(), by_plain, n=n, cutoff=cutoff)]
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """Image encoders by name."""
 
-from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
-from histoquilt._base import ENCODERS, PatchEncoder, is_installed
+from histoquilt._base import ENCODERS, PatchEncoder, close_matches, is_installed
 from histoquilt.im.encoders._he_texture import TextureEncoder
 from histoquilt.im.encoders._known_encoders import KNOWN
 
@@ -55,9 +54,9 @@ def get_encoder(name_or_object: str | PatchEncoder, *, device: str = "auto") -> 
     is_whole = bool(rest) or not (colon or ":" in _FORMS_BY_KIND.get(kind, ""))
     if is_whole and kind in ENCODERS:
         return _checked(ENCODERS.load(kind)(rest, device=device))
-    known = {name.casefold(): name for name in (TextureEncoder.name, *ENCODERS.others(), *KNOWN)}
-    known |= {name.replace("/", ":").rpartition(":")[2].casefold(): name for name in KNOWN}  # e.g. "uni"
-    close = dict.fromkeys(known[key] for key in get_close_matches(name_or_object.casefold(), known, n=3, cutoff=0.6))
+    known = {name: name for name in (TextureEncoder.name, *ENCODERS.others(), *KNOWN)}
+    known |= {name.replace("/", ":").rpartition(":")[2]: name for name in KNOWN}  # e.g. "uni"
+    close = dict.fromkeys(known[key] for key in close_matches(name_or_object, known, n=3))
     meant = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     raise ValueError(
         f"Unknown encoder {name_or_object!r}.{meant} Encoders are {_FORMS}; "

@@ -5,12 +5,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histoquilt._base import require
+from histoquilt._base import close_matches, require
 from histoquilt.im.encoders._check_patches import check_patches
 from histoquilt.im.encoders._known_encoders import KNOWN, NOT_TIMM, KnownEncoder
 from histoquilt.runtime import resolve_device
@@ -156,7 +155,7 @@ def _explained(timm: Any, name: str, entry: KnownEncoder | None, error: Exceptio
             "'he_texture' or 'onnx:PATH'."
         )
     if kind == "timm" and not timm.is_model(model_name.partition(".")[0]):
-        close = get_close_matches(model_name, timm.list_models(), n=4)
+        close = close_matches(model_name, timm.list_models(), n=4)
         meant = f" Close to it: {', '.join(close)}." if close else ""
         return ValueError(f"timm has no model {model_name!r}.{meant} timm.list_models() lists them all.")
     if isinstance(error, TypeError | ValueError | RuntimeError | NotImplementedError):

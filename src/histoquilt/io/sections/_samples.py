@@ -11,7 +11,14 @@ from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, argument, 
 from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
-from histoquilt.io.sections._samples_table import POSITIVE, Row, check_table, read_rows, row_problem
+from histoquilt.io.sections._samples_table import (
+    POSITIVE,
+    Row,
+    check_table,
+    read_rows,
+    row_problem,
+    warn_of_misspelt_columns,
+)
 from histoquilt.io.slides._mpp import TOLERANCE
 from histoquilt.runtime import Workers, logger, run_each, warn_user
 from histoquilt.study import (
@@ -97,7 +104,8 @@ def read_samples(
     Warns
     -----
     UserWarning
-        ``mpp`` disagrees with the spot pitch by more than 5 %, an image is not there, a column of a section's ``obs``
+        ``mpp`` disagrees with the spot pitch by more than 5 %, a column is named nearly like one that is read (such as
+        ``patinet``) and that the table lacks, an image is not there, a column of a section's ``obs``
         is replaced by a different one (and kept as ``<column>_before``), or, with ``skip_bad``, a section is left out.
 
     See Also
@@ -124,6 +132,7 @@ def gather_samples(
     path = existing_file(path, "a samples table (.csv)")
     rows = read_rows(path)
     check_table(rows, path)
+    warn_of_misspelt_columns(rows, path)
     bad = {name: problem for name, row in rows.items() if (problem := row_problem(row))}
     _stop(bad, rows, path, skip_bad)
     _warn_of_images(rows, bad)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from histoquilt._base import Keys, check_mpp, listed
+from histoquilt._base import Keys, check_mpp, close_matches, listed
 from histoquilt.io._files import read_delimited
 from histoquilt.io.sections._column_names import column_problem
+from histoquilt.runtime import warn_user
 from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
@@ -114,6 +115,19 @@ def _check_header(header: list[str], path: Path) -> None:
     ours = [column for column in header if column in _OURS]
     if ours:
         raise ValueError(f"{path}: results are written under the name of column {listed(ours)}. Rename it.")
+
+
+def warn_of_misspelt_columns(rows: Mapping[str, Row], path: Path) -> None:
+    """Warn of columns that are not read but named nearly like one that is read and that the table lacks."""
+    filled = list(dict.fromkeys(column for row in rows.values() for column in row.text))
+    optional = (*TEXT, *POSITIVE, *Keys.PLACE)
+    lacking = [name for name in optional if name not in filled]
+    for column in filled:
+        if column not in (*REQUIRED, *optional) and (near := close_matches(column, lacking, cutoff=0.8)):
+            warn_user(
+                f"{path}: column {column!r} has no meaning here and only becomes obs[{column!r}]. Did you mean "
+                f"{near[0]!r}? If so, rename it; if not, nothing is wrong."
+            )
 
 
 def _all_numbers(cells: list[str]) -> bool:

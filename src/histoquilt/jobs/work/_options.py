@@ -5,13 +5,12 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from difflib import get_close_matches
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument, check_option_names
+from histoquilt._base import EXPORTERS, ReadOptions, Registry, argument, check_option_names, close_matches
 from histoquilt.jobs.work._errors import JobError
 
 PathName = str | PathLike[str]
@@ -64,7 +63,7 @@ def _check_choice(called: str, choice: str, choices: Registry | Sequence[str]) -
         return
     if isinstance(choices, Registry):
         raise JobError(f"{called.removesuffix('=')}: {choices.unknown(choice)}")
-    near = get_close_matches(choice, choices, n=1)
+    near = close_matches(choice, choices)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise JobError(f"{called} is {', '.join(choices[:-1])} or {choices[-1]}, got {choice!r}.{hint}")
 
