@@ -167,7 +167,7 @@ def _predicted_section(*, n_side: int = 12, n_genes: int = 6, measured: bool = T
             "scale": dict.fromkeys(layers, "log1p_cp10k"),
             "coordinates": {"unit": "pixel", "mpp": 2.0, "pitch_um": 100.0},
             "prediction": {"method": "ridge", "layer": "predicted_ridge", "section": name, "trained_on": "a, b",
-                           "section_out_of_distribution_score": 0.6},
+                           "section_out_of_distribution_score": 0.6, "transfers": True},
         }},
     )  # fmt: skip
 

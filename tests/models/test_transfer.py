@@ -8,6 +8,7 @@ from PIL import Image
 import histoquilt as hq
 from histoquilt.models import MeanExpression, ReducedRankRidge, RidgeOnEmbedding, load
 from histoquilt.models.expression.unlike._transfer import Transfer, TransferMeasure
+from histoquilt.report import write_prediction_report
 
 N_FEATURES, N_LATENT = 150, 80
 
@@ -67,8 +68,22 @@ def test_few_spots_and_constant_features_are_not_judged():
     for x in (tissue(1, n_spots=19), np.zeros((50, N_FEATURES))):
         found = measure.measure(x)
         assert np.isnan(found.share)
-        assert found.transfers
-    assert Transfer(np.nan, (np.nan, np.nan), np.nan).transfers
+        assert not found.judged
+        assert found.record() == {}
+    assert not Transfer(np.nan, (np.nan, np.nan), np.nan).judged
+
+
+def test_a_section_of_few_spots_says_that_it_was_not_judged(two_sections, caplog, tmp_path):
+    model = MeanExpression().fit(two_sections, use_rep="X_image")
+    with caplog.at_level("INFO", "histoquilt"):
+        small = model.predict(section(tissue(seed=5, n_spots=19)))
+    assert "section: not judged whether reliability transfers to this section" in caplog.text
+    assert "reliability_transfers" not in small.var
+    assert "transfers" not in small.uns["histoquilt"]["prediction"]
+    write_prediction_report(tmp_path / "page.html", {"small": small, "like": model.predict(section(tissue(seed=5)))})
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("Not judged whether reliability transfers to this section: too few spots.") == 1
+    assert "Not transferable" not in page
 
 
 @pytest.mark.filterwarnings("ignore:.*looks unlike the tissue")

@@ -50,7 +50,9 @@ def show_prediction(result: jobs.JobResult) -> None:
     for name, n_spots in facts["n_spots"].items():
         outside = f"{facts['out_of_distribution'][name]:.0%} unlike the training tissue"
         print(f"{name}: {n_spots:,} spots, {facts['n_genes']:,} genes, {outside}")
-        if not facts["transfers"][name]:
+        if facts["transfers"][name] is None:
+            print("  too few spots to judge whether its reliability holds here")
+        elif not facts["transfers"][name]:
             print("  the image features vary differently than in training: its reliability does not hold here")
     _show_end(result)
 

@@ -125,7 +125,6 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {})
     score = adata.obs.get(f"{Keys.OUT_OF_DISTRIBUTION}_score")
     outside = adata.obs.get(Keys.OUT_OF_DISTRIBUTION)
-    transfers = bool(recorded.get("transfers", True))
     share = None if outside is None else float(outside.astype(bool).mean())
     whole_score = float(recorded.get("section_out_of_distribution_score", 0.0))
     drawn = {
@@ -146,7 +145,7 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "measured": near is not None,
         "outside": share,
         "whole_score": whole_score,
-        "transfers": transfers,
+        "transfers": recorded.get("transfers"),
         "warning": " ".join(filter(None, [_warning(whole_score, share or 0.0), _warning_of_transfer(recorded)])),
         "caution": str(recorded.get("caution", "")),
         "seen": str(recorded.get("seen_in_training", "")),

@@ -49,7 +49,8 @@ def predict_one(item: Item, source: Source, settings: PredictSettings, trained_o
 
     Returns
     -------
-    ``n_spots``, ``n_genes``, ``out_of_distribution`` (share of spots), ``transfers`` and ``warnings``.
+    ``n_spots``, ``n_genes``, ``out_of_distribution`` (share of spots), ``transfers`` (``None`` if not judged) and
+    ``warnings``.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def predict_one(item: Item, source: Source, settings: PredictSettings, trained_o
             "n_spots": adata.n_obs,
             "n_genes": adata.n_vars,
             "out_of_distribution": float(adata.obs[Keys.OUT_OF_DISTRIBUTION].mean()),
-            "transfers": bool(record["transfers"]),
+            "transfers": None if (transfers := record.get("transfers")) is None else bool(transfers),
             "warnings": warnings,
         }
         item.finish(SUFFIXES, facts)

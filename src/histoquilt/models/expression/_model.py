@@ -276,7 +276,8 @@ class ExpressionModel(ABC):
         ``var["reliability_adjusted"]`` : the same at equal depth (NaN if training had no raw counts); where its median
         is below 0.05, ``uns["histoquilt"]["prediction"]["caution"]`` and the log say so in words
         ``var["reliability_transfers"]`` : bool, the same for all genes: whether the section's image features vary as in
-        left-out training sections; if not, ``reliability_adjusted`` is 0: training says nothing about this section
+        left-out training sections; if not, ``reliability_adjusted`` is 0: training says nothing about this section.
+        Absent if that was not judged: the section has fewer than 20 spots
         ``var["beats_mean"]`` : whether its squared error there was below that of the training mean
         ``obs["out_of_distribution"]`` : bool, the spot's image, or the section's as a whole, is unlike training tissue,
         by its embedding or, where training and this section have it (``obsm["X_stain"]``), by its stain
@@ -286,8 +287,8 @@ class ExpressionModel(ABC):
         ``uns["histoquilt"]["prediction"]`` : method, ``members`` of a stack with their weights, training sections,
         share of spots outside (in all, ``..._by_embedding`` and ``..._by_stain``), score of the section;
         ``transfer_share``, the share of the variance of its image features, standardised by its own moments, in the
-        leading 64 training components,
-        ``transfer_left_out``, smallest and largest of left-out training sections, ``transfer_limit`` and ``transfers``
+        leading 64 training components, ``transfer_left_out``, smallest and largest of left-out training sections,
+        ``transfer_limit`` and ``transfers``, all absent if not judged
 
         ``obs`` and ``obsm`` of the section are kept.
 

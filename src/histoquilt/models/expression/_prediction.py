@@ -302,7 +302,8 @@ def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
     adjusted = fitted.reliability.adjusted
     # nothing is claimed for tissue on which training says nothing
     table["reliability_adjusted"] = adjusted if unlike.transfer.transfers else np.where(np.isnan(adjusted), np.nan, 0.0)
-    table["reliability_transfers"] = unlike.transfer.transfers
+    if unlike.transfer.judged:
+        table["reliability_transfers"] = unlike.transfer.transfers
     table["beats_mean"] = fitted.reliability.beats_mean
     table["n_folds"] = fitted.reliability.n_folds
     return table

@@ -17,7 +17,7 @@ N_COMPONENTS = 64
 LEAST_MARGIN = 0.05  # margin below the smallest share of a left-out section, relative to it
 _MAX_SPOTS = 2_000  # training spots from which the components are computed, equally many of each section
 _EXACT = 1_000
-_LEAST_SPOTS = 20  # a section of fewer has no share
+_LEAST_SPOTS = 20  # a section of fewer has no share, and is not judged
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,19 @@ class Transfer:
     limit: float
 
     @property
+    def judged(self) -> bool:
+        """Whether the section, and a left-out training section, had enough spots to be compared."""
+        return bool(np.isfinite(self.share))
+
+    @property
     def transfers(self) -> bool:
-        """Whether the share reaches the limit; true if it is not known."""
+        """Whether the share reaches the limit; true if the section was not judged."""
         return not self.share < self.limit
 
     def record(self) -> dict[str, bool | float | list[float]]:
-        """Return the entries of ``uns["histoquilt"]["prediction"]``; of a section that was not judged only the last."""
-        if np.isnan(self.share):
-            return {"transfers": self.transfers}
+        """Return the entries of ``uns["histoquilt"]["prediction"]``; none if the section was not judged."""
+        if not self.judged:
+            return {}
         return {
             "transfer_share": self.share,
             "transfer_left_out": list(self.left_out),

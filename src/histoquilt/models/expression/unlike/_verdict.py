@@ -7,7 +7,7 @@ import numpy as np
 
 from histoquilt._base import Keys
 from histoquilt.models.expression.unlike._transfer import Transfer
-from histoquilt.runtime import warn_user
+from histoquilt.runtime import logger, warn_user
 
 MANY_OUTSIDE = 0.1  # share of spots unlike training above which a section is warned about
 
@@ -57,7 +57,15 @@ class Unlike:
         return record
 
     def warn(self, name: str) -> None:
-        """Warn if the features do not transfer, and if many spots are outside, naming the cause."""
+        """Warn if the features do not transfer, and if many spots are outside, naming the cause.
+
+        Log if transfer was not judged.
+        """
+        if not self.transfer.judged:
+            logger.info(
+                "%s: not judged whether reliability transfers to this section: it has too few spots, its features do not "
+                "vary, or all training sections had too few spots.", name,
+            )  # fmt: skip
         if not self.transfer.transfers:
             warn_user(f"{name}: {self.transfer.warning}")
         share = self.outside.mean()
