@@ -212,6 +212,20 @@ def opened(browser, tmp_path):
     return open_page
 
 
+@pytest.mark.parametrize("width", [1280, 800])
+def test_no_column_of_a_table_is_cut_off(opened, evaluation, width):
+    browser = opened(write_evaluation_report, evaluation, predictions=evaluation.predictions)
+    browser.set_window_size(width, 1000)
+    try:
+        cut = browser.execute_script(
+            "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+            ".map(e => e.closest('section').textContent.trim().slice(0, 30))"
+        )
+    finally:
+        browser.set_window_size(1300, 1000)
+    assert cut == []
+
+
 def test_choosing_a_gene_redraws_both_maps(opened, predicted_section):
     adata = predicted_section()
     browser = opened(write_prediction_report, {"S1": adata})

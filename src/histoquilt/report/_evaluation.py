@@ -140,9 +140,11 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
                 "low": float(low), "high": float(high), "note": str(note),
                 "sections": by_section.loc[name, value].dropna().tolist(),
             })  # fmt: skip
+        notes = pd.Series([row["note"] for row in table]).value_counts()
         where = "of your list" if gene_set == "markers" else "chosen on training sections"
         shown.append({
             "words": GENE_SETS[gene_set], "genes": f"{span(rows['n_genes'])} genes, {where}", "rows": table,
+            "note": str(notes.index[0]),  # of most rows, said once
             "svg": dots_svg(table, label=f"{LABELS[value]} over genes"),
         })  # fmt: skip
     return shown

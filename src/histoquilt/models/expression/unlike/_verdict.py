@@ -63,8 +63,8 @@ class Unlike:
         """
         if not self.transfer.judged:
             logger.info(
-                "%s: not judged whether reliability transfers to this section: it has too few spots, its features do not "
-                "vary, or all training sections had too few spots.", name,
+                "%s: not judged whether reliability transfers to this section: it has too few spots, its features do "
+                "not vary, or all training sections had too few spots.", name,
             )  # fmt: skip
         if not self.transfer.transfers:
             warn_user(f"{name}: {self.transfer.warning}")
