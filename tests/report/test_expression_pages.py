@@ -148,6 +148,18 @@ def test_evaluation_says_what_it_is_worth(evaluation, tmp_path):
     assert f"{lowest['pcc_median_adjusted'].mean():.3f}" in text
 
 
+def test_methods_have_one_order_on_the_page(evaluation, tmp_path):
+    page = page_of(tmp_path, write_evaluation_report, evaluation)
+    order = list(evaluation.summary().index)
+    tables = [re.findall(r'<th scope="row" data-value="(\w+)">', part) for part in page.split("<table")[1:]]
+    tables = [list(dict.fromkeys(name for name in names if name in order)) for names in tables]
+    assert sum(names == order for names in tables) >= 4  # sets of genes, levels of expression
+    for names in tables:
+        assert names == [name for name in order if name in names]
+    verdicts = list(dict.fromkeys(re.findall(r"<li><b>(\w+)</b>", page)))
+    assert verdicts == [name for name in order if name in verdicts]
+
+
 def test_an_honest_evaluation_raises_no_alarm(evaluation, tmp_path):
     from dataclasses import replace
 

@@ -1,6 +1,7 @@
 """Evaluation of expression models: planted leaks, what each side is given, and tables that add up."""
 
 import logging
+import re
 from typing import Any, ClassVar
 
 import numpy as np
@@ -186,6 +187,11 @@ def test_tables_agree_with_each_other(plain):
     own = found.scores.query("method == 'one' and gene_set == 'panel' and fold != 'all'")
     by_gene = found.genes.query("method == 'one'").groupby("section")["pearson"].median()
     np.testing.assert_allclose(own.set_index("section")["pcc_median"], by_gene)
+    summary = found.summary()
+    kinds = summary["kind"].tolist()
+    assert kinds[-2:] == ["oracle", "oracle"]  # they use the answer; the others are ordered by score, whatever they are
+    assert summary["pcc_median_adjusted"].iloc[:-2].is_monotonic_decreasing
+    assert kinds[:-2] != sorted(kinds[:-2], key=["method", "baseline"].index)
     assert found.summary().loc["one", "pcc_median"] == pytest.approx(own["pcc_median"].mean())
     for value in ("pcc_median", "pcc_median_adjusted"):
         rows = found.scores.query("fold != 'all'")
@@ -299,6 +305,7 @@ def test_members_of_a_stack_are_scored_on_their_own(study, caplog):
     with caplog.at_level(logging.INFO, "histoquilt"):
         found = evaluate(study, make, splits=ONE_FOLD)
     assert "count_regression is left out: a fold has too few raw counts" in caplog.text
+    assert re.search(r"Fold mine, ridge_plain: Trained ridge on \d+ genes of 2 sections in", caplog.text)
     assert {"count_regression", "predicted_depth"}.isdisjoint(found.summary().index)
     assert "mine" in found.summary().index
     with pytest.raises(MissingCountsError, match="learns from raw counts"):

@@ -70,7 +70,7 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     adjusted = evaluation.decided_by == "pcc_median_adjusted"
     title = f"Median over the panel, mean of {n_sections} held-out sections"
     table = Table(title=f"{title}; raw correlation, at equal depth, and deviance explained", box=None)
-    for column in ("method", "", "raw", "adjusted", "deviance", "95 % of adjusted" if adjusted else "95 % of raw"):
+    for column in ("method", "", "raw", "adjusted", "deviance", f"95 % interval ({'adjusted' if adjusted else 'raw'})"):
         table.add_column(column, justify="right" if column in ("raw", "adjusted", "deviance") else "left")
     table.add_column("compared with ridge", overflow="fold")
     for name, row in evaluation.summary().iterrows():

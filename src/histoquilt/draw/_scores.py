@@ -27,12 +27,12 @@ def section_scores(table: pd.DataFrame, value: str, gene_set: str) -> pd.DataFra
 
 
 def method_order(rows: pd.DataFrame, value: str) -> list[str]:
-    """Return methods, then baselines, then oracles; each from best to worst."""
+    """Return methods and baselines from best to worst, then oracles, which use the answer."""
     sign = 1 if value in ("rmse", "mse", "mae") else -1  # the smallest error is best
     by_method = rows.groupby("method", sort=False)
     mean, kind = by_method[value].mean() * sign, by_method["kind"].first()
     badness = mean.fillna(np.inf)  # an oracle on another scale has no errors
-    return sorted(mean.index, key=lambda name: (METHOD_KINDS.index(kind[name]), badness[name]))
+    return sorted(mean.index, key=lambda name: (kind[name] == "oracle", badness[name]))
 
 
 def gene_means(table: pd.DataFrame, value: str = "pearson") -> pd.DataFrame:

@@ -109,7 +109,7 @@ class Evaluation:
         return ADJUSTED if self.scores[ADJUSTED].notna().any() else RAW
 
     def summary(self, gene_set: str = "panel") -> pd.DataFrame:
-        """Return one row per method, best first: its scores (means over sections), an interval, and verdicts.
+        """Return one row per method, best first and oracles last: scores (means over sections), interval, verdicts.
 
         Parameters
         ----------
@@ -140,4 +140,5 @@ class Evaluation:
             of_ridge = pairs[pairs["against"] == against]
             table[f"against_{against}"] = of_ridge["difference"]
             table[f"verdict_{against}"] = of_ridge["verdict"]
-        return table.sort_values(decided_by, ascending=False, kind="stable")
+        table = table.sort_values(decided_by, ascending=False, kind="stable")
+        return table.sort_values("kind", key=lambda kinds: kinds == "oracle", kind="stable")

@@ -20,7 +20,7 @@ from histoquilt.metrics import (
     training_moments,
 )
 from histoquilt.models import MissingCountsError, check_panel, choose_panel, near_spots
-from histoquilt.runtime import Advance, logger
+from histoquilt.runtime import Advance, log_prefix, logger
 from histoquilt.train import Split
 
 if TYPE_CHECKING:
@@ -100,8 +100,12 @@ def run_fold(
             advance(0, note=f"fold {split.fold}: {contender.label}, seed {seed}")
             model = contender.make()
             training = study.seen.select(split.train)
+            named = f"Fold {split.fold}, {contender.label}"
             try:
-                model.fit(training, use_rep=list(study.reps), genes=panel, seed=seed, device=device, check_memory=False)
+                with log_prefix(named):
+                    model.fit(
+                        training, use_rep=list(study.reps), genes=panel, seed=seed, device=device, check_memory=False
+                    )  # fmt: skip
             except MissingCountsError:
                 if contender.requested:
                     raise
@@ -111,7 +115,8 @@ def run_fold(
             run = Run(contender.label, contender.kind, seed)
             of_run, explained = fold.predicted.setdefault(run, {}), fold.explained.setdefault(run, {})
             for name in split.test:
-                found = model.predict(study.hidden[name])
+                with log_prefix(named):
+                    found = model.predict(study.hidden[name])
                 table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
                 of_run[name] = table[list(truth[name].columns)]
                 explained[name] = _explained(study, name, found, f"relative_{model.method}", of_run[name].columns)

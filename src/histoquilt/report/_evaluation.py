@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.draw import GENE_SETS, POOLED, THIRDS, gene_means, method_order, section_scores
+from histoquilt.draw import GENE_SETS, POOLED, THIRDS, gene_means, section_scores
 from histoquilt.report._charts import dots_svg
 from histoquilt.report._encode import finite
 from histoquilt.report._facts import facts_of, span
@@ -69,6 +69,7 @@ def write_evaluation_report(
         )
     known, scores, enrichment = evaluation.facts, evaluation.scores, evaluation.enrichment
     kinds = scores.groupby("method", sort=False)["kind"].first().to_dict()
+    order = [str(name) for name in evaluation.summary().index]  # of all tables: best first, oracles last
     cards = [
         ("Sections", f"{known.get('n_sections', len(evaluation.intervals)):,}"),
         ("Spots", f"{known['n_spots']:,}" if "n_spots" in known else None),
@@ -84,20 +85,22 @@ def write_evaluation_report(
         "_prediction.js",
         title=title,
         optimistic=evaluation.optimistic,
-        published=evaluation.published.to_dict("records"),
+        published=_in_order(evaluation.published, order).to_dict("records"),
         protocol=PROTOCOL,
         leave_out=known.get("leave_out", "section"),
         folds=_folds(evaluation.folds),
-        gene_sets=_gene_sets(evaluation),
-        levels=_levels(evaluation),
+        gene_sets=_gene_sets(evaluation, order),
+        levels=_levels(evaluation, order),
         columns=COLUMNS,
         by_depth=evaluation.decided_by != "pcc_median",
         unadjusted=_unadjusted(scores),
-        verdicts=_verdicts(evaluation.differences, kinds, evaluation.decided_by),
+        verdicts=sorted(
+            _verdicts(evaluation.differences, kinds, evaluation.decided_by), key=lambda row: order.index(row["method"])
+        ),
         stacks=_stacks(known),
-        genes=_genes(evaluation, kinds),
-        structure=_means(evaluation.structure, ["correlation"]),
-        domains=_means(evaluation.domains, ["ari", "nmi"]),
+        genes=_genes(evaluation, [name for name in order if kinds[name] != "oracle"]),
+        structure=_means(evaluation.structure, ["correlation"], order),
+        domains=_means(evaluation.domains, ["ari", "nmi"], order),
         enrichment=[] if enrichment.empty else enrichment.sort_values("p_value").head(50).to_dict("records"),
         unmeasured=int(scores["n_unmeasured"].max()) if "n_unmeasured" in scores and len(scores) else 0,
         sections=sections,
@@ -118,7 +121,7 @@ def _stacks(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
+def _gene_sets(evaluation: "Evaluation", order: list[str]) -> list[dict[str, Any]]:
     """Return the table and the chart of each set of genes, thirds by expression apart."""
     shown, value = [], evaluation.decided_by
     sets = [name for name in GENE_SETS if name not in THIRDS and name in set(evaluation.scores["gene_set"])]
@@ -129,7 +132,7 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
         # mean over the seeds of a section first, so that a section counts once
         by_section: Any = rows.groupby(["method", "section"], sort=False)[list(COLUMNS)].mean()
         table = []
-        for name in method_order(rows, value):
+        for name in [name for name in order if name in by_section.index.get_level_values(0)]:
             low, high, note = intervals.loc[name] if name in intervals.index else (np.nan, np.nan, "")
             values = by_section.loc[name].mean()
             table.append({
@@ -150,7 +153,7 @@ def _gene_sets(evaluation: "Evaluation") -> list[dict[str, Any]]:
     return shown
 
 
-def _levels(evaluation: "Evaluation") -> dict[str, Any]:
+def _levels(evaluation: "Evaluation", order: list[str]) -> dict[str, Any]:
     """Return median scores by thirds of expression, one row per method."""
     values = ["pcc_median", "pcc_median_adjusted", "deviance_median"]
     means = evaluation.intervals.pivot_table(
@@ -158,7 +161,6 @@ def _levels(evaluation: "Evaluation") -> dict[str, Any]:
     )
     thirds = [name for name in THIRDS if name in means.columns.get_level_values(0)]
     kinds = evaluation.intervals.groupby("method", sort=False)["kind"].first()
-    order = method_order(section_scores(evaluation.scores, evaluation.decided_by, "panel"), evaluation.decided_by)
     rows = [
         {"method": name, "kind": kinds[name],
          "values": [finite(means.loc[name].get((third, value))) for third in thirds for value in values]}
@@ -192,18 +194,17 @@ def _verdicts(table: pd.DataFrame, kinds: Mapping[Any, str], decided_by: str) ->
             "size": f"{size} ({interval}, {row['n']} folds; higher in {row['n_higher']} of {row['n_pairs']} pairs; raw "
             f"difference {raw.get((row['method'], row['against']), np.nan):+.3f})",
         })  # fmt: skip
-    return sorted(verdicts, key=lambda row: row["kind"] != "method")
+    return verdicts
 
 
-def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]:
+def _genes(evaluation: "Evaluation", order: list[str]) -> dict[str, Any]:
     """Return the scores of genes by methods, raw and at equal depth, the best predicted first."""
     if evaluation.genes.empty:
         return {"methods": [], "rows": [], "total": 0}
     raw = gene_means(evaluation.genes)
     decides = "pearson" if evaluation.decided_by == "pcc_median" else "pearson_adjusted"
     wide = gene_means(evaluation.genes, decides)
-    order = method_order(evaluation.genes, decides)
-    methods = [name for name in order if kinds.get(name) != "oracle" and name in wide]
+    methods = [name for name in order if name in wide]
     best = wide[methods].max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_GENES]
     symbols = evaluation.genes.groupby("gene", sort=False)["symbol"].first()
     tested = "fdr" if decides == "pearson" else "fdr_adjusted"
@@ -221,12 +222,21 @@ def _genes(evaluation: "Evaluation", kinds: Mapping[Any, str]) -> dict[str, Any]
     return {"methods": methods, "rows": rows, "total": len(wide)}
 
 
-def _means(table: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
-    """Return means over held-out sections, one row per method, best first."""
+def _in_order(table: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    """Sort rows by their method; those of methods without a score come last."""
+    if table.empty:
+        return table
+    places = {name: place for place, name in enumerate(order)}
+    return table.sort_values("method", key=lambda names: names.map(places), kind="stable")
+
+
+def _means(table: pd.DataFrame, columns: list[str], order: list[str]) -> list[dict[str, Any]]:
+    """Return means over held-out sections, one row per method."""
     if table.empty:
         return []
     alone = table[~table["section"].isin(POOLED)]
-    means = alone.groupby(["method", "kind"], sort=False)[columns].mean().sort_values(columns[0], ascending=False)
+    means = alone.groupby(["method", "kind"], sort=False)[columns].mean()
+    means = _in_order(means.reset_index(), order).set_index(["method", "kind"])
     rows = zip(means.index, means.to_numpy(), strict=True)
     return [{"method": method, "kind": kind, "values": [finite(v) for v in values]} for (method, kind), values in rows]
 

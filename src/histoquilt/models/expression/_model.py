@@ -225,7 +225,7 @@ class ExpressionModel(ABC):
         )
         self.training_facts = self._facts(study, seed, time.perf_counter() - started) | {"moments": moments}
         logger.info(
-            "%s: %d genes of %d sections in %.1f s.", type(self).__name__, len(study.genes), len(train),
+            "Trained %s on %d genes of %d sections in %.1f s.", self.method, len(study.genes), len(train),
             self.training_facts["wall_s"],
         )  # fmt: skip
         return self
