@@ -119,6 +119,14 @@ def test_skip_bad_goes_on(study_folder, ridge_model, tmp_path):
 def test_models_that_cannot_be_used(refused, study_folder, ridge_model, section, tmp_path):
     rest = [study_folder / "he.png", "--mpp", 2, "--out", tmp_path / "out"]
     assert "there is no model folder" in refused("predict", tmp_path / "none", *rest)
+    slide = study_folder / "he.png"
+    for wrong in (slide, study_folder / "s1.h5ad", study_folder):
+        told = refused("predict", wrong, ridge_model, "--out", tmp_path / "out")
+        assert f"{wrong} is not a model folder, but the input {ridge_model} is. Exchange them" in told
+        told = refused("predict", wrong, slide, "--out", tmp_path / "out")
+        assert f"{wrong} is not a model folder: it has no config.json and provenance.json" in told
+    told = refused("predict", ridge_model, slide, ridge_model, "--mpp", 2, "--out", tmp_path / "out")
+    assert f"the input {ridge_model} is a model folder" in told
     SpatialFactors().fit(section).save(tmp_path / "domains")
     assert "which does not predict expression" in refused("predict", tmp_path / "domains", *rest)
     (ridge_model / "arrays.npz").write_bytes(b"broken")

@@ -128,9 +128,7 @@ def predict_folder(
     """
     asked, model, out = configured(PredictConfig, settings, options), Path(model), Path(out)
     check_one_process("predict")
-    if not model.exists():
-        how = either("histoquilt.jobs.train_model", "histoquilt train samples.csv --out DIR")
-        raise JobError(f"there is no model folder {model}. Make one with: {how}")
+    _check_model(model, as_paths(inputs))
     paths = slides_of_folders(as_paths(inputs))
     image = asked.image
     _check_image(paths, image)
@@ -150,6 +148,30 @@ def predict_folder(
         with run.record.stage("predict"):
             predicted, failed = run_jobs(predict_one, plan.jobs, run, skip_bad=asked.skip_bad)
         return JobResult(out, _write(run, plan, predicted, failed, job, asked.export))
+
+
+def _check_model(model: Path, inputs: Sequence[Path]) -> None:
+    """Raise unless a path is that of a model folder and the inputs are no models."""
+    how = either("histoquilt.jobs.train_model", "histoquilt train samples.csv --out DIR")
+    if not model.exists():
+        raise JobError(f"there is no model folder {model}. Make one with: {how}")
+    models = [path for path in inputs if _is_model(path)]
+    if not _is_model(model):
+        if models:
+            raise JobError(
+                f"{model} is not a model folder, but the input {models[0]} is. Exchange them: the model comes first, "
+                "then slides or sections."
+            )
+        raise JobError(
+            f"{model} is not a model folder: it has no config.json and provenance.json. Give a folder that histoquilt "
+            f"train, or save() of a model, made. Make one with: {how}"
+        )
+    if models:
+        raise JobError(f"the input {models[0]} is a model folder. Give slides or sections to predict after the model.")
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and (folder / "provenance.json").is_file()
 
 
 def _check_image(inputs: Sequence[Path], image: Path | None) -> None:
