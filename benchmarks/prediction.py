@@ -186,7 +186,7 @@ def evaluate(study: str, encoder: str, part: str, seeds: int, out: Path) -> None
     rows[ROWS].to_csv(out / f"rows_{study}_{encoder}_{part}.csv", index=False, float_format="%.4f")
     inner = [
         {**head, "method": method, "fold": fold, "inner": inner_score(chosen), "weights": chosen.get("weights", ""),
-         "members": chosen.get("inner_adjusted_pcc", "")}
+         "members": chosen.get("inner_scores", "")}
         for method, of_fold in found.facts["chosen"].items() for fold, chosen in of_fold.items()
     ]  # fmt: skip
     pd.DataFrame(inner).to_csv(out / f"inner_{study}_{encoder}_{part}.csv", index=False, float_format="%.4f")
@@ -198,8 +198,9 @@ def evaluate(study: str, encoder: str, part: str, seeds: int, out: Path) -> None
 
 def inner_score(chosen: dict) -> float:
     """Return the inner score of a method, at equal depth where it has one."""
-    score = chosen.get("inner_adjusted_pcc", np.nan)
-    return score["stack"] if isinstance(score, dict) else score
+    if "inner_scores" in chosen:
+        return chosen["inner_scores"]["stack"]
+    return chosen.get("inner_adjusted_pcc", np.nan)
 
 
 def summary(out: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_stack_names_its_members_with_weights_and_inner_scores(study_folder, t
     record, provenance = (json.loads((out / name).read_text()) for name in ("run.json", "provenance.json"))
     assert record["method"] == "stack"
     assert record["stack"]["weights"] == provenance["chosen"]["weights"]
-    assert set(record["stack"]["inner_adjusted_pcc"]) == {"reduced_rank_ridge", "count_regression", "knn", "stack"}
+    assert set(record["stack"]["inner_scores"]) == {"reduced_rank_ridge", "count_regression", "knn", "stack"}
     printed = capsys.readouterr().out
     assert "of its members alone:" in printed
-    assert re.search(r"    count_regression: -?\d\.\d{3}, weight [01]\.\d\d\n", printed)
+    assert re.search(r"    count_regression: -?\d\.\d{3}, weight ([01]\.\d\d|0, not used)\n", printed)

@@ -8,7 +8,7 @@ from sklearn.linear_model import PoissonRegressor
 import histoquilt as hq
 from histoquilt.gr import radius_adjacency
 from histoquilt.metrics import gene_deviance_explained
-from histoquilt.models import CountRegression, CountRegressionConfig, ReducedRankRidge, load
+from histoquilt.models import CountRegression, CountRegressionConfig, MissingCountsError, ReducedRankRidge, load
 from histoquilt.models.counts import _count_regression, _poisson
 from histoquilt.models.counts._count_regression import CountInputs, Setting
 from histoquilt.models.counts._poisson import Counts, counts_of, fit_poisson, levels, reduced_ranks
@@ -168,8 +168,14 @@ def test_settings_of_a_large_study_are_chosen_on_a_part_of_it(monkeypatch):
     monkeypatch.setattr(_count_regression, "_MAX_FITTED", 200)
     monkeypatch.setattr(_inner_validation, "MAX_JUDGED", 100)
     monkeypatch.setattr(_inner_validation, "_LEAST_SPOTS", 100)
-    parts = inputs._thinned([1, 2, 3], 200)
-    assert [(i, len(one.x), rows.step) for i, one, rows in parts] == [(1, 75, 2), (3, 75, 2)]
+    parts = _inner_validation.part_of_sections(sections, [1, 2, 3], 200)
+    assert [(i, rows.step) for i, rows in parts] == [(1, 2), (3, 2)]
+    # the scores of the spots that are kept are those that they have among all spots of the section
+    for basis in inputs.bases.values():
+        z, measured, depth = inputs._spots(basis, 1, slice(None, None, 2))
+        np.testing.assert_array_equal(z, basis.scores(sections[1].x)[::2])
+        assert len(z) == len(measured) == len(depth) == 75
+    assert any(basis.own_moments for basis in inputs.bases.values())
     part = list(inputs.judge(folds[0], config))
     assert [setting for setting, _ in part] == [setting for setting, _ in whole]
     assert all(abs(a - b) < 0.2 and a != b for (_, a), (_, b) in zip(whole, part, strict=True))
@@ -226,6 +232,16 @@ def test_sections_without_raw_counts_are_not_learnt_from(study, caplog):
     with pytest.raises(ValueError, match="got 0"):
         CountRegression().fit(study, use_rep="X_image")
     ReducedRankRidge().fit(study, use_rep="X_image")  # others go on
+
+
+def test_sections_with_raw_counts_in_one_fold_are_named():
+    sections, _ = make_sections(7)
+    folds = inner_folds([one.group for one in sections])
+    merged = next(fold.held_out for fold in folds if len(fold.held_out) > 1)
+    train = [one if i in merged else replace(one, depth=None) for i, one in enumerate(sections)]
+    names = ", ".join(repr(train[i].group) for i in merged)
+    with pytest.raises(MissingCountsError, match=f"not left out together are needed; {names} are: .* inner folds .5."):
+        CountInputs.of(train, folds, CountRegressionConfig())
 
 
 def test_spots_without_a_count_are_predicted(study):

@@ -8,7 +8,7 @@ from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.models import NearestNeighbours, ReducedRankRidge, RidgeOnEmbedding
 from histoquilt.models.expression import _inner_validation
 from histoquilt.models.expression._inner_validation import (
-    Fold,
+    InnerFold,
     gene_correlations,
     inner_folds,
     part_of_sections,
@@ -44,7 +44,7 @@ def test_correlations_agree_with_numpy_and_undefined_ones_are_zero():
 
 def test_reliability_by_hand():
     truth = [np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([[1.0, 3.0], [3.0, 5.0]])]
-    folds = [Fold((1,), (0,)), Fold((0,), (1,))]
+    folds = [InnerFold((1,), (0,)), InnerFold((0,), (1,))]
     perfect = [truth[0][:, :1], truth[1][:, :1]]
     as_the_mean = [np.full((2, 1), 4.0), np.full((2, 1), 1.0)]  # what the other section's gene 1 averages
     held_out = [np.hstack(pair) for pair in zip(perfect, as_the_mean, strict=True)]

@@ -9,8 +9,8 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from histoquilt.datasets import paired_study
 from histoquilt.models import NearestNeighbours, NearestNeighboursConfig
+from histoquilt.models._ridge_path import RidgePath
 from histoquilt.models.expression._inner_validation import gene_correlations
-from histoquilt.models.linear._ridge_path import RidgePath
 
 PLAIN = replace(NearestNeighboursConfig.plain(), k=(7,), metric="euclidean", standardised=False, weighting="uniform")
 

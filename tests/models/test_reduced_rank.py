@@ -5,12 +5,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from histoquilt.gr import radius_adjacency
-from histoquilt.models import ReducedRankRidge, ReducedRankRidgeConfig
+from histoquilt.models import ReducedRankRidge, ReducedRankRidgeConfig, _ridge_path
+from histoquilt.models._ridge_path import RidgePath, spot_weights
 from histoquilt.models.expression._inner_validation import gene_correlations, inner_folds
 from histoquilt.models.expression._inputs import ImageSection, own_moments
-from histoquilt.models.linear import _ridge_path
 from histoquilt.models.linear._reduced_rank import LinearInputs, LinearModel, Setting, fit_reduced_rank
-from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
 
 N_SPOTS, N_INPUTS, N_GENES, RANK = 80, 12, 20, 2
 

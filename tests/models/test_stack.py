@@ -7,11 +7,11 @@ import histoquilt as hq
 from histoquilt.datasets import paired_study
 from histoquilt.metrics import depth_adjusted_correlation
 from histoquilt.models import MissingCountsError, Stack, StackConfig, load
-from histoquilt.models.expression._inner_validation import Fold, gene_correlations
+from histoquilt.models.expression._inner_validation import InnerFold, gene_correlations
 from histoquilt.models.stack._weights import Moments, choose_weights
 
 MEMBERS = ("reduced_rank_ridge", "knn_cosine")
-FOLDS = [Fold(tuple(j for j in range(4) if j != i), (i,)) for i in range(4)]
+FOLDS = [InnerFold(tuple(j for j in range(4) if j != i), (i,)) for i in range(4)]
 
 
 def simulated(n_members: int, quality: list[float], seed: int = 0) -> list[Moments]:
@@ -120,7 +120,12 @@ def test_a_saved_stack_predicts_the_same_and_says_what_it_is_made_of(both, stack
     assert loaded.keeps_expression  # of the retrieval member
     chosen = loaded.training_facts["chosen"]
     assert sum(chosen["weights"].values()) == pytest.approx(1)
-    assert set(chosen["inner_adjusted_pcc"]) == {*MEMBERS, "stack"}
+    assert set(chosen["inner_scores"]) == {*MEMBERS, "stack"}
+    assert chosen["at_equal_depth"]
+    used = loaded.training_facts["moments"]["own"]
+    assert set(used) == {name for name, weight in chosen["weights"].items() if weight}
+    averaged = {one["own_moments"] for one in chosen["members"]["reduced_rank_ridge"]["averaged"]}
+    assert used["reduced_rank_ridge"] == ("both" if len(averaged) == 2 else averaged.pop())
     assert set(chosen["members"]) == set(MEMBERS)
 
 
@@ -150,6 +155,7 @@ def test_a_member_that_lacks_raw_counts_is_left_out(both, caplog):
         model = Stack(StackConfig(members=("count_regression", "ridge_plain"))).fit(training, use_rep="X_image")
     assert "count_regression is left out" in caplog.text
     assert model.members == {"ridge_plain": 1.0}
+    assert not model.training_facts["chosen"]["at_equal_depth"]  # without raw counts
     with pytest.raises(MissingCountsError, match="learns from raw counts"):
         Stack(StackConfig(members=("count_regression",))).fit(training, use_rep="X_image")
 

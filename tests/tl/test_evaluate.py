@@ -461,7 +461,7 @@ def test_domains_of_predictions_are_compared_with_labels(study):
         (["knn", "knn"], {}, ValueError, "named twice: 'knn'"),
         ({"ridge": MeanExpression}, {}, ValueError, "those of baselines and oracles"),
         ({"mine": MeanExpression()}, {}, TypeError, "a function that returns a new, untrained model"),
-        ({"mine": dict}, {}, TypeError, "which is no ExpressionModel"),
+        ({"mine": dict}, {}, TypeError, "which is not an ExpressionModel"),
         ([], {"leave_out": "slide"}, ValueError, "leave_out must be"),
         ([], {"protocol": "fair"}, ValueError, "protocol must be"),
         ([], {"seeds": ()}, ValueError, "seeds must be"),

@@ -27,21 +27,21 @@ def show_training(result: jobs.JobResult) -> None:
         else:
             print(f"  {name}: keeps no predictions of left-out training sections")
         if name == facts["method"] and "stack" in facts:
-            _show_members(facts["stack"], at_equal_depth=scores["pcc_median_adjusted"] is not None)
+            _show_members(facts["stack"])
     _show_skipped(result)
 
 
-def _show_members(stack: dict[str, Any], *, at_equal_depth: bool) -> None:
+def _show_members(stack: dict[str, Any]) -> None:
     """Print the weights of the members of a stack, and the mean correlations that the weights are chosen by."""
-    scores = stack["inner_adjusted_pcc"]
+    scores = stack["inner_scores"]
     if scores["stack"] is not None:
-        kind = "mean correlation at equal depth" if at_equal_depth else "mean correlation"
+        kind = "mean correlation at equal depth" if stack["at_equal_depth"] else "mean correlation"
         print(f"    {kind} {scores['stack']:.3f}; of its members alone:")
     for name, weight in stack["weights"].items():
         alone = "" if scores[name] is None else f" {scores[name]:.3f},"
-        print(f"    {name}:{alone} weight {weight:.2f}")
+        print(f"    {name}:{alone} weight {f'{weight:.2f}' if weight else '0, not used'}")
     if not stack["validated"]:
-        print("    the weights are equal: left-out training sections do not tell which would be better")
+        print("    the weights are equal: on left-out training sections no others are shown to be better")
 
 
 def show_prediction(result: jobs.JobResult) -> None:

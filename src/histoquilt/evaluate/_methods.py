@@ -87,4 +87,4 @@ def _check_factory(label: str, make: Any) -> None:
         )
     made = make()
     if not isinstance(made, ExpressionModel):
-        raise TypeError(f"methods[{label!r}] makes a {type(made).__name__}, which is no ExpressionModel.")
+        raise TypeError(f"methods[{label!r}] makes a {type(made).__name__}, which is not an ExpressionModel.")

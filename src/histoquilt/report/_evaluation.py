@@ -115,9 +115,9 @@ def _stacks(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     for method, of_folds in facts.get("chosen", {}).items():
         for fold, chosen in of_folds.items():
             for member, weight in chosen.get("weights", {}).items():
-                inner = chosen["inner_adjusted_pcc"][member]
-                row = {"method": method, "fold": fold, "member": member, "weight": weight, "inner": inner}
-                rows.append({**row, "validated": chosen["validated"]})
+                row = {"method": method, "fold": fold, "member": member, "weight": weight}
+                row |= {name: chosen[name] for name in ("validated", "at_equal_depth")}
+                rows.append({**row, "inner": chosen["inner_scores"][member]})
     return rows
 
 

@@ -180,9 +180,9 @@ def _final_path_in_log(out: Path, folder: Path) -> Iterator[None]:
 
 
 def stack_facts(model: "Stack") -> dict[str, Any]:
-    """Return weights of the members, whether inner folds gave them, and scores at equal depth on inner folds."""
+    """Return the weights of the members, whether inner folds gave them, and scores there, raw or at equal depth."""
     chosen = model.training_facts["chosen"]
-    return {name: chosen[name] for name in ("weights", "validated", "inner_adjusted_pcc")}
+    return {name: chosen[name] for name in ("weights", "validated", "inner_scores", "at_equal_depth")}
 
 
 def inner_scores(model: "ExpressionModel") -> dict[str, Any]:

@@ -16,7 +16,12 @@ from histoquilt.models.counts._poisson import Counts, fit_poisson, levels, reduc
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._expected_log1p import expected_log1p
-from histoquilt.models.expression._inner_validation import Choices, Fold, correlations_at_equal_depth, part_of_sections
+from histoquilt.models.expression._inner_validation import (
+    Choices,
+    InnerFold,
+    correlations_at_equal_depth,
+    part_of_sections,
+)
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._targets import MissingCountsError
@@ -120,7 +125,7 @@ class CountRegression(ExpressionModel):
     learnt: _Learnt
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         inputs = CountInputs.of(train, folds, self.config)
         choices = Choices()
@@ -174,7 +179,7 @@ class CountInputs:
     counts: dict[bool, dict[int, Counts]]
 
     @classmethod
-    def of(cls, train: list[ImageSection], folds: list[Fold], config: CountRegressionConfig) -> "CountInputs":
+    def of(cls, train: list[ImageSection], folds: list[InnerFold], config: CountRegressionConfig) -> "CountInputs":
         """Find the components and take what the regression needs of the counts.
 
         Raises
@@ -194,34 +199,29 @@ class CountInputs:
             counts[own] = {i: Counts.of(z / unit, train[i].measured, train[i].counted_depth) for i, z in scores.items()}
         return cls(train, bases, counts)
 
-    def judge(self, fold: Fold, config: CountRegressionConfig) -> Iterator[tuple[Setting, float]]:
+    def judge(self, fold: InnerFold, config: CountRegressionConfig) -> Iterator[tuple[Setting, float]]:
         """Yield every setting with its score on each of the held-out sections."""
         for own, basis in self.bases.items():
             known = self.counts[own]
             fitted = [
-                known[i] if rows.step in (None, 1) else Counts.of(basis.scores(one.x), one.measured, one.counted_depth)
-                for i, one, rows in self._thinned([i for i in fold.train if i in known], _MAX_FITTED)
+                known[i] if rows.step in (None, 1) else Counts.of(*self._spots(basis, i, rows))
+                for i, rows in part_of_sections(self.train, [i for i in fold.train if i in known], _MAX_FITTED)
             ]
-            judged = [one for _, one, _ in self._thinned([i for i in fold.held_out if i in known])]
+            held_out = part_of_sections(self.train, [i for i in fold.held_out if i in known])
+            judged = [self._spots(basis, i, rows) for i, rows in held_out]
             coefficients = None
             for spread in sorted(config.spreads):
                 coefficients = fit_poisson(fitted, spread, coefficients)
                 ranks = [(None, coefficients), *reduced_ranks(fitted, coefficients, config.ranks)]
-                for one in judged:
-                    z = basis.scores(one.x)
+                for z, measured, depth in judged:
                     for rank, reduced in ranks:
-                        found = correlations_at_equal_depth(one.measured, z @ reduced, one.counted_depth)
+                        found = correlations_at_equal_depth(measured, z @ reduced, depth)
                         yield Setting(own, spread, rank), float(found.mean())
 
-    def _thinned(self, numbers: list[int], most: int | None = None) -> list[tuple[int, ImageSection, slice]]:
-        """Return sections of at most about ``most`` spots in all, with their numbers and the spots that were kept."""
-        thinned = []
-        for i, rows in part_of_sections(self.train, numbers, most):
-            one = self.train[i]
-            if rows.step not in (None, 1):
-                one = replace(one, x=one.x[rows], y=one.measured[rows], depth=one.counted_depth[rows])
-            thinned.append((i, one, rows))
-        return thinned
+    def _spots(self, basis: Basis, number: int, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return scores, expression and depth of some spots of a section, standardised by all of its spots."""
+        section = self.train[number]
+        return basis.scores(section.x)[rows], section.measured[rows], section.counted_depth[rows]
 
     def average(self, members: Sequence[int], settings: Sequence[Setting]) -> LinearModel:
         """Fit every setting on some sections, and average the coefficients."""
@@ -253,15 +253,21 @@ class CountInputs:
         )
 
 
-def _check_known(train: list[ImageSection], known: list[int], folds: list[Fold]) -> None:
+def _check_known(train: list[ImageSection], known: list[int], folds: list[InnerFold]) -> None:
     """Raise where a fold has no raw counts to learn from; log which sections lack them."""
     lacking = [one.name for i, one in enumerate(train) if i not in known]
-    sides = [set(fold.train) & set(known) for fold in folds]
-    if not known or not all(sides):
-        groups = {train[i].group for i in known}
+    empty = [fold for fold in folds if not set(fold.train) & set(known)]
+    if not known or empty:
+        groups = list(dict.fromkeys(train[i].group for i in known))
+        needed = f"so at least two are needed; got {len(groups)}"
+        if len(groups) > 1:
+            needed = (
+                f"so two that are not left out together are needed; {listed(groups, 5)} are: there are more sections "
+                f"(or patients) than inner folds ({len(folds)}), and a fold holds several"
+            )
         raise MissingCountsError(
             "CountRegression learns from raw counts, and chooses its settings by leaving sections (or patients) with "
-            f"raw counts out, so at least two are needed; got {len(groups)}. Without raw counts: {listed(lacking, 5)}. "
+            f"raw counts out, {needed}. Without raw counts: {listed(lacking, 5)}. "
             "Put raw counts into layers['counts'] of these sections, or train another model, such as ReducedRankRidge."
         )
     if lacking:

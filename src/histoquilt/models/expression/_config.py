@@ -1,5 +1,6 @@
 """Settings that all expression models share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ FEW_INDIVIDUALS = 3  # inner validation among fewer cannot judge whether trainin
 
 @dataclass(frozen=True)
 class ExpressionConfig(ModelConfig):
-    """Settings of every model that reads expression off embeddings; each method adds its own.
+    """Settings of every model that predicts expression from embeddings; each method adds its own.
 
     Raises
     ------
@@ -34,7 +35,7 @@ class ExpressionConfig(ModelConfig):
 
 
 def moments_to_use(config: ExpressionConfig, n_individuals: int) -> dict[str, Any]:
-    """Return by which moments sections are standardised, and why.
+    """Return by which moments the inputs of all methods are standardised, and why.
 
     Returns
     -------
@@ -49,3 +50,29 @@ def moments_to_use(config: ExpressionConfig, n_individuals: int) -> dict[str, An
         why = "chosen on inner validation where the method tries both"
     return {"own": few if config.own_moments == "auto" else config.own_moments, "n_individuals": n_individuals,
             "why": why}  # fmt: skip
+
+
+def moments_used(chosen: Mapping[str, Any], own: bool) -> bool | str | dict[str, Any]:
+    """Return whether a fitted method standardises sections by their own moments.
+
+    Parameters
+    ----------
+    chosen
+        Settings that the method chose; of a stack with those of its ``members``.
+    own
+        Whether its inputs are standardised so, which holds for methods that chose nothing else.
+
+    Returns
+    -------
+    True or false, ``"both"`` if settings of either kind are averaged; of a stack the same for each member with a
+    weight, by name.
+
+    Examples
+    --------
+    >>> moments_used({"members": {"knn": {"own_moments": True}, "mean": {}}}, own=False)
+    {'knn': True, 'mean': False}
+    """
+    if "members" in chosen:
+        return {name: moments_used(of_member, own) for name, of_member in chosen["members"].items()}
+    found = {bool(one["own_moments"]) for one in (chosen, *chosen.get("averaged", ())) if "own_moments" in one}
+    return own if not found else "both" if len(found) > 1 else found.pop()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from histoquilt.models._image_components import Basis
-from histoquilt.models.expression._inner_validation import Choices, Fold
+from histoquilt.models._ridge_path import RidgePath
+from histoquilt.models.expression._inner_validation import Choices, InnerFold
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.linear._ridge_path import RidgePath
 
 _ALPHAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # in units of the mean squared length of a row of inputs
 _N_COMPONENTS, _EXACT = 128, 1000  # of the inputs; exact up to that many spots or inputs
@@ -52,7 +52,7 @@ class DepthHead:
         return cls(stored["slope"], *map(float, stored["range"]))
 
 
-def fit_depth_head(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthHead, list[np.ndarray]] | None:
+def fit_depth_head(train: list[ImageSection], folds: list[InnerFold]) -> tuple[DepthHead, list[np.ndarray]] | None:
     """Fit a depth head; its penalty is chosen on the inner folds.
 
     Sections without known depth, and spots without a count, are left out of the fit.

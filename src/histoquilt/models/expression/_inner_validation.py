@@ -21,14 +21,14 @@ NEAR_ZERO = 0.05  # median correlation over genes below which a model is said to
 
 
 @dataclass(frozen=True)
-class Fold:
+class InnerFold:
     """Numbers of the training sections to fit on and of those to look at."""
 
     train: tuple[int, ...]
     held_out: tuple[int, ...]
 
 
-def inner_folds(groups: Sequence[str]) -> list[Fold]:
+def inner_folds(groups: Sequence[str]) -> list[InnerFold]:
     """Leave out one group of training sections after the other, in at most five folds.
 
     Parameters
@@ -55,7 +55,7 @@ def inner_folds(groups: Sequence[str]) -> list[Fold]:
         raise ValueError(f"Inner validation needs at least two groups of training sections, got {names}.")
     numbers = {str(number): group for number, group in enumerate(groups)}
     return [
-        Fold(tuple(map(int, split.train)), tuple(map(int, split.test)))
+        InnerFold(tuple(map(int, split.train)), tuple(map(int, split.test)))
         for split in train.inner_folds(numbers, numbers, max_folds=MAX_FOLDS)
     ]
 
@@ -183,7 +183,7 @@ class Reliability:
 def reliability(
     truth: list[np.ndarray],
     held_out: list[np.ndarray] | None,
-    folds: list[Fold],
+    folds: list[InnerFold],
     depths: Sequence[np.ndarray | None],
 ) -> Reliability:
     """Score held-out predictions of the training sections gene by gene.

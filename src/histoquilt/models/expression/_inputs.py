@@ -17,7 +17,7 @@ from histoquilt.study import Section, nearest_distance
 _NEAR = 1.5  # nearest distances: the 8 nearest on a square lattice, the 6 of a hexagonal one
 _FEW_SPOTS = 20  # a section of this many spots is standardised half by its own, half by the training moments
 _ENOUGH_SPOTS = 5_000  # whose moments and variance are those of the section
-_LEAST_SCALE = 0.3  # smallest own scale, in units of the training scale: a nearly constant column is not blown up
+_LEAST_SCALE = 0.3  # smallest own scale, in units of the training scale: a nearly constant column is not magnified
 
 
 def own_moments(x: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:

@@ -22,11 +22,11 @@ from anndata import AnnData
 from histoquilt._base import Keys, SlideImage
 from histoquilt.models._checkpoint import Checkpoint, digest_of_arrays, write_checkpoint
 from histoquilt.models.expression._checkpoint import FittedExpression, MethodState
-from histoquilt.models.expression._config import ExpressionConfig, moments_to_use
+from histoquilt.models.expression._config import ExpressionConfig, moments_to_use, moments_used
 from histoquilt.models.expression._depth_head import DepthHead, fit_depth_head
 from histoquilt.models.expression._encoder import Encoders
 from histoquilt.models.expression._expected_log1p import relative_rates
-from histoquilt.models.expression._inner_validation import Fold, inner_folds, reliability
+from histoquilt.models.expression._inner_validation import InnerFold, inner_folds, reliability
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._prediction import (
     Predicted,
@@ -78,7 +78,7 @@ class ExpressionModel(ABC):
 
     @abstractmethod
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[Any, list[np.ndarray] | None]:
         """Learn from training sections, each with ``y``.
 
@@ -223,7 +223,9 @@ class ExpressionModel(ABC):
             layer=study.slots.layer,
             learnt=learnt,
         )
-        self.training_facts = self._facts(study, seed, time.perf_counter() - started) | {"moments": moments}
+        self.training_facts = self._facts(study, seed, time.perf_counter() - started)
+        own = moments_used(self.training_facts["chosen"], moments["own"])
+        self.training_facts["moments"] = {**moments, "own": own}
         logger.info(
             "Trained %s on %d genes of %d sections in %.1f s.", self.method, len(study.genes), len(train),
             self.training_facts["wall_s"],
@@ -307,7 +309,7 @@ class ExpressionModel(ABC):
         UserWarning
             More than 10 % of the spots are unlike the training tissue; the image features do not transfer to the
             section; the model was trained on this section (``seen_in_training`` in
-            ``uns["histoquilt"]["prediction"]`` names it); measured expression could not be set beside.
+            ``uns["histoquilt"]["prediction"]`` names it); measured expression could not be added.
         """
         fitted = self.fitted
         bare = not isinstance(section, AnnData | Section)
@@ -504,7 +506,7 @@ class ExpressionModel(ABC):
         }
 
 
-def _with_log_counts(train: list[ImageSection], folds: list[Fold]) -> tuple[DepthHead | None, list[ImageSection]]:
+def _with_log_counts(train: list[ImageSection], folds: list[InnerFold]) -> tuple[DepthHead | None, list[ImageSection]]:
     """Fit the depth head, and add what it predicts to the training sections."""
     found = fit_depth_head(train, folds)
     if found is None:

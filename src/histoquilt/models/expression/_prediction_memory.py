@@ -19,9 +19,9 @@ _SPOT = 600  # bytes: neighbours, names, coordinates
 def bytes_to_predict(n_spots: int, fitted: FittedExpression, *, bare: bool) -> int:
     """Return what comes on top of what the process holds already; ``bare``: the embeddings have to be made first."""
     width, n_genes = sum(fitted.inputs.widths), len(fitted.genes)
-    # with the mean over neighbours beside it, in double precision
+    # with the mean over neighbours next to it, in double precision
     inputs = (16 if fitted.inputs.neighbours else 8) * width
-    compared = inputs + 14 * width + 8 * n_genes  # the embeddings beside those of training, when all is predicted
+    compared = inputs + 14 * width + 8 * n_genes  # embeddings next to those of training, when all is predicted
     predicting = inputs + 20 * n_genes  # in double precision, by the method that takes most
     own = 4 * width + 4 * n_genes if bare else 0
     return _BASE + n_spots * (_SPOT + own + max(compared, predicting))

@@ -6,7 +6,7 @@ import numpy as np
 
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inner_validation import InnerFold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.runtime import Advance
@@ -36,7 +36,7 @@ class MeanExpression(ExpressionModel):
     learnt: np.ndarray
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         held_out: dict[int, np.ndarray] = {}
         for fold in folds:

@@ -8,7 +8,7 @@ import numpy as np
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._expected_log1p import expected_log1p
-from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inner_validation import InnerFold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._targets import MissingCountsError
@@ -55,7 +55,7 @@ class PredictedDepth(ExpressionModel):
     learnt: np.ndarray
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
         known = [i for i, section in enumerate(train) if section.has_counts]
         if not known:

@@ -23,12 +23,12 @@ import numpy as np
 
 from histoquilt.models._image_components import Basis, moments_to_try
 from histoquilt.models._ranges import Count, Positive, WholeNumber
+from histoquilt.models._ridge_path import RidgePath, spot_weights
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, part_of_sections
+from histoquilt.models.expression._inner_validation import Choices, InnerFold, criterion, part_of_sections
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
 from histoquilt.runtime import Advance
 from histoquilt.train import strip_prefix
 
@@ -132,7 +132,7 @@ class LinearFit:
     score: float
 
 
-def fit_reduced_rank(train: list[ImageSection], folds: list[Fold], config: ReducedRankRidgeConfig) -> LinearFit:
+def fit_reduced_rank(train: list[ImageSection], folds: list[InnerFold], config: ReducedRankRidgeConfig) -> LinearFit:
     """Choose settings on inner validation and fit the average of the leading ones.
 
     Parameters
@@ -252,7 +252,7 @@ class ReducedRankRidge(ExpressionModel):
     learnt: _Learnt
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         fit = fit_reduced_rank(train, folds, self.config)
         return _Learnt(fit.model, tuple(fit.settings), fit.score), fit.held_out

@@ -8,11 +8,11 @@ import numpy as np
 
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
 from histoquilt.models._ranges import Positive
+from histoquilt.models._ridge_path import RidgePath
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, part_of_sections, smooth
+from histoquilt.models.expression._inner_validation import Choices, InnerFold, criterion, part_of_sections, smooth
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.linear._ridge_path import RidgePath
 from histoquilt.runtime import Advance
 
 
@@ -96,7 +96,7 @@ class RidgeOnEmbedding(ExpressionModel):
     learnt: _Learnt
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         choices = Choices()
         for inputs in self.config.inputs_to_try(len(train[0].reps)):

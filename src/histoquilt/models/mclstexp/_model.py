@@ -37,11 +37,11 @@ import torch
 from torch import Tensor
 
 from histoquilt.models._image_components import Basis
+from histoquilt.models._ridge_path import RidgePath, spot_weights
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
+from histoquilt.models.expression._inner_validation import Choices, InnerFold, criterion
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.linear._ridge_path import RidgePath, spot_weights
 from histoquilt.models.mclstexp._config import Key, MclSTExpConfig
 from histoquilt.models.mclstexp._images import ImageInputs
 from histoquilt.models.mclstexp._network import MclSTExpNetwork
@@ -124,7 +124,7 @@ class MclSTExp(ExpressionModel):
         return list(self.learnt.history)
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         config = self.config
         inputs = ImageInputs.fit(train, config)

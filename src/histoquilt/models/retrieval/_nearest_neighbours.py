@@ -9,12 +9,12 @@ import torch
 
 from histoquilt.models._baseline_config import BaselineConfig, Inputs
 from histoquilt.models._ranges import Count, Positive, WholeNumber
+from histoquilt.models._ridge_path import spot_weights
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion, part_of_sections, smooth
+from histoquilt.models.expression._inner_validation import Choices, InnerFold, criterion, part_of_sections, smooth
 from histoquilt.models.expression._inputs import ImageSection, side_by_side
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.linear._reduced_rank import LinearInputs
-from histoquilt.models.linear._ridge_path import spot_weights
 from histoquilt.models.retrieval._bank import Bank, Metric, Weighting
 from histoquilt.models.retrieval._learned_metric import LearnedMetric, MetricSetting, learn_directions
 from histoquilt.runtime import Advance
@@ -140,7 +140,7 @@ class NearestNeighbours(ExpressionModel):
     learnt: _Learnt
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray]]:
         config, choices = self.config, Choices()
         spaces = _Spaces(train, config)

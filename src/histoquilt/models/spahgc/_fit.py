@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from histoquilt.models._image_components import Basis
+from histoquilt.models._ridge_path import spot_weights
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Choices, Fold, criterion
+from histoquilt.models.expression._inner_validation import Choices, InnerFold, criterion
 from histoquilt.models.expression._inputs import ImageSection
-from histoquilt.models.linear._ridge_path import spot_weights
 from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.models.spahgc._graph import NetworkSection, ReferenceBank, build_graph, search_directions
 from histoquilt.models.spahgc._network import SpaHGCNetwork
@@ -72,7 +72,7 @@ class NetworkFit:
 
 def fit_network(
     train: list[ImageSection],
-    folds: list[Fold],
+    folds: list[InnerFold],
     config: SpaHGCConfig,
     *,
     seed: int,
@@ -141,7 +141,7 @@ def _as_target(section: ImageSection, x: np.ndarray, *, measured: bool = False, 
 
 
 def _fold_sections(
-    train: list[ImageSection], sections: list[NetworkSection], fold: Fold
+    train: list[ImageSection], sections: list[NetworkSection], fold: InnerFold
 ) -> list[NetworkSection] | None:
     """Return a fold's training sections.
 

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from histoquilt.models.linear._ridge_path import RidgePath
+from histoquilt.models._ridge_path import RidgePath
 from histoquilt.models.spahgc._config import SpaHGCConfig
 from histoquilt.nn import HeteroGraph, nearest_references
 from histoquilt.study import nearest_distance

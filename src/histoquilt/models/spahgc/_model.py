@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from histoquilt.models.expression._checkpoint import MethodState
-from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inner_validation import InnerFold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.spahgc._config import SpaHGCConfig
@@ -81,7 +81,7 @@ class SpaHGC(ExpressionModel):
     learnt: _Learnt
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray] | None]:
         fit = fit_network(
             train, folds, self.config, seed=seed, device=self.device, checkpoint=self._checkpoint, advance=advance

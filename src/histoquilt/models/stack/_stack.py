@@ -3,7 +3,7 @@
 Models that score alike err differently, and their mean errs less than each (Wolpert 1992, Neural Networks 5: 241;
 Breiman 1996, Machine Learning 24: 49). Each member is a model of its own, chosen and judged on the same inner folds;
 the weights are tenths, chosen on the members' predictions of held-out training sections by the correlation that is left
-once the measured log depth is regressed out, or equal where the folds cannot tell.
+once the measured log depth is regressed out, or equal where no weights are shown to be better.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ import numpy as np
 from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inner_validation import InnerFold
 from histoquilt.models.expression._inputs import ImageSection
 from histoquilt.models.expression._model import ExpressionModel
 from histoquilt.models.expression._prediction import weights_in_words
@@ -31,7 +31,7 @@ class StackConfig(ExpressionConfig):
     Raises
     ------
     ValueError
-        A value is outside its range, or a member is no expression model.
+        A value is outside its range, or a member is not an expression model.
     """
 
     # names of expression models, as for --method
@@ -64,11 +64,15 @@ class _Member:
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What a fit leaves: the members, whether the weights were validated, and the score of the weighted mean."""
+    """What a fit leaves: the members, whether the weights were validated, and the score of the weighted mean.
+
+    ``at_equal_depth`` says whether scores are correlations at equal depth, or raw ones.
+    """
 
     members: tuple[_Member, ...]
     validated: bool
     score: float | None
+    at_equal_depth: bool
 
     @property
     def bank(self) -> Any:
@@ -129,7 +133,7 @@ class Stack(ExpressionModel):
         return any(self._member(name).uses_views for name in self.config.members)
 
     def fit_arrays(
-        self, train: list[ImageSection], folds: list[Fold], seed: int, advance: Advance
+        self, train: list[ImageSection], folds: list[InnerFold], seed: int, advance: Advance
     ) -> tuple[_Learnt, list[np.ndarray] | None]:
         learnt, held_out = {}, {}
         lacking: MissingCountsError | None = None
@@ -146,11 +150,12 @@ class Stack(ExpressionModel):
         if lacking is not None and not learnt:
             raise lacking
         if len(held_out) < len(learnt):
-            logger.info("Stack: a member predicted no left-out training section, so weights are equal.")
+            logger.info("Stack: a member keeps no predictions of left-out training sections, so weights are equal.")
             members = tuple(_Member(name, one, 1 / len(learnt), None) for name, one in learnt.items())
-            return _Learnt(members, False, None), None
+            return _Learnt(members, False, None, False), None
         # sections without raw counts have no score at equal depth; only if none has one, all are judged as they are
-        judged = [i for i, one in enumerate(train) if one.depth is not None] or list(range(len(train)))
+        counted = [i for i, one in enumerate(train) if one.depth is not None]
+        judged = counted or list(range(len(train)))
         moments = {
             i: Moments.of(train[i].measured, [of[i] for of in held_out.values()], train[i].depth) for i in judged
         }
@@ -162,14 +167,14 @@ class Stack(ExpressionModel):
         logger.info(
             "Stack: %s (weights %s).",
             weights_in_words({one.name: one.weight for one in members}),
-            "from inner folds" if found.validated else "equal, inner folds cannot tell",
+            "chosen on inner folds" if found.validated else "equal: on inner folds none is shown to be better",
         )
         # a section's predictions are freed once they are averaged
         weighed = [
             np.einsum("m,msg->sg", found.weights.astype(np.float32), np.stack([of.pop(0) for of in held_out.values()]))
             for _ in train
         ]
-        return _Learnt(members, found.validated, found.score), weighed
+        return _Learnt(members, found.validated, found.score, bool(counted)), weighed
 
     @property
     def members(self) -> dict[str, float]:
@@ -200,7 +205,8 @@ class Stack(ExpressionModel):
             {
                 "weights": self.members,
                 "validated": learnt.validated,
-                "inner_adjusted_pcc": {**{one.name: one.score for one in learnt.members}, "stack": learnt.score},
+                "inner_scores": {**{one.name: one.score for one in learnt.members}, "stack": learnt.score},
+                "at_equal_depth": learnt.at_equal_depth,
                 "members": settings,
             },
         )
@@ -214,8 +220,8 @@ class Stack(ExpressionModel):
                     strip_prefix(state.weights, name), strip_prefix(state.arrays, name), kept["members"][name]
                 )
                 learnt = self._member(name).restore(part)
-            members.append(_Member(name, learnt, weight, kept["inner_adjusted_pcc"][name]))
-        return _Learnt(tuple(members), kept["validated"], kept["inner_adjusted_pcc"]["stack"])
+            members.append(_Member(name, learnt, weight, kept["inner_scores"][name]))
+        return _Learnt(tuple(members), kept["validated"], kept["inner_scores"]["stack"], kept["at_equal_depth"])
 
     def _member(self, name: str, learnt: Any = None) -> ExpressionModel:
         """Return a member, trained if what it learnt is given."""

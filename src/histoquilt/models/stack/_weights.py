@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from histoquilt.models.expression._inner_validation import Fold
+from histoquilt.models.expression._inner_validation import InnerFold
 
 _STEPS = 10  # weights are tenths
 _BLOCK = 64  # genes in double precision at a time
@@ -86,7 +86,7 @@ class Weights:
     of_members: np.ndarray
 
 
-def choose_weights(sections: Mapping[int, Moments], folds: Sequence[Fold]) -> Weights:
+def choose_weights(sections: Mapping[int, Moments], folds: Sequence[InnerFold]) -> Weights:
     """Choose the weights that would have predicted the held-out training sections best, or equal ones.
 
     ``sections`` are those that can be judged, by their number.

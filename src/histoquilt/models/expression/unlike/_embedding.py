@@ -19,14 +19,14 @@ SECTION_MARGIN = 1.25
 
 @dataclass(frozen=True)
 class TrainingDistribution:
-    """Where the embeddings of the training sections lie.
+    """Distribution of the embeddings of the training sections.
 
     A spot's distance is the mean distance to its nearest training spots, in the leading principal components of the
-    standardised embeddings, each scaled to unit variance. What is far is told by training itself: group after group of
-    sections is left out, and its distances to what a model of the others would know are taken as ordinary.
+    standardised embeddings, each scaled to unit variance. The limits come from training: each group of sections is left
+    out in turn, and its distances to the spots of the others are taken as ordinary.
 
-    Single spots tell little, since every section has odd ones. A section of another organ or stain is told by its
-    median spot.
+    Every section has a few odd spots. A section of another organ or stain is recognised by the distance of its median
+    spot.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class TrainingDistribution:
 
     @classmethod
     def fit(cls, embeddings: list[np.ndarray], groups: list[str], *, seed: int = 0) -> "TrainingDistribution":
-        """Learn from the embeddings ``(n_spots, n_features)`` of sections of at least two groups.
+        """Fit to the embeddings ``(n_spots, n_features)`` of sections of at least two groups.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class TrainingDistribution:
 
 
 def limits(left_out: list[np.ndarray]) -> tuple[float, float]:
-    """Return what is far for a spot and for the median spot of a section, from distances of left-out sections."""
+    """Return the limits of a spot and of the median spot of a section, from distances of left-out sections."""
     smallest = float(np.finfo(np.float32).tiny)  # training sections may be copies of each other
     spot = float(np.percentile(np.concatenate(left_out), PERCENTILE))
     section = SECTION_MARGIN * max(float(np.median(one)) for one in left_out)
@@ -125,6 +125,6 @@ def _whitening_axes(centred: np.ndarray) -> np.ndarray:
         values, spots = np.linalg.eigh(centred @ centred.T / n_spots)
         axes = centred.T @ spots / np.sqrt(n_spots * np.maximum(values, 1e-12 * max(values[-1], 1e-12)))
     leading = np.argsort(-values, kind="stable")[: min(N_COMPONENTS, n_features, n_spots - 1)]
-    # directions without spread hold nothing but rounding, which whitening would blow up
+    # directions without spread hold nothing but rounding errors, which whitening would magnify
     leading = leading[values[leading] > 1e-9 * max(values[-1], 1e-3)]
     return axes[:, leading] / np.sqrt(values[leading])
