@@ -52,6 +52,21 @@ def test_held_out_stain_is_inside_and_another_hue_outside():
     assert section < 1
 
 
+def test_spots_at_the_edge_of_a_bare_slide_are_not_called_otherwise_stained(stained):
+    held_out = stained.pop("s3")
+    model = RidgeOnEmbedding(RidgeConfig.plain()).fit(stained, use_rep="X_image")
+    held_out.obsm["X_stain"][:20] *= 0.6  # glass in 40 % of the patch
+    with pytest.warns(UserWarning, match="by the stain"):
+        assert model.predict(held_out).uns["histoquilt"]["prediction"][f"{KEY}_by_stain"] > 0.25
+    held_out.obs["tissue_fraction"] = np.where(np.arange(64) < 20, 0.6, 1.0).astype("f4")
+    predicted = model.predict(held_out)
+    assert predicted.uns["histoquilt"]["prediction"][f"{KEY}_by_stain"] < 0.1
+    held_out.obsm["X_stain"][:, 0] += 0.3  # all of it, also where there is nothing but tissue
+    held_out.obsm["X_stain"][:, 1] -= 0.3
+    with pytest.warns(UserWarning, match="as a whole looks unlike the tissue .* by the stain"):
+        assert model.predict(held_out).obs["out_of_distribution"].all()
+
+
 def test_sections_of_one_stain_without_any_spread_give_finite_limits():
     one = np.full((20, 4), 0.5)
     fitted = StainDistribution.fit([one, one.copy()], ["a", "b"], PATCHES)

@@ -273,10 +273,10 @@ def write_prediction(
 def weights_in_words(members: Mapping[str, float]) -> str:
     """Name the members of a stack with their weights.
 
-    >>> weights_in_words({"knn": 0.6, "ridge": 0.4})
-    'knn 0.60, ridge 0.40'
+    >>> weights_in_words({"knn": 0.6, "ridge": 0.4, "mean": 0.0})
+    'knn 0.60, ridge 0.40, mean (weight 0)'
     """
-    return ", ".join(f"{name} {weight:.2f}" for name, weight in members.items())
+    return ", ".join(f"{name} {weight:.2f}" if weight else f"{name} (weight 0)" for name, weight in members.items())
 
 
 def _trained_on(inputs: ImageSection, facts: dict[str, Any]) -> str | None:
@@ -287,9 +287,11 @@ def _trained_on(inputs: ImageSection, facts: dict[str, Any]) -> str | None:
 
 def _unlike_training(section: Section, fitted: FittedExpression, seen: ImageSection) -> Unlike:
     stain = None if fitted.stain is None else read_stain(section, fitted.stain)
+    obs = section.view.obs  # the spots of a bare slide know how much tissue is around them
+    tissue = obs["tissue_fraction"].to_numpy() if "tissue_fraction" in obs else None
     return Unlike(
         embedding=fitted.distribution.score(np.hstack(section.embeddings(fitted.inputs.reps))),
-        stain=fitted.stain.score(stain) if fitted.stain is not None and stain is not None else None,
+        stain=fitted.stain.score(stain, tissue) if fitted.stain is not None and stain is not None else None,
         transfer=fitted.transfer.measure(fitted.inputs.own_standardised(seen)),
     )
 
@@ -310,7 +312,7 @@ def _gene_table(fitted: FittedExpression, unlike: Unlike) -> pd.DataFrame:
 
 
 def _set_measured_beside(section: Section, predicted: AnnData) -> None:
-    """Keep what was measured of the panel, all of it or nothing: half a truth would be scored as a whole one."""
+    """Add the measured expression if the whole panel was measured: scores of a part would be taken for the whole."""
     known = section.owner.var_names
     if len(known) == 0:
         return
@@ -319,13 +321,13 @@ def _set_measured_beside(section: Section, predicted: AnnData) -> None:
     if missing:
         warn_user(
             f"{section.name} measured {len(panel) - len(missing):,} of the {len(panel):,} predicted genes, so its "
-            f"measured expression is not set beside the prediction. Missing, first five: {listed(missing, 5)}."
+            f"measured expression is not added to the prediction. Missing, first five: {listed(missing, 5)}."
         )
         return
     try:
         measured = measure(section)
     except (KeyError, ValueError) as error:
-        logger.info("%s: measured expression is not set beside the prediction. %s", section.name, error)
+        logger.info("%s: measured expression is not added to the prediction. %s", section.name, error)
         return
     predicted.layers[Keys.MEASURED] = measured.of(panel)
     declare_scale(predicted, Keys.MEASURED, "log1p_cp10k")

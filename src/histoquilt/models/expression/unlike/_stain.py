@@ -13,8 +13,9 @@ from histoquilt.study import Section, Study
 # A held-out section of the same study had 0.42-0.85 times the limit (her2st, ALS), mice stained on other days, their
 # slides darker by half, 1.04-1.49 times, a section with 15 % less red 1.9 times, with 30 % more contrast 3.3 times.
 # Densities are natural logarithms: one per cent of the light. A scanner's noise and the rounding of a JPEG are no less,
-# and a direction in which training hardly varies is not blown up beyond it.
+# and deviations in a direction in which training hardly varies are divided by no less.
 LEAST_SPREAD = 0.01
+LEAST_TISSUE = 0.9  # share of tissue around a spot of a bare slide below which its stain is not compared
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,18 @@ class StainDistribution:
         """Return each spot's distance ``(n_spots,)``."""
         return np.asarray(np.linalg.norm((stain - self.mean) @ self.axes, axis=1))
 
-    def score(self, stain: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the distance of each spot ``(n_spots,)`` and of the section, in units of the limits."""
+    def score(self, stain: np.ndarray, tissue: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """Return the distance of each spot ``(n_spots,)`` and of the section, in units of the limits.
+
+        ``tissue`` is the share of tissue around each spot, if known. Spots with much glass are not compared, and have
+        distance 0: glass makes a stain look pale.
+        """
         distance = self.distance(stain)
-        return distance / self.spot_limit, float(np.median(distance)) / self.section_limit
+        compared = np.full(len(distance), True) if tissue is None else tissue >= LEAST_TISSUE
+        if not compared.any():
+            compared[:] = True
+        section = float(np.median(distance[compared])) / self.section_limit
+        return np.where(compared, distance, 0.0) / self.spot_limit, section
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what :meth:`restore` needs."""
@@ -91,7 +100,7 @@ class StainDistribution:
 
 
 def fit_stain_distribution(study: Study, groups: list[str]) -> StainDistribution | None:
-    """Learn the stain of training sections, or nothing where not all of them have it, of the same patches."""
+    """Fit the stain of the training sections; ``None`` if some lack it or measured it on patches of another size."""
     found = {name: measured_patches(section) for name, section in study.items()}
     without = [name for name, patches in found.items() if patches is None]
     if without:
@@ -107,7 +116,7 @@ def fit_stain_distribution(study: Study, groups: list[str]) -> StainDistribution
 
 
 def read_stain(section: Section, fitted: StainDistribution) -> np.ndarray | None:
-    """Return the stain of a section to predict, or nothing where it has none that can be compared."""
+    """Return the stain of a section to predict; ``None`` if it has none that can be compared."""
     patches = measured_patches(section)
     if patches is None:
         logger.info("%s: no obsm[%r], so its stain is not compared with training.", section.name, Keys.STAIN)
