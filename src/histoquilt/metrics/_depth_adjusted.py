@@ -61,7 +61,7 @@ def depth_adjusted_correlation(
     start = 0
     for measured, guess, _ in paired_blocks(truth, predicted, [str(i) for i in range(n_genes)]):
         residuals = regression.residuals(measured, truth.dtype), regression.residuals(guess, predicted.dtype)
-        defined = residuals[0].any(axis=0) & residuals[1].any(axis=0)
+        defined = np.asarray(residuals[0].any(axis=0) & residuals[1].any(axis=0))
         part = found[start : start + len(defined)]
         part[defined] = correlate(residuals[0][:, defined], residuals[1][:, defined])
         start += len(defined)

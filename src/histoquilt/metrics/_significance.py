@@ -99,7 +99,7 @@ def gene_significance(
         if regression is not None:
             measured = regression.residuals(measured, truth.dtype)
             guess = regression.residuals(guess, predicted.dtype)
-            varies = measured.any(axis=0) & guess.any(axis=0)
+            varies = np.asarray(measured.any(axis=0) & guess.any(axis=0))
         own = np.zeros((2, len(varies)))
         own[1] = 2.0
         own[0, varies] = correlate(measured[:, varies], guess[:, varies])
