@@ -11,13 +11,16 @@ from histoquilt.datasets import toy_slide
 from histoquilt.models import ExpressionModel, MclSTExp, MclSTExpConfig, SpaHGC, SpaHGCConfig, load
 
 FROZEN = [SpaHGC(SpaHGCConfig.published()), MclSTExp(MclSTExpConfig.published("embedding"))]
-TRAINED = [MclSTExp(MclSTExpConfig.published("cnn")), MclSTExp(MclSTExpConfig.published(pretrained=False))]
+TRAINED = [
+    pytest.param(MclSTExp(MclSTExpConfig.published("cnn")), id="cnn"),
+    pytest.param(MclSTExp(MclSTExpConfig.published(pretrained=False)), id="DenseNet121", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
 def pieces() -> dict[str, AnnData]:
     """A toy slide cut in four, with two fields of an embedding and the pixels around each spot."""
-    adata, image = toy_slide(n_spots=160, n_genes=40, seed=0, mpp=2.0)
+    adata, image = toy_slide(n_spots=120, n_genes=30, seed=0, mpp=2.0)
     im.embed_patches(adata, image, mpp=2.0, field_um=[112.0, 224.0], key_added="X_he", progress=False)
     im.cut_patches(adata, image, mpp=2.0, field_um=90.0, px=32)
     height = adata.obsm["spatial"][:, 1]
@@ -51,7 +54,7 @@ def test_published_settings_train_on_the_first_of_several_embeddings(model, piec
 
 
 @pytest.mark.filterwarnings("ignore:.*look unlike the tissue", "ignore:.*do not transfer")
-@pytest.mark.parametrize("model", TRAINED, ids=["cnn", "DenseNet121"])
+@pytest.mark.parametrize("model", TRAINED)
 def test_published_settings_train_on_pixels(model, pieces, torchvision_operators: None, tmp_path) -> None:
     fitted = check_run(model, pieces, ["patches"], tmp_path / "model")
     chosen = fitted.training_facts["chosen"]
