@@ -46,14 +46,14 @@ def check_run(model: ExpressionModel, pieces: dict[str, AnnData], use_rep: list[
     return fitted
 
 
-@pytest.mark.filterwarnings("ignore:.*look unlike the tissue", "ignore:.*do not transfer")
+@pytest.mark.filterwarnings("ignore:.*look unlike the tissue", "ignore:.*vary differently than in training")
 @pytest.mark.parametrize("model", FROZEN, ids=["SpaHGC", "mclSTExp"])
 def test_published_settings_train_on_the_first_of_several_embeddings(model, pieces, tmp_path) -> None:
     fitted = check_run(model, pieces, ["X_he_112um", "X_he_224um"], tmp_path / "model")
     assert list(fitted.training_facts["encoders"]) == ["X_he_112um"]
 
 
-@pytest.mark.filterwarnings("ignore:.*look unlike the tissue", "ignore:.*do not transfer")
+@pytest.mark.filterwarnings("ignore:.*look unlike the tissue", "ignore:.*vary differently than in training")
 @pytest.mark.parametrize("model", TRAINED)
 def test_published_settings_train_on_pixels(model, pieces, torchvision_operators: None, tmp_path) -> None:
     fitted = check_run(model, pieces, ["patches"], tmp_path / "model")
