@@ -1,12 +1,14 @@
 """Measure the peak memory of finding domains and of training, for the models that estimate them beforehand.
 
-    python benchmarks/memory.py        # minutes on an idle core; writes memory.csv and memory_of_training.csv
+    python benchmarks/memory.py [domains] [training]    # both without an argument; minutes on an idle core
 
+Writes memory.csv (domains) and memory_of_training.csv.
 Every row is a process of its own: the peak of its resident set less what it held before the call, the section among it.
 ``tests/tl/test_memory.py`` and ``tests/models/test_training_memory.py`` hold the estimates (``histoquilt.tl._memory``,
 ``histoquilt.models.expression._training_memory``) above every row, and below 1.6 times it.
 """
 
+import argparse
 import csv
 import json
 import subprocess
@@ -85,33 +87,48 @@ def measure(n_spots: int, n_genes: int, n_columns: int, denoise: bool, model: st
     return peak_bytes() - before
 
 
-def main() -> None:
-    """Measure all rows and write the tables."""
-    with Path(__file__).with_name("memory_of_training.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["n_sections", "n_spots", "n_columns", "n_genes", "model", "megabytes"])
-        for row in TRAININGS:
-            command = [sys.executable, __file__, "train", json.dumps(row)]
-            found = subprocess.run(command, capture_output=True, text=True, check=True)
-            table.writerow([*row, round(int(found.stdout.split()[-1]) / 1e6)])
-            file.flush()
-            print(row, found.stdout.strip())
+def measure_domains() -> None:
+    """Measure all rows of memory.csv and write it."""
     with Path(__file__).with_name("memory.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["n_spots", "n_genes", "n_columns", "denoised", "model", "settings", "megabytes"])
         for row in ROWS:
-            command = [sys.executable, __file__, json.dumps(row)]
-            found = subprocess.run(command, capture_output=True, text=True, check=True)
             *named, settings = row
-            table.writerow([*named, json.dumps(settings), round(int(found.stdout.split()[-1]) / 1e6)])
+            table.writerow([*named, json.dumps(settings), megabytes("domains", row)])
             file.flush()
-            print(row, found.stdout.strip())
+
+
+def measure_trainings() -> None:
+    """Measure all rows of memory_of_training.csv and write it."""
+    with Path(__file__).with_name("memory_of_training.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["n_sections", "n_spots", "n_columns", "n_genes", "model", "megabytes"])
+        for row in TRAININGS:
+            table.writerow([*row, megabytes("training", row)])
+            file.flush()
+
+
+def megabytes(table: str, row: tuple) -> int:
+    """Measure one row of a table in a process of its own."""
+    command = [sys.executable, __file__, "row", table, json.dumps(row)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    print(table, row, found.stdout.strip(), flush=True)
+    return round(int(found.stdout.split()[-1]) / 1e6)
+
+
+TABLES = {"domains": measure_domains, "training": measure_trainings}
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["row"]:
+        of_row = {"domains": measure, "training": measure_training}[sys.argv[2]]
+        print(of_row(*json.loads(sys.argv[3])))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], metavar="{domains,training}")
+    for name in parser.parse_args().tables or TABLES:
+        TABLES[name]()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["train"]:
-        print(measure_training(*json.loads(sys.argv[2])))
-    elif len(sys.argv) > 1:
-        print(measure(*json.loads(sys.argv[1])))
-    else:
-        main()
+    main()

@@ -1,7 +1,8 @@
 """Expression from H&E: members, stack, baselines, oracles and ablations on sections that none of them has seen; time.
 
     HISTOQUILT_DATA=... python benchmarks/prediction.py [--study her2st als mob mob_stahl her2st_a2]
-        [--encoder he_texture mobilenet both] [--parts methods networks time] [--seeds 3] [--out FOLDER]
+        [--encoder he_texture mobilenet both] [--parts methods networks published pixels time] [--seeds 3]
+        [--px 32] [--out FOLDER]
 
 =========== ============================================ ==========================================================
 her2st      one section of patient C left out            optimistic: all of one patient
@@ -11,6 +12,11 @@ mob         MOB1 | MOB2, both ways                       optimistic: one individ
 mob_stahl   Rep1, Rep2 (individual A) | Rep11 (E)        the reverse has one training section and is not run
 her2st_a2   C2-C5 (patient C) | A2 (patient A)           all at 3.2 um per pixel; the reverse likewise
 =========== ============================================ ==========================================================
+
+Parts: ``methods`` are stack, members, baselines, oracles and ablations; ``networks`` are SpaHGC and mclSTExp with our
+settings; ``published`` the same with the settings of the papers on frozen embeddings of one field, and ``pixels``
+mclSTExp with those settings and an image branch trained on patches of ``--px`` pixels, from random weights; these two
+train on C2-C4 of her2st and predict C5, whatever the study.
 
 All settings are chosen by the models inside training, and all fields (once, half, twice and four times the distance of
 the spots) are given to every method. Embedded sections are kept in FOLDER/embedded. Tables go to FOLDER, one set for
@@ -26,6 +32,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -40,9 +47,11 @@ from histoquilt.models import (
     CountRegression,
     ExpressionModel,
     MclSTExp,
+    MclSTExpConfig,
     NearestNeighbours,
     ReducedRankRidge,
     SpaHGC,
+    SpaHGCConfig,
     Stack,
     StackConfig,
 )
@@ -65,7 +74,9 @@ SPLITS = {
     "mob_stahl": [Split("E", ["Rep1", "Rep2"], ["Rep11"], optimistic=False)],
     "her2st_a2": [Split("A", ["C2", "C3", "C4", "C5"], ["A2"], optimistic=False)],
 }
+PUBLISHED_SPLIT = [Split("C5", ["C2", "C3", "C4"], ["C5"], optimistic=True)]
 PITCH_UM, COARSE_MPP = 200.0, 3.2
+PATCH_UM = 155.0  # 224 px of her2st's images, as the papers cut them
 FIELDS = [PITCH_UM, PITCH_UM / 2, PITCH_UM * 2, PITCH_UM * 4]
 KEYS = {"he_texture": ["X_he"], "mobilenet": ["X_mob"], "both": ["X_he", "X_mob"]}
 SCORES = ["pcc_median", "pcc_median_adjusted", "deviance_median", "deviance_above_0"]
@@ -103,6 +114,16 @@ def embed(study: str, name: str) -> ad.AnnData:
             adata, np.asarray(picture), mpp=mpp, encoder=encoder, field_um=FIELDS, key_added=key, progress=False
         )
     return adata
+
+
+def cut(px: int) -> dict[str, ad.AnnData]:
+    """Return the sections of her2st with the pixels around each spot."""
+    sections = {}
+    for name in SECTIONS["her2st"]:
+        adata, file, mpp = read("her2st", name)
+        im.cut_patches(adata, np.asarray(Image.open(file).convert("RGB")), mpp=mpp, field_um=PATCH_UM, px=px)
+        sections[name] = adata
+    return sections
 
 
 def embedded(study: str, out: Path) -> dict[str, ad.AnnData]:
@@ -159,6 +180,14 @@ def remember(model: type[ExpressionModel]) -> None:
 
 METHODS = {"stack": Stack, "count_regression": CountRegression}
 NETWORKS = {"spahgc": SpaHGC, "mclstexp": MclSTExp}
+PUBLISHED = {
+    "spahgc, published": lambda: SpaHGC(SpaHGCConfig.published()),
+    "mclstexp, published, frozen": lambda: MclSTExp(MclSTExpConfig.published("embedding")),
+}
+PIXELS = {
+    "mclstexp, published, cnn": lambda: MclSTExp(MclSTExpConfig.published("cnn")),
+    "mclstexp, published, DenseNet121": lambda: MclSTExp(MclSTExpConfig.published(pretrained=False)),
+}
 ABLATIONS = {
     "2: without the count model": stack("reduced_rank_ridge", "knn"),
     "3: moments chosen inside": stack(own_moments=False),
@@ -166,22 +195,25 @@ ABLATIONS = {
     "6: best member for the stack": weighed(lambda alone: np.eye(len(alone))[alone.argmax()]),
     "6: equal weights": weighed(lambda alone: np.full(len(alone), 1 / len(alone))),
 }
-PARTS = {"methods": METHODS | ABLATIONS, "networks": NETWORKS}
+PARTS = {"methods": METHODS | ABLATIONS, "networks": NETWORKS, "published": PUBLISHED, "pixels": PIXELS}
+FEW = ("ridge_plain", "ridge")  # baselines of all parts but the first, which has the rows of the others
 
 
-def evaluate(study: str, encoder: str, part: str, seeds: int, out: Path) -> None:
-    sections = embedded(study, out)
-    reps = [f"{key}_{field:g}um" for key in KEYS[encoder] for field in FIELDS]
-    with warnings.catch_warnings():
+def evaluate(study: str, encoder: str, part: str, seeds: int, out: Path, px: int = 32) -> None:
+    sections = cut(px) if part == "pixels" else embedded(study, out)
+    reps = [f"{key}_{field:g}um" for key in KEYS[encoder] for field in FIELDS] if part != "pixels" else ["patches"]
+    splits = PUBLISHED_SPLIT if part in ("published", "pixels") else SPLITS.get(study)
+    few = nullcontext() if part == "methods" else patch("histoquilt.evaluate._methods._BASELINES", FEW)
+    with warnings.catch_warnings(), few:
         warnings.simplefilter("ignore")  # a few panel genes are not measured in every held-out section
         found = evaluate_expression(
             sections, PARTS[part], use_rep=reps, leave_out="section" if study == "her2st" else "patient",
-            splits=SPLITS.get(study), seeds=range(seeds), progress=False,
+            splits=splits, seeds=range(seeds), progress=False,
         )  # fmt: skip
-    head = {"study": study, "encoder": encoder}
+    head = {"study": study, "encoder": f"pixels, {px} px" if part == "pixels" else encoder}
     rows = found.scores[found.scores["fold"] != "all"].assign(**head)
     rows.loc[rows["method"].isin(ABLATIONS), "kind"] = "ablation"
-    if part == "networks":
+    if part != "methods":
         rows = rows[rows["kind"] == "method"]
     rows[ROWS].to_csv(out / f"rows_{study}_{encoder}_{part}.csv", index=False, float_format="%.4f")
     inner = [
@@ -215,8 +247,9 @@ def summary(out: Path) -> None:
     shown = [(score, genes) for score in SCORES for genes in sets]
     print(means[shown].round(3).to_string())
     parts = []
-    for names, part in rows[rows["gene_set"] == "panel"].groupby(["study", "encoder"]):
-        others = sorted(set(part.loc[part["kind"] != "oracle", "method"]) - {"stack"})
+    known = {*METHODS, *ABLATIONS, *NETWORKS, *rows.loc[rows["kind"] == "baseline", "method"]}
+    for names, part in rows[(rows["gene_set"] == "panel") & rows["method"].isin(known)].groupby(["study", "encoder"]):
+        others = sorted(set(part["method"]) - {"stack"})
         parts += [
             paired_difference(part, "stack", other, value=value).assign(study=names[0], encoder=names[1])
             for other in others for value in SCORES[:2]
@@ -306,6 +339,7 @@ def main() -> None:
     parser.add_argument("--encoder", nargs="+", default=list(KEYS), choices=list(KEYS))
     parser.add_argument("--parts", nargs="+", default=[*PARTS, "time"], choices=[*PARTS, "time"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--px", type=int, default=32, help="side of the patches of the part pixels")
     parser.add_argument("--out", type=Path, default=Path("prediction"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -314,7 +348,7 @@ def main() -> None:
     for part in (part for part in asked.parts if part in PARTS):
         for study in asked.study:
             for encoder in asked.encoder:
-                evaluate(study, encoder, part, asked.seeds, asked.out)
+                evaluate(study, encoder, part, asked.seeds, asked.out, asked.px)
     summary(asked.out)
     if "time" in asked.parts:
         times(asked.out)
