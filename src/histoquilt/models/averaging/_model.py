@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
+from sklearn.utils.extmath import svd_flip
 
 from histoquilt.models.averaging._config import AveragedPCsConfig
 from histoquilt.models.domains._feature_model import FeatureModel, Outputs, Tissue
@@ -41,8 +42,7 @@ class AveragedComponents:
         averaged = smooth(of_unit_length, adjacency[sample][:, sample], steps).astype(np.float64)
         center = averaged.mean(axis=0)
         covariance = averaged.T @ averaged / len(averaged) - np.outer(center, center)
-        axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :n_components]
-        return cls(center, axes, n_averagings)
+        return cls(center, leading_axes(covariance, n_components), n_averagings)
 
     def transform(self, features: np.ndarray, adjacency: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
         """Return the components of averaged features, ``(n_spots, n_components)`` float32, and the rows' lengths."""
@@ -118,15 +118,19 @@ class AveragedPCs(FeatureModel):
 
     def learnt_state(self, learnt: AveragedComponents) -> MethodState:
         """Return the components, for :meth:`save`."""
-        return MethodState(
-            {}, {"center": learnt.center, "axes": learnt.axes}, {"n_averagings": learnt.n_averagings}
-        )
+        return MethodState({}, {"center": learnt.center, "axes": learnt.axes}, {"n_averagings": learnt.n_averagings})
 
     def restore_learnt(self, state: MethodState, n_features: int) -> AveragedComponents:
         """Rebuild the components."""
         if len(state.arrays["center"]) != n_features:
             raise ValueError(f"{n_features} features for components of {len(state.arrays['center'])}")
         return AveragedComponents(**state.arrays, **state.settings)  # type: ignore[arg-type]
+
+
+def leading_axes(covariance: np.ndarray, n_components: int) -> np.ndarray:
+    """Return the leading eigenvectors as columns, each with a positive largest entry."""
+    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :n_components]
+    return svd_flip(axes, axes.T)[0]
 
 
 def _unit_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,5 +38,6 @@ class FeatureConfig(ModelConfig):
 
     @classmethod
     def sharing(cls, other: "FeatureConfig") -> Self:
-        """Return settings with the features, graph and clustering of another method's."""
-        return cls(**{field.name: getattr(other, field.name) for field in fields(FeatureConfig)})
+        """Return settings with the values of another method's where both have a setting."""
+        names = [field.name for field in fields(cls) if hasattr(other, field.name)]
+        return cls(**{name: getattr(other, name) for name in names})

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from histoquilt._base import DOMAIN_MODELS
-from histoquilt.models.domains._feature_config import FeatureConfig
+from histoquilt.models.averaging._config import AveragedPCsConfig
+from histoquilt.models.smoothing._config import SpatialFactorsConfig
 
 
 @dataclass(frozen=True)
-class SharedFactorsConfig(FeatureConfig):
-    """Settings of :class:`histoquilt.models.SharedFactors`.
+class SharedFactorsConfig(SpatialFactorsConfig, AveragedPCsConfig):
+    """Settings of :class:`histoquilt.models.SharedFactors`, which its members take over where they have them.
 
     Raises
     ------

@@ -14,6 +14,7 @@ import torch
 
 from histoquilt._base import DOMAIN_MODELS
 from histoquilt.cluster import whitening
+from histoquilt.models.averaging._model import leading_axes
 from histoquilt.models.domains._feature_model import FeatureModel, Outputs, Tissue
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.shared_factors._config import SharedFactorsConfig
@@ -39,10 +40,12 @@ class SharedFactors(FeatureModel):
     Parameters
     ----------
     config
-        Settings; members take their features, graph and clustering from it and have their own defaults otherwise.
+        Settings; members take over those that they have, and keep their own defaults otherwise.
 
     Attributes
     ----------
+    members
+        Models by name; what they learn is in the fitted state of this model.
     training_facts
         Record of training: seed, seconds, and the facts of the members.
 
@@ -77,8 +80,8 @@ class SharedFactors(FeatureModel):
                     f"The domain model {name!r} cannot be a member of shared_factors: {kind.__name__} is no "
                     "histoquilt.models.FeatureModel, which works on given features and a spatial graph."
                 )
-        self._members = {name: kind(kind.config_class.sharing(self.config)) for name, kind in kinds.items()}
-        self.has_network = any(member.has_network for member in self._members.values())  # type: ignore[misc]
+        self.members = {name: kind(kind.config_class.sharing(self.config)) for name, kind in kinds.items()}
+        self.has_network = any(member.has_network for member in self.members.values())  # type: ignore[misc]
 
     def learn(
         self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
@@ -87,23 +90,23 @@ class SharedFactors(FeatureModel):
         sample = scattered_patches(tissue.adjacency, SAMPLED_SPOTS)
         sections = None if tissue.sections is None else tissue.sections[sample]
         part = Tissue(tissue.adjacency[sample][:, sample], tissue.centres[sample], sections)
-        facts: dict[str, Any] = {"members": list(self._members)}
+        facts: dict[str, Any] = {"members": list(self.members)}
         learnt, centers, axes, scores = {}, {}, {}, []
-        for name, member in self._members.items():
+        for name, member in self.members.items():
             learnt[name], of_member = member.learn(features, tissue, seed=seed, device=device, progress=progress)
             facts |= of_member
             embedding = member.apply(learnt[name], features[sample], part).embedding
             centers[name], axes[name] = whitening(embedding, self.config.n_components)
             scores.append((embedding - centers[name]) @ axes[name])
         joint = np.concatenate(scores, axis=1)
-        shared = np.linalg.eigh(joint.T @ joint)[1][:, ::-1][:, : self.config.n_components]
+        shared = leading_axes(joint.T @ joint, self.config.n_components)
         ends = np.cumsum([one.shape[1] for one in scores])[:-1]
         parts = dict(zip(learnt, np.split(shared, ends), strict=True))
         return {name: _Member(one, centers[name], axes[name] @ parts[name]) for name, one in learnt.items()}, facts
 
     def apply(self, learnt: dict[str, _Member], features: np.ndarray, tissue: Tissue) -> Outputs:
         """Return the shared directions as embedding, and the reconstruction of the first member."""
-        outputs = [self._members[name].apply(one.learnt, features, tissue) for name, one in learnt.items()]
+        outputs = [self.members[name].apply(one.learnt, features, tissue) for name, one in learnt.items()]
         embedding = np.zeros((len(features), next(iter(learnt.values())).axes.shape[1]), np.float32)
         for one, of_member in zip(learnt.values(), outputs, strict=True):
             embedding += (of_member.embedding - one.center.astype(np.float32)) @ one.axes.astype(np.float32)
@@ -112,22 +115,22 @@ class SharedFactors(FeatureModel):
     def to_features(self, learnt: dict[str, _Member], reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Convert the reconstruction of the first member to features, ``(n_spots, n_features)``."""
         name, first = next(iter(learnt.items()))
-        return self._members[name].to_features(first.learnt, reconstruction, row_scale)
+        return self.members[name].to_features(first.learnt, reconstruction, row_scale)
 
     def embedding_width(self, n_features: int) -> int:
         """Return the width of the widest embedding, the members' among them."""
-        widths = [member.embedding_width(n_features) for member in self._members.values()]
+        widths = [member.embedding_width(n_features) for member in self.members.values()]
         return max(*widths, self.config.n_components)
 
     def working_bytes(self, n_spots: int, n_features: int) -> int:
         """Return the bytes of the member that takes most, and of all embeddings."""
-        most = max(member.working_bytes(n_spots, n_features) for member in self._members.values())
-        widths = sum(member.embedding_width(n_features) for member in self._members.values())
+        most = max(member.working_bytes(n_spots, n_features) for member in self.members.values())
+        widths = sum(member.embedding_width(n_features) for member in self.members.values())
         return most + 4 * n_spots * (widths + 2 * self.config.n_components)
 
     def learnt_state(self, learnt: dict[str, _Member]) -> MethodState:
         """Return the states of the members and their shares, for :meth:`save`."""
-        states = {name: self._members[name].learnt_state(one.learnt) for name, one in learnt.items()}
+        states = {name: self.members[name].learnt_state(one.learnt) for name, one in learnt.items()}
         arrays = {f"{name}.{key}": value for name, state in states.items() for key, value in state.arrays.items()}
         for name, one in learnt.items():
             arrays |= {f"{_CENTER}.{name}": one.center, f"{_AXES}.{name}": one.axes}
@@ -137,7 +140,7 @@ class SharedFactors(FeatureModel):
     def restore_learnt(self, state: MethodState, n_features: int) -> dict[str, _Member]:
         """Rebuild the members."""
         learnt = {}
-        for name, member in self._members.items():
+        for name, member in self.members.items():
             weights, arrays = strip_prefix(state.weights, name), strip_prefix(state.arrays, name)
             of_member = member.restore_learnt(MethodState(weights, arrays, state.settings[name]), n_features)
             learnt[name] = _Member(of_member, state.arrays[f"{_CENTER}.{name}"], state.arrays[f"{_AXES}.{name}"])
