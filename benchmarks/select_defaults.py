@@ -47,8 +47,16 @@ def read(name: str) -> ad.AnnData:
 
 def embeddings(adata: ad.AnnData, use_rep: str | None, seed: int, spamask: bool = False) -> dict[str, np.ndarray]:
     """The embedding of every candidate, on one graph and, but for SpaMask's, one set of features."""
-    from histoquilt.models import AveragedPCs, AveragedPCsConfig, Made, SharedFactors, SharedFactorsConfig, SpaMask
-    from histoquilt.models import SpaMaskConfig, SpatialFactors
+    from histoquilt.models import (
+        AveragedPCs,
+        AveragedPCsConfig,
+        Made,
+        SharedFactors,
+        SharedFactorsConfig,
+        SpaMask,
+        SpaMaskConfig,
+        SpatialFactors,
+    )
 
     first = SpatialFactors()
     made = Made(first.graph(adata), {})
@@ -66,8 +74,9 @@ def embeddings(adata: ad.AnnData, use_rep: str | None, seed: int, spamask: bool 
 
 
 def domains_of(found: dict[str, np.ndarray], k: int, seed: int) -> dict[str, np.ndarray]:
-    from histoquilt.cluster import fit_mixture
     from sklearn.cluster import KMeans
+
+    from histoquilt.cluster import fit_mixture
 
     labels = {name: fit_mixture(one, k, n_components=10, n_starts=12, seed=seed).labels for name, one in found.items()}
     if "SpaMask" in found:
@@ -160,15 +169,15 @@ def scored(domains: pd.DataFrame) -> pd.DataFrame:
 
 def by_rule(scores: pd.DataFrame) -> pd.DataFrame:
     """ARI of every rule (rows) on every section (columns)."""
-    ari = scores.pivot(index="candidate", columns="section", values="ari")[list(TISSUES)]
+    ari = scores.pivot_table("ari", "candidate", "section")[list(TISSUES)]
     small = scores.groupby("section")["n_spots"].first()[ari.columns] < SMALL
     rules = {name: ari.loc[name] for name in ari.index}
     for below, above in permutations(ari.index, 2):
         rules[f"{below} below 1,000 spots, else {above}"] = ari.loc[below].where(small, ari.loc[above])
     ours = [name for name in ari.index if not name.startswith("SpaMask")]  # others have no scores
     for score in ("stability", "explained"):
-        wide = scores.pivot(index="candidate", columns="section", values=score).loc[ours, ari.columns]
-        chosen = wide.fillna({}).apply(lambda one: one.idxmax() if one.notna().any() else "shared 2x")
+        wide = scores.pivot_table(score, "candidate", "section").reindex(index=ours, columns=ari.columns)
+        chosen = wide.apply(lambda one: one.idxmax() if one.notna().any() else "shared 2x")
         rules[f"highest {score}"] = pd.Series({name: ari.loc[chosen[name], name] for name in ari.columns})
     return pd.DataFrame(rules).T
 
@@ -181,11 +190,13 @@ def nested(rules: pd.DataFrame) -> pd.DataFrame:
         others = of_tissue.drop(columns=tissue).mean(axis=1)
         best = others.idxmax()
         rows[tissue] = {
-            "chosen on the other tissues": best, "ari here": of_tissue.loc[best, tissue],
-            "default here": of_tissue.loc[DEFAULT, tissue], "default's rank there": int(others.rank(ascending=False)[DEFAULT]),
+            "chosen on the other tissues": best,
+            "ari here": of_tissue.loc[best, tissue],
+            "default here": of_tissue.loc[DEFAULT, tissue],
+            "rank of the default elsewhere": int(others.rank(ascending=False)[DEFAULT]),
             "spatial factors here": of_tissue.loc["spatial factors", tissue],
             "averaged 2x here": of_tissue.loc["averaged 2x", tissue],
-        }  # fmt: skip
+        }
     return pd.DataFrame(rows).T
 
 
@@ -200,7 +211,7 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         scores = scored(pd.concat(pool.map(find, jobs)))
     scores.round(4).to_csv(arguments.out, index=False)
-    print(scores.pivot(index="candidate", columns="section", values="ari").round(3).to_string())
+    print(scores.pivot_table("ari", "candidate", "section").round(3).to_string())
     if set(arguments.sections) == set(TISSUES):
         rules = by_rule(scores)
         means = rules.T.groupby(TISSUES).mean().T.assign(mean=lambda table: table.mean(axis=1))

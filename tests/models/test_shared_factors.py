@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 from scipy.spatial.distance import pdist
+from tests.models.conftest import make_section
 
 from histoquilt.datasets import toy_section
 from histoquilt.gr import knn_adjacency
@@ -18,10 +19,10 @@ from histoquilt.models import (
     SharedFactorsConfig,
     SpaMaskConfig,
     SpatialFactors,
+    SpatialFactorsConfig,
     load,
 )
 from histoquilt.tl import spatial_domains
-from tests.models.conftest import make_section
 
 TWICE = AveragedPCsConfig(n_averagings=2, n_components=5)
 
@@ -168,7 +169,7 @@ def test_a_member_without_features_and_graph(monkeypatch):
         SharedFactors(SharedFactorsConfig(members=("averaged_pcs",)))
 
 
-@pytest.mark.parametrize("config", [TWICE, SharedFactorsConfig(n_pcs=20), SpatialFactors().config])
+@pytest.mark.parametrize("config", [TWICE, SharedFactorsConfig(n_pcs=20), SpatialFactorsConfig()])
 def test_settings_choose_their_model(section, config):
     adata = section.copy()
     spatial_domains(adata, 3, config=config, progress=False)

@@ -50,7 +50,8 @@ def spatial_domains(
         Number of domains, exactly; a range to search, ``(5, 12)``; or ``None`` to search from 2 to 15
         (:func:`choose_n_domains`).
     config
-        Settings of a model of histoquilt, which is then used; by default :class:`histoquilt.models.SharedFactorsConfig`.
+        Settings of one of histoquilt's models, which is then used; by default
+        :class:`histoquilt.models.SharedFactorsConfig`.
     model
         Untrained model to use instead of ``config``: any :class:`histoquilt.models.DomainModel`, for example
         :class:`histoquilt.models.SpaMask`. Afterwards it is trained and has the domains, so it can be saved and
