@@ -372,7 +372,7 @@ def same_results() -> Callable[[Path, Path], None]:
 
 def _timeless(path: Path) -> AnnData:
     adata = read_h5ad(path)
-    for record in ("spatial_factors", "spamask"):
+    for record in ("shared_factors", "spatial_factors", "spamask"):
         adata.uns["histoquilt"].get(record, {}).pop("wall_s", None)
     return adata
 

@@ -8,7 +8,7 @@ import pytest
 from histoquilt import models, report
 from histoquilt.cli import run
 from histoquilt.jobs import _segment_all
-from histoquilt.models import SpatialFactors
+from histoquilt.models import SharedFactors
 
 
 class Killed(BaseException):
@@ -42,7 +42,7 @@ def fits(monkeypatch):
         n, kill_at = 0, -1
 
     counted = Fits()
-    learn = SpatialFactors.learn
+    learn = SharedFactors.learn
 
     def watched(self, *arguments, **more):
         counted.n += 1
@@ -50,7 +50,7 @@ def fits(monkeypatch):
             raise Killed
         return learn(self, *arguments, **more)
 
-    monkeypatch.setattr(SpatialFactors, "learn", watched)
+    monkeypatch.setattr(SharedFactors, "learn", watched)
     return counted
 
 

@@ -8,7 +8,17 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt.datasets import toy_section
-from histoquilt.models import FeatureModel, SpaMask, SpaMaskConfig, SpatialFactors, SpatialFactorsConfig
+from histoquilt.models import (
+    AveragedPCs,
+    AveragedPCsConfig,
+    FeatureModel,
+    SharedFactors,
+    SharedFactorsConfig,
+    SpaMask,
+    SpaMaskConfig,
+    SpatialFactors,
+    SpatialFactorsConfig,
+)
 
 FACTORS = SpatialFactorsConfig(n_pcs=30)
 SMALL = SpaMaskConfig(n_hidden=32, n_latent=16, n_pcs=30, max_epochs=5, target_sum=1e4, log=True, n_neighbors=6)
@@ -17,6 +27,9 @@ MODELS = {
     "factors, hvg": SpatialFactors(replace(FACTORS, features="hvg", n_genes=60)),
     "factors, use_rep": SpatialFactors(FACTORS),
     "factors, radius": SpatialFactors(replace(FACTORS, radius=180.0)),
+    "averaged": AveragedPCs(AveragedPCsConfig(n_pcs=30, n_averagings=2)),
+    "shared": SharedFactors(SharedFactorsConfig(n_pcs=30)),
+    "shared, use_rep": SharedFactors(SharedFactorsConfig(n_pcs=30)),
     "spamask": SpaMask(SMALL),
     "spamask, hvg": SpaMask(replace(SMALL, features="hvg", n_genes=60)),
     "spamask, published normalisation": SpaMask(replace(SMALL, target_sum=1e6, log=False)),
@@ -49,7 +62,7 @@ def fitted(request: pytest.FixtureRequest, section: AnnData) -> FeatureModel:
     return MODELS[request.param].fit(section, use_rep=use_rep_of(request.param), seed=3, progress=False)
 
 
-@pytest.fixture(scope="module", params=["factors", "spamask"])
+@pytest.fixture(scope="module", params=["factors", "averaged", "shared", "spamask"])
 def pca_model(request: pytest.FixtureRequest, section: AnnData) -> FeatureModel:
     model = MODELS[request.param]
     return type(model)(model.config).fit(section, seed=3, progress=False)
@@ -61,7 +74,7 @@ def rep_model(request: pytest.FixtureRequest, section: AnnData) -> FeatureModel:
     return type(model)(model.config).fit(section, use_rep="X_own", seed=3, progress=False)
 
 
-@pytest.fixture(params=["factors", "spamask"])
+@pytest.fixture(params=["factors", "averaged", "shared", "spamask"])
 def untrained(request: pytest.FixtureRequest) -> FeatureModel:
     model = MODELS[request.param]
     return type(model)(model.config)

@@ -112,7 +112,7 @@ def test_markers_and_parameters_are_told_once(toy_study, tmp_path):
     assert "No markers were computed" not in page
     cards = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page.split("</header>")[0]))
     assert (cards["Sections"], cards["Spots"], cards["Genes"], cards["Seed"]) == ("3", "1,200", "120", "0")
-    wall_s = joint.uns["histoquilt"]["spatial_factors"]["wall_s"]
+    wall_s = joint.uns["histoquilt"]["shared_factors"]["wall_s"]
     assert cards["Run time"] == f"{wall_s:.1f} s"  # not once for each section
 
 

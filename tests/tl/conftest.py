@@ -8,14 +8,14 @@ import pytest
 from anndata import AnnData
 
 from histoquilt.datasets import toy_section
-from histoquilt.models import SpatialFactorsConfig
+from histoquilt.models import SharedFactorsConfig
 from histoquilt.tl import spatial_domains
 
-SMALL = SpatialFactorsConfig(n_pcs=50)
+SMALL = SharedFactorsConfig(n_pcs=50)
 
 
 @pytest.fixture(scope="session")
-def small_config() -> SpatialFactorsConfig:
+def small_config() -> SharedFactorsConfig:
     return SMALL
 
 

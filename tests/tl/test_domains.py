@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from histoquilt.datasets import toy_section
 from histoquilt.io import read_h5ad, write_h5ad
-from histoquilt.models import SpaMask, SpaMaskConfig, SpatialFactors
+from histoquilt.models import SharedFactors, SpaMask, SpaMaskConfig, SpatialFactors
 from histoquilt.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
 
 
@@ -76,11 +76,12 @@ def test_what_is_written(result, small_config):
     assert ours["scale"] == {"X": "counts", "denoised": "log1p_cp10k"}
     assert ours["domain"]["n_domains"] == 5
     assert ours["domain"]["refined"] is True
-    assert ours["domain"]["model"] == "spatial_factors"
-    facts = ours["spatial_factors"]
+    assert ours["domain"]["model"] == "shared_factors"
+    facts = ours["shared_factors"]
     assert facts["seed"] == 0
     assert facts["config"]["n_pcs"] == small_config.n_pcs
-    assert facts["n_factors"] == result.obsm["X_domains"].shape[1]
+    assert list(facts["members"]) == ["spatial_factors", "averaged_pcs"]
+    assert result.obsm["X_domains"].shape[1] == facts["config"]["n_components"]
     assert facts["n_factor_spots"] == result.n_obs
 
 
@@ -135,7 +136,7 @@ def test_keys_can_be_chosen(small, small_config):
 def test_without_refinement(small, small_config):
     plain = spatial_domains(small, 3, config=small_config, refine=False, progress=False, copy=True)
     assert plain.uns["histoquilt"]["domain"]["refined"] is False
-    model = SpatialFactors(small_config).fit(small)
+    model = SharedFactors(small_config).fit(small)
     assert (model.embed(small) == plain.obsm["X_domains"]).all()
 
 
@@ -169,7 +170,7 @@ def test_an_embedding_replaces_the_genes(small, small_config):
     spatial_domains(small, 3, use_rep="X_own", config=small_config, progress=False)
     assert adjusted_rand_score(truth, small.obs["domain"]) > 0.5
     assert "denoised" not in small.obsm
-    assert small.uns["histoquilt"]["spatial_factors"]["n_genes"] == 0
+    assert small.uns["histoquilt"]["shared_factors"]["n_genes"] == 0
 
 
 def test_declared_log_expression_and_layers(small, small_config):
@@ -231,7 +232,7 @@ def test_a_number_of_numpys_is_a_number(small, small_config):
 
 
 def test_a_model_of_ones_own_is_left_trained(small, small_config):
-    model = SpatialFactors(small_config)
+    model = SharedFactors(small_config)
     spatial_domains(small, 3, model=model, refine=False, progress=False)
     assert (model.embed(small) == small.obsm["X_domains"]).all()
     assert sorted(model.domains.names) == ["1", "2", "3"]
@@ -247,7 +248,7 @@ def test_a_model_of_ones_own_is_left_trained(small, small_config):
 
 
 def test_confidence_of_refined_spots_is_that_of_the_domain_they_got(small, small_config):
-    model = SpatialFactors(small_config)
+    model = SharedFactors(small_config)
     spatial_domains(small, 3, model=model, denoise=False, progress=False)
     posteriors = model.domains.mixture.probabilities(small.obsm["X_domains"])
     column = [model.domains.names.index(name) for name in small.obs["domain"]]
@@ -288,8 +289,8 @@ def test_another_model_and_its_history_in_a_file(small, tmp_path):
     history, expected = (facts["history"].reset_index(drop=True) for facts in (theirs, ours))
     pd.testing.assert_frame_equal(history, expected, check_dtype=False, check_index_type=False)
     assert small.uns["histoquilt"]["domain"]["model"] == "spamask"
-    with pytest.raises(TypeError, match="SpatialFactors takes a SpatialFactorsConfig, got a SpaMaskConfig"):
-        spatial_domains(small, 3, config=model.config)
+    with pytest.raises(TypeError, match="SharedFactors takes a SharedFactorsConfig, got a SpaMaskConfig"):
+        SharedFactors(model.config)
 
 
 def test_features_are_made_once(small, monkeypatch):
@@ -320,7 +321,9 @@ def test_it_survives_h5ad(result, tmp_path):
     pd.testing.assert_frame_equal(read.obsm["denoised"], result.obsm["denoised"], check_index_type=False)
     assert (read.obsp["spatial_connectivities"] != result.obsp["spatial_connectivities"]).nnz == 0
     ours, theirs = result.uns["histoquilt"], read.uns["histoquilt"]
-    assert theirs["spatial_factors"]["config"] == ours["spatial_factors"]["config"]
+    settings = [dict(one["shared_factors"]["config"]) for one in (theirs, ours)]
+    assert list(settings[0].pop("members")) == list(settings[1].pop("members"))
+    assert settings[0] == settings[1]
     assert theirs["domain"] == ours["domain"]
     assert theirs["scale"] == ours["scale"]
 

@@ -5,11 +5,11 @@ import pytest
 from anndata import AnnData
 
 import histoquilt as hq
-from histoquilt.models import SpatialFactors, SpatialFactorsConfig
+from histoquilt.models import SharedFactors, SharedFactorsConfig
 from histoquilt.tl import integrate_sections
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* genes have no counts", "ignore:.*fits .* poorly")
-QUICK = SpatialFactorsConfig(n_pcs=30)
+QUICK = SharedFactorsConfig(n_pcs=30)
 FAST = {"config": QUICK, "mixing": False, "progress": False}
 
 
@@ -38,7 +38,7 @@ def learned() -> tuple[AnnData, AnnData]:
     counts = two.X.toarray()
     counts[second] = rng.poisson(counts[second] * rng.lognormal(0, 0.7, two.n_vars))
     two.X = type(two.X)(counts.astype(np.float32))
-    config = SpatialFactorsConfig(n_pcs=50)
+    config = SharedFactorsConfig(n_pcs=50)
     return two, integrate_sections(two, 5, config=config, progress=False)
 
 
@@ -191,7 +191,7 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     angle = np.deg2rad(25)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     right.obsm["spatial"] = right.obsm["spatial"] @ turn.T + [900.0, -400.0]
-    config = SpatialFactorsConfig(n_pcs=50)
+    config = SharedFactorsConfig(n_pcs=50)
     settings = {"config": config, "progress": False}
     joint = integrate_sections({"left": left, "right": right}, 4, links="stitched", mixing=False, **settings)
     uncut = hq.tl.spatial_domains(whole, 4, copy=True, **settings)
@@ -208,7 +208,7 @@ def test_two_halves_are_stitched_and_get_the_domains_of_the_whole():
     # every spot of the overlap is there twice, and counted once
     n_twice = int(joint.obs["obs_name"].duplicated().sum())
     assert joint.uns["histoquilt"]["integration"]["n_measured_twice"] == n_twice
-    assert joint.uns["histoquilt"]["spatial_factors"]["n_spots"] == whole.n_obs
+    assert joint.uns["histoquilt"]["shared_factors"]["n_spots"] == whole.n_obs
     for column in ("domain", "domain_confidence"):
         assert joint.obs.groupby("obs_name")[column].nunique().max() == 1
     assert len(np.unique(joint.obsm["X_domains"], axis=0)) == whole.n_obs
@@ -247,7 +247,7 @@ def test_from_an_embedding(three):
 
 
 def test_the_model_is_left_trained(three, stacked, tmp_path):
-    model = SpatialFactors(QUICK)
+    model = SharedFactors(QUICK)
     joint = integrate_sections(three, 3, model=model, mixing=False, progress=False)
     assert (joint.obsm["X_domains"] == stacked.obsm["X_domains"]).all()
     model.save(tmp_path / "model")
@@ -311,4 +311,4 @@ def test_numbers_of_domains_that_cannot_be(three, k, words):
 
 def test_a_model_and_another_config(three):
     with pytest.raises(ValueError, match="Both config= and model= are given"):
-        integrate_sections(three, 3, model=SpatialFactors(), **FAST)
+        integrate_sections(three, 3, model=SharedFactors(), **FAST)

@@ -104,7 +104,12 @@ def _entries(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
 DOMAIN_MODELS = Registry(
     "domain model",
     "histoquilt.domain_models",
-    {"spatial_factors": "histoquilt.models:SpatialFactors", "spamask": "histoquilt.models:SpaMask"},
+    {
+        "shared_factors": "histoquilt.models:SharedFactors",
+        "spatial_factors": "histoquilt.models:SpatialFactors",
+        "averaged_pcs": "histoquilt.models:AveragedPCs",
+        "spamask": "histoquilt.models:SpaMask",
+    },
 )
 
 #: Expression models: functions without arguments, or classes, that make a :class:`histoquilt.models.ExpressionModel`.

@@ -45,7 +45,7 @@ class DomainsConfig(SectionsConfig):
     n_domains: int | tuple[int, int] | str | None = option(
         "auto", "Number of domains: 7; 5-12 or auto (2-15) is chosen by stability.", short="-k", metavar="K"
     )
-    method: str = option("spatial_factors", "{choices}.", choices=DOMAIN_MODELS, metavar="NAME")
+    method: str = option("shared_factors", "{choices}.", choices=DOMAIN_MODELS, metavar="NAME")
     seed: int = seed_option()
     links: str = option(
         "auto",

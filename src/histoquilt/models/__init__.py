@@ -3,6 +3,8 @@
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._load import load
+from histoquilt.models.averaging._config import AveragedPCsConfig
+from histoquilt.models.averaging._model import AveragedPCs
 from histoquilt.models.counts._count_regression import CountRegression, CountRegressionConfig
 from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
@@ -25,6 +27,8 @@ from histoquilt.models.retrieval._nearest_neighbours import (
     NearestNeighboursConfig,
     cosine_neighbours,
 )
+from histoquilt.models.shared_factors._config import SharedFactorsConfig
+from histoquilt.models.shared_factors._model import SharedFactors
 from histoquilt.models.smoothing._config import SpatialFactorsConfig
 from histoquilt.models.smoothing._model import SpatialFactors
 from histoquilt.models.spahgc._config import SpaHGCConfig
@@ -34,12 +38,12 @@ from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
-    "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel",
-    "FeatureConfig", "FeatureModel", "ImageSection", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig",
-    "MeanExpression", "Measured", "MethodState", "MissingCountsError", "ModelConfig", "NearestNeighbours",
-    "NearestNeighboursConfig", "Outputs", "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge",
-    "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
-    "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel",
-    "cosine_neighbours", "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge",
-    "trained_encoders",
+    "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded",
+    "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageSection", "Made", "MclSTExp",
+    "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState", "MissingCountsError", "ModelConfig",
+    "NearestNeighbours", "NearestNeighboursConfig", "Outputs", "PredictedDepth", "PredictedDepthConfig",
+    "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "SharedFactors",
+    "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig", "SpatialFactors",
+    "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel", "cosine_neighbours",
+    "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge", "trained_encoders",
 ]  # fmt: skip

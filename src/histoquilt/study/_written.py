@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
 
-from histoquilt._base import Keys
+from histoquilt._base import DOMAIN_MODELS, Keys
 from histoquilt.runtime import warn_user
 from histoquilt.study._scale import provenance
 
@@ -16,7 +16,7 @@ Slot = Literal["obs", "var", "obsm", "obsp", "layers", "uns"]
 
 # records in uns["histoquilt"] that do not describe a result of the same name
 _NO_RESULTS = {
-    Keys.SCALE, Keys.COORDINATES, Keys.IMAGE, Keys.SECTIONS, Keys.WRITTEN, "genes", "spamask", "spatial_factors",
+    Keys.SCALE, Keys.COORDINATES, Keys.IMAGE, Keys.SECTIONS, Keys.WRITTEN, "genes", *DOMAIN_MODELS.ours(),
     "integration", "alignment", "prediction",
 }  # fmt: skip
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import Keys, argument, either
+from histoquilt._base import DOMAIN_MODELS, Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
+from histoquilt.models import DomainModel, FeatureModel, Made, ModelConfig, SharedFactors
 from histoquilt.study import check_adata, check_obs_key, check_spatial
 from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
 from histoquilt.tl._memory import Job, check_memory_suffices
@@ -21,7 +21,7 @@ def spatial_domains(
     adata: AnnData,
     n_domains: NumberOfDomains = None,
     *,
-    config: SpatialFactorsConfig | None = None,
+    config: ModelConfig | None = None,
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
@@ -38,7 +38,7 @@ def spatial_domains(
     copy: bool = False,
     check_memory: bool = True,
 ) -> AnnData | None:
-    """Find the regions of a tissue: features, smoothed spatial factors, mixture clustering, refinement.
+    """Find the regions of a tissue: features, embedding, mixture clustering, refinement.
 
     Parameters
     ----------
@@ -50,11 +50,12 @@ def spatial_domains(
         Number of domains, exactly; a range to search, ``(5, 12)``; or ``None`` to search from 2 to 15
         (:func:`choose_n_domains`).
     config
-        Settings of :class:`histoquilt.models.SpatialFactors`; by default those found without labels.
+        Settings of one of histoquilt's models, which is then used; by default
+        :class:`histoquilt.models.SharedFactorsConfig`.
     model
         Untrained model to use instead of ``config``: any :class:`histoquilt.models.DomainModel`, for example
         :class:`histoquilt.models.SpaMask`. Afterwards it is trained and has the domains, so it can be saved and
-        applied to other sections (:meth:`histoquilt.models.SpatialFactors.assign_domains`).
+        applied to other sections (:meth:`histoquilt.models.FeatureModel.assign_domains`).
     layer
         Layer with the expression.
     use_rep
@@ -95,7 +96,7 @@ def spatial_domains(
     ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
     ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
     ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
-    ``uns["histoquilt"]["spatial_factors"]`` : config, seed, version, facts of training; under the name of the method
+    ``uns["histoquilt"]["shared_factors"]`` : config, seed, version, facts of training; under the name of the method
     ``uns["histoquilt"][key_added]`` : parameters of the clustering
 
     Raises
@@ -110,7 +111,7 @@ def spatial_domains(
 
     See Also
     --------
-    histoquilt.models.SpatialFactors : the model itself, to save, load and denoise with.
+    histoquilt.models.SharedFactors : the model itself, to save, load and denoise with.
     histoquilt.models.SpaMask : the masked graph autoencoder.
 
     Examples
@@ -146,10 +147,12 @@ def spatial_domains(
     return adata if copy else None
 
 
-def fresh_model(model: DomainModel | None, config: SpatialFactorsConfig | None) -> DomainModel:
-    """Return the given model or a new one; raise if ``model`` and ``config`` disagree."""
+def fresh_model(model: DomainModel | None, config: ModelConfig | None) -> DomainModel:
+    """Return the given model, or a new one with the given settings; raise if the two disagree."""
     if model is None:
-        return SpatialFactors(config)
+        kinds = [DOMAIN_MODELS.load(name) for name in DOMAIN_MODELS.ours()]
+        kind = next((kind for kind in kinds if type(config) is kind.config_class), SharedFactors)
+        return kind(config)
     if not isinstance(model, DomainModel):
         raise TypeError(f"model= must be a histoquilt.models.DomainModel, untrained, got {type(model).__name__}.")
     if config is not None and config != model.config:

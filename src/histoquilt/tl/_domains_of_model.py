@@ -164,7 +164,8 @@ def _choose(adata: AnnData, searched: tuple[int, int] | None, embedding_key: str
 
 
 def _record_model(adata: AnnData, model: DomainModel) -> None:
-    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
+    settings = model.config.to_dict()
+    config = {key: list(one) if isinstance(one, tuple) else one for key, one in settings.items() if one is not None}
     provenance(adata)[model.method] = {
         "version": histoquilt.__version__,
         "config": config,

@@ -11,7 +11,15 @@ from scipy.sparse import csr_matrix
 from histoquilt._base import Keys
 from histoquilt.align import match_duplicate_spots, stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
-from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
+from histoquilt.models import (
+    DomainModel,
+    FeatureModel,
+    Made,
+    ModelConfig,
+    SharedFactors,
+    SpatialFactors,
+    SpatialFactorsConfig,
+)
 from histoquilt.runtime import logger
 from histoquilt.study import (
     Sections,
@@ -43,7 +51,7 @@ def integrate_sections(
     section_key: str = Keys.SECTION,
     links: Links = "auto",
     n_links: int = 3,
-    config: SpatialFactorsConfig | None = None,
+    config: ModelConfig | None = None,
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
@@ -236,7 +244,9 @@ def _write_joint_factors(
     joint: AnnData, model: DomainModel, made: Made, source: dict[str, Any], keys: dict[str, Any]
 ) -> None:
     """Write smoothed spatial factors, by which sections are linked, whichever model finds the domains."""
-    config = model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig()
+    config = SpatialFactorsConfig()
+    if isinstance(model, SharedFactors | SpatialFactors):
+        config = model.config if isinstance(model, SpatialFactors) else SpatialFactorsConfig.sharing(model.config)
     smoothed = SpatialFactors(replace(config, match_sections=False)).fit_run(joint, made=made, **source, **keys)
     write_result(joint, "obsm", Keys.JOINT, smoothed.embedding)
 

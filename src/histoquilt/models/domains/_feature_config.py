@@ -1,7 +1,7 @@
 """Settings shared by the domain models that start from features and a spatial graph."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, Self
 
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._ranges import Count, NotNegative, Positive, WholeNumber
@@ -35,3 +35,9 @@ class FeatureConfig(ModelConfig):
 
     # clustering of the embedding
     n_components: Count = 10  # principal components of the embedding that are clustered
+
+    @classmethod
+    def sharing(cls, other: "FeatureConfig") -> Self:
+        """Return settings with the values of another method's where both have a setting."""
+        names = [field.name for field in fields(cls) if hasattr(other, field.name)]
+        return cls(**{name: getattr(other, name) for name in names})

@@ -1,0 +1,1 @@
+"""Principal components of unit length, averaged over the spatial graph."""

@@ -1,0 +1,1 @@
+"""Directions that the embeddings of several domain models share."""
