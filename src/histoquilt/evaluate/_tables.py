@@ -135,9 +135,10 @@ def _adjusted(
     sections = [section for section in predicted if section in depths]
     if not sections:
         return np.nan
-    pair = (np.concatenate([of[section][list(genes)] for section in sections]) for of in (truth, predicted))
-    named = np.repeat(sections, [len(depths[section]) for section in sections])
-    return depth_adjusted_correlation(*pair, np.concatenate([depths[one] for one in sections]), sections=named)
+    measured, expected = (np.concatenate([of[one][list(genes)] for one in sections]) for of in (truth, predicted))
+    named = np.repeat(sections, [len(depths[one]) for one in sections])
+    log_depth = np.concatenate([depths[one] for one in sections])
+    return depth_adjusted_correlation(measured, expected, log_depth, sections=named)
 
 
 def _scored_sets(gene_sets: dict[str, list[str]], measured: Iterable[str]) -> dict[str, list[str]]:
