@@ -150,7 +150,7 @@ def spatial_domains(
 def fresh_model(model: DomainModel | None, config: ModelConfig | None) -> DomainModel:
     """Return the given model, or a new one with the given settings; raise if the two disagree."""
     if model is None:
-        kinds = [DOMAIN_MODELS.load(name) for name in DOMAIN_MODELS.ours()]
+        kinds: list[type[DomainModel]] = [DOMAIN_MODELS.load(name) for name in DOMAIN_MODELS.ours()]
         kind = next((kind for kind in kinds if type(config) is kind.config_class), SharedFactors)
         return kind(config)
     if not isinstance(model, DomainModel):
