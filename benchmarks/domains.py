@@ -27,11 +27,11 @@ SECTIONS = {  # name: (file, label column, labels that are none, use_rep)
     "151669": ("dlpfc_pca/151669.h5ad", "layer_guess", [], "X_pca"),
     "starmap": ("starmap/visual_cortex_BY3_1k.h5ad", "layer", [], None),
     "mob_layers": ("mob_layers/rep11.h5ad", "layer", [], None),
+    **{name: (f"mob_stahl/{name}.h5ad", "region", [], None) for name in ("Rep1", "Rep2")},
     **{name: (f"her2st/{name}.h5ad", "label", ["undetermined"], None) for name in ("A1", "B1", "C1", "D1", "F1")},
 }
-N_DOMAINS = dict(zip(SECTIONS, (7, 7, 7, 5, 7, 5, 5, 4, 3, 3, 3), strict=True))
+N_DOMAINS = dict(zip(SECTIONS, (7, 7, 7, 5, 7, 5, 5, 5, 5, 4, 3, 3, 3), strict=True))
 AVERAGINGS = (0, 2, 4, 8)
-BASELINE_SEEDS = 5
 OPTIONS = {"default": {}}  # of spatial_domains
 
 
@@ -39,7 +39,7 @@ def read(name: str) -> ad.AnnData:
     """A section without its labels."""
     file, label, _, _ = SECTIONS[name]
     adata = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / file)
-    adata.obs = adata.obs.drop(columns=[label, "cell_type"], errors="ignore")
+    adata.obs = adata.obs.drop(columns=[label, "label", "region", "layer", "cell_type"], errors="ignore")
     return adata
 
 
@@ -64,14 +64,14 @@ def baseline_embeddings(adata: ad.AnnData, use_rep: str | None) -> dict[str, np.
     return found
 
 
-def find_domains(job: tuple[str, int, int]) -> pd.DataFrame:
+def find_domains(job: tuple[str, int, int, int]) -> pd.DataFrame:
     """All methods and seeds on one section; no label is at hand."""
     import torch
 
     from histoquilt.models import SpaMask, SpatialFactors
     from histoquilt.tl import cluster_kmeans, cluster_mixture, spatial_domains
 
-    name, n_seeds, spamask_seeds = job
+    name, n_seeds, spamask_seeds, baseline_seeds = job
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     adata, k, use_rep = read(name), N_DOMAINS[name], SECTIONS[name][3]
@@ -83,12 +83,12 @@ def find_domains(job: tuple[str, int, int]) -> pd.DataFrame:
             columns[method, seed] = adata.obs["domain"].astype(str)
         spatial_domains(adata, k, model=SpatialFactors(), **options)
         columns["spatial factors", seed] = adata.obs["domain"].astype(str)
-    for seed in range(min(n_seeds, spamask_seeds)):
+    for seed in range(spamask_seeds):
         spatial_domains(adata, k, model=SpaMask(), use_rep=use_rep, denoise=False, seed=seed, progress=False)
         columns["SpaMask", seed] = adata.obs["domain"].astype(str)
     for method, embedding in baseline_embeddings(adata, use_rep).items():
         adata.obsm["baseline"] = embedding
-        for seed in range(min(n_seeds, BASELINE_SEEDS)):
+        for seed in range(baseline_seeds):
             cluster_mixture(adata, k, use_rep="baseline", n_components=10, n_starts=12, seed=seed)
             columns[f"{method}, EEE", seed] = adata.obs["domain"].astype(str)
             cluster_kmeans(adata, k, use_rep="baseline", n_components=10, n_starts=20, seed=seed)
@@ -130,13 +130,14 @@ def main() -> None:
     parser.add_argument("--sections", nargs="*", default=list(SECTIONS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--spamask-seeds", type=int, default=3)
+    parser.add_argument("--baseline-seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("out/benchmark-domains"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    seeds = arguments.seeds, arguments.spamask_seeds, arguments.baseline_seeds
+    jobs = [(name, *seeds) for name in arguments.sections]
     with ProcessPoolExecutor(2) as pool:
-        domains = pd.concat(
-            pool.map(find_domains, [(name, arguments.seeds, arguments.spamask_seeds) for name in arguments.sections])
-        )
+        domains = pd.concat(pool.map(find_domains, jobs))
     domains.to_csv(arguments.out / "domains.csv.gz", index=False)
     scores = score(domains)
     scores.to_csv(arguments.out / "scores.csv", index=False)

@@ -25,24 +25,14 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-from domains import N_DOMAINS, SECTIONS
+from domains import N_DOMAINS, SECTIONS, read
 from scipy.sparse import csr_matrix
 
 TISSUES = {name: "cortex" if name.startswith("15") else "tumour" for name in SECTIONS}
 TISSUES |= {"starmap": "starmap", "mob_layers": "bulb", "Rep1": "bulb", "Rep2": "bulb"}
-FILES = SECTIONS | {name: (f"mob_stahl/{name}.h5ad", "region", [], None) for name in ("Rep1", "Rep2")}
-NUMBERS = N_DOMAINS | {"Rep1": 5, "Rep2": 5}
 AVERAGINGS = (0, 1, 2, 4)
 SMALL = 1000  # spots
 DEFAULT = "shared 0x below 1,000 spots, else shared 2x"
-
-
-def read(name: str) -> ad.AnnData:
-    """A section without its labels."""
-    file, label, _, _ = FILES[name]
-    adata = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / file)
-    adata.obs = adata.obs.drop(columns=[label, "label", "region", "layer", "cell_type"], errors="ignore")
-    return adata
 
 
 def embeddings(adata: ad.AnnData, use_rep: str | None, seed: int, spamask: bool = False) -> dict[str, np.ndarray]:
@@ -139,7 +129,7 @@ def find(job: tuple[str, int, bool]) -> pd.DataFrame:
     name, n_seeds, spamask = job
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    adata, k, use_rep = read(name), NUMBERS[name], FILES[name][3]
+    adata, k, use_rep = read(name), N_DOMAINS[name], SECTIONS[name][3]
     stable = stability_of_all(adata, use_rep, k, 0)
     shares = {} if use_rep else explained_by_all(adata, k, 0)
     rows = []
@@ -158,7 +148,7 @@ def scored(domains: pd.DataFrame) -> pd.DataFrame:
     keys = ["section", "n_spots", "candidate", "stability", "explained"]
     rows = []
     for (*facts, seed), one in domains.groupby([*keys, "seed"], sort=False, dropna=False):
-        file, label, nothing, _ = FILES[facts[0]]
+        file, label, nothing, _ = SECTIONS[facts[0]]
         truth = ad.read_h5ad(Path(os.environ["HISTOQUILT_DATA"]) / file, backed="r").obs[label].astype(object)
         truth = truth.where(~truth.isin(nothing), None)
         found = one.set_index("obs_name")["domain"].reindex(truth.index)
