@@ -13,7 +13,9 @@ from histoquilt.datasets._section import Tissue, assemble, check_integers, check
 from histoquilt.study import provenance
 
 CONDITIONS = ("control", "treated")
-GROWN, GROWTH = 1, 2.2  # code of the layer that is this many times thicker in treated patients
+N_DEPTHS = 4  # at which the region is cut, 100 um apart
+THICKNESS_LOG_SD = 0.12  # of each layer, between patients
+GROWN, GROWTH = 1, 3.0  # code of the layer that is this many times thicker in treated patients
 CHANGED, FOLD = 0, 3.0  # code of the layer in which genes are expressed this many times less in treated patients
 CHANGED_SHARE = 0.06  # of all genes
 
@@ -29,9 +31,10 @@ def toy_conditions(
 ) -> dict[str, AnnData]:
     """Simulate one section of each patient in two conditions, with planted differences between the conditions.
 
-    Every patient has an own anatomy of the same kinds of layers and islands (:func:`toy_section`), and own levels of
-    all genes and of depth, so that patients differ with or without a condition. In treated patients ``layer2`` is 2.2
-    times as thick, and 6 % of the genes fall to a third in ``layer1``, the same genes in all of them.
+    All sections show the same region of layers and islands (:func:`toy_section`), cut at different depths. Patients
+    differ in the thickness of the layers, the places of the islands, the level of every gene, and depth. In treated
+    patients ``layer2`` is three times as thick, and 6 % of the genes fall to a third in ``layer1``, the same genes in all of
+    them.
 
     Parameters
     ----------
@@ -65,6 +68,7 @@ def toy_conditions(
     check_integers(n_patients=n_patients)
     if n_patients < 1 or n_domains < 3:
         raise ValueError(f"At least 1 patient and 3 domains are needed, got {n_patients} and {n_domains}.")
+    common = plan_anatomy(n_spots, n_domains, np.random.default_rng([seed, 0]))
     rng = np.random.default_rng([seed, 1])
     genes = plan_genes(n_genes, n_domains, rng)
     plain = np.flatnonzero(genes.marker_of < 0)
@@ -76,10 +80,8 @@ def toy_conditions(
     for number in range(2 * n_patients):
         treated = number >= n_patients
         stream = np.random.default_rng([seed, 2, number])
-        anatomy = plan_anatomy(n_spots, n_domains, stream)
-        if treated and changed:
-            anatomy = _grown(anatomy)
-        part = draw_section(Tissue(anatomy, genes), 0, n_spots, stream)
+        anatomy = _of_patient(common, plan_anatomy(n_spots, n_domains, stream), stream, grown=treated and changed)
+        part = draw_section(Tissue(anatomy, genes), int(stream.integers(1, 1 + N_DEPTHS)), n_spots, stream)
         adata = assemble(genes, [part])
         if treated and changed:
             _thin(adata, np.flatnonzero(part.cells.domain == CHANGED), planted, stream)
@@ -94,12 +96,20 @@ def toy_conditions(
     return sections
 
 
-def _grown(anatomy: Anatomy) -> Anatomy:
-    """Return an anatomy with one layer thicker; the period of the layers is kept, so that the others are thinner."""
-    thickness = np.diff(anatomy.layer_ends_um, prepend=0.0)
-    thickness[GROWN] *= GROWTH
+def _of_patient(common: Anatomy, own: Anatomy, rng: np.random.Generator, *, grown: bool) -> Anatomy:
+    """Return the same region in one patient: the thickness of layers, islands and the outline are the patient's own.
+
+    If ``grown``, one layer is thicker. The period of the layers is kept, so that the others are thinner.
+    """
+    thickness = np.diff(common.layer_ends_um, prepend=0.0) * np.exp(
+        rng.normal(0, THICKNESS_LOG_SD, len(common.layer_ends_um))
+    )
+    if grown:
+        thickness[GROWN] *= GROWTH
     ends = np.cumsum(thickness)
-    return replace(anatomy, layer_ends_um=ends * anatomy.layer_ends_um[-1] / ends[-1])
+    return replace(
+        own, direction=common.direction, warp=common.warp, layer_ends_um=ends * common.layer_ends_um[-1] / ends[-1]
+    )
 
 
 def _thin(adata: AnnData, rows: np.ndarray, genes: np.ndarray, rng: np.random.Generator) -> None:
