@@ -33,8 +33,8 @@ def toy_conditions(
 
     All sections show the same region of layers and islands (:func:`toy_section`), cut at different depths. Patients
     differ in the thickness of the layers, the places of the islands, the level of every gene, and depth. In treated
-    patients ``layer2`` is three times as thick, and 6 % of the genes fall to a third in ``layer1``, the same genes in all of
-    them.
+    patients ``layer2`` is three times as thick, and 6 % of the genes fall to a third in
+    ``layer1``, the same genes in all of them.
 
     Parameters
     ----------

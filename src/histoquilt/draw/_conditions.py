@@ -34,7 +34,7 @@ def of_condition(table: pd.DataFrame, condition: str) -> pd.DataFrame:
 
 def patient_values(comparison: ConditionComparison, measure: str) -> pd.DataFrame:
     """Return ``domain, condition, patient, value``, means over the sections of a patient, in the order of domains."""
-    values = comparison.values
-    rows = values[values["measure"].astype(str) == measure]
+    table = comparison.values  # noqa: PD011
+    rows = table[table["measure"].astype(str) == measure]
     keys = ["domain", "condition", "patient"]
     return rows.astype(dict.fromkeys(keys, str)).groupby(keys, sort=False)["value"].mean().reset_index()

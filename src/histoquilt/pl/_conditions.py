@@ -67,10 +67,11 @@ def condition_proportions(
             ax.scatter(place + shift + spread, own, s=20, color=color, linewidths=0, alpha=0.85, zorder=3, label=label)
             ax.plot([place + shift - 0.12, place + shift + 0.12], [own.mean()] * 2, color=color, linewidth=2, zorder=2)
     if paired:
-        wide = values.pivot_table(index=["domain", "patient"], columns="condition", values="value").dropna()
-        for (domain, _), row in wide.iterrows():
+        wide = values.pivot_table(index=["domain", "patient"], columns="condition", values="value")
+        pairs = wide[[reference, condition]].dropna().reset_index()
+        for domain, one, other in pairs[["domain", reference, condition]].to_numpy():
             ends = domains.index(domain) + np.array([places[reference], places[condition]])
-            ax.plot(ends, [row[reference], row[condition]], color="0.8", linewidth=0.8, zorder=1)
+            ax.plot(ends, [one, other], color="0.8", linewidth=0.8, zorder=1)
     for place, p in enumerate(tests["p_adjusted"]):
         ax.annotate(
             _fdr(p), (place, 1.01), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize="small",
@@ -118,9 +119,8 @@ def condition_neighbours(
     grid[rows, columns] = grid[columns, rows] = tests["difference"]
     top = max(float(np.nanmax(np.abs(grid), initial=0.0)), 0.5)
     is_found = (tests["p_adjusted"] < FDR_LEVEL).to_numpy()
-    for row, column in {
-        pair for pair in zip([*rows[is_found], *columns[is_found]], [*columns[is_found], *rows[is_found]])
-    }:
+    pairs = list(zip(rows[is_found], columns[is_found], strict=True))
+    for row, column in {*pairs, *((column, row) for row, column in pairs)}:
         color = "white" if abs(grid[row, column]) > 0.6 * top else "black"
         ax.text(column, row, "*", ha="center", va="center_baseline", fontsize=15, color=color)
     shown = ax.imshow(
