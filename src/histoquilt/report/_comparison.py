@@ -85,18 +85,26 @@ def _contrast(found: ConditionComparison, row: Mapping[Any, Any]) -> dict[str, A
     for one in shape:
         one["power"] = _UNITS.get(one["measure"], 0)
         one["title"] = SHAPE_MEASURES[one["measure"]]
-    markers = tables["markers"].astype({"p_adjusted": float, "p": float})
+    markers = tables["markers"].astype({"p_adjusted": float, "p": float, "p_specific": float})
+    smallest = markers[["p", "p_specific"]].min(axis=1)
     return {
         **row,
         "proportions": proportions,
         "svg": _proportions_svg(found, proportions, condition, str(row["reference"])),
         "neighbours": _grid(tables["neighbours"]),
         "shape": shape,
-        "markers": markers.sort_values("p", kind="stable").head(MAX_GENES).to_dict("records"),
+        "markers": markers.loc[smallest.sort_values(kind="stable").index[:MAX_GENES]].to_dict("records"),
         "n_markers": len(markers),
         "found": {name: table[table["p_adjusted"] < FDR_LEVEL].to_dict("records") for name, table in tables.items()},
-        "genes_by_domain": markers[markers["p_adjusted"] < FDR_LEVEL].groupby("domain", sort=False).size().to_dict(),
+        "genes_by_domain": _genes_by_domain(markers, "p_adjusted"),
+        "specific_by_domain": _genes_by_domain(markers, "p_specific_adjusted"),
     }
+
+
+def _genes_by_domain(markers: pd.DataFrame, column: str) -> dict[str, int]:
+    """Return domain -> number of genes found, of domains with some."""
+    sizes = markers[markers[column] < FDR_LEVEL].groupby("domain", sort=False).size()
+    return {str(domain): int(n) for domain, n in sizes.items()}
 
 
 def _proportions_svg(found: ConditionComparison, tests: list[dict[Any, Any]], condition: str, reference: str) -> Any:

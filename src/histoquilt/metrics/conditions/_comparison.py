@@ -36,9 +36,10 @@ class ConditionComparison:
         By ``domain`` and ``gene``, sorted by p within each domain: ``condition, reference, domain, gene, symbol,
         mean_reference, mean_condition`` (log2 CPM), ``log2_fold_change, low, high, t, p, p_adjusted`` (over all genes
         of all domains of a condition), ``p_adjusted_domain`` (over the genes of the domain, for a domain that was
-        chosen beforehand), ``n_reference, n_condition``. Empty without raw counts.
+        chosen beforehand), ``specific_fold_change, p_specific, p_specific_adjusted`` (change relative to the other
+        domains of the same patient), ``n_reference, n_condition``. Empty without raw counts.
     values
-        What was compared: one row per section and quantity, ``section, patient, condition, measure`` (``proportion``,
+        Compared values: one row per section and quantity, ``section, patient, condition, measure`` (``proportion``,
         ``log_ratio``, ``enrichment``, or one of shape), ``domain, neighbour, value``.
     contrasts
         One row per condition: ``condition, reference, paired, n_condition, n_reference, left_out, smallest_p, note``.

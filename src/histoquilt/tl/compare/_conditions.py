@@ -41,7 +41,9 @@ def compare_conditions(
     *Shape*: area, perimeter, elongation, number of pieces, distance to the tissue border (needs shapely, the extra
     ``export``).
     *Markers*: counts summed per patient and domain (pseudo-bulk), log2 of counts per million, moderated t-test. Genes
-    count with at least 10 counts in as many patients as the smaller condition has.
+    count with at least 10 counts in as many patients as the smaller condition has. The same test of the difference
+    from the other domains of the patient (``specific``) tells a change of this domain from one of the whole tissue,
+    and is not disturbed by what distinguishes patients or slides as a whole.
 
     Domains must mean the same in all sections: find them jointly (:func:`histoquilt.tl.integrate_sections`). They are
     found in the same expression, so a gene that changes a lot may move the border of its domain.

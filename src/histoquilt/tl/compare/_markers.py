@@ -15,7 +15,8 @@ MIN_COUNT = 10  # of a gene, in as many pseudo-bulks as the smaller condition ha
 PRIOR_COUNT = 0.5  # added to every gene before the logarithm, in proportion to depth
 COLUMNS = [
     "condition", "reference", "domain", "gene", "symbol", "mean_reference", "mean_condition", "log2_fold_change", "low",
-    "high", "t", "p", "p_adjusted", "p_adjusted_domain", "n_reference", "n_condition",
+    "high", "t", "p", "p_adjusted", "p_adjusted_domain", "specific_fold_change", "p_specific", "p_specific_adjusted",
+    "n_reference", "n_condition",
 ]  # fmt: skip
 
 
@@ -43,26 +44,43 @@ def marker_tests(
     for contrast in contrasts:
         of_domains = []
         for number, domain in enumerate(labels.domains):
-            counts = pd.DataFrame(
-                {key: bulk[number] for key, bulk in bulks.items() if n_spots[key][domain] >= min_spots}, index=genes
-            ).T
-            table = _of_domain(counts, contrast)
-            table = table.assign(domain=domain, p_adjusted_domain=adjusted(table["p"]))
-            of_domains.append(table.sort_values("p", kind="stable"))
-        table = pd.concat(of_domains).rename_axis("gene").reset_index()
-        tables.append(labelled(table.assign(p_adjusted=adjusted(table["p"])), contrast))
+            keys = [key for key in _compared(contrast) if n_spots[key][domain] >= min_spots]
+            if keys:
+                table = _of_domain(np.stack([bulks[key] for key in keys]), number, keys, genes, contrast)
+                table = table.assign(domain=domain, p_adjusted_domain=adjusted(table["p"]))
+                of_domains.append(table.sort_values("p", kind="stable"))
+        if of_domains:
+            table = pd.concat(of_domains).rename_axis("gene").reset_index()
+            table = table.assign(p_adjusted=adjusted(table["p"]), p_specific_adjusted=adjusted(table["p_specific"]))
+            tables.append(labelled(table, contrast))
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
     found = pd.concat(tables, ignore_index=True).rename(columns={"difference": "log2_fold_change"})
     return found.assign(symbol=found["gene"].map(symbols))[COLUMNS]
 
 
-def _of_domain(counts: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
-    """Test the genes of one domain that have enough counts; ``counts`` are ``(n_pseudo_bulks, n_genes)``."""
-    wanted = [(patient, contrast.condition) for patient in contrast.patients]
-    wanted += [(patient, contrast.reference) for patient in contrast.reference_patients]
-    counts = counts.loc[[key for key in wanted if key in counts.index]]
+def _compared(contrast: Contrast) -> list[tuple[str, str]]:
+    """Return patient and condition of all pseudo-bulks of a comparison."""
+    own = [(patient, contrast.condition) for patient in contrast.patients]
+    return own + [(patient, contrast.reference) for patient in contrast.reference_patients]
+
+
+def _of_domain(
+    bulks: np.ndarray, number: int, keys: list[tuple[str, str]], genes: Sequence[str], contrast: Contrast
+) -> pd.DataFrame:
+    """Test the genes of one domain that have enough counts, and how they change relative to the other domains.
+
+    ``bulks`` are counts ``(n_pseudo_bulks, n_domains, n_genes)``, one pseudo-bulk for each of ``keys``.
+    """
+    index = pd.MultiIndex.from_tuples(keys)
+    counts = pd.DataFrame(bulks[:, number], index=index, columns=list(genes))
+    others = pd.DataFrame(bulks.sum(axis=1) - bulks[:, number], index=index, columns=list(genes))
     n_smaller = max(1, min(len(contrast.patients), len(contrast.reference_patients)))
-    kept = counts.loc[:, (counts >= MIN_COUNT).sum() >= n_smaller]
-    return compare_patients(_log_cpm(kept, counts.sum(axis=1)), contrast, moderated=True)
+    kept = (counts >= MIN_COUNT).sum() >= n_smaller
+    level, elsewhere = (_log_cpm(table.loc[:, kept], table.sum(axis=1)) for table in (counts, others))
+    table = compare_patients(level, contrast, moderated=True)
+    specific = compare_patients(level - elsewhere, contrast, moderated=True)
+    return table.assign(specific_fold_change=specific["difference"], p_specific=specific["p"])
 
 
 def _log_cpm(counts: pd.DataFrame, depth: pd.Series) -> pd.DataFrame:
