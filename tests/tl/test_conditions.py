@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 from scipy.stats import ttest_rel
 
 import histoquilt as hq
 from histoquilt.metrics import ConditionComparison
 from histoquilt.tl import compare_conditions
+from histoquilt.tl.compare._markers import _log_cpm
 from histoquilt.tl.compare._shape import domain_shapes
 
 TRUE = "domain_true"
@@ -220,6 +222,36 @@ def test_domains_found_section_by_section_are_warned_of(study):
         hq.tl.spatial_domains(section, 3, denoise=False, progress=False)
     with pytest.warns(UserWarning, match="found section by section"):
         compare_conditions(study)
+
+
+def test_a_change_of_one_domain_is_specific_and_one_of_the_whole_tissue_is_not(study):
+    gene, everywhere = study["p1"].var_names[np.argsort(-study["p1"].X.toarray().sum(axis=0))[:2]]
+    for section in study.values():
+        counts = section.X.toarray()
+        if section.obs["condition"].iloc[0] == "treated":
+            in_island = (section.obs[TRUE] == "island1").to_numpy()
+            counts[np.ix_(in_island, section.var_names == gene)] *= 8
+            counts[:, section.var_names == everywhere] *= 8
+        section.X = csr_matrix(counts)
+    table = compare_conditions(study, domain_key=TRUE).markers.set_index(["domain", "gene"])
+    assert table.loc[("island1", gene), "specific_fold_change"] > 1.5
+    assert table.loc[("island1", gene), "p_specific_adjusted"] < 0.05
+    assert (table.loc[(slice(None), everywhere), "log2_fold_change"] > 1.5).all()
+    assert (table.loc[(slice(None), everywhere), "specific_fold_change"].abs() < 1).all()
+
+
+def test_a_few_strong_genes_do_not_move_the_others():
+    counts = pd.DataFrame(np.tile([1000.0, 200, 50, 30, 20], (4, 1)))
+    counts.iloc[2:, 0] *= 50
+    log = _log_cpm(counts, counts.sum(axis=1))
+    np.testing.assert_allclose(np.ptp(log.iloc[:, 1:], axis=0), 0, atol=0.05)
+    assert log.iloc[2, 0] - log.iloc[0, 0] == pytest.approx(np.log2(50), abs=0.05)
+
+
+def test_domains_too_small_for_expression_have_no_markers(study):
+    found = compare_conditions(study, domain_key=TRUE, min_spots=1000)
+    assert found.markers.empty
+    assert found.found()["markers"] == 0
 
 
 def test_without_raw_counts_there_are_no_markers(study):

@@ -34,16 +34,16 @@ def compare_conditions(
     permutation of the patients, which assume nothing, are given next to them; with few patients they cannot be small,
     and ``contrasts["smallest_p"]`` says how small. All differences are of log2 values.
 
-    *Proportions*: centred log-ratio of the spots of each domain, half a spot added to all.
-    *Neighbours*: log2 of observed over expected links of two domains; the expectation is that of labels shuffled over
-    the section, links are those of direct neighbours (the six nearest among scattered cells). A domain that becomes
-    larger has relatively less border, so read them next to the proportions.
-    *Shape*: area, perimeter, elongation, number of pieces, distance to the tissue border (needs shapely, the extra
-    ``export``).
-    *Markers*: counts summed per patient and domain (pseudo-bulk), log2 of counts per million, moderated t-test. Genes
-    count with at least 10 counts in as many patients as the smaller condition has. The same test of the difference
-    from the other domains of the patient (``specific``) tells a change of this domain from one of the whole tissue,
-    and is not disturbed by what distinguishes patients or slides as a whole.
+    - Proportions: centred log-ratio of the spots of each domain, half a spot added to all.
+    - Neighbours: log2 of observed over expected links of two domains. Expected is the mean over labels shuffled over
+      the section; links are those of direct neighbours (the six nearest among scattered cells). A domain that becomes
+      larger has relatively less border, so read them next to the proportions.
+    - Shape: area, perimeter, elongation, number of pieces, distance to the tissue border (needs shapely, the extra
+      ``export``).
+    - Markers: counts summed per patient and domain (pseudo-bulk), log2 of counts per million with the median gene the
+      same in all patients, moderated t-test, for genes with at least 10 counts in as many patients as the smaller
+      condition has. The same test of the difference from the other domains of the patient (``specific``) distinguishes
+      a change of this domain from one of the whole tissue; what distinguishes patients or slides as a whole cancels.
 
     Domains must mean the same in all sections: find them jointly (:func:`histoquilt.tl.integrate_sections`). They are
     found in the same expression, so a gene that changes a lot may move the border of its domain.
@@ -90,7 +90,8 @@ def compare_conditions(
 
     References
     ----------
-    Aitchison, J R Stat Soc B 44, 1982 (log-ratios). Squair et al., Nat Commun 12, 2021, 5692 (pseudo-bulk). Smyth, Stat
+    Aitchison, J R Stat Soc B 44, 1982 (log-ratios). Squair et al., Nat Commun 12, 2021, 5692 (pseudo-bulk).
+    Anders, Huber, Genome Biol 11, 2010, R106 (median of ratios). Smyth, Stat
     Appl Genet Mol Biol 3, 2004 (moderated t). Benjamini, Hochberg, J R Stat Soc B 57, 1995 (false discovery rate).
 
     Examples

@@ -84,6 +84,11 @@ def _of_domain(
 
 
 def _log_cpm(counts: pd.DataFrame, depth: pd.Series) -> pd.DataFrame:
-    """Return log2 of counts per million, with a prior count in proportion to depth."""
+    """Return log2 of counts per million, with a prior count in proportion to depth.
+
+    The median gene is as in the mean over pseudo-bulks, so that a few genes that change do not move all others (median
+    of ratios; Anders and Huber 2010).
+    """
     prior = PRIOR_COUNT * depth / depth.mean()
-    return (counts.add(prior, axis=0).div(depth + 2 * prior, axis=0) * 1e6).apply(np.log2)
+    log = (counts.add(prior, axis=0).div(depth + 2 * prior, axis=0) * 1e6).apply(np.log2)
+    return log.sub((log - log.mean()).median(axis=1), axis=0)
