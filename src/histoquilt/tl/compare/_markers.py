@@ -37,47 +37,42 @@ def marker_tests(
         return pd.DataFrame(columns=COLUMNS)
     first = next(iter(study.values())).owner
     symbols = dict(zip(map(str, first.var_names), map(str, gene_symbols(first)), strict=True))
-    by_patient = design.groupby(["patient", "condition"], sort=False).groups
-    bulks = {key: np.sum([sums[name] for name in names], axis=0) for key, names in by_patient.items()}
-    n_spots = {key: labels.counts.loc[names].sum() for key, names in by_patient.items()}
+    bulks = {}
+    for key, names in design.groupby(["patient", "condition"], sort=False).groups.items():
+        is_small = labels.counts.loc[names].sum().to_numpy() < min_spots
+        bulks[key] = np.where(is_small[:, None], np.nan, np.sum([sums[name] for name in names], axis=0))
     tables = []
     for contrast in contrasts:
+        keys = [(patient, contrast.condition) for patient in contrast.patients]
+        keys += [(patient, contrast.reference) for patient in contrast.reference_patients]
+        index = pd.MultiIndex.from_tuples(keys)
+        by_domain = [
+            pd.DataFrame([bulks[key][number] for key in keys], index=index, columns=genes)
+            for number in range(len(labels.domains))
+        ]
         of_domains = []
         for number, domain in enumerate(labels.domains):
-            keys = [key for key in _compared(contrast) if n_spots[key][domain] >= min_spots]
-            if keys:
-                table = _of_domain(np.stack([bulks[key] for key in keys]), number, keys, genes, contrast)
-                table = table.assign(domain=domain, p_adjusted_domain=adjusted(table["p"]))
-                of_domains.append(table.sort_values("p", kind="stable"))
-        if of_domains:
-            table = pd.concat(of_domains).rename_axis("gene").reset_index()
-            table = table.assign(p_adjusted=adjusted(table["p"]), p_specific_adjusted=adjusted(table["p_specific"]))
-            tables.append(labelled(table, contrast))
-    if not tables:
-        return pd.DataFrame(columns=COLUMNS)
+            table = _of_domain(by_domain, number, contrast)
+            table = table.assign(domain=domain, p_adjusted_domain=adjusted(table["p"]))
+            of_domains.append(table.sort_values("p", kind="stable"))
+        table = pd.concat(of_domains).rename_axis("gene").reset_index()
+        table = table.assign(p_adjusted=adjusted(table["p"]), p_specific_adjusted=adjusted(table["p_specific"]))
+        tables.append(labelled(table, contrast))
     found = pd.concat(tables, ignore_index=True).rename(columns={"difference": "log2_fold_change"})
     return found.assign(symbol=found["gene"].map(symbols))[COLUMNS]
 
 
-def _compared(contrast: Contrast) -> list[tuple[str, str]]:
-    """Return patient and condition of all pseudo-bulks of a comparison."""
-    own = [(patient, contrast.condition) for patient in contrast.patients]
-    return own + [(patient, contrast.reference) for patient in contrast.reference_patients]
-
-
-def _of_domain(
-    bulks: np.ndarray, number: int, keys: list[tuple[str, str]], genes: Sequence[str], contrast: Contrast
-) -> pd.DataFrame:
+def _of_domain(by_domain: Sequence[pd.DataFrame], number: int, contrast: Contrast) -> pd.DataFrame:
     """Test the genes of one domain that have enough counts, and how they change relative to the other domains.
 
-    ``bulks`` are counts ``(n_pseudo_bulks, n_domains, n_genes)``, one pseudo-bulk for each of ``keys``.
+    ``by_domain`` are counts ``(n_pseudo_bulks, n_genes)`` of each domain, NaN where a patient has too few spots.
     """
-    index = pd.MultiIndex.from_tuples(keys)
-    counts = pd.DataFrame(bulks[:, number], index=index, columns=list(genes))
-    others = pd.DataFrame(bulks.sum(axis=1) - bulks[:, number], index=index, columns=list(genes))
     n_smaller = max(1, min(len(contrast.patients), len(contrast.reference_patients)))
-    kept = (counts >= MIN_COUNT).sum() >= n_smaller
-    level, elsewhere = (_log_cpm(table.loc[:, kept], table.sum(axis=1)) for table in (counts, others))
+    kept = (by_domain[number] >= MIN_COUNT).sum() >= n_smaller
+    logs = [_log_cpm(counts.loc[:, kept], counts.sum(axis=1, min_count=1)) for counts in by_domain]
+    level = logs.pop(number)
+    # every domain counts the same: in a sum of counts, a domain that grows would change all genes
+    elsewhere = sum(log.fillna(0.0) for log in logs) / sum(log.notna() for log in logs)
     table = compare_patients(level, contrast, moderated=True)
     specific = compare_patients(level - elsewhere, contrast, moderated=True)
     return table.assign(specific_fold_change=specific["difference"], p_specific=specific["p"])
