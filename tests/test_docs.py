@@ -49,6 +49,21 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_page_on_conditions_runs(tmp_path, monkeypatch):
+    pytest.importorskip("shapely")
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "conditions.md", "python"):
+        exec(block, names)
+    compared, joint = names["compared"], names["joint"]
+    assert compared.proportions["p_adjusted"].min() < 0.05
+    assert (compared.markers["p_specific_adjusted"] < 0.05).any()
+    assert set(joint.uns["conditions"]) == set(vars(compared))
+    assert (tmp_path / "compared.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_the_page_on_several_sections_runs(tmp_path, monkeypatch):
     """With its own samples.csv, and what its text claims of the results."""
     pytest.importorskip("igraph")

@@ -18,6 +18,7 @@ class Keys:
 
     # image
     PATIENT = "patient"  # obs: donor, whose sections stay on one side of a split
+    CONDITION = "condition"  # obs: treatment, disease or other state, by which patients are compared
     SLIDE = "slide"  # obs: glass slide or capture slide that sections share
     IMAGE = "image"  # uns["histoquilt"]["image"]: path, mpp, image_scale of the H&E image of a section
     STAIN = "X_stain"  # obsm: colour and darkness of the stain around each spot
@@ -47,6 +48,7 @@ class Keys:
     MEASURED_COUNTS = "measured_counts"  # obs: total raw counts of a spot whose expression is predicted
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame
+    CONDITIONS = "conditions"  # uns: tables of a comparison of conditions
 
     # provenance: all entries of histoquilt in uns are under this name
     UNS = "histoquilt"

@@ -13,6 +13,7 @@ from histoquilt import jobs
 from histoquilt.cli._console import print_messages
 from histoquilt.cli._generate import Place, add_command
 from histoquilt.cli._summary import (
+    show_comparison,
     show_demo,
     show_domains,
     show_evaluation,
@@ -102,6 +103,7 @@ def _path(metavar: str, help: str, *names: str, kind: Any = Path) -> Place:
 
 
 _OUT = _path("DIR", "Folder for the results; made here.", "--out", "-o")
+_RESULTS = _path("RESULTS", "Results folders of domains or predict, or .h5ad files.", kind=list[Path])
 _SAMPLES = _path("SAMPLES", "samples.csv: section, counts, image, and patient, slide, mpp, ...")
 
 add_command(
@@ -182,12 +184,19 @@ add_command(
 )
 add_command(
     app,
+    "compare",
+    jobs.CompareConfig,
+    {"results": _RESULTS, "out": _OUT},
+    _runs(jobs.compare_results, show_comparison),
+    help="Compare conditions of a study: proportions, neighbours, shape and markers of its domains.\n\n"
+    "Patients are the observations. Writes proportions.csv, neighbours.csv, shape.csv, markers.csv, pictures, "
+    "report.html and run.json into DIR.",
+)
+add_command(
+    app,
     "export",
     jobs.ExportConfig,
-    {
-        "results": _path("RESULTS", "Results folders of domains or predict, or .h5ad files.", kind=list[Path]),
-        "out": _OUT,
-    },
+    {"results": _RESULTS, "out": _OUT},
     _runs(jobs.export_results, show_export),
     help="Export results to viewers: QuPath, Loupe Browser, Xenium Explorer, napari, Vitessce, Seurat.\n\n"
     "Writes one folder per viewer, and run.json, into DIR.",

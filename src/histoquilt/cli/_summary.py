@@ -97,6 +97,20 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     _show_end(result)
 
 
+def show_comparison(result: jobs.CompareResult) -> None:
+    """Print who was compared, and the number of differences of each kind."""
+    facts = result.facts
+    for contrast in facts["contrasts"]:
+        n, m = contrast["n_condition"], contrast["n_reference"]
+        who = f"{n} patients with both" if contrast["paired"] else f"{n} and {m} patients"
+        print(f"{contrast['condition']} against {contrast['reference']}: {who}")
+        if contrast["note"]:
+            print(f"  {contrast['note']}")
+    found = ", ".join(f"{name} {n:,}" for name, n in facts["found"].items())
+    print(f"Differences at a false discovery rate of 5 %: {found}")
+    _show_end(result)
+
+
 def show_export(result: jobs.JobResult) -> None:
     """Print the path of every file written."""
     for name in result.facts["files"]:
@@ -126,7 +140,7 @@ def _at_equal_depth(scores: dict[str, Any]) -> str:
 
 
 def _show_skipped(result: jobs.JobResult) -> None:
-    for name in result.facts["skipped"]:
+    for name in result.facts.get("skipped", ()):
         print(f"{name}: left out")
 
 

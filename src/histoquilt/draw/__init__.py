@@ -1,5 +1,6 @@
 """Data for plots and reports: tissue images, colours, expression, scores, recorded results."""
 
+from histoquilt.draw._conditions import compared_with, condition_comparison, of_condition, patient_values
 from histoquilt.draw._expression import (
     color_ends,
     color_top,
@@ -41,10 +42,10 @@ from histoquilt.study import UNLABELLED, as_categories, domain_colors, domain_pa
 
 __all__ = [
     "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
-    "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top",
-    "denoised_expression", "domain_colors", "domain_palette", "gene_means", "gene_reliability", "gene_rows",
-    "gene_symbols", "library_column", "marked_number", "marker_table", "method_order", "microns_per_unit",
-    "mixing_values", "model_record", "prediction_layer", "raw_expression", "reliability_order", "section_height",
-    "section_names", "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
-    "training_history", "warn_overlapping_sections",
+    "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "compared_with",
+    "condition_comparison", "denoised_expression", "domain_colors", "domain_palette", "gene_means",
+    "gene_reliability", "gene_rows", "gene_symbols", "library_column", "marked_number", "marker_table",
+    "method_order", "microns_per_unit", "mixing_values", "model_record", "of_condition", "patient_values",
+    "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names", "section_scores",
+    "spot_places", "stability_curve", "stack_order", "tissue_image", "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from histoquilt.io._section import Reader, holds_sections, is_section_folder, re
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
 from histoquilt.io.exporters._export import export, get_exporters, missing_packages, write_exports
+from histoquilt.io.exporters._polygons import domain_polygons
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
 from histoquilt.io.instruments._alignment import (
     apply_alignment,
@@ -63,6 +64,7 @@ __all__ = [
     "concat_sections",
     "declare_one_section",
     "detect_gene_ids",
+    "domain_polygons",
     "estimate_mpp",
     "export",
     "find_lattice",

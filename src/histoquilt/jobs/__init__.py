@@ -4,6 +4,7 @@ Each job takes paths and the options of its config class, checks everything befo
 atomically: ``run.json``, ``.h5ad``, ``.csv``, pictures and ``report.html``.
 """
 
+from histoquilt.jobs._compare import CompareConfig, CompareResult, compare_results
 from histoquilt.jobs._demo import DemoConfig, DemoResult, run_demo
 from histoquilt.jobs._domains import DomainsConfig, DomainsResult, find_domains
 from histoquilt.jobs._export import ExportConfig, export_results
@@ -19,6 +20,8 @@ __all__ = [
     "FOR_DEVELOPERS",
     "IGNORED",
     "PACKAGES",
+    "CompareConfig",
+    "CompareResult",
     "DemoConfig",
     "DemoResult",
     "DomainsConfig",
@@ -36,6 +39,7 @@ __all__ = [
     "TrainConfig",
     "WriteError",
     "check_one_process",
+    "compare_results",
     "evaluate_models",
     "export_results",
     "find_domains",

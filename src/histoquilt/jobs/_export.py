@@ -125,7 +125,7 @@ def export_results(
     asked, out, paths = configured(ExportConfig, settings, options), Path(out), as_paths(results)
     check_one_process("export")
     check_out(out, overwrite=asked.overwrite, inputs=paths)
-    files = [file for path in paths for file in _sections_in(path)]
+    files = [file for path in paths for file in sections_in(path)]
     with start_run("export", {"results": paths, "out": out}, asked, on_checked) as run:
         with run.record.stage("import"):
             from histoquilt import io
@@ -146,7 +146,7 @@ def export_results(
             return JobResult(out, run.finish(folder, {"n_spots": n_spots, "files": names}))
 
 
-def _sections_in(path: Path) -> list[Path]:
+def sections_in(path: Path) -> list[Path]:
     """Return the ``.h5ad`` files that a path stands for."""
     if path.suffix == ".h5ad" and path.is_file():
         return [path]

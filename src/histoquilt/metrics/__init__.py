@@ -28,16 +28,21 @@ from histoquilt.metrics._oracle import depth_oracle, neighbour_oracle
 from histoquilt.metrics._published import PROTOCOL, published_scores
 from histoquilt.metrics._significance import gene_significance
 from histoquilt.metrics._z_order import z_order
+from histoquilt.metrics.conditions._comparison import SHAPE_MEASURES, ConditionComparison
+from histoquilt.metrics.conditions._composition import centred_log_ratio, neighbour_enrichment
+from histoquilt.metrics.conditions._contrast import FDR_LEVEL, Contrast, compare_patients, patient_means
 from histoquilt.metrics.mixing._lisi import clisi, ilisi
 from histoquilt.metrics.mixing._mixing import batch_entropy, batch_silhouette
 from histoquilt.metrics.mixing._mixing_table import mixing_table
 from histoquilt.metrics.mixing._silhouette import spatial_silhouette
 
 __all__ = [
-    "PROTOCOL", "CorrelationStructure", "Interval", "acc", "ami", "ari", "batch_entropy", "batch_silhouette",
-    "bootstrap_ci", "chaos", "clisi", "completeness", "correlation_structure", "depth_adjusted_correlation",
-    "depth_oracle", "dis", "enrichment", "fowlkes_mallows", "gearys_c", "gene_deviance_explained",
-    "gene_sets_of_training", "gene_significance", "homogeneity", "ilisi", "mixing_table", "morans_i",
-    "neighbour_oracle", "nmi", "paired_difference", "pas", "published_scores", "read_genes", "read_gmt", "score_genes",
-    "score_sections", "spatial_silhouette", "summarise_genes", "training_moments", "v_measure", "z_order",
+    "FDR_LEVEL", "PROTOCOL", "SHAPE_MEASURES", "ConditionComparison", "Contrast", "CorrelationStructure", "Interval",
+    "acc", "ami", "ari", "batch_entropy", "batch_silhouette", "bootstrap_ci", "centred_log_ratio", "chaos", "clisi",
+    "compare_patients", "completeness", "correlation_structure", "depth_adjusted_correlation", "depth_oracle", "dis",
+    "enrichment", "fowlkes_mallows", "gearys_c", "gene_deviance_explained", "gene_sets_of_training",
+    "gene_significance", "homogeneity", "ilisi", "mixing_table", "morans_i", "neighbour_enrichment",
+    "neighbour_oracle", "nmi", "paired_difference", "pas", "patient_means", "published_scores", "read_genes",
+    "read_gmt", "score_genes", "score_sections", "spatial_silhouette", "summarise_genes", "training_moments",
+    "v_measure", "z_order",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ saved ``.h5ad`` can be plotted on a laptop.
 """
 
 from histoquilt.draw import UNLABELLED, domain_colors, domain_palette
+from histoquilt.pl._conditions import condition_neighbours, condition_proportions, condition_shape
 from histoquilt.pl._curves import n_domains_curve, training
 from histoquilt.pl._embedding import embedding
 from histoquilt.pl._markers import marker_dotplot
@@ -16,7 +17,8 @@ from histoquilt.pl._sections import aligned_stack, confidence_grid, domains_grid
 from histoquilt.pl._spatial import confidence, denoised, domains, gene
 
 __all__ = [
-    "UNLABELLED", "aligned_stack", "confidence", "confidence_grid", "denoised", "domain_colors", "domain_palette",
-    "domains", "domains_grid", "embedding", "gene", "gene_scores", "marker_dotplot", "measured_and_predicted", "mixing",
-    "mixing_umap", "n_domains_curve", "out_of_distribution", "reliability", "scores", "spots_on_tissue", "training",
+    "UNLABELLED", "aligned_stack", "condition_neighbours", "condition_proportions", "condition_shape", "confidence",
+    "confidence_grid", "denoised", "domain_colors", "domain_palette", "domains", "domains_grid", "embedding", "gene",
+    "gene_scores", "marker_dotplot", "measured_and_predicted", "mixing", "mixing_umap", "n_domains_curve",
+    "out_of_distribution", "reliability", "scores", "spots_on_tissue", "training",
 ]  # fmt: skip

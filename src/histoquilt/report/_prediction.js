@@ -1,5 +1,5 @@
 "use strict";
-/* Predicted genes: two linked maps a section. Data: JSON in #prediction-data; runs after _drawing.js. */
+/* Sortable and searchable tables; predicted genes: two linked maps a section. Data: JSON in #prediction-data; runs after _drawing.js. */
 (() => {
   const holder = document.getElementById("prediction-data");
   const all = holder ? JSON.parse(holder.textContent) : { sections: [] };

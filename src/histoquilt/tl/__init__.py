@@ -14,6 +14,7 @@ from histoquilt.tl._meta_genes import meta_genes
 from histoquilt.tl._refine import refine_domains
 from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
 from histoquilt.tl._views import paga, umap
+from histoquilt.tl.compare._conditions import compare_conditions
 
 __all__ = [
     "align_labels",
@@ -22,6 +23,7 @@ __all__ = [
     "cluster_kmeans",
     "cluster_leiden",
     "cluster_mixture",
+    "compare_conditions",
     "compare_denoised",
     "denoise_markers",
     "domain_markers",

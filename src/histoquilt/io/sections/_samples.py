@@ -68,7 +68,7 @@ def read_samples(
         ``section`` : its name, unique (required)
         ``counts`` : whatever :func:`read_section` reads (required); paths are relative to the table
         ``image`` : its H&E image
-        ``patient``, ``slide``, ``species`` : text
+        ``patient``, ``condition``, ``slide``, ``species`` : text
         ``mpp`` : microns per full-resolution pixel
         ``image_scale`` : coordinate pixels per pixel of ``image``, 1 for the full-resolution one (for Space Ranger's
         own images it is known)

@@ -18,7 +18,7 @@ from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale")
-TEXT = ("image", "patient", "slide", "species")  # text also where they look like numbers
+TEXT = ("image", "patient", "condition", "slide", "species")  # text also where they look like numbers
 _OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name

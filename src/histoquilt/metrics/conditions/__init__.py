@@ -1,0 +1,1 @@
+"""Conditions compared between patients: composition, neighbourhoods, tests and their result."""

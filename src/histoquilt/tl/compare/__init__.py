@@ -1,0 +1,1 @@
+"""Conditions of a study compared between patients."""
