@@ -1,0 +1,116 @@
+"""Image embeddings of spots as features: components in which neighbouring spots agree.
+
+The columns of all embeddings are standardised within each section, since stain differs between sections, and reduced
+to principal components. A component's *share* is the part of its variance that neighbours have in common (Moran's I, 0
+if it is within two standard errors of chance), and the component is multiplied by the root of its share: texture that
+changes from spot to spot vanishes, and the variance of what remains is the variance that neighbours share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+from sklearn.decomposition import PCA
+
+from histoquilt._base import MissingKey, argument
+from histoquilt.runtime import warn_user
+
+_MOST_COMPONENTS = 50
+_STANDARD_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class ImageBlock:
+    """Fitted conversion of image embeddings to components, each scaled by the root of its share."""
+
+    keys: tuple[str, ...]  # of the embeddings in obsm
+    components: np.ndarray  # (n_columns, n_components) from standardised columns, total variance 1, to the block
+
+    @classmethod
+    def fit(
+        cls, adata: AnnData, keys: Sequence[str], adjacency: csr_matrix, sections: np.ndarray | None
+    ) -> tuple["ImageBlock", np.ndarray]:
+        """Fit on sections; return also the block, ``(n_spots, n_components)`` float32, which sums to the shared variance.
+
+        adjacency: ``(n_spots, n_spots)`` graph within sections; sections: ``(n_spots,)`` names, or None for one.
+        Raises ``KeyError`` or ``ValueError`` for embeddings that are missing or cannot be used. Warns if neighbours
+        agree in no component, of which the block then has none.
+        """
+        columns = _standardised(adata, keys, sections)
+        if not columns.any():
+            raise ValueError(
+                f"The image embedding {_named(keys)} is the same in all {adata.n_obs:,} spots, so the image "
+                "distinguishes nothing. Check the image, and whether the spots lie on it."
+            )
+        pca = PCA(min(_MOST_COMPONENTS, adata.n_obs - 1, columns.shape[1]), random_state=0).fit(columns)
+        scores = columns @ pca.components_.T
+        shares = shared_variance(scores, adjacency) / np.maximum(scores.var(axis=0), np.finfo(np.float32).tiny)
+        bearing = shares > _STANDARD_ERRORS * np.sqrt(2 / max(adjacency.nnz, 1))
+        if not bearing.any():
+            warn_user(
+                f"Neighbouring spots are no more alike in the image embedding {_named(keys)} than distant ones: the "
+                "image shows no regions, and is not used."
+            )
+        components = (pca.components_[bearing].T * np.sqrt(shares[bearing])).astype(np.float32)
+        return cls(tuple(keys), components), columns @ components
+
+    def transform(self, adata: AnnData, sections: np.ndarray | None) -> np.ndarray:
+        """Return the block of other sections, ``(n_spots, n_components)`` float32."""
+        columns = _standardised(adata, self.keys, sections)
+        if columns.shape[1] != len(self.components):
+            raise ValueError(
+                f"The model was fitted on {len(self.components)} columns of {_named(self.keys)}, this section has "
+                f"{columns.shape[1]}. Embed the images of all sections with the same encoder."
+            )
+        return columns @ self.components
+
+
+def shared_variance(values: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
+    """Return the covariance of neighbours in every column of ``(n_spots, n_columns)``, ``(n_columns,)``; 0 or more."""
+    centred = values - values.mean(axis=0)
+    products = np.einsum("ij,ij->j", centred, adjacency @ centred, dtype=np.float64)
+    return np.maximum(products / max(float(adjacency.sum()), 1.0), 0.0)
+
+
+def _standardised(adata: AnnData, keys: Sequence[str], sections: np.ndarray | None) -> np.ndarray:
+    """Return the columns of all embeddings, each of mean 0 and, if it varies, of equal variance in every section.
+
+    The columns of every embedding have a total variance of 1 / ``len(keys)``, whatever their number.
+    """
+    names = np.zeros(adata.n_obs, int) if sections is None else sections
+    blocks = []
+    for key in keys:
+        values = _embedding(adata, key)
+        for name in np.unique(names):
+            rows = names == name
+            part = values[rows] - values[rows].mean(axis=0)
+            spread = part.std(axis=0)
+            varies = spread > 1e-6 * np.abs(values[rows]).max(initial=0)
+            values[rows] = np.divide(part, spread, out=np.zeros_like(part), where=varies)
+        blocks.append(values / np.sqrt(values.shape[1] * len(keys)))
+    return np.concatenate(blocks, axis=1)
+
+
+def _embedding(adata: AnnData, key: str) -> np.ndarray:
+    if key not in adata.obsm:
+        raise MissingKey(
+            key, "adata.obsm", adata.obsm,
+            f"Embed the image of the section (histoquilt.im.embed_patches), or name its embedding: "
+            f"{argument('image_key')}.",
+        )  # fmt: skip
+    values = np.array(adata.obsm[key], dtype=np.float32)
+    if values.ndim != 2 or not values.shape[1]:
+        raise ValueError(f"adata.obsm[{key!r}] must be an image embedding (n_spots, n_features), got {values.shape}.")
+    bad = int((~np.isfinite(values)).any(axis=1).sum())
+    if bad:
+        raise ValueError(
+            f"adata.obsm[{key!r}] holds NaN or infinite values in {bad:,} of {len(values):,} spots. Embed the image "
+            "again, or drop these spots."
+        )
+    return values
+
+
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(f"obsm[{key!r}]" for key in keys)
