@@ -164,7 +164,11 @@ def _choose(adata: AnnData, searched: tuple[int, int] | None, embedding_key: str
 
 
 def _record_model(adata: AnnData, model: DomainModel) -> None:
-    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
+    config = {
+        name: list(value) if isinstance(value, tuple) else value  # .h5ad has no tuples
+        for name, value in model.config.to_dict().items()
+        if value is not None
+    }
     provenance(adata)[model.method] = {
         "version": histoquilt.__version__,
         "config": config,

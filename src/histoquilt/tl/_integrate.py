@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, PatchEncoder
 from histoquilt.align import match_duplicate_spots, stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
 from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
@@ -27,6 +27,7 @@ from histoquilt.study import (
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
 from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
+from histoquilt.tl._image import ImageRole, ImageUse
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -47,6 +48,9 @@ def integrate_sections(
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
+    image: ImageRole | None = None,
+    image_key: str | Sequence[str] | None = None,
+    encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,
     refine: bool = True,
     denoise: bool | Sequence[str] = False,
@@ -95,6 +99,9 @@ def integrate_sections(
         Number of links of each spot into each other section that it is linked to.
     config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress
         Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
+    image, image_key, encoder
+        Use of the images, as for :func:`spatial_domains`; all sections need one, embedded by the same encoder. Image
+        features are standardised in each section, and links between sections are not weighed.
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
     check_memory
@@ -138,18 +145,25 @@ def integrate_sections(
     """
     if links not in get_args(Links):
         raise ValueError(f"links must be one of {', '.join(map(repr, get_args(Links)))}, got {links!r}.")
-    joint, order, slots = _join(sections, Slots(spatial_key, section_key, layer))
+    study = _study(sections, Slots(spatial_key, section_key, layer))
+    model = fresh_model(model, config)
+    image_use = ImageUse.of(image, image_key, encoder, model=model, use_rep=use_rep)
+    new = None if image_use is None else image_use.configure(study, model)
+    joint, order, slots = _join(study)
+    del study  # with copies of sections that one AnnData held
     section_key = slots.section_key
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
     check_number(n_domains, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
-    model = fresh_model(model, config)
     genes = genes_to_denoise(joint, denoise, use_rep, model)
     links = _links_for(joint) if links == "auto" else links
     if check_memory and isinstance(model, FeatureModel):
         check_memory_suffices(Job.of(joint, model, **source, several=True, genes=genes))
+    if new is not None:
+        new.write(joint, progress=progress)
+        del new
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
         align = align_sections if links == "stack" else stitch_sections
         align(joint, **keys, **source, seed=seed, progress=progress)
@@ -176,17 +190,19 @@ def integrate_sections(
     return joint
 
 
-def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str], Slots]:
-    """Return all spots in one AnnData, the names of the sections in the order of the stack, and where parts lie.
-
-    Copies of sections that one AnnData held are let go.
-    """
+def _study(sections: Sections, slots: Slots) -> Study:
+    """Return the sections; raise unless there are several."""
     study = Study.of(sections, slots)
     if len(study) < 2:
         raise ValueError(
             f"Integration needs at least two sections, got {', '.join(study) or 'none'}. "
             "One section: histoquilt.tl.spatial_domains."
         )
+    return study
+
+
+def _join(study: Study) -> tuple[AnnData, list[str], Slots]:
+    """Return all spots in one AnnData, the names of the sections in the order of the stack, and where parts lie."""
     slots = study.slots
     joint = concat_sections(study, section_key=slots.section_key, spatial_key=slots.spatial_key)
     return joint, study.stack_order(), slots

@@ -78,9 +78,10 @@ class SectionFeatures:
     ) -> tuple["SectionFeatures", np.ndarray]:
         """Return features with the columns of the image among them, by their variance.
 
-        The image is scaled so that one that neighbours share entirely had the variance that they share in the features.
+        The variance of the image is scaled to that which neighbours share in the other features.
         """
-        scale = np.float32(np.sqrt(shared_variance(features, adjacency).sum()))
+        own = float(block.var(axis=0).sum()) or 1.0
+        scale = np.float32(np.sqrt(shared_variance(features, adjacency).sum() / own))
         image = replace(image, components=image.components * scale)
         variance = np.concatenate([np.minimum.accumulate(features.var(axis=0)), block.var(axis=0) * scale**2])
         order = np.argsort(-variance, kind="stable")  # earlier features stay in their order
