@@ -26,7 +26,7 @@ from histoquilt.models.domains._image_block import ImageBlock
 from histoquilt.models.domains._section_offsets import SectionOffsets
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.pp import Scaling, row_chunks
-from histoquilt.runtime import atomic_file, resolve_device
+from histoquilt.runtime import atomic_file, resolve_device, warn_user
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import strip_prefix
 
@@ -450,8 +450,11 @@ class FeatureModel(DomainModel):
         keys = self.config.image_keys
         if self.config.image != "edges" or not keys:
             return graph
-        _, block = ImageBlock.fit(adata, keys, graph.connectivities, graph.section)
-        return weigh_links(graph, block, name=f"image: {', '.join(keys)}") if block.shape[1] else graph
+        image, block = ImageBlock.fit(adata, keys, graph.connectivities, graph.section)
+        if not image.shows_regions:
+            warn_user(f"{image.no_regions()}; the image is not used.")
+            return graph
+        return weigh_links(graph, block, name=f"image: {', '.join(keys)}")
 
     def _features(
         self,

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._image_block import ImageBlock, shared_variance
 from histoquilt.pp import GeneFeatures, Scaling, expression
+from histoquilt.runtime import warn_user
 from histoquilt.study import check_obsm_key
 
 _SETTINGS = ("n_genes", "n_pcs", "target_sum", "log", "clip", "min_spots", "min_counts")
@@ -67,8 +68,8 @@ class SectionFeatures:
     @classmethod
     def _of_image(cls, image: Any, block: Any) -> tuple["SectionFeatures", np.ndarray, None]:
         """Return features of the image alone, the components of most variance first."""
-        if not block.shape[1]:
-            raise ValueError("The image shows no regions, so there are no domains to find in it.")
+        if not image.shows_regions:
+            raise ValueError(f"{image.no_regions()}, so there are no domains to find in it. Use the genes.")
         order = np.argsort(-block.var(axis=0), kind="stable")
         return cls(None, None, block.shape[1], image, order), np.ascontiguousarray(block[:, order]), None
 
@@ -80,6 +81,8 @@ class SectionFeatures:
 
         The variance of the image is scaled to that which neighbours share in the other features.
         """
+        if not image.shows_regions:
+            warn_user(f"{image.no_regions()}; the image is not used.")
         own = float(block.var(axis=0).sum()) or 1.0
         scale = np.float32(np.sqrt(shared_variance(features, adjacency).sum() / own))
         image = replace(image, components=image.components * scale)

@@ -1,11 +1,13 @@
 """Image embeddings of spots as features: components in which neighbouring spots agree.
 
 The columns of all embeddings are standardised within each section, since stain differs between sections, and reduced
-to principal components. A component's *share* is the part of its variance that neighbours have in common (Moran's I, 0
-if it is within two standard errors of chance), and the component is multiplied by the root of its share: texture that
-changes from spot to spot vanishes, and the variance of what remains is the variance that neighbours share.
+to 100 principal components. These are turned to the directions of largest covariance between neighbours (MULTISPATI,
+Dray, Said & Debias 2008), of which those that exceed the largest one after shuffling spots remain. Each is multiplied by
+the root of the *share* of its variance that neighbours have in common, so that texture which changes from spot to spot
+vanishes, and the variance of the block is the variance that neighbours share.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +17,10 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 
 from histoquilt._base import MissingKey, argument
-from histoquilt.runtime import warn_user
 
+_PRINCIPAL = 100
 _MOST_COMPONENTS = 50
-_STANDARD_ERRORS = 2.0
+_SHUFFLES = 10
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class ImageBlock:
         """Fit on sections; return also the block, ``(n_spots, n_components)`` float32, which sums to the shared variance.
 
         adjacency: ``(n_spots, n_spots)`` graph within sections; sections: ``(n_spots,)`` names, or None for one.
-        Raises ``KeyError`` or ``ValueError`` for embeddings that are missing or cannot be used. Warns if neighbours
-        agree in no component, of which the block then has none.
+        Raises ``KeyError`` or ``ValueError`` for embeddings that are missing or cannot be used. Without components if
+        neighbours agree in none; :meth:`shows_regions` is then false.
         """
         columns = _standardised(adata, keys, sections)
         if not columns.any():
@@ -44,17 +46,26 @@ class ImageBlock:
                 f"The image embedding {_named(keys)} is the same in all {adata.n_obs:,} spots, so the image "
                 "distinguishes nothing. Check the image, and whether the spots lie on it."
             )
-        pca = PCA(min(_MOST_COMPONENTS, adata.n_obs - 1, columns.shape[1]), random_state=0).fit(columns)
+        pca = PCA(min(_PRINCIPAL, adata.n_obs - 1, columns.shape[1]), random_state=0).fit(columns)
         scores = columns @ pca.components_.T
-        shares = shared_variance(scores, adjacency) / np.maximum(scores.var(axis=0), np.finfo(np.float32).tiny)
-        bearing = shares > _STANDARD_ERRORS * np.sqrt(2 / max(adjacency.nnz, 1))
-        if not bearing.any():
-            warn_user(
-                f"Neighbouring spots are no more alike in the image embedding {_named(keys)} than distant ones: the "
-                "image shows no regions, and is not used."
-            )
-        components = (pca.components_[bearing].T * np.sqrt(shares[bearing])).astype(np.float32)
+        shared, axes = np.linalg.eigh(_neighbour_covariance(scores, adjacency))
+        rng = np.random.default_rng(0)
+        shuffled = (scores[rng.permutation(len(scores))] for _ in range(_SHUFFLES))
+        chance = np.mean([np.linalg.eigvalsh(_neighbour_covariance(one, adjacency))[-1] for one in shuffled])
+        bearing = np.flatnonzero(shared > chance)[::-1][:_MOST_COMPONENTS]
+        variance = (scores @ axes[:, bearing]).var(axis=0)
+        scale = np.sqrt(shared[bearing] / np.maximum(variance, np.finfo(np.float32).tiny))
+        components = (pca.components_.T @ axes[:, bearing] * scale).astype(np.float32)
         return cls(tuple(keys), components), columns @ components
+
+    @property
+    def shows_regions(self) -> bool:
+        """Whether neighbouring spots agree more than by chance."""
+        return self.components.shape[1] > 0
+
+    def no_regions(self) -> str:
+        """Return the start of a message that they do not."""
+        return f"Neighbouring spots are no more alike in the image embedding {_named(self.keys)} than distant ones"
 
     def transform(self, adata: AnnData, sections: np.ndarray | None) -> np.ndarray:
         """Return the block of other sections, ``(n_spots, n_components)`` float32."""
@@ -74,6 +85,12 @@ def shared_variance(values: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
     return np.maximum(products / max(float(adjacency.sum()), 1.0), 0.0)
 
 
+def _neighbour_covariance(scores: np.ndarray, adjacency: csr_matrix) -> np.ndarray:
+    """Return the covariance between neighbours of centred scores, symmetric, ``(n_columns, n_columns)`` float64."""
+    shared = np.asarray(scores.T @ (adjacency @ scores), dtype=np.float64) / max(float(adjacency.sum()), 1.0)
+    return (shared + shared.T) / 2
+
+
 def _standardised(adata: AnnData, keys: Sequence[str], sections: np.ndarray | None) -> np.ndarray:
     """Return the columns of all embeddings, each of mean 0 and, if it varies, of equal variance in every section.
 
@@ -89,7 +106,7 @@ def _standardised(adata: AnnData, keys: Sequence[str], sections: np.ndarray | No
             spread = part.std(axis=0)
             varies = spread > 1e-6 * np.abs(values[rows]).max(initial=0)
             values[rows] = np.divide(part, spread, out=np.zeros_like(part), where=varies)
-        blocks.append(values / np.sqrt(values.shape[1] * len(keys)))
+        blocks.append(values / math.sqrt(values.shape[1] * len(keys)))
     return np.concatenate(blocks, axis=1)
 
 
