@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from anndata import AnnData
+from skimage.util import img_as_ubyte
 
 from histoquilt._base import Keys, MissingKey, PatchEncoder, argument, either, listed
-from histoquilt.draw import TissueImage, tissue_image
 from histoquilt.im._embed import embed_patches
 from histoquilt.im._grid import default_fields
 from histoquilt.im._on_tissue import check_on_tissue
 from histoquilt.io import Slide, open_image
 from histoquilt.runtime import logger
-from histoquilt.study import Section, provenance, spot_centres
+from histoquilt.study import Section, image_libraries, library_part, provenance, spot_centres
 
 
 def embedding_keys_of(
@@ -59,7 +59,7 @@ def embedding_keys_of(
         if Keys.IMAGE in section.owner.uns.get(Keys.UNS, {}):
             with open_image(section.adata):
                 continue
-        if tissue_image(section.adata) is None:
+        if _picture(section.adata) is None:
             remedy = either(
                 "Attach its image (histoquilt.io.attach_image, or the column image of samples.csv) or embed it "
                 "(histoquilt.im.embed_patches), or name an embedding of the image: image_key=.",
@@ -79,7 +79,9 @@ def embed_section(
     field_um: float | None = None,
     progress: bool = True,
 ) -> AnnData:
-    """Embed the image that a section knows: that of :func:`histoquilt.io.attach_image`, else that in ``uns["spatial"]``.
+    """Embed the image that a section knows: the attached one, else the one in ``uns["spatial"]``.
+
+    An image is attached by :func:`histoquilt.io.attach_image` or the column ``image`` of a ``samples.csv``.
 
     Parameters
     ----------
@@ -129,14 +131,30 @@ def _image_of(section: Section, spots: AnnData) -> _Image:
     if record is not None:
         slide = open_image(spots)
         return _Image(slide, float(record["mpp"]), float(record.get("image_scale", 1.0)))
-    picture = tissue_image(section.adata)
+    picture = _picture(section.adata)
     assert picture is not None
     if section.mpp is None:
         raise ValueError(
             f"The coordinates of {_called(section.name)} are microns, and its image is in pixels. Attach the image "
             "with its alignment (histoquilt.io.place_on_image)."
         )
-    return _Image(np.ascontiguousarray(picture.pixels[..., :3]), section.mpp, 1 / picture.scale)
+    return _Image(picture[0], section.mpp, picture[1])
+
+
+def _picture(adata: AnnData) -> tuple[np.ndarray, float] | None:
+    """Return the image in ``uns["spatial"]``, uint8, and coordinate pixels per image pixel; None unless there is one.
+
+    The hires image comes before the lowres one.
+    """
+    libraries = list(image_libraries(adata).values())
+    if len(libraries) != 1:
+        return None
+    images, factors = (library_part(libraries[0], part) for part in ("images", "scalefactors"))
+    for size in ("hires", "lowres"):
+        factor = factors.get(f"tissue_{size}_scalef")
+        if factor and images.get(size) is not None:
+            return img_as_ubyte(np.ascontiguousarray(images[size][..., :3])), 1 / float(factor)
+    return None
 
 
 def _recorded(sections: Mapping[str, Section], encoder: str | PatchEncoder | None) -> tuple[str, ...]:

@@ -44,7 +44,9 @@ class ImageUse:
                     )
             return None
         if role not in get_args(ImageRole):
-            raise ValueError(f"{argument('image')} is one of {', '.join(map(repr, get_args(ImageRole)))}, got {role!r}.")
+            raise ValueError(
+                f"{argument('image')} is one of {', '.join(map(repr, get_args(ImageRole)))}, got {role!r}."
+            )
         if key is not None and encoder is not None:
             raise ValueError(
                 f"{argument('image_key')} takes embeddings that are there, and {argument('encoder')} makes new ones. "

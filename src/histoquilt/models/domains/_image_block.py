@@ -2,9 +2,9 @@
 
 The columns of all embeddings are standardised within each section, since stain differs between sections, and reduced
 to 100 principal components. These are turned to the directions of largest covariance between neighbours (MULTISPATI,
-Dray, Said & Debias 2008), of which those that exceed the largest one after shuffling spots remain. Each is multiplied by
-the root of the *share* of its variance that neighbours have in common, so that texture which changes from spot to spot
-vanishes, and the variance of the block is the variance that neighbours share.
+Dray, Said & Debias 2008), of which those remain that exceed the largest one after shuffling spots. Each is multiplied
+by the root of the *share* of its variance that neighbours have in common, so that texture which changes from spot to
+spot vanishes, and the variance of the block is the variance that neighbours share.
 """
 
 import math
@@ -34,7 +34,7 @@ class ImageBlock:
     def fit(
         cls, adata: AnnData, keys: Sequence[str], adjacency: csr_matrix, sections: np.ndarray | None
     ) -> tuple["ImageBlock", np.ndarray]:
-        """Fit on sections; return also the block, ``(n_spots, n_components)`` float32, which sums to the shared variance.
+        """Fit on sections; return also the block, ``(n_spots, n_components)`` float32.
 
         adjacency: ``(n_spots, n_spots)`` graph within sections; sections: ``(n_spots,)`` names, or None for one.
         Raises ``KeyError`` or ``ValueError`` for embeddings that are missing or cannot be used. Without components if
