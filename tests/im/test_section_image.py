@@ -14,21 +14,21 @@ FIELDS = (100.0, 50.0, 400.0)
 
 
 @pytest.fixture(scope="module")
-def _slide() -> tuple[AnnData, np.ndarray]:
+def slide() -> tuple[AnnData, np.ndarray]:
     return toy_slide(n_spots=60, n_genes=20, n_domains=2, seed=0, mpp=4)
 
 
 @pytest.fixture
-def section(_slide) -> AnnData:
-    adata = _slide[0].copy()
+def section(slide) -> AnnData:
+    adata = slide[0].copy()
     del adata.uns["spatial"]
     return adata
 
 
 @pytest.fixture
-def file(_slide, tmp_path):
+def file(slide, tmp_path):
     path = tmp_path / "he.png"
-    Image.fromarray(_slide[1]).save(path)
+    Image.fromarray(slide[1]).save(path)
     return path
 
 
@@ -36,24 +36,24 @@ def keys_of(adata: AnnData, **more):
     return embedding_keys_of({"": Section("", adata)}, **more)
 
 
-def test_of_several_fields_the_one_nearest_to_the_spot_distance(section, _slide):
-    embed_patches(section, _slide[1], mpp=4, field_um=FIELDS[::-1], progress=False)
+def test_of_several_fields_the_one_nearest_to_the_spot_distance(section, slide):
+    embed_patches(section, slide[1], mpp=4, field_um=FIELDS[::-1], progress=False)
     assert keys_of(section) == ("X_he_texture_100um",)
     assert keys_of(section, image_key="X_he_texture_50um") == ("X_he_texture_50um",)
     assert keys_of(section, image_key=["X_he_texture_50um", "X_stain"]) == ("X_he_texture_50um", "X_stain")
     assert keys_of(section, encoder="he_texture") == ("X_he_texture_100um",)
 
 
-def test_embeddings_of_another_encoder_are_not_those_asked_for(section, _slide, file):
-    embed_patches(section, _slide[1], mpp=4, field_um=100, progress=False)
+def test_embeddings_of_another_encoder_are_not_those_asked_for(section, slide, file):
+    embed_patches(section, slide[1], mpp=4, field_um=100, progress=False)
     attach_image(section, file)
     assert keys_of(section, encoder="onnx:other.onnx") is None
 
 
-def test_sections_with_embeddings_of_different_encoders_are_embedded_again(section, _slide, file):
+def test_sections_with_embeddings_of_different_encoders_are_embedded_again(section, slide, file):
     other = section.copy()
     for adata in (section, other):
-        embed_patches(adata, _slide[1], mpp=4, field_um=100, progress=False)
+        embed_patches(adata, slide[1], mpp=4, field_um=100, progress=False)
         attach_image(adata, file)
     both = {"a": Section("a", section), "b": Section("b", other)}
     assert embedding_keys_of(both) == ("X_he_texture",)
@@ -63,9 +63,7 @@ def test_sections_with_embeddings_of_different_encoders_are_embedded_again(secti
 
 def test_no_image_and_no_embedding(section):
     section.obsm["X_pca"] = np.ones((60, 2))
-    with pytest.raises(
-        KeyError, match="This section has neither an image nor .*obsm holds 'spatial', 'X_pca'.*attach_"
-    ):
+    with pytest.raises(KeyError, match=r"This section has neither .*obsm holds 'spatial', 'X_pca'.*attach_"):
         keys_of(section)
     with pytest.raises(KeyError, match="Section 'a' has neither"):
         embedding_keys_of({"a": Section("a", section)})
@@ -73,19 +71,19 @@ def test_no_image_and_no_embedding(section):
         keys_of(section, image_key="X_he")
 
 
-def test_an_attached_image_is_embedded_with_the_spot_distance(section, file, _slide):
+def test_an_attached_image_is_embedded_with_the_spot_distance(section, file, slide):
     attach_image(section, file)
     assert keys_of(section) is None
     found = embed_section(Section("", section), encoder=get_encoder("he_texture"), progress=False)
     assert found.uns["histoquilt"]["X_he_texture"]["field_um"] == 100
     assert "X_he_texture" not in section.obsm
-    embed_patches(section, _slide[1], mpp=4, field_um=100, progress=False)
+    embed_patches(section, slide[1], mpp=4, field_um=100, progress=False)
     np.testing.assert_array_equal(found.obsm["X_he_texture"], section.obsm["X_he_texture"])
 
 
 @pytest.mark.parametrize("as_floats", [False, True])
-def test_an_image_in_uns_is_embedded(_slide, as_floats):
-    adata = _slide[0].copy()
+def test_an_image_in_uns_is_embedded(slide, as_floats):
+    adata = slide[0].copy()
     [library] = adata.uns["spatial"].values()
     if as_floats:
         library["images"]["lowres"] = library["images"]["lowres"] / np.float32(255)
@@ -99,24 +97,24 @@ def test_an_image_in_uns_is_embedded(_slide, as_floats):
 def test_spots_outside_the_image(section, file):
     attach_image(section, file)
     section.obsm["spatial"] = section.obsm["spatial"] + 5000
-    with pytest.raises(ValueError, match="60 of 60 spots fall outside the image he.png"):
+    with pytest.raises(ValueError, match="60 of 60 spots fall outside the image he "):
         keys_of(section)
 
 
-def test_spots_on_the_glass(section, file, _slide):
+def test_spots_on_the_glass(section, file, slide):
     """All lie inside the image, and most of them beside the tissue."""
-    wide = np.full((_slide[1].shape[0], 3 * _slide[1].shape[1], 3), 245, np.uint8)
-    wide[:, : _slide[1].shape[1]] = _slide[1]
+    wide = np.full((slide[1].shape[0], 3 * slide[1].shape[1], 3), 245, np.uint8)
+    wide[:, : slide[1].shape[1]] = slide[1]
     Image.fromarray(wide).save(file)
-    section.obsm["spatial"] = section.obsm["spatial"] + [1.5 * _slide[1].shape[1], 0]
+    section.obsm["spatial"] = section.obsm["spatial"] + [1.5 * slide[1].shape[1], 0]
     attach_image(section, file)
     assert keys_of(section) is None
-    with pytest.raises(ValueError, match="spots lie on the tissue of he.png"):
+    with pytest.raises(ValueError, match="Only 0% of 60 spots lie on the tissue of he "):
         embed_section(Section("", section), encoder=get_encoder("he_texture"), progress=False)
 
 
-def test_a_picture_of_coordinates_in_microns(_slide):
-    adata = _slide[0].copy()
+def test_a_picture_of_coordinates_in_microns(slide):
+    adata = slide[0].copy()
     adata.uns["histoquilt"]["coordinates"] = {"unit": "micron"}
     with pytest.raises(ValueError, match="coordinates of this section are microns, and its image is in pixels"):
         embed_section(Section("", adata), encoder=get_encoder("he_texture"), progress=False)

@@ -52,7 +52,7 @@ def test_a_border_that_the_image_alone_shows(section):
     order[pair] = np.random.default_rng(0).permutation(pair)
     section.X = section.X[order]
     without = found(section)
-    assert found(section, "features") > without + 0.2
+    assert found(section, "features") > without + 0.1
 
 
 def test_an_image_that_shows_nothing_changes_nothing(section):
@@ -103,7 +103,7 @@ def test_sections_in_one_frame_keep_their_rows(section):
 
 
 @pytest.fixture(scope="module")
-def _slides(tmp_path_factory) -> dict[str, AnnData]:
+def slides(tmp_path_factory) -> dict[str, AnnData]:
     folder, sections = tmp_path_factory.mktemp("slides"), {}
     for name, (adata, image) in hq.datasets.toy_slides(2, 120, 60, 3, seed=0, mpp=4).items():
         Image.fromarray(image).save(folder / f"{name}.png")
@@ -114,29 +114,29 @@ def _slides(tmp_path_factory) -> dict[str, AnnData]:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_sections_of_a_study_are_embedded_by_one_encoder(_slides, role):
-    joint = hq.tl.integrate_sections(_slides, 3, image=role, mixing=False, progress=False)
+def test_sections_of_a_study_are_embedded_by_one_encoder(slides, role):
+    joint = hq.tl.integrate_sections(slides, 3, image=role, mixing=False, progress=False)
     assert joint.obsm["X_he_texture"].shape[0] == joint.n_obs
-    assert all("X_he_texture" not in adata.obsm for adata in _slides.values())
-    [name] = {adata.obs["section"].iloc[0] for adata in [_slides["s2"]]}
-    alone = _slides["s2"].copy()
+    assert all("X_he_texture" not in adata.obsm for adata in slides.values())
+    [name] = {adata.obs["section"].iloc[0] for adata in [slides["s2"]]}
+    alone = slides["s2"].copy()
     hq.tl.spatial_domains(alone, 3, image=role, progress=False)
     rows = (joint.obs["section"] == name).to_numpy()
     np.testing.assert_array_equal(joint.obsm["X_he_texture"][rows], alone.obsm["X_he_texture"])
     assert joint.obs["domain"].nunique() == 3
 
 
-def test_a_section_of_a_study_without_an_image(_slides):
-    sections = {name: adata.copy() for name, adata in _slides.items()}
+def test_a_section_of_a_study_without_an_image(slides):
+    sections = {name: adata.copy() for name, adata in slides.items()}
     del sections["s2"].uns["histoquilt"]["image"]
     with pytest.raises(KeyError, match="Section 's2' has neither an image nor an image embedding"):
         hq.tl.integrate_sections(sections, 3, image="edges", progress=False)
 
 
-def test_the_image_of_other_spots(_slides):
-    adata = _slides["s1"].copy()
+def test_the_image_of_other_spots(slides):
+    adata = slides["s1"].copy()
     adata.obsm["spatial"] = adata.obsm["spatial"] * 20
-    with pytest.raises(ValueError, match="spots fall outside the image s1.png"):
+    with pytest.raises(ValueError, match="spots fall outside the image s1 "):
         hq.tl.spatial_domains(adata, 3, image="edges", progress=False)
     assert "domain" not in adata.obs
 

@@ -164,10 +164,10 @@ def _recorded(sections: Mapping[str, Section], encoder: str | PatchEncoder | Non
     keys: dict[str, list[str]] = {}
     for key in first.view.obsm:
         record = first.record(key)
-        if "field_um" not in record or wanted not in (None, record.get("encoder")):
+        if "encoder" not in record or wanted not in (None, record["encoder"]):
             continue
         if all(key in one.view.obsm and one.record(key).get("digest") == record.get("digest") for one in others):
-            keys.setdefault(str(record.get("encoder")), []).append(key)
+            keys.setdefault(str(record["encoder"]), []).append(key)
 
     def apart(key: str) -> float:
         return abs(float(np.log(first.record(key)["field_um"] / default_fields(first.nominal_pitch_um)[0])))

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import PatchEncoder, argument
+from histoquilt._base import PatchEncoder, argument, listed
 from histoquilt.im import default_keys, embed_section, embedding_keys_of, get_encoder
 from histoquilt.models import DomainModel, FeatureModel
 from histoquilt.study import Section, provenance, write_result
@@ -44,9 +44,7 @@ class ImageUse:
                     )
             return None
         if role not in get_args(ImageRole):
-            raise ValueError(
-                f"{argument('image')} is one of {', '.join(map(repr, get_args(ImageRole)))}, got {role!r}."
-            )
+            raise ValueError(f"{argument('image')} is one of {listed(get_args(ImageRole))}, got {role!r}.")
         if key is not None and encoder is not None:
             raise ValueError(
                 f"{argument('image_key')} takes embeddings that are there, and {argument('encoder')} makes new ones. "
