@@ -20,11 +20,11 @@ def weigh_links(graph: SpatialGraph, vectors: np.ndarray, *, name: str) -> Spati
     Parameters
     ----------
     graph
-        Graph of ``n_spots``; not changed.
+        Links of ``n_spots``; not changed.
     vectors
         Descriptions of the spots, ``(n_spots, n_features)``, centred.
     name
-        What the vectors are, for ``params["weights"]``.
+        Name of the vectors, for ``params["weights"]``.
 
     Returns
     -------

@@ -1,17 +1,23 @@
 """Domains of a section in one call."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from anndata import AnnData
 
 from histoquilt._base import Keys, PatchEncoder, argument, either
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
+from histoquilt.models import (
+    DomainModel,
+    FeatureModel,
+    ImageUse,
+    Made,
+    SpatialFactors,
+    SpatialFactorsConfig,
+)
 from histoquilt.study import Section, Slots, Study, check_adata, check_obs_key, check_spatial
 from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
-from histoquilt.tl._image import ImageRole, ImageUse
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ def spatial_domains(
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
-    image: ImageRole | None = None,
+    image: Literal["edges", "features", "only"] | None = None,
     image_key: str | Sequence[str] | None = None,
     encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,
@@ -147,8 +153,7 @@ def spatial_domains(
         check_obs_key(adata, section_key, argument="section_key")
     elif not one_section:
         check_one_section(adata, spatial_key=spatial_key, remedy="argument")
-    sections = _sections(adata, Slots(spatial_key, section_key or Keys.SECTION, layer), section_key is not None)
-    new = None if image_use is None else image_use.configure(sections, model)
+    new = None if image_use is None else image_use.configure(_sections(adata, spatial_key, section_key), model)
     genes = genes_to_denoise(adata, denoise, use_rep, model)
     if check_memory and isinstance(model, FeatureModel):
         several = section_key is not None
@@ -157,8 +162,7 @@ def spatial_domains(
     if one_section:
         declare_one_section(adata)
     if new is not None:
-        rows = None if section_key is None else {name: section.rows for name, section in sections.items()}
-        new.write(adata, rows, progress=progress)
+        new.write(adata, progress=progress)
     graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     search = DomainSearch(
         model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
@@ -169,9 +173,11 @@ def spatial_domains(
     return adata if copy else None
 
 
-def _sections(adata: AnnData, slots: Slots, several: bool) -> Mapping[str, Section]:
+def _sections(adata: AnnData, spatial_key: str, section_key: str | None) -> Mapping[str, Section]:
     """Return the sections of an AnnData by name; a single one has none."""
-    return Study.of(adata, slots) if several else {"": Section("", adata, slots)}
+    if section_key is None:
+        return {"": Section("", adata, Slots(spatial_key))}
+    return Study.of(adata, Slots(spatial_key, section_key))
 
 
 def fresh_model(model: DomainModel | None, config: SpatialFactorsConfig | None) -> DomainModel:

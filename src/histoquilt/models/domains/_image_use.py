@@ -9,7 +9,8 @@ from anndata import AnnData
 
 from histoquilt._base import PatchEncoder, argument, listed
 from histoquilt.im import default_keys, embed_section, embedding_keys_of, get_encoder
-from histoquilt.models import DomainModel, FeatureModel
+from histoquilt.models._domain_model import DomainModel
+from histoquilt.models.domains._feature_model import FeatureModel
 from histoquilt.study import Section, provenance, write_result
 
 #: "edges" weighs the links of the graph by the image, "features" joins it to the genes, "only" replaces them.
@@ -87,18 +88,19 @@ class NewEmbeddings:
         """Key in ``obsm`` of the embedding."""
         return default_keys([self.encoder])[0]
 
-    def write(self, adata: AnnData, rows: Mapping[str, np.ndarray] | None = None, *, progress: bool) -> None:
+    def write(self, adata: AnnData, *, joined: bool = False, progress: bool) -> None:
         """Embed the images, and write the embedding into the AnnData of all spots.
 
-        ``rows`` are those of every section; by default the sections follow each other.
+        If ``joined``, the sections follow each other in ``adata``; otherwise they have the rows that they had.
         """
         parts: list[AnnData] = []
         for section in self.sections.values():
             field = provenance(parts[0])[self.key]["field_um"] if parts else None
             parts.append(embed_section(section, encoder=self.encoder, field_um=field, progress=progress))
         values = np.concatenate([part.obsm[self.key] for part in parts])
-        if rows is not None:
-            values = values[np.argsort(np.concatenate([rows[name] for name in self.sections]))]
+        rows = [section.rows for section in self.sections.values() if section.rows is not None]
+        if rows and not joined:
+            values = values[np.argsort(np.concatenate(rows))]
         write_result(adata, "obsm", self.key, values)
         provenance(adata)[self.key] = provenance(parts[0])[self.key]
 
