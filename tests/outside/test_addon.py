@@ -36,7 +36,8 @@ def test_without_the_package_its_names_are_unknown(tmp_path, capsys):
     for registry in (DOMAIN_MODELS, EXPRESSION_MODELS, ENCODERS, READERS, EXPORTERS):
         assert registry.others() == []
     assert run(["domains", "x.h5ad", "-k", "3", "--method", "neighborhoods", "-o", str(tmp_path / "out")]) == 2
-    assert "--method: Unknown domain model 'neighborhoods'. Known: shared_factors, spatial_factors, averaged_pcs, spamask." in capsys.readouterr().err
+    known = "Known: shared_factors, spatial_factors, averaged_pcs, spamask."
+    assert f"--method: Unknown domain model 'neighborhoods'. {known}" in capsys.readouterr().err
     with pytest.raises(ValueError, match="Unknown encoder 'mean_color'"):
         hq.im.get_encoder("mean_color")
 

@@ -435,7 +435,8 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     baselines = {
         "mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn_cosine", "knn",
     }  # fmt: skip
-    assert set(found["method"]) == baselines | {"measured"}
+    assert set(found["method"]) == baselines | {"image_only", "measured"}
+    assert found.set_index("method").loc["image_only", "kind"] == "baseline"
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)

@@ -62,8 +62,9 @@ class Evaluation:
         Preservation of gene-gene correlations: ``fold, section, method, kind, seed, correlation, n_genes``.
     domains
         Domains of the predicted expression against the user's labels: ``fold, section, method, kind, seed, n_domains,
-        n_labelled, ari, nmi``. Method ``measured`` (an oracle) finds them in the measured panel. The number of domains
-        is that of the labels, for all alike. Empty without ``label_key``.
+        n_labelled, ari, nmi``. Method ``measured`` (an oracle) finds them in the measured panel, ``image_only`` (a
+        baseline) in the image embeddings without genes. The number of domains is that of the labels, for all alike.
+        Empty without ``label_key``.
     enrichment
         Gene sets enriched among the well-predicted genes: ``method, kind, gene_set, n_genes, n_hits, expected,
         fold_over, p_value, q_value, hits``; hits have ``fdr_adjusted`` (``fdr`` if no section has raw counts) below

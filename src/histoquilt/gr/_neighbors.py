@@ -29,17 +29,20 @@ class SpatialGraph:
         Number of the section of every spot, ``(n_spots,)``.
     params
         Parameters of the graph, as squidpy describes them.
+    weights
+        Weights of the links in the order of ``distances.data``, float32, positive; None for equal weights.
     """
 
     distances: csr_matrix
     section: np.ndarray
     params: dict[str, Any]
+    weights: np.ndarray | None = None
 
     @cached_property
     def connectivities(self) -> csr_matrix:
-        """Ones for links, ``(n_spots, n_spots)`` CSR float32."""
-        ones = np.ones(self.distances.nnz, np.float32)
-        return csr_matrix((ones, self.distances.indices, self.distances.indptr), self.distances.shape)
+        """Weights of links, ones if they are equal, ``(n_spots, n_spots)`` CSR float32."""
+        weights = np.ones(self.distances.nnz, np.float32) if self.weights is None else self.weights
+        return csr_matrix((weights, self.distances.indices, self.distances.indptr), self.distances.shape)
 
     def direct(self) -> csr_matrix:
         """Return the links of at most 1.3 times the pitch of their section: the direct neighbours on a lattice."""

@@ -1,5 +1,6 @@
-"""Opened slides or RGB arrays behind one protocol."""
+"""Opened slides or RGB arrays behind one protocol, and small images of whole slides."""
 
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 from histoquilt._base import SlideImage, check_mpp, check_positive
 from histoquilt.io import ArraySlide
 from histoquilt.study import check_adata, check_inside, check_spatial
+
+BLOCK_PX = 4096  # full-resolution pixels read at a time: 50 MB where a file has no pyramid
 
 
 def as_slide(image: Any) -> SlideImage:
@@ -50,3 +53,30 @@ def resample(
     """
     source = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(source.resize(out_px, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0))
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A reduced slide; pixel ``(row, column)`` begins at full-resolution pixel ``step_px * (column, row)``."""
+
+    pixels: np.ndarray  # uint8 (rows, columns, 3)
+    step_px: int  # full-resolution pixels per pixel
+
+
+def thumbnail(slide: SlideImage, step_px: int) -> Thumbnail:
+    """Average blocks of ``step_px x step_px`` pixels, padded with white; a large slide is read in parts."""
+    if step_px == 1 and isinstance(slide, ArraySlide):
+        return Thumbnail(slide.pixels, 1)
+    columns, rows = (-(-size // step_px) for size in (slide.width, slide.height))
+    pixels = np.empty((rows, columns, 3), dtype=np.uint8)
+    block = max(1, BLOCK_PX // step_px)
+    for top in range(0, rows, block):
+        for left in range(0, columns, block):
+            height, width = min(block, rows - top), min(block, columns - left)
+            place = left * step_px, top * step_px, width * step_px, height * step_px
+            if isinstance(slide, ArraySlide):  # in half the time, rounded once instead of twice
+                region = np.asarray(Image.fromarray(slide.read_region(*place)).reduce(step_px))
+            else:
+                region = slide.read_region(*place, out_px=(width, height))
+            pixels[top : top + height, left : left + width] = region
+    return Thumbnail(pixels, step_px)

@@ -5,8 +5,7 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from histoquilt._base import Keys, SlideImage, check_positive
-from histoquilt.im._as_slide import as_slide, resample
-from histoquilt.im._thumbnail import Thumbnail, thumbnail
+from histoquilt.im._as_slide import Thumbnail, as_slide, resample, thumbnail
 from histoquilt.im._tissue import TissueMask
 from histoquilt.study import check_spatial, image_libraries
 

@@ -16,10 +16,9 @@ from anndata import AnnData
 
 from histoquilt import __version__
 from histoquilt._base import Keys, SlideImage, argument, check_mpp
-from histoquilt.im._as_slide import as_slide
+from histoquilt.im._as_slide import as_slide, thumbnail
 from histoquilt.im._density import EOSIN, HAEMATOXYLIN, glass_colour, is_ink, optical_density
 from histoquilt.im._patches import batches, plan_fields
-from histoquilt.im._thumbnail import thumbnail
 from histoquilt.runtime import warn_user
 from histoquilt.study import provenance, write_result
 

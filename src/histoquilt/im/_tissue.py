@@ -7,9 +7,8 @@ from scipy.ndimage import gaussian_filter, label
 from skimage.filters import threshold_otsu
 
 from histoquilt._base import SlideImage, check_mpp, check_positive
-from histoquilt.im._as_slide import as_slide
+from histoquilt.im._as_slide import as_slide, thumbnail
 from histoquilt.im._density import glass_colour, is_ink, optical_density
-from histoquilt.im._thumbnail import thumbnail
 
 # Bounds of the threshold on mean optical density. Below: haze and printed spots on glass (her2st: up to 0.07); above,
 # pale tissue would be lost in pictures of tissue only.

@@ -32,6 +32,7 @@ from histoquilt.jobs.work._resume import digest_of
 from histoquilt.jobs.work._run import JobResult, OnChecked, Run, start_run
 from histoquilt.runtime import LOCAL, connect, is_main, n_processes, warn_user
 
+IMAGE_ROLES = ("none", "edges", "features", "only")
 LINKS = ("auto", "stack", "expression", "stitched", "none")
 RANGE = re.compile(r"\s*(\d+)\s*[-,:]\s*(\d+)\s*")
 NumberOfDomains = int | tuple[int, int] | None
@@ -57,6 +58,19 @@ class DomainsConfig(SectionsConfig):
     skip_bad: bool = option(False, "Skip sections that cannot be read; run.json names them.")
     resume: bool = resume_option()
     use_rep: str | None = option(None, "Embedding in obsm to use instead of counts.", metavar="KEY")
+    image: str = option(
+        "none",
+        "Use of the H&E image: edges (weighs links of the graph), features (joined to the genes), only (no genes) or "
+        "none.",
+        choices=IMAGE_ROLES,
+    )
+    image_key: str | None = option(
+        None, "Image embedding in obsm; by default there, or made with --encoder.", metavar="KEY",
+        doc="Image embedding in obsm; by default there, or made with ``encoder``.",
+    )  # fmt: skip
+    encoder: str | None = option(
+        None, "Image encoder: he_texture (the default), onnx:PATH, timm:NAME, hf-hub:NAME.", metavar="NAME"
+    )
     layer: str | None = option(None, "Layer with the expression, instead of X.", metavar="KEY")
     spatial_key: str = option(Keys.SPATIAL, "Key in obsm of the spot centres.", metavar="KEY")
     section_key: str | None = option(
@@ -88,6 +102,11 @@ class DomainsConfig(SectionsConfig):
                 "Leave one of them out."
             )
         parse_denoise(self.denoise, integrated=False, use_rep=self.use_rep)
+        if self.image == "only" and parse_denoise(self.denoise, integrated=False, use_rep=None) not in ("auto", False):
+            raise JobError(
+                f"{argument('image', 'only')} replaces the genes, so nothing can be denoised. Leave "
+                f"{argument('denoise', self.denoise)} out."
+            )
         if self.section_key is not None and self.one_section:
             raise JobError(
                 f"{argument('one_section', True)} says that there is one section, and {argument('section_key')} names "
@@ -302,6 +321,8 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
             config = model_class.config_class.from_json(config)
     n_domains = parse_n_domains(asked.n_domains)
     keys: dict[str, Any] = {"use_rep": asked.use_rep, "layer": asked.layer, "spatial_key": asked.spatial_key}
+    role = None if asked.image == "none" else asked.image
+    keys |= {"image": role, "image_key": asked.image_key, "encoder": asked.encoder}
     with run.record.stage("read"):
         largest = max(n_domains) if isinstance(n_domains, tuple) else n_domains or 1
         needs = Needs(n_domains=largest, section_key=asked.section_key, **keys)
@@ -321,6 +342,8 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
             raise JobError(
                 f"{argument('method', asked.method)} does not denoise. Leave {argument('denoise', asked.denoise)} out."
             )
+        denoise = False
+    if role == "only":
         denoise = False
     options = {"refine": asked.refine, "seed": asked.seed, "device": device, "denoise": denoise, **keys}
     what = {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}

@@ -32,6 +32,9 @@ class Needs:
     layer: str | None = None
     spatial_key: str = Keys.SPATIAL
     section_key: str | None = None
+    image: str | None = None  # Use of the image, and what histoquilt.im.embedding_keys_of takes
+    image_key: str | None = None
+    encoder: str | None = None
 
 
 @dataclass
@@ -236,5 +239,10 @@ def _check(adata: "AnnData", needs: Needs) -> None:
         if layer is not None and layer not in ("X", *named_layers(adata)):  # only markers read it, at the end
             remedy = f"Pass {argument('layer')} with one of these, or 'X'."
             raise MissingKey(layer, "adata.layers", named_layers(adata), remedy)
-    else:
+    elif needs.image != "only":
         pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
+    if needs.image is not None:
+        from histoquilt.im import embedding_keys_of
+        from histoquilt.study import Section
+
+        embedding_keys_of({"": Section("", adata)}, image_key=needs.image_key, encoder=needs.encoder)

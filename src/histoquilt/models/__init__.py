@@ -8,6 +8,7 @@ from histoquilt.models.averaging._model import AveragedPCs
 from histoquilt.models.counts._count_regression import CountRegression, CountRegressionConfig
 from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._feature_model import FeatureModel, Made, Outputs
+from histoquilt.models.domains._image_use import ImageUse, NewEmbeddings
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoders
@@ -39,11 +40,11 @@ from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
     "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded",
-    "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageSection", "Made", "MclSTExp",
-    "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState", "MissingCountsError", "ModelConfig",
-    "NearestNeighbours", "NearestNeighboursConfig", "Outputs", "PredictedDepth", "PredictedDepthConfig",
-    "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "SharedFactors",
-    "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig", "SpatialFactors",
+    "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageSection", "ImageUse", "Made",
+    "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState", "MissingCountsError",
+    "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig", "NewEmbeddings", "Outputs", "PredictedDepth",
+    "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding",
+    "SharedFactors", "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig", "SpatialFactors",
     "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel", "cosine_neighbours",
     "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge", "trained_encoders",
 ]  # fmt: skip

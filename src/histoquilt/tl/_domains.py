@@ -1,15 +1,15 @@
 """Domains of a section in one call."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import DOMAIN_MODELS, Keys, argument, either
+from histoquilt._base import DOMAIN_MODELS, Keys, PatchEncoder, argument, either
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import DomainModel, FeatureModel, Made, ModelConfig, SharedFactors
-from histoquilt.study import check_adata, check_obs_key, check_spatial
+from histoquilt.models import DomainModel, FeatureModel, ImageUse, Made, ModelConfig, SharedFactors
+from histoquilt.study import Section, Slots, Study, check_adata, check_obs_key, check_spatial
 from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
 from histoquilt.tl._memory import Job, check_memory_suffices
 
@@ -25,6 +25,9 @@ def spatial_domains(
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
+    image: Literal["edges", "features", "only"] | None = None,
+    image_key: str | Sequence[str] | None = None,
+    encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,
     section_key: str | None = None,
     one_section: bool = False,
@@ -61,6 +64,17 @@ def spatial_domains(
     use_rep
         Embedding in ``obsm`` that replaces the features made from genes, e.g. ``"X_pca"``; nothing can be denoised
         then. A *finished* embedding goes to :func:`cluster_mixture` directly.
+    image
+        Use of the H&E image, ``None`` for no use. ``"edges"`` weighs the links of the graph by the similarity of the
+        image around the spots, ``"features"`` joins image features to those of the genes, ``"only"`` finds domains in
+        the image without genes (:doc:`/image`). The choice is entered in the config of ``model``.
+    image_key
+        Embedding or embeddings of the image in ``obsm``. By default that of :func:`histoquilt.im.embed_patches` whose
+        field is nearest to the spot distance; if there is none, the image that the section knows
+        (:func:`histoquilt.io.attach_image`, the column ``image`` of a ``samples.csv``, else ``uns["spatial"]``) is
+        embedded, and the embedding written to ``obsm``.
+    encoder
+        Image encoder for that, a name (:func:`histoquilt.im.list_encoders`) or an object; ``"he_texture"`` by default.
     spatial_key
         Key in ``obsm`` of the spot centres.
     section_key
@@ -95,19 +109,21 @@ def spatial_domains(
     networks where the config asks for several
     ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
     ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
-    ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph
+    ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph; with
+    ``image="edges"`` the connectivities are weights of mean 1
     ``uns["histoquilt"]["shared_factors"]`` : config, seed, version, facts of training; under the name of the method
     ``uns["histoquilt"][key_added]`` : parameters of the clustering
 
     Raises
     ------
     KeyError
-        A key is missing, or a gene named in ``denoise`` is not there or was not modelled.
+        A key is missing, a gene named in ``denoise`` is not there or was not modelled, or there is no image to use.
     ValueError
         ``n_domains`` is less than 1 or more than there are spots; coordinates are not finite or all equal; the
         expression is neither raw counts nor declared; genes are named in ``denoise`` together with ``use_rep``; fewer
-        domains can be distinguished than requested; more memory is needed than available; or there are several
-        sections in one frame, and no ``section_key``.
+        domains can be distinguished than requested; more memory is needed than available; there are several
+        sections in one frame, and no ``section_key``; the spots do not lie on the image; an image embedding holds NaN
+        or is the same everywhere; or the model cannot use an image in this way.
 
     See Also
     --------
@@ -126,17 +142,21 @@ def spatial_domains(
     check_number(n_domains, adata.n_obs)
     check_spatial(adata, spatial_key)
     model = fresh_model(model, config)
-    genes = genes_to_denoise(adata, denoise, use_rep, model)
+    image_use = ImageUse.of(image, image_key, encoder, model=model, use_rep=use_rep)
     if section_key is not None:
         check_obs_key(adata, section_key, argument="section_key")
     elif not one_section:
         check_one_section(adata, spatial_key=spatial_key, remedy="argument")
+    new = None if image_use is None else image_use.configure(_sections(adata, spatial_key, section_key), model)
+    genes = genes_to_denoise(adata, denoise, use_rep, model)
     if check_memory and isinstance(model, FeatureModel):
         several = section_key is not None
         check_memory_suffices(Job.of(adata, model, layer=layer, use_rep=use_rep, several=several, genes=genes))
     adata = adata.copy() if copy else adata
     if one_section:
         declare_one_section(adata)
+    if new is not None:
+        new.write(adata, progress=progress)
     graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     search = DomainSearch(
         model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
@@ -145,6 +165,13 @@ def spatial_domains(
     search.run(adata, Made(graph), spatial_key=spatial_key, section_key=section_key)
     graph.write(adata)
     return adata if copy else None
+
+
+def _sections(adata: AnnData, spatial_key: str, section_key: str | None) -> Mapping[str, Section]:
+    """Return the sections of an AnnData by name; a single one has none."""
+    if section_key is None:
+        return {"": Section("", adata, Slots(spatial_key))}
+    return Study.of(adata, Slots(spatial_key, section_key))
 
 
 def fresh_model(model: DomainModel | None, config: ModelConfig | None) -> DomainModel:
@@ -169,16 +196,19 @@ def genes_to_denoise(
     """
     if isinstance(denoise, str):
         raise TypeError(f"denoise must be True, False or a list of genes, got the text {denoise!r}: [{denoise!r}]?")
+    replaced_by = argument("use_rep", use_rep) if use_rep is not None else None
+    if getattr(model.config, "image", None) == "only":
+        replaced_by = argument("image", "only")
     if isinstance(denoise, bool | np.bool_):
-        return [] if denoise and use_rep is None and model.denoises else None
+        return [] if denoise and replaced_by is None and model.denoises else None
     if len(denoise) and not model.denoises:
         raise ValueError(
             f"Genes are named in {argument('denoise')}, but {type(model).__name__} does not denoise. "
             f"Pass {either('denoise=False', '--denoise none')}."
         )
-    if use_rep is not None:
+    if replaced_by is not None:
         raise ValueError(
-            f"Genes are named in {argument('denoise')}, but {argument('use_rep', use_rep)} replaces the genes, so "
+            f"Genes are named in {argument('denoise')}, but {replaced_by} replaces the genes, so "
             "nothing can be denoised. Leave one of the two out."
         )
     missing = [gene for gene in denoise if gene not in adata.var_names]

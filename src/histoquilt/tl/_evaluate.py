@@ -112,7 +112,8 @@ def evaluate_expression(
         ``"published"`` adds scores in the flawed definitions of the published code, marked as such, only for comparison
         with the papers' tables. Training and all other tables are unchanged.
     label_key
-        Column of ``obs`` with regions: the domains of predicted expression are compared with them.
+        Column of ``obs`` with regions: the domains of predicted expression are compared with them, next to those of
+        measured expression (``measured``) and those found in the embeddings without genes (``image_only``).
     unlabelled
         Labels that do not name a region, case-insensitive: their spots are not scored, like those without a label. Pass
         ``()`` if one of these words is a region of yours.

@@ -1,7 +1,8 @@
-"""Agreement of the domains of predicted and of measured expression with labels."""
+"""Agreement of the domains of predicted expression, of measured expression and of the image alone with labels."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,11 @@ def labelled_sections(
 def domain_table(
     study: EvaluationStudy, folds: Sequence[Fold], labels: dict[str, pd.Series], advance: Advance
 ) -> pd.DataFrame:
-    """Find domains of predicted and of measured expression of each labelled section; compare them with labels."""
+    """Find domains of predicted and measured expression, and of the image alone; compare them with labels.
+
+    The image (``image_only``) is described by the embeddings from which the models predict. Domains of predicted
+    expression that agree no better with the labels than these gain nothing from the prediction.
+    """
     rows = []
     for fold in folds:
         for section in (name for name in fold.split.test if name in labels):
@@ -80,26 +85,35 @@ def n_domain_runs(folds: Sequence[Fold], labels: dict[str, pd.Series]) -> int:
     return sum(1 for fold in folds for name in fold.split.test if name in labels for _ in _tables(fold, name))
 
 
-def _tables(fold: Fold, section: str) -> Iterator[tuple[Run, pd.DataFrame]]:
+def _tables(fold: Fold, section: str) -> Iterator[tuple[Run, pd.DataFrame | None]]:
+    """Yield runs with the expression of a section; None for the image alone."""
     for run, of_run in fold.predicted.items():
         if run.kind != "oracle":
             yield run, of_run[section]
-    yield Run("measured", "oracle", next(iter(fold.predicted)).seed), fold.truth[section]
+    seed = next(iter(fold.predicted)).seed
+    yield Run("image_only", "baseline", seed), None
+    yield Run("measured", "oracle", seed), fold.truth[section]
 
 
-def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame, k: int, run: Run) -> np.ndarray | None:
-    """Return domains; None if the prediction is the same for all spots."""
-    values = table.to_numpy(dtype=np.float32)
-    if not (np.ptp(values, axis=0) > 1e-6 * np.abs(values).max(initial=1.0)).any():
-        return None
-    adata = AnnData(csr_matrix(values), obsm={Keys.SPATIAL: study.study[section].microns})
-    adata.var_names = [str(gene) for gene in table.columns]
-    declare_scale(adata, "X", "log1p_cp10k")
+def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame | None, k: int, run: Run) -> np.ndarray | None:
+    """Return domains; None if they cannot be found, or the prediction is the same for all spots."""
+    places = {Keys.SPATIAL: study.study[section].microns}
+    options: dict[str, Any] = {"denoise": False}
+    if table is None:
+        adata = AnnData(obsm=places | dict(zip(study.reps, study.study[section].embeddings(study.reps), strict=True)))
+        options |= {"image": "only", "image_key": study.reps}
+    else:
+        values = table.to_numpy(dtype=np.float32)
+        if not (np.ptp(values, axis=0) > 1e-6 * np.abs(values).max(initial=1.0)).any():
+            return None
+        adata = AnnData(csr_matrix(values), obsm=places)
+        adata.var_names = [str(gene) for gene in table.columns]
+        declare_scale(adata, "X", "log1p_cp10k")
     try:
         with warnings.catch_warnings():
             # a spot without a count is as it was measured
             warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
-            spatial_domains(adata, k, denoise=False, seed=run.seed, device="cpu", progress=False)
+            spatial_domains(adata, k, **options, seed=run.seed, device="cpu", progress=False)
     except ValueError as error:
         warn_user(f"{run.label} on {section}: its {k} domains could not be found and agree with no label. {error}")
         return None

@@ -8,14 +8,16 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys
+from histoquilt._base import Keys, PatchEncoder
 from histoquilt.align import match_duplicate_spots, stitch_sections
 from histoquilt.gr import mutual_nearest_links, stack_links
 from histoquilt.models import (
     DomainModel,
     FeatureModel,
+    ImageUse,
     Made,
     ModelConfig,
+    NewEmbeddings,
     SharedFactors,
     SpatialFactors,
     SpatialFactorsConfig,
@@ -55,6 +57,9 @@ def integrate_sections(
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
+    image: Literal["edges", "features", "only"] | None = None,
+    image_key: str | Sequence[str] | None = None,
+    encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,
     refine: bool = True,
     denoise: bool | Sequence[str] = False,
@@ -103,6 +108,9 @@ def integrate_sections(
         Number of links of each spot into each other section that it is linked to.
     config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress
         Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
+    image, image_key, encoder
+        Use of the images, as for :func:`spatial_domains`; all sections need one, embedded by the same encoder. Image
+        features are standardised in each section, and links between sections are not weighed.
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
     check_memory
@@ -146,25 +154,25 @@ def integrate_sections(
     """
     if links not in get_args(Links):
         raise ValueError(f"links must be one of {', '.join(map(repr, get_args(Links)))}, got {links!r}.")
-    joint, order, slots = _join(sections, Slots(spatial_key, section_key, layer))
+    model = fresh_model(model, config)
+    image_use = ImageUse.of(image, image_key, encoder, model=model, use_rep=use_rep)
+    joint, order, slots, new = _join(sections, Slots(spatial_key, section_key, layer), image_use, model)
     section_key = slots.section_key
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
     check_number(n_domains, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
-    model = fresh_model(model, config)
     genes = genes_to_denoise(joint, denoise, use_rep, model)
     links = _links_for(joint) if links == "auto" else links
     if check_memory and isinstance(model, FeatureModel):
         check_memory_suffices(Job.of(joint, model, **source, several=True, genes=genes))
+    if new is not None:
+        new.write(joint, joined=True, progress=progress)
     if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
         align = align_sections if links == "stack" else stitch_sections
         align(joint, **keys, **source, seed=seed, progress=progress)
-    whole, rows = joint, None
-    if links == "stitched":
-        whole, rows = _each_place_once(joint, section_key)
-        keys = {"section_key": None, "spatial_key": Keys.ALIGNED}
+    whole, rows, keys = _tissue(joint, links, keys)
     made = Made(model.graph(whole, **keys), features={})
     _write_joint_factors(whole, model, made, source, keys)
     between = _links_between(whole, links, n_links, section_key, order)
@@ -173,10 +181,8 @@ def integrate_sections(
         embedding_key=embedding_key, seed=seed, device=device, progress=progress,
     )  # fmt: skip
     search.run(whole, made, **keys, links=between)
-    if rows is not None:
-        _copy_to_all_spots(whole, joint, rows, key_added, embedding_key)
-    graph = made.graph if rows is None else model.graph(joint, **keys)
-    graph.write(joint)
+    _copy_to_all_spots(whole, joint, rows, key_added, embedding_key)
+    (made.graph if rows is None else model.graph(joint, **keys)).write(joint)
     facts = {"n_measured_twice": joint.n_obs - whole.n_obs, "seed": seed}
     _write_links(joint, links, between, n_links, order, section_key, facts)
     if mixing:
@@ -184,10 +190,12 @@ def integrate_sections(
     return joint
 
 
-def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str], Slots]:
-    """Return all spots in one AnnData, the names of the sections in the order of the stack, and where parts lie.
+def _join(
+    sections: Sections, slots: Slots, image_use: ImageUse | None, model: DomainModel
+) -> tuple[AnnData, list[str], Slots, NewEmbeddings | None]:
+    """Return all spots in one AnnData, the order of the stack, where parts lie, and images to embed, if any.
 
-    Copies of sections that one AnnData held are let go.
+    Copies of sections that one AnnData held are let go unless their images are embedded.
     """
     study = Study.of(sections, slots)
     if len(study) < 2:
@@ -195,9 +203,10 @@ def _join(sections: Sections, slots: Slots) -> tuple[AnnData, list[str], Slots]:
             f"Integration needs at least two sections, got {', '.join(study) or 'none'}. "
             "One section: histoquilt.tl.spatial_domains."
         )
+    new = None if image_use is None else image_use.configure(study, model)
     slots = study.slots
     joint = concat_sections(study, section_key=slots.section_key, spatial_key=slots.spatial_key)
-    return joint, study.stack_order(), slots
+    return joint, study.stack_order(), slots, new
 
 
 def _write_links(
@@ -227,6 +236,13 @@ def _write_links(
     provenance(joint)["integration"] = record
 
 
+def _tissue(joint: AnnData, links: Links, keys: dict[str, Any]) -> tuple[AnnData, np.ndarray | None, dict[str, Any]]:
+    """Return the spots to fit, the row in them of every spot (None: its own), and the keys of section and places."""
+    if links != "stitched":
+        return joint, None, keys
+    return *_each_place_once(joint, keys["section_key"]), {"section_key": None, "spatial_key": Keys.ALIGNED}
+
+
 def _each_place_once(joint: AnnData, section_key: str) -> tuple[AnnData, np.ndarray | None]:
     """Return stitched tissue without spots that were measured again, and the row in it of every spot.
 
@@ -251,8 +267,12 @@ def _write_joint_factors(
     write_result(joint, "obsm", Keys.JOINT, smoothed.embedding)
 
 
-def _copy_to_all_spots(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
-    """Give every spot the results of its place, the spot in ``rows`` of ``whole``."""
+def _copy_to_all_spots(
+    whole: AnnData, joint: AnnData, rows: np.ndarray | None, key_added: str, embedding_key: str
+) -> None:
+    """Give every spot the results of its place, the spot in ``rows`` of ``whole``; with None it has them."""
+    if rows is None:
+        return
     for column in (key_added, f"{key_added}_confidence"):
         keep_foreign(joint, "obs", column, warn=False)  # said of the places
         joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)

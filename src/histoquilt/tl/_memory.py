@@ -19,6 +19,7 @@ from histoquilt.runtime import available_bytes, in_words, n_processes_here
 
 _BASE = 40_000_000  # buffers of libraries, a few dense chunks
 _SPOT = 600  # graph, neighbours that are looked for, mixture, results
+_IMAGE = 50  # components of an image, at most
 _OFFSETS = 8 * 6  # copies in double precision of an embedding that sections are matched in
 
 
@@ -62,17 +63,18 @@ class Job:
         genes: list[str] | None,
     ) -> "Job":
         """Describe a job; ``genes`` to denoise: an empty list for all that are modelled, ``None`` for none."""
-        if use_rep is not None:
-            width = int(np.shape(adata.obsm[use_rep])[-1]) if use_rep in adata.obsm else 0
-            return cls(adata.n_obs, 0, 0.0, width, 0, several, model)
         config = model.config
+        of_image = 0 if config.image in (None, "edges") else _IMAGE
+        if use_rep is not None or config.image == "only":
+            width = int(np.shape(adata.obsm[use_rep])[-1]) if use_rep is not None and use_rep in adata.obsm else 0
+            return cls(adata.n_obs, 0, 0.0, width + of_image, 0, several, model)
         name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
         matrix = adata.X if name == "X" else adata.layers.get(name)
         in_file = name == "X" and adata.isbacked  # read as it is needed
         as_needed = in_file or (issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32)
         n_values = int(matrix.nnz) if issparse(matrix) else adata.n_obs * adata.n_vars
         modelled = min(config.n_genes, adata.n_vars)
-        width = min(config.n_pcs, modelled) if config.features == "pca" else modelled
+        width = of_image + (min(config.n_pcs, modelled) if config.features == "pca" else modelled)
         n_denoised = 0 if genes is None else len(genes) or modelled
         copied = 0.0 if as_needed else 8 * n_values / adata.n_obs
         return cls(adata.n_obs, modelled, copied, width, n_denoised, several, model)

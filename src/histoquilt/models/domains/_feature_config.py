@@ -14,7 +14,7 @@ class FeatureConfig(ModelConfig):
     Raises
     ------
     ValueError
-        A value is outside its range.
+        A value is outside its range, or ``image`` is given without ``image_keys``.
     """
 
     # features
@@ -33,6 +33,10 @@ class FeatureConfig(ModelConfig):
     n_neighbors: Count = 6  # k of the k-NN graph, symmetrised
     radius: Positive | None = None  # instead of k: all spots within this distance, in the unit of the coordinates
 
+    # image: None does not use it, "edges" weighs the graph, "features" joins it to the genes, "only" replaces them
+    image: Literal["edges", "features", "only"] | None = None
+    image_keys: tuple[str, ...] | None = None  # image embeddings in obsm
+
     # clustering of the embedding
     n_components: Count = 10  # principal components of the embedding that are clustered
 
@@ -41,3 +45,9 @@ class FeatureConfig(ModelConfig):
         """Return settings with the values of another method's where both have a setting."""
         names = [field.name for field in fields(cls) if hasattr(other, field.name)]
         return cls(**{name: getattr(other, name) for name in names})
+
+    def __post_init__(self) -> None:
+        """Also check that the image has embeddings."""
+        super().__post_init__()
+        if self.image is not None and not self.image_keys:
+            raise ValueError(f"image={self.image!r} needs image_keys, the keys of image embeddings in obsm.")

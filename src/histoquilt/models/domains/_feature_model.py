@@ -16,16 +16,17 @@ from scipy.sparse import csr_matrix
 
 import histoquilt
 from histoquilt._base import Keys
-from histoquilt.gr import SpatialGraph, build_graph, union_links
+from histoquilt.gr import SpatialGraph, build_graph, union_links, weigh_links
 from histoquilt.io import check_one_section
 from histoquilt.models._checkpoint import Checkpoint, digest
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models.domains._feature_config import FeatureConfig
 from histoquilt.models.domains._features import SectionFeatures
+from histoquilt.models.domains._image_block import ImageBlock
 from histoquilt.models.domains._section_offsets import SectionOffsets
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.pp import Scaling, row_chunks
-from histoquilt.runtime import atomic_file, resolve_device
+from histoquilt.runtime import atomic_file, resolve_device, warn_user
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import strip_prefix
 
@@ -36,7 +37,7 @@ _FEATURES, _OFFSETS, _LEARNT = "features", "offsets", "learnt"
 class Tissue:
     """Spatial graph and coordinates of one or several sections."""
 
-    adjacency: csr_matrix  # (n_spots, n_spots), symmetric, no self loops
+    adjacency: csr_matrix  # (n_spots, n_spots) weights of links, ones if they are equal; symmetric, no self loops
     centres: np.ndarray  # (n_spots, >= 2)
     sections: np.ndarray | None  # (n_spots,) names; None for a single section
 
@@ -80,6 +81,7 @@ class FeatureModel(DomainModel):
 
     config: FeatureConfig
     denoises = True
+    weighs_links = False  # True if the method honours the weights of Tissue.adjacency
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -195,7 +197,7 @@ class FeatureModel(DomainModel):
         graph = made.graph if made else self.graph(adata, spatial_key=spatial_key, section_key=section_key)
         tissue = _tissue(adata, graph, spatial_key, section_key, links)
         sections = tissue.sections if self.config.scale_by_section else None
-        features, values, scaling = self._features(adata, made, layer, use_rep, sections)
+        features, values, scaling = self._features(adata, made, layer, use_rep, sections, graph)
         learnt, facts = self.learn(values, tissue, seed=seed, device=torch_device, progress=progress)
         outputs = replace(self.apply(learnt, values, tissue), scaling=scaling)
         names = [] if tissue.sections is None else sorted(set(tissue.sections.tolist()))
@@ -299,13 +301,14 @@ class FeatureModel(DomainModel):
         steps = fitted.features.genes
         if steps is None or outputs.scaling is None:
             raise ValueError(
-                f"The model was fitted on obsm[{fitted.features.use_rep!r}], not on genes, so it cannot denoise "
+                f"The model was fitted on {fitted.features.source}, not on genes, so it cannot denoise "
                 "expression. Fit it on counts (use_rep=None)."
             )
         named = steps.genes if genes is None else list(genes)
         values = np.empty((adata.n_obs, len(named)), np.float32)
         for rows in row_chunks(adata.n_obs, max(fitted.features.n_features, len(steps.genes))):
             features = self.to_features(fitted.learnt, outputs.reconstruction[rows], outputs.row_scale[rows])
+            features = fitted.features.without_image(features)
             values[rows] = steps.inverse(features, outputs.scaling.of_rows(rows), named)
         return pd.DataFrame(values, index=adata.obs_names, columns=named)
 
@@ -431,26 +434,44 @@ class FeatureModel(DomainModel):
         name = type(self).__name__
         if self._fitted is None:
             return f"{name}(not trained)"
-        source = f"{len(self.genes):,} genes" if self.genes else f"obsm[{self._fitted.features.use_rep!r}]"
         domains = "" if self.domains is None else f", {len(self.domains.names)} domains"
-        return f"{name}(trained on {source}{domains})"
+        return f"{name}(trained on {self._fitted.features.source}{domains})"
 
     def graph(self, adata: AnnData, *, spatial_key: str = Keys.SPATIAL, section_key: str | None = None) -> SpatialGraph:
-        """Return the spatial graph of the config: nearest neighbours, or all spots within a radius."""
+        """Return the spatial graph of the config: nearest neighbours, or all spots within a radius.
+
+        With ``image="edges"`` links are weighed by the image (:func:`histoquilt.gr.weigh_links`).
+        """
         if adata.n_obs < 3:
             raise ValueError(f"The section has {adata.n_obs} of the 3 spots that a spatial graph needs at least.")
         radius = self.config.radius
         extent: dict[str, Any] = {"n_neighbors": self.config.n_neighbors} if radius is None else {"radius": radius}
-        return build_graph(adata, **extent, spatial_key=spatial_key, section_key=section_key)
+        graph = build_graph(adata, **extent, spatial_key=spatial_key, section_key=section_key)
+        keys = self.config.image_keys
+        if self.config.image != "edges" or not keys:
+            return graph
+        image, block = ImageBlock.fit(adata, keys, graph.connectivities, graph.section)
+        if not image.shows_regions:
+            warn_user(f"{image.no_regions()}; the image is not used.")
+            return graph
+        return weigh_links(graph, block, name=f"image: {', '.join(keys)}")
 
     def _features(
-        self, adata: AnnData, made: Made | None, layer: str | None, use_rep: str | None, sections: np.ndarray | None
+        self,
+        adata: AnnData,
+        made: Made | None,
+        layer: str | None,
+        use_rep: str | None,
+        sections: np.ndarray | None,
+        graph: SpatialGraph,
     ) -> tuple[SectionFeatures, np.ndarray, Scaling | None]:
         """Fit features, or reuse those already made with the same settings."""
         cache: dict[Any, Any] = {} if made is None or made.features is None else made.features
         key = (*SectionFeatures.settings_of(self.config), layer, use_rep, sections is not None)
         if key not in cache:
-            cache[key] = SectionFeatures.fit(adata, self.config, layer=layer, use_rep=use_rep, sections=sections)
+            cache[key] = SectionFeatures.fit(
+                adata, self.config, layer=layer, use_rep=use_rep, sections=sections, adjacency=graph.connectivities
+            )
         return cache[key]
 
 
@@ -461,7 +482,8 @@ def _tissue(
     adjacency = graph.connectivities
     sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
     if links is not None:
-        adjacency = union_links(adjacency, links)
+        joined = union_links(adjacency, links)
+        adjacency = joined if graph.weights is None else csr_matrix(adjacency.maximum(union_links(links)))
         if adjacency.diagonal().any():
             raise ValueError("The adjacency stores self loops; remove them, the model adds its own.")
         if (adjacency != adjacency.T).nnz:

@@ -166,16 +166,16 @@ def choose_smoothing_steps(
     """Choose for every factor the number of averagings over the graph, ``(n_factors,)`` int32, at most ``max_steps``.
 
     It minimises an unbiased estimate of the squared error after ``t`` averagings with ``S = D^-1 (A + I)``:
-    ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant). Thin structures get no averaging, broad
-    noisy ones several.
+    ``|S^t x - x|^2 / n + 2 noise tr(S^t) / n`` (Mallows' Cp, up to a constant), where ``A`` holds the weights of links
+    and ``D`` the total weights of spots, their own 1 among them. Thin structures get no averaging, broad noisy ones
+    several.
 
     factors: ``(n_spots, n_factors)``, centred, unit variance; adjacency: ``(n_spots, n_spots)`` CSR without self loops;
     noise: of :func:`estimate_noise`; inner: ``(n_spots,)`` bool, spots over which the error is computed; seed: of the
     probes that estimate the trace.
     """
     n_spots = factors.shape[0]
-    links = _pattern(adjacency)
-    averaging = diags(1 / (1 + np.diff(links.indptr))) @ (links + eye(n_spots, format="csr"))
+    averaging = diags(1 / (1 + _total_weight(adjacency))) @ (adjacency.astype(float) + eye(n_spots, format="csr"))
     probes = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_spots, 30))  # Hutchinson's trace estimator
     smoothed, spread = factors, probes
     where = slice(None) if inner is None else inner
@@ -185,6 +185,11 @@ def choose_smoothing_steps(
         trace_share = (probes * spread)[where].mean()
         risks.append(((smoothed - factors) ** 2)[where].mean(axis=0) + 2 * noise * trace_share)
     return np.argmin(risks, axis=0).astype(np.int32)
+
+
+def _total_weight(adjacency: csr_matrix) -> np.ndarray:
+    """Return the sum of the weights of every spot's links, ``(n_spots,)`` float64."""
+    return np.asarray(adjacency.sum(axis=1, dtype=np.float64)).ravel()
 
 
 def _pattern(adjacency: csr_matrix) -> csr_matrix:
@@ -208,9 +213,12 @@ def _shell_covariance(factors: np.ndarray, pairs: csr_matrix) -> np.ndarray:
 
 
 def smooth(factors: np.ndarray, adjacency: csr_matrix, n_steps: np.ndarray) -> np.ndarray:
-    """Average every column ``n_steps`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32."""
-    links = _pattern(adjacency).astype(np.float32)
-    share = (1 / (1 + np.diff(adjacency.indptr))).astype(np.float32)[:, None]
+    """Average every column ``n_steps`` times over spots and their neighbours, ``(n_spots, n_factors)`` float32.
+
+    A spot has weight 1 in its own mean, and its neighbours the weights in ``adjacency``.
+    """
+    links = adjacency.astype(np.float32)
+    share = (1 / (1 + _total_weight(adjacency))).astype(np.float32)[:, None]
     smoothed = np.array(factors, dtype=np.float32)
     columns = np.flatnonzero(n_steps > 0)
     reached = smoothed[:, columns]

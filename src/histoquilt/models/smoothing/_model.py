@@ -50,6 +50,7 @@ class SpatialFactors(FeatureModel):
     method = "spatial_factors"
     config_class = SpatialFactorsConfig
     config: SpatialFactorsConfig
+    weighs_links = True
 
     def learn(
         self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
