@@ -84,6 +84,7 @@ class AveragedPCs(FeatureModel):
     method = "averaged_pcs"
     config_class = AveragedPCsConfig
     config: AveragedPCsConfig
+    weighs_links = True
 
     def learn(
         self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -72,7 +72,8 @@ class ImageUse:
             encoder = self.encoder or "he_texture"
             new = NewEmbeddings(sections, get_encoder(encoder) if isinstance(encoder, str) else encoder)
             keys = (new.key,)
-        model.config = replace(model.config, image=self.role, image_keys=keys)
+        settings: Any = model.config
+        model.config = replace(settings, image=self.role, image_keys=keys)
         return new
 
 
