@@ -82,7 +82,7 @@ class SharedFactors(FeatureModel):
                 )
         self.members = {name: kind(kind.config_class.sharing(self.config)) for name, kind in kinds.items()}
         self.has_network = any(member.has_network for member in self.members.values())  # type: ignore[misc]
-        self.weighs_links = all(member.weighs_links for member in self.members.values())  # type: ignore[misc]
+        self.weighs_links = all(member.weighs_links for member in self.members.values())
 
     def learn(
         self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
