@@ -55,7 +55,9 @@ def domain_palette(n: int) -> list[str]:
 
 
 def color_shades(color: str, n: int) -> list[str]:
-    """Return ``n`` shades of a colour, from dark to light; one shade is the colour itself, a name of matplotlib is read.
+    """Return ``n`` shades of a colour, from dark to light; a single one is the colour itself.
+
+    Names of matplotlib are colours, too.
 
     >>> color_shades("#0072b2", 2)
     ['#004a74', '#80b9d9']
