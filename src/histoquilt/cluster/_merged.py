@@ -31,8 +31,9 @@ def fit_merged(
     merged to ``n_domains`` (:func:`merge_domains`), so that no domain holds less than 3 % of the spots. A mixture with
     a Gaussian for each domain cuts a domain that dominates the tissue into equal pieces; merging, which does not weigh
     sizes, joins such pieces again. On 1,500 spots the labelings are combined by average linkage of the share of them
-    that keep two spots apart. Other spots join the domain from which the fewest labelings separate them; the probability
-    of a domain is the share of labelings that do not separate a spot from it, relative to the sum over domains.
+    that keep two spots apart. Other spots join the domain from which the fewest labelings separate them; the
+    probability of a domain is the share of labelings that do not separate a spot from it, relative to the sum over
+    domains.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_clustering, check_number
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -49,6 +49,7 @@ def integrate_sections(
     use_rep: str | None = None,
     spatial_key: str = Keys.SPATIAL,
     refine: bool = True,
+    clustering: Clustering = "mixture",
     denoise: bool | Sequence[str] = False,
     mixing: bool = True,
     key_added: str = Keys.DOMAIN,
@@ -93,7 +94,7 @@ def integrate_sections(
         ``"auto"`` : ``"stack"`` where ``obs["z_um"]`` is given, else ``"expression"``.
     n_links
         Number of links of each spot into each other section that it is linked to.
-    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress
+    config, model, layer, use_rep, spatial_key, refine, clustering, key_added, embedding_key, seed, device, progress
         Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
@@ -143,6 +144,7 @@ def integrate_sections(
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
     check_number(n_domains, joint.n_obs)
+    check_clustering(clustering)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
     model = fresh_model(model, config)
@@ -161,8 +163,8 @@ def integrate_sections(
     _write_joint_factors(whole, model, made, source, keys)
     between = _links_between(whole, links, n_links, section_key, order)
     search = DomainSearch(
-        model=model, n_domains=n_domains, genes=genes, **source, refine=refine, key_added=key_added,
-        embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+        model=model, n_domains=n_domains, genes=genes, **source, refine=refine, clustering=clustering,
+        key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,
     )  # fmt: skip
     search.run(whole, made, **keys, links=between)
     if rows is not None:
@@ -243,7 +245,8 @@ def _write_joint_factors(
 
 def _copy_to_all_spots(whole: AnnData, joint: AnnData, rows: np.ndarray, key_added: str, embedding_key: str) -> None:
     """Give every spot the results of its place, the spot in ``rows`` of ``whole``."""
-    for column in (key_added, f"{key_added}_confidence"):
+    columns = [key_added, f"{key_added}_confidence", f"{key_added}_mixture"]
+    for column in (column for column in columns if column in whole.obs):
         keep_foreign(joint, "obs", column, warn=False)  # said of the places
         joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)
     keep_foreign(joint, "obsm", Keys.DENOISED, warn=False)

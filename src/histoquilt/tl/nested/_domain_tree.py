@@ -28,12 +28,12 @@ from histoquilt.study import (
     color_shades,
     domain_colors,
     domain_palette,
-    is_ours,
     provenance,
     spot_centres,
     write_result,
 )
 from histoquilt.tl._cluster import checked_embedding
+from histoquilt.tl.nested._earlier import remove_levels
 
 _N_COMPONENTS = 15  # if the record of the domains does not say
 _SAME = 1e-6  # distance in standard deviations below which two domains have one mean
@@ -315,17 +315,11 @@ def _merge_table(names: list[str], merges: DomainMerges) -> pd.DataFrame:
 
 def _write(adata: AnnData, levels: list[_Level], rows: np.ndarray, tree_key: str, record: dict[str, Any]) -> None:
     """Write the levels of one section, and remove those of an earlier tree."""
-    ours = provenance(adata)
-    if tree_key in ours:
-        before = ours[tree_key]
-        for key in set(before["levels"]["key"]) - {before["domain_key"], *(level.key for level in levels)}:
-            if is_ours(adata, "obs", key):
-                del adata.obs[key]
-                adata.uns.pop(f"{key}_colors", None)
+    remove_levels(adata, tree_key)
     for level in levels:
         values = pd.Categorical.from_codes(level.codes[rows], categories=pd.Index(level.names, dtype=object))
         write_result(adata, "obs", level.key, values)
         write_result(adata, "uns", f"{level.key}_colors", np.array(level.colors, dtype=object))
-    ours[tree_key] = {
+    provenance(adata)[tree_key] = {
         name: value.copy() if isinstance(value, pd.DataFrame) else value for name, value in record.items()
     }
