@@ -148,7 +148,8 @@ def spatial_domains(
     graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     search = DomainSearch(
         model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
-        clustering=clustering, key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+        clustering=clustering, key_added=key_added, embedding_key=embedding_key, seed=seed,
+        device=device, progress=progress,
     )  # fmt: skip
     search.run(adata, Made(graph), spatial_key=spatial_key, section_key=section_key)
     graph.write(adata)

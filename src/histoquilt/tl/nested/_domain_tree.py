@@ -59,9 +59,9 @@ def domain_tree(
     layers are not merged first. The finer level splits each domain by a mixture inside it, into the largest number of
     parts, up to four, that come back under resampling: mixtures fitted to two random halves of its spots (1,000 at
     most) agree on them by an adjusted Rand index of at least 0.8, in the mean over resamplings, and of at most 0.05
-    less than other numbers of parts. The threshold is that of :func:`choose_n_domains`, and was checked on simulated
-    tissue: 0 of 72 domains without parts were split (index 0.30 in the median, 0.66 at most), and 31 of 36 pairs of
-    domains given as one were. Every level refines the coarser ones exactly.
+    less than that of other numbers of parts. The threshold is that of :func:`choose_n_domains`, and was checked on
+    simulated tissue: 0 of 72 domains without parts were split (index 0.30 in the median, 0.66 at most), and 31 of 36
+    pairs of domains given as one were. Every level refines the coarser ones exactly.
 
     Parameters
     ----------
@@ -93,11 +93,12 @@ def domain_tree(
     ``obs[f"{key_added}_fine"]`` : categorical; parts of domain ``3`` are ``3.1``, ``3.2`` from top to bottom, and a
     domain without parts keeps its name
     ``uns[f"{key}_colors"]`` : colours of each level; a merged domain has that of its largest member, parts have shades
-    ``uns["histoquilt"][f"{key_added}_tree"]`` : dict of parameters and three DataFrames. ``levels``: ``key`` (column of
+    ``uns["histoquilt"][f"{key_added}_tree"]`` : dict of parameters and four DataFrames. ``levels``: ``key`` (column of
     ``obs``), ``n_domains``, ``stability`` and ``sd`` (adjusted Rand index of the level and the same level of refits on
-    half of the spots, on the others; of the finer level, that of the weakest domain that was split). ``merges``:
-    ``n_domains``, ``first``, ``second``, ``distance`` in standard deviations within domains. ``parts``: ``domain``,
-    ``n_parts``, ``stability``.
+    half of the spots, on the other half; of the finer level, that of the weakest domain that was split). ``nodes``:
+    ``key``, ``name``, ``parent`` (its domain of the level before), ``color``, ``n_spots``. ``merges``: ``n_domains``,
+    ``first``, ``second``, ``distance`` in standard deviations within domains. ``parts``: ``domain``, ``n_parts``,
+    ``stability``.
 
     Raises
     ------
@@ -133,6 +134,7 @@ def domain_tree(
     stability = level_stability(spots.embedding, spots.codes, merges, n_components=spots.n_components, **resampling)
     written = [_merged_level(spots, merges, f"{key_added}_coarse_{number}", number) for number in numbers]
     rows = [(level.key, number, stability[number]) for level, number in zip(written, numbers, strict=True)]
+    written.append(_Level(domain_key, spots.codes, spots.names, spots.colors))
     rows.append((domain_key, len(spots.names), stability[len(spots.names)]))
     parts = pd.DataFrame({"domain": [], "n_parts": [], "stability": []}).astype({"domain": str, "n_parts": int})
     if fine:
@@ -147,6 +149,7 @@ def domain_tree(
             [(key, number, float(values.mean()), float(values.std())) for key, number, values in rows],
             columns=["key", "n_domains", "stability", "sd"],
         ),
+        "nodes": _node_table(written),
         "merges": _merge_table(spots.names, merges),
         "parts": parts,
     }  # fmt: skip
@@ -300,6 +303,19 @@ def _split_level(spots: _Spots, key: str, resampling: dict[str, int]) -> tuple[_
     return _Level(key, codes, names, colors), pd.DataFrame(table, columns=["domain", "n_parts", "stability"])
 
 
+def _node_table(levels: list[_Level]) -> pd.DataFrame:
+    """Return a table of the domains of all levels, from coarse to fine, each with its domain of the level before."""
+    tables = []
+    for number, level in enumerate(levels):
+        found, first, n_spots = np.unique(level.codes, return_index=True, return_counts=True)
+        kept = found >= 0  # every name has spots
+        above = levels[number - 1]
+        parents = [above.names[code] for code in above.codes[first[kept]]] if number else [""] * len(level.names)
+        columns = {"key": level.key, "name": level.names, "parent": parents, "color": level.colors}
+        tables.append(pd.DataFrame({**columns, "n_spots": n_spots[kept]}))
+    return pd.concat(tables, ignore_index=True)
+
+
 def _merge_table(names: list[str], merges: DomainMerges) -> pd.DataFrame:
     """Return a table of merges, in their order."""
     rows = []
@@ -317,6 +333,8 @@ def _write(adata: AnnData, levels: list[_Level], rows: np.ndarray, tree_key: str
     """Write the levels of one section, and remove those of an earlier tree."""
     remove_levels(adata, tree_key)
     for level in levels:
+        if level.key == record["domain_key"]:  # as it was
+            continue
         values = pd.Categorical.from_codes(level.codes[rows], categories=pd.Index(level.names, dtype=object))
         write_result(adata, "obs", level.key, values)
         write_result(adata, "uns", f"{level.key}_colors", np.array(level.colors, dtype=object))
