@@ -65,7 +65,7 @@ def color_shades(color: str, n: int) -> list[str]:
     from matplotlib.colors import to_hex
 
     if n == 1:
-        return [color]
+        return [to_hex(color)]
     depths = [-0.35 + 0.85 * i / (n - 1) for i in range(n)]
     return [_mix(to_hex(color), 255 if depth > 0 else 0, abs(depth)) for depth in depths]
 

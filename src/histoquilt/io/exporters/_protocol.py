@@ -152,6 +152,21 @@ class ExportedSection:
         names = [f"{head} {name}" if name.isdigit() else name for name in values.categories]
         return pd.Categorical.from_codes(values.codes, categories=pd.Index(names, dtype=object))
 
+    def whole_domains(self, key: str) -> dict[str, str]:
+        """Return label -> label of the domain that it is a part of, if the column holds parts of nested domains."""
+        for name, tree in self.adata.uns.get(Keys.UNS, {}).items():
+            if name.endswith("_tree") and key == f"{tree['domain_key']}_fine":
+                nodes = tree["nodes"][tree["nodes"]["key"] == key]
+                whole = dict(zip(nodes["name"].astype(str), nodes["parent"].astype(str), strict=True))
+                head = self.heading(tree["domain_key"])
+                parts = zip(as_categories(self.adata, key).categories, self.labels(key).categories, strict=True)
+                return {
+                    label: f"{head} {whole[part]}" if whole[part].isdigit() else whole[part]
+                    for part, label in parts
+                    if whole.get(part, part) != part
+                }
+        return {}
+
     def colors(self, key: str) -> dict[str, str]:
         """Return label -> colour ``#rrggbb``, those of our plots; stored colours come first."""
         from matplotlib.colors import to_hex

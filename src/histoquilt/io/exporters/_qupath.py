@@ -42,6 +42,7 @@ def annotations(section: ExportedSection, key: str) -> Iterator[dict[str, Any]]:
     """Yield one GeoJSON feature per label with spots: its area in pixels, its colour, number of spots, confidence."""
     shapely = require("shapely", extra="export", purpose=PURPOSE)
     labels, colors, confidence = section.labels(key), section.colors(key), section.confidence(key)
+    whole = section.whole_domains(key)
     for code, area in domain_polygons(section.pixels, labels.codes, tolerance=section.tolerance()).items():
         inside = labels.codes == code
         measured: dict[str, float] = {"Spots": int(inside.sum())}
@@ -50,7 +51,8 @@ def annotations(section: ExportedSection, key: str) -> Iterator[dict[str, Any]]:
         if confidence is not None:
             measured["Mean confidence"] = float(confidence[inside].mean())
         name = labels.categories[code]
-        yield _feature(json.loads(shapely.to_geojson(area)), "annotation", name, (name, colors[name]), measured)
+        derived = f"{whole[name]}: {name}" if name in whole else name  # as QuPath writes derived classes
+        yield _feature(json.loads(shapely.to_geojson(area)), "annotation", name, (derived, colors[name]), measured)
 
 
 def detections(section: ExportedSection) -> Iterator[dict[str, Any]]:

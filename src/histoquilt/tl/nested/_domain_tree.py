@@ -49,7 +49,6 @@ def domain_tree(
     n_resamples: int = 5,
     section_key: str | None = None,
     spatial_key: str = Keys.SPATIAL,
-    key_added: str | None = None,
     seed: int = 0,
 ) -> None:
     """Nest domains: merge them pair by pair into coarser levels, and split each into finer parts.
@@ -70,7 +69,8 @@ def domain_tree(
         an embedding in common, as :func:`histoquilt.io.split_sections` returns them. One tree is made of all spots.
         ``obs[domain_key]`` holds the domains; unlabelled spots stay unlabelled. ``obsm[use_rep]`` holds the embedding.
     domain_key, use_rep
-        Column of ``obs`` with the domains, and key in ``obsm`` of the embedding in which they were found.
+        Column of ``obs`` with the domains, with which the names of levels begin, and key in ``obsm`` of the embedding
+        in which they were found.
     levels
         Numbers of domains of the coarser levels; by default all from 2 up.
     fine
@@ -80,8 +80,6 @@ def domain_tree(
     section_key, spatial_key
         Column of ``obs`` that names sections, and key in ``obsm`` of spot centres: of more than 50,000 spots a domain
         is split on a sample spread evenly over them. Without spot centres larger parts come first.
-    key_added
-        Start of the names of the levels; by default ``domain_key``.
     seed
         Random seed; results are reproducible with the same seed on the same machine.
 
@@ -89,11 +87,11 @@ def domain_tree(
     -------
     ``None``. Adds to each AnnData:
 
-    ``obs[f"{key_added}_coarse_{n}"]`` : categorical, ``n`` domains; names list the members, as ``1+2``
-    ``obs[f"{key_added}_fine"]`` : categorical; parts of domain ``3`` are ``3.1``, ``3.2`` from top to bottom, and a
+    ``obs[f"{domain_key}_coarse_{n}"]`` : categorical, ``n`` domains; names list the members, as ``1+2``
+    ``obs[f"{domain_key}_fine"]`` : categorical; parts of domain ``3`` are ``3.1``, ``3.2`` from top to bottom, and a
     domain without parts keeps its name
     ``uns[f"{key}_colors"]`` : colours of each level; a merged domain has that of its largest member, parts have shades
-    ``uns["histoquilt"][f"{key_added}_tree"]`` : dict of parameters and four DataFrames. ``levels``: ``key`` (column of
+    ``uns["histoquilt"][f"{domain_key}_tree"]`` : dict of parameters and four DataFrames. ``levels``: ``key`` (column of
     ``obs``), ``n_domains``, ``stability`` and ``sd`` (adjusted Rand index of the level and the same level of refits on
     half of the spots, on the other half; of the finer level, that of the weakest domain that was split). ``nodes``:
     ``key``, ``name``, ``parent`` (its domain of the level before), ``color``, ``n_spots``. ``merges``: ``n_domains``,
@@ -124,7 +122,6 @@ def domain_tree(
     [['domain_coarse_2', 2], ['domain_coarse_3', 3], ['domain', 4]]
     """
     sections = _as_list(adata)
-    key_added = domain_key if key_added is None else key_added
     if n_resamples < 1:
         raise ValueError(f"{argument('n_resamples')} must be at least 1, got {n_resamples}.")
     spots = _Spots.of(sections, domain_key, use_rep, section_key, spatial_key)
@@ -132,13 +129,13 @@ def domain_tree(
     resampling = {"n_resamples": n_resamples, "seed": seed}
     merges = _merge(spots, seed)
     stability = level_stability(spots.embedding, spots.codes, merges, n_components=spots.n_components, **resampling)
-    written = [_merged_level(spots, merges, f"{key_added}_coarse_{number}", number) for number in numbers]
+    written = [_merged_level(spots, merges, f"{domain_key}_coarse_{number}", number) for number in numbers]
     rows = [(level.key, number, stability[number]) for level, number in zip(written, numbers, strict=True)]
     written.append(_Level(domain_key, spots.codes, spots.names, spots.colors))
     rows.append((domain_key, len(spots.names), stability[len(spots.names)]))
     parts = pd.DataFrame({"domain": [], "n_parts": [], "stability": []}).astype({"domain": str, "n_parts": int})
     if fine:
-        level, parts = _split_level(spots, f"{key_added}_fine", resampling)
+        level, parts = _split_level(spots, f"{domain_key}_fine", resampling)
         written.append(level)
         split = parts.loc[parts["n_parts"] > 1, "stability"]
         rows.append((level.key, len(level.names), np.array([split.min()])))
@@ -156,7 +153,7 @@ def domain_tree(
     for section, own in zip(
         sections, np.split(np.arange(len(spots.codes)), np.cumsum(spots.lengths)[:-1]), strict=True
     ):
-        _write(section, written, own, f"{key_added}_tree", record)
+        _write(section, written, own, f"{domain_key}_tree", record)
 
 
 @dataclass(frozen=True)
@@ -222,7 +219,7 @@ class _Spots:
         return cls(
             lengths=[one.n_obs for one in adatas],
             names=[names[code] for code in found],
-            colors=[colors[names[code]] for code in found],
+            colors=[color_shades(colors[names[code]], 1)[0] for code in found],
             codes=np.where(codes >= 0, np.searchsorted(found, codes), -1),
             embedding=embeddings[0] if len(adatas) == 1 else np.concatenate(embeddings),
             spatial=np.concatenate(places) if known else None,
