@@ -14,7 +14,7 @@
 
   /* The slider of levels, if there is one. A level gives each domain its class (of), or spots have their own (parents). */
   function levelsOf(element, owner) {
-    const slider = element.querySelector(".level"), name = element.querySelector(".level-name");
+    const slider = element.querySelector(".level-slider"), name = element.querySelector(".level-name");
     const flat = { of: owner.domains.map((d, code) => code).concat(owner.domains.length), names: owner.domains.map((d) => d.name), colors: owner.domains.map((d) => d.color) };
     const current = () => slider ? owner.levels[slider.value] : flat;
     const say = () => { name.textContent = current().title; slider.setAttribute("aria-valuetext", current().title); };
