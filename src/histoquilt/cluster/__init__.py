@@ -1,4 +1,4 @@
-"""Clustering of an embedding: a mixture with one shared covariance, consensus of labelings, and samples of spots."""
+"""Clustering of an embedding: mixtures with one shared covariance, nested domains, consensus, samples of spots."""
 
 from histoquilt.cluster._consensus import align_labels, ensemble_confidence, ensemble_probability
 from histoquilt.cluster._hierarchy import (
