@@ -10,7 +10,7 @@ from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial
-from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_clustering, check_number
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_search
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ def spatial_domains(
     ['1', '2', '3', '4']
     """
     check_adata(adata)
-    check_number(n_domains, adata.n_obs)
-    check_clustering(clustering)
+    check_search(n_domains, clustering, adata.n_obs)
     check_spatial(adata, spatial_key)
     model = fresh_model(model, config)
     genes = genes_to_denoise(adata, denoise, use_rep, model)

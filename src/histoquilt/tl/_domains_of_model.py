@@ -38,8 +38,11 @@ _SEARCHED = (2, 15)
 _STARTS_OF_ONE_NETWORK = 10  # its mixture only serves the confidence
 
 
-def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
-    """Raise unless ``n_domains`` is a number, a range to search, or None."""
+def check_search(n_domains: NumberOfDomains, clustering: Clustering, n_spots: int) -> None:
+    """Raise unless ``n_domains`` is a number, a range to search, or None, and ``clustering`` is known."""
+    if clustering not in get_args(Clustering):
+        known = " or ".join(map(repr, get_args(Clustering)))
+        raise ValueError(f"{argument('clustering')} must be {known}, got {clustering!r}.")
     if isinstance(n_domains, tuple):
         whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in n_domains)
         if not (whole and len(n_domains) == 2 and 2 <= n_domains[0] <= n_domains[1]):
@@ -47,13 +50,6 @@ def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
         check_n_domains(n_domains[1], n_spots)
     elif n_domains is not None:
         check_n_domains(n_domains, n_spots)
-
-
-def check_clustering(clustering: Clustering) -> None:
-    """Raise unless ``clustering`` is known."""
-    if clustering not in get_args(Clustering):
-        known = " or ".join(map(repr, get_args(Clustering)))
-        raise ValueError(f"{argument('clustering')} must be {known}, got {clustering!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_clustering, check_number
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_search
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -143,8 +143,7 @@ def integrate_sections(
     section_key = slots.section_key
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
-    check_number(n_domains, joint.n_obs)
-    check_clustering(clustering)
+    check_search(n_domains, clustering, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
     model = fresh_model(model, config)
@@ -169,8 +168,7 @@ def integrate_sections(
     search.run(whole, made, **keys, links=between)
     if rows is not None:
         _copy_to_all_spots(whole, joint, rows, key_added, embedding_key)
-    graph = made.graph if rows is None else model.graph(joint, **keys)
-    graph.write(joint)
+    (made.graph if rows is None else model.graph(joint, **keys)).write(joint)
     facts = {"n_measured_twice": joint.n_obs - whole.n_obs, "seed": seed}
     _write_links(joint, links, between, n_links, order, section_key, facts)
     if mixing:
