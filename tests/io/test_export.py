@@ -99,6 +99,24 @@ def test_qupath_has_every_spot_in_its_domain_and_the_colours_of_our_plots(tmp_pa
     assert measured["Mean confidence"] == pytest.approx(adata.obs.loc[inner, "domain_confidence"].mean(), abs=1e-4)
 
 
+def test_qupath_has_parts_of_nested_domains_as_derived_classes(tmp_path):
+    pytest.importorskip("shapely")
+    adata = tissue()
+    x, labels = adata.obsm["spatial"][:, 0], adata.obs["domain"].cat.codes.to_numpy()
+    parts = np.where((labels == 0) & (x > x.mean()), 3, labels)
+    adata.obsm["X_domains"] = 20 * np.eye(4)[parts] + np.random.default_rng(0).normal(size=(len(x), 4))
+    hq.tl.domain_tree(adata)
+    assert adata.obs["domain_fine"].cat.categories.tolist() == ["1.1", "1.2", "2", "10"]
+    options = hq.io.ExportOptions(keys=["domain_fine"], spots=True)
+    paths = hq.io.export({"a": adata}, tmp_path / "out", to="qupath", options=options)
+    polygons, spots = map(check_geojson, paths)
+    expected = {"1.1": "Domain 1: 1.1", "1.2": "Domain 1: 1.2", "2": "Domain 2", "10": "Domain 10"}
+    kinds = [one["properties"]["classification"]["name"] for one in polygons]
+    assert sorted(kinds) == sorted(expected.values())
+    of_first = expected[adata.obs["domain_fine"].iloc[0]]
+    assert spots[0]["properties"]["classification"]["name"] == of_first
+
+
 def test_qupath_is_the_same_every_time_and_may_be_compressed(tmp_path):
     pytest.importorskip("shapely")
     adata = tissue()

@@ -2,9 +2,11 @@
 
 import logging
 import os
+from itertools import pairwise
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 import histoquilt as hq
@@ -26,6 +28,8 @@ QUICK = {"progress": False, "denoise": "none"}
         ({"spatial_columns": ("x",)}, "spatial_columns= is two columns of obs"),
         ({"separate": True, "links": "stack"}, "links='stack' joins sections, and separate=True keeps them apart"),
         ({"denoise": []}, "denoise= is all, markers, none"),
+        ({"levels": "all"}, "levels= is coarse, fine or none, got 'all'"),
+        ({"clustering": "ward"}, "clustering= is mixture or merge, got 'ward'"),
     ],
 )
 def test_wrong_options_are_told_in_the_words_of_python(section_file, tmp_path, options, words):
@@ -107,3 +111,25 @@ def test_default_fields_and_embedding_are_those_of_the_command(study_folder, tmp
         for key in keys:
             np.testing.assert_array_equal(section.obsm[key], seen[name].obsm[key])
     assert isinstance(seen["s0"], ad.AnnData)
+
+
+def test_levels_are_columns_of_the_table_and_of_every_section(section_file, quick, tmp_path):
+    options = {**QUICK, "n_domains": 4, "config": quick}
+    columns = {}
+    for levels in ("none", "coarse", "fine"):
+        done = find_domains(section_file, tmp_path / levels, levels=levels, **options)
+        table = pd.read_csv(done.out / "domains.csv", dtype=str)
+        columns[levels] = list(table)[3:]
+        assert {"domain", *columns[levels]} <= set(ad.read_h5ad(done.out / "toy.h5ad").obs)
+        for coarser, finer in pairwise([*columns[levels][:2], "domain", *columns[levels][2:]]):
+            assert table.groupby(finer)[coarser].nunique().max() == 1
+        assert ('class="level-slider"' in (done.out / "report.html").read_text(encoding="utf-8")) == (levels != "none")
+    coarse = ["domain_coarse_2", "domain_coarse_3"]
+    assert columns == {"none": [], "coarse": coarse, "fine": [*coarse, "domain_fine"]}
+
+
+def test_merging_is_an_option_of_the_command(section_file, quick, tmp_path):
+    done = find_domains(section_file, tmp_path / "out", n_domains=3, config=quick, clustering="merge", **QUICK)
+    written = ad.read_h5ad(done.out / "toy.h5ad")
+    assert written.uns["histoquilt"]["domain"]["method"] == "merged mixtures EEE"
+    assert "domain_mixture" in written.obs

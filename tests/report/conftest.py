@@ -48,6 +48,27 @@ def toy_study(_toy_study) -> Callable[[], AnnData]:
 
 
 @pytest.fixture(scope="session")
+def _nested() -> AnnData:
+    from histoquilt.datasets import toy_section
+    from histoquilt.tl import domain_tree
+
+    adata = toy_section(n_spots=400, n_genes=60, n_domains=4, seed=0)
+    true = adata.obs["domain_true"].astype("category").cat.codes.to_numpy() % 4
+    adata.obsm["X_domains"] = 9 * np.eye(4)[true] + np.random.default_rng(0).normal(size=(adata.n_obs, 4))
+    adata.obs["domain"] = pd.Categorical(np.array(["1", "1", "2", "3"])[true])
+    adata.obsm["spatial"] = 50.0 * np.stack(np.divmod(np.arange(400), 20), axis=1)
+    domain_tree(adata)
+    assert adata.obs["domain_fine"].cat.categories.tolist() == ["1.1", "1.2", "2", "3"]
+    return adata
+
+
+@pytest.fixture
+def nested(_nested: AnnData) -> AnnData:
+    """Return 400 spots 50 apart in three domains, the first of two parts, with the levels 2, 3 and fine."""
+    return _nested.copy()
+
+
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     if not (CHROMIUM and DRIVER):
         pytest.skip("no chromium and chromedriver: install Debian's chromium and chromium-driver")

@@ -309,3 +309,63 @@ def test_a_study_does_not_scroll_sideways(opened, toy_study, width):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_slider_changes_the_level_by_keys(opened, nested):
+    browser = opened(nested)
+    spot = int(np.flatnonzero(nested.obs["domain_fine"] == "1.1")[5])
+    slider = browser.find_element("css selector", ".level-slider")
+
+    def color() -> list[int]:
+        return pixel(browser, *spot_place(browser, nested, spot))[:3]
+
+    def colored(key: str) -> list[int]:
+        labels = nested.obs[key]
+        return rgb(nested.uns[f"{key}_colors"][labels.cat.codes.iloc[spot]])
+
+    assert color() == rgb("#0072b2")
+    assert slider.get_attribute("aria-valuetext") == "3 domains"
+    slider.send_keys("\ue014")  # right
+    until(lambda: color() == colored("domain_fine"))
+    assert slider.get_attribute("aria-valuetext") == "fine: 4 domains"
+    assert browser.find_element("css selector", ".level-name").text == "fine: 4 domains"
+    point_at(browser, spot_place(browser, nested, spot))
+    until(lambda: "Domain 1, at this level 1.1" in tooltip(browser))
+    browser.find_elements("css selector", ".legend")[1].click()  # highlights domain 2
+    until(lambda: color() == [217, 217, 217])
+    browser.find_elements("css selector", ".legend")[0].click()
+    until(lambda: color() == colored("domain_fine"))
+    browser.find_elements("css selector", ".legend")[0].click()
+    slider.send_keys("\ue012\ue012")  # left
+    until(lambda: color() == colored("domain_coarse_2"))
+    assert complaints(browser) == []
+
+
+def test_a_study_has_the_slider_in_its_overview_and_on_every_section(opened, toy_study):
+    from histoquilt.tl import domain_tree
+
+    joint = toy_study()
+    domain_tree(joint, section_key="section", fine=False)
+    browser = opened(joint, study=joint)
+    assert len(browser.find_elements("css selector", ".level-slider")) == 4
+    overview = browser.find_element("css selector", "#study .level-slider")
+    start = int(overview.get_attribute("value"))
+    before = browser.execute_script("return document.querySelector('.thumbs canvas').toDataURL()")
+    overview.send_keys("\ue012" * start)
+    assert overview.get_attribute("aria-valuetext") == "2 domains"
+    until(lambda: browser.execute_script("return document.querySelector('.thumbs canvas').toDataURL()") != before)
+    assert complaints(browser) == []
+
+
+def test_two_labelings_that_differ_are_shown_side_by_side(opened, nested):
+    nested.uns["histoquilt"].setdefault("domain", {})["agreement_with_mixture"] = 0.52
+    nested.obs["domain_mixture"] = np.where(np.arange(nested.n_obs) % 2, "1", "2")
+    browser = opened(nested)
+    card = browser.find_element("css selector", ".two-labelings")
+    assert "adjusted Rand index 0.52" in card.text
+    pictures = [
+        browser.execute_script(f"return document.querySelector('[data-kind={kind}]').toDataURL()")
+        for kind in ("codes", "mixture")
+    ]
+    assert pictures[0] != pictures[1]
+    assert complaints(browser) == []

@@ -1,12 +1,23 @@
-"""Clustering of an embedding: a mixture with one shared covariance, consensus of labelings, and samples of spots."""
+"""Clustering of an embedding: mixtures with one shared covariance, nested domains, consensus, samples of spots."""
 
 from histoquilt.cluster._consensus import align_labels, ensemble_confidence, ensemble_probability
+from histoquilt.cluster._hierarchy import (
+    DomainMerges,
+    DomainMoments,
+    Parts,
+    level_stability,
+    merge_domains,
+    split_domain,
+)
+from histoquilt.cluster._merged import fit_merged
 from histoquilt.cluster._mixture import Mixture, NamedMixture, fit_mixture, start_moments, whitening
 from histoquilt.cluster._naming import check_all_found, name_by_position
 from histoquilt.cluster._shared_covariance import fit_shared_covariance
 from histoquilt.cluster._spatial_sample import spatial_sample
 
 __all__ = [
-    "Mixture", "NamedMixture", "align_labels", "check_all_found", "ensemble_confidence", "ensemble_probability",
-    "fit_mixture", "fit_shared_covariance", "name_by_position", "spatial_sample", "start_moments", "whitening",
+    "DomainMerges", "DomainMoments", "Mixture", "NamedMixture", "Parts", "align_labels", "check_all_found",
+    "ensemble_confidence", "ensemble_probability", "fit_merged", "fit_mixture", "fit_shared_covariance",
+    "level_stability", "merge_domains", "name_by_position", "spatial_sample", "split_domain", "start_moments",
+    "whitening",
 ]  # fmt: skip

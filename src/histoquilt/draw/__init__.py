@@ -7,6 +7,7 @@ from histoquilt.draw._expression import (
     denoised_expression,
     raw_expression,
 )  # fmt: skip
+from histoquilt.draw._levels import DomainLevel, domain_levels
 from histoquilt.draw._prediction import (
     ADJUSTED,
     BEATS_MEAN,
@@ -42,10 +43,11 @@ from histoquilt.study import UNLABELLED, as_categories, domain_colors, domain_pa
 
 __all__ = [
     "ADJUSTED", "BEATS_MEAN", "GENE_SETS", "METHOD_KINDS", "MIXING_METRICS", "POOLED", "RELIABILITY", "STABLE",
-    "THIRDS", "UNLABELLED", "TissueImage", "agreement", "as_categories", "color_ends", "color_top", "compared_with",
-    "condition_comparison", "denoised_expression", "domain_colors", "domain_palette", "gene_means",
-    "gene_reliability", "gene_rows", "gene_symbols", "library_column", "marked_number", "marker_table",
-    "method_order", "microns_per_unit", "mixing_values", "model_record", "of_condition", "patient_values",
-    "prediction_layer", "raw_expression", "reliability_order", "section_height", "section_names", "section_scores",
-    "spot_places", "stability_curve", "stack_order", "tissue_image", "training_history", "warn_overlapping_sections",
+    "THIRDS", "UNLABELLED", "DomainLevel", "TissueImage", "agreement", "as_categories", "color_ends", "color_top",
+    "compared_with", "condition_comparison", "denoised_expression", "domain_colors", "domain_levels",
+    "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols", "library_column",
+    "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values", "model_record",
+    "of_condition", "patient_values", "prediction_layer", "raw_expression", "reliability_order", "section_height",
+    "section_names", "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
+    "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

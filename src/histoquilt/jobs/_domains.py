@@ -82,6 +82,16 @@ class DomainsConfig(SectionsConfig):
     refine: bool = option(
         True, "Give single spots the label of the clear majority of their neighbours.", negatable=True
     )
+    clustering: str = option(
+        "mixture",
+        "mixture, or merge (mixtures with too many domains, merged; for tissue that one domain dominates).",
+        choices=("mixture", "merge"),
+    )
+    levels: str = option(
+        "coarse",
+        "Nested levels of the domains: coarse (merged), fine (also the parts of each domain; takes seconds) or none.",
+        choices=("coarse", "fine", "none"),
+    )
     denoise: bool | str | Sequence[str] = option(
         "auto",
         "Denoised expression to write: all modelled genes, the best markers of every domain (markers), none, or genes "
@@ -169,9 +179,9 @@ def find_domains(
 
     Returns
     -------
-    :class:`DomainsResult`. The folder holds ``<section>.h5ad``, ``domains.csv`` (``section, obs_name, domain``),
-    ``domains.png``, ``report.html``, ``run.json`` and, with ``save_model``, ``model/``; with ``export``,
-    ``exports/<name>/``.
+    :class:`DomainsResult`. The folder holds ``<section>.h5ad``, ``domains.csv`` (``section, obs_name, domain`` and a
+    column for each nested level), ``domains.png``, ``report.html``, ``run.json`` and, with ``save_model``, ``model/``;
+    with ``export``, ``exports/<name>/``.
 
     Raises
     ------
@@ -345,13 +355,20 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         denoise = False
     if role == "only":
         denoise = False
-    options = {"refine": asked.refine, "seed": asked.seed, "device": device, "denoise": denoise, **keys}
+    options = {
+        "refine": asked.refine,
+        "clustering": asked.clustering,
+        "seed": asked.seed,
+        "device": device,
+        "denoise": denoise,
+        **keys,
+    }
     what = {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}
-    what |= {"save_model": asked.save_model, "reading": asked.reading(), **options}
+    what |= {"save_model": asked.save_model, "levels": asked.levels, "reading": asked.reading(), **options}
     options["progress"] = asked.progress and (integrated or run.workers is None)
     options["check_memory"] = asked.check_memory
     settings = SegmentSettings(
-        n_domains, asked.method, asked.section_key, config, options, asked.save_model, run.out, run.kept
+        n_domains, asked.method, asked.section_key, config, options, asked.save_model, run.out, run.kept, asked.levels
     )
     return _Plan(found, sections, integrated, settings, what)
 

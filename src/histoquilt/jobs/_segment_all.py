@@ -5,8 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import argument
-from histoquilt.jobs._segment_one import MODEL, SegmentSettings, add_markers, domain_counts, segment_one
+from histoquilt._base import Keys, argument
+from histoquilt.jobs._segment_one import (
+    MODEL,
+    SegmentSettings,
+    add_levels,
+    add_markers,
+    domain_counts,
+    segment_one,
+)
 from histoquilt.jobs._source import Source
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._output import WrittenSections
@@ -62,6 +69,8 @@ def segment_study(sections: Mapping[str, "AnnData"], settings: SegmentSettings, 
     options: dict[str, Any] = {**settings.options, "links": links}
     with run.record.stage("domains"):
         joint = tl.integrate_sections(sections, settings.n_domains, model=model, **options)
+    with run.record.stage("levels"):
+        add_levels(joint, settings, Keys.SECTION)
     with run.record.stage("markers"):
         add_markers(joint, options["layer"])
     split = io.split_sections(joint)

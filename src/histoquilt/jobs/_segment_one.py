@@ -34,6 +34,7 @@ class SegmentSettings:
     save_model: bool
     out: Path  # Output folder, for messages
     kept: Path | None  # Folder in which finished results survive a failure, for messages
+    levels: str  # Nested levels: coarse, fine or none
 
     def new_model(self) -> "DomainModel":
         """Return an untrained model."""
@@ -92,11 +93,26 @@ def _segment(adata: "AnnData", model: "DomainModel", settings: SegmentSettings, 
     options = {**settings.options, "denoise": False if denoise == "markers" else denoise}
     with record.stage("domains"):
         tl.spatial_domains(adata, settings.n_domains, model=model, section_key=settings.section_key, **options)
+    with record.stage("levels"):
+        add_levels(adata, settings, settings.section_key)
     with record.stage("markers"):
         has_markers = add_markers(adata, options["layer"])
     if denoise == "markers" and has_markers:
         with record.stage("denoised markers"):
             tl.denoise_markers(adata, model)
+
+
+def add_levels(adata: "AnnData", settings: SegmentSettings, section_key: str | None) -> None:
+    """Nest the domains; warn if that is impossible."""
+    from histoquilt import tl
+
+    if settings.levels == "none":
+        return
+    options = {name: settings.options[name] for name in ("seed", "spatial_key")}
+    try:
+        tl.domain_tree(adata, fine=settings.levels == "fine", section_key=section_key, **options)
+    except ValueError as error:
+        warn_user(f"Nested levels are left out; the domains are written. {one_line(error)}")
 
 
 def add_markers(adata: "AnnData", layer: str | None) -> bool:

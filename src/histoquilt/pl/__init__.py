@@ -15,10 +15,11 @@ from histoquilt.pl._predicted import measured_and_predicted, out_of_distribution
 from histoquilt.pl._scores import gene_scores, scores
 from histoquilt.pl._sections import aligned_stack, confidence_grid, domains_grid
 from histoquilt.pl._spatial import confidence, denoised, domains, gene
+from histoquilt.pl._tree import domain_tree
 
 __all__ = [
     "UNLABELLED", "aligned_stack", "condition_neighbours", "condition_proportions", "condition_shape", "confidence",
-    "confidence_grid", "denoised", "domain_colors", "domain_palette", "domains", "domains_grid", "embedding", "gene",
-    "gene_scores", "marker_dotplot", "measured_and_predicted", "mixing", "mixing_umap", "n_domains_curve",
-    "out_of_distribution", "reliability", "scores", "spots_on_tissue", "training",
+    "confidence_grid", "denoised", "domain_colors", "domain_palette", "domain_tree", "domains", "domains_grid",
+    "embedding", "gene", "gene_scores", "marker_dotplot", "measured_and_predicted", "mixing", "mixing_umap",
+    "n_domains_curve", "out_of_distribution", "reliability", "scores", "spots_on_tissue", "training",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ from histoquilt.draw import (
 )
 from histoquilt.report._charts import curve_svg
 from histoquilt.report._encode import packed, shades
+from histoquilt.report._levels import DomainLevels, differing_mixture
 from histoquilt.report._map import even_samples, section_map, spot_names
 from histoquilt.study import check_obs_key
 
@@ -54,6 +55,8 @@ class DomainData:
         self.confidence: np.ndarray | None = None
         if Keys.CONFIDENCE in adata.obs:
             self.confidence = pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
+        self.levels = DomainLevels(adata, domain_key, list(self.colors), list(self.colors.values()))
+        self.mixture = differing_mixture(adata, domain_key, list(self.colors))
 
     def summary(self) -> dict[str, Any]:
         """Return the content that sections and studies have in common."""
@@ -62,6 +65,9 @@ class DomainData:
             "domains": self._table(),
             "n_unlabelled": int((self.codes < 0).sum()),
             "has_confidence": self.confidence is not None,
+            "levels": self.levels.shown,
+            "level": self.levels.start,
+            "mixture_agreement": None if self.mixture is None else self.mixture[1],
             "markers": [] if self.joint is not None else self.markers.to_dict("records"),
             **_how_found(None if self.joint is not None else self.adata, self.domain_key),
         }
@@ -72,6 +78,8 @@ class DomainData:
         return {
             "codes": packed(np.where(codes < 0, len(self.colors), codes), "u2"),
             "confidence": None if self.confidence is None else packed(shades(self.confidence[rows], 1.0), "u1"),
+            "parts": None if self.levels.parts is None else packed(self.levels.parts[rows], "u2"),
+            "mixture": None if self.mixture is None else packed(self.mixture[0][rows], "u2"),
         }
 
     def _table(self) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ def write_report(
             shown["stability"] and shown["stability"]["how"] == "chosen"
             for shown in ([overview] if overview else groups)
         ),
-        study_data=None if overview is None else as_json(domains_payload(overview, "overview", "aligned")),
+        study_data=None if overview is None else as_json(domains_payload(overview, "overview", "aligned", "levels")),
         facts=facts,
-        data=as_json([domains_payload(group, "maps", "genes") for group in groups]),
+        data=as_json([domains_payload(group, "maps", "genes", "levels") for group in groups]),
     )

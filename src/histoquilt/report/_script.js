@@ -8,21 +8,39 @@
     return {
       n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names ? map.names.split("\n") : [],
       confidence: map.confidence === null ? null : bytes(map.confidence),
+      parts: map.parts === null ? null : shorts(map.parts), mixture: map.mixture === null ? null : shorts(map.mixture),
+    };
+  }
+
+  /* The slider of levels, if there is one. A level gives each domain its class (of), or spots have their own (parents). */
+  function levelsOf(element, owner) {
+    const slider = element.querySelector(".level-slider"), name = element.querySelector(".level-name");
+    const flat = { of: owner.domains.map((d, code) => code).concat(owner.domains.length), names: owner.domains.map((d) => d.name), colors: owner.domains.map((d) => d.color) };
+    const current = () => slider ? owner.levels[slider.value] : flat;
+    const say = () => { name.textContent = current().title; slider.setAttribute("aria-valuetext", current().title); };
+    if (slider) { slider.addEventListener("input", say); say(); }
+    return {
+      slider, current,
+      classes: (spots) => { const of = current().of; return of ? spots.codes.map((code) => of[code]) : spots.parts; },
+      colors: () => [...current().colors, owner.unlabelled],
+      isIn: (code, domain) => current().of ? current().of[domain] === code : current().parents[code] === domain,
     };
   }
 
   /* Colours and tooltips of a map of domains. */
   function domainLook(figure, spots, group, state) {
     const colorBy = figure.querySelector(".color-by"), opacity = figure.querySelector(".opacity"), ramp = figure.querySelector(".ramp");
-    const colors = [...group.domains.map((d) => d.color), group.unlabelled];
+    const levels = levelsOf(figure, group);
     return {
+      slider: levels.slider,
       paint(ctx, place) {
         if (colorBy.value === "confidence") return place(spots.confidence, [...RAMP, group.unlabelled]);
-        if (state.domain < 0) return place(spots.codes, colors);
+        const classes = levels.classes(spots), colors = levels.colors();
+        if (state.domain < 0) return place(classes, colors);
         ctx.globalAlpha *= 0.5;
-        place(spots.codes, colors.map((color, code) => code === state.domain ? null : group.unlabelled));
+        place(classes, colors.map((color, code) => levels.isIn(code, state.domain) ? null : group.unlabelled));
         ctx.globalAlpha = Math.max(opacity.value / 100, 0.5);
-        place(spots.codes, colors.map((color, code) => code === state.domain ? color : null));
+        place(classes, colors.map((color, code) => levels.isIn(code, state.domain) ? color : null));
       },
       drawn() { ramp.hidden = colorBy.value !== "confidence"; },
       tell(i, add) {
@@ -32,6 +50,8 @@
         const dot = document.createElement("i");
         dot.style.background = domain ? domain.color : group.unlabelled;
         line.append(dot, domain ? "Domain " + domain.name : "No domain");
+        const level = levels.current(), there = level.names[level.of ? level.of[spots.codes[i]] : spots.parts[i]];
+        if (domain && there !== domain.name) line.append(", at this level " + there);
         if (spots.confidence && spots.confidence[i] < 255) line.append(", confidence " + (spots.confidence[i] / 254).toFixed(2));
         if (domain && domain.top.length) add("em", "Markers: " + domain.top.join(", "));
       },
@@ -63,9 +83,24 @@
     }
   }
 
+  /* Domains by merging and by a mixture, side by side. */
+  function drawLabelings(article, group, all) {
+    const colors = [...group.domains.map((d) => d.color), group.unlabelled];
+    for (const canvas of article.querySelectorAll(".two-labelings canvas")) {
+      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map];
+      new ResizeObserver(() => {
+        const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
+        if (canvas.dataset.drawn === String(width)) return;
+        canvas.dataset.drawn = width;
+        canvas.style.height = height + "px";
+        paint(fit(canvas, width, height), spots, spots[canvas.dataset.kind], colors, k, 0, 0, map.pitch);
+      }).observe(canvas);
+    }
+  }
+
   /* The overview of a study: thumbnails of all sections, and the same in their common frame. */
   function drawStudy(article, study, state) {
-    const colors = [...study.domains.map((d) => d.color), study.unlabelled];
+    const levels = levelsOf(article, study);
     const overview = study.overview.map(unpack), colorBy = article.querySelector(".color-by"), ramp = article.querySelector(".ramp");
     const spotsOf = {
       overview, aligned: study.aligned.map((map, m) => ({ ...overview[m], x: shorts(map.x), y: shorts(map.y) })),
@@ -88,9 +123,9 @@
       if (!width) return;
       canvas.style.height = height + "px";
       const ctx = fit(canvas, width, height), sure = colorBy !== null && colorBy.value === "confidence";
-      const faint = (color, code) => state.domain < 0 || code === state.domain ? color : study.unlabelled;
+      const faint = (color, code) => state.domain < 0 || levels.isIn(code, state.domain) ? color : study.unlabelled;
       if (sure) paint(ctx, spots, spots.confidence, [...RAMP, study.unlabelled], k, 0, 0, map.pitch);
-      else paint(ctx, spots, spots.codes, colors.map(faint), k, 0, 0, map.pitch);
+      else paint(ctx, spots, levels.classes(spots), levels.colors().map(faint), k, 0, 0, map.pitch);
       if (view === "aligned") ctx.drawImage(outlineAt(width, height, k), 0, 0, width, height);
       ramp.hidden = !sure;
     }
@@ -103,6 +138,7 @@
       }).observe(canvas);
     }
     if (colorBy) colorBy.addEventListener("change", () => canvases.forEach(draw));
+    if (levels.slider) levels.slider.addEventListener("input", () => canvases.forEach(draw));
     return () => canvases.forEach(draw);
   }
 
@@ -132,11 +168,13 @@
   for (const article of document.querySelectorAll("article[data-group]")) {
     const group = groups[article.dataset.group], state = { domain: -1 }, all = group.maps.map(unpack);
     const redraw = [...article.querySelectorAll(".map")].map((figure, m) => {
-      const draw = makeMap(figure, group.maps[m], all[m], domainLook(figure, all[m], group, state));
+      const look = domainLook(figure, all[m], group, state), draw = makeMap(figure, group.maps[m], all[m], look);
+      if (look.slider) look.slider.addEventListener("input", draw);
       figure.querySelector(".color-by").addEventListener("change", draw);
       return draw;
     });
     drawGenes(article, group, all);
+    drawLabelings(article, group, all);
     wire(article, group.domains, state, redraw);
   }
 })();

@@ -54,6 +54,22 @@ def domain_palette(n: int) -> list[str]:
     return list(islice(cycle([*_COLORS, *lighter, *darker]), n))
 
 
+def color_shades(color: str, n: int) -> list[str]:
+    """Return ``n`` shades of a colour, from dark to light; a single one is the colour itself.
+
+    Names of matplotlib are colours, too.
+
+    >>> color_shades("#0072b2", 2)
+    ['#004a74', '#80b9d9']
+    """
+    from matplotlib.colors import to_hex
+
+    if n == 1:
+        return [to_hex(color)]
+    depths = [-0.35 + 0.85 * i / (n - 1) for i in range(n)]
+    return [_mix(to_hex(color), 255 if depth > 0 else 0, abs(depth)) for depth in depths]
+
+
 def _mix(color: str, with_level: int, share: float) -> str:
     """Mix a colour with white (255) or black (0)."""
     levels = [int(color[i : i + 2], 16) for i in (1, 3, 5)]

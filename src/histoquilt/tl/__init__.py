@@ -15,6 +15,7 @@ from histoquilt.tl._refine import refine_domains
 from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
 from histoquilt.tl._views import paga, umap
 from histoquilt.tl.compare._conditions import compare_conditions
+from histoquilt.tl.nested._domain_tree import domain_tree
 
 __all__ = [
     "align_labels",
@@ -27,6 +28,7 @@ __all__ = [
     "compare_denoised",
     "denoise_markers",
     "domain_markers",
+    "domain_tree",
     "ensemble_confidence",
     "evaluate_expression",
     "integrate_sections",

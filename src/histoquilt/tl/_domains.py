@@ -10,7 +10,7 @@ from histoquilt._base import DOMAIN_MODELS, Keys, PatchEncoder, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, ImageUse, Made, ModelConfig, SharedFactors
 from histoquilt.study import Section, Slots, Study, check_adata, check_obs_key, check_spatial
-from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_search
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def spatial_domains(
     section_key: str | None = None,
     one_section: bool = False,
     refine: bool = True,
+    clustering: Clustering = "mixture",
     denoise: bool | Sequence[str] = True,
     key_added: str = Keys.DOMAIN,
     embedding_key: str = Keys.EMBEDDING,
@@ -84,6 +85,11 @@ def spatial_domains(
         (:func:`histoquilt.io.check_one_section`).
     refine
         If true, single spots take the label of their surroundings (:func:`refine_domains`).
+    clustering
+        ``"mixture"``: a mixture with a Gaussian for each domain. ``"merge"``: mixtures with 3 to 15 Gaussians more than
+        domains are merged to ``n_domains``, each with at least 3 % of the spots, and combined; for tissue that one
+        domain dominates, which a mixture cuts into equal pieces. Neither is better in general, and no rule without
+        labels tells which; the labels of the mixture are written, too.
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
     key_added, embedding_key
@@ -107,6 +113,8 @@ def spatial_domains(
     ``obs[key_added]`` : categorical, "1" to "k" from the top of the tissue to the bottom
     ``obs[f"{key_added}_confidence"]`` : float, 0 to 1, posterior probability of the domain; in the mean over
     networks where the config asks for several
+    ``obs[f"{key_added}_mixture"]`` : with ``clustering="merge"``, the domains of the mixture, under the names of those
+    that they overlap most; their adjusted Rand index is ``uns["histoquilt"][key_added]["agreement_with_mixture"]``
     ``obsm[embedding_key]`` : float32 ``(n_spots, n_latent)``
     ``obsm["denoised"]`` : DataFrame, log1p of counts per 10,000, modelled genes
     ``obsp["spatial_connectivities"]``, ``obsp["spatial_distances"]``, ``uns["spatial_neighbors"]`` : the graph; with
@@ -139,7 +147,7 @@ def spatial_domains(
     ['1', '2', '3', '4']
     """
     check_adata(adata)
-    check_number(n_domains, adata.n_obs)
+    check_search(n_domains, clustering, adata.n_obs)
     check_spatial(adata, spatial_key)
     model = fresh_model(model, config)
     image_use = ImageUse.of(image, image_key, encoder, model=model, use_rep=use_rep)
@@ -160,7 +168,8 @@ def spatial_domains(
     graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     search = DomainSearch(
         model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
-        key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+        clustering=clustering, key_added=key_added, embedding_key=embedding_key, seed=seed,
+        device=device, progress=progress,
     )  # fmt: skip
     search.run(adata, Made(graph), spatial_key=spatial_key, section_key=section_key)
     graph.write(adata)

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 import histoquilt
-from histoquilt._base import Keys, check_n_domains
+from histoquilt._base import Keys, argument, check_n_domains
 from histoquilt.cluster import (
     NamedMixture,
     check_all_found,
     ensemble_probability,
+    fit_merged,
     fit_mixture,
     name_by_position,
     spatial_sample,
@@ -24,18 +25,24 @@ from histoquilt.runtime import logger
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._refine import direct_neighbours, majority_codes
+from histoquilt.tl.nested._earlier import remove_levels, remove_own
+from histoquilt.tl.nested._other_labeling import write_mixture_labels
 
 if TYPE_CHECKING:
     import torch
 
 NumberOfDomains = int | tuple[int, int] | None
+Clustering = Literal["mixture", "merge"]
 
 _SEARCHED = (2, 15)
 _STARTS_OF_ONE_NETWORK = 10  # its mixture only serves the confidence
 
 
-def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
-    """Raise unless ``n_domains`` is a number, a range to search, or None."""
+def check_search(n_domains: NumberOfDomains, clustering: Clustering, n_spots: int) -> None:
+    """Raise unless ``n_domains`` is a number, a range to search, or None, and ``clustering`` is known."""
+    if clustering not in get_args(Clustering):
+        known = " or ".join(map(repr, get_args(Clustering)))
+        raise ValueError(f"{argument('clustering')} must be {known}, got {clustering!r}.")
     if isinstance(n_domains, tuple):
         whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in n_domains)
         if not (whole and len(n_domains) == 2 and 2 <= n_domains[0] <= n_domains[1]):
@@ -55,6 +62,7 @@ class DomainSearch:
     layer: str | None
     use_rep: str | None
     refine: bool
+    clustering: Clustering
     key_added: str
     embedding_key: str
     seed: int
@@ -116,11 +124,14 @@ def _name(
     spatial = np.asarray(spot_centres(adata, spatial_key), dtype=float)
     sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
     sample = spatial_sample(adata.n_obs, spatial, sections, seed=seed)
-    fit = fit_mixture(outputs.embedding, k, n_components=n_components, sample=sample, seed=seed)
+    clustered: dict[str, Any] = {"n_components": n_components, "sample": sample, "seed": seed}
+    fit, default = fit_mixture(outputs.embedding, k, **clustered), None
+    if search.clustering == "merge":
+        default, fit = fit.labels, fit_merged(outputs.embedding, k, **clustered)
     check_all_found(fit.labels, k)
     assert fit.mixture is not None
-    facts = {
-        "method": "mixture EEE",
+    facts: dict[str, Any] = {
+        "method": "mixture EEE" if default is None else "merged mixtures EEE",
         "model": model.method,
         "n_domains": k,
         "chosen": searched,
@@ -135,21 +146,21 @@ def _name(
     if refine_by is not None:
         near, facts["refine_neighbors"] = direct_neighbours(refine_by, spatial)
         gaussians = majority_codes(gaussians, near, k)
+        default = None if default is None else majority_codes(default, near, k)
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
     named = name_by_position(gaussians, spatial)
+    remove_levels(adata, f"{key_added}_tree")
+    remove_own(adata, f"{key_added}_mixture")
     write_result(adata, "obs", key_added, named)
     provenance(adata)[key_added] = facts
+    if default is not None:
+        facts["agreement_with_mixture"] = write_mixture_labels(adata, key_added, named, default)
     names = [str(named[np.flatnonzero(gaussians == gaussian)[0]]) for gaussian in range(k)]
     model.domains = NamedMixture(fit.mixture, names)
     probabilities = [fit.probabilities]
-    if len(outputs.of_networks) > 1:
-        own: dict[str, Any] = {
-            "n_components": n_components,
-            "n_starts": _STARTS_OF_ONE_NETWORK,
-            "sample": sample,
-            "seed": seed,
-        }
-        probabilities = [fit_mixture(one, k, **own).probabilities for one in outputs.of_networks]
+    if len(outputs.of_networks) > 1 and default is None:
+        clustered["n_starts"] = _STARTS_OF_ONE_NETWORK
+        probabilities = [fit_mixture(one, k, **clustered).probabilities for one in outputs.of_networks]
     write_result(adata, "obs", f"{key_added}_confidence", ensemble_probability(gaussians, probabilities))
     _record_model(adata, model)
 

@@ -36,7 +36,7 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_search
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -62,6 +62,7 @@ def integrate_sections(
     encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,
     refine: bool = True,
+    clustering: Clustering = "mixture",
     denoise: bool | Sequence[str] = False,
     mixing: bool = True,
     key_added: str = Keys.DOMAIN,
@@ -106,7 +107,7 @@ def integrate_sections(
         ``"auto"`` : ``"stack"`` where ``obs["z_um"]`` is given, else ``"expression"``.
     n_links
         Number of links of each spot into each other section that it is linked to.
-    config, model, layer, use_rep, spatial_key, refine, key_added, embedding_key, seed, device, progress
+    config, model, layer, use_rep, spatial_key, refine, clustering, key_added, embedding_key, seed, device, progress
         Arguments as for :func:`spatial_domains`; ``use_rep`` must have the same meaning in all sections.
     image, image_key, encoder
         Use of the images, as for :func:`spatial_domains`; all sections need one, embedded by the same encoder. Image
@@ -160,7 +161,7 @@ def integrate_sections(
     section_key = slots.section_key
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
-    check_number(n_domains, joint.n_obs)
+    check_search(n_domains, clustering, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
     genes = genes_to_denoise(joint, denoise, use_rep, model)
@@ -177,8 +178,8 @@ def integrate_sections(
     _write_joint_factors(whole, model, made, source, keys)
     between = _links_between(whole, links, n_links, section_key, order)
     search = DomainSearch(
-        model=model, n_domains=n_domains, genes=genes, **source, refine=refine, key_added=key_added,
-        embedding_key=embedding_key, seed=seed, device=device, progress=progress,
+        model=model, n_domains=n_domains, genes=genes, **source, refine=refine, clustering=clustering,
+        key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,
     )  # fmt: skip
     search.run(whole, made, **keys, links=between)
     _copy_to_all_spots(whole, joint, rows, key_added, embedding_key)
@@ -273,7 +274,8 @@ def _copy_to_all_spots(
     """Give every spot the results of its place, the spot in ``rows`` of ``whole``; with None it has them."""
     if rows is None:
         return
-    for column in (key_added, f"{key_added}_confidence"):
+    columns = [key_added, f"{key_added}_confidence", f"{key_added}_mixture"]
+    for column in (column for column in columns if column in whole.obs):
         keep_foreign(joint, "obs", column, warn=False)  # said of the places
         joint.obs[column] = whole.obs[column].iloc[rows].set_axis(joint.obs_names)
     keep_foreign(joint, "obsm", Keys.DENOISED, warn=False)

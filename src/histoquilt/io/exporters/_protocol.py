@@ -148,9 +148,23 @@ class ExportedSection:
     def labels(self, key: str) -> pd.Categorical:
         """Return the labels of a column as viewers show them: ``Domain 1`` for the domain ``1``."""
         values = as_categories(self.adata, key)
-        head = self.heading(key)
+        head = self.heading(key.removesuffix("_fine"))
         names = [f"{head} {name}" if name.isdigit() else name for name in values.categories]
         return pd.Categorical.from_codes(values.codes, categories=pd.Index(names, dtype=object))
+
+    def classes(self, key: str) -> dict[str, str]:
+        """Return label -> hierarchical name: ``Domain 3: 3.1`` for the part ``3.1`` of nested domains."""
+        names = list(self.labels(key).categories)
+        tree = self.adata.uns.get(Keys.UNS, {}).get(f"{key.removesuffix('_fine')}_tree")
+        if tree is None or not key.endswith("_fine"):
+            return dict(zip(names, names, strict=True))
+        nodes = tree["nodes"][tree["nodes"]["key"] == key]
+        whole = dict(zip(nodes["name"].astype(str), nodes["parent"].astype(str), strict=True))
+        head = self.heading(str(tree["domain_key"]))
+        return {
+            label: f"{head} {whole[part]}: {label}" if whole.get(part, part) != part else label
+            for label, part in zip(names, as_categories(self.adata, key).categories, strict=True)
+        }
 
     def colors(self, key: str) -> dict[str, str]:
         """Return label -> colour ``#rrggbb``, those of our plots; stored colours come first."""

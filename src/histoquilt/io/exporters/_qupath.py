@@ -42,6 +42,7 @@ def annotations(section: ExportedSection, key: str) -> Iterator[dict[str, Any]]:
     """Yield one GeoJSON feature per label with spots: its area in pixels, its colour, number of spots, confidence."""
     shapely = require("shapely", extra="export", purpose=PURPOSE)
     labels, colors, confidence = section.labels(key), section.colors(key), section.confidence(key)
+    classes = section.classes(key)
     for code, area in domain_polygons(section.pixels, labels.codes, tolerance=section.tolerance()).items():
         inside = labels.codes == code
         measured: dict[str, float] = {"Spots": int(inside.sum())}
@@ -50,13 +51,15 @@ def annotations(section: ExportedSection, key: str) -> Iterator[dict[str, Any]]:
         if confidence is not None:
             measured["Mean confidence"] = float(confidence[inside].mean())
         name = labels.categories[code]
-        yield _feature(json.loads(shapely.to_geojson(area)), "annotation", name, (name, colors[name]), measured)
+        kind = classes[name], colors[name]  # with a colon, as QuPath writes derived classes
+        yield _feature(json.loads(shapely.to_geojson(area)), "annotation", name, kind, measured)
 
 
 def detections(section: ExportedSection) -> Iterator[dict[str, Any]]:
     """Yield one GeoJSON feature per spot: its centre in pixels, first label, confidence and chosen genes."""
     key = section.keys[0] if section.keys else None
     labels, colors = (section.labels(key), section.colors(key)) if key else (None, {})
+    classes = section.classes(key) if key else {}
     confidence = section.confidence(key) if key else None
     names, values, centres = section.genes, section.expression.to_numpy(), section.pixels
     for row, barcode in enumerate(section.barcodes):
@@ -64,7 +67,9 @@ def detections(section: ExportedSection) -> Iterator[dict[str, Any]]:
         measured |= {name: float(value) for name, value in zip(names, values[row], strict=True)}
         label = None if labels is None or labels.codes[row] < 0 else labels.categories[labels.codes[row]]
         point = {"type": "Point", "coordinates": np.round(centres[row], 2).tolist()}
-        yield _feature(point, "detection", barcode, None if label is None else (label, colors[label]), measured)
+        yield _feature(
+            point, "detection", barcode, None if label is None else (classes[label], colors[label]), measured
+        )
 
 
 def _feature(

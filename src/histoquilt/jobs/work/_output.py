@@ -159,7 +159,7 @@ def write_record(folder: Path, facts: Mapping[str, Any], job: str | None = None)
 
 
 def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = None) -> "pd.DataFrame":
-    """Return the tidy table of domains: columns ``section, obs_name, domain``, one row per spot."""
+    """Return the tidy table of domains: one row per spot, columns ``section, obs_name, domain`` and nested levels."""
     import pandas as pd
 
     tables = [
@@ -168,11 +168,18 @@ def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = No
                 "section": adata.obs[section_key].to_numpy() if section_key else name,
                 "obs_name": adata.obs_names.to_numpy(),
                 "domain": adata.obs[Keys.DOMAIN].astype(str).to_numpy(),
+                **{key: adata.obs[key].astype(str).to_numpy() for key in _levels(adata)},
             }
         )
         for name, adata in sections.items()
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _levels(adata: "AnnData") -> list[str]:
+    """Return the columns of ``obs`` with coarser and finer levels of the domains."""
+    tree = adata.uns.get(Keys.UNS, {}).get(f"{Keys.DOMAIN}_tree")
+    return [] if tree is None else [str(key) for key in tree["levels"]["key"] if key != Keys.DOMAIN]
 
 
 def draw_domains(
