@@ -65,8 +65,11 @@ class DomainsConfig(SectionsConfig):
     config: PathName | Path | Any = option(  # or a histoquilt.models.ModelConfig
         None, "JSON file with settings of the method; others keep their defaults.", metavar="FILE"
     )
-    refine: bool = option(
-        True, "Give single spots the label of the clear majority of their neighbours.", negatable=True
+    refine: str = option(
+        "majority",
+        "Refinement of domains: majority (single spots take the domain that most of their neighbours have), potts "
+        "(a Potts field weighs the expression of a spot against its neighbours) or none.",
+        choices=("majority", "potts", "none"),
     )
     denoise: bool | str | Sequence[str] = option(
         "auto",
@@ -322,7 +325,8 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
                 f"{argument('method', asked.method)} does not denoise. Leave {argument('denoise', asked.denoise)} out."
             )
         denoise = False
-    options = {"refine": asked.refine, "seed": asked.seed, "device": device, "denoise": denoise, **keys}
+    refine: Any = asked.refine != "none" and asked.refine
+    options = {"refine": refine, "seed": asked.seed, "device": device, "denoise": denoise, **keys}
     what = {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}
     what |= {"save_model": asked.save_model, "reading": asked.reading(), **options}
     options["progress"] = asked.progress and (integrated or run.workers is None)

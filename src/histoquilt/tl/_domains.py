@@ -10,7 +10,7 @@ from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
 from histoquilt.study import check_adata, check_obs_key, check_spatial
-from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
+from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, Refinement, check_number, check_refinement
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def spatial_domains(
     spatial_key: str = Keys.SPATIAL,
     section_key: str | None = None,
     one_section: bool = False,
-    refine: bool = True,
+    refine: Refinement = True,
     denoise: bool | Sequence[str] = True,
     key_added: str = Keys.DOMAIN,
     embedding_key: str = Keys.EMBEDDING,
@@ -68,7 +68,8 @@ def spatial_domains(
         If true, all spots are one section, even if columns of ``obs`` suggest several
         (:func:`histoquilt.io.check_one_section`).
     refine
-        If true, single spots take the label of their surroundings (:func:`refine_domains`).
+        If true or ``"majority"``, single spots take the label of their surroundings (:func:`refine_domains`);
+        ``"potts"``: a Potts field weighs the expression of a spot against its neighbours (:func:`refine_by_potts`).
     denoise
         If true, write denoised expression of the modelled genes; or names of the genes to write.
     key_added, embedding_key
@@ -123,6 +124,7 @@ def spatial_domains(
     """
     check_adata(adata)
     check_number(n_domains, adata.n_obs)
+    check_refinement(refine)
     check_spatial(adata, spatial_key)
     model = fresh_model(model, config)
     genes = genes_to_denoise(adata, denoise, use_rep, model)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from anndata import AnnData
@@ -16,6 +16,7 @@ from histoquilt.cluster import (
     ensemble_probability,
     fit_mixture,
     name_by_position,
+    potts_labels,
     spatial_sample,
 )
 from histoquilt.gr import SpatialGraph
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 NumberOfDomains = int | tuple[int, int] | None
+Refinement = bool | Literal["majority", "potts"]  # True for "majority"
 
 _SEARCHED = (2, 15)
 _STARTS_OF_ONE_NETWORK = 10  # its mixture only serves the confidence
@@ -45,6 +47,12 @@ def check_number(n_domains: NumberOfDomains, n_spots: int) -> None:
         check_n_domains(n_domains, n_spots)
 
 
+def check_refinement(refine: Refinement) -> None:
+    """Raise unless ``refine`` is true, false or the name of a refinement."""
+    if not isinstance(refine, bool | np.bool_) and refine not in ("majority", "potts"):
+        raise ValueError(f"refine must be 'majority' (or True), 'potts' or False, got {refine!r}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DomainSearch:
     """One search for domains: the model, what is asked of it, and where the results go."""
@@ -54,7 +62,7 @@ class DomainSearch:
     genes: Sequence[str] | None  # genes to denoise: empty for all that are modelled, None for none
     layer: str | None
     use_rep: str | None
-    refine: bool
+    refine: Refinement
     key_added: str
     embedding_key: str
     seed: int
@@ -134,7 +142,12 @@ def _name(
     gaussians = fit.labels
     if refine_by is not None:
         near, facts["refine_neighbors"] = direct_neighbours(refine_by, spatial)
-        gaussians = majority_codes(gaussians, near, k)
+        if search.refine == "potts":
+            embedding = outputs.embedding if outputs.less_smoothed is None else outputs.less_smoothed()
+            field = potts_labels(embedding, gaussians, near, k, n_components=n_components)
+            gaussians, facts["potts_beta"] = field.labels, field.beta
+        else:
+            gaussians = majority_codes(gaussians, near, k)
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
     named = name_by_position(gaussians, spatial)
     write_result(adata, "obs", key_added, named)

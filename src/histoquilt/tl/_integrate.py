@@ -26,7 +26,7 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, check_number
+from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, Refinement, check_number, check_refinement
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -48,7 +48,7 @@ def integrate_sections(
     layer: str | None = None,
     use_rep: str | None = None,
     spatial_key: str = Keys.SPATIAL,
-    refine: bool = True,
+    refine: Refinement = True,
     denoise: bool | Sequence[str] = False,
     mixing: bool = True,
     key_added: str = Keys.DOMAIN,
@@ -143,6 +143,7 @@ def integrate_sections(
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
     check_number(n_domains, joint.n_obs)
+    check_refinement(refine)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
     model = fresh_model(model, config)

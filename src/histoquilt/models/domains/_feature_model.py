@@ -202,7 +202,7 @@ class FeatureModel(DomainModel):
         offsets = None
         if tissue.sections is not None and self.config.match_sections and len(names) > 1:
             offsets, moved = SectionOffsets.fit(outputs.embedding, tissue.sections, seed=seed)
-            outputs = replace(outputs, embedding=moved)
+            outputs = replace(outputs, embedding=moved, less_smoothed=None)  # which has the offsets
         self.domains = None
         self._fitted = Fitted(features, learnt, layer, spatial_key, section_key, offsets)
         self.training_facts = {
