@@ -9,6 +9,7 @@ from anndata import AnnData
 from histoquilt._base import Keys, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, Made, SpatialFactors, SpatialFactorsConfig
+from histoquilt.runtime import stage
 from histoquilt.study import check_adata, check_obs_key, check_spatial
 from histoquilt.tl._domains_of_model import DomainSearch, NumberOfDomains, Refinement, check_number, check_refinement
 from histoquilt.tl._memory import Job, check_memory_suffices
@@ -138,7 +139,8 @@ def spatial_domains(
     adata = adata.copy() if copy else adata
     if one_section:
         declare_one_section(adata)
-    graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
+    with stage("graph"):
+        graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     search = DomainSearch(
         model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
         key_added=key_added, embedding_key=embedding_key, seed=seed, device=device, progress=progress,

@@ -21,7 +21,7 @@ from histoquilt.cluster import (
 )
 from histoquilt.gr import SpatialGraph
 from histoquilt.models import DomainModel, Embedded, Made
-from histoquilt.runtime import logger
+from histoquilt.runtime import logger, stage
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._refine import direct_neighbours, majority_codes
@@ -83,11 +83,13 @@ class DomainSearch:
         The denoised expression of an earlier run is removed, since it would not belong to these domains.
         """
         keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
-        outputs = self.model.fit_run(
-            adata, made=made, layer=self.layer, use_rep=self.use_rep, links=links, seed=self.seed, device=self.device,
-            progress=self.progress, **keys,
-        )  # fmt: skip
-        denoised = None if self.genes is None else self.model.denoise_outputs(adata, outputs, self.genes or None)
+        with stage("model"):
+            outputs = self.model.fit_run(
+                adata, made=made, layer=self.layer, use_rep=self.use_rep, links=links, seed=self.seed,
+                device=self.device, progress=self.progress, **keys,
+            )  # fmt: skip
+        with stage("denoise"):
+            denoised = None if self.genes is None else self.model.denoise_outputs(adata, outputs, self.genes or None)
         _name(adata, outputs, self, made.graph if self.refine else None, **keys)
         keep_foreign(adata, "obsm", Keys.DENOISED)
         adata.obsm.pop(Keys.DENOISED, None)

@@ -25,7 +25,7 @@ from histoquilt.models.domains._features import SectionFeatures
 from histoquilt.models.domains._section_offsets import SectionOffsets
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.pp import Scaling, row_chunks
-from histoquilt.runtime import atomic_file, resolve_device
+from histoquilt.runtime import atomic_file, resolve_device, stage
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import strip_prefix
 
@@ -450,7 +450,8 @@ class FeatureModel(DomainModel):
         cache: dict[Any, Any] = {} if made is None or made.features is None else made.features
         key = (*SectionFeatures.settings_of(self.config), layer, use_rep, sections is not None)
         if key not in cache:
-            cache[key] = SectionFeatures.fit(adata, self.config, layer=layer, use_rep=use_rep, sections=sections)
+            with stage("features"):
+                cache[key] = SectionFeatures.fit(adata, self.config, layer=layer, use_rep=use_rep, sections=sections)
         return cache[key]
 
 
