@@ -1,6 +1,8 @@
 """A million cells: time, memory and agreement with the known domains, as the tissue grows.
 
     python benchmarks/scale.py --out scale_results --picture docs/_static/scale.png
+    python benchmarks/scale.py --backed --arms histoquilt --sizes 1000000 3000000 10000000 --genes 300 --seeds 0 \\
+        --memory-gb 16 --minutes 40 --out backed_results
 
 Every job is a process of its own. Tissue (``histoquilt.datasets.toy_section``, 500 genes, six domains: principal
 components and k-means reach an ARI around 0.5, every second layer is four cells wide, islands lie scattered, and more
@@ -13,8 +15,9 @@ cells are more tissue) is made once and written as .h5ad. The job of each arm is
 Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
 system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
 ``--minutes``; larger sizes of an arm that was stopped are not tried. Tissue and method share the seed. Exponents are
-slopes of least squares through the logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job,
-and ``--summarise`` puts several such files together.
+slopes of least squares through the logarithms, from ``--fit-from`` cells up. With ``--backed`` the tissue is a square
+lattice of bins in wavy layers, which is never in memory as a whole: written chunk by chunk, and read backed.
+``scale.csv`` is written after every job, and ``--summarise`` puts several such files together.
 """
 
 import argparse
@@ -70,20 +73,60 @@ def build(n_spots: int, n_genes: int, seed: int, file: Path) -> dict[str, Any]:
     return facts
 
 
-def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
+def build_bins(n_spots: int, n_genes: int, seed: int, file: Path) -> dict[str, Any]:
+    """Write a square lattice of 2 um bins, about 20 counts each, to the file chunk by chunk (Visium HD's are so)."""
+    import anndata as ad
+    import h5py
+    from scipy.sparse import csr_matrix
+
+    started = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    width = int(np.ceil(np.sqrt(n_spots)))
+    rates = rng.gamma(0.3, size=n_genes) * rng.gamma(2.0, size=(N_DOMAINS, n_genes))
+    rates *= 20 / rates.sum(axis=1, keepdims=True)
+    row, column = np.divmod(np.arange(n_spots, dtype=np.int32), np.int32(width))
+    height = row / width + 0.08 * np.sin(column * (9 / width))  # wavy layers
+    domain = np.clip(((height + 0.08) / 1.16 * N_DOMAINS).astype(np.int8), 0, N_DOMAINS - 1)
+    obs = pd.DataFrame({"domain_true": pd.Categorical(domain)}, index=np.char.add("b", np.arange(n_spots).astype(str)))
+    adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=[f"gene{number}" for number in range(n_genes)]))
+    adata.obsm["spatial"] = np.column_stack([2.0 * column, 2.0 * row])
+    adata.write_h5ad(file)
+    with h5py.File(file, "r+") as written:
+        written.pop("X", None)
+        x = written.create_group("X")
+        x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (n_spots, n_genes)})
+        kinds = {"data": np.float32, "indices": np.int32}
+        stored = {name: x.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(2**20,))
+                  for name, kind in kinds.items()}  # fmt: skip
+        ends, n_stored = [np.zeros(1, np.int64)], 0
+        for start in range(0, n_spots, 50_000):
+            part = csr_matrix(rng.poisson(rates[domain[start : start + 50_000]]).astype(np.float32))
+            for name, dataset in stored.items():
+                dataset.resize((n_stored + part.nnz,))
+                dataset[n_stored:] = getattr(part, name)
+            ends.append(part.indptr[1:].astype(np.int64) + n_stored)
+            n_stored += part.nnz
+        x["indptr"] = np.concatenate(ends)
+    return {"build_s": time.perf_counter() - started, "build_gb": peak_gb(), "nnz": n_stored}
+
+
+def job(arm: str, file: Path, seed: int, *, backed: bool = False) -> dict[str, Any]:
     """Read, find domains, compare them with the known ones, which nothing before has seen."""
     import anndata as ad
     import torch
 
     from histoquilt.metrics import ari
+    from histoquilt.runtime import Stages
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     started = time.perf_counter()
-    adata = ad.read_h5ad(file)
+    adata = ad.read_h5ad(file, backed="r" if backed else None)
     truth = adata.obs.pop("domain_true")
     facts: dict[str, Any] = {"read_s": time.perf_counter() - started, "read_gb": peak_gb()}
-    started = time.perf_counter()
-    facts |= FINDERS[arm](adata, seed)
+    started, stages = time.perf_counter(), Stages()
+    with stages.stage("domains"):
+        facts |= FINDERS[arm](adata, seed)
+    facts |= {f"{name}_stage_s": seconds for name, seconds in stages.seconds().items()}
     facts |= {"domains_s": time.perf_counter() - started, "peak_gb": peak_gb()}
     facts["ari"] = float(ari(truth.to_numpy(), adata.obs["domain"].to_numpy()))
     return facts
@@ -92,7 +135,7 @@ def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
 def find_domains(adata: Any, seed: int) -> dict[str, Any]:
     import histoquilt as hq
 
-    hq.tl.spatial_domains(adata, N_DOMAINS, seed=seed, progress=False)
+    hq.tl.spatial_domains(adata, N_DOMAINS, seed=seed, denoise=not adata.isbacked, progress=False)
     trained = adata.uns["histoquilt"]["spatial_factors"]
     return {"training_s": trained["wall_s"], "factors": int(trained["n_factors"])}
 
@@ -231,7 +274,7 @@ def bench(arguments: argparse.Namespace) -> None:
     for n_spots in sorted(arguments.sizes):
         for seed in arguments.seeds:
             file = out / f"tissue_{n_spots}_{seed}.h5ad"
-            given = ["--seeds", str(seed), "--file", str(file)]
+            given = ["--seeds", str(seed), "--file", str(file), *(["--backed"] if arguments.backed else [])]
             built, _ = in_a_process(["--build", str(n_spots), "--genes", str(arguments.genes), *given], minutes=60)
             if "gave_up" in built:
                 raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
@@ -272,6 +315,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--summarise", type=Path, nargs="+", help="rows of earlier runs (scale.csv), put together")
+    parser.add_argument("--backed", action="store_true", help="bins of 2 um, made and read chunk by chunk")
     parser.add_argument("--memory-gb", type=float, default=10.0, help="private memory that one job may take")
     parser.add_argument("--minutes", type=float, default=20.0, help="time that one job may take")
     parser.add_argument("--fit-from", type=int, default=30_000, help="smallest size that exponents are fitted to")
@@ -290,10 +334,12 @@ def main() -> None:
         return
     warnings.filterwarnings("ignore")
     if arguments.build is not None:
-        facts = build(arguments.build, arguments.genes, arguments.seeds[0], arguments.file)
+        facts = (build_bins if arguments.backed else build)(
+            arguments.build, arguments.genes, arguments.seeds[0], arguments.file
+        )
     else:
         limit_memory(arguments.memory_gb)
-        facts = job(arguments.job, arguments.file, arguments.seeds[0])
+        facts = job(arguments.job, arguments.file, arguments.seeds[0], backed=arguments.backed)
     print(json.dumps(facts))
 
 

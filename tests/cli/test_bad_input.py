@@ -297,6 +297,7 @@ def test_keys_are_looked_for_in_every_section_of_a_table(refused, three_files, s
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--refine", "pots"], "--refine is majority, potts or none, got 'pots'. Did you mean potts?"),
         (
             ["--links", "stak"],
             "--links is auto, stack, expression, stitched or none, got 'stak'. Did you mean stack?",

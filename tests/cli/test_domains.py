@@ -127,6 +127,17 @@ def test_sections_within_a_file(section, quick, tmp_path):
     assert ((graph.row % 2) == (graph.col % 2)).all()
 
 
+def test_refinement_is_chosen_by_name(section_file, quick, tmp_path):
+    records = {}
+    for name in ("majority", "potts", "none"):
+        out = tmp_path / name
+        command = ["domains", section_file, "-k", 3, "-o", out, "--config", quick, "--refine", name]
+        assert run([*map(str, command), "--denoise", "none"]) == 0
+        records[name] = ad.read_h5ad(out / "toy.h5ad").uns["histoquilt"]["domain"]
+    assert [bool(record["refined"]) for record in records.values()] == [True, True, False]
+    assert [name for name, record in records.items() if "potts_beta" in record] == ["potts"]
+
+
 def test_from_principal_components_alone(section, quick, tmp_path):
     """A section without any counts, as published with PCs only."""
     bare = ad.AnnData(obs=section.obs, obsm={"spatial": section.obsm["spatial"]})

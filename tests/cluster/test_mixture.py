@@ -9,7 +9,9 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from histoquilt.cluster._mixture import Mixture, fit_mixture
+from histoquilt.cluster import _mixture
+from histoquilt.cluster._mixture import Mixture, fit_mixture, split_and_merge
+from histoquilt.cluster._shared_covariance import fit_shared_covariance
 
 
 def whiten(x):
@@ -195,3 +197,43 @@ def test_labels_are_those_of_mclust(shared_covariance, tmp_path):
     )
     subprocess.run(["Rscript", "-e", script], check=True, capture_output=True)
     assert adjusted_rand_score(np.loadtxt(tmp_path / "labels.csv"), fit_mixture(x, 4).labels) > 0.98
+
+
+def twelve_clusters():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(12, 4)) * 8
+    labels = np.repeat(np.arange(12), 40)
+    return centres[labels] + rng.normal(size=(480, 4)), labels, centres
+
+
+def test_many_gaussians_escape_a_poor_optimum():
+    """Three pairs of Gaussians each in one cluster, and three in place of two each."""
+    x, labels, centres = twelve_clusters()
+    start = centres.copy()
+    for doubled, lost, between in ((0, 1, 2), (3, 4, 5), (6, 7, 8)):
+        start[lost] = centres[doubled] + 0.5
+        start[between] = (centres[lost] + centres[between]) / 2
+    stuck = fit_shared_covariance(x, np.full(12, 1 / 12), start)
+    right = fit_shared_covariance(x, np.full(12, 1 / 12), centres)
+    assert stuck.log_likelihood < right.log_likelihood - 0.1
+    moved = split_and_merge(x, stuck)
+    assert moved.log_likelihood == pytest.approx(right.log_likelihood, abs=1e-3)
+    assert adjusted_rand_score(labels, moved.responsibilities.argmax(axis=1)) == 1.0
+
+
+def test_moves_of_many_gaussians_are_bounded(monkeypatch):
+    x, _, centres = twelve_clusters()
+    fit = fit_shared_covariance(x, np.full(12, 1 / 12), centres)
+    short_runs = []
+
+    def counted(*arguments, **options):
+        short_runs.append("n_iterations" in options)
+        return fit_shared_covariance(*arguments, **options)
+
+    monkeypatch.setattr(_mixture, "fit_shared_covariance", counted)
+    assert split_and_merge(x, fit).log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-3)
+    assert sum(short_runs) == 20  # of 5 pairs x 10 others
+    monkeypatch.setattr(_mixture, "_ALL_MOVES", 12)
+    short_runs.clear()
+    split_and_merge(x, fit)
+    assert sum(short_runs) == 50

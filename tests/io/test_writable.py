@@ -8,6 +8,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 import histoquilt as hq
+from histoquilt.io import _writable
 from histoquilt.io._writable import check_writable, writable
 from histoquilt.study._layers import named_layers
 
@@ -159,3 +160,18 @@ def test_sections_that_have_x_and_layers_are_joined_and_taken_apart(section):
     back = hq.io.split_sections(joint)["b"]
     assert list(named_layers(back)) == ["counts"]
     assert (back.X != section.X).nnz == 0
+
+
+def test_many_plain_columns_need_no_trial(monkeypatch):
+    """Denoised expression has thousands of columns; each written on trial takes as long as writing it."""
+    trials = []
+    monkeypatch.setattr(_writable, "_error", lambda value: trials.append(value.shape[1]))
+    values = np.zeros((3, 1000), np.float32)
+    adata = AnnData(obs=pd.DataFrame(index=list("abc")))
+    adata.obsm["denoised"] = pd.DataFrame(values, index=adata.obs_names, columns=[f"gene{i}" for i in range(1000)])
+    check_writable(adata)
+    assert max(trials, default=0) == 0
+    more = [f"gene{i}" for i in range(5000)]  # than an attribute can hold
+    adata.obsm["denoised"] = pd.DataFrame(np.zeros((3, 5000), np.float32), index=adata.obs_names, columns=more)
+    check_writable(adata)
+    assert max(trials) == 5000

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from histoquilt.jobs.work._record import RunRecord, package_versions, peak_rss_mb, sha256
+from histoquilt.runtime import stage
 from histoquilt.runtime._threads import use_threads
 
 
@@ -68,3 +69,24 @@ def test_versions_of_what_is_absent_are_none():
         "numpy": np.__version__,
         "no-such-package-here": None,
     }
+
+
+def test_every_second_is_in_one_stage():
+    record = RunRecord("domains", {})
+    time.sleep(0.02)
+    with record.stage("domains"):
+        time.sleep(0.02)
+        with stage("graph"):
+            time.sleep(0.04)
+        with record.stage("report"):
+            running = record.finish(warnings=[])  # as the report asks, before the end
+            time.sleep(0.02)
+    facts = record.finish(warnings=[])
+    timings = facts["timings"]
+    assert list(timings) == ["domains", "graph", "report", "other"]
+    assert sum(timings.values()) == pytest.approx(facts["wall_s"], abs=0.005)
+    assert sum(running["timings"].values()) == pytest.approx(running["wall_s"], abs=0.005)
+    assert timings["graph"] >= 0.04
+    assert all(seconds >= 0.02 for seconds in timings.values())
+    with stage("nowhere"):  # in no run: nothing to add to
+        pass

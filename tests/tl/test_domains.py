@@ -140,6 +140,29 @@ def test_without_refinement(small, small_config):
     assert (model.embed(small) == plain.obsm["X_domains"]).all()
 
 
+def test_potts_in_place_of_the_vote(small, small_config):
+    by_vote = spatial_domains(small, 3, config=small_config, denoise=False, progress=False, copy=True)
+    model = SpatialFactors(small_config)
+    spatial_domains(small, 3, model=model, refine="potts", denoise=False, progress=False)
+    facts = small.uns["histoquilt"]["domain"]
+    assert facts["refined"] is True
+    assert 0 < facts["potts_beta"] <= 3
+    assert "potts_beta" not in by_vote.uns["histoquilt"]["domain"]
+    assert (small.obsm["X_domains"] == by_vote.obsm["X_domains"]).all()
+    assert small.obs["domain"].nunique() == 3
+    assert adjusted_rand_score(small.obs["domain"], by_vote.obs["domain"]) > 0.8
+    run = model.run(small)
+    steps = model.fitted.learnt.n_smoothing_steps
+    less = run.less_smoothed()
+    assert (less[:, steps == 0] == run.embedding[:, steps == 0]).all()
+    assert (less[:, steps > 0].var(axis=0) > run.embedding[:, steps > 0].var(axis=0)).all()
+
+
+def test_refinement_of_another_name(small):
+    with pytest.raises(ValueError, match=r"refine must be 'majority' .*got 'field'"):
+        spatial_domains(small, 3, refine="field", progress=False)
+
+
 def test_some_genes_or_none_are_denoised(small, small_config):
     everything = spatial_domains(small, 3, config=small_config, progress=False, copy=True).obsm["denoised"]
     chosen = list(everything.columns[[7, 2]])

@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt.gr._adjacency import knn_adjacency
-from histoquilt.tl import _refine, refine_domains
+from histoquilt.tl import _refine, refine_by_potts, refine_domains
 from histoquilt.tl._refine import majority_codes
 
 HEXAGON = np.array([[0, 0], [1, 0], [0.5, 0.866], [-0.5, 0.866], [-1, 0], [-0.5, -0.866], [0.5, -0.866]])
@@ -205,3 +205,53 @@ def test_votes_do_not_depend_on_the_chunks(monkeypatch):
     at_once = majority_codes(codes, graph, 3)
     monkeypatch.setattr(_refine, "_CHUNK", 64)
     assert majority_codes(codes, graph, 3).tolist() == at_once.tolist()
+
+
+# a Potts field
+
+
+def noisy_halves():
+    """Left and right of a lattice, expression with noise, and the labels that expression alone gives."""
+    rng = np.random.default_rng(0)
+    spatial = hexagonal(20)
+    truth = (spatial[:, 0] > 10).astype(int)
+    expression = truth[:, None] + rng.normal(0, 0.5, (400, 3))
+    labels = np.where(expression.mean(axis=1) > 0.5, "b", "a")
+    adata = section(spatial, labels)
+    adata.obsm["X_domains"] = expression
+    return adata, np.array(["a", "b"])[truth]
+
+
+def test_potts_repairs_and_records():
+    adata, truth = noisy_halves()
+    noisy = adata.obs["domain"].to_numpy()
+    refine_by_potts(adata, key_added="smooth")
+    assert (adata.obs["domain"] == noisy).all()
+    assert (adata.obs["smooth"] != truth).sum() < 0.3 * (noisy != truth).sum()
+    facts = adata.uns["histoquilt"]["smooth"]
+    assert facts["refined"]
+    assert facts["refine_neighbors"] == 6
+    assert 0.5 < facts["potts_beta"] <= 3
+
+
+def test_potts_keeps_categories_sections_and_unlabelled_spots():
+    adata, _ = noisy_halves()
+    domains = adata.obs["domain"].cat.set_categories(["b", "unused", "a"])
+    domains.iloc[[3, 250]] = np.nan
+    adata.obs["domain"] = domains
+    adata.obs["section"] = np.where(np.arange(400) < 200, "one", "two")
+    refine_by_potts(adata, section_key="section")
+    assert list(adata.obs["domain"].cat.categories) == ["b", "unused", "a"]
+    assert np.flatnonzero(adata.obs["domain"].isna()).tolist() == [3, 250]
+    assert adata.obs["domain"].nunique() == 2
+
+
+def test_potts_needs_an_embedding():
+    adata, _ = noisy_halves()
+    with pytest.raises(KeyError, match="use_rep="):
+        refine_by_potts(adata, use_rep="no")
+    adata.obsm["X_domains"][0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        refine_by_potts(adata)
+    with pytest.raises(KeyError, match="domain_key="):
+        refine_by_potts(adata, domain_key="no")

@@ -1,10 +1,11 @@
 """Mixture clustering with one shared covariance: mclust's "EEE", without R."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import pdist
+from scipy.special import logsumexp
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
 
@@ -15,7 +16,10 @@ _SHORT_RUN = 15  # EM iterations after which starts are compared
 _FINALISTS = 5
 _EXPLORED_SPOTS = 20_000  # larger data: starts and moves are tried on a sample, and the best finished on all spots
 _PAIRS_MERGED = 5  # closest pairs of Gaussians that a move may merge
-_MOST_MOVES = 10
+_MOST_MOVES = 10  # or as many as there are Gaussians
+_ALL_MOVES = 10  # Gaussians up to which all moves are tried
+_MOST_TRIALS = 20  # moves that are tried for more Gaussians
+_LOCAL_RUN = 3  # EM iterations of the halves alone that estimate the gain of a move
 _LEAST_GAIN = 1e-4  # of log-likelihood per spot
 _RIDGE = 1e-6
 _CHUNK = 50_000  # spots that are assigned to domains at a time
@@ -150,7 +154,9 @@ def fit_mixture(
 def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovarianceFit:
     """Escape poor optima: merge two Gaussians, split a third and run EM, as long as the likelihood increases.
 
-    Most optima that EM finds from random starts have two Gaussians in place of one, and one in place of two.
+    Most optima that EM finds from random starts have two Gaussians in place of one, and one in place of two. Up to ten
+    Gaussians all moves are tried and the best is taken. For more, moves are ordered by an estimate of their gain, at
+    most 20 are tried, and the first that increases the likelihood is taken.
 
     References
     ----------
@@ -158,26 +164,79 @@ def split_and_merge(scores: np.ndarray, fit: SharedCovarianceFit) -> SharedCovar
     """
     k = len(fit.weights)
     best = fit_shared_covariance(scores, fit.weights, fit.means)
-    for _ in range(_MOST_MOVES if k > 2 else 0):
-        within = np.linalg.cholesky(np.linalg.inv(best.covariance(scores)))
-        distances = pdist(best.means @ within)
-        pairs = np.stack(np.triu_indices(k, 1), axis=1)[np.argsort(distances)[:_PAIRS_MERGED]]
-        halves = [_halves(scores, best, gaussian) for gaussian in range(k)]
+    for _ in range(max(_MOST_MOVES, k) if k > 2 else 0):
         trials = []
-        for one, other in pairs:
-            for third in set(range(k)) - {one, other}:
-                weights, means = best.weights.copy(), best.means.copy()
-                weights[one] += weights[other]
-                means[one] = (best.weights[[one, other]] @ best.means[[one, other]]) / weights[one]
-                means[other], means[third] = halves[third]
-                weights[other] = weights[third] = best.weights[third] / 2
-                trials.append(fit_shared_covariance(scores, weights, means, n_iterations=_SHORT_RUN))
+        for weights, means in _moves(scores, best):
+            trials.append(fit_shared_covariance(scores, weights, means, n_iterations=_SHORT_RUN))
+            if k > _ALL_MOVES and trials[-1].log_likelihood > best.log_likelihood + _LEAST_GAIN:
+                break
         moved = max(trials, key=lambda trial: trial.log_likelihood)
         moved = fit_shared_covariance(scores, moved.weights, moved.means)
         if moved.log_likelihood <= best.log_likelihood + _LEAST_GAIN:
             break
         best = moved
     return best
+
+
+def _moves(scores: np.ndarray, fit: SharedCovarianceFit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield weights and means after each move: one of the closest pairs of Gaussians merged, and a third split."""
+    k = len(fit.weights)
+    precision = np.linalg.inv(fit.covariance(scores))
+    distances = pdist(fit.means @ np.linalg.cholesky(precision))
+    pairs = np.stack(np.triu_indices(k, 1), axis=1)[np.argsort(distances)[:_PAIRS_MERGED]]
+    halves = [_halves(scores, fit, gaussian) for gaussian in range(k)]
+    merged = []
+    for pair in pairs:
+        weight = fit.weights[pair].sum()
+        merged.append((weight, fit.weights[pair] @ fit.means[pair] / weight))
+    moves = [(number, third) for number, pair in enumerate(pairs) for third in set(range(k)) - set(pair.tolist())]
+    if k > _ALL_MOVES:
+        gains = _expected_gains(scores, fit, precision, pairs, merged, halves)
+        moves = sorted(moves, key=lambda move: -gains[move])[:_MOST_TRIALS]
+    for number, third in moves:
+        one, other = pairs[number]
+        weights, means = fit.weights.copy(), fit.means.copy()
+        weights[one], means[one] = merged[number]
+        means[other], means[third] = halves[third]
+        weights[other] = weights[third] = fit.weights[third] / 2
+        yield weights, means
+
+
+def _expected_gains(
+    scores: np.ndarray,
+    fit: SharedCovarianceFit,
+    precision: np.ndarray,
+    pairs: np.ndarray,
+    merged: list[tuple[float, np.ndarray]],
+    halves: list[tuple[np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """Return the change of log-likelihood by merging each pair and splitting each Gaussian, ``(n_pairs, k)``.
+
+    Merge and split are added up, other Gaussians and the covariance stay, and only the halves go through a few EM
+    iterations, so that all moves together cost about as much as a short run of EM.
+    """
+    columns = np.ascontiguousarray(scores.T)
+    total = logsumexp(log_joint_density(columns, fit.weights, fit.means, precision), axis=0)
+    others = 1 - fit.responsibilities
+
+    def density(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Return the joint density over that of the mixture, ``(n_gaussians, n_spots)``."""
+        return np.exp(log_joint_density(columns, weights, means, precision) - total)
+
+    by_merging = [
+        np.log(np.maximum(others[:, pair].sum(axis=1) - 1, 0) + density(np.array([weight]), mean[None])[0]).mean()
+        for pair, (weight, mean) in zip(pairs, merged, strict=True)
+    ]
+    by_splitting = []
+    for third, means in enumerate(map(np.stack, halves)):
+        weights = np.full(2, fit.weights[third] / 2)
+        for _ in range(_LOCAL_RUN):
+            shares = density(weights, means)
+            shares /= others[:, third] + shares.sum(axis=0)
+            sizes = shares.sum(axis=1) + 10 * np.finfo(float).eps
+            weights, means = sizes / len(scores), shares @ scores / sizes[:, None]
+        by_splitting.append(np.log(others[:, third] + density(weights, means).sum(axis=0)).mean())
+    return np.add.outer(by_merging, by_splitting)
 
 
 def _halves(scores: np.ndarray, fit: SharedCovarianceFit, gaussian: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,14 @@ def name_by_position(labels: np.ndarray, spatial: np.ndarray | None) -> "pd.Cate
     return pd.Categorical.from_codes(rank[codes], names)
 
 
+def restore_vanished(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return labels ``after`` a change, ``(n_spots,)``; one that no spot has any more gets its spots back."""
+    # giving one domain its spots back can take another's last ones, so look again
+    while len(vanished := np.setdiff1d(before, after)):
+        after = np.where(np.isin(before, vanished), before, after)
+    return after
+
+
 def check_all_found(labels: np.ndarray, n_domains: int) -> None:
     """Raise ``ValueError`` if there are fewer domains than requested."""
     n_found = len(np.unique(labels))

@@ -204,15 +204,26 @@ def _is_simple(value: Any) -> bool:
 
 
 def _is_ordinary(frame: pd.DataFrame) -> bool:
-    """Return whether a table is small and holds only names, text and numbers that every version writes."""
+    """Return whether a table holds only names, text and numbers that every version writes."""
     index = frame.index
-    if frame.shape[1] > _MANY or index.name is not None or not (isinstance(index, pd.RangeIndex) or _is_text(index)):
+    if frame.shape[1] > _MANY and not _fit_an_attribute(frame.columns):
+        return False
+    if index.name is not None or not (isinstance(index, pd.RangeIndex) or _is_text(index)):
         return False
     return all(
         _is_simple(name) and (_is_text(values) or (isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"))
         for name, column in frame.items()
         for values in [column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column]
     )
+
+
+def _fit_an_attribute(names: pd.Index) -> bool:
+    with h5py.File(io.BytesIO(), "w") as file:
+        try:
+            file.attrs["column-order"] = list(names)
+        except (OSError, TypeError, ValueError):  # the trial of the whole table says what is wrong
+            return False
+    return True
 
 
 def _is_text(values: pd.Index | pd.Series) -> bool:

@@ -79,8 +79,11 @@ class DomainsConfig(SectionsConfig):
     config: PathName | Path | Any = option(  # or a histoquilt.models.ModelConfig
         None, "JSON file with settings of the method; others keep their defaults.", metavar="FILE"
     )
-    refine: bool = option(
-        True, "Give single spots the label of the clear majority of their neighbours.", negatable=True
+    refine: str = option(
+        "majority",
+        "Refinement of domains: majority (single spots take the domain that most of their neighbours have), potts "
+        "(a Potts field weighs the expression of a spot against its neighbours) or none.",
+        choices=("majority", "potts", "none"),
     )
     clustering: str = option(
         "mixture",
@@ -355,8 +358,9 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         denoise = False
     if role == "only":
         denoise = False
+    refine: Any = asked.refine != "none" and asked.refine
     options = {
-        "refine": asked.refine,
+        "refine": refine,
         "clustering": asked.clustering,
         "seed": asked.seed,
         "device": device,

@@ -73,7 +73,7 @@ def segment_one(
         io.write_h5ad(adata, item.file(SUFFIX))
         if settings.save_model:
             model.save(item.file(MODEL), overwrite=True)
-        facts = {**domain_counts(adata), "timings": dict(record.timings), "warnings": warnings}
+        facts = {**domain_counts(adata), "timings": record.stages.seconds(), "warnings": warnings}
         item.finish([SUFFIX], facts)
     return facts
 

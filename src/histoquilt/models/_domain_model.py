@@ -1,8 +1,8 @@
 """Base class of models of tissue domains."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -27,6 +27,8 @@ class Embedded:
 
     embedding: np.ndarray  # (n_spots, n_latent) float32; domains are clusters of its rows
     of_networks: list[np.ndarray]  # embedding of each network of a model; confidence is the mean over them
+    # returns the embedding after one averaging over the graph less, for refinement; None if there is none
+    less_smoothed: Callable[[], np.ndarray] | None = field(default=None, kw_only=True)
 
 
 class DomainModel(ABC):

@@ -18,13 +18,14 @@ from histoquilt.runtime._processes import (
     summed,
 )
 from histoquilt.runtime._progress_bar import Advance, progress_bar
+from histoquilt.runtime._stages import Stages, stage
 from histoquilt.runtime._threads import numba_beside_torch, threads_in_use, threads_to_use, use_threads
 from histoquilt.runtime._workers import WorkerError, Workers, run_each
 
 __all__ = [
-    "LOCAL", "Advance", "WorkerError", "Workers", "atomic_file", "atomic_folder", "available_bytes", "broadcast",
-    "check_same", "connect", "folder_written_to", "group_size", "in_words", "is_main", "log_prefix", "logger",
-    "n_processes", "n_processes_here", "numba_beside_torch", "others_named", "peak_bytes", "progress_bar",
-    "progress_folder", "rank", "refuse_existing", "resolve_device", "run_each", "start_group", "summed",
+    "LOCAL", "Advance", "Stages", "WorkerError", "Workers", "atomic_file", "atomic_folder", "available_bytes",
+    "broadcast", "check_same", "connect", "folder_written_to", "group_size", "in_words", "is_main", "log_prefix",
+    "logger", "n_processes", "n_processes_here", "numba_beside_torch", "others_named", "peak_bytes", "progress_bar",
+    "progress_folder", "rank", "refuse_existing", "resolve_device", "run_each", "stage", "start_group", "summed",
     "threads_in_use", "threads_to_use", "torch_generator", "use_threads", "warn_user",
 ]  # fmt: skip

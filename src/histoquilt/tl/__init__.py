@@ -11,7 +11,7 @@ from histoquilt.tl._evaluate_domains import labelled_sections
 from histoquilt.tl._integrate import integrate_sections
 from histoquilt.tl._markers import denoise_markers, domain_markers
 from histoquilt.tl._meta_genes import meta_genes
-from histoquilt.tl._refine import refine_domains
+from histoquilt.tl._refine import refine_by_potts, refine_domains
 from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
 from histoquilt.tl._views import paga, umap
 from histoquilt.tl.compare._conditions import compare_conditions
@@ -36,6 +36,7 @@ __all__ = [
     "meta_genes",
     "paga",
     "place_sections",
+    "refine_by_potts",
     "refine_domains",
     "spatial_domains",
     "spatially_variable_genes",

@@ -9,8 +9,9 @@ from anndata import AnnData
 from histoquilt._base import DOMAIN_MODELS, Keys, PatchEncoder, argument, either
 from histoquilt.io import check_one_section, declare_one_section
 from histoquilt.models import DomainModel, FeatureModel, ImageUse, Made, ModelConfig, SharedFactors
+from histoquilt.runtime import stage
 from histoquilt.study import Section, Slots, Study, check_adata, check_obs_key, check_spatial
-from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_search
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, Refinement, check_search
 from histoquilt.tl._memory import Job, check_memory_suffices
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def spatial_domains(
     spatial_key: str = Keys.SPATIAL,
     section_key: str | None = None,
     one_section: bool = False,
-    refine: bool = True,
+    refine: Refinement = True,
     clustering: Clustering = "mixture",
     denoise: bool | Sequence[str] = True,
     key_added: str = Keys.DOMAIN,
@@ -84,7 +85,8 @@ def spatial_domains(
         If true, all spots are one section, even if columns of ``obs`` suggest several
         (:func:`histoquilt.io.check_one_section`).
     refine
-        If true, single spots take the label of their surroundings (:func:`refine_domains`).
+        If true or ``"majority"``, single spots take the label of their surroundings (:func:`refine_domains`);
+        ``"potts"``: a Potts field weighs the expression of a spot against its neighbours (:func:`refine_by_potts`).
     clustering
         ``"mixture"``: a mixture with a Gaussian for each domain. ``"merge"``: mixtures with 3 to 15 Gaussians more than
         domains are merged to ``n_domains``, each with at least 3 % of the spots, and combined; for tissue that one
@@ -147,7 +149,7 @@ def spatial_domains(
     ['1', '2', '3', '4']
     """
     check_adata(adata)
-    check_search(n_domains, clustering, adata.n_obs)
+    check_search(n_domains, clustering, refine, adata.n_obs)
     check_spatial(adata, spatial_key)
     model = fresh_model(model, config)
     image_use = ImageUse.of(image, image_key, encoder, model=model, use_rep=use_rep)
@@ -165,7 +167,8 @@ def spatial_domains(
         declare_one_section(adata)
     if new is not None:
         new.write(adata, progress=progress)
-    graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
+    with stage("graph"):
+        graph = model.graph(adata, spatial_key=spatial_key, section_key=section_key)
     search = DomainSearch(
         model=model, n_domains=n_domains, genes=genes, layer=layer, use_rep=use_rep, refine=refine,
         clustering=clustering, key_added=key_added, embedding_key=embedding_key, seed=seed,

@@ -17,11 +17,12 @@ from histoquilt.cluster import (
     fit_merged,
     fit_mixture,
     name_by_position,
+    potts_labels,
     spatial_sample,
 )
 from histoquilt.gr import SpatialGraph
 from histoquilt.models import DomainModel, Embedded, Made
-from histoquilt.runtime import logger
+from histoquilt.runtime import logger, stage
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._refine import direct_neighbours, majority_codes
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
 
 NumberOfDomains = int | tuple[int, int] | None
 Clustering = Literal["mixture", "merge"]
+Refinement = bool | Literal["majority", "potts"]  # True for "majority"
 
 _SEARCHED = (2, 15)
 _STARTS_OF_ONE_NETWORK = 10  # its mixture only serves the confidence
 
 
-def check_search(n_domains: NumberOfDomains, clustering: Clustering, n_spots: int) -> None:
-    """Raise unless ``n_domains`` is a number, a range to search, or None, and ``clustering`` is known."""
+def check_search(n_domains: NumberOfDomains, clustering: Clustering, refine: Refinement, n_spots: int) -> None:
+    """Raise unless ``n_domains`` is a number, a range to search, or None, and the other two are known."""
+    if not isinstance(refine, bool | np.bool_) and refine not in ("majority", "potts"):
+        raise ValueError(f"refine must be 'majority' (or True), 'potts' or False, got {refine!r}.")
     if clustering not in get_args(Clustering):
         known = " or ".join(map(repr, get_args(Clustering)))
         raise ValueError(f"{argument('clustering')} must be {known}, got {clustering!r}.")
@@ -61,7 +65,7 @@ class DomainSearch:
     genes: Sequence[str] | None  # genes to denoise: empty for all that are modelled, None for none
     layer: str | None
     use_rep: str | None
-    refine: bool
+    refine: Refinement
     clustering: Clustering
     key_added: str
     embedding_key: str
@@ -83,11 +87,13 @@ class DomainSearch:
         The denoised expression of an earlier run is removed, since it would not belong to these domains.
         """
         keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
-        outputs = self.model.fit_run(
-            adata, made=made, layer=self.layer, use_rep=self.use_rep, links=links, seed=self.seed, device=self.device,
-            progress=self.progress, **keys,
-        )  # fmt: skip
-        denoised = None if self.genes is None else self.model.denoise_outputs(adata, outputs, self.genes or None)
+        with stage("model"):
+            outputs = self.model.fit_run(
+                adata, made=made, layer=self.layer, use_rep=self.use_rep, links=links, seed=self.seed,
+                device=self.device, progress=self.progress, **keys,
+            )  # fmt: skip
+        with stage("denoise"):
+            denoised = None if self.genes is None else self.model.denoise_outputs(adata, outputs, self.genes or None)
         _name(adata, outputs, self, made.graph if self.refine else None, **keys)
         keep_foreign(adata, "obsm", Keys.DENOISED)
         adata.obsm.pop(Keys.DENOISED, None)
@@ -145,8 +151,13 @@ def _name(
     gaussians = fit.labels
     if refine_by is not None:
         near, facts["refine_neighbors"] = direct_neighbours(refine_by, spatial)
-        gaussians = majority_codes(gaussians, near, k)
         default = None if default is None else majority_codes(default, near, k)
+        if search.refine == "potts":
+            embedding = outputs.embedding if outputs.less_smoothed is None else outputs.less_smoothed()
+            field = potts_labels(embedding, gaussians, near, k, n_components=n_components)
+            gaussians, facts["potts_beta"] = field.labels, field.beta
+        else:
+            gaussians = majority_codes(gaussians, near, k)
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
     named = name_by_position(gaussians, spatial)
     remove_levels(adata, f"{key_added}_tree")

@@ -36,7 +36,7 @@ from histoquilt.study import (
 )
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._domains import fresh_model, genes_to_denoise
-from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, check_search
+from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, Refinement, check_search
 from histoquilt.tl._memory import Job, check_memory_suffices
 from histoquilt.tl._mixing import write_mixing
 
@@ -61,7 +61,7 @@ def integrate_sections(
     image_key: str | Sequence[str] | None = None,
     encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,
-    refine: bool = True,
+    refine: Refinement = True,
     clustering: Clustering = "mixture",
     denoise: bool | Sequence[str] = False,
     mixing: bool = True,
@@ -161,7 +161,7 @@ def integrate_sections(
     section_key = slots.section_key
     keys: dict[str, Any] = {"section_key": section_key, "spatial_key": slots.spatial_key}
     source: dict[str, Any] = {"layer": slots.layer, "use_rep": use_rep}
-    check_search(n_domains, clustering, joint.n_obs)
+    check_search(n_domains, clustering, refine, joint.n_obs)
     if use_rep is not None:
         check_obsm_key(joint, use_rep, argument="use_rep")
     genes = genes_to_denoise(joint, denoise, use_rep, model)

@@ -1,4 +1,6 @@
-"""Refinement of domains: single spots take the label of the majority of their neighbours."""
+"""Refinement of domains by those of neighbouring spots: a vote of the majority, or a Potts field."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -6,8 +8,10 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys
+from histoquilt.cluster import potts_labels, restore_vanished
 from histoquilt.gr import SpatialGraph, build_graph, lattice_neighbors
 from histoquilt.study import check_adata, check_obs_key, check_spatial, provenance, write_result
+from histoquilt.tl._cluster import checked_embedding
 
 _CHUNK = 50_000  # spots whose votes are counted at a time
 
@@ -58,6 +62,82 @@ def refine_domains(
     ----------
     Min, Fang, Chen, Zhang. PLOS Computational Biology 21(4): e1012881, 2025 (optional refinement).
     """
+    domains, near, facts = _domains_and_neighbours(adata, domain_key, n_neighbors, spatial_key, section_key)
+    codes = majority_codes(domains.codes, near, len(domains.categories))
+    _write(adata, pd.Categorical.from_codes(codes, domains.categories), key_added or domain_key, facts)
+
+
+def refine_by_potts(
+    adata: AnnData,
+    *,
+    domain_key: str = Keys.DOMAIN,
+    use_rep: str = Keys.EMBEDDING,
+    n_components: int = 15,
+    n_neighbors: int | None = None,
+    spatial_key: str = Keys.SPATIAL,
+    section_key: str | None = None,
+    key_added: str | None = None,
+) -> None:
+    """Weigh the embedding of every spot against the domains of its neighbours (a Potts field).
+
+    Every domain becomes a Gaussian in the embedding, with one covariance for all; each neighbour in a domain multiplies
+    the odds of that domain by ``exp(beta)``, and ``beta`` is estimated from the map. Unlike with
+    :func:`refine_domains`, a spot in which the expression is clear keeps its domain against all neighbours, and one in
+    which it is not follows a few. A domain that would vanish keeps its spots; isolated spots keep their domain;
+    unlabelled spots neither count nor change. There is no randomness.
+
+    Parameters
+    ----------
+    adata
+        ``(n_spots, n_genes)``; ``obs[domain_key]`` holds domains, ``obsm[use_rep]`` an embedding.
+    domain_key, n_neighbors, spatial_key, section_key, key_added
+        Arguments as for :func:`refine_domains`.
+    use_rep
+        Key of the embedding, preferably smoothed less than the one that the domains were found in.
+    n_components
+        Number of principal components of the embedding to use.
+
+    Returns
+    -------
+    None. Adds to ``adata``:
+
+    ``obs[key_added]`` : categorical with the same categories
+    ``uns["histoquilt"][key_added]["potts_beta"]`` : float, 0 to 3
+
+    Raises
+    ------
+    KeyError
+        ``domain_key``, ``use_rep``, ``spatial_key`` or ``section_key`` is missing.
+    ValueError
+        Coordinates or embedding are not finite, coordinates are all equal, or ``n_neighbors`` is less than 1.
+
+    References
+    ----------
+    Besag. Journal of the Royal Statistical Society B 48(3): 259-302, 1986 (the model).
+    Celeux, Forbes, Peyrard. Pattern Recognition 36(1): 131-144, 2003 (mean field).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=400, n_genes=200, n_domains=4, seed=0)
+    >>> hq.tl.spatial_domains(adata, 4, refine=False, progress=False)
+    >>> hq.tl.refine_by_potts(adata, key_added="smooth")
+    >>> adata.obs["smooth"].nunique()
+    4
+    """
+    domains, near, facts = _domains_and_neighbours(adata, domain_key, n_neighbors, spatial_key, section_key)
+    embedding = checked_embedding(adata, 1, use_rep)
+    used = domains.remove_unused_categories()
+    field = potts_labels(embedding, used.codes, near, len(used.categories), n_components=n_components)
+    codes = np.append(domains.categories.get_indexer(used.categories), -1)[field.labels]  # -1: unlabelled
+    refined = pd.Categorical.from_codes(codes, domains.categories)
+    _write(adata, refined, key_added or domain_key, {**facts, "potts_beta": field.beta})
+
+
+def _domains_and_neighbours(
+    adata: AnnData, domain_key: str, n_neighbors: int | None, spatial_key: str, section_key: str | None
+) -> tuple["pd.Categorical[str]", csr_matrix, dict[str, Any]]:
+    """Return domains, the graph of direct neighbours, and facts of both."""
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
     spatial = check_spatial(adata, spatial_key)
@@ -66,11 +146,13 @@ def refine_domains(
     linked = 6 if n_neighbors is None else n_neighbors
     graph = build_graph(bare, n_neighbors=linked, spatial_key=spatial_key, section_key=section_key, quiet=True)
     near, n_neighbors = direct_neighbours(graph, spatial, n_neighbors)
-    domains = adata.obs[domain_key].astype("category")
-    codes = majority_codes(domains.cat.codes.to_numpy(), near, len(domains.cat.categories))
-    write_result(adata, "obs", key_added or domain_key, pd.Categorical.from_codes(codes, domains.cat.categories))
-    record = provenance(adata).setdefault(key_added or domain_key, {})
-    record.update(refined=True, refine_neighbors=int(n_neighbors))
+    domains = adata.obs[domain_key].astype("category").array
+    return domains, near, {"refined": True, "refine_neighbors": int(n_neighbors)}
+
+
+def _write(adata: AnnData, domains: "pd.Categorical[str]", key: str, facts: dict[str, Any]) -> None:
+    write_result(adata, "obs", key, domains)
+    provenance(adata).setdefault(key, {}).update(facts)
 
 
 def direct_neighbours(
@@ -129,7 +211,4 @@ def majority_codes(codes: np.ndarray, adjacency: csr_matrix, n_domains: int) -> 
         own = votes[np.arange(len(votes)), np.maximum(codes[some], 0)]
         changed = labelled[some] & (own < half) & (votes.max(axis=1) > half)
         refined[some] = np.where(changed, votes.argmax(axis=1), codes[some])
-    # giving one domain its spots back can take another's last ones, so look again
-    while len(vanished := np.setdiff1d(codes[rows], refined[rows])):
-        refined = np.where(np.isin(codes, vanished), codes, refined)
-    return refined
+    return restore_vanished(codes, refined)

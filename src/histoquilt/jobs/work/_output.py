@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from histoquilt._base import Keys, argument
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._resume import JOB, holds_job, link, replaced_names
-from histoquilt.runtime import folder_written_to, progress_folder, refuse_existing
+from histoquilt.runtime import folder_written_to, progress_folder, refuse_existing, stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,18 +133,18 @@ def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[
     domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
     for name, table in results.tables.items():
         table.to_csv(folder / name, index=False)
-    if results.study is None:
-        draw_domains(sections, folder / "domains.png", spatial_key, section_key)
-    else:
-        draw_domains({"": results.study}, folder / "domains.png", spatial_key, Keys.SECTION)
+    drawn = (sections, section_key) if results.study is None else ({"": results.study}, Keys.SECTION)
+    with stage("pictures"):
+        draw_domains(drawn[0], folder / "domains.png", spatial_key, drawn[1])
     if isinstance(results.model, Path):
         shutil.copytree(results.model, folder / "model", copy_function=link)
     elif results.model is not None:
         results.model.save(folder / "model")
-    write_report(
-        sections, folder / "report.html", title=results.title, run=facts(), spatial_key=spatial_key,
-        section_key=section_key, layer=results.layer, study=results.study, links=results.links,
-    )  # fmt: skip
+    with stage("report"):
+        write_report(
+            sections, folder / "report.html", title=results.title, run=facts(), spatial_key=spatial_key,
+            section_key=section_key, layer=results.layer, study=results.study, links=results.links,
+        )  # fmt: skip
     for name, write in results.pages.items():
         write(folder / name)
 

@@ -6,7 +6,7 @@ import platform
 import time
 import warnings as python_warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import histoquilt
-from histoquilt.runtime import logger, n_processes, peak_bytes, threads_in_use
+from histoquilt.runtime import Stages, logger, n_processes, peak_bytes, threads_in_use
 
 # addressed to developers of other packages; a user can do nothing about them
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
@@ -39,31 +39,25 @@ class RunRecord:
     command: str
     arguments: dict[str, Any]
     started: str = field(default_factory=_now)
-    timings: dict[str, float] = field(default_factory=dict)  # finished stage -> seconds
-    _running: dict[str, float] = field(default_factory=dict)  # stage -> when it began
+    stages: Stages = field(default_factory=Stages)
     _start: float = field(default_factory=time.perf_counter)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage."""
-        self._running[name] = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - self._running.pop(name)
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Add the time that the block takes to a stage, without that of stages in it."""
+        return self.stages.stage(name)
 
     def add(self, timings: Mapping[str, float]) -> None:
         """Add the seconds that stages took elsewhere."""
         for name, seconds in timings.items():
-            self.timings[name] = self.timings.get(name, 0.0) + seconds
+            self.stages.add(name, seconds)
 
     def finish(self, *, warnings: Sequence[str], **facts: Any) -> dict[str, Any]:
         """Return the content of ``run.json``: the given facts, and those that every run has.
 
-        A stage that is still running counts up to now.
+        A stage that is still running counts up to now; ``other`` is the time in no stage.
         """
-        now = time.perf_counter()
-        timings = self.timings | {stage: now - start for stage, start in self._running.items()}
+        wall, timings = time.perf_counter() - self._start, self.stages.seconds()
+        timings["other"] = max(0.0, wall - sum(timings.values()))
         return {
             "version": histoquilt.__version__,
             "command": self.command,
@@ -71,7 +65,7 @@ class RunRecord:
             **facts,
             "started": self.started,
             "finished": _now(),
-            "wall_s": round(now - self._start, 3),
+            "wall_s": round(wall, 3),
             "peak_rss_mb": peak_rss_mb(),
             "threads": threads_in_use(),
             "processes": n_processes(),

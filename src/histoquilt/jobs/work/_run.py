@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,11 @@ def start_run(
     resume, threads = (getattr(config, name, None) for name in ("resume", "threads"))
     arguments = {name: plain(value) for name, value in {**places, **vars(config)}.items()}
     record = RunRecord(command, arguments)
-    with capture_warnings() as warnings, workplace(out, resume=bool(resume)) as work, use_threads(threads):
+    with ExitStack() as stack:
+        warnings = stack.enter_context(capture_warnings())
+        work = stack.enter_context(workplace(out, resume=bool(resume)))
+        with record.stage("import"):  # of torch
+            stack.enter_context(use_threads(threads))
         yield Run(config, out, record, warnings, work, on_checked)
 
 

@@ -6,6 +6,7 @@ principal components of the result are the embedding.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,15 +45,19 @@ class AveragedComponents:
         covariance = averaged.T @ averaged / len(averaged) - np.outer(center, center)
         return cls(center, leading_axes(covariance, n_components), n_averagings)
 
-    def transform(self, features: np.ndarray, adjacency: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Return the components of averaged features, ``(n_spots, n_components)`` float32, and the rows' lengths."""
+    def project(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the components of unit rows, ``(n_spots, n_components)`` float32, and the lengths of the rows."""
         projected = np.empty((len(features), self.axes.shape[1]), np.float32)
         lengths = np.empty(len(features))
         for rows in row_chunks(*features.shape):
             unit, lengths[rows] = _unit_rows(features[rows])
             projected[rows] = unit @ self.axes
-        averaged = smooth(projected, adjacency, np.full(projected.shape[1], self.n_averagings))
-        return averaged - (self.center @ self.axes).astype(np.float32), lengths
+        return projected, lengths
+
+    def average(self, projected: np.ndarray, adjacency: csr_matrix, times: int) -> np.ndarray:
+        """Return components of :meth:`project` averaged ``times`` times, less their mean."""
+        averaged = smooth(projected, adjacency, np.full(projected.shape[1], times))
+        return averaged - (self.center @ self.axes).astype(np.float32)
 
     def inverse(self, components: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Convert components to features, ``(n_spots, n_features)`` float32."""
@@ -101,8 +106,10 @@ class AveragedPCs(FeatureModel):
 
     def apply(self, learnt: AveragedComponents, features: np.ndarray, tissue: Tissue) -> Outputs:
         """Return the averaged components as embedding and reconstruction."""
-        components, lengths = learnt.transform(features, tissue.adjacency)
-        return Outputs(components, [components], components, lengths)
+        projected, lengths = learnt.project(features)
+        components = learnt.average(projected, tissue.adjacency, learnt.n_averagings)
+        less = partial(learnt.average, projected, tissue.adjacency, max(learnt.n_averagings - 1, 0))
+        return Outputs(components, [components], components, lengths, less_smoothed=less)
 
     def to_features(self, learnt: AveragedComponents, reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Convert averaged components to features, ``(n_spots, n_features)`` float32."""

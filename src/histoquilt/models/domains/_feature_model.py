@@ -26,7 +26,7 @@ from histoquilt.models.domains._image_block import ImageBlock
 from histoquilt.models.domains._section_offsets import SectionOffsets
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.pp import Scaling, row_chunks
-from histoquilt.runtime import atomic_file, resolve_device, warn_user
+from histoquilt.runtime import atomic_file, resolve_device, stage, warn_user
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import strip_prefix
 
@@ -204,7 +204,7 @@ class FeatureModel(DomainModel):
         offsets = None
         if tissue.sections is not None and self.config.match_sections and len(names) > 1:
             offsets, moved = SectionOffsets.fit(outputs.embedding, tissue.sections, seed=seed)
-            outputs = replace(outputs, embedding=moved)
+            outputs = replace(outputs, embedding=moved, less_smoothed=None)  # which has the offsets
         self.domains = None
         self._fitted = Fitted(features, learnt, layer, spatial_key, section_key, offsets)
         self.training_facts = {
@@ -469,9 +469,10 @@ class FeatureModel(DomainModel):
         cache: dict[Any, Any] = {} if made is None or made.features is None else made.features
         key = (*SectionFeatures.settings_of(self.config), layer, use_rep, sections is not None)
         if key not in cache:
-            cache[key] = SectionFeatures.fit(
-                adata, self.config, layer=layer, use_rep=use_rep, sections=sections, adjacency=graph.connectivities
-            )
+            with stage("features"):
+                cache[key] = SectionFeatures.fit(
+                    adata, self.config, layer=layer, use_rep=use_rep, sections=sections, adjacency=graph.connectivities
+                )
         return cache[key]
 
 

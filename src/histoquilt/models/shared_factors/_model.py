@@ -6,7 +6,9 @@ members (MAXVAR; Kettenring 1971). A direction that two members share has twice 
 member sees, so what only one of them makes of the data comes last.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,10 +110,9 @@ class SharedFactors(FeatureModel):
     def apply(self, learnt: dict[str, _Member], features: np.ndarray, tissue: Tissue) -> Outputs:
         """Return the shared directions as embedding, and the reconstruction of the first member."""
         outputs = [self.members[name].apply(one.learnt, features, tissue) for name, one in learnt.items()]
-        embedding = np.zeros((len(features), next(iter(learnt.values())).axes.shape[1]), np.float32)
-        for one, of_member in zip(learnt.values(), outputs, strict=True):
-            embedding += (of_member.embedding - one.center.astype(np.float32)) @ one.axes.astype(np.float32)
-        return replace(outputs[0], embedding=embedding, of_networks=[embedding])
+        embedding = _joined(learnt, [of_member.embedding for of_member in outputs])
+        less = partial(_joined_less_smoothed, learnt, outputs)
+        return replace(outputs[0], embedding=embedding, of_networks=[embedding], less_smoothed=less)
 
     def to_features(self, learnt: dict[str, _Member], reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Convert the reconstruction of the first member to features, ``(n_spots, n_features)``."""
@@ -146,6 +147,18 @@ class SharedFactors(FeatureModel):
             of_member = member.restore_learnt(MethodState(weights, arrays, state.settings[name]), n_features)
             learnt[name] = _Member(of_member, state.arrays[f"{_CENTER}.{name}"], state.arrays[f"{_AXES}.{name}"])
         return learnt
+
+
+def _joined(learnt: dict[str, _Member], embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the shared directions of the members' embeddings, ``(n_spots, n_components)`` float32."""
+    members = zip(learnt.values(), embeddings, strict=True)
+    parts = [(of_member - one.center.astype(np.float32)) @ one.axes.astype(np.float32) for one, of_member in members]
+    return np.sum(parts, axis=0)
+
+
+def _joined_less_smoothed(learnt: dict[str, _Member], outputs: Sequence[Outputs]) -> np.ndarray:
+    """Return the shared directions after one averaging less, in the members that average."""
+    return _joined(learnt, [one.less_smoothed() if one.less_smoothed else one.embedding for one in outputs])
 
 
 _CENTER, _AXES = "shared_center", "shared_axes"

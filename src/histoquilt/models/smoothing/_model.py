@@ -6,6 +6,7 @@ than by chance, and each factor is averaged over the graph as often as minimises
 weighted by its estimated error, got weights of .01 to .06 and changed no results (docs/benchmarks.md).
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,10 @@ class SpatialFactors(FeatureModel):
 
     def apply(self, learnt: FactorProjection, features: np.ndarray, tissue: Tissue) -> Outputs:
         """Return the smoothed factors as embedding and reconstruction."""
-        smoothed = smooth(learnt.transform(features), tissue.adjacency, learnt.n_smoothing_steps)
-        return Outputs(smoothed, [smoothed], smoothed, learnt.row_scale(features))
+        factors, steps = learnt.transform(features), learnt.n_smoothing_steps
+        smoothed = smooth(factors, tissue.adjacency, steps)
+        less = partial(smooth, factors, tissue.adjacency, np.maximum(steps - 1, 0))
+        return Outputs(smoothed, [smoothed], smoothed, learnt.row_scale(features), less_smoothed=less)
 
     def to_features(self, learnt: FactorProjection, reconstruction: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
         """Convert smoothed factors to features, ``(n_spots, n_features)`` float32."""
