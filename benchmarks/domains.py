@@ -32,7 +32,7 @@ SECTIONS = {  # name: (file, label column, labels that are none, use_rep)
 }
 N_DOMAINS = dict(zip(SECTIONS, (7, 7, 7, 5, 7, 5, 5, 5, 5, 4, 3, 3, 3), strict=True))
 AVERAGINGS = (0, 2, 4, 8)
-OPTIONS = {"default": {}}  # of spatial_domains
+OPTIONS = {"default": {}, "default, Potts": {"refine": "potts"}, "default, merged": {"clustering": "merge"}}
 
 
 def read(name: str) -> ad.AnnData:

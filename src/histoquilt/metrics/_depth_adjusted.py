@@ -75,7 +75,7 @@ class DepthRegression:
     Attributes
     ----------
     counted
-        Whether a spot has counts, ``(n_spots,)``; others are left out.
+        Spots with counts, ``(n_spots,)`` bool; others are left out.
     log_depth
         Log depth of spots with counts.
     sections

@@ -103,6 +103,17 @@ class DomainSearch:
             declare_scale(adata, Keys.DENOISED, "log1p_cp10k")
 
 
+def _refined(
+    gaussians: np.ndarray, near: csr_matrix, k: int, search: DomainSearch, outputs: Embedded
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the refined labels by direct neighbours, and what is recorded of the refinement."""
+    if search.refine != "potts":
+        return majority_codes(gaussians, near, k), {}
+    embedding = outputs.embedding if outputs.less_smoothed is None else outputs.less_smoothed()
+    field = potts_labels(embedding, gaussians, near, k, n_components=search.model.n_components)
+    return field.labels, {"potts_beta": field.beta}
+
+
 def _name(
     adata: AnnData,
     outputs: Embedded,
@@ -122,11 +133,8 @@ def _name(
     key_added, embedding_key = search.key_added, search.embedding_key
     write_result(adata, "obsm", embedding_key, outputs.embedding)
     n_components = model.n_components
-    searched = not isinstance(n_domains, int | np.integer)
-    if n_domains is None or isinstance(n_domains, tuple):
-        k = _choose(adata, n_domains, embedding_key, n_components, seed)
-    else:
-        k = int(n_domains)
+    searched = n_domains is None or isinstance(n_domains, tuple)
+    k = _number(adata, n_domains, embedding_key, n_components, seed)
     spatial = np.asarray(spot_centres(adata, spatial_key), dtype=float)
     sections = None if section_key is None else adata.obs[section_key].astype(str).to_numpy()
     sample = spatial_sample(adata.n_obs, spatial, sections, seed=seed)
@@ -152,12 +160,8 @@ def _name(
     if refine_by is not None:
         near, facts["refine_neighbors"] = direct_neighbours(refine_by, spatial)
         default = None if default is None else majority_codes(default, near, k)
-        if search.refine == "potts":
-            embedding = outputs.embedding if outputs.less_smoothed is None else outputs.less_smoothed()
-            field = potts_labels(embedding, gaussians, near, k, n_components=n_components)
-            gaussians, facts["potts_beta"] = field.labels, field.beta
-        else:
-            gaussians = majority_codes(gaussians, near, k)
+        gaussians, of_refinement = _refined(gaussians, near, k, search, outputs)
+        facts |= of_refinement
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
     named = name_by_position(gaussians, spatial)
     remove_levels(adata, f"{key_added}_tree")
@@ -176,9 +180,12 @@ def _name(
     _record_model(adata, model)
 
 
-def _choose(adata: AnnData, searched: tuple[int, int] | None, embedding_key: str, n_components: int, seed: int) -> int:
-    low, high = searched or _SEARCHED
-    if searched is None:
+def _number(adata: AnnData, asked: NumberOfDomains, embedding_key: str, n_components: int, seed: int) -> int:
+    """Return the given number of domains, or choose one from a range."""
+    if isinstance(asked, int | np.integer):
+        return int(asked)
+    low, high = asked or _SEARCHED
+    if asked is None:
         high = max(low, min(high, adata.n_obs // 8))  # a sub-sample of a small section bears no more
     chosen = choose_n_domains(adata, use_rep=embedding_key, n_domains=(low, high), n_components=n_components, seed=seed)
     logger.info("n_domains was not given; %d of %d to %d chosen by stability.", chosen, low, high)

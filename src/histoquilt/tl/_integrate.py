@@ -170,9 +170,7 @@ def integrate_sections(
         check_memory_suffices(Job.of(joint, model, **source, several=True, genes=genes))
     if new is not None:
         new.write(joint, joined=True, progress=progress)
-    if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
-        align = align_sections if links == "stack" else stitch_sections
-        align(joint, **keys, **source, seed=seed, progress=progress)
+    _align(joint, links, **keys, **source, seed=seed, progress=progress)
     whole, rows, keys = _tissue(joint, links, keys)
     made = Made(model.graph(whole, **keys), features={})
     _write_joint_factors(whole, model, made, source, keys)
@@ -189,6 +187,12 @@ def integrate_sections(
     if mixing:
         write_mixing(joint, section_key=section_key, **source, embedding_key=embedding_key, seed=seed)
     return joint
+
+
+def _align(joint: AnnData, links: Links, **options: Any) -> None:
+    """Align or stitch the sections if links depend on their places and these are not there yet."""
+    if links in ("stack", "stitched") and Keys.ALIGNED not in joint.obsm:
+        (align_sections if links == "stack" else stitch_sections)(joint, **options)
 
 
 def _join(

@@ -60,7 +60,7 @@ def moments_used(chosen: Mapping[str, Any], own: bool) -> bool | str | dict[str,
     chosen
         Settings that the method chose; of a stack with those of its ``members``.
     own
-        Whether its inputs are standardised so, which holds for methods that chose nothing else.
+        True if its inputs are standardised so, which holds for methods that chose nothing else.
 
     Returns
     -------

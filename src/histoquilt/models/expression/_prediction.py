@@ -261,13 +261,18 @@ def write_prediction(
     }
     unlike.warn(section.name)
     if seen:
-        warn_user(
-            f"{section.name}: the model was trained on this section (as {seen!r}). How well the prediction agrees with "
-            "the measurement says nothing about new tissue."
-        )
+        _warn_seen(section.name, seen)
     if caution and unlike.transfer.transfers:  # else the warning has said it
         logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
+
+
+def _warn_seen(name: str, seen: str) -> None:
+    """Warn that the model was trained on a section, under the name ``seen``."""
+    warn_user(
+        f"{name}: the model was trained on this section (as {seen!r}). How well the prediction agrees with the "
+        "measurement says nothing about new tissue."
+    )
 
 
 def weights_in_words(members: Mapping[str, float]) -> str:
