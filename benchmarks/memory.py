@@ -22,8 +22,8 @@ ROWS = [  # spots, genes, columns of use_rep, denoised, model, settings
     (60_000, 500, 0, False, "SpatialFactors", {}),
     (30_000, 500, 0, True, "SharedFactors", {}),
     (60_000, 500, 0, False, "SharedFactors", {}),
-    (100_000, 300, 50, False, "SharedFactors", {}),
     (100_000, 300, 50, False, "SpatialFactors", {}),
+    (100_000, 300, 50, False, "SharedFactors", {}),
     (8_000, 300, 0, False, "SpaMask", {"max_epochs": 2}),
     (20_000, 300, 0, False, "SpaMask", {"max_epochs": 2}),
 ]
