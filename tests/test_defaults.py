@@ -18,8 +18,8 @@ def ari() -> pd.DataFrame:
 
 
 def test_large_sections_are_averaged_twice_and_small_ones_not(ari):
-    assert ari.loc["shared 2x", CORTEX].mean() > ari.loc["shared 0x", CORTEX].mean()
-    assert ari.loc["shared 2x", "starmap"] > ari.loc["shared 0x", "starmap"]
+    large = [*CORTEX, "starmap"]
+    assert (ari.loc["shared 2x", large] > ari.loc["shared 0x", large]).sum() == 4  # all but 151669
     assert ari.loc["shared 0x", BULB].mean() > ari.loc["shared 2x", BULB].mean() + 0.2
 
 
