@@ -38,9 +38,8 @@ CHECKS = {"check_obs_key", "check_obsm_key"}  # pass their argument= on
 NOT_REACHED = {
     "color",  # no command draws an embedding coloured by a column that the user names
     "confidence_key",  # commands draw and tabulate columns that they wrote themselves
-    "domain_key",
-    "patient_key",  # commands read the column 'patient' of samples.csv, and name no other
-}
+    
+    "patient_key",  # commands read the column 'patient' of samples.csv, and name no other, "n_resamples"}
 # "name=" that no command comes across, or that is not advice
 NO_ADVICE = {
     ("_align.py", "method"),  # no command aligns
@@ -57,7 +56,15 @@ NO_ADVICE = {
     ("_prediction.py", "field_um"),
 }
 # told in the words of Python at a command too, or in both
-NOT_TRANSLATED = {("_device.py", "device"), ("_processes.py", "device")}
+NOT_TRANSLATED = {
+    ("_align.py", "reference"),
+    ("_device.py", "device"),
+    ("_domain_tree.py", "domain_key"),
+    ("_domain_tree.py", "use_rep"),
+    ("_feature_config.py", "image"),
+    ("_processes.py", "device"),
+    ("_side.py", "reference"),
+}  # of functions that no command reaches with an argument of that name
 CALL = re.compile(r"\b\w+(?:\.\w+)+\([^()]*\)")  # like histoquilt.io.attach_image(adata, path, mpp=...), is Python
 
 

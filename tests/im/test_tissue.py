@@ -68,7 +68,7 @@ def test_resolution_changes_little(toy, mpp):
 
 def test_large_slides_are_read_in_blocks(toy, monkeypatch):
     whole = hq.im.tissue_mask(toy[1], mpp=2.0).mask
-    monkeypatch.setattr("histoquilt.im._thumbnail.BLOCK_PX", 256)
+    monkeypatch.setattr("histoquilt.im._as_slide.BLOCK_PX", 256)
     np.testing.assert_array_equal(hq.im.tissue_mask(toy[1], mpp=2.0).mask, whole)
 
 

@@ -18,7 +18,7 @@ def test_the_command_embeds_the_images_of_a_table(study_folder, tmp_path, quick,
     section = ad.read_h5ad(out / "s0.h5ad")
     assert "X_he_texture" in section.obsm
     assert section.obsp["spatial_connectivities"].data.std() > 0.01
-    assert list(section.uns["histoquilt"]["spatial_factors"]["config"]["image_keys"]) == ["X_he_texture"]
+    assert list(section.uns["histoquilt"]["shared_factors"]["config"]["image_keys"]) == ["X_he_texture"]
 
 
 @pytest.mark.parametrize("role", ["features", "only"])

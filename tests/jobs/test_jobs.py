@@ -53,7 +53,7 @@ def test_python_and_the_command_write_the_same(section_file, quick, tmp_path, sa
     command = ["domains", section_file, "-k", 3, "-o", tmp_path / "shell", "--config", quick, "-q"]
     assert run([str(part) for part in [*command, "--denoise", "none"]]) == 0
     capsys.readouterr()
-    model_config = hq.models.SpatialFactorsConfig.from_json(quick)
+    model_config = hq.models.SharedFactorsConfig.from_json(quick)
     checked = []
     settings = DomainsConfig(n_domains=3, config=model_config, **QUICK)
     with caplog.at_level(logging.INFO, "histoquilt"):

@@ -142,7 +142,7 @@ def test_without_refinement(small, small_config):
 
 def test_potts_in_place_of_the_vote(small, small_config):
     by_vote = spatial_domains(small, 3, config=small_config, denoise=False, progress=False, copy=True)
-    model = SpatialFactors(small_config)
+    model = SharedFactors(small_config)
     spatial_domains(small, 3, model=model, refine="potts", denoise=False, progress=False)
     facts = small.uns["histoquilt"]["domain"]
     assert facts["refined"] is True
@@ -150,7 +150,8 @@ def test_potts_in_place_of_the_vote(small, small_config):
     assert "potts_beta" not in by_vote.uns["histoquilt"]["domain"]
     assert (small.obsm["X_domains"] == by_vote.obsm["X_domains"]).all()
     assert small.obs["domain"].nunique() == 3
-    assert adjusted_rand_score(small.obs["domain"], by_vote.obs["domain"]) > 0.8
+    # the embedding of so small a section is not averaged, so that a field changes more than a vote
+    assert 0.3 < adjusted_rand_score(small.obs["domain"], by_vote.obs["domain"]) < 1
     run = model.run(small)
     steps = model.fitted.learnt.n_smoothing_steps
     less = run.less_smoothed()

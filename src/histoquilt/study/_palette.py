@@ -60,7 +60,7 @@ def color_shades(color: str, n: int) -> list[str]:
     Names of matplotlib are colours, too.
 
     >>> color_shades("#0072b2", 2)
-    ['#004a74', '#80b9d9']
+    ['#004a74', '#80b8d8']
     """
     from matplotlib.colors import to_hex
 

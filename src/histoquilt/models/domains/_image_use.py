@@ -37,12 +37,12 @@ class ImageUse:
     ) -> "ImageUse | None":
         """Check the arguments; None if the image is not used."""
         if role is None:
-            for name, value in (("image_key", key), ("encoder", encoder)):
-                if value is not None:
-                    raise ValueError(
-                        f"{argument(name)} is of the image, which is not used. Pass {argument('image', 'edges')}, "
-                        f"{argument('image', 'features')} or {argument('image', 'only')}, or leave it out."
-                    )
+            if key is not None or encoder is not None:
+                given = argument("encoder") if key is None else argument("image_key")
+                raise ValueError(
+                    f"{given} is of the image, which is not used. Pass {argument('image', 'edges')}, "
+                    f"{argument('image', 'features')} or {argument('image', 'only')}, or leave it out."
+                )
             return None
         if role not in get_args(ImageRole):
             raise ValueError(f"{argument('image')} is one of {listed(get_args(ImageRole))}, got {role!r}.")
