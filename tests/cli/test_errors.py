@@ -38,8 +38,9 @@ CHECKS = {"check_obs_key", "check_obsm_key"}  # pass their argument= on
 NOT_REACHED = {
     "color",  # no command draws an embedding coloured by a column that the user names
     "confidence_key",  # commands draw and tabulate columns that they wrote themselves
-    
-    "patient_key",  # commands read the column 'patient' of samples.csv, and name no other, "n_resamples"}
+    "n_resamples",  # commands resample as often as functions do by default
+    "patient_key",  # commands read the column 'patient' of samples.csv, and name no other
+}
 # "name=" that no command comes across, or that is not advice
 NO_ADVICE = {
     ("_align.py", "method"),  # no command aligns
