@@ -175,3 +175,16 @@ def test_settings_choose_their_model(section, config):
     spatial_domains(adata, 3, config=config, progress=False)
     method = {AveragedPCsConfig: "averaged_pcs", SharedFactorsConfig: "shared_factors"}.get(type(config))
     assert (method or "spatial_factors") in adata.uns["histoquilt"]
+
+
+def test_one_averaging_less(section):
+    """What a Potts field starts from: members that average do so once less."""
+    model = AveragedPCs(TWICE).fit(section, use_rep="X_own")
+    run = model.run(section)
+    axes = model.fitted.learnt.axes
+    unit = section.obsm["X_own"] / np.linalg.norm(section.obsm["X_own"], axis=1, keepdims=True)
+    less = run.less_smoothed()
+    assert np.var(run.embedding, axis=0).sum() < np.var(less, axis=0).sum() < np.var(unit @ axes, axis=0).sum()
+    shared = SharedFactors(SharedFactorsConfig(n_pcs=30, n_averagings=2)).fit(section, progress=False).run(section)
+    assert shared.less_smoothed().shape == shared.embedding.shape
+    assert not np.allclose(shared.less_smoothed(), shared.embedding)

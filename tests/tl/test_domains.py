@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from histoquilt.datasets import toy_section
 from histoquilt.io import read_h5ad, write_h5ad
-from histoquilt.models import SharedFactors, SpaMask, SpaMaskConfig, SpatialFactors
+from histoquilt.models import SharedFactors, SpaMask, SpaMaskConfig, SpatialFactors, SpatialFactorsConfig
 from histoquilt.tl import align_labels, choose_n_domains, cluster_kmeans, cluster_mixture, spatial_domains
 
 
@@ -140,9 +140,10 @@ def test_without_refinement(small, small_config):
     assert (model.embed(small) == plain.obsm["X_domains"]).all()
 
 
-def test_potts_in_place_of_the_vote(small, small_config):
-    by_vote = spatial_domains(small, 3, config=small_config, denoise=False, progress=False, copy=True)
-    model = SharedFactors(small_config)
+def test_potts_in_place_of_the_vote(small):
+    config = SpatialFactorsConfig(n_pcs=50)
+    by_vote = spatial_domains(small, 3, config=config, denoise=False, progress=False, copy=True)
+    model = SpatialFactors(config)
     spatial_domains(small, 3, model=model, refine="potts", denoise=False, progress=False)
     facts = small.uns["histoquilt"]["domain"]
     assert facts["refined"] is True
@@ -150,8 +151,7 @@ def test_potts_in_place_of_the_vote(small, small_config):
     assert "potts_beta" not in by_vote.uns["histoquilt"]["domain"]
     assert (small.obsm["X_domains"] == by_vote.obsm["X_domains"]).all()
     assert small.obs["domain"].nunique() == 3
-    # the embedding of so small a section is not averaged, so that a field changes more than a vote
-    assert 0.3 < adjusted_rand_score(small.obs["domain"], by_vote.obs["domain"]) < 1
+    assert adjusted_rand_score(small.obs["domain"], by_vote.obs["domain"]) > 0.8
     run = model.run(small)
     steps = model.fitted.learnt.n_smoothing_steps
     less = run.less_smoothed()
