@@ -10,7 +10,7 @@ from histoquilt.cluster._hierarchy import (
     split_domain,
 )
 from histoquilt.cluster._merged import fit_merged
-from histoquilt.cluster._mixture import Mixture, NamedMixture, fit_mixture, start_moments, whitening
+from histoquilt.cluster._mixture import Mixture, NamedMixture, fit_mixture, start_moments, whitened, whitening
 from histoquilt.cluster._naming import check_all_found, name_by_position, restore_vanished
 from histoquilt.cluster._potts import PottsFit, potts_labels
 from histoquilt.cluster._shared_covariance import fit_shared_covariance
@@ -20,5 +20,5 @@ __all__ = [
     "DomainMerges", "DomainMoments", "Mixture", "NamedMixture", "Parts", "PottsFit", "align_labels",
     "check_all_found", "ensemble_confidence", "ensemble_probability", "fit_merged", "fit_mixture",
     "fit_shared_covariance", "level_stability", "merge_domains", "name_by_position", "potts_labels",
-    "restore_vanished", "spatial_sample", "split_domain", "start_moments", "whitening",
+    "restore_vanished", "spatial_sample", "split_domain", "start_moments", "whitened", "whitening",
 ]  # fmt: skip

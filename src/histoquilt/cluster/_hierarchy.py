@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from histoquilt.cluster._mixture import fit_mixture, whitening
+from histoquilt.cluster._mixture import fit_mixture, whitened, whitening
 from histoquilt.cluster._refit import refit
 
 STABLE_PARTS = 0.8  # mean adjusted Rand index of refits on halves from which the parts of a domain come back
@@ -43,7 +43,7 @@ class DomainMoments:
         sums, scatter = np.zeros((n_domains, n_components)), np.zeros((n_components, n_components))
         for start in range(0, len(codes), _CHUNK):
             labelled = np.flatnonzero(codes[start : start + _CHUNK] >= 0) + start
-            scores = (np.asarray(embedding[labelled], dtype=np.float64) - center) @ axes
+            scores = whitened(embedding[labelled], center, axes)
             np.add.at(sums, codes[labelled], scores)
             scatter += scores.T @ scores
         sizes = np.bincount(codes[codes >= 0], minlength=n_domains)
@@ -133,7 +133,7 @@ def level_stability(
     if len(seen) < 8 * n_domains:
         return {level: np.full(1, np.nan) for level in found}
     center, axes = whitening(embedding[seen], n_components)
-    scores, codes = (np.asarray(embedding[seen], dtype=np.float64) - center) @ axes, codes[seen]
+    scores, codes = whitened(embedding[seen], center, axes), codes[seen]
     for _ in range(n_resamples):
         order = rng.permutation(len(scores))
         for half in (order[::2], order[1::2]):
@@ -197,7 +197,7 @@ def split_domain(
     if len(rows) > _PART_SPOTS:
         rows = np.sort(rng.choice(rows, _PART_SPOTS, replace=False))
     center, axes = whitening(embedding[rows], _PART_COMPONENTS)
-    scores = (np.asarray(embedding[rows], dtype=np.float64) - center) @ axes
+    scores = whitened(embedding[rows], center, axes)
     stability = {number: _come_back(scores, number, n_resamples, rng) for number in range(2, most + 1)}
     for number in sorted(stability, reverse=True):
         if stability[number] < max(STABLE_PARTS, max(stability.values()) - _TIED):

@@ -5,7 +5,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from histoquilt.cluster._hierarchy import DomainMoments, merge_domains
-from histoquilt.cluster._mixture import Mixture, MixtureFit, start_moments, whitening
+from histoquilt.cluster._mixture import Mixture, MixtureFit, start_moments, whitened, whitening
 from histoquilt.cluster._refit import refit
 
 _EXTRA = range(3, 16)  # Gaussians more than domains
@@ -55,7 +55,7 @@ def fit_merged(
     if len(rows) > _FITTED_SPOTS:
         rows = np.sort(rng.choice(rows, _FITTED_SPOTS, replace=False))
     center, axes = whitening(embedding[rows], n_components)
-    scores = (np.asarray(embedding[rows], dtype=np.float64) - center) @ axes
+    scores = whitened(embedding[rows], center, axes)
     members = [
         member
         for extra in _EXTRA
@@ -71,7 +71,7 @@ def fit_merged(
     together = [_together(own, consensus, n_domains) for own in labels]
     probabilities = np.zeros((len(embedding), n_domains))
     for start in range(0, len(embedding), _CHUNK):
-        chunk = (np.asarray(embedding[start : start + _CHUNK], dtype=np.float64) - center) @ axes
+        chunk = whitened(embedding[start : start + _CHUNK], center, axes)
         for (mixture, of_gaussian), own in zip(members, together, strict=True):
             probabilities[start : start + _CHUNK] += own[of_gaussian[mixture.probabilities(chunk).argmax(axis=1)]]
     probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -53,7 +53,7 @@ class Mixture:
         return found
 
     def _probabilities(self, embedding: np.ndarray) -> np.ndarray:
-        scores = (np.asarray(embedding, dtype=np.float64) - self.center) @ self.axes
+        scores = whitened(embedding, self.center, self.axes)
         joint = log_joint_density(scores.T, self.weights, self.means, self.precision)
         joint -= joint.max(axis=0)
         density = np.exp(joint)
@@ -120,7 +120,7 @@ def fit_mixture(
             probabilities = fit.mixture.probabilities(embedding)
             return replace(fit, labels=probabilities.argmax(axis=1), probabilities=probabilities)
     center, axes = whitening(embedding, n_components)
-    scores = (np.asarray(embedding, dtype=np.float64) - center) @ axes
+    scores = whitened(embedding, center, axes)
     # repeated rows differ by rounding after the projection
     _, first, which = np.unique(np.round(scores, 8), axis=0, return_index=True, return_inverse=True)
     distinct = scores[first]
@@ -267,6 +267,11 @@ def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
     spread = np.sqrt(pca.explained_variance_ * (len(embedding) - 1) / len(embedding))
     kept = spread > 1e-6 * spread.max()
     return pca.mean_, (pca.components_[kept] / spread[kept, None]).T
+
+
+def whitened(embedding: np.ndarray, center: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return the scores of spots on the axes of :func:`whitening`, ``(n_spots, n_components)`` float64."""
+    return (np.asarray(embedding, dtype=np.float64) - center) @ axes
 
 
 def _start_labels(sample: np.ndarray, n_domains: int, start: int, rng: np.random.Generator) -> np.ndarray:

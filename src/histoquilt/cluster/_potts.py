@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.special import softmax
 
-from histoquilt.cluster._mixture import start_moments, whitening
+from histoquilt.cluster._mixture import start_moments, whitened, whitening
 from histoquilt.cluster._naming import restore_vanished
 from histoquilt.cluster._shared_covariance import log_joint_density
 
@@ -69,12 +69,12 @@ def _gaussian_scores(embedding: np.ndarray, labels: np.ndarray, n_domains: int, 
     """Return log of weight times density of each domain, up to a term of the spot, ``(n_spots, k)`` float32."""
     labelled = labels >= 0
     center, axes = whitening(embedding[labelled], n_components)
-    scores = (np.asarray(embedding[labelled], np.float64) - center) @ axes
+    scores = whitened(embedding[labelled], center, axes)
     weights, means, covariance = start_moments(scores, labels[labelled], n_domains)
     precision = np.linalg.inv(covariance)
     found = np.empty((len(embedding), n_domains), np.float32)
     for start in range(0, len(embedding), _CHUNK):
-        part = (np.asarray(embedding[start : start + _CHUNK], np.float64) - center) @ axes
+        part = whitened(embedding[start : start + _CHUNK], center, axes)
         found[start : start + _CHUNK] = log_joint_density(part.T, weights, means, precision).T
     return found
 

@@ -9,7 +9,7 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from sklearn.cluster import KMeans
 
 from histoquilt._base import Keys
-from histoquilt.cluster import fit_shared_covariance, start_moments, whitening
+from histoquilt.cluster import fit_shared_covariance, start_moments, whitened, whitening
 from histoquilt.runtime import logger, warn_user
 from histoquilt.study import check_adata, provenance
 from histoquilt.tl._cluster import checked_embedding
@@ -189,8 +189,7 @@ def _fit_each(scores: np.ndarray, numbers: list[int], rng: np.random.Generator) 
 
 
 def _whitened_scores(embedding: np.ndarray, n_components: int) -> np.ndarray:
-    center, axes = whitening(embedding, n_components)
-    return (np.asarray(embedding, dtype=np.float64) - center) @ axes
+    return whitened(embedding, *whitening(embedding, n_components))
 
 
 def _kmeans(sample: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

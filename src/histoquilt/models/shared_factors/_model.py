@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from histoquilt._base import DOMAIN_MODELS
-from histoquilt.cluster import whitening
+from histoquilt.cluster import whitened, whitening
 from histoquilt.models.averaging._model import leading_axes
 from histoquilt.models.domains._feature_model import FeatureModel, Outputs, Tissue
 from histoquilt.models.expression._checkpoint import MethodState
@@ -100,7 +100,7 @@ class SharedFactors(FeatureModel):
             facts |= of_member
             embedding = member.apply(learnt[name], features[sample], part).embedding
             centers[name], axes[name] = whitening(embedding, self.config.n_components)
-            scores.append((embedding - centers[name]) @ axes[name])
+            scores.append(whitened(embedding, centers[name], axes[name]))
         joint = np.concatenate(scores, axis=1)
         shared = leading_axes(joint.T @ joint, self.config.n_components)
         ends = np.cumsum([one.shape[1] for one in scores])[:-1]
