@@ -113,6 +113,15 @@ def test_a_smaller_image_of_the_same_section_gives_nearly_the_same(section, mean
     assert np.abs(adata.obsm["full"] - adata.obsm["half"]).mean() < 1.5
 
 
+def test_the_default_fields_are_those_of_the_spots_on_a_smaller_image_too(section, mean_colour):
+    adata, image = section
+    for picture, scale, key in ((image, 1.0, "full"), (image[::2, ::2], 2.0, "half")):
+        hq.im.embed_patches(adata, picture, mpp=2.0, image_scale=scale, encoder=mean_colour(), key_added=key)
+    fields = {key: [name.split("_")[1] for name in adata.obsm if name.startswith(key)] for key in ("full", "half")}
+    assert len(fields["full"]) == 4
+    assert fields["full"] == fields["half"]
+
+
 # --- the stain ---
 
 
@@ -315,7 +324,7 @@ def test_another_resolution_than_the_encoder_learnt_from_is_told(section, mean_c
 
 
 def test_an_image_too_coarse_for_the_field_is_told(section, mean_colour):
-    with pytest.warns(UserWarning, match="blown up to 16"):
+    with pytest.warns(UserWarning, match="enlarged to 16"):
         hq.im.embed_patches(*section, mpp=2.0, encoder=mean_colour(), field_um=8)
 
 

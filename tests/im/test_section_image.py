@@ -88,7 +88,7 @@ def test_an_image_in_uns_is_embedded(slide, as_floats):
     if as_floats:
         library["images"]["lowres"] = library["images"]["lowres"] / np.float32(255)
     assert keys_of(adata) is None
-    with pytest.warns(UserWarning, match="blown up"):  # 17 pixels of a picture of 600
+    with pytest.warns(UserWarning, match="enlarged"):  # 17 pixels of a picture of 600
         found = embed_section(Section("", adata), encoder=get_encoder("he_texture"), progress=False)
     assert found.obsm["X_he_texture"].shape[0] == 60
     assert np.isfinite(found.obsm["X_he_texture"]).all()

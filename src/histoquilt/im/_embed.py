@@ -34,7 +34,7 @@ from histoquilt.study import (
 )
 
 MOST_RELATIVE_MPP = 2.0  # warn if patches are more than twice as coarse or fine as those of training
-MOST_BLOWN_UP = 4.0  # output pixels per image pixel; warn above
+MOST_ENLARGED = 4.0  # output pixels per image pixel; warn above
 MPP_DISAGREES = 1.2  # ratio of the caller's mpp to the file's; spot pitches are measured to a few per cent
 MOST_VIEWS = 8  # a square has eight symmetries
 
@@ -127,7 +127,7 @@ def embed_patches(
         check_adata(adata)
         check_mpp(mpp)
         centres = check_spatial(adata, spatial_key)[:, :2]
-        measured = spot_pitch(centres / image_scale * mpp)
+        measured = spot_pitch(centres * mpp)
         field_um = default_fields(nominal_pitch(coordinate_record(adata), measured))
     job = _plan(adata, image, mpp, encoder, field_um, spatial_key, batch_size, image_scale, cache)
     several = not np.isscalar(field_um)
@@ -316,10 +316,10 @@ def _warn_of_resolution(encoder: PatchEncoder, field_um: list[float], image_mpp:
                 f"A field of {field:g} um is {seen:.3g} um per pixel of the encoder {encoder.name}, which learnt from "
                 f"{encoder.mpp:g}. Its own resolution is field_um={encoder.input_px * encoder.mpp:g}."
             )
-        if image_mpp >= MOST_BLOWN_UP * seen:
+        if image_mpp >= MOST_ENLARGED * seen:
             warn_user(
                 f"The image has {image_mpp:.3g} um per pixel, so a field of {field:g} um is {field / image_mpp:.0f} of "
-                f"its pixels, blown up to {encoder.input_px}. Use the full-resolution image, or a larger field_um."
+                f"its pixels, enlarged to {encoder.input_px}. Use the full-resolution image, or a larger field_um."
             )
 
 

@@ -1,14 +1,14 @@
 """Domains of a section in one call."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from anndata import AnnData
 
 from histoquilt._base import DOMAIN_MODELS, Keys, PatchEncoder, argument, either
 from histoquilt.io import check_one_section, declare_one_section
-from histoquilt.models import DomainModel, FeatureModel, ImageUse, Made, ModelConfig, SharedFactors
+from histoquilt.models import DomainModel, FeatureModel, ImageRole, ImageUse, Made, ModelConfig, SharedFactors
 from histoquilt.runtime import stage
 from histoquilt.study import Section, Slots, Study, check_adata, check_obs_key, check_spatial
 from histoquilt.tl._domains_of_model import Clustering, DomainSearch, NumberOfDomains, Refinement, check_search
@@ -26,7 +26,7 @@ def spatial_domains(
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
-    image: Literal["edges", "features", "only"] | None = None,
+    image: ImageRole | None = None,
     image_key: str | Sequence[str] | None = None,
     encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,

@@ -14,6 +14,7 @@ from histoquilt.gr import mutual_nearest_links, stack_links
 from histoquilt.models import (
     DomainModel,
     FeatureModel,
+    ImageRole,
     ImageUse,
     Made,
     ModelConfig,
@@ -57,7 +58,7 @@ def integrate_sections(
     model: DomainModel | None = None,
     layer: str | None = None,
     use_rep: str | None = None,
-    image: Literal["edges", "features", "only"] | None = None,
+    image: ImageRole | None = None,
     image_key: str | Sequence[str] | None = None,
     encoder: str | PatchEncoder | None = None,
     spatial_key: str = Keys.SPATIAL,

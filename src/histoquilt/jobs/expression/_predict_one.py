@@ -60,7 +60,8 @@ def predict_one(item: Item, source: Source, settings: PredictSettings, trained_o
         Results cannot be written.
     """
     from histoquilt.io import write_h5ad
-    from histoquilt.runtime import atomic_file, warn_user
+    from histoquilt.models import warn_seen
+    from histoquilt.runtime import atomic_file
     from histoquilt.study import provenance
 
     with capture_warnings() as warnings, about(item.name):
@@ -69,10 +70,7 @@ def predict_one(item: Item, source: Source, settings: PredictSettings, trained_o
         record = provenance(adata)["prediction"]
         if trained_on is not None and "seen_in_training" not in record:
             record["seen_in_training"] = trained_on
-            warn_user(
-                f"{item.name}: the model was trained on this file (section {trained_on!r}). How well the prediction "
-                "agrees with the measurement says nothing about new tissue."
-            )
+            warn_seen(item.name, "file", trained_on)
     with writing(settings.out, kept=settings.kept):
         write_h5ad(adata, item.file(".h5ad"))
         with atomic_file(item.file(".csv")) as beside:

@@ -6,6 +6,9 @@ from typing import Literal, Self
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._ranges import Count, NotNegative, Positive, WholeNumber
 
+#: "edges" weighs the links of the graph by the image, "features" joins it to the genes, "only" replaces them.
+ImageRole = Literal["edges", "features", "only"]
+
 
 @dataclass(frozen=True)
 class FeatureConfig(ModelConfig):
@@ -33,8 +36,8 @@ class FeatureConfig(ModelConfig):
     n_neighbors: Count = 6  # k of the k-NN graph, symmetrised
     radius: Positive | None = None  # instead of k: all spots within this distance, in the unit of the coordinates
 
-    # image: None does not use it, "edges" weighs the graph, "features" joins it to the genes, "only" replaces them
-    image: Literal["edges", "features", "only"] | None = None
+    # image of the sections; None does not use it
+    image: ImageRole | None = None
     image_keys: tuple[str, ...] | None = None  # image embeddings in obsm
 
     # clustering of the embedding

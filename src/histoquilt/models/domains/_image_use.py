@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -10,11 +10,9 @@ from anndata import AnnData
 from histoquilt._base import PatchEncoder, argument, listed
 from histoquilt.im import default_keys, embed_section, embedding_keys_of, get_encoder
 from histoquilt.models._domain_model import DomainModel
+from histoquilt.models.domains._feature_config import ImageRole
 from histoquilt.models.domains._feature_model import FeatureModel
 from histoquilt.study import Section, provenance, write_result
-
-#: "edges" weighs the links of the graph by the image, "features" joins it to the genes, "only" replaces them.
-ImageRole = Literal["edges", "features", "only"]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """State of a trained expression model, and its way to a checkpoint and back."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,6 +33,19 @@ class MethodState:
     weights: dict[str, Tensor] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def join(cls, members: "Mapping[str, MethodState]") -> "MethodState":
+        """Join the states of members by name; :meth:`member` returns each."""
+        joined = cls(settings={name: of_member.settings for name, of_member in members.items()})
+        for member, of_member in members.items():
+            joined.weights.update({f"{member}.{name}": value for name, value in of_member.weights.items()})
+            joined.arrays.update({f"{member}.{name}": value for name, value in of_member.arrays.items()})
+        return joined
+
+    def member(self, name: str) -> "MethodState":
+        """Return the state of a member of a joined state."""
+        return MethodState(strip_prefix(self.weights, name), strip_prefix(self.arrays, name), self.settings[name])
 
 
 @dataclass(frozen=True)

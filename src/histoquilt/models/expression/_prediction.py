@@ -261,16 +261,16 @@ def write_prediction(
     }
     unlike.warn(section.name)
     if seen:
-        _warn_seen(section.name, seen)
+        warn_seen(section.name, "section", seen)
     if caution and unlike.transfer.transfers:  # else the warning has said it
         logger.warning("%s, %s: %s", section.name, method, caution)
     return predicted
 
 
-def _warn_seen(name: str, seen: str) -> None:
-    """Warn that the model was trained on a section, under the name ``seen``."""
+def warn_seen(name: str, what: str, seen: str) -> None:
+    """Warn that the model was trained on this ``what``, under the name ``seen``."""
     warn_user(
-        f"{name}: the model was trained on this section (as {seen!r}). How well the prediction agrees with the "
+        f"{name}: the model was trained on this {what} (as {seen!r}). How well the prediction agrees with the "
         "measurement says nothing about new tissue."
     )
 

@@ -22,7 +22,6 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.shared_factors._config import SharedFactorsConfig
 from histoquilt.models.smoothing._factors import SAMPLED_SPOTS
 from histoquilt.models.smoothing._patches import scattered_patches
-from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
@@ -132,19 +131,16 @@ class SharedFactors(FeatureModel):
 
     def learnt_state(self, learnt: dict[str, _Member]) -> MethodState:
         """Return the states of the members and their shares, for :meth:`save`."""
-        states = {name: self.members[name].learnt_state(one.learnt) for name, one in learnt.items()}
-        arrays = {f"{name}.{key}": value for name, state in states.items() for key, value in state.arrays.items()}
+        state = MethodState.join({name: self.members[name].learnt_state(one.learnt) for name, one in learnt.items()})
         for name, one in learnt.items():
-            arrays |= {f"{_CENTER}.{name}": one.center, f"{_AXES}.{name}": one.axes}
-        weights = {f"{name}.{key}": value for name, state in states.items() for key, value in state.weights.items()}
-        return MethodState(weights, arrays, {name: state.settings for name, state in states.items()})
+            state.arrays.update({f"{_CENTER}.{name}": one.center, f"{_AXES}.{name}": one.axes})
+        return state
 
     def restore_learnt(self, state: MethodState, n_features: int) -> dict[str, _Member]:
         """Rebuild the members."""
         learnt = {}
         for name, member in self.members.items():
-            weights, arrays = strip_prefix(state.weights, name), strip_prefix(state.arrays, name)
-            of_member = member.restore_learnt(MethodState(weights, arrays, state.settings[name]), n_features)
+            of_member = member.restore_learnt(state.member(name), n_features)
             learnt[name] = _Member(of_member, state.arrays[f"{_CENTER}.{name}"], state.arrays[f"{_AXES}.{name}"])
         return learnt
 

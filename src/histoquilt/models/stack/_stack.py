@@ -21,7 +21,6 @@ from histoquilt.models.expression._prediction import weights_in_words
 from histoquilt.models.expression._targets import MissingCountsError
 from histoquilt.models.stack._weights import Moments, choose_weights
 from histoquilt.runtime import Advance, logger
-from histoquilt.train import strip_prefix
 
 
 @dataclass(frozen=True)
@@ -189,37 +188,26 @@ class Stack(ExpressionModel):
 
     def state(self) -> MethodState:
         learnt = self.learnt
-        weights: dict[str, Any] = {}
-        arrays: dict[str, np.ndarray] = {}
-        settings = {}
-        for one in learnt.members:
-            if not one.weight:
-                continue
-            state = self._member(one.name, one.learnt).state()
-            weights |= {f"{one.name}.{name}": value for name, value in state.weights.items()}
-            arrays |= {f"{one.name}.{name}": value for name, value in state.arrays.items()}
-            settings[one.name] = state.settings
+        members = MethodState.join(
+            {one.name: self._member(one.name, one.learnt).state() for one in learnt.members if one.weight}
+        )
         return MethodState(
-            weights,
-            arrays,
+            members.weights,
+            members.arrays,
             {
                 "weights": self.members,
                 "validated": learnt.validated,
                 "inner_scores": {**{one.name: one.score for one in learnt.members}, "stack": learnt.score},
                 "at_equal_depth": learnt.at_equal_depth,
-                "members": settings,
+                "members": members.settings,
             },
         )
 
     def restore(self, state: MethodState) -> _Learnt:
         kept, members = state.settings, []
+        of_members = replace(state, settings=kept["members"])
         for name, weight in kept["weights"].items():
-            learnt = None
-            if weight:
-                part = MethodState(
-                    strip_prefix(state.weights, name), strip_prefix(state.arrays, name), kept["members"][name]
-                )
-                learnt = self._member(name).restore(part)
+            learnt = self._member(name).restore(of_members.member(name)) if weight else None
             members.append(_Member(name, learnt, weight, kept["inner_scores"][name]))
         return _Learnt(tuple(members), kept["validated"], kept["inner_scores"]["stack"], kept["at_equal_depth"])
 
