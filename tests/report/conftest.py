@@ -82,3 +82,24 @@ def browser(tmp_path_factory):
     driver.get("about:blank")
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Write a report, open it, and wait until its maps are drawn."""
+
+    def open_report(sections, **arguments):
+        from tests.report.browsing import painted, until
+
+        from histoquilt.report import write_report
+
+        path = tmp_path / "report.html"
+        write_report(sections, path, **arguments)
+        browser.get("about:blank")
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)  # what came before
+        browser.get(path.as_uri())
+        until(lambda: painted(browser) > 100)
+        return browser
+
+    return open_report

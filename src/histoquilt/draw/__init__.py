@@ -6,6 +6,7 @@ from histoquilt.draw._expression import (
     color_top,
     denoised_expression,
     raw_expression,
+    sparse_expression,
 )  # fmt: skip
 from histoquilt.draw._levels import DomainLevel, domain_levels
 from histoquilt.draw._prediction import (
@@ -48,6 +49,6 @@ __all__ = [
     "domain_palette", "gene_means", "gene_reliability", "gene_rows", "gene_symbols", "library_column",
     "marked_number", "marker_table", "method_order", "microns_per_unit", "mixing_values", "model_record",
     "of_condition", "patient_values", "prediction_layer", "raw_expression", "reliability_order", "section_height",
-    "section_names", "section_scores", "spot_places", "stability_curve", "stack_order", "tissue_image",
-    "training_history", "warn_overlapping_sections",
+    "section_names", "section_scores", "sparse_expression", "spot_places", "stability_curve", "stack_order",
+    "tissue_image", "training_history", "warn_overlapping_sections",
 ]  # fmt: skip

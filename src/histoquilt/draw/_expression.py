@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix, issparse, vstack
 
 from histoquilt._base import Keys, MissingKey, argument, listed
 from histoquilt.study import Scale, check_counts, expression_scale, named_layers
@@ -23,17 +23,41 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
     Counts are read from ``layer``, else from ``layers["counts"]``, else from ``X``. A matrix that is declared
     ``log1p_cp10k`` is returned unchanged; one that does not hold counts raises ``ValueError``.
     """
+    matrix, scale, name = _matrix(adata, layer)
+    if name == "X" and adata.isbacked:
+        parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
+        return np.concatenate([_log_counts(part, columns, scale, name, may_be_zero=True) for part in parts])
+    return _log_counts(matrix, columns, scale, name)
+
+
+def sparse_expression(adata: AnnData, rows: np.ndarray, *, layer: str | None = None) -> csr_matrix:
+    """Return log1p of counts per 10,000 of all genes of some spots, float32 ``(len(rows), n_genes)``.
+
+    Counts are read as by :func:`raw_expression`, with the same errors.
+    """
+    matrix, scale, name = _matrix(adata, layer)
+    order = np.argsort(rows, kind="stable")  # files are read in ascending order
+    chunks = np.split(rows[order], np.arange(_READ_SPOTS, len(rows), _READ_SPOTS))
+    found = vstack([csr_matrix(matrix[chunk], dtype=np.float32) for chunk in chunks], format="csr")
+    found = found[np.argsort(order, kind="stable")]
+    if scale == "log1p_cp10k":
+        return found
+    if scale is None and found.nnz:
+        check_counts(found, name)
+    depth = np.asarray(found.sum(axis=1)).ravel()
+    found.data *= np.repeat(1e4 / np.where(depth > 0, depth, 1), np.diff(found.indptr))
+    return found.log1p()
+
+
+def _matrix(adata: AnnData, layer: str | None) -> tuple[Any, Scale | None, str]:
+    """Return the matrix of expression, its declared scale and its name."""
     name = layer if layer is not None else Keys.COUNTS if Keys.COUNTS in adata.layers else "X"
     if name != "X" and name not in adata.layers:
         raise MissingKey(name, "adata.layers", named_layers(adata), f"Pass {argument('layer')}.")
     matrix = adata.X if name == "X" else adata.layers[name]
     if matrix is None:
         raise KeyError(f"adata.X is empty, so there is no expression to show. Pass {argument('layer')}.")
-    scale = expression_scale(adata, name)
-    if name == "X" and adata.isbacked:
-        parts = (matrix[start : start + _READ_SPOTS] for start in range(0, adata.n_obs, _READ_SPOTS))
-        return np.concatenate([_log_counts(part, columns, scale, name, may_be_zero=True) for part in parts])
-    return _log_counts(matrix, columns, scale, name)
+    return matrix, expression_scale(adata, name), name
 
 
 def _log_counts(

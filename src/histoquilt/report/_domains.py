@@ -29,6 +29,7 @@ from histoquilt.draw import (
 )
 from histoquilt.report._charts import curve_svg
 from histoquilt.report._encode import packed, shades
+from histoquilt.report._genes import PackedGenes
 from histoquilt.report._levels import DomainLevels, differing_mixture
 from histoquilt.report._map import even_samples, section_map, spot_names
 from histoquilt.study import check_obs_key
@@ -82,6 +83,13 @@ class DomainData:
             "mixture": None if self.mixture is None else packed(self.mixture[0][rows], "u2"),
         }
 
+    def pack_genes(self, rows: np.ndarray, layer: str | None, n_bytes: int) -> PackedGenes | None:
+        """Pack the expression of the drawn spots, markers first; None if there is none."""
+        try:
+            return PackedGenes.of(self.adata, rows, self.markers["gene"], layer=layer, n_bytes=n_bytes)
+        except (KeyError, ValueError):  # the section has domains of an embedding, say, and no counts
+            return None
+
     def _table(self) -> list[dict[str, Any]]:
         best = self.markers.groupby("domain", sort=False)["symbol"].apply(list).to_dict()
         rows = []
@@ -104,7 +112,8 @@ def describe_section(
     adata, points = data.adata, data.points
     rows_of = section_names(adata, section_key) or {name or "section": np.arange(adata.n_obs)}
     drawn = even_samples(rows_of, points, budget)
-    genes, note = _genes(data, np.concatenate(list(drawn.values())), layer) if adata.n_vars else ([], "")
+    every_row = np.concatenate(list(drawn.values()))
+    genes, note = _genes(data, every_row, layer) if adata.n_vars else ([], "")
     is_single = len(rows_of) == 1
     maps = [
         {
@@ -121,7 +130,8 @@ def describe_section(
     ]
     return {
         **data.summary(), "name": name or (maps[0]["name"] if is_single else ""), "number": number,
-        "n_genes": adata.n_vars, "maps": maps, "genes": genes, "gene_note": note, "is_of_study": data.joint is not None,
+        "n_genes": adata.n_vars, "maps": maps, "drawn": every_row, "genes": genes, "gene_note": note,
+        "is_of_study": data.joint is not None,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from histoquilt._base import Keys
 from histoquilt.draw import library_column
 from histoquilt.report._domains import DomainData, describe_section, domains_payload
 from histoquilt.report._facts import run_facts
+from histoquilt.report._genes import BESIDE_BYTES, embed_genes
 from histoquilt.report._map import fair_shares
 from histoquilt.report._render import as_json, write_page
 from histoquilt.report._study import describe_study
@@ -41,7 +42,9 @@ def write_report(
         ``uns["domain_markers"]``, ``obsm["denoised"]``, and training, stability curve and parameters in
         ``uns["histoquilt"]``.
     path
-        Path of the file, written atomically; an existing file is replaced.
+        Path of the file, written atomically; an existing file is replaced. Expression of more genes than fit into the
+        page (2.5 MB, markers and variable genes first) is written beside it, to ``<name>.genes.js`` (30 MB at most),
+        from where the page loads it when one of them is asked for.
     study
         All sections in one AnnData, as returned by :func:`histoquilt.tl.integrate_sections`; not changed. The page then
         begins with the joint results: an overview in shared colours (also in one frame, with
@@ -83,17 +86,20 @@ def write_report(
     joint = None if study is None else DomainData(study, domain_key=domain_key, spatial_key=spatial_key)
     overview = None if joint is None else describe_study(joint, section_key)
     budgets = fair_shares([adata.n_obs for adata in named.values()], MAX_SPOTS)
-    groups = []
+    groups, packed = [], []
     for number, (name, adata) in enumerate(named.items()):
         data = DomainData(adata, domain_key=domain_key, spatial_key=spatial_key, joint=joint)
         groups.append(describe_section(data, name, number, budgets[number], section_key=section_key, layer=layer))
+        packed.append(data.pack_genes(groups[-1]["drawn"], layer, BESIDE_BYTES // len(named)))
+    for group, genes in zip(groups, embed_genes(packed, path), strict=True):
+        group["choice"] = genes
     facts = run_facts(list(named.values()) if study is None else [study], run or {})
     if study is not None:
         facts["cards"].insert(0, ("Sections", f"{len(named):,}"))
     write_page(
         path,
         "_template.html",
-        "_script.js",
+        ("_explorer.js", "_script.js"),
         title=title,
         links=links,
         groups=groups,
@@ -105,5 +111,5 @@ def write_report(
         ),
         study_data=None if overview is None else as_json(domains_payload(overview, "overview", "aligned", "levels")),
         facts=facts,
-        data=as_json([domains_payload(group, "maps", "genes", "levels") for group in groups]),
+        data=as_json([domains_payload(group, "maps", "genes", "levels", "choice") for group in groups]),
     )

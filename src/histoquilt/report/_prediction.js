@@ -19,7 +19,7 @@
       const text = (low + (high - low) * shade / 254).toFixed(2);
       return shade === 0 ? "\u2264 " + low : shade === 254 ? "\u2265 " + high : text;
     };
-    const link = { view: { zoom: 1, x: 0, y: 0 }, current: -1, parts: [] };
+    const link = newLink();
     const redraw = [...article.querySelectorAll(".map")].map((figure) => {
       const kind = figure.dataset.kind;
       return makeMap(figure, section, spots, {
@@ -34,7 +34,7 @@
           figure.querySelector(".low").textContent = ends[0];
           figure.querySelector(".high").textContent = ends[1];
         },
-      }, link);
+      }, link).draw;
     });
 
     function choose(gene) {

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,14 +15,19 @@ from histoquilt.runtime import atomic_file
 
 
 def write_page(
-    path: str | os.PathLike[str], template: str, script: str, *, links: Mapping[str, str] | None = None, **content: Any
+    path: str | os.PathLike[str],
+    template: str,
+    scripts: Sequence[str],
+    *,
+    links: Mapping[str, str] | None = None,
+    **content: Any,
 ) -> None:
     """Write a self-contained page: ``template`` filled with ``content``, including style and scripts.
 
     ``links`` are text -> address, shown at the top.
     """
-    style, scripts = Markup(_part("_style.css")), Markup(_part("_drawing.js") + _part(script))
-    page = fill(template, style=style, script=scripts, links=links or {}, **content)
+    style, script = Markup(_part("_style.css")), Markup("".join(map(_part, ("_drawing.js", *scripts))))
+    page = fill(template, style=style, script=script, links=links or {}, **content)
     with atomic_file(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8")
 

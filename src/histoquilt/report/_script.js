@@ -27,13 +27,57 @@
     };
   }
 
+  /* The field in which a gene is typed: loads its expression, calls back, and says what is wrong. */
+  function geneField(figure, genes, changed) {
+    const pick = figure.querySelector(".gene-pick"), field = figure.querySelector(".gene-name"), note = figure.querySelector(".gene-note");
+    const shown = { gene: -1, shades: null };
+    if (!genes) return shown;
+    const offered = figure.querySelector("datalist");
+    offered.id = "genes-" + (geneField.made = (geneField.made ?? 0) + 1);
+    field.setAttribute("list", offered.id);
+    const say = (text) => { note.textContent = text; note.hidden = !text; field.setAttribute("aria-invalid", String(Boolean(text))); };
+    async function show(gene) {
+      shown.gene = gene;
+      try {
+        const shades = await genes.shades(gene);
+        if (shown.gene !== gene) return; // another one was typed meanwhile
+        shown.shades = shades;
+        say("");
+      } catch (error) {
+        if (shown.gene === gene) { shown.gene = -1; say(error.message); }
+      }
+      changed();
+    }
+    field.addEventListener("input", () => {
+      const gene = genes.find(field.value);
+      if (gene >= 0) return show(gene);
+      offered.replaceChildren(...genes.suggest(field.value).map((name) => { const option = document.createElement("option"); option.value = name; return option; }));
+    });
+    field.addEventListener("change", () => {
+      if (field.value.trim() && genes.find(field.value) < 0) {
+        say(`No gene ${field.value.trim()} here.` + (genes.leftOut ? ` ${genes.leftOut.toLocaleString("en")} of the least variable genes are not in this report.` : ""));
+      }
+    });
+    return Object.assign(shown, { pick, start() { if (shown.gene < 0) { field.value = genes.names[0]; show(0); } } });
+  }
+
   /* Colours and tooltips of a map of domains. */
-  function domainLook(figure, spots, group, state) {
-    const colorBy = figure.querySelector(".color-by"), opacity = figure.querySelector(".opacity"), ramp = figure.querySelector(".ramp");
-    const levels = levelsOf(figure, group);
+  function domainLook(figure, spots, group, state, genes, offset, changed) {
+    const colorBy = figure.querySelector(".color-by"), opacity = figure.closest(".linked").querySelector(".opacity"), ramp = figure.querySelector(".ramp");
+    const levels = levelsOf(figure, group), typed = geneField(figure, genes, changed);
+    const ofMap = () => typed.shades.subarray(offset, offset + spots.n);
+    const byGene = () => colorBy.value === "gene" && typed.shades !== null;
+    const isDomains = () => colorBy.value === "domain" || (colorBy.value === "gene" && typed.shades === null);
     return {
       slider: levels.slider,
+      title: () => byGene() ? genes.names[typed.gene] + ", log1p CP10K" : isDomains() ? "domain" : "confidence",
+      key() {
+        if (isDomains()) return levels.current().names.map((name, code) => [levels.colors()[code], name]);
+        const top = byGene() ? genes.tops[typed.gene] : 1;
+        return [1, 0.75, 0.5, 0.25, 0].map((part) => [RAMP[Math.round(part * 254)], (part * top).toFixed(2)]);
+      },
       paint(ctx, place) {
+        if (byGene()) return place(ofMap(), [...RAMP, group.unlabelled]);
         if (colorBy.value === "confidence") return place(spots.confidence, [...RAMP, group.unlabelled]);
         const classes = levels.classes(spots), colors = levels.colors();
         if (state.domain < 0) return place(classes, colors);
@@ -42,7 +86,15 @@
         ctx.globalAlpha = Math.max(opacity.value / 100, 0.5);
         place(classes, colors.map((color, code) => levels.isIn(code, state.domain) ? color : null));
       },
-      drawn() { ramp.hidden = colorBy.value !== "confidence"; },
+      drawn() {
+        ramp.hidden = isDomains();
+        ramp.querySelector(".high").textContent = byGene() ? genes.tops[typed.gene] : "1";
+        ramp.querySelector(".what").textContent = byGene() ? genes.names[typed.gene] + ", log1p of counts per 10,000" : "confidence";
+      },
+      recolour() {
+        if (typed.pick) typed.pick.hidden = colorBy.value !== "gene";
+        if (colorBy.value === "gene") typed.start();
+      },
       tell(i, add) {
         const domain = group.domains[spots.codes[i]];
         add("b", spots.names[i]);
@@ -53,6 +105,10 @@
         const level = levels.current(), there = level.names[level.of ? level.of[spots.codes[i]] : spots.parts[i]];
         if (domain && there !== domain.name) line.append(", at this level " + there);
         if (spots.confidence && spots.confidence[i] < 255) line.append(", confidence " + (spots.confidence[i] / 254).toFixed(2));
+        if (byGene()) {
+          const shade = ofMap()[i], top = genes.tops[typed.gene];
+          add("div", genes.names[typed.gene] + " " + (shade === 254 ? "\u2265 " : "") + (shade / 254 * top).toFixed(2));
+        }
         if (domain && domain.top.length) add("em", "Markers: " + domain.top.join(", "));
       },
     };
@@ -166,12 +222,23 @@
     wire(common, study.domains, state, [drawStudy(common, study, state)]);
   }
   for (const article of document.querySelectorAll("article[data-group]")) {
-    const group = groups[article.dataset.group], state = { domain: -1 }, all = group.maps.map(unpack);
-    const redraw = [...article.querySelectorAll(".map")].map((figure, m) => {
-      const look = domainLook(figure, all[m], group, state), draw = makeMap(figure, group.maps[m], all[m], look);
-      if (look.slider) look.slider.addEventListener("input", draw);
-      figure.querySelector(".color-by").addEventListener("change", draw);
-      return draw;
+    const group = groups[article.dataset.group], state = { domain: -1 }, all = group.maps.map(unpack), redraw = [];
+    const genes = makeGenes(group.choice, article.dataset.group);
+    let offset = 0;
+    [...article.querySelectorAll(".explorer")].forEach((explorer, m) => {
+      const map = group.maps[m], spots = all[m], link = newLink(), start = offset;
+      offset += spots.n;
+      const addMap = (figure) => {
+        const look = domainLook(figure, spots, group, state, genes, start, () => drawn.draw());
+        const drawn = makeMap(figure, map, spots, look, link);
+        if (look.slider) look.slider.addEventListener("input", drawn.draw);
+        figure.querySelector(".color-by").addEventListener("change", () => { look.recolour(); drawn.draw(); });
+        for (const button of figure.querySelectorAll("[data-format]")) {
+          button.addEventListener("click", () => save(drawn, (map.name || "section") + "_map", button.dataset.format));
+        }
+        redraw.push(drawn.draw);
+      };
+      wireExplorer(explorer, { spots, group, genes, offset: start, name: map.name, link, addMap });
     });
     drawGenes(article, group, all);
     drawLabelings(article, group, all);
