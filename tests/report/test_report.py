@@ -95,7 +95,7 @@ def test_markers_genes_and_training_are_there(written_section, tmp_path):
     assert "<b>SYM2</b> <small>ENSG00000000002</small>" in page
     (group,) = data_of(page)
     assert [gene["symbol"] for gene in group["genes"]] == ["SYM0", "SYM1", "SYM2", "SYM3"]
-    assert page.count("<polyline") == 2
+    assert page.count('<svg class="curve"') == 2
     assert "stopped by itself when the embedding no longer changed, after 10 epochs." in page
     assert "spamask.config.n_latent" in page
 

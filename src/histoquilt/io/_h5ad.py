@@ -3,6 +3,7 @@
 import errno
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,26 @@ def _write(adata: AnnData, path: Path) -> None:
     if buffer is None:
         _check_space(path, size)
     with h5py.File(buffer or path, "w") as file:
-        anndata.io.write_elem(file, "/", adata, dataset_kwargs=_COMPRESSION)
+        anndata.experimental.write_dispatched(file, "/", adata, _write_element, dataset_kwargs=_COMPRESSION)
     if buffer is not None:
         path.write_bytes(buffer.getbuffer())
+
+
+def _write_element(
+    write: Callable[..., None],
+    store: h5py.Group,
+    key: str,
+    element: Any,
+    *,
+    dataset_kwargs: dict[str, Any],
+    iospec: Any,
+) -> None:
+    """Write an element of an AnnData; what lies in ``obsm`` uncompressed.
+
+    Embeddings and denoised expression hardly shrink, and a table has a dataset for every column, which takes three
+    times as long with compression.
+    """
+    write(store, key, element, dataset_kwargs={} if str(store.name).startswith("/obsm") else dataset_kwargs)
 
 
 def _check_space(path: Path, size: int) -> None:

@@ -53,8 +53,9 @@ def bytes_to_train(size: TrainingSize, *, neighbours: bool = True, n_models: int
     inputs, expression = 4 * n_inputs, 4 * size.n_genes
     held = inputs + expression
     components = 3 * inputs + 2 * 4 * n_components  # joined, centred
-    # scores, joined spots of one side of a fold, held-out predictions, one set of them in double precision
-    fitting = 3 * 4 * n_components + 2 * expression + (n_models + 1) * expression
+    # scores, joined spots of one side of a fold, held-out predictions, one set of them in double precision, and the
+    # measured values
+    fitting = 3 * 4 * n_components + 2 * expression + (n_models + 2) * expression
     of_spots = size.n_spots * (_SPOT + held + max(components, fitting))
     return _BASE + of_spots + size.n_sections * size.n_genes * _PRODUCTS
 
