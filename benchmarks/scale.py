@@ -136,7 +136,7 @@ def find_domains(adata: Any, seed: int) -> dict[str, Any]:
     import histoquilt as hq
 
     hq.tl.spatial_domains(adata, N_DOMAINS, seed=seed, denoise=not adata.isbacked, progress=False)
-    trained = adata.uns["histoquilt"]["spatial_factors"]
+    trained = adata.uns["histoquilt"][hq.models.SharedFactors.method]
     return {"training_s": trained["wall_s"], "factors": int(trained["n_factors"])}
 
 
