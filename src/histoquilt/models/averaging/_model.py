@@ -122,7 +122,7 @@ class AveragedPCs(FeatureModel):
     def working_bytes(self, n_spots: int, n_features: int) -> int:
         """Return the bytes of 3.5 float64 copies of the sample, or of the averaged components of all spots."""
         sample = 28 * n_features * min(n_spots, SAMPLED_SPOTS)
-        return max(sample, 20 * self.embedding_width(n_features) * n_spots)
+        return max(sample, 8 * self.embedding_width(n_features) * n_spots)
 
     def learnt_state(self, learnt: AveragedComponents) -> MethodState:
         """Return the components, for :meth:`save`."""
