@@ -18,46 +18,44 @@ def four_groups():
 
 def test_clear_groups_come_back_at_every_level(four_groups):
     embedding, codes = four_groups
-    labels = NestedLabels(codes // 2, {"one": np.zeros(400, int)}, codes)
-    found = reappearance(embedding, labels, np.arange(0, 400, 2), rng=np.random.default_rng(0), **OPTIONS)
-    assert found.flat.min() > 0.99
-    assert found.parts.min() > 0.95
-    np.testing.assert_allclose(found.coarser["one"], 1)
+    labels = NestedLabels(codes // 2, [np.zeros(2, int)], codes)
+    one, flat, parts = reappearance(embedding, labels, np.arange(0, 400, 2), rng=np.random.default_rng(0), **OPTIONS)
+    np.testing.assert_allclose(one, 1)
+    assert flat.min() > 0.99
+    assert parts.min() > 0.95
 
 
 def test_coarser_levels_merge_the_gaussians_of_the_refit(four_groups):
     embedding, codes = four_groups
-    right, wrong = codes // 2, codes % 2
-    labels = NestedLabels(codes, {"right": right, "wrong": wrong})
-    found = reappearance(embedding, labels, np.arange(400), rng=np.random.default_rng(0), **OPTIONS)
-    assert found.flat.min() > 0.9
-    assert found.coarser["right"].min() > 0.9
-    assert found.coarser["wrong"].mean() == pytest.approx(0.5, abs=0.05)
+    labels = NestedLabels(codes, [np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])])
+    right, wrong, flat = reappearance(embedding, labels, np.arange(400), rng=np.random.default_rng(0), **OPTIONS)
+    assert flat.min() > 0.9
+    assert right.min() > 0.9
+    assert wrong.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_spot_between_two_groups_has_about_half(four_groups):
     embedding, codes = four_groups
     embedding[0] = (embedding[codes == 0].mean(axis=0) + embedding[codes == 1].mean(axis=0)) / 2
     rows = np.arange(1, 400)
-    found = reappearance(embedding, NestedLabels(codes), rows, rng=np.random.default_rng(0), **OPTIONS)
-    assert 0.02 < found.flat[0] < 0.98
-    assert np.median(found.flat) > 0.99
+    [flat] = reappearance(embedding, NestedLabels(codes), rows, rng=np.random.default_rng(0), **OPTIONS)
+    assert 0.02 < flat[0] < 0.98
+    assert np.median(flat) > 0.99
 
 
 def test_merging_finds_groups_of_unequal_size(four_groups):
     embedding, codes = four_groups
-    found = reappearance(
+    [flat] = reappearance(
         embedding, NestedLabels(codes), np.arange(400), merged=True, rng=np.random.default_rng(0), **OPTIONS
     )
-    assert found.flat.mean() > 0.9
+    assert flat.mean() > 0.9
 
 
 def test_rows_that_repeat_give_no_refit():
-    labels = NestedLabels(np.arange(40) % 3, {"coarse": np.arange(40) % 2}, np.arange(40) % 3)
+    labels = NestedLabels(np.arange(40) % 3, [np.array([0, 1, 1])], np.arange(40) % 3)
     found = reappearance(np.ones((40, 2)), labels, np.arange(40), rng=np.random.default_rng(0), n_components=2)
-    assert not found.flat.any()
-    assert not found.coarser["coarse"].any()
-    assert not found.parts.any()
+    assert found.shape == (3, 40)
+    assert not found.any()
 
 
 def test_half_of_every_section_in_blocks():

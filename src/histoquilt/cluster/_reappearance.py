@@ -1,12 +1,14 @@
 """Probability that spots get their domain again when a mixture is fitted anew to resampled data."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from histoquilt.cluster._consensus import ensemble_probability
-from histoquilt.cluster._hierarchy import DomainMoments, merge_domains
+from histoquilt.cluster._hierarchy import DomainMerges, DomainMoments, merge_domains
 from histoquilt.cluster._merged import EXTRA_GAUSSIANS, LEAST_SHARE
 from histoquilt.cluster._mixture import Mixture, whitened, whitening
 from histoquilt.cluster._refit import refit
@@ -27,45 +29,40 @@ class NestedLabels:
     codes
         ``(n_spots,)`` int, 0 to k-1.
     coarser
-        Name -> ``(n_spots,)`` int, 0 to the number of domains - 1, of levels with fewer domains.
+        For each coarser level, ``(k,)`` int, the domain of that level, 0 to their number - 1, that each domain is in.
     parts
         ``(n_spots,)`` int of the finer level, whose domains lie in one of ``codes`` each; None if there is none.
     """
 
     codes: np.ndarray
-    coarser: Mapping[str, np.ndarray] = field(default_factory=dict)
+    coarser: Sequence[np.ndarray] = ()
     parts: np.ndarray | None = None
 
-
-@dataclass(frozen=True)
-class Reappearance:
-    """Posterior probability of each spot's domain in a refit, ``(n_spots,)`` at every level; parts None if none."""
-
-    flat: np.ndarray
-    coarser: dict[str, np.ndarray]
-    parts: np.ndarray | None
+    @cached_property
+    def rows(self) -> list[np.ndarray]:
+        """Row numbers of the spots of each domain."""
+        return np.split(np.argsort(self.codes, kind="stable"), np.cumsum(np.bincount(self.codes))[:-1])
 
 
 def reappearance(
     embedding: np.ndarray,
     labels: NestedLabels,
-    rows: np.ndarray,
+    fitted: np.ndarray,
     *,
     n_components: int,
     merged: bool = False,
     rng: np.random.Generator,
-) -> Reappearance:
+) -> np.ndarray:
     """Fit a mixture to some spots, and return the posterior that it gives to the domain of every spot.
 
     Gaussians are merged to every coarser level by :func:`merge_domains`, the parts of a domain are fitted anew to the
-    spots inside it, and the results are matched one to one to the domains of the level by their overlap. A refit that
-    finds no mixture gives 0 to all spots.
+    spots inside it, and the results are matched one to one to the domains of the level by their overlap.
 
     Parameters
     ----------
     embedding, labels
         ``(n_spots, n_features)``, of the same spots as the labels.
-    rows
+    fitted
         Row numbers to fit on, of which at most 5,000 are used.
     n_components
         Number of principal components of the embedding to cluster in.
@@ -73,27 +70,39 @@ def reappearance(
         If true, the domains were found by merging (:func:`fit_merged`): 3 to 15 Gaussians more are fitted, and merged.
     rng
         Source of randomness.
+
+    Returns
+    -------
+    ``(n_levels, n_spots)``, 0 to 1: the coarser levels, the domains, and the parts if there are any. All 0 if no
+    mixture can be fitted.
     """
-    nothing = np.zeros(len(embedding))
-    n_domains = labels.codes.max() + 1
+    n_domains = len(labels.rows)
+    found = np.zeros((len(labels.coarser) + 1 + (labels.parts is not None), len(embedding)))
     n_gaussians = n_domains + (int(rng.choice(EXTRA_GAUSSIANS)) if merged else 0)
-    mixture, scores = _fit(embedding, rows, n_gaussians, n_components, rng)
+    mixture, scores = _fit(embedding, fitted, n_gaussians, n_components, rng)
     if mixture is None:
-        return Reappearance(
-            nothing, {name: nothing for name in labels.coarser}, None if labels.parts is None else nothing
-        )
-    posterior = mixture.probabilities(embedding)
+        return found
     moments = DomainMoments(mixture.weights * len(scores), mixture.means, scores.T @ scores)
-    of_level = merge_domains(moments, least_share=LEAST_SHARE if merged else 0.0).of_level
+    merges = merge_domains(moments, least_share=LEAST_SHARE if merged else 0.0)
+    posterior = mixture.probabilities(embedding)
+    overlap = np.stack([posterior[rows].sum(axis=0) for rows in labels.rows])  # (n_domains, n_gaussians)
+    levels = (*labels.coarser, np.arange(n_domains))
+    is_same = np.stack([_matched(of_domain, merges, overlap) for of_domain in levels])
+    for domain, rows in enumerate(labels.rows):
+        found[: len(levels), rows] = is_same[:, domain] @ posterior[rows].T
+    if labels.parts is not None:
+        found[-1] = found[-2] * _of_parts(embedding, labels, fitted, rng)
+    return found
 
-    def of_domain(codes: np.ndarray) -> np.ndarray:
-        number = codes.max() + 1
-        at_level = posterior @ np.eye(number)[of_level[number]]  # (n_spots, number)
-        return ensemble_probability(codes, [at_level])
 
-    flat = of_domain(labels.codes)
-    parts = None if labels.parts is None else flat * _of_parts(embedding, labels, rows, rng)
-    return Reappearance(flat, {name: of_domain(codes) for name, codes in labels.coarser.items()}, parts)
+def _matched(of_domain: np.ndarray, merges: DomainMerges, overlap: np.ndarray) -> np.ndarray:
+    """Return whether each Gaussian belongs to the domain of a level that each domain is in, ``(k, n_gaussians)``."""
+    number = of_domain.max() + 1
+    of_gaussian = merges.of_level[number]
+    table = np.zeros((number, number))
+    np.add.at(table, (of_domain[:, None], of_gaussian[None]), overlap)
+    matched = linear_sum_assignment(table, maximize=True)[1]
+    return (matched[of_domain][:, None] == of_gaussian[None]).astype(float)
 
 
 def _fit(
@@ -110,20 +119,18 @@ def _fit(
     return None if mixture is None else replace(mixture, center=center, axes=axes), scores
 
 
-def _of_parts(embedding: np.ndarray, labels: NestedLabels, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _of_parts(embedding: np.ndarray, labels: NestedLabels, fitted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the probability of each spot's part given its domain, ``(n_spots,)``; 1 in domains without parts."""
     assert labels.parts is not None
-    found = np.ones(len(embedding))
-    for code in range(labels.codes.max() + 1):
-        inside = np.flatnonzero(labels.codes == code)
-        names, parts = np.unique(labels.parts[inside], return_inverse=True)
+    found, is_fitted = np.ones(len(embedding)), np.zeros(len(embedding), bool)
+    is_fitted[fitted] = True
+    for rows in labels.rows:
+        names, parts = np.unique(labels.parts[rows], return_inverse=True)
         if len(names) < 2:
             continue
-        fitted = np.flatnonzero(np.isin(inside, rows))
-        mixture, _ = _fit(embedding[inside], fitted, len(names), _PART_COMPONENTS, rng)
-        found[inside] = (
-            0 if mixture is None else ensemble_probability(parts, [mixture.probabilities(embedding[inside])])
-        )
+        inside = embedding[rows]
+        mixture, _ = _fit(inside, np.flatnonzero(is_fitted[rows]), len(names), _PART_COMPONENTS, rng)
+        found[rows] = 0 if mixture is None else ensemble_probability(parts, [mixture.probabilities(inside)])
     return found
 
 

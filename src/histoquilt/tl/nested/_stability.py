@@ -9,7 +9,7 @@ from anndata import AnnData
 
 import histoquilt
 from histoquilt._base import Keys, argument, listed
-from histoquilt.cluster import NestedLabels, Reappearance, half_of_blocks, reappearance
+from histoquilt.cluster import NestedLabels, half_of_blocks, reappearance
 from histoquilt.runtime import logger
 from histoquilt.study import as_categories, check_adata, check_obs_key, provenance, spot_centres, write_result
 from histoquilt.tl._cluster import checked_embedding
@@ -134,8 +134,11 @@ def domain_stability(
     by_source = {}
     for source in used:
         rng = np.random.default_rng([seed, get_args(Source).index(source)])  # whatever other sources are used
-        found = [reappearance(one, labels, rows, rng=rng, **fit) for one, rows in draws(source, rng)]
-        by_source[source] = _mean(found, columns)
+        total, n_refits = np.zeros((len(columns), len(labelled))), 0
+        for one, rows in draws(source, rng):
+            total += reappearance(one, labels, rows, rng=rng, **fit)
+            n_refits += 1
+        by_source[source] = total / n_refits
     record = {"sources": list(used), "n_resamples": n_resamples, "n_splits": n_splits, "use_rep": use_rep, "seed": seed}
     _write(adata, domain_key, columns, labelled, by_source, record)
 
@@ -172,7 +175,8 @@ def _nested(adata: AnnData, domain_key: str) -> tuple[dict[str, int], NestedLabe
     for key in keys:
         codes[key] = np.unique(as_categories(adata, key).codes[labelled], return_inverse=True)[1]
     columns = {key: int(one.max()) + 1 for key, one in codes.items()}
-    coarser = {key: one for key, one in codes.items() if columns[key] < columns[domain_key]}
+    first = np.unique(codes[domain_key], return_index=True)[1]  # a spot of each domain
+    coarser = [one[first] for key, one in codes.items() if columns[key] < columns[domain_key]]
     return columns, NestedLabels(codes[domain_key], coarser, codes.get(f"{domain_key}_fine"))
 
 
@@ -209,30 +213,22 @@ def _places(
     return np.asarray(spot_centres(adata, spatial_key), float)[labelled], sections[labelled]
 
 
-def _mean(found: Sequence[Reappearance], columns: dict[str, int]) -> dict[str, np.ndarray]:
-    """Return column -> mean over refits, ``(n_spots,)``."""
-    means = {key: np.mean([one.coarser[key] for one in found], axis=0) for key in found[0].coarser}
-    [rest, *finer] = [key for key in columns if key not in means]
-    means[rest] = np.mean([one.flat for one in found], axis=0)
-    return means | {key: np.mean([one.parts for one in found], axis=0) for key in finer}
-
-
 def _write(
     adata: AnnData,
     domain_key: str,
     columns: dict[str, int],
     labelled: np.ndarray,
-    by_source: dict[Source, dict[str, np.ndarray]],
+    by_source: dict[Source, np.ndarray],
     record: dict[str, Any],
 ) -> None:
-    """Write the mean over sources at each level, and the record."""
+    """Write the mean over sources of ``(n_levels, n_spots)`` at each level, and the record."""
     remove_stability(adata, domain_key)
     rows = []
-    for key, n_domains in columns.items():
+    for level, (key, n_domains) in enumerate(columns.items()):
         values = np.full(adata.n_obs, np.nan)
-        values[labelled] = np.mean([of_source[key] for of_source in by_source.values()], axis=0)
+        values[labelled] = np.mean([of_source[level] for of_source in by_source.values()], axis=0)
         write_result(adata, "obs", f"{key}_stability", values)
-        by = {source: float(of_source[key].mean()) for source, of_source in by_source.items()}
+        by = {source: float(of_source[level].mean()) for source, of_source in by_source.items()}
         rows.append({"key": key, "n_domains": n_domains, "stability": float(np.nanmean(values)), **by})
     record |= {"version": histoquilt.__version__, "levels": pd.DataFrame(rows)}
     provenance(adata)[f"{domain_key}_stability"] = record
