@@ -374,27 +374,14 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         **keys,
     }
     what = {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}
-    what |= {
-        "save_model": asked.save_model,
-        "levels": asked.levels,
-        "stability": asked.stability,
-        "reading": asked.reading(),
-        **options,
-    }
+    what |= {"save_model": asked.save_model, "levels": asked.levels, "stability": asked.stability}
+    what |= {"reading": asked.reading(), **options}
     options["progress"] = asked.progress and (integrated or run.workers is None)
     options["check_memory"] = asked.check_memory
     settings = SegmentSettings(
-        n_domains,
-        asked.method,
-        asked.section_key,
-        config,
-        options,
-        asked.save_model,
-        run.out,
-        run.kept,
-        asked.levels,
+        n_domains, asked.method, asked.section_key, config, options, asked.save_model, run.out, run.kept, asked.levels,
         asked.stability,
-    )
+    )  # fmt: skip
     return _Plan(found, sections, integrated, settings, what)
 
 

@@ -58,7 +58,7 @@ def domain_stability(
     sources
         Sources of resampling. By default all that the section allows: counts are split if raw counts are present, and
         the model is not a network and there are at most 50,000 spots, since every half takes as long as the model did.
-        What is used is logged and recorded.
+        The sources used are logged and recorded.
     n_resamples
         Number of refits to resampled spots, and from new starts.
     n_splits
