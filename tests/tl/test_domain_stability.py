@@ -141,7 +141,7 @@ def test_without_counts_to_split_the_other_sources_are_used(found, change, caplo
     with caplog.at_level(logging.INFO, logger="histoquilt"):
         domain_stability(adata, n_resamples=1)
     assert adata.uns["histoquilt"]["domain_stability"]["sources"] == ["spots", "seeds"]
-    assert f"by resampled spots and seeds; counts are not split: {reason}"[:60] in caplog.text
+    assert "Stability by resampled spots and seeds; counts are not split: " in caplog.text
     assert reason in caplog.text
     if change != "large":
         with pytest.raises(ValueError, match=r"Counts cannot be split: .*Leave 'counts' out of sources="):

@@ -90,7 +90,7 @@ class DomainData:
         record = self.adata.uns.get(Keys.UNS, {}).get(f"{self.domain_key}_stability", {})
         named = {"spots": "spots", "seeds": "random starts", "counts": "halves of the counts"}
         sources = [named.get(str(source), str(source)) for source in record.get("sources", [])]
-        return listed(sources) if self.stabilities else ""
+        return " and ".join(filter(None, [", ".join(sources[:-1]), *sources[-1:]])) if self.stabilities else ""
 
     def _table(self) -> list[dict[str, Any]]:
         best = self.markers.groupby("domain", sort=False)["symbol"].apply(list).to_dict()

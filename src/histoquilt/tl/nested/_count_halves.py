@@ -48,9 +48,10 @@ class CountHalves:
             source = expression(adata, layer)
         except (KeyError, ValueError) as error:
             raise NoCountsToSplitError(message_of(error)) from error
-        if source.scale != "counts" or (source.matrix.data != np.rint(source.matrix.data)).any():
+        counts = source.in_memory
+        if source.scale != "counts" or (counts.data != np.rint(counts.data)).any():
             raise NoCountsToSplitError(f"{source.name} does not hold raw counts; {argument('layer')} names a layer")
-        return cls(kind, kind.config_class.from_dict(config), source.in_memory)
+        return cls(kind, kind.config_class.from_dict(config), counts)
 
     def embeddings(
         self, adata: AnnData, n_splits: int, *, spatial_key: str, section_key: str | None, seed: int

@@ -114,7 +114,7 @@ def domain_stability(
     labelled = np.flatnonzero(as_categories(adata, domain_key).codes >= 0)
     used, halves = _usable(adata, sources, domain_key, use_rep, layer)
     facts = provenance(adata).get(domain_key, {})
-    fit = {
+    fit: dict[str, Any] = {
         "n_components": int(facts.get("n_components", N_COMPONENTS)),
         "merged": str(facts.get("method", "")).startswith("merged"),
     }
@@ -148,7 +148,7 @@ def _check(adata: AnnData, sources: Sequence[Source] | None, n_resamples: int, n
     check_obs_key(adata, domain_key, argument="domain_key")
     known = get_args(Source)
     if sources is not None and (isinstance(sources, str) or not sources or set(sources) - set(known)):
-        raise ValueError(f"{argument('sources')} must be some of {listed(map(repr, known))}, got {sources!r}.")
+        raise ValueError(f"{argument('sources')} must be some of {listed(known)}, got {sources!r}.")
     for name, number in (("n_resamples", n_resamples), ("n_splits", n_splits)):
         if number < 1:
             raise ValueError(f"{argument(name)} must be at least 1, got {number}.")
@@ -197,7 +197,7 @@ def _usable(
                 raise ValueError(
                     f"Counts cannot be split: {why.rstrip('.')}. Leave 'counts' out of {argument('sources')}."
                 ) from error
-    rest = [source for source in asked if source != "counts"]
+    rest: list[Source] = [source for source in asked if source != "counts"]
     logger.info("Stability by resampled %s; counts are not split: %s.", " and ".join(rest), why.rstrip("."))
     return rest, None
 
@@ -228,7 +228,7 @@ def _write(
         values = np.full(adata.n_obs, np.nan)
         values[labelled] = np.mean([of_source[level] for of_source in by_source.values()], axis=0)
         write_result(adata, "obs", f"{key}_stability", values)
-        by = {source: float(of_source[level].mean()) for source, of_source in by_source.items()}
-        rows.append({"key": key, "n_domains": n_domains, "stability": float(np.nanmean(values)), **by})
+        row = {"key": key, "n_domains": n_domains, "stability": float(np.nanmean(values))}
+        rows.append(row | {str(source): float(of_source[level].mean()) for source, of_source in by_source.items()})
     record |= {"version": histoquilt.__version__, "levels": pd.DataFrame(rows)}
     provenance(adata)[f"{domain_key}_stability"] = record
