@@ -31,7 +31,8 @@ def test_the_folder_holds_everything(done, section_file, section):
     assert files(out.parent) == ["quick.json", "results", "toy.h5ad"]
 
     table = pd.read_csv(out / "domains.csv", dtype=str)
-    assert list(table) == ["section", "obs_name", "domain", "domain_coarse_2"]
+    levels = ["domain_coarse_2", "domain_coarse_2_stability", "domain_stability"]
+    assert list(table) == ["section", "obs_name", "domain", *levels]
     assert table.groupby("domain")["domain_coarse_2"].nunique().max() == 1
     assert list(table["obs_name"]) == list(section.obs_names)
     assert set(table["section"]) == {"toy"}

@@ -39,6 +39,8 @@ NOT_REACHED = {
     "color",  # no command draws an embedding coloured by a column that the user names
     "confidence_key",  # commands draw and tabulate columns that they wrote themselves
     "n_resamples",  # commands resample as often as functions do by default
+    "n_splits",
+    "sources",  # commands have --stability
     "patient_key",  # commands read the column 'patient' of samples.csv, and name no other
 }
 # "name=" that no command comes across, or that is not advice

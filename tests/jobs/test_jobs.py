@@ -29,6 +29,7 @@ QUICK = {"progress": False, "denoise": "none"}
         ({"separate": True, "links": "stack"}, "links='stack' joins sections, and separate=True keeps them apart"),
         ({"denoise": []}, "denoise= is all, markers, none"),
         ({"levels": "all"}, "levels= is coarse, fine or none, got 'all'"),
+        ({"stability": "genes"}, "stability= is spots, counts or none, got 'genes'"),
         ({"clustering": "ward"}, "clustering= is mixture or merge, got 'ward'"),
     ],
 )
@@ -114,7 +115,7 @@ def test_default_fields_and_embedding_are_those_of_the_command(study_folder, tmp
 
 
 def test_levels_are_columns_of_the_table_and_of_every_section(section_file, quick, tmp_path):
-    options = {**QUICK, "n_domains": 4, "config": quick}
+    options = {**QUICK, "n_domains": 4, "config": quick, "stability": "none"}
     columns = {}
     for levels in ("none", "coarse", "fine"):
         done = find_domains(section_file, tmp_path / levels, levels=levels, **options)
@@ -126,6 +127,34 @@ def test_levels_are_columns_of_the_table_and_of_every_section(section_file, quic
         assert ('class="level-slider"' in (done.out / "report.html").read_text(encoding="utf-8")) == (levels != "none")
     coarse = ["domain_coarse_2", "domain_coarse_3"]
     assert columns == {"none": [], "coarse": coarse, "fine": [*coarse, "domain_fine"]}
+
+
+def test_stability_of_all_levels_is_in_the_table_the_sections_and_the_report(section_file, quick, tmp_path):
+    options = {**QUICK, "n_domains": 3, "config": quick}
+    sources, tables = {}, {}
+    for stability in ("none", "spots", "counts"):
+        done = find_domains(section_file, tmp_path / stability, stability=stability, **options)
+        tables[stability] = pd.read_csv(done.out / "domains.csv", dtype={"domain": str, "domain_coarse_2": str})
+        record = ad.read_h5ad(done.out / "toy.h5ad").uns["histoquilt"].get("domain_stability", {"sources": []})
+        sources[stability] = list(record["sources"])
+        page = (done.out / "report.html").read_text(encoding="utf-8")
+        assert ('<option value="stability">' in page) == (stability != "none")
+        assert ("random starts" in page, "halves of the counts" in page) == (stability != "none", stability == "counts")
+    assert sources == {"none": [], "spots": ["spots", "seeds"], "counts": ["spots", "seeds", "counts"]}
+    labels = ["section", "obs_name", "domain", "domain_coarse_2"]
+    pd.testing.assert_frame_equal(tables["spots"][labels], tables["none"])
+    more = tables["counts"].drop(columns=labels)
+    assert list(more) == ["domain_coarse_2_stability", "domain_stability"]
+    assert more.to_numpy().min() >= 0
+    assert more.to_numpy().max() <= 1
+
+
+def test_sections_too_small_to_resample_keep_their_domains(section_file, quick, tmp_path):
+    small = ad.read_h5ad(section_file)[:20].copy()
+    small.write_h5ad(tmp_path / "small.h5ad")
+    done = find_domains(tmp_path / "small.h5ad", tmp_path / "out", n_domains=3, config=quick, **QUICK)
+    assert any("stability of domains is left out" in text and "too few" in text for text in done.facts["warnings"])
+    assert "domain_stability" not in pd.read_csv(done.out / "domains.csv")
 
 
 def test_merging_is_an_option_of_the_command(section_file, quick, tmp_path):

@@ -103,8 +103,9 @@ def test_what_is_interrupted_between_sections(domains, worked, tmp_path, capsys)
     assert domains("--resume", "--seed", 7) == 0
     assert "already done" in capsys.readouterr().out
     assert worked == []
-    assert domains("--resume") == 2
-    assert "already holds results" in capsys.readouterr().err
+    for other in ([], ["--seed", 7, "--stability", "none"]):
+        assert domains("--resume", *other) == 2
+        assert "already holds results" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["alone with its model", "study"])

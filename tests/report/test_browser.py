@@ -82,6 +82,25 @@ def test_colour_by_confidence(opened, written_section):
     assert browser.find_element("css selector", ".ramp").is_displayed()
 
 
+def test_colour_by_the_stability_of_the_level(opened, nested):
+    for number, key in enumerate(("domain_coarse_2", "domain", "domain_fine")):
+        nested.obs[f"{key}_stability"] = number / 2
+    nested.uns["histoquilt"]["domain_stability"] = {"sources": ["spots", "seeds"]}
+    browser = opened(nested)
+    browser.find_element("css selector", ".color-by option[value=stability]").click()
+    slider, place = browser.find_element("css selector", ".level-slider"), spot_place(browser, nested, 14)
+    until(lambda: pixel(browser, *place)[:3] == [33, 145, 140])  # half way
+    slider.send_keys("\ue014")  # right
+    until(lambda: pixel(browser, *place)[:3] == [253, 231, 37])
+    slider.send_keys("\ue012\ue012")  # left
+    until(lambda: pixel(browser, *place)[:3] == [68, 1, 84])
+    assert browser.find_element("css selector", ".ramp .shown").text == "stability"
+    assert "resampled data: spots and random starts" in browser.find_element("css selector", ".reading").text
+    point_at(browser, place)
+    until(lambda: "stability 0.00" in tooltip(browser))
+    assert complaints(browser) == []
+
+
 def test_arrow_keys_go_from_spot_to_spot_and_are_read_aloud(opened, written_section):
     adata = written_section()
     browser = opened(adata)

@@ -8,11 +8,11 @@ from histoquilt.cluster._hierarchy import DomainMoments, merge_domains
 from histoquilt.cluster._mixture import Mixture, MixtureFit, start_moments, whitened, whitening
 from histoquilt.cluster._refit import refit
 
-_EXTRA = range(3, 16)  # Gaussians more than domains
+EXTRA_GAUSSIANS = range(3, 16)  # Gaussians more than domains
 _N_SEEDS = 3
 _STARTS = 6
 _CONSENSUS_SPOTS = 1500  # whose pairs are compared; with 800 and 3,000 the result is the same
-_LEAST_SHARE = 0.03  # of the spots, of a domain
+LEAST_SHARE = 0.03  # of the spots, of a domain
 _FITTED_SPOTS = 10_000
 _CHUNK = 50_000
 
@@ -58,7 +58,7 @@ def fit_merged(
     scores = whitened(embedding[rows], center, axes)
     members = [
         member
-        for extra in _EXTRA
+        for extra in EXTRA_GAUSSIANS
         for _ in range(_N_SEEDS)
         if (member := _member(scores, n_domains, n_domains + extra, rng)) is not None
     ]
@@ -97,7 +97,7 @@ def _member(
         return None
     origin, identity = np.zeros(scores.shape[1]), np.eye(scores.shape[1])
     moments = DomainMoments.of(scores, np.searchsorted(seen, labels), origin, identity)
-    of_seen = merge_domains(moments, least_share=_LEAST_SHARE, down_to=n_domains).of_level[n_domains]
+    of_seen = merge_domains(moments, least_share=LEAST_SHARE, down_to=n_domains).of_level[n_domains]
     nearest = mixture.probabilities(mixture.means)[:, seen].argmax(axis=1)  # of a Gaussian without spots
     return mixture, of_seen[nearest]
 
@@ -115,7 +115,7 @@ def _consensus(labels: np.ndarray, n_domains: int) -> np.ndarray:
     tree = linkage(squareform(apart.clip(0), checks=False), "average")
     for n_branches in range(n_domains, min(n_spots, 4 * n_domains) + 1):
         branches = fcluster(tree, n_branches, "maxclust") - 1
-        large = np.flatnonzero(np.bincount(branches) >= _LEAST_SHARE * n_spots)
+        large = np.flatnonzero(np.bincount(branches) >= LEAST_SHARE * n_spots)
         if len(large) == n_domains:
             break
     else:

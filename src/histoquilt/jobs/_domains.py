@@ -95,6 +95,12 @@ class DomainsConfig(SectionsConfig):
         "Nested levels of the domains: coarse (merged), fine (also the parts of each domain; takes seconds) or none.",
         choices=("coarse", "fine", "none"),
     )
+    stability: str = option(
+        "spots",
+        "Stability of the domain of every spot: spots (resampled spots, new seeds), counts (also genes, by splitting "
+        "counts; finds the features six times; up to 50,000 spots) or none.",
+        choices=("spots", "counts", "none"),
+    )
     denoise: bool | str | Sequence[str] = option(
         "auto",
         "Denoised expression to write: all modelled genes, the best markers of every domain (markers), none, or genes "
@@ -182,9 +188,9 @@ def find_domains(
 
     Returns
     -------
-    :class:`DomainsResult`. The folder holds ``<section>.h5ad``, ``domains.csv`` (``section, obs_name, domain`` and a
-    column for each nested level), ``domains.png``, ``report.html``, ``run.json`` and, with ``save_model``, ``model/``;
-    with ``export``, ``exports/<name>/``.
+    :class:`DomainsResult`. The folder holds ``<section>.h5ad``, ``domains.csv`` (``section, obs_name, domain``, and
+    columns for nested levels and for stability), ``domains.png``, ``report.html``, ``run.json`` and, with
+    ``save_model``, ``model/``; with ``export``, ``exports/<name>/``.
 
     Raises
     ------
@@ -368,12 +374,14 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         **keys,
     }
     what = {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}
-    what |= {"save_model": asked.save_model, "levels": asked.levels, "reading": asked.reading(), **options}
+    what |= {"save_model": asked.save_model, "levels": asked.levels, "stability": asked.stability}
+    what |= {"reading": asked.reading(), **options}
     options["progress"] = asked.progress and (integrated or run.workers is None)
     options["check_memory"] = asked.check_memory
     settings = SegmentSettings(
-        n_domains, asked.method, asked.section_key, config, options, asked.save_model, run.out, run.kept, asked.levels
-    )
+        n_domains, asked.method, asked.section_key, config, options, asked.save_model, run.out, run.kept, asked.levels,
+        asked.stability,
+    )  # fmt: skip
     return _Plan(found, sections, integrated, settings, what)
 
 

@@ -11,6 +11,7 @@ from histoquilt.jobs._segment_one import (
     SegmentSettings,
     add_levels,
     add_markers,
+    add_stability,
     domain_counts,
     segment_one,
 )
@@ -71,6 +72,8 @@ def segment_study(sections: Mapping[str, "AnnData"], settings: SegmentSettings, 
         joint = tl.integrate_sections(sections, settings.n_domains, model=model, **options)
     with run.record.stage("levels"):
         add_levels(joint, settings, Keys.SECTION)
+    with run.record.stage("stability"):
+        add_stability(joint, settings, Keys.SECTION)
     with run.record.stage("markers"):
         add_markers(joint, options["layer"])
     split = io.split_sections(joint)

@@ -35,6 +35,7 @@ class SegmentSettings:
     out: Path  # Output folder, for messages
     kept: Path | None  # Folder in which finished results survive a failure, for messages
     levels: str  # Nested levels: coarse, fine or none
+    stability: str  # Resampling: spots, counts or none
 
     def new_model(self) -> "DomainModel":
         """Return an untrained model."""
@@ -95,6 +96,8 @@ def _segment(adata: "AnnData", model: "DomainModel", settings: SegmentSettings, 
         tl.spatial_domains(adata, settings.n_domains, model=model, section_key=settings.section_key, **options)
     with record.stage("levels"):
         add_levels(adata, settings, settings.section_key)
+    with record.stage("stability"):
+        add_stability(adata, settings, settings.section_key)
     with record.stage("markers"):
         has_markers = add_markers(adata, options["layer"])
     if denoise == "markers" and has_markers:
@@ -113,6 +116,20 @@ def add_levels(adata: "AnnData", settings: SegmentSettings, section_key: str | N
         tl.domain_tree(adata, fine=settings.levels == "fine", section_key=section_key, **options)
     except ValueError as error:
         warn_user(f"Nested levels are left out; the domains are written. {one_line(error)}")
+
+
+def add_stability(adata: "AnnData", settings: SegmentSettings, section_key: str | None) -> None:
+    """Write the stability of the domains at all levels; warn if that is impossible."""
+    from histoquilt import tl
+
+    if settings.stability == "none":
+        return
+    options = {name: settings.options[name] for name in ("seed", "spatial_key", "layer")}
+    sources: Any = ("spots", "seeds") if settings.stability == "spots" else None
+    try:
+        tl.domain_stability(adata, sources=sources, section_key=section_key, **options)
+    except ValueError as error:
+        warn_user(f"The stability of domains is left out; the domains are written. {one_line(error)}")
 
 
 def add_markers(adata: "AnnData", layer: str | None) -> bool:

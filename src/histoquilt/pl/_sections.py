@@ -106,7 +106,7 @@ def confidence_grid(
     axes = _section_axes(list(named), n_columns)
     for ax, adata in zip(axes, named.values(), strict=True):
         confidence(adata, confidence_key=confidence_key, legend=False, ax=ax, **arguments)
-    add_colorbar(list(axes), axes[0].collections[-1], "domain confidence")
+    add_colorbar(list(axes), axes[0].collections[-1], confidence_key.replace("_", " "))
     return axes
 
 

@@ -115,7 +115,7 @@ def confidence(
     adata
         One section; not changed.
     confidence_key
-        Column of ``obs`` with numbers in [0, 1].
+        Column of ``obs`` with numbers in [0, 1], e.g. ``"domain_stability"`` (:func:`histoquilt.tl.domain_stability`).
     spatial_key, library_key, image, size, ax
         As in :func:`domains`.
     cmap, legend
@@ -137,8 +137,9 @@ def confidence(
     check_adata(adata)
     check_obs_key(adata, confidence_key, argument="confidence_key")
     values = adata.obs[confidence_key].to_numpy(dtype=float)
+    title = confidence_key.replace("_", " ") if legend else None
     return draw_values(
-        adata, ax, values, (0.0, 1.0), "domain confidence" if legend else None, cmap=cmap, spatial_key=spatial_key,
+        adata, ax, values, (0.0, 1.0), title, cmap=cmap, spatial_key=spatial_key,
         library_key=library_key, image=image, size=size,
     )[0]  # fmt: skip
 

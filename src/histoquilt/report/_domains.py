@@ -30,7 +30,7 @@ from histoquilt.draw import (
 from histoquilt.report._charts import curve_svg
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._genes import PackedGenes
-from histoquilt.report._levels import DomainLevels, differing_mixture
+from histoquilt.report._levels import DomainLevels, differing_mixture, level_stabilities
 from histoquilt.report._map import even_samples, section_map, spot_names
 from histoquilt.study import check_obs_key
 
@@ -57,6 +57,7 @@ class DomainData:
         if Keys.CONFIDENCE in adata.obs:
             self.confidence = pd.to_numeric(adata.obs[Keys.CONFIDENCE], errors="coerce").to_numpy(dtype=float)
         self.levels = DomainLevels(adata, domain_key, list(self.colors), list(self.colors.values()))
+        self.stabilities = level_stabilities(adata, domain_key, len(self.levels.shown))
         self.mixture = differing_mixture(adata, domain_key, list(self.colors))
 
     def summary(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ class DomainData:
             "domains": self._table(),
             "n_unlabelled": int((self.codes < 0).sum()),
             "has_confidence": self.confidence is not None,
+            "resampled": self._resampled(),
             "levels": self.levels.shown,
             "level": self.levels.start,
             "mixture_agreement": None if self.mixture is None else self.mixture[1],
@@ -79,6 +81,7 @@ class DomainData:
         return {
             "codes": packed(np.where(codes < 0, len(self.colors), codes), "u2"),
             "confidence": None if self.confidence is None else packed(shades(self.confidence[rows], 1.0), "u1"),
+            "stabilities": [packed(shades(values[rows], 1.0), "u1") for values in self.stabilities],
             "parts": None if self.levels.parts is None else packed(self.levels.parts[rows], "u2"),
             "mixture": None if self.mixture is None else packed(self.mixture[0][rows], "u2"),
         }
@@ -90,19 +93,31 @@ class DomainData:
         except (KeyError, ValueError):  # the section has domains of an embedding, say, and no counts
             return None
 
+    def _resampled(self) -> str:
+        """Return what was resampled for the stability of domains; empty if it was not computed."""
+        record = self.adata.uns.get(Keys.UNS, {}).get(f"{self.domain_key}_stability", {})
+        named = {"spots": "spots", "seeds": "random starts", "counts": "halves of the counts"}
+        sources = [named.get(str(source), str(source)) for source in record.get("sources", [])]
+        return " and ".join(filter(None, [", ".join(sources[:-1]), *sources[-1:]])) if self.stabilities else ""
+
     def _table(self) -> list[dict[str, Any]]:
         best = self.markers.groupby("domain", sort=False)["symbol"].apply(list).to_dict()
         rows = []
         for code, (name, color) in enumerate(self.colors.items()):
             inside = self.codes == code
-            sure = np.array([]) if self.confidence is None else self.confidence[inside]
-            sure = sure[np.isfinite(sure)]
             rows.append({
                 "name": name, "color": color, "n": int(inside.sum()), "share": float(inside.mean()),
-                "confidence": float(sure.mean()) if sure.size else None,
+                "confidence": None if self.confidence is None else _mean(self.confidence[inside]),
+                "stability": None if not self.stabilities else _mean(self.stabilities[self.levels.start][inside]),
                 "top": [str(symbol) for symbol in best.get(name, [])[:_N_TOP]],
             })  # fmt: skip
         return rows
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Return the mean of the finite values, or None if there are none."""
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else None
 
 
 def describe_section(

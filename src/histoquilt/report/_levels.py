@@ -56,6 +56,18 @@ class DomainLevels:
         return {**known, "stability": finite(level.stability), **more}
 
 
+def level_stabilities(adata: AnnData, domain_key: str, n_levels: int) -> list[np.ndarray]:
+    """Return the stability of every spot at each of the levels that the page shows; empty if it was not computed.
+
+    Without levels, ``n_levels`` is 0 and the list has that of the domains alone.
+    """
+    keys = [level.key for level in domain_levels(adata, domain_key)] if n_levels else [domain_key]
+    columns = [f"{key}_stability" for key in keys]
+    if any(column not in adata.obs for column in columns):
+        return []
+    return [pd.to_numeric(adata.obs[column], errors="coerce").to_numpy(dtype=float) for column in columns]
+
+
 def differing_mixture(adata: AnnData, domain_key: str, names: list[str]) -> tuple[np.ndarray, float] | None:
     """Return the labels of the mixture and their agreement with the domains, or None if they are not shown.
 

@@ -39,8 +39,8 @@ def write_report(
     sections
         One AnnData, or a dict from name to AnnData; not changed. ``obs[domain_key]`` and ``obsm[spatial_key]`` are
         required. Shown if present: the image in ``uns["spatial"]``, ``obs["domain_confidence"]``,
-        ``uns["domain_markers"]``, ``obsm["denoised"]``, and training, stability curve and parameters in
-        ``uns["histoquilt"]``.
+        ``obs["domain_stability"]`` and that of levels, ``uns["domain_markers"]``, ``obsm["denoised"]``, and
+        training, stability curve and parameters in ``uns["histoquilt"]``.
     path
         Path of the file, written atomically; an existing file is replaced. Expression of more genes than fit into the
         page (2.5 MB, markers and variable genes first) is written beside it, to ``<name>.genes.js`` (30 MB at most),

@@ -8,7 +8,7 @@
     return {
       n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names ? map.names.split("\n") : [],
       confidence: map.confidence === null ? null : bytes(map.confidence),
-      parts: map.parts === null ? null : shorts(map.parts), mixture: map.mixture === null ? null : shorts(map.mixture),
+      stabilities: map.stabilities.map(bytes), parts: map.parts === null ? null : shorts(map.parts), mixture: map.mixture === null ? null : shorts(map.mixture),
     };
   }
 
@@ -21,6 +21,7 @@
     if (slider) { slider.addEventListener("input", say); say(); }
     return {
       slider, current,
+      stability: (spots) => spots.stabilities[slider ? slider.value : 0],
       classes: (spots) => { const of = current().of; return of ? spots.codes.map((code) => of[code]) : spots.parts; },
       colors: () => [...current().colors, owner.unlabelled],
       isIn: (code, domain) => current().of ? current().of[domain] === code : current().parents[code] === domain,
@@ -61,6 +62,17 @@
     return Object.assign(shown, { pick, start() { if (shown.gene < 0) { field.value = genes.names[0]; show(0); } } });
   }
 
+  /* Shades of the spots by confidence or stability; null if they are coloured by domain. */
+  function shadesOf(colorBy, spots, levels) {
+    const shown = colorBy === null ? "domain" : colorBy.value;
+    return shown === "confidence" ? spots.confidence : shown === "stability" ? levels.stability(spots) : null;
+  }
+
+  function nameRamp(ramp, colorBy) {
+    ramp.hidden = colorBy === null || colorBy.value === "domain";
+    if (!ramp.hidden) ramp.querySelector(".what").textContent = colorBy.value;
+  }
+
   /* Colours and tooltips of a map of domains. */
   function domainLook(figure, spots, group, state, genes, offset, changed) {
     const colorBy = figure.querySelector(".color-by"), opacity = figure.closest(".linked").querySelector(".opacity"), ramp = figure.querySelector(".ramp");
@@ -70,7 +82,7 @@
     const isDomains = () => colorBy.value === "domain" || (colorBy.value === "gene" && typed.shades === null);
     return {
       slider: levels.slider,
-      title: () => byGene() ? genes.names[typed.gene] + ", log1p CP10K" : isDomains() ? "domain" : "confidence",
+      title: () => byGene() ? genes.names[typed.gene] + ", log1p CP10K" : isDomains() ? "domain" : colorBy.value,
       key() {
         if (isDomains()) return levels.current().names.map((name, code) => [levels.colors()[code], name]);
         const top = byGene() ? genes.tops[typed.gene] : 1;
@@ -78,7 +90,8 @@
       },
       paint(ctx, place) {
         if (byGene()) return place(ofMap(), [...RAMP, group.unlabelled]);
-        if (colorBy.value === "confidence") return place(spots.confidence, [...RAMP, group.unlabelled]);
+        const shades = shadesOf(colorBy, spots, levels);
+        if (shades) return place(shades, [...RAMP, group.unlabelled]);
         const classes = levels.classes(spots), colors = levels.colors();
         if (state.domain < 0) return place(classes, colors);
         ctx.globalAlpha *= 0.5;
@@ -87,9 +100,10 @@
         place(classes, colors.map((color, code) => levels.isIn(code, state.domain) ? color : null));
       },
       drawn() {
+        nameRamp(ramp, colorBy);
         ramp.hidden = isDomains();
         ramp.querySelector(".high").textContent = byGene() ? genes.tops[typed.gene] : "1";
-        ramp.querySelector(".what").textContent = byGene() ? genes.names[typed.gene] + ", log1p of counts per 10,000" : "confidence";
+        if (byGene()) ramp.querySelector(".what").textContent = genes.names[typed.gene] + ", log1p of counts per 10,000";
       },
       recolour() {
         if (typed.pick) typed.pick.hidden = colorBy.value !== "gene";
@@ -105,6 +119,8 @@
         const level = levels.current(), there = level.names[level.of ? level.of[spots.codes[i]] : spots.parts[i]];
         if (domain && there !== domain.name) line.append(", at this level " + there);
         if (spots.confidence && spots.confidence[i] < 255) line.append(", confidence " + (spots.confidence[i] / 254).toFixed(2));
+        const stability = levels.stability(spots);
+        if (stability && stability[i] < 255) line.append(", stability " + (stability[i] / 254).toFixed(2));
         if (byGene()) {
           const shade = ofMap()[i], top = genes.tops[typed.gene];
           add("div", genes.names[typed.gene] + " " + (shade === 254 ? "\u2265 " : "") + (shade / 254 * top).toFixed(2));
@@ -178,12 +194,12 @@
       const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
       if (!width) return;
       canvas.style.height = height + "px";
-      const ctx = fit(canvas, width, height), sure = colorBy !== null && colorBy.value === "confidence";
+      const ctx = fit(canvas, width, height), shades = shadesOf(colorBy, spots, levels);
       const faint = (color, code) => state.domain < 0 || levels.isIn(code, state.domain) ? color : study.unlabelled;
-      if (sure) paint(ctx, spots, spots.confidence, [...RAMP, study.unlabelled], k, 0, 0, map.pitch);
+      if (shades) paint(ctx, spots, shades, [...RAMP, study.unlabelled], k, 0, 0, map.pitch);
       else paint(ctx, spots, levels.classes(spots), levels.colors().map(faint), k, 0, 0, map.pitch);
       if (view === "aligned") ctx.drawImage(outlineAt(width, height, k), 0, 0, width, height);
-      ramp.hidden = !sure;
+      nameRamp(ramp, colorBy);
     }
     const canvases = [...article.querySelectorAll(".thumbs canvas")];
     for (const canvas of canvases) {

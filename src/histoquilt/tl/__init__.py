@@ -16,6 +16,7 @@ from histoquilt.tl._variable import compare_denoised, spatially_variable_genes
 from histoquilt.tl._views import paga, umap
 from histoquilt.tl.compare._conditions import compare_conditions
 from histoquilt.tl.nested._domain_tree import domain_tree
+from histoquilt.tl.nested._stability import domain_stability
 
 __all__ = [
     "align_labels",
@@ -28,6 +29,7 @@ __all__ = [
     "compare_denoised",
     "denoise_markers",
     "domain_markers",
+    "domain_stability",
     "domain_tree",
     "ensemble_confidence",
     "evaluate_expression",

@@ -15,6 +15,7 @@ from histoquilt.cluster import check_all_found, fit_mixture, name_by_position, s
 from histoquilt.pp import row_chunks
 from histoquilt.runtime import numba_beside_torch
 from histoquilt.study import check_adata, check_obsm_key, provenance, spot_centres, write_result
+from histoquilt.tl.nested._earlier import remove_stability
 
 
 def cluster_mixture(
@@ -182,6 +183,7 @@ def write_domains(adata: AnnData, labels: np.ndarray, key: str, n_domains: int) 
     """
     check_all_found(labels, n_domains)
     spatial = np.asarray(spot_centres(adata, strict=False), float) if Keys.SPATIAL in adata.obsm else None
+    remove_stability(adata, key)
     write_result(adata, "obs", key, name_by_position(labels, spatial))
 
 

@@ -26,7 +26,7 @@ from histoquilt.runtime import logger, stage
 from histoquilt.study import declare_scale, keep_foreign, provenance, spot_centres, write_result
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._refine import direct_neighbours, majority_codes
-from histoquilt.tl.nested._earlier import remove_levels, remove_own
+from histoquilt.tl.nested._earlier import remove_levels, remove_own, remove_stability
 from histoquilt.tl.nested._other_labeling import write_mixture_labels
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def _name(
     # named last: refinement moves spots, and names tell the order of the domains on the tissue
     named = name_by_position(gaussians, spatial)
     remove_levels(adata, f"{key_added}_tree")
+    remove_stability(adata, key_added)
     remove_own(adata, f"{key_added}_mixture")
     write_result(adata, "obs", key_added, named)
     provenance(adata)[key_added] = facts

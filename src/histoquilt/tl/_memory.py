@@ -18,7 +18,7 @@ from histoquilt.models import FeatureModel
 from histoquilt.runtime import available_bytes, in_words, n_processes_here
 
 _BASE = 40_000_000  # buffers of libraries, a few dense chunks
-_SPOT = 350  # graph, neighbours that are looked for, mixture, results
+_SPOT = 400  # graph, neighbours that are looked for, mixture, results
 _IMAGE = 50  # components of an image, at most
 _OFFSETS = 8 * 6  # copies in double precision of an embedding that sections are matched in
 

@@ -159,7 +159,7 @@ def write_record(folder: Path, facts: Mapping[str, Any], job: str | None = None)
 
 
 def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = None) -> "pd.DataFrame":
-    """Return the tidy table of domains: one row per spot, columns ``section, obs_name, domain`` and nested levels."""
+    """Return the tidy table of domains: one row per spot, with nested levels and stability."""
     import pandas as pd
 
     tables = [
@@ -169,6 +169,7 @@ def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = No
                 "obs_name": adata.obs_names.to_numpy(),
                 "domain": adata.obs[Keys.DOMAIN].astype(str).to_numpy(),
                 **{key: adata.obs[key].astype(str).to_numpy() for key in _levels(adata)},
+                **{key: adata.obs[key].round(3).to_numpy() for key in _stability(adata)},
             }
         )
         for name, adata in sections.items()
@@ -180,6 +181,12 @@ def _levels(adata: "AnnData") -> list[str]:
     """Return the columns of ``obs`` with coarser and finer levels of the domains."""
     tree = adata.uns.get(Keys.UNS, {}).get(f"{Keys.DOMAIN}_tree")
     return [] if tree is None else [str(key) for key in tree["levels"]["key"] if key != Keys.DOMAIN]
+
+
+def _stability(adata: "AnnData") -> list[str]:
+    """Return the columns of ``obs`` with the stability of the domains and their levels."""
+    record = adata.uns.get(Keys.UNS, {}).get(f"{Keys.DOMAIN}_stability")
+    return [] if record is None else [f"{key}_stability" for key in record["levels"]["key"]]
 
 
 def draw_domains(

@@ -35,7 +35,7 @@ from histoquilt.study import (
 from histoquilt.tl._cluster import checked_embedding
 from histoquilt.tl.nested._earlier import remove_levels
 
-_N_COMPONENTS = 15  # if the record of the domains does not say
+N_COMPONENTS = 15  # if the record of the domains does not say
 _SAME = 1e-6  # distance in standard deviations below which two domains have one mean
 
 
@@ -224,7 +224,7 @@ class _Spots:
             embedding=embeddings[0] if len(adatas) == 1 else np.concatenate(embeddings),
             spatial=np.concatenate(places) if known else None,
             sections=sections,
-            n_components=int(provenance(adatas[0]).get(domain_key, {}).get("n_components", _N_COMPONENTS)),
+            n_components=int(provenance(adatas[0]).get(domain_key, {}).get("n_components", N_COMPONENTS)),
         )
 
 
