@@ -94,7 +94,7 @@ def test_colour_by_the_stability_of_the_level(opened, nested):
     until(lambda: pixel(browser, *place)[:3] == [253, 231, 37])
     slider.send_keys("\ue012\ue012")  # left
     until(lambda: pixel(browser, *place)[:3] == [68, 1, 84])
-    assert browser.find_element("css selector", ".ramp .shown").text == "stability"
+    assert browser.find_element("css selector", ".ramp .what").text == "stability"
     assert "resampled data: spots and random starts" in browser.find_element("css selector", ".reading").text
     point_at(browser, place)
     until(lambda: "stability 0.00" in tooltip(browser))
