@@ -1,23 +1,23 @@
 """A million cells: time, memory and agreement with the known domains, as the tissue grows.
 
     python benchmarks/scale.py --out scale_results --picture docs/_static/scale.png
-    python benchmarks/scale.py --backed --arms histoquilt --sizes 1000000 3000000 10000000 --genes 300 --seeds 0 \\
-        --memory-gb 16 --minutes 40 --out backed_results
+    python benchmarks/scale.py --arms bins --sizes 500000 2000000 10000000 --genes 300 --seeds 0 \\
+        --memory-gb 16 --minutes 40 --out bins_results
 
 Every job is a process of its own. Tissue (``histoquilt.datasets.toy_section``, 500 genes, six domains: principal
 components and k-means reach an ARI around 0.5, every second layer is four cells wide, islands lie scattered, and more
 cells are more tissue) is made once and written as .h5ad. The job of each arm is to read it and to find six domains:
 
 * ``histoquilt``: ``histoquilt.tl.spatial_domains`` with its defaults, with every seed of ``--seeds``.
+* ``bins``: the same, without denoising, of a square lattice of bins in wavy layers, which is never in memory as a
+  whole: written chunk by chunk, and read backed. It has no other arm beside it.
 * ``pca``, ``averaged``: trivial baselines, the tissue's difficulty: the same principal components divided by k-means,
   as they are, and averaged twice over each cell's neighbours in the graph that the domains are found with; every seed.
 
 Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
 system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
 ``--minutes``; larger sizes of an arm that was stopped are not tried. Tissue and method share the seed. Exponents are
-slopes of least squares through the logarithms, from ``--fit-from`` cells up. With ``--backed`` the tissue is a square
-lattice of bins in wavy layers, which is never in memory as a whole: written chunk by chunk, and read backed.
-``scale.csv`` is written after every job, and ``--summarise`` puts several such files together.
+slopes of least squares through the logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job, and ``--summarise`` puts several such files together.
 """
 
 import argparse
@@ -40,10 +40,11 @@ SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 N_DOMAINS = 6
 ARMS = {
     "histoquilt": "histoquilt",
+    "bins": "histoquilt, bins in a file",
     "pca": "PCA + k-means",
     "averaged": "averaged PCA + k-means",
 }
-COLOURS = {"histoquilt": "#1b6ca8", "pca": "#bbbbbb", "averaged": "#7a7a7a"}
+COLOURS = {"histoquilt": "#1b6ca8", "bins": "#c05a00", "pca": "#bbbbbb", "averaged": "#7a7a7a"}
 EXHAUSTED = ("MemoryError", "can't allocate memory", "not enough memory", "Unable to allocate", "bad_alloc")
 
 
@@ -110,7 +111,7 @@ def build_bins(n_spots: int, n_genes: int, seed: int, file: Path) -> dict[str, A
     return {"build_s": time.perf_counter() - started, "build_gb": peak_gb(), "nnz": n_stored}
 
 
-def job(arm: str, file: Path, seed: int, *, backed: bool = False) -> dict[str, Any]:
+def job(arm: str, file: Path, seed: int) -> dict[str, Any]:
     """Read, find domains, compare them with the known ones, which nothing before has seen."""
     import anndata as ad
     import torch
@@ -120,7 +121,7 @@ def job(arm: str, file: Path, seed: int, *, backed: bool = False) -> dict[str, A
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     started = time.perf_counter()
-    adata = ad.read_h5ad(file, backed="r" if backed else None)
+    adata = ad.read_h5ad(file, backed="r" if arm == "bins" else None)
     truth = adata.obs.pop("domain_true")
     facts: dict[str, Any] = {"read_s": time.perf_counter() - started, "read_gb": peak_gb()}
     started, stages = time.perf_counter(), Stages()
@@ -162,6 +163,7 @@ def find_domains_by_kmeans(adata: Any, seed: int, *, averagings: int = 0) -> dic
 
 FINDERS: dict[str, Callable[[Any, int], dict[str, Any]]] = {
     "histoquilt": find_domains,
+    "bins": find_domains,
     "pca": find_domains_by_kmeans,
     "averaged": partial(find_domains_by_kmeans, averagings=2),
 }
@@ -276,8 +278,9 @@ def bench(arguments: argparse.Namespace) -> None:
     for n_spots in sorted(arguments.sizes):
         for seed in arguments.seeds:
             file = out / f"tissue_{n_spots}_{seed}.h5ad"
-            given = ["--seeds", str(seed), "--file", str(file), *(["--backed"] if arguments.backed else [])]
-            built, _ = in_a_process(["--build", str(n_spots), "--genes", str(arguments.genes), *given], minutes=60)
+            given = ["--seeds", str(seed), "--file", str(file)]
+            build_it = ["--build", str(n_spots), "--genes", str(arguments.genes), "--arms", *arms]
+            built, _ = in_a_process([*build_it, *given], minutes=60)
             if "gave_up" in built:
                 raise SystemExit(f"Making {n_spots:,} cells failed: {built['gave_up']}")
             try:
@@ -314,10 +317,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--genes", type=int, default=500)
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=[arm for arm in ARMS if arm != "bins"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--summarise", type=Path, nargs="+", help="rows of earlier runs (scale.csv), put together")
-    parser.add_argument("--backed", action="store_true", help="bins of 2 um, made and read chunk by chunk")
     parser.add_argument("--memory-gb", type=float, default=10.0, help="private memory that one job may take")
     parser.add_argument("--minutes", type=float, default=20.0, help="time that one job may take")
     parser.add_argument("--fit-from", type=int, default=30_000, help="smallest size that exponents are fitted to")
@@ -327,6 +329,8 @@ def main() -> None:
     parser.add_argument("--job", choices=list(ARMS), help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if "bins" in arguments.arms and len(arguments.arms) > 1:
+        parser.error("--arms bins has a tissue of its own: run it alone")
     if arguments.summarise:
         arguments.out.mkdir(parents=True, exist_ok=True)
         summarise(pd.concat([pd.read_csv(file) for file in arguments.summarise]), arguments)
@@ -336,12 +340,12 @@ def main() -> None:
         return
     warnings.filterwarnings("ignore")
     if arguments.build is not None:
-        facts = (build_bins if arguments.backed else build)(
+        facts = (build_bins if arguments.arms == ["bins"] else build)(
             arguments.build, arguments.genes, arguments.seeds[0], arguments.file
         )
     else:
         limit_memory(arguments.memory_gb)
-        facts = job(arguments.job, arguments.file, arguments.seeds[0], backed=arguments.backed)
+        facts = job(arguments.job, arguments.file, arguments.seeds[0])
     print(json.dumps(facts))
 
 
