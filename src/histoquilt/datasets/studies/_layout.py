@@ -81,7 +81,7 @@ class StudyFolder:
         table.index.name = Keys.SECTION
         first = [name for name in COLUMNS if name in table]
         table = table[[*first, *table.columns.drop(first)]]
-        for name in table.columns.intersection(PATHS):
+        for name in table.columns.intersection([*PATHS]):
             table[name] = [_written(cell, beside) for cell in table[name]]
         return table
 
