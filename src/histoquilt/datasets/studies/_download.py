@@ -124,7 +124,7 @@ def _resume(
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
             if answer.status_code == 416:  # nothing is left of it
-                expected = begin
+                expected: int | None = begin
             else:
                 answer.raise_for_status()
                 begin = begin if answer.status_code == 206 else 0

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from histoquilt.datasets.studies._layout import StudyFolder
 
@@ -45,7 +46,7 @@ def has_matrix(folder: Path) -> bool:
     return any(_MATRIX.fullmatch(path.name) for path in folder.iterdir())
 
 
-def add_visium(study: StudyFolder, name: str, folder: Path, *, spatial: Path | None = None, **columns: object) -> None:
+def add_visium(study: StudyFolder, name: str, folder: Path, *, spatial: Path | None = None, **columns: Any) -> None:
     """Add a folder of Space Ranger, with its best image; ``spatial`` is the folder of positions if it is elsewhere."""
     place = folder / "spatial" if spatial is None else spatial
     positions = [*place.glob("*tissue_positions*"), *(folder.glob("*tissue_positions*") if spatial is None else [])]
