@@ -137,7 +137,8 @@ def evaluate_expression(
     KeyError
         A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
     ValueError
-        A method is unknown; a fold leaves fewer than two training sections; one of ``splits`` leaks; no marker was measured in all sections; an argument is not one of those listed; or as
+        A method is unknown; a fold leaves fewer than two training sections; one of ``splits`` leaks; no marker was
+        measured in all sections; an argument is not one of those listed; or as
         :meth:`histoquilt.models.ExpressionModel.fit`.
     TypeError
         ``methods`` holds trained models, or functions that do not return models.

@@ -73,7 +73,7 @@ def _labels(root: Path, folder: Path, name: str) -> tuple[Path | None, str | Non
             if _LAYER in next(csv.reader(stream, delimiter="\t"), []):
                 return table, _LAYER
     for path in (root / "barcode_level_layer_map.tsv", folder / "barcode_level_layer_map.tsv"):
-        if path.is_file():
+        if path.is_file() and f"\t{name}\t" in path.read_text(encoding="utf-8"):
             return path, None
     return None, None
 

@@ -244,7 +244,9 @@ def _usable(splits: "list[Split]", sections: dict[str, "AnnData"]) -> "list[Spli
         warn_user(f"Sections of {argument('splits')} that cannot be used are left out of the folds: {listed(missing)}.")
     kept = [
         replace(
-            split, **{side: [name for name in getattr(split, side) if name in sections] for side in ("train", "test")}
+            split,
+            train=[name for name in split.train if name in sections],
+            test=[name for name in split.test if name in sections],
         )
         for split in splits
     ]
