@@ -10,7 +10,7 @@ from histoquilt.datasets.studies._remote import DOWNLOADS, RemoteFile, RemoteStu
 from histoquilt.datasets.studies._unpack import MOST_BYTES, unpack
 from histoquilt.runtime import in_words, logger, progress_bar
 
-_CHUNK = 1024**2
+_CHUNK = 64 * 1024  # bytes; what is lost of an interrupted download
 _TIMEOUT_S = 60
 
 
