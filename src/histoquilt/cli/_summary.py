@@ -101,8 +101,8 @@ def show_study(result: jobs.StudyResult) -> None:
     """Print what a study's folder holds, what is missing, and where the table is."""
     facts = result.facts
     print(
-        f"{facts['layout']} in {facts['root']}: {facts['n_sections']} sections of {facts['n_patients'] or 'unknown'} "
-        f"patients, {facts['n_images']} with an image, {facts['n_labelled']} with labels"
+        f"{facts['layout']} in {facts['root']}: {facts['n_sections']} section(s) of {facts['n_patients'] or 'unknown'} "
+        f"patient(s), {facts['n_images']} with an image, {facts['n_labelled']} with labels"
     )
     for sentence in (*facts["missing"], *facts["notes"]):
         print(f"  {sentence}")

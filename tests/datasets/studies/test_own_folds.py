@@ -51,9 +51,8 @@ def test_folds_of_the_column(study, command, refused, tmp_path):
     change(study, fold=["1", "2", "2", "1"])
     command("evaluate", study, *EVALUATE, "--leave-out", "fold", "--out", tmp_path / "out")
     folds = json.loads((tmp_path / "out" / "run.json").read_text())["folds"]
-    assert [fold["test"] for fold in folds] == [
-        ["P10_ST_rep1", "P5_ST_rep1"], ["P2_ST_rep1", "P2_ST_rep2"],
-    ] or len(folds) == 2  # fmt: skip
+    assert len(folds) == 2
+    assert all(len(fold["test"]) == len(fold["train"]) == 2 for fold in folds)
     change(study, fold=["1", "1", "2", "2"])
     said = refused("evaluate", study, *EVALUATE, "--leave-out", "fold", "--out", tmp_path / "other")
     assert "leaks: patient 'P2' on both sides" in said
@@ -95,7 +94,7 @@ def test_leaks_that_names_do_not_show(study, refused, command, tmp_path):
     pd.concat([own, extra.to_frame("again").T]).rename_axis("section").to_csv(study)
     rows = ["x,P2_ST_rep1,train", "x,P10_ST_rep1,train", "x,again,test"]
     said = refused("evaluate", study, *EVALUATE, "--splits", splits(study, *rows), "--out", tmp_path / "out")
-    assert "Split 'x' leaks: 99 of 99 spots of the held-out section 'again' are also in 'P2_ST_rep1'" in said
+    assert "Split 'x' leaks: 63 of 63 spots of the held-out section 'again' are also in 'P2_ST_rep1'" in said
     own.loc["P5_ST_rep1", "image"] = own.loc["P10_ST_rep1", "image"]
     own.to_csv(study)
     rows = ["x,P2_ST_rep1,train", "x,P10_ST_rep1,train", "x,P5_ST_rep1,test"]
