@@ -68,7 +68,7 @@ def test_what_leave_one_out_refuses():
         leave_one_out(table(["A", None, "B"]))
     with pytest.raises(KeyError, match=r"no column 'patient'.*found: 'donor'"):
         leave_one_out(table(["A", "B"]).rename(columns={"patient": "donor"}))
-    with pytest.raises(ValueError, match="by must be 'patient' or 'section', got 'spot'"):
+    with pytest.raises(ValueError, match="by must be 'patient', 'section' or 'fold', got 'spot'"):
         leave_one_out(table(["A", "B"]), by="spot")
     with pytest.raises(ValueError, match="one section only"):
         leave_one_out(table(["A"]), by="section")

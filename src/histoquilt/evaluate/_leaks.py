@@ -25,9 +25,9 @@ def check_duplicates(splits: Sequence[Split], study: Study) -> None:
             for train in split.train:
                 if n_shared := len(digests[test] & digests[train]):
                     raise ValueError(
-                        f"Split {split.fold!r} leaks: {n_shared:,} of {len(digests[test]):,} spots of the held-out "
-                        f"section {test!r} are also in {train!r}, which is trained on, with the same expression. Are "
-                        "they one tissue under two names? Leave one of them out, or hold both out."
+                        f"Split {split.fold!r} leaks: {n_shared:,} spots of the held-out section {test!r} are also in "
+                        f"{train!r}, which is trained on, with the same expression. Are they one tissue under two "
+                        "names? Leave one of them out, or hold both out."
                     )
 
 

@@ -10,7 +10,7 @@ from histoquilt.jobs.work._options import OutputConfig, PathName, configured, do
 from histoquilt.jobs.work._run import JobResult, OnChecked, check_one_process
 
 if TYPE_CHECKING:
-    from histoquilt.datasets.studies import StudyFolder
+    from histoquilt.datasets import studies
 
 
 @documented
@@ -36,7 +36,7 @@ class StudyResult(JobResult):
         Sections of the folder, and what is missing there.
     """
 
-    study: "StudyFolder | None" = None
+    study: "studies.StudyFolder | None" = None
 
 
 def describe_study(

@@ -48,8 +48,9 @@ class Dlpfc:
                     name, f"{name}/{name}_truth.txt, {name}/metadata.tsv with {_LAYER}, or barcode_level_layer_map.tsv",
                     "there are no layers to compare with",
                 )  # fmt: skip
-            place = {"z_um" if one_donor else "donor_z_um": depth}
-            add_visium(study, name, folder, patient=donor, labels=labels, label_column=column, **place)
+            add_visium(study, name, folder, patient=donor, labels=labels, label_column=column)
+            if name in study.rows:
+                study.rows[name]["z_um" if one_donor else "donor_z_um"] = depth
         for name in SECTIONS:
             if name not in found and (study.root / name).is_dir():
                 study.lacks(name, f"{name}/filtered_feature_bc_matrix.h5", "the section is left out")
