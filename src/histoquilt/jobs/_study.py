@@ -47,7 +47,7 @@ def describe_study(
     on_checked: OnChecked | None = None,
     **options: Any,
 ) -> StudyResult:
-    """Write the ``samples.csv`` of a public study's folder, as ``histoquilt study`` does.
+    r"""Write the ``samples.csv`` of a public study's folder, as ``histoquilt study`` does.
 
     The folder is left as it is; the table names its files.
 
@@ -80,10 +80,17 @@ def describe_study(
     Examples
     --------
     >>> import histoquilt as hq
-    >>> hq.jobs.describe_study(getfixture("tmp_path"), "samples.csv")
-    Traceback (most recent call last):
-        ...
-    histoquilt.jobs.work._errors.JobError: ... is not a study in a known layout ...
+    >>> folder = getfixture("tmp_path") / "her2st"
+    >>> files = {
+    ...     "ST-cnts/A1.tsv": "\tMBP\n5x6\t3\n",
+    ...     "ST-spotfiles/A1_selection.tsv": "x\ty\tpixel_x\tpixel_y\n5\t6\t100\t200\n",
+    ... }
+    >>> for name, text in files.items():
+    ...     (folder / name).parent.mkdir(parents=True)
+    ...     _ = (folder / name).write_text(text)
+    >>> done = hq.jobs.describe_study(folder, folder / "samples.csv", progress=False)
+    >>> done.facts["n_sections"], done.out.read_text().splitlines()[1]
+    (1, 'A1,ST-cnts/A1.tsv,ST-spotfiles/A1_selection.tsv,A,no')
     """
     asked, folder, out = configured(StudyConfig, settings, options), Path(folder), Path(out)
     check_one_process("study")

@@ -11,7 +11,7 @@ _MOST_ENTRIES = 200  # of a folder that is searched
 
 
 def describe(folder: str | Path, layout: str | None = None) -> StudyFolder:
-    """List the sections of a study's folder, as its authors publish it, and what is missing there.
+    r"""List the sections of a study's folder, as its authors publish it, and what is missing there.
 
     Nothing is renamed, copied or changed. Only names of files and of spots are read.
 
@@ -36,10 +36,17 @@ def describe(folder: str | Path, layout: str | None = None) -> StudyFolder:
     Examples
     --------
     >>> import histoquilt as hq
-    >>> hq.datasets.studies.describe(getfixture("tmp_path"))
-    Traceback (most recent call last):
-        ...
-    ValueError: ... is not a study in a known layout ...
+    >>> folder = getfixture("tmp_path") / "her2st"
+    >>> files = {
+    ...     "ST-cnts/A1.tsv": "\tMBP\n5x6\t3\n",
+    ...     "ST-spotfiles/A1_selection.tsv": "x\ty\tpixel_x\tpixel_y\n5\t6\t100\t200\n",
+    ... }
+    >>> for name, text in files.items():
+    ...     (folder / name).parent.mkdir(parents=True)
+    ...     _ = (folder / name).write_text(text)
+    >>> study = hq.datasets.studies.describe(folder)
+    >>> study.layout, list(study.rows), study.missing
+    ('her2st', ['A1'], ['A1: ST-imgs/A/A1/*.jpg is missing: domains work, train and evaluate do not.'])
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import EXPRESSION_MODELS, Keys, argument, listed
+from histoquilt.jobs._inputs import file_digests
 from histoquilt.jobs.expression._images import ImagedConfig, ImagedSections, check_samples, read_imaged
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._options import (
@@ -225,16 +226,23 @@ def _read_and_embed(
     def check(sections: dict[str, "AnnData"]) -> None:
         usable = _usable(own, sections) if own is not None and asked.skip_bad else own
         folds.extend(plan_folds(sections, asked.leave_out, usable))
+        if own is not None or asked.leave_out == Keys.FOLD:
+            check_images(folds, _image_digests(sections))
         genes.extend(match_markers({name: adata.var for name, adata in sections.items()}, asked_genes))
         if asked.label_key is not None:
             labelled_sections(sections, asked.label_key)
 
     with connect(asked.dask) as run.workers:
         study = read_imaged(samples, asked, run, device=device, cache=asked.cache, least_sections=3, check=check)
-        if own is not None or asked.leave_out == Keys.FOLD:
-            check_images(folds, {entry["section"]: entry["sha256"] for entry in study.digests if "what" in entry})
         study.embed(run)
     return study, device, genes, None if own is None else folds
+
+
+def _image_digests(sections: dict[str, "AnnData"]) -> dict[str, str]:
+    """Return section -> digest of its image file, without sections that have none."""
+    records = {name: adata.uns[Keys.UNS].get(Keys.IMAGE) for name, adata in sections.items()}
+    paths = [(name, Path(record["path"])) for name, record in records.items() if record is not None]
+    return {entry["section"]: entry["sha256"] for entry in file_digests(item for item in paths if item[1].is_file())}
 
 
 def _usable(splits: "list[Split]", sections: dict[str, "AnnData"]) -> "list[Split]":
