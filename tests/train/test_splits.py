@@ -68,7 +68,7 @@ def test_what_leave_one_out_refuses():
         leave_one_out(table(["A", None, "B"]))
     with pytest.raises(KeyError, match=r"no column 'patient'.*found: 'donor'"):
         leave_one_out(table(["A", "B"]).rename(columns={"patient": "donor"}))
-    with pytest.raises(ValueError, match="by must be 'patient' or 'section', got 'spot'"):
+    with pytest.raises(ValueError, match="by must be 'patient', 'section' or 'fold', got 'spot'"):
         leave_one_out(table(["A", "B"]), by="spot")
     with pytest.raises(ValueError, match="one section only"):
         leave_one_out(table(["A"]), by="section")
@@ -149,3 +149,29 @@ def test_the_mice_of_the_spinal_cord(data_dir):
     for split in splits:
         assert split.train
         assert not split.optimistic
+
+
+def test_folds_of_a_column():
+    table = pd.DataFrame({"patient": list("AABC"), "fold": [2, 2, "x", 2]}, index=["s1", "s2", "s3", "s4"])
+    splits = leave_one_out(table, by="fold")
+    assert [(split.fold, split.train, split.test) for split in splits] == [
+        ("2", ["s3"], ["s1", "s2", "s4"]), ("x", ["s1", "s2", "s4"], ["s3"]),
+    ]  # fmt: skip
+    leaking = leave_one_out(table.assign(fold=list("abab")), by="fold")
+    with pytest.raises(ValueError, match="Split 'a' leaks: patient 'A' on both sides"):
+        check_split(leaking[0], table)
+
+
+@pytest.mark.parametrize(
+    ("fold", "told"),
+    [
+        (None, "no column 'fold'"),
+        ([1, None, 2], r"No fold is given for the section\(s\) 's2'"),
+        ([1, 1, 1], "in fold '1'"),
+    ],
+)
+def test_folds_that_cannot_be_used(fold, told):
+    table = pd.DataFrame({"patient": list("ABC")}, index=["s1", "s2", "s3"])
+    table = table if fold is None else table.assign(fold=pd.Series(fold, index=table.index, dtype=object))
+    with pytest.raises((KeyError, ValueError), match=told):
+        leave_one_out(table, by="fold")

@@ -14,6 +14,7 @@ from histoquilt._base._registry import (
     EXPRESSION_MODELS,
     READERS,
     SECTION_FILES,
+    STUDY_LAYOUTS,
     Registry,
 )
 from histoquilt._base._words import (
@@ -29,8 +30,8 @@ from histoquilt._base._words import (
 
 __all__ = [
     "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS", "LEAST_MPP", "MOST_MPP",
-    "READERS", "SECTION_FILES", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry", "SlideImage",
-    "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names", "check_positive",
-    "close_matches", "coordinate_columns", "depth_column", "either", "is_at_a_command", "is_embedding",
-    "is_installed", "is_samples_table", "listed", "message_of", "require",
+    "READERS", "SECTION_FILES", "STUDY_LAYOUTS", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry",
+    "SlideImage", "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names",
+    "check_positive", "close_matches", "coordinate_columns", "depth_column", "either", "is_at_a_command",
+    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "require",
 ]  # fmt: skip

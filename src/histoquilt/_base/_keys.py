@@ -20,6 +20,8 @@ class Keys:
     PATIENT = "patient"  # obs: donor, whose sections stay on one side of a split
     CONDITION = "condition"  # obs: treatment, disease or other state, by which patients are compared
     SLIDE = "slide"  # obs: glass slide or capture slide that sections share
+    FOLD = "fold"  # obs: fold of an evaluation in which the section is held out
+    LABELS = "labels"  # obs: region labels of the user or the authors of a study
     IMAGE = "image"  # uns["histoquilt"]["image"]: path, mpp, image_scale of the H&E image of a section
     STAIN = "X_stain"  # obsm: colour and darkness of the stain around each spot
     OUT_OF_DISTRIBUTION = "out_of_distribution"  # obs: unlike the tissue a model was trained on

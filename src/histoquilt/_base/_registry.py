@@ -164,6 +164,21 @@ EXPORTERS = Registry(
     },
 )
 
+#: Layouts of public studies: objects as :class:`histoquilt.datasets.studies.StudyLayout`.
+STUDY_LAYOUTS = Registry(
+    "study layout",
+    "histoquilt.study_layouts",
+    {
+        "her2st": "histoquilt.datasets.studies._her2st:HER2ST",
+        "dlpfc": "histoquilt.datasets.studies._dlpfc:DLPFC",
+        "cscc": "histoquilt.datasets.studies._cscc:CSCC",
+        "wu2021": "histoquilt.datasets.studies._wu2021:WU2021",
+        "hest": "histoquilt.datasets.studies._hest:HEST",
+        "visium": "histoquilt.datasets.studies._visium:VISIUM",
+        "spamask": "histoquilt.datasets.studies._spamask:SPAMASK",
+    },
+)
+
 #: Readers of sections that are given as paths: of a ``samples.csv``, and of the file or folder of one section.
 SECTION_FILES = Registry(
     "form of sections",

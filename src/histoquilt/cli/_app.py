@@ -19,6 +19,7 @@ from histoquilt.cli._summary import (
     show_evaluation,
     show_export,
     show_prediction,
+    show_study,
     show_training,
 )
 from histoquilt.runtime import is_main
@@ -122,6 +123,18 @@ add_command(
     _runs(jobs.find_domains, show_domains),
     help="Find the domains of tissue sections, of several together.\n\n"
     "Writes <section>.h5ad, domains.csv, domains.png, report.html and run.json into DIR.",
+)
+add_command(
+    app,
+    "study",
+    jobs.StudyConfig,
+    {
+        "folder": _path("FOLDER", "Folder of a public study, as its authors publish it."),
+        "out": _path("FILE", "Table to write: samples.csv.", "--out", "-o"),
+    },
+    _runs(jobs.describe_study, show_study),
+    help="List the sections of a public study in a samples.csv, and what is missing in its folder.\n\n"
+    "Nothing in FOLDER is renamed, copied or changed. The other commands read the table.",
 )
 add_command(
     app,

@@ -97,6 +97,18 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     _show_end(result)
 
 
+def show_study(result: jobs.StudyResult) -> None:
+    """Print what a study's folder holds, what is missing, and where the table is."""
+    facts = result.facts
+    print(
+        f"{facts['layout']} in {facts['root']}: {facts['n_sections']} section(s) of {facts['n_patients'] or 'unknown'} "
+        f"patient(s), {facts['n_images']} with an image, {facts['n_labelled']} with labels"
+    )
+    for sentence in (*facts["missing"], *facts["notes"]):
+        print(f"  {sentence}")
+    print(f"Table: {result.out}")
+
+
 def show_comparison(result: jobs.CompareResult) -> None:
     """Print who was compared, and the number of differences of each kind."""
     facts = result.facts

@@ -1,13 +1,15 @@
-"""Simulated tissue with known domains, used by the demo, the documentation, tests and benchmarks; no downloads.
+"""Simulated tissue with known domains, and folders of public studies; nothing is downloaded unless asked for.
 
 :func:`toy_section` gives counts and positions, :func:`toy_slide` also an H&E-like image, :func:`toy_slides` several of
 one tissue, :func:`toy_conditions` patients of two conditions, and :func:`paired_study` sections with image embeddings
 in which one known signal determines the expression.
+:mod:`histoquilt.datasets.studies` turns the folder of a public study into a ``samples.csv``.
 """
 
+from histoquilt.datasets import studies
 from histoquilt.datasets._conditions import toy_conditions
 from histoquilt.datasets._paired_study import paired_study
 from histoquilt.datasets._section import toy_section
 from histoquilt.datasets._slide import toy_slide, toy_slides
 
-__all__ = ["paired_study", "toy_conditions", "toy_section", "toy_slide", "toy_slides"]
+__all__ = ["paired_study", "studies", "toy_conditions", "toy_section", "toy_slide", "toy_slides"]

@@ -2,6 +2,7 @@
 
 from histoquilt.evaluate._evaluation import PLAIN_RIDGE, Evaluation
 from histoquilt.evaluate._fold import Fold, Run, n_runs, run_fold, without_untrained
+from histoquilt.evaluate._leaks import check_images
 from histoquilt.evaluate._methods import Contender, contenders, new_model
 from histoquilt.evaluate._shown import shown_label
 from histoquilt.evaluate._study import EvaluationStudy, match_markers, plan_folds, read_evaluation_study
@@ -24,6 +25,7 @@ __all__ = [
     "EvaluationStudy",
     "Fold",
     "Run",
+    "check_images",
     "contenders",
     "difference_table",
     "enrichment_table",

@@ -9,6 +9,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
+from histoquilt.evaluate._leaks import check_duplicates
 from histoquilt.models import Measured, embedding_keys, measure
 from histoquilt.runtime import warn_user
 from histoquilt.study import DEFAULT_SLOTS, Section, Sections, Slots, Study, named_layers
@@ -83,7 +84,7 @@ def read_evaluation_study(
         if name in ("pooled", "pooled_centred", "all"):
             raise ValueError(f"No section may be called {name!r}: rows over all sections are. Rename it.")
     table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)
-    folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
+    folds = _folds(study, table, leave_out, splits)
     reps = embedding_keys(study, use_rep)
     for name, section in study.items():
         section.embeddings(reps)
@@ -178,9 +179,14 @@ def match_markers(tables: Mapping[str, pd.DataFrame], markers: Sequence[str]) ->
 
 
 def plan_folds(
-    sections: Mapping[str, AnnData], leave_out: str, *, patient_key: str = Keys.PATIENT, slide_key: str = Keys.SLIDE
+    sections: Mapping[str, AnnData],
+    leave_out: str,
+    splits: Sequence[Split] | None = None,
+    *,
+    patient_key: str = Keys.PATIENT,
+    slide_key: str = Keys.SLIDE,
 ) -> list[Split]:
-    """Return the folds of a study.
+    """Return the folds of a study, checked: those given, or by ``leave_out``.
 
     Raises
     ------
@@ -188,8 +194,16 @@ def plan_folds(
         As :func:`evaluate_expression` for patients and folds.
     """
     study = Study([Section(name, adata) for name, adata in sections.items()], DEFAULT_SLOTS)
-    table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient")
-    return _checked_folds(table, leave_one_out(table, by=leave_out))
+    table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)
+    return _folds(study, table, leave_out, splits)
+
+
+def _folds(study: Study, table: pd.DataFrame, leave_out: str, splits: Sequence[Split] | None) -> list[Split]:
+    """Return the folds, checked; those that a user chose also for spots that are on both sides."""
+    folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
+    if splits is not None or leave_out == Keys.FOLD:
+        check_duplicates(folds, study)
+    return folds
 
 
 def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
@@ -208,9 +222,9 @@ def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
 
 
 def _table(study: Study, patient_key: str, slide_key: str, *, needs_patient: bool) -> pd.DataFrame:
-    """Return one row per section with the columns ``patient`` and ``slide``, if known."""
+    """Return one row per section with the columns ``patient``, ``slide`` and ``fold``, if known."""
     table = pd.DataFrame(index=list(study))
-    for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key)):
+    for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key), (Keys.FOLD, Keys.FOLD)):
         if column == Keys.PATIENT and needs_patient:
             for section in study.values():
                 if patient_key not in section.owner.obs:

@@ -26,6 +26,7 @@ from histoquilt.io.instruments._platforms import read_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
 from histoquilt.io.instruments._visium import read_visium
 from histoquilt.io.sections._samples import Samples, gather_samples, read_sample, read_samples
+from histoquilt.io.sections._samples_table import patient_spellings
 from histoquilt.io.slides._array import ArraySlide
 from histoquilt.io.slides._mpp import check_slide_mpp
 from histoquilt.io.slides._open import open_slide
@@ -76,6 +77,7 @@ __all__ = [
     "missing_packages",
     "open_image",
     "open_slide",
+    "patient_spellings",
     "place_by_loupe",
     "place_on_image",
     "read_alignment_matrix",

@@ -85,6 +85,12 @@ def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
         yield opened
 
 
+def is_gzip(path: Path) -> bool:
+    """Return whether a file is gzip-compressed, by its content: some archives name plain files ``.gz``."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
 def unpacked_bytes(path: Path) -> bytes:
     """Return the content of a file, decompressed if its name ends in ``.gz``."""
     try:
@@ -101,6 +107,8 @@ def read_delimited(
     The separator is by default a tab for ``.tsv``, ``.txt`` and ``.tab``, else a comma. ``content`` is that of the
     file, if it was decoded before.
     """
+    if content is None and path.suffix == ".gz" and not is_gzip(path):
+        options["compression"] = None
     if sep is None:
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","
     with table_errors(path):

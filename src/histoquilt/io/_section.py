@@ -16,6 +16,7 @@ from histoquilt.io.instruments._legacy_st import read_legacy_st
 from histoquilt.io.instruments._not_read import what_file, what_folder
 from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
+from histoquilt.io.instruments._visium import read_visium
 from histoquilt.runtime import logger
 from histoquilt.study import declare_one_section
 
@@ -64,6 +65,7 @@ def read_section(
     table: str | None = None,
     counts_file: str | None = None,
     one_section: bool = False,
+    spots: PathLike | None = None,
 ) -> AnnData:
     """Read a section in any format that can be recognised from its files.
 
@@ -83,6 +85,9 @@ def read_section(
         Name of the count matrix in a folder with several, relative to the folder.
     one_section
         Declaration that it is one tissue, whatever its columns suggest (:func:`declare_one_section`).
+    spots
+        Path of the spot positions, if they are not where the format has them: the selection table of legacy ST, or the
+        ``spatial`` folder of Space Ranger.
 
     Returns
     -------
@@ -101,10 +106,25 @@ def read_section(
     """
     path = existing_path(path, _LOOKED_FOR)
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
-    adata = settle_spots((_find_reader(path) or _search(path))(options), options)
+    read = (_find_reader(path) or _search(path)) if spots is None else _reader_with_spots(path, spots)
+    adata = settle_spots(read(options), options)
     if one_section:
         declare_one_section(adata)
     return adata
+
+
+def _reader_with_spots(path: Path, spots: PathLike) -> _Read:
+    """Return the function that reads counts whose positions are elsewhere."""
+    if path.is_dir():
+        return lambda options: read_visium(
+            path, counts_file=options.counts_file, spatial=spots, keep_all_spots=options.keep_all_spots
+        )
+    if path.name.endswith((".tsv", ".tsv.gz")):
+        return lambda options: read_legacy_st(path, selection=spots)
+    raise ValueError(
+        f"{path} holds its own spot positions, so those in {spots} have no use. They are for a legacy ST table (.tsv "
+        "or .tsv.gz) and for the matrix folder of Space Ranger."
+    )
 
 
 def is_section_folder(folder: Path) -> bool:

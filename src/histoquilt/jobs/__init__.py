@@ -8,6 +8,7 @@ from histoquilt.jobs._compare import CompareConfig, CompareResult, compare_resul
 from histoquilt.jobs._demo import DemoConfig, DemoResult, run_demo
 from histoquilt.jobs._domains import DomainsConfig, DomainsResult, find_domains
 from histoquilt.jobs._export import ExportConfig, export_results
+from histoquilt.jobs._study import StudyConfig, StudyResult, describe_study
 from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, evaluate_models
 from histoquilt.jobs.expression._predict import PredictConfig, predict_folder
 from histoquilt.jobs.expression._train import TrainConfig, train_model
@@ -36,10 +37,13 @@ __all__ = [
     "OutputConfig",
     "PredictConfig",
     "RunConfig",
+    "StudyConfig",
+    "StudyResult",
     "TrainConfig",
     "WriteError",
     "check_one_process",
     "compare_results",
+    "describe_study",
     "evaluate_models",
     "export_results",
     "find_domains",

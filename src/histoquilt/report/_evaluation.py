@@ -73,7 +73,7 @@ def write_evaluation_report(
     cards = [
         ("Sections", f"{known.get('n_sections', len(evaluation.intervals)):,}"),
         ("Spots", f"{known['n_spots']:,}" if "n_spots" in known else None),
-        ("Left out", f"one {known['leave_out']} at a time" if "leave_out" in known else None),
+        ("Left out", _left_out(known.get("leave_out"))),
         ("Methods", str(sum(kind != "oracle" for kind in kinds.values()))),
         ("Seeds", ", ".join(map(str, known.get("seeds", []))) or None),
     ]
@@ -220,6 +220,12 @@ def _genes(evaluation: "Evaluation", order: list[str]) -> dict[str, Any]:
         for gene in best
     ]
     return {"methods": methods, "rows": rows, "total": len(wide)}
+
+
+def _left_out(what: str | None) -> str | None:
+    if what is None:
+        return None
+    return "folds of a file" if what == "own splits" else f"one {what} at a time"
 
 
 def _in_order(table: pd.DataFrame, order: list[str]) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def evaluate_expression(
     methods: Mapping[str, Callable[[], ExpressionModel]] | Sequence[str] = (),
     *,
     use_rep: str | Sequence[str] | None = None,
-    leave_out: Literal["patient", "section"] = "patient",
+    leave_out: Literal["patient", "section", "fold"] = "patient",
     splits: Sequence[Split] | None = None,
     patient_key: str = Keys.PATIENT,
     slide_key: str = Keys.SLIDE,
@@ -90,9 +90,12 @@ def evaluate_expression(
         :func:`histoquilt.im.embed_patches` wrote into all sections.
     leave_out
         ``"patient"`` holds out all sections of a patient, with every patient that shares a slide with it.
-        ``"section"`` holds out one section, and its scores are optimistic if the patient has others.
+        ``"section"`` holds out one section, and its scores are optimistic if the patient has others. ``"fold"`` holds
+        out the sections with the same value of ``obs["fold"]``.
     splits
-        Custom folds, instead of ``leave_out``; an error is raised if a section or a patient is on both sides.
+        Custom folds, instead of ``leave_out`` (:func:`histoquilt.train.read_splits`). These, and those of
+        ``obs["fold"]``, are checked for leaks: the same section, patient or slide, or spots with the same expression,
+        on both sides.
     patient_key, slide_key
         Columns of ``obs``, one value for each section. The slide is used if present.
     section_key, spatial_key
@@ -134,8 +137,8 @@ def evaluate_expression(
     KeyError
         A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
     ValueError
-        A method is unknown; a fold leaves fewer than two training sections; a patient is on both sides of one of
-        ``splits``; no marker was measured in all sections; an argument is not one of those listed; or as
+        A method is unknown; a fold leaves fewer than two training sections; one of ``splits`` leaks; no marker was
+        measured in all sections; an argument is not one of those listed; or as
         :meth:`histoquilt.models.ExpressionModel.fit`.
     TypeError
         ``methods`` holds trained models, or functions that do not return models.
@@ -196,8 +199,8 @@ def evaluate_expression(
 
 def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, protocol: str) -> list[int]:
     """Check the arguments before any section is read, and return the seeds."""
-    if leave_out not in ("patient", "section"):
-        raise ValueError(f"leave_out must be 'patient' or 'section', got {leave_out!r}.")
+    if leave_out not in ("patient", "section", "fold"):
+        raise ValueError(f"leave_out must be 'patient', 'section' or 'fold', got {leave_out!r}.")
     if protocol not in ("honest", "published"):
         raise ValueError(f"protocol must be 'honest' or 'published', got {protocol!r}.")
     if n_genes is not None and (isinstance(n_genes, bool) or not isinstance(n_genes, int) or n_genes < 1):

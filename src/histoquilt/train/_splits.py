@@ -81,17 +81,19 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
     by
         ``"patient"`` holds out all sections of a patient, and of patients that share a slide with it. ``"section"``
         holds out one section at a time; the split is ``optimistic`` if training may contain the same patient or slide.
+        ``"fold"`` holds out all sections with the same value in the column ``fold``; leaks are not checked here
+        (:func:`check_split`).
 
     Returns
     -------
-    One split per group or section, in the order of the table.
+    One split per group, section or fold, in the order of the table.
 
     Raises
     ------
     KeyError
-        The column ``patient`` is missing.
+        The column ``patient`` or ``fold`` is missing.
     ValueError
-        ``by`` is unknown, a section has no patient, or there is only one group.
+        ``by`` is unknown, a section has no patient or fold, or there is only one group.
 
     Examples
     --------
@@ -108,8 +110,10 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
                 "say nothing about a new patient."
             )
         return _leave_groups_out(groups, dict.fromkeys(groups, False))
+    if by == "fold":
+        return _given_folds(table)
     if by != "section":
-        raise ValueError(f"by must be 'patient' or 'section', got {by!r}.")
+        raise ValueError(f"by must be 'patient', 'section' or 'fold', got {by!r}.")
     sections = _checked_sections(table)
     if len(sections) < 2:
         raise ValueError(
@@ -125,6 +129,23 @@ def leave_one_out(table: pd.DataFrame, *, by: str = "patient") -> list[Split]:
             n_optimistic, len(splits), _leave_out("patient"),
         )  # fmt: skip
     return splits
+
+
+def _given_folds(table: pd.DataFrame) -> list[Split]:
+    """Return one split for each value of the column ``fold``."""
+    sections = _checked_sections(table)
+    if Keys.FOLD not in table:
+        raise KeyError(
+            f"There is no column {Keys.FOLD!r} in the table of sections (found: {listed(table.columns)}). It names the "
+            "fold in which a section is held out: add it to samples.csv."
+        )
+    folds = _text(table[Keys.FOLD])
+    unknown = [section for section, fold in zip(sections, folds, strict=True) if fold is None]
+    if unknown:
+        raise ValueError(f"No fold is given for the section(s) {listed(unknown)}. Fill the column {Keys.FOLD!r}.")
+    if len(set(folds)) < 2:
+        raise ValueError(f"All {len(sections)} sections are in fold {folds[0]!r}: nothing is left to train on.")
+    return _leave_groups_out(dict(zip(sections, map(str, folds), strict=True)), dict.fromkeys(sections, False))
 
 
 def check_split(split: Split, table: pd.DataFrame) -> None:

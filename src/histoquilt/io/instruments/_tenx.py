@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed
 from histoquilt.io._controls import finish_genes
-from histoquilt.io._files import CUT_OFF, contents, first_file, open_h5, read_delimited, unpacked_bytes
+from histoquilt.io._files import CUT_OFF, contents, first_file, is_gzip, open_h5, read_delimited, unpacked_bytes
 from histoquilt.runtime import logger
 from histoquilt.study import quiet_duplicates
 
@@ -63,7 +63,12 @@ def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
         for file in (genes_file, barcodes_file)
     )
     try:
-        counts = csr_matrix(mmread(matrix_file).T, dtype=np.float32)
+        if matrix_file.suffix == ".gz" and not is_gzip(matrix_file):
+            with matrix_file.open("rb") as stream:
+                matrix = mmread(stream)
+        else:
+            matrix = mmread(matrix_file)
+        counts = csr_matrix(matrix.T, dtype=np.float32)
     except (ValueError, OverflowError, *CUT_OFF) as error:
         raise ValueError(f"{matrix_file} could not be read as a count matrix (truncated?): {error}.") from error
     if counts.shape != (len(barcodes), len(genes)):

@@ -23,6 +23,7 @@ def read_visium(
     path: PathLike,
     *,
     counts_file: str | None = None,
+    spatial: PathLike | None = None,
     keep_all_spots: bool = False,
     load_images: bool = True,
     library_id: str | None = None,
@@ -40,6 +41,8 @@ def read_visium(
         sample as GEO offers it: the same files in one folder, with the prefix ``GSM..._``, gzip-compressed or not.
     counts_file
         Name of another count matrix in the folder, ``.h5`` or a matrix folder, e.g. ``"raw_feature_bc_matrix.h5"``.
+    spatial
+        Path of the folder with spot positions, images and scale factors, if it is not ``spatial/`` in `path`.
     keep_all_spots
         If true, spots outside the tissue are kept, which the unfiltered matrix has (``"raw_feature_bc_matrix.h5"``).
     load_images
@@ -74,7 +77,8 @@ def read_visium(
     """
     folder = existing_folder(path, "a Space Ranger output folder")
     counts = find_counts(folder, counts_file)
-    positions_file = find_positions(folder, counts)
+    place = None if spatial is None else existing_folder(spatial, "a spatial/ folder of Space Ranger")
+    positions_file = find_positions(folder, counts, place)
     scalefactors = _read_scalefactors(positions_file.parent, counts)
     positions = read_positions(positions_file)  # before the matrix: quick to read, and as often what is wrong
 

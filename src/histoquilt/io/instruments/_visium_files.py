@@ -7,7 +7,9 @@ from histoquilt._base import argument, listed
 from histoquilt.io._files import contents, first_file
 
 MATRIX = "filtered_feature_bc_matrix"
-POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
+POSITIONS = (
+    "tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions_list.txt",
+)  # fmt: skip
 _MTX = "matrix.mtx"
 
 
@@ -55,14 +57,14 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
     )
 
 
-def find_positions(folder: Path, counts: Counts) -> Path:
-    """Return the table of spot positions that belongs to a count matrix."""
-    places = [folder / "spatial", folder / f"{counts.prefix}spatial"]
-    if counts.path not in (folder, folder / counts.path.name):
+def find_positions(folder: Path, counts: Counts, spatial: Path | None = None) -> Path:
+    """Return the table of spot positions that belongs to a count matrix, in ``spatial`` if that is given."""
+    places = [folder / "spatial", folder / f"{counts.prefix}spatial"] if spatial is None else [spatial]
+    if spatial is None and counts.path not in (folder, folder / counts.path.name):
         places.append(counts.path.parent)
     places = list(dict.fromkeys(place for place in places if place.is_dir()))
     nested = [place / "spatial" for place in places]  # an archive unpacked into a folder of its own name
-    for place in (*places, folder, *nested):
+    for place in (*places, *([folder] if spatial is None else []), *nested):
         if (path := find_file(place, POSITIONS, counts)) is not None:
             return path
     if not places:

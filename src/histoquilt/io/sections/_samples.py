@@ -11,6 +11,7 @@ from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, argument, 
 from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
+from histoquilt.io.sections._labels import attach_labels, is_label_file
 from histoquilt.io.sections._samples_table import (
     POSITIVE,
     Row,
@@ -18,6 +19,7 @@ from histoquilt.io.sections._samples_table import (
     read_rows,
     row_problem,
     warn_of_misspelt_columns,
+    warn_of_patient_spellings,
 )
 from histoquilt.io.slides._mpp import TOLERANCE
 from histoquilt.runtime import Workers, logger, run_each, warn_user
@@ -33,7 +35,7 @@ from histoquilt.study import (
     record_coordinates,
 )
 
-_NOT_FOR_OBS = {"counts", *POSITIVE}
+_NOT_FOR_OBS = {"counts", "spots", "labels", "label_column", *POSITIVE}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ def read_samples(
 
         ``section`` : its name, unique (required)
         ``counts`` : whatever :func:`read_section` reads (required); paths are relative to the table
+        ``spots`` : its spot positions, if they are not next to the counts: the selection table of legacy ST, or the
+        ``spatial`` folder of Space Ranger
         ``image`` : its H&E image
+        ``labels`` : its region labels: a column of its ``obs``, or a table of spots with their labels (CSV, TSV or
+        text, with or without a header; of a file of several sections the rows with this section's name)
+        ``label_column`` : the column of that table with the labels, if it has several and none is called ``label``
+        ``fold`` : the fold of an evaluation in which it is held out (``histoquilt evaluate --leave-out fold``)
         ``patient``, ``condition``, ``slide``, ``species`` : text
         ``mpp`` : microns per full-resolution pixel
         ``image_scale`` : coordinate pixels per pixel of ``image``, 1 for the full-resolution one (for Space Ranger's
@@ -87,7 +95,9 @@ def read_samples(
     Samples, whose ``sections`` have
 
     ``obs["section"]`` : categorical
-    ``obs`` : every other column of the table that has a value, but ``counts``, ``mpp`` and ``image_scale``
+    ``obs`` : every other column of the table that has a value, but ``counts``, ``spots``, ``label_column``, ``mpp`` and
+    ``image_scale``
+    ``obs["labels"]`` : categorical, missing for spots without a label
     ``uns["histoquilt"]["coordinates"]`` : with ``mpp`` of the table, where given
     ``uns["histoquilt"]["image"]`` : ``path``, ``image_scale``, ``mpp`` and ``name`` (as written in the table) of the
     image, where given; the image itself is opened by :func:`open_image`
@@ -133,6 +143,7 @@ def gather_samples(
     rows = read_rows(path)
     check_table(rows, path)
     warn_of_misspelt_columns(rows, path)
+    warn_of_patient_spellings(rows, path)
     bad = {name: problem for name, row in rows.items() if (problem := row_problem(row))}
     _stop(bad, rows, path, skip_bad)
     _warn_of_images(rows, bad)
@@ -187,7 +198,7 @@ def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
 
 def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnData:
     """Read one section and write the values of its row into it."""
-    adata = read_section(counts, **asdict(options))
+    adata = read_section(counts, spots=row.parsed.get("spots"), **asdict(options))
     check_spatial(adata, remedy="file")
     inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
     if len(inside) > 1:
@@ -209,6 +220,11 @@ def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnDat
             warn_user(f"Section {name!r}: obs[{column!r}] of its file is replaced by {value!r} from the table{also}.")
         declare_foreign(adata, "obs", column)
         adata.obs[column] = value if isinstance(value, int | float) else pd.Categorical([value] * adata.n_obs)
+    if "labels" in row.text:
+        path = Path(row.parsed["labels"]) if is_label_file(row.text["labels"]) else None
+        attach_labels(
+            adata, row.text["labels"], path=path, column=row.parsed.get("label_column"), section=name
+        )  # fmt: skip
     ours = provenance(adata)
     ours["source"] = row.text["counts"]
     if "image_scale" in row.parsed:

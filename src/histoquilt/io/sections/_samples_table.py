@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import pandas as pd
 from histoquilt._base import Keys, check_mpp, close_matches, listed
 from histoquilt.io._files import read_delimited
 from histoquilt.io.sections._column_names import column_problem
+from histoquilt.io.sections._labels import is_label_file
 from histoquilt.runtime import warn_user
 from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale")
-TEXT = ("image", "patient", "condition", "slide", "species")  # text also where they look like numbers
+PATHS = ("counts", "spots", "image")
+# text also where they look like numbers
+TEXT = ("image", "spots", "labels", "label_column", "patient", "condition", "slide", "species", "fold")
 _OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name
@@ -120,7 +123,7 @@ def _check_header(header: list[str], path: Path) -> None:
 def warn_of_misspelt_columns(rows: Mapping[str, Row], path: Path) -> None:
     """Warn of columns that are not read but named nearly like one that is read and that the table lacks."""
     filled = list(dict.fromkeys(column for row in rows.values() for column in row.text))
-    optional = (*TEXT, *POSITIVE, *Keys.PLACE)
+    optional = tuple(dict.fromkeys((*TEXT, *POSITIVE, *Keys.PLACE)))
     lacking = [name for name in optional if name not in filled]
     for column in filled:
         if column not in (*REQUIRED, *optional) and (near := close_matches(column, lacking, cutoff=0.8)):
@@ -128,6 +131,29 @@ def warn_of_misspelt_columns(rows: Mapping[str, Row], path: Path) -> None:
                 f"{path}: column {column!r} has no meaning here and only becomes obs[{column!r}]. Did you mean "
                 f"{near[0]!r}? If so, rename it; if not, nothing is wrong."
             )
+
+
+def patient_spellings(patients: Iterable[str]) -> list[list[str]]:
+    """Return names of patients that differ only in case, separators or leading zeros, in groups.
+
+    >>> patient_spellings(["P2", "p02", "P 2", "P20", "Patient 1"])
+    [['P2', 'p02', 'P 2']]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(patients):
+        plain = re.sub(r"[\W_]+", " ", name.casefold()).strip()
+        plain = re.sub(r"(?<=[^\W\d]) (?=\d)", "", plain)
+        groups.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", plain), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def warn_of_patient_spellings(rows: Mapping[str, Row], path: Path) -> None:
+    """Warn of patients that may be one under two spellings, whose sections would not be held out together."""
+    for names in patient_spellings(str(row.parsed["patient"]) for row in rows.values() if "patient" in row.parsed):
+        warn_user(
+            f"{path}: {listed(names)} are taken as different patients. If they are one, write the name alike, or an "
+            "evaluation trains on a patient that it tests on."
+        )
 
 
 def _all_numbers(cells: list[str]) -> bool:
@@ -142,7 +168,7 @@ def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path
     for column, cell in text.items():
         if column in as_numbers:
             parsed[column] = _number(cell, whole=column not in (*Keys.PLACE, *POSITIVE))
-        elif column in ("counts", "image"):
+        elif column in PATHS or (column == "labels" and is_label_file(cell)):
             parsed[column] = str(folder / Path(cell).expanduser())
         elif column != "section":
             parsed[column] = cell
@@ -198,6 +224,11 @@ def row_problem(row: Row) -> str | None:
                 check_mpp(value)
             except ValueError as error:
                 return str(error)
-    if not Path(row.parsed["counts"]).exists():
-        return f"counts {row.parsed['counts']} does not exist (paths are relative to the table)"
+    if "label_column" in row.text and not is_label_file(row.text.get("labels", "")):
+        return "label_column names a column of the file in the cell 'labels', which names none"
+    for column in ("counts", "spots", "labels"):
+        if column not in row.text or (column == "labels" and not is_label_file(row.text[column])):
+            continue
+        if not Path(row.parsed[column]).exists():
+            return f"{column} {row.parsed[column]} does not exist (paths are relative to the table)"
     return None

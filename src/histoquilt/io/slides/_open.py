@@ -1,9 +1,10 @@
 """Opening a slide of any format, recognised by its first bytes and its name."""
 
+import gzip
 from pathlib import Path
 
 from histoquilt._base import check_mpp, is_installed
-from histoquilt.io._files import PathLike, existing_file, guess_content
+from histoquilt.io._files import CUT_OFF, PathLike, existing_file, guess_content
 from histoquilt.io.slides._picture import PictureSlide
 from histoquilt.io.slides._scanner import SCANNER_SUFFIXES, OpenSlideSlide, VipsSlide
 from histoquilt.io.slides._slide import Slide
@@ -34,10 +35,10 @@ _WHAT = "an image of tissue (JPEG, PNG, TIFF, OME-TIFF; with the 'wsi' extra SVS
 def open_slide(path: PathLike, *, mpp: float | None = None) -> Slide:
     """Open an H&E image of any size for reading by region.
 
-    JPEG and PNG are decoded once and held (600 million pixels at most). Of TIFF, OME-TIFF and scanners' formats only
-    the requested tiles are read, from the required resolution, whatever the size of the slide. Of a TIFF with several
-    images the scan is read: the pyramid, else the image with the finest pixels; never a macro image, label, thumbnail
-    or overview.
+    JPEG and PNG, gzip-compressed or not, are decoded once and held (600 million pixels at most). Of TIFF, OME-TIFF and
+    scanners' formats only the requested tiles are read, from the required resolution, whatever the size of the slide.
+    Of a TIFF with several images the scan is read: the pyramid, else the image with the finest pixels; never a macro
+    image, label, thumbnail or overview.
 
     Parameters
     ----------
@@ -102,8 +103,7 @@ def open_header(path: PathLike, *, mpp: float | None = None) -> Slide:
     path = existing_file(path, _WHAT)
     if path.suffix.lower() in SCANNER_SUFFIXES:
         return OpenSlideSlide(path, mpp)
-    with path.open("rb") as stream:
-        start = stream.read(16)
+    start = _first_bytes(path)
     if start.startswith(_JPEG):
         return PictureSlide(path, "jpeg", mpp)
     if start.startswith(_PNG):
@@ -114,6 +114,15 @@ def open_header(path: PathLike, *, mpp: float | None = None) -> Slide:
     if vendor is not None:
         return OpenSlideSlide(path, mpp)
     return _other(path, start, mpp)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Return the first bytes of an image; of a gzip-compressed one (``.jpg.gz``, as GEO offers them) those inside."""
+    try:
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            return stream.read(16)
+    except CUT_OFF as error:
+        raise OSError(f"{path} could not be unpacked (truncated?): {error}. Copy or download it again.") from error
 
 
 def _vendor(path: Path) -> str | None:

@@ -1,11 +1,13 @@
 """JPEG and PNG slides: decoded once and held, as they cannot be read by region."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
+from histoquilt.io._files import unpacked_bytes
 from histoquilt.io.slides._depth import depth_of, to_8_bit
 from histoquilt.io.slides._mpp import from_resolution
 from histoquilt.io.slides._slide import Slide, damaged
@@ -21,11 +23,13 @@ TO_PYRAMID = "Convert it to a tiled pyramid: vips tiffsave IMAGE out.tif --tile 
 
 
 class PictureSlide(Slide):
-    """JPEG or PNG; one level, decoded when the first pixel is read."""
+    """JPEG or PNG, perhaps gzip-compressed; one level, decoded when the first pixel is read."""
 
     def __init__(self, path: Path, kind: str, mpp: float | None) -> None:
+        is_packed = path.suffix.lower() == ".gz"
+        self._file: Path | bytes = unpacked_bytes(path) if is_packed else path
         try:
-            self._image: Image.Image | None = _READERS[kind](path)
+            self._image: Image.Image | None = _READERS[kind](_source(self._file))
         except (OSError, SyntaxError, ValueError) as error:
             raise OSError(
                 f"{path} could not be opened as {kind.upper()} ({error}). Copy or download it again."
@@ -46,6 +50,8 @@ class PictureSlide(Slide):
         if mpp is None and dpi:
             mpp = from_resolution(float(dpi[0]), float(dpi[1]), 2, path.name)
         super().__init__(path, [(width, height)], mpp)
+        if is_packed:
+            self.name = Path(self.name).stem
         self._pixels: np.ndarray | None = None
 
     def check(self) -> None:
@@ -56,7 +62,8 @@ class PictureSlide(Slide):
         if self._pixels is None:
             assert self._image is not None  # gone only once decoded or closed
             try:
-                self._pixels = _decode_deep(self._image, self.path) if _is_deep(self._image) else _decode(self._image)
+                deep = _is_deep(self._image)
+                self._pixels = _decode_deep(self._image, self._file, self.path) if deep else _decode(self._image)
             except (OSError, SyntaxError, ValueError) as error:  # PIL reports a broken PNG chunk as SyntaxError
                 raise damaged(self.path, f"{error} ({self.path.stat().st_size:,} bytes)") from error
             self._image.close()
@@ -109,9 +116,13 @@ def _raw_mode(image: Any) -> str:
     return arguments if isinstance(arguments, str) else str(arguments[0])
 
 
-def _decode_deep(image: Any, path: Path) -> np.ndarray:
+def _source(file: Path | bytes) -> Path | BytesIO:
+    return BytesIO(file) if isinstance(file, bytes) else file
+
+
+def _decode_deep(image: Any, file: Path | bytes, path: Path) -> np.ndarray:
     """Decode 16 bits per colour to RGB uint8; the upper and lower bytes are read one after the other."""
-    with _READERS["png"](path) as again:
+    with _READERS["png"](_source(file)) as again:
         again.tile = [(*tile[:3], f"{again.mode};16L") for tile in again.tile]  # the other byte of each value
         low = np.asarray(again)
     values = np.asarray(image).astype(np.uint16)

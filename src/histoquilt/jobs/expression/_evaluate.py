@@ -1,11 +1,12 @@
 """Job: evaluate methods on sections that they have not seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import EXPRESSION_MODELS, argument
+from histoquilt._base import EXPRESSION_MODELS, Keys, argument, listed
+from histoquilt.jobs._inputs import file_digests
 from histoquilt.jobs.expression._images import ImagedConfig, ImagedSections, check_samples, read_imaged
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._options import (
@@ -19,15 +20,16 @@ from histoquilt.jobs.work._options import (
 from histoquilt.jobs.work._output import check_out
 from histoquilt.jobs.work._record import sha256
 from histoquilt.jobs.work._run import JobResult, OnChecked, Run, check_one_process, start_run
-from histoquilt.runtime import connect
+from histoquilt.runtime import connect, warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
     from histoquilt.evaluate import Evaluation
+    from histoquilt.train import Split
 
-LEAVE_OUT = ("patient", "section")
+LEAVE_OUT = ("patient", "section", "fold")
 PROTOCOLS = ("honest", "published")
 
 
@@ -44,7 +46,17 @@ class EvaluateConfig(ImagedConfig):
         metavar="A,B",
     )
     leave_out: str = option(
-        "patient", "patient, or section, whose scores are optimistic.", metavar="WHAT", choices=LEAVE_OUT
+        "patient",
+        "patient; section, whose scores are optimistic; or fold, a column of the table.",
+        metavar="WHAT",
+        choices=LEAVE_OUT,
+    )
+    splits: Path | None = option(
+        None,
+        "Folds of your own: a CSV with the columns fold, section, side (train or test), checked for leaks; with "
+        "--leave-out section they may share patients.",
+        metavar="FILE",
+        is_path=True,
     )
     seed: int = seed_option()
     seeds: str | Sequence[int] | None = option(None, "Several seeds, instead of --seed.", metavar="S,S")
@@ -173,49 +185,80 @@ def evaluate_models(
     markers = asked.markers
     if markers is not None and not markers.is_file():
         raise JobError(f"there is no file {markers} ({argument('markers')}). Check the path.")
-    lists = [file for file in (gmt, markers) if file is not None]
+    if asked.splits is not None and not asked.splits.is_file():
+        raise JobError(f"there is no file {asked.splits} ({argument('splits')}). Check the path.")
+    lists = [file for file in (gmt, markers, asked.splits) if file is not None]
     check_out(out, overwrite=asked.overwrite, inputs=[samples, *lists])
     with start_run("evaluate", {"samples": samples, "out": out}, asked, on_checked) as run:
-        study, device, genes = _read_and_embed(samples, gmt, markers, asked, run)
+        study, device, genes, splits = _read_and_embed(samples, gmt, markers, asked, run)
         from histoquilt import tl
 
         with run.record.stage("evaluate"):
             evaluation = tl.evaluate_expression(
                 study.sections, asked.method_names(), use_rep=study.reps, leave_out=asked.leave_out,  # type: ignore[arg-type]
                 seeds=asked.all_seeds(), device=device, n_genes=asked.n_genes, protocol=asked.protocol,  # type: ignore[arg-type]
-                label_key=asked.label_key, gmt=gmt, markers=genes, progress=asked.progress,
+                label_key=asked.label_key, gmt=gmt, markers=genes, splits=splits, progress=asked.progress,
             )  # fmt: skip
         return EvaluateResult(out, _write(evaluation, study, lists, asked, run), evaluation=evaluation)
 
 
 def _read_and_embed(
     samples: Path, gmt: Path | None, markers: Path | None, asked: EvaluateConfig, run: Run
-) -> tuple[ImagedSections, str, list[str]]:
-    """Return the sections with embeddings, the device for networks, and markers as the sections name them."""
+) -> "tuple[ImagedSections, str, list[str], list[Split] | None]":
+    """Return sections with embeddings, the device for networks, markers as the sections name them, and own folds."""
     with run.record.stage("import"):
         from histoquilt import metrics
-        from histoquilt.evaluate import match_markers, new_model, plan_folds
+        from histoquilt.evaluate import check_images, match_markers, new_model, plan_folds
         from histoquilt.runtime import resolve_device
         from histoquilt.tl import labelled_sections
+        from histoquilt.train import read_splits
 
         has_network = any(new_model(name).has_network for name in asked.method_names())
         device = str(resolve_device(asked.device, sparse=has_network))
         if gmt is not None:
             metrics.read_gmt(gmt)  # errors are raised now
-        listed = [] if markers is None else metrics.read_genes(markers)
+        asked_genes = [] if markers is None else metrics.read_genes(markers)
+        own = None if asked.splits is None else read_splits(asked.splits, optimistic=asked.leave_out == "section")
 
     genes: list[str] = []
+    folds: list[Split] = []
 
     def check(sections: dict[str, "AnnData"]) -> None:
-        plan_folds(sections, asked.leave_out)
-        genes.extend(match_markers({name: adata.var for name, adata in sections.items()}, listed))
+        usable = _usable(own, sections) if own is not None and asked.skip_bad else own
+        folds.extend(plan_folds(sections, asked.leave_out, usable))
+        if own is not None or asked.leave_out == Keys.FOLD:
+            check_images(folds, _image_digests(sections))
+        genes.extend(match_markers({name: adata.var for name, adata in sections.items()}, asked_genes))
         if asked.label_key is not None:
             labelled_sections(sections, asked.label_key)
 
     with connect(asked.dask) as run.workers:
         study = read_imaged(samples, asked, run, device=device, cache=asked.cache, least_sections=3, check=check)
         study.embed(run)
-    return study, device, genes
+    return study, device, genes, None if own is None else folds
+
+
+def _image_digests(sections: dict[str, "AnnData"]) -> dict[str, str]:
+    """Return section -> digest of its image file, without sections that have none."""
+    records = {name: adata.uns[Keys.UNS].get(Keys.IMAGE) for name, adata in sections.items()}
+    paths = [(name, Path(record["path"])) for name, record in records.items() if record is not None]
+    return {entry["section"]: entry["sha256"] for entry in file_digests(item for item in paths if item[1].is_file())}
+
+
+def _usable(splits: "list[Split]", sections: dict[str, "AnnData"]) -> "list[Split]":
+    """Return folds without sections that are not there or cannot be used, and without folds that then hold none out."""
+    named = dict.fromkeys(name for split in splits for name in (*split.train, *split.test))
+    if missing := [name for name in named if name not in sections]:
+        warn_user(f"Sections of {argument('splits')} that cannot be used are left out of the folds: {listed(missing)}.")
+    kept = [
+        replace(
+            split,
+            train=[name for name in split.train if name in sections],
+            test=[name for name in split.test if name in sections],
+        )
+        for split in splits
+    ]
+    return [split for split in kept if split.test]
 
 
 def _write(
