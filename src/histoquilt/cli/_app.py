@@ -177,7 +177,14 @@ add_command(
     app,
     "evaluate",
     jobs.EvaluateConfig,
-    {"samples": _SAMPLES, "out": _OUT},
+    {
+        "samples": _path(
+            "SAMPLES",
+            "samples.csv: section, counts, image, and patient, slide, mpp, ...; with --protocol hest also the folder of "
+            "a HEST-Bench task, or with --all of several.",
+        ),
+        "out": _OUT,
+    },
     _runs(jobs.evaluate_models, show_evaluation),
     help="Evaluate methods on held-out sections, next to baselines and oracles.\n\n"
     "Writes scores.csv, genes.csv, differences.csv and more tables, report.html and run.json into DIR.",

@@ -19,7 +19,7 @@ from histoquilt.metrics import (
     neighbour_oracle,
     training_moments,
 )
-from histoquilt.models import MissingCountsError, check_panel, choose_panel, near_spots
+from histoquilt.models import PREDICTED_LOG_COUNTS, MissingCountsError, check_panel, choose_panel, near_spots
 from histoquilt.runtime import Advance, log_prefix, logger
 from histoquilt.train import Split
 
@@ -50,6 +50,8 @@ class Fold:
         Run -> held-out section -> the same shape.
     explained
         Run -> held-out section -> deviance explained of these genes; NaN without raw counts or rates.
+    log_counts
+        Run -> held-out section -> predicted log of the counts of each spot, if training knew depths.
     shown
         Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
     untrained
@@ -62,6 +64,7 @@ class Fold:
     truth: dict[str, pd.DataFrame]
     predicted: dict[Run, dict[str, pd.DataFrame]] = field(default_factory=dict)
     explained: dict[Run, dict[str, np.ndarray]] = field(default_factory=dict)
+    log_counts: dict[Run, dict[str, np.ndarray]] = field(default_factory=dict)
     shown: dict[str, AnnData] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
@@ -119,6 +122,8 @@ def run_fold(
                     found = model.predict(study.hidden[name])
                 table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
                 of_run[name] = table[list(truth[name].columns)]
+                if PREDICTED_LOG_COUNTS in found.obs:
+                    fold.log_counts.setdefault(run, {})[name] = found.obs[PREDICTED_LOG_COUNTS].to_numpy()
                 explained[name] = _explained(study, name, found, f"relative_{model.method}", of_run[name].columns)
                 if contender.label == show and name not in fold.shown:
                     fold.shown[name] = shown_section(study, name, found, truth[name], show)

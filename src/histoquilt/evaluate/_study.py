@@ -74,10 +74,13 @@ def read_evaluation_study(
     splits: Sequence[Split] | None,
     patient_key: str,
     slide_key: str,
-    needs_counts: bool,
+    needs_counts: str | None,
     markers: Sequence[str],
 ) -> EvaluationStudy:
-    """Check all inputs before training; see :func:`histoquilt.tl.evaluate_expression`."""
+    """Check all inputs before training; see :func:`histoquilt.tl.evaluate_expression`.
+
+    ``needs_counts`` is the protocol, if it scores raw counts.
+    """
     study = Study.of(sections, slots)
     for name in study:
         if name in ("pooled", "pooled_centred", "all"):
@@ -89,7 +92,7 @@ def read_evaluation_study(
         section.embeddings(reps)
         if needs_counts and section.expression.scale != "counts":
             raise ValueError(
-                f"{argument('protocol', 'published')} scores raw counts, and section {name!r} has normalised "
+                f"{argument('protocol', needs_counts)} scores raw counts, and section {name!r} has normalised "
                 "expression only. Give raw counts in layers['counts'], or leave the protocol at 'honest'."
             )
         measure(section)

@@ -14,7 +14,7 @@ from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoders
 from histoquilt.models.expression._inputs import ImageSection, near_spots
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.expression._prediction import describe_spots
+from histoquilt.models.expression._prediction import PREDICTED_LOG_COUNTS, describe_spots
 from histoquilt.models.expression._targets import Measured, MissingCountsError, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
@@ -39,12 +39,13 @@ from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
-    "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded",
-    "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageSection", "ImageUse", "Made",
-    "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState", "MissingCountsError",
-    "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig", "NewEmbeddings", "Outputs", "PredictedDepth",
-    "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding",
-    "SharedFactors", "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig", "SpatialFactors",
-    "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel", "cosine_neighbours",
-    "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge", "trained_encoders",
+    "PREDICTED_LOG_COUNTS", "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig",
+    "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageSection",
+    "ImageUse", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState",
+    "MissingCountsError", "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig", "NewEmbeddings", "Outputs",
+    "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig",
+    "RidgeOnEmbedding", "SharedFactors", "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
+    "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel",
+    "cosine_neighbours", "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge",
+    "trained_encoders",
 ]  # fmt: skip
