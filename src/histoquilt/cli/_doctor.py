@@ -37,6 +37,7 @@ EXTRAS = {
     "timm": ("image encoders timm:NAME and hf-hub:NAME", ("timm", "torchvision")),
     "leiden": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
     "export": ("export of polygons to QuPath", ("shapely",)),
+    "hub": ("model folders from the Hugging Face Hub", ("huggingface_hub",)),
     "dask": ("sections and slides on a Dask cluster", ("dask", "distributed")),
 }
 

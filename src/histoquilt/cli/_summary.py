@@ -65,7 +65,7 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
         _show_hest(result)
         return
     evaluation: Any = result.evaluation
-    console = _wide_console()
+    console = wide_console()
     n_sections = evaluation.scores.loc[evaluation.scores["fold"] != "all", "section"].nunique()
     adjusted = evaluation.decided_by == "pcc_median_adjusted"
     title = f"Median over the panel, mean of {n_sections} held-out sections"
@@ -97,7 +97,8 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     _show_end(result)
 
 
-def _wide_console() -> Any:
+def wide_console() -> Any:
+    """Return a console for tables, wide if stdout is not a terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -118,7 +119,7 @@ def _show_hest(result: jobs.EvaluateResult) -> None:
     for row in own.to_dict("records"):
         scores = [row[column] for column in ("average", "average_adjusted", *tasks)]
         table.add_row(row["method"], row["kind"], *("–" if score != score else f"{score:.3f}" for score in scores))
-    _wide_console().print(table)
+    wide_console().print(table)
     for name, task in result.facts["tasks"].items():
         if task["methods_left_out"]:
             print(f"{name}: only the probe was run: {task['methods_left_out']}.")

@@ -2,7 +2,9 @@
 
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
+from histoquilt.models._folders import ModelFolder, check_model, describe_model, find_models, is_model_folder
 from histoquilt.models._load import load
+from histoquilt.models._pull import pull_model
 from histoquilt.models.averaging._config import AveragedPCsConfig
 from histoquilt.models.averaging._model import AveragedPCs
 from histoquilt.models.counts._count_regression import CountRegression, CountRegressionConfig
@@ -42,10 +44,11 @@ __all__ = [
     "PREDICTED_LOG_COUNTS", "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig",
     "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageSection",
     "ImageUse", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState",
-    "MissingCountsError", "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig", "NewEmbeddings", "Outputs",
-    "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig",
-    "RidgeOnEmbedding", "SharedFactors", "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
-    "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel",
-    "cosine_neighbours", "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge",
+    "MissingCountsError", "ModelConfig", "ModelFolder", "NearestNeighbours", "NearestNeighboursConfig",
+    "NewEmbeddings", "Outputs", "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge",
+    "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "SharedFactors", "SharedFactorsConfig", "SpaHGC",
+    "SpaHGCConfig", "SpaMask", "SpaMaskConfig", "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig",
+    "check_model", "check_panel", "choose_panel", "cosine_neighbours", "describe_model", "describe_spots",
+    "embedding_keys", "find_models", "is_model_folder", "load", "measure", "near_spots", "plain_ridge", "pull_model",
     "trained_encoders",
 ]  # fmt: skip
