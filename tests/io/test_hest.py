@@ -177,10 +177,10 @@ def test_patches_of_another_form(task_folder, stored, words):
 
 def test_a_gene_that_was_not_measured(task_folder):
     (task_folder / "var_50genes.json").write_text('{"genes": ["GENE0", "NOGENE"]}')
-    with pytest.raises(ValueError, match="lacks 1 of the 2 genes of var_50genes.json: 'NOGENE'"):
+    with pytest.raises(ValueError, match=r"lacks 1 of the 2 genes of var_50genes\.json: 'NOGENE'"):
         read_hest_section(read_hest_task(task_folder), "a")
 
 
 def test_a_folder_that_is_no_task(tmp_path):
-    with pytest.raises(FileNotFoundError, match="var_50genes.json"):
+    with pytest.raises(FileNotFoundError, match=r"var_50genes\.json"):
         read_hest_task(tmp_path)

@@ -195,6 +195,6 @@ def test_a_changed_file_or_a_pickle_is_not_copied(model, tmp_path):
         pull_model(model, tmp_path / "copy")
     (model / "genes.txt").write_text(genes)
     np.savez(model / "arrays.npz", **{"reliability.correlation": np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(ValueError, match="corrupted|plain arrays"):
+    with pytest.raises(ValueError, match=r"corrupted|plain arrays"):
         pull_model(model, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()

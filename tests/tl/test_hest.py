@@ -116,7 +116,7 @@ def test_methods_stand_beside_the_probe_at_their_predicted_depth(study):
     assert found.published.empty
     counts = study["s1"].X.copy()
     study["s1"].X = counts / 3
-    with pytest.raises(ValueError, match="protocol='hest' scores raw counts, and section 's1'|neither|counts"):
+    with pytest.raises(ValueError, match="counts"):
         evaluate_expression(study, use_rep="X_image", splits=splits, protocol="hest", progress=False)
 
 

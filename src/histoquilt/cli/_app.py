@@ -151,9 +151,7 @@ def doctor() -> None:
 def models(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="PATH", show_default=False, help="Model folders, or folders that hold some; by default ."
-        ),
+        typer.Argument(metavar="PATH", show_default=False, help="Model folders, or folders of them; by default ."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare files with their digests; look for class, version and encoders.")
@@ -228,8 +226,8 @@ add_command(
     {
         "samples": _path(
             "SAMPLES",
-            "samples.csv: section, counts, image, and patient, slide, mpp, ...; with --protocol hest also the folder of "
-            "a HEST-Bench task, or with --all of several.",
+            "samples.csv: section, counts, image, and patient, slide, mpp, ...; with --protocol hest also the folder "
+            "of a HEST-Bench task, or with --all of several.",
         ),
         "out": _OUT,
     },

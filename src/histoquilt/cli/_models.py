@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from histoquilt.models import ModelFolder
 
 
+_SCORES = "raw", "at equal depth"
+
+
 def list_models(paths: Sequence[Path], *, check: bool) -> None:
     """Print a table of model folders, or the card of the only one; with ``check`` also what is wrong with each.
 
@@ -50,18 +53,7 @@ def _print_table(folders: Sequence[Path], problems: dict[Path, list[str]]) -> No
     from histoquilt.models import describe_model
 
     table = Table(box=None)
-    columns = [
-        "folder",
-        "model",
-        "predicts",
-        "genes",
-        "sections",
-        "spots",
-        "encoder",
-        "raw",
-        "at equal depth",
-        "version",
-    ]
+    columns = ["folder", "model", "predicts", "genes", "sections", "spots", "encoder", *_SCORES, "version"]
     for column in [*columns, *(["check"] if problems else [])]:
         table.add_column(column, overflow="fold")
     for folder in folders:
@@ -71,8 +63,8 @@ def _print_table(folders: Sequence[Path], problems: dict[Path, list[str]]) -> No
             cells = [str(folder), "damaged", *[""] * (len(columns) - 2)]
         else:
             cells = [
-                str(folder), found.model, found.kind, f"{found.n_genes:,}", f"{found.n_sections:,}", f"{found.n_spots:,}",
-                ", ".join(one["encoder"] for one in found.encoders), _score(found.scores.get("pcc_median")),
+                str(folder), found.model, found.kind,
+                *(f"{number:,}" for number in (found.n_genes, found.n_sections, found.n_spots)), ", ".join(one["encoder"] for one in found.encoders), _score(found.scores.get("pcc_median")),
                 _score(found.scores.get("pcc_median_adjusted")), found.version,
             ]  # fmt: skip
         table.add_row(*cells, *([("wrong" if problems[folder] else "ok")] if problems else []))

@@ -33,14 +33,14 @@ def model_card(checkpoint: "Checkpoint", version: str) -> str:
     is_expression = "fitted" in checkpoint.config
     purpose = "expression from H&E" if is_expression else "tissue domains"
     parts = [
-        f"---\nlibrary_name: histoquilt\ntags:\n- spatial-transcriptomics\n- histology\n---\n\n# {checkpoint.model}: "
-        f"{purpose}",
+        "---\nlibrary_name: histoquilt\ntags:\n- spatial-transcriptomics\n- histology\n---",
+        f"# {checkpoint.model}: {purpose}",
         f"Saved by histoquilt {version}, seed {checkpoint.provenance.get('seed', 'not recorded')}. Load it with "
         "`histoquilt.models.load(folder)`. The folder holds no pickle.",
         *(_expression(checkpoint) if is_expression else _domains(checkpoint)),
-        "## Before you share this model\n\nAdd what only you know: the licence under which you share it (`license:` in the "
-        "block at the top), the licence and the consent of the training data, who to ask, and what it must not be used "
-        "for.",
+        "## Before you share this model\n\nAdd what only you know: the licence under which you share it (`license:` in "
+        "the block at the top), the licence and the consent of the training data, who to ask, and what it must not be "
+        "used for.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -142,11 +142,11 @@ def _domains(checkpoint: "Checkpoint") -> list[str]:
     n_spots = f"{facts['n_spots']:,} spots" if "n_spots" in facts else "a number of spots that is not recorded"
     return [
         f"Embeds spots from {what}. Domains: {found}.",
-        f"## Training data\n\n{n_spots} of {listed(sections, _MOST_SECTIONS) if sections else 'one section'}. Licence of "
-        f"the data: {UNKNOWN_LICENCE}. `provenance.json` has their digest.",
+        f"## Training data\n\n{n_spots} of {listed(sections, _MOST_SECTIONS) if sections else 'one section'}. Licence "
+        f"of the data: {UNKNOWN_LICENCE}. `provenance.json` has their digest.",
         "## Scores\n\nNone: domains are found without labels. Compare them with an annotation "
         "(`histoquilt.metrics.ari`), and see `obs['domain_confidence']`.",
-        "## Limits\n\n- For research, not for diagnosis or treatment.\n- Domains are numbered, not named; what they are is "
-        "for you to say.\n- Other sections need at least half of the modelled genes, and the platform and spot distance "
-        "of training; a tissue that training lacked is put into the domain that it resembles most.",
+        "## Limits\n\n- For research, not for diagnosis or treatment.\n- Domains are numbered, not named; what they are "
+        "is for you to say.\n- Other sections need at least half of the modelled genes, and the platform and spot "
+        "distance of training; a tissue that training lacked is put into the domain that it resembles most.",
     ]

@@ -142,8 +142,8 @@ def check_model(folder: str | PathLike[str]) -> list[str]:
     """Return what is wrong with a model folder, one sentence each; empty if it can be used here.
 
     Files are compared with the digests that ``save`` recorded, the class and the version with those that are installed,
-    and the image encoders are loaded, except those whose weights may have to be downloaded: of them, only the package is
-    looked for.
+    and the image encoders are loaded, except those whose weights may have to be downloaded: for them, only the package
+    is looked for.
     """
     folder = Path(folder)
     try:
