@@ -62,11 +62,10 @@ def _print_table(folders: Sequence[Path], problems: dict[Path, list[str]]) -> No
         except (FileNotFoundError, ValueError):
             cells = [str(folder), "damaged", *[""] * (len(columns) - 2)]
         else:
-            cells = [
-                str(folder), found.model, found.kind,
-                *(f"{number:,}" for number in (found.n_genes, found.n_sections, found.n_spots)), ", ".join(one["encoder"] for one in found.encoders), _score(found.scores.get("pcc_median")),
-                _score(found.scores.get("pcc_median_adjusted")), found.version,
-            ]  # fmt: skip
+            numbers = (f"{number:,}" for number in (found.n_genes, found.n_sections, found.n_spots))
+            encoders = ", ".join(one["encoder"] for one in found.encoders)
+            scores = (_score(found.scores.get(name)) for name in ("pcc_median", "pcc_median_adjusted"))
+            cells = [str(folder), found.model, found.kind, *numbers, encoders, *scores, found.version]
         table.add_row(*cells, *([("wrong" if problems[folder] else "ok")] if problems else []))
     wide_console().print(table)
 

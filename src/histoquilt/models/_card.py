@@ -146,7 +146,7 @@ def _domains(checkpoint: "Checkpoint") -> list[str]:
         f"of the data: {UNKNOWN_LICENCE}. `provenance.json` has their digest.",
         "## Scores\n\nNone: domains are found without labels. Compare them with an annotation "
         "(`histoquilt.metrics.ari`), and see `obs['domain_confidence']`.",
-        "## Limits\n\n- For research, not for diagnosis or treatment.\n- Domains are numbered, not named; what they are "
-        "is for you to say.\n- Other sections need at least half of the modelled genes, and the platform and spot "
+        "## Limits\n\n- For research, not for diagnosis or treatment.\n- Domains are numbered, not named; what they "
+        "are is for you to say.\n- Other sections need at least half of the modelled genes, and the platform and spot "
         "distance of training; a tissue that training lacked is put into the domain that it resembles most.",
     ]
