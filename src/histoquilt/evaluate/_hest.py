@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import ConstantInputWarning, NearConstantInputWarning, pearsonr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -74,7 +75,7 @@ def hest_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         return np.array([pearsonr(*pair)[0] for pair in zip(truth.T, predicted.T, strict=True)])
 
 
-def at_predicted_depth(expression: pd.DataFrame, log_counts: np.ndarray) -> pd.DataFrame:
+def at_predicted_depth(expression: pd.DataFrame, log_counts: ArrayLike) -> pd.DataFrame:
     """Convert predicted log1p of counts per 10,000 to log1p of counts, at the predicted depth of each spot.
 
     Examples

@@ -288,9 +288,9 @@ def hest_of_folds(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame
     for fold in folds:
         genes = [gene for gene in fold.panel if all(gene in fold.truth[name].columns for name in fold.split.test)]
         predicted = {
-            run: {name: at_predicted_depth(fold.predicted[run][name], of_run[name]) for name in fold.split.test}
-            for run, of_run in fold.log_counts.items()
-            if run in fold.predicted and set(of_run) == set(fold.split.test)
+            run: {name: at_predicted_depth(fold.predicted[run][name], depth) for name, depth in of_run.items()}
+            for run, of_run in fold.depths.items()
+            if run in fold.predicted and all(depth is not None for depth in of_run.values())
         }
         parts.append(hest_table(study.study, fold.split, genes, study.reps[0], predicted))
     return pd.concat(parts, ignore_index=True)

@@ -47,7 +47,8 @@ def model_card(checkpoint: "Checkpoint", version: str) -> str:
 
 def reliability_of(arrays: Mapping[str, np.ndarray], n_folds: int) -> Reliability:
     """Return the reliability of the genes of an expression model."""
-    return Reliability(*(arrays[f"reliability.{name}"] for name in ("correlation", "adjusted", "beats_mean")), n_folds)
+    parts = {name: arrays[f"reliability.{name}"] for name in ("correlation", "adjusted", "beats_mean")}
+    return Reliability(**parts, n_folds=n_folds)
 
 
 def encoders_of(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:

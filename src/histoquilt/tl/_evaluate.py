@@ -165,15 +165,13 @@ def evaluate_expression(
     resolve_device(device)  # likewise
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
-        patient_key=patient_key, slide_key=slide_key, needs_counts=None if protocol == "honest" else protocol,
-        markers=names,
+        patient_key=patient_key, slide_key=slide_key, protocol=protocol, markers=names,
     )  # fmt: skip
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes
-    show = shown_label(methods)
     n_fits = len(study.splits) * n_runs(asked, chosen_seeds)
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
-        options: dict[str, Any] = {"genes": genes, "n_genes": n_genes, "device": device, "show": show}
+        options: dict[str, Any] = {"genes": genes, "n_genes": n_genes, "device": device, "show": shown_label(methods)}
         folds = [run_fold(study, split, asked, chosen_seeds, **options, advance=advance) for split in study.splits]
     asked = without_untrained(asked, folds)
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
