@@ -5,11 +5,20 @@ import shutil
 from pathlib import Path
 
 import anndata as ad
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from scipy.stats import pearsonr
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from histoquilt.cli import run
 from histoquilt.datasets import toy_hest_task
+from histoquilt.im import get_encoder
 
 FAST = ["--protocol", "hest", "--methods", "mean"]
 
@@ -118,3 +127,26 @@ def test_a_study_of_ones_own_gets_the_probe_too(study_folder, tmp_path):
     assert run(["evaluate", str(study_folder / "samples.csv"), *arguments]) == 0
     assert set(pd.read_csv(out / "hest.csv")["fold"]) == {"p0", "p1", "p2"}
     assert "As HEST-Bench scores" in (out / "report.html").read_text()
+
+
+def test_the_probe_is_that_of_the_description_on_the_files_of_the_task(tasks, tmp_path):
+    """Read without our readers: barcodes, genes, standardise, PCA, ridge by LSQR, mean correlation."""
+    pair, encoder = tasks / "PAIR", get_encoder("he_texture")
+    genes, x, y = json.loads((pair / "var_50genes.json").read_text())["genes"], [], []
+    for side in ("train", "test"):
+        [row] = pd.read_csv(pair / "splits" / f"{side}_0.csv").to_dict("records")
+        with h5py.File(pair / row["patches_path"]) as opened:
+            images = [Image.fromarray(patch).resize((112, 112), Image.Resampling.BILINEAR) for patch in opened["img"]]
+            barcodes = [str(value, "utf-8") for value in opened["barcode"][:, 0]]
+        x.append(encoder.embed(np.stack([np.asarray(image) for image in images])).astype(np.float32))
+        y.append(np.log1p(ad.read_h5ad(pair / row["expr_path"])[barcodes, genes].X.toarray().astype(np.float64)))
+    pipe = Pipeline([("scaler", StandardScaler()), ("pca", PCA(n_components=60, random_state=1))])
+    train, test = pipe.fit_transform(x[0]).astype(np.float32), pipe.transform(x[1]).astype(np.float32)
+    ridge = Ridge(solver="lsqr", alpha=100 / (60 * 50), random_state=1, fit_intercept=False, max_iter=1000)
+    predicted = ridge.fit(train, y[0]).predict(test)
+    expected = np.mean([pearsonr(truth, guess)[0] for truth, guess in zip(y[1].T, predicted.T, strict=True)])
+    out = tmp_path / "out"
+    assert run(["evaluate", str(pair), *FAST, "--out", str(out), "-q"]) == 0
+    found = pd.read_csv(out / "hest.csv").set_index("method").loc["hest_probe"]
+    assert found["pcc_mean"] == pytest.approx(expected, abs=1e-6)
+    assert (found["n_train"], found["n_test"]) == (60, 60)
