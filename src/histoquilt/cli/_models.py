@@ -22,11 +22,11 @@ def list_models(paths: Sequence[Path], *, check: bool) -> None:
     JobError
         There is no model folder, or with ``check``, one cannot be used.
     """
-    from histoquilt.models import check_model, describe_model, find_models, is_model_folder
-
     missing = [path for path in paths if not path.is_dir()]
     if missing:
         raise JobError(f"there is no folder {missing[0]}. Name model folders, or folders that hold some.")
+    from histoquilt.models import check_model, describe_model, find_models, is_model_folder
+
     folders = list(dict.fromkeys(folder for path in paths for folder in find_models(path)))
     if not folders:
         raise JobError(
