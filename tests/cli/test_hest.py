@@ -29,6 +29,11 @@ def _tasks(tmp_path_factory) -> Path:
     toy_hest_task(folder / "IDC", n_sections=3, n_spots=60, n_genes=60)
     for path in (folder / "IDC" / "splits").glob("*_[12].csv"):  # one split is enough
         path.unlink()
+    shown = ad.read_h5ad(folder / "IDC" / "adata" / "IDC1.h5ad")
+    factors = {"spot_diameter_fullres": 110.0, "tissue_downscaled_fullres_scalef": 0.05}
+    picture = np.full((140, 140, 3), 200, dtype=np.uint8)  # as HEST-1k names its small image
+    shown.uns["spatial"] = {"ST": {"images": {"downscaled_fullres": picture}, "scalefactors": factors}}
+    shown.write_h5ad(folder / "IDC" / "adata" / "IDC1.h5ad")
     pair = folder / "PAIR"  # one section to train on
     for part in ("adata", "patches", "splits"):
         (pair / part).mkdir(parents=True)
