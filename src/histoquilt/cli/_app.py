@@ -160,6 +160,52 @@ def doctor() -> None:
         typer.echo(line)
 
 
+@app.command()
+def models(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH", show_default=False, help="Model folders, or folders of them; by default ."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare files with their digests; look for class, version and encoders.")
+    ] = False,
+    pull: Annotated[
+        str | None,
+        typer.Option(
+            "--pull", metavar="SOURCE", help="Copy a model folder, or a repository ORGANISATION/NAME of the model hub."
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="COMMIT", help="With --pull: commit of the repository.")
+    ] = None,
+    digest: Annotated[
+        str | None, typer.Option("--digest", metavar="SHA256", help="With --pull: digest that the model must have.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="MODEL", help="With --pull: folder for the model; made here.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --pull: replace an earlier folder.")] = False,
+) -> None:
+    """List, show, check and copy model folders.
+
+    One model folder is shown with its card, several are listed.
+    """
+    from histoquilt.cli._models import list_models
+
+    if pull is None:
+        if (revision, digest, out, overwrite) != (None, None, None, False):
+            raise jobs.JobError("--revision, --digest, --out and --overwrite belong to --pull SOURCE.")
+        list_models(paths or [Path()], check=check)
+        return
+    if out is None or paths or check:
+        raise jobs.JobError("--pull SOURCE copies one model: give --out MODEL, and neither PATH nor --check.")
+    with print_messages() as console:
+        console.speak()
+        from histoquilt.models import pull_model
+
+        pull_model(pull, out, revision=revision, digest=digest, overwrite=overwrite)
+
+
 add_command(
     app,
     "train",
@@ -190,7 +236,14 @@ add_command(
     app,
     "evaluate",
     jobs.EvaluateConfig,
-    {"samples": _SAMPLES, "out": _OUT},
+    {
+        "samples": _path(
+            "SAMPLES",
+            "samples.csv: section, counts, image, and patient, slide, mpp, ...; with --protocol hest also the folder "
+            "of a HEST-Bench task, or with --all of several.",
+        ),
+        "out": _OUT,
+    },
     _runs(jobs.evaluate_models, show_evaluation),
     help="Evaluate methods on held-out sections, next to baselines and oracles.\n\n"
     "Writes scores.csv, genes.csv, differences.csv and more tables, report.html and run.json into DIR.",

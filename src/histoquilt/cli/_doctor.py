@@ -38,6 +38,7 @@ EXTRAS = {
     "leiden": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
     "export": ("export of polygons to QuPath", ("shapely",)),
     "studies": ("download of public studies", ("pooch", "requests")),
+    "hub": ("model folders from the Hugging Face Hub", ("huggingface_hub",)),
     "dask": ("sections and slides on a Dask cluster", ("dask", "distributed")),
 }
 

@@ -59,13 +59,13 @@ def show_prediction(result: jobs.JobResult) -> None:
 
 def show_evaluation(result: jobs.EvaluateResult) -> None:
     """Print one line per method: its score with its interval, and how it compares with ridge."""
-    from rich.console import Console
     from rich.table import Table
 
+    if result.hest is not None:
+        _show_hest(result)
+        return
     evaluation: Any = result.evaluation
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = wide_console()
     n_sections = evaluation.scores.loc[evaluation.scores["fold"] != "all", "section"].nunique()
     adjusted = evaluation.decided_by == "pcc_median_adjusted"
     title = f"Median over the panel, mean of {n_sections} held-out sections"
@@ -107,6 +107,40 @@ def show_study(result: jobs.StudyResult) -> None:
     for sentence in (*facts["missing"], *facts["notes"]):
         print(f"  {sentence}")
     print(f"Table: {result.out}")
+
+
+def wide_console() -> Any:
+    """Return a console for tables, wide if stdout is not a terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def _show_hest(result: jobs.EvaluateResult) -> None:
+    """Print the mean correlations of HEST-Bench, one line per method and one column per task."""
+    from rich.table import Table
+
+    overview: Any = result.hest
+    tasks = list(result.facts["tasks"])
+    own, quoted = overview[overview["kind"] != "quoted"], overview[overview["kind"] == "quoted"]
+    print(f"HEST-Bench with {result.facts['encoder']}: mean correlation with log1p of raw counts")
+    table = Table(box=None)
+    for column in ("method", "", "average", "at equal depth", *tasks):
+        table.add_column(column, justify="left" if column in ("method", "") else "right")
+    for row in own.to_dict("records"):
+        scores = [row[column] for column in ("average", "average_adjusted", *tasks)]
+        table.add_row(row["method"], row["kind"], *("–" if score != score else f"{score:.3f}" for score in scores))
+    wide_console().print(table)
+    for name, task in result.facts["tasks"].items():
+        if task["methods_left_out"]:
+            print(f"{name}: only the probe was run: {task['methods_left_out']}.")
+    if len(quoted):
+        print(f"table.csv and the report quote {len(quoted)} published rows, which were not computed here.")
+    else:
+        print("No published rows are quoted: none are known for tasks of these names.")
+    _show_skipped(result)
+    print(f"Under our rules, and all tables: {result.out / 'report.html'}")
 
 
 def show_comparison(result: jobs.CompareResult) -> None:

@@ -72,6 +72,10 @@ class Evaluation:
     published
         Scores as defined in the published code, flawed and marked as such: ``fold, section, method, kind, seed`` and
         the columns of :func:`histoquilt.metrics.published_scores`. Empty unless ``protocol="published"``.
+    hest
+        Scores as defined by HEST-Bench, with its linear probe as one row: the columns of
+        :func:`histoquilt.evaluate.hest_table`. Methods are scored at their predicted depth, those that predict none are
+        left out. Empty unless ``protocol="hest"``.
     folds
         ``fold, train, test`` (lists of section names)``, optimistic, n_panel``.
     facts
@@ -96,6 +100,7 @@ class Evaluation:
     enrichment: pd.DataFrame
     published: pd.DataFrame
     folds: pd.DataFrame
+    hest: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: dict[str, Any] = field(default_factory=dict)
     predictions: dict[str, AnnData] = field(default_factory=dict)
 

@@ -19,7 +19,7 @@ from histoquilt.metrics import (
     neighbour_oracle,
     training_moments,
 )
-from histoquilt.models import MissingCountsError, check_panel, choose_panel, near_spots
+from histoquilt.models import PREDICTED_LOG_COUNTS, MissingCountsError, check_panel, choose_panel, near_spots
 from histoquilt.runtime import Advance, log_prefix, logger
 from histoquilt.train import Split
 
@@ -50,6 +50,8 @@ class Fold:
         Run -> held-out section -> the same shape.
     explained
         Run -> held-out section -> deviance explained of these genes; NaN without raw counts or rates.
+    depths
+        Run -> held-out section -> predicted log of the counts of each spot; None if training knew no depths.
     shown
         Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
     untrained
@@ -62,6 +64,7 @@ class Fold:
     truth: dict[str, pd.DataFrame]
     predicted: dict[Run, dict[str, pd.DataFrame]] = field(default_factory=dict)
     explained: dict[Run, dict[str, np.ndarray]] = field(default_factory=dict)
+    depths: dict[Run, dict[str, Any]] = field(default_factory=dict)
     shown: dict[str, AnnData] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
@@ -117,8 +120,8 @@ def run_fold(
             for name in split.test:
                 with log_prefix(named):
                     found = model.predict(study.hidden[name])
-                table = pd.DataFrame(found.layers[f"predicted_{model.method}"], columns=found.var_names)
-                of_run[name] = table[list(truth[name].columns)]
+                of_run[name] = _predicted(found, model.method, truth[name].columns)
+                fold.depths.setdefault(run, {})[name] = found.obs.get(PREDICTED_LOG_COUNTS)
                 explained[name] = _explained(study, name, found, f"relative_{model.method}", of_run[name].columns)
                 if contender.label == show and name not in fold.shown:
                     fold.shown[name] = shown_section(study, name, found, truth[name], show)
@@ -154,6 +157,11 @@ def n_runs(contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
 
 def _seeds(contender: Contender, seeds: Sequence[int]) -> Sequence[int]:
     return seeds if contender.make().draws else seeds[:1]
+
+
+def _predicted(found: AnnData, method: str, genes: pd.Index) -> pd.DataFrame:
+    """Return the prediction of some genes, spots by genes."""
+    return pd.DataFrame(found.layers[f"predicted_{method}"], columns=found.var_names)[list(genes)]
 
 
 def _explained(study: EvaluationStudy, name: str, found: AnnData, layer: str, genes: pd.Index) -> np.ndarray:

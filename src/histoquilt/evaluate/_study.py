@@ -75,7 +75,7 @@ def read_evaluation_study(
     splits: Sequence[Split] | None,
     patient_key: str,
     slide_key: str,
-    needs_counts: bool,
+    protocol: str,
     markers: Sequence[str],
 ) -> EvaluationStudy:
     """Check all inputs before training; see :func:`histoquilt.tl.evaluate_expression`."""
@@ -88,9 +88,9 @@ def read_evaluation_study(
     reps = embedding_keys(study, use_rep)
     for name, section in study.items():
         section.embeddings(reps)
-        if needs_counts and section.expression.scale != "counts":
+        if protocol != "honest" and section.expression.scale != "counts":
             raise ValueError(
-                f"{argument('protocol', 'published')} scores raw counts, and section {name!r} has normalised "
+                f"{argument('protocol', protocol)} scores raw counts, and section {name!r} has normalised "
                 "expression only. Give raw counts in layers['counts'], or leave the protocol at 'honest'."
             )
         measure(section)

@@ -11,6 +11,7 @@ from scipy.stats import chi2, false_discovery_control
 from histoquilt._base import listed
 from histoquilt.evaluate._evaluation import ADJUSTED, PLAIN_RIDGE, RAW, RIDGE, SUMMARISED
 from histoquilt.evaluate._fold import Fold, Run
+from histoquilt.evaluate._hest import at_predicted_depth, hest_table
 from histoquilt.evaluate._study import EvaluationStudy
 from histoquilt.metrics import (
     bootstrap_ci,
@@ -278,6 +279,20 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
             for run, guess in guesses.items():
                 rows = published_scores(counts, guess, list(truth.columns))
                 parts.append(_with_run(rows, fold, section, run))
+    return pd.concat(parts, ignore_index=True)
+
+
+def hest_of_folds(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
+    """Score as HEST-Bench does (:func:`hest_table`), on the genes of the panel that the held-out sections have."""
+    parts = []
+    for fold in folds:
+        genes = [gene for gene in fold.panel if all(gene in fold.truth[name].columns for name in fold.split.test)]
+        predicted = {
+            run: {name: at_predicted_depth(fold.predicted[run][name], depth) for name, depth in of_run.items()}
+            for run, of_run in fold.depths.items()
+            if run in fold.predicted and all(depth is not None for depth in of_run.values())
+        }
+        parts.append(hest_table(study.study, fold.split, genes, study.reps[0], predicted))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -137,18 +137,21 @@ def embed_patches(
         for field, n_padded, embedding in zip(job.field_um, job.n_padded, of_encoder, strict=True):
             key = f"{base}_{field:g}um" if several else base
             write_result(adata, "obsm", key, embedding[:, 0])
-            provenance(adata)[key] = {
-                "encoder": encoder.name,
-                "digest": encoder.digest,
-                "mpp": float(mpp),
-                "image_scale": float(image_scale),
-                "field_um": float(field),
-                "input_mpp": float(field) / encoder.input_px,
-                "n_padded": n_padded,
-                "licence": encoder.licence,
-                "histoquilt": __version__,
-            }
+            placed = {"mpp": float(mpp), "image_scale": float(image_scale), "n_padded": n_padded}
+            provenance(adata)[key] = {**embedding_record(encoder, field), **placed}
     write_stain(adata, stain, field_um=job.field_um[0], out_px=job.encoders[0].input_px)
+
+
+def embedding_record(encoder: PatchEncoder, field_um: float) -> dict[str, Any]:
+    """Return what is recorded of every embedding, however its patches were cut."""
+    return {
+        "encoder": encoder.name,
+        "digest": encoder.digest,
+        "field_um": float(field_um),
+        "input_mpp": float(field_um) / encoder.input_px,
+        "licence": encoder.licence,
+        "histoquilt": __version__,
+    }
 
 
 def default_keys(encoders: Sequence[PatchEncoder]) -> list[str]:
@@ -364,15 +367,21 @@ def _cut(job: _Job, n_views: int, stain: bool) -> Iterator[_Batch]:
 def _encoded(job: _Job, batch: _Batch) -> np.ndarray:
     if batch.known is not None:
         return batch.known
-    encoder, cache = job.encoders[batch.encoder], job.caches[batch.encoder]
-    embedding = np.asarray(encoder.embed(batch.patches), dtype=np.float32)
-    if embedding.shape != (len(batch.patches), encoder.n_features):
+    embedding = encode(job.encoders[batch.encoder], batch.patches)
+    cache = job.caches[batch.encoder]
+    if cache is not None and batch.path is not None:
+        cache.put(batch.path, embedding)
+    return embedding
+
+
+def encode(encoder: PatchEncoder, patches: np.ndarray) -> np.ndarray:
+    """Return embeddings, float32 ``(n_patches, n_features)``; raise ``ValueError`` if the encoder returns others."""
+    embedding = np.asarray(encoder.embed(patches), dtype=np.float32)
+    if embedding.shape != (len(patches), encoder.n_features):
         raise ValueError(
-            f"The encoder {encoder.name} returned {embedding.shape} for {len(batch.patches)} patches; it declares "
-            f"n_features={encoder.n_features}, so {(len(batch.patches), encoder.n_features)} was expected."
+            f"The encoder {encoder.name} returned {embedding.shape} for {len(patches)} patches; it declares "
+            f"n_features={encoder.n_features}, so {(len(patches), encoder.n_features)} was expected."
         )
     if not np.isfinite(embedding).all():
         raise ValueError(f"The encoder {encoder.name} returned NaN or infinite values for uint8 patches.")
-    if cache is not None and batch.path is not None:
-        cache.put(batch.path, embedding)
     return embedding

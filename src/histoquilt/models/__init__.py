@@ -2,7 +2,9 @@
 
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
+from histoquilt.models._folders import ModelFolder, check_model, describe_model, find_models, is_model_folder
 from histoquilt.models._load import load
+from histoquilt.models._pull import pull_model
 from histoquilt.models.averaging._config import AveragedPCsConfig
 from histoquilt.models.averaging._model import AveragedPCs
 from histoquilt.models.counts._count_regression import CountRegression, CountRegressionConfig
@@ -14,7 +16,7 @@ from histoquilt.models.expression._config import ExpressionConfig
 from histoquilt.models.expression._encoder import trained_encoders
 from histoquilt.models.expression._inputs import ImageSection, near_spots
 from histoquilt.models.expression._model import ExpressionModel
-from histoquilt.models.expression._prediction import describe_spots, warn_seen
+from histoquilt.models.expression._prediction import PREDICTED_LOG_COUNTS, describe_spots, warn_seen
 from histoquilt.models.expression._targets import Measured, MissingCountsError, check_panel, choose_panel, measure
 from histoquilt.models.expression._training_data import embedding_keys
 from histoquilt.models.linear._mean import MeanConfig, MeanExpression
@@ -39,13 +41,14 @@ from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.stack._stack import Stack, StackConfig
 
 __all__ = [
-    "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig", "DomainModel", "Embedded",
-    "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageRole", "ImageSection", "ImageUse",
-    "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured", "MethodState",
-    "MissingCountsError", "ModelConfig", "NearestNeighbours", "NearestNeighboursConfig", "NewEmbeddings", "Outputs",
-    "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge", "ReducedRankRidgeConfig", "RidgeConfig",
-    "RidgeOnEmbedding", "SharedFactors", "SharedFactorsConfig", "SpaHGC", "SpaHGCConfig", "SpaMask", "SpaMaskConfig",
-    "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig", "check_panel", "choose_panel",
-    "cosine_neighbours", "describe_spots", "embedding_keys", "load", "measure", "near_spots", "plain_ridge",
+    "PREDICTED_LOG_COUNTS", "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig",
+    "DomainModel", "Embedded", "ExpressionConfig", "ExpressionModel", "FeatureConfig", "FeatureModel", "ImageRole",
+    "ImageSection", "ImageUse", "Made", "MclSTExp", "MclSTExpConfig", "MeanConfig", "MeanExpression", "Measured",
+    "MethodState", "MissingCountsError", "ModelConfig", "ModelFolder", "NearestNeighbours", "NearestNeighboursConfig",
+    "NewEmbeddings", "Outputs", "PredictedDepth", "PredictedDepthConfig", "ReducedRankRidge",
+    "ReducedRankRidgeConfig", "RidgeConfig", "RidgeOnEmbedding", "SharedFactors", "SharedFactorsConfig", "SpaHGC",
+    "SpaHGCConfig", "SpaMask", "SpaMaskConfig", "SpatialFactors", "SpatialFactorsConfig", "Stack", "StackConfig",
+    "check_model", "check_panel", "choose_panel", "cosine_neighbours", "describe_model", "describe_spots",
+    "embedding_keys", "find_models", "is_model_folder", "load", "measure", "near_spots", "plain_ridge", "pull_model",
     "trained_encoders", "warn_seen",
 ]  # fmt: skip

@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import histoquilt
+from histoquilt.models._card import MODEL_CARD, model_card
 from histoquilt.runtime import atomic_folder
 from histoquilt.study import spot_centres
 
-_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"
-_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = _FILES
+MODEL_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"
+_WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = MODEL_FILES
+_DIGESTS = "files"  # entry of the provenance: file -> SHA-256
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,41 @@ class Checkpoint:
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a model folder atomically; ``FileExistsError`` if it is not empty and ``overwrite`` is false."""
+    """Write a model folder with its card atomically.
+
+    Raises ``FileExistsError`` if it is not empty and ``overwrite`` is false.
+    """
     with atomic_folder(folder, overwrite=overwrite) as unfinished:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
         (unfinished / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only the owner can read
         (unfinished / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
         np.savez(unfinished / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
         (unfinished / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
-        facts = {"histoquilt": histoquilt.__version__, **checkpoint.provenance}
+        facts = {"histoquilt": histoquilt.__version__, **checkpoint.provenance, _DIGESTS: file_digests(unfinished)}
         (unfinished / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
+        (unfinished / MODEL_CARD).write_text(model_card(checkpoint, facts["histoquilt"]), encoding="utf-8")
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return file -> SHA-256 of the files of a model but its provenance, which records them; the card is not one."""
+    return {name: _sha256(folder / name) for name in MODEL_FILES if name != _PROVENANCE and (folder / name).is_file()}
+
+
+def model_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and digests of the files of a model."""
+    entries = sorted([*file_digests(folder).items(), (_PROVENANCE, _sha256(folder / _PROVENANCE))])
+    return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in entries).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
     """Read a model folder; ``FileNotFoundError`` if a file is missing, ``ValueError`` if one is corrupted."""
     folder = Path(folder)
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{folder} is not a complete histoquilt model: {', '.join(missing)} missing. Save it again with .save()."
@@ -64,7 +86,11 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
             config=config,
             arrays=arrays,
             genes=(folder / _GENES).read_text(encoding="utf-8").split("\n")[:-1],
-            provenance=json.loads((folder / _PROVENANCE).read_text()),
+            provenance={
+                name: value
+                for name, value in json.loads((folder / _PROVENANCE).read_text()).items()
+                if name != _DIGESTS
+            },
         )
     except (KeyError, TypeError, SafetensorError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -29,7 +29,7 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
         A file is corrupted, the model's class is unknown, or the device does not exist.
     """
     checkpoint = read_checkpoint(folder)
-    kind: Any = next((kind for kind in _classes() if kind.__name__ == checkpoint.model), None)
+    kind = model_class(checkpoint.model)
     if kind is None:
         known = ", ".join(kind.__name__ for kind in _classes())
         raise ValueError(
@@ -44,6 +44,11 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
             f"The model folder {folder} is corrupted: its files do not fit together ({error}). "
             "Save the model again with .save()."
         ) from error
+
+
+def model_class(name: str) -> Any:
+    """Return the class of a saved model; None if it is not known here."""
+    return next((kind for kind in _classes() if kind.__name__ == name), None)
 
 
 def _classes() -> Iterator[type]:

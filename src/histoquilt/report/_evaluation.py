@@ -87,6 +87,7 @@ def write_evaluation_report(
         optimistic=evaluation.optimistic,
         published=_in_order(evaluation.published, order).to_dict("records"),
         protocol=PROTOCOL,
+        hest=_hest(evaluation.hest, order),
         leave_out=known.get("leave_out", "section"),
         folds=_folds(evaluation.folds),
         gene_sets=_gene_sets(evaluation, order),
@@ -245,6 +246,18 @@ def _means(table: pd.DataFrame, columns: list[str], order: list[str]) -> list[di
     means = _in_order(means.reset_index(), order).set_index(["method", "kind"])
     rows = zip(means.index, means.to_numpy(), strict=True)
     return [{"method": method, "kind": kind, "values": [finite(v) for v in values]} for (method, kind), values in rows]
+
+
+def _hest(table: pd.DataFrame, order: list[str]) -> list[dict[str, Any]]:
+    """Return the scores of HEST-Bench as means over folds and seeds, its probe first."""
+    if table.empty:
+        return []
+    columns = ["pcc_mean", "pcc_mean_defined", "pcc_mean_adjusted"]
+    rows = [
+        {"method": method, "kind": kind, "values": [finite(part[column].mean(skipna=False)) for column in columns]}
+        for (method, kind), part in table.groupby(["method", "kind"], sort=False)
+    ]
+    return sorted(rows, key=lambda row: ["hest_probe", *order, row["method"]].index(row["method"]))
 
 
 def _folds(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from histoquilt.evaluate import (
     fold_table,
     gene_summary,
     gene_table,
+    hest_of_folds,
     interval_table,
     n_runs,
     published_table,
@@ -57,7 +58,7 @@ def evaluate_expression(
     genes: Sequence[str] | None = None,
     n_genes: int | None = None,
     layer: str | None = None,
-    protocol: Literal["honest", "published"] = "honest",
+    protocol: Literal["honest", "published", "hest"] = "honest",
     label_key: str | None = None,
     unlabelled: Sequence[str] = UNLABELLED,
     gmt: str | Path | None = None,
@@ -113,7 +114,8 @@ def evaluate_expression(
         Layer with the expression; by default ``layers["counts"]``, else ``X``.
     protocol
         ``"published"`` adds scores in the flawed definitions of the published code, marked as such, only for comparison
-        with the papers' tables. Training and all other tables are unchanged.
+        with the papers' tables; ``"hest"`` adds scores as HEST-Bench defines them, with its linear probe as a row, and
+        needs raw counts. Training and all other tables are unchanged.
     label_key
         Column of ``obs`` with regions: the domains of predicted expression are compared with them, next to those of
         measured expression (``measured``) and those found in the embeddings without genes (``image_only``).
@@ -166,14 +168,13 @@ def evaluate_expression(
     resolve_device(device)  # likewise
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
-        patient_key=patient_key, slide_key=slide_key, needs_counts=protocol == "published", markers=names,
+        patient_key=patient_key, slide_key=slide_key, protocol=protocol, markers=names,
     )  # fmt: skip
     labels = {} if label_key is None else labelled_sections(study.study.adatas, label_key, unlabelled)
     n_genes = ExpressionConfig().n_genes if n_genes is None else n_genes
-    show = shown_label(methods)
     n_fits = len(study.splits) * n_runs(asked, chosen_seeds)
     with progress_bar("Evaluation", n_fits, enabled=progress) as advance:
-        options: dict[str, Any] = {"genes": genes, "n_genes": n_genes, "device": device, "show": show}
+        options: dict[str, Any] = {"genes": genes, "n_genes": n_genes, "device": device, "show": shown_label(methods)}
         folds = [run_fold(study, split, asked, chosen_seeds, **options, advance=advance) for split in study.splits]
     asked = without_untrained(asked, folds)
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
@@ -191,6 +192,7 @@ def evaluate_expression(
         domains=domains[COLUMNS],
         enrichment=enrichment_table(summary, gmt),
         published=published_table(study, folds) if protocol == "published" else pd.DataFrame(),
+        hest=hest_of_folds(study, folds) if protocol == "hest" else pd.DataFrame(),
         folds=fold_table(folds),
         predictions=_shown(folds),
         facts=_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes),
@@ -201,8 +203,8 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
     """Check the arguments before any section is read, and return the seeds."""
     if leave_out not in ("patient", "section", "fold"):
         raise ValueError(f"leave_out must be 'patient', 'section' or 'fold', got {leave_out!r}.")
-    if protocol not in ("honest", "published"):
-        raise ValueError(f"protocol must be 'honest' or 'published', got {protocol!r}.")
+    if protocol not in ("honest", "published", "hest"):
+        raise ValueError(f"protocol must be 'honest', 'published' or 'hest', got {protocol!r}.")
     if n_genes is not None and (isinstance(n_genes, bool) or not isinstance(n_genes, int) or n_genes < 1):
         raise ValueError(f"n_genes must be a whole number of at least 1, got {n_genes!r}.")
     found = [int(seed) for seed in seeds]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from histoquilt.train import Split
 
 LEAVE_OUT = ("patient", "section", "fold")
-PROTOCOLS = ("honest", "published")
+PROTOCOLS = ("honest", "published", "hest")
 
 
 @documented
@@ -62,10 +62,12 @@ class EvaluateConfig(ImagedConfig):
     seeds: str | Sequence[int] | None = option(None, "Several seeds, instead of --seed.", metavar="S,S")
     protocol: str = option(
         "honest",
-        "honest; published adds scores in the papers' own, flawed definition.",
+        "honest; published adds scores in the papers' own, flawed definition; hest those of HEST-Bench and its linear "
+        "probe, and takes the folder of a task instead of a samples.csv.",
         metavar="NAME",
         choices=PROTOCOLS,
     )
+    all: bool = option(False, "With --protocol hest: evaluate all tasks in the folder, and write one table.")
     label_key: str | None = option(
         None,
         "Compare domains of predictions with obs[KEY]; undetermined, unknown and the like are no labels.",
@@ -80,6 +82,8 @@ class EvaluateConfig(ImagedConfig):
         """Also check the seeds."""
         super().__post_init__()
         self.all_seeds()
+        if self.all and self.protocol != "hest":
+            raise JobError(f"{argument('all', True)} is for tasks of HEST-Bench: add {argument('protocol', 'hest')}.")
 
     def method_names(self) -> list[str]:
         """Return the names of the methods, each once.
@@ -116,10 +120,13 @@ class EvaluateResult(JobResult):
     Attributes
     ----------
     evaluation
-        All tables (:class:`histoquilt.evaluate.Evaluation`).
+        All tables (:class:`histoquilt.evaluate.Evaluation`); of tasks of HEST-Bench that of the only one, else None.
+    hest
+        For tasks of HEST-Bench the table of all of them (:func:`histoquilt.evaluate.hest_overview`); else None.
     """
 
     evaluation: "Evaluation | None" = None
+    hest: "pd.DataFrame | None" = None
 
 
 def evaluate_models(
@@ -137,7 +144,8 @@ def evaluate_models(
     Parameters
     ----------
     samples
-        Path of a ``samples.csv`` with at least three sections, as for :func:`train_model`.
+        Path of a ``samples.csv`` with at least three sections, as for :func:`train_model`; with ``protocol="hest"``
+        also of the folder of a task of HEST-Bench, or with ``all=True`` of a folder of tasks.
     out
         Path of the results folder.
     settings
@@ -150,7 +158,9 @@ def evaluate_models(
     Returns
     -------
     :class:`EvaluateResult`. The folder holds ``scores.csv``, ``genes.csv``, ``gene_summary.csv``, ``differences.csv``,
-    ``intervals.csv``, ``structure.csv``, tables that were asked for, ``report.html`` and ``run.json``.
+    ``intervals.csv``, ``structure.csv``, tables that were asked for, ``report.html`` and ``run.json``. For tasks of
+    HEST-Bench these are in a folder for each task, next to ``hest.csv`` (their scores, one row for each task, split and
+    method), ``table.csv`` (one column per task, with published rows quoted), ``report.html`` and ``run.json``.
 
     Raises
     ------
@@ -178,6 +188,10 @@ def evaluate_models(
     """
     asked, samples, out = configured(EvaluateConfig, settings, options), Path(samples), Path(out)
     check_one_process("evaluate")
+    if asked.protocol == "hest" and (samples.is_dir() or asked.all):
+        from histoquilt.jobs.expression._hest import evaluate_tasks
+
+        return evaluate_tasks(samples, out, asked, on_checked)
     check_samples(samples)
     gmt = asked.gmt
     if gmt is not None and not gmt.is_file():
@@ -298,5 +312,6 @@ def tables_of(evaluation: "Evaluation") -> dict[str, "pd.DataFrame"]:
         "domains.csv": evaluation.domains,
         "enrichment.csv": evaluation.enrichment,
         "published.csv": evaluation.published,
+        "hest.csv": evaluation.hest,
     }
     return tables | {name: table for name, table in optional.items() if len(table)}

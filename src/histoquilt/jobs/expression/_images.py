@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,9 +166,7 @@ def read_imaged(
     loaded = [] if reps is not None else [im.get_encoder(name, device=device) for name in names]
     if len({one.digest for one in loaded}) < len(loaded):
         raise JobError(f"{argument('encoder')} names an encoder twice: {', '.join(names)}.")
-    with run.record.stage("read"), warnings.catch_warnings():
-        # genes and spots without a count are ordinary here: none is left out
-        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+    with run.record.stage("read"), ordinary_zeros():
         inputs = read_inputs(
             [samples], Needs(), skip_bad=config.skip_bad, options=config.reading(), workers=run.workers
         )
@@ -200,6 +199,14 @@ def read_imaged(
     return ImagedSections(
         **vars(inputs), reps=keys_of(bases, fields), facts=facts, n_columns=n_columns, embed_job=job
     )  # fmt: skip
+
+
+@contextmanager
+def ordinary_zeros() -> Iterator[None]:
+    """Suppress warnings of genes and spots without a count in the block, where none is left out for that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+        yield
 
 
 def _drop_unusable(inputs: CheckedInputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:

@@ -139,11 +139,11 @@ def _fit_and_save(
     logger.info("Training %s on %d sections.", asked.method, len(study.sections))
     with run.record.stage("fit"):
         model.fit(study.sections, **options, progress=asked.progress, checkpoint=run.work.training("model"))
-    scores = {asked.method: inner_scores(model)}
+    scores = {asked.method: model.fitted.reliability.summary()}
     if asked.method != PLAIN_RIDGE:
         logger.info("Fitting ridge regression for comparison.")
         with run.record.stage("ridge"):
-            scores[PLAIN_RIDGE] = inner_scores(new_model(PLAIN_RIDGE).fit(study.sections, **options))
+            scores[PLAIN_RIDGE] = new_model(PLAIN_RIDGE).fit(study.sections, **options).fitted.reliability.summary()
     with run.results() as folder:
         with _final_path_in_log(run.out, folder):
             model.save(folder)
@@ -183,19 +183,3 @@ def stack_facts(model: "Stack") -> dict[str, Any]:
     """Return the weights of the members, whether inner folds gave them, and scores there, raw or at equal depth."""
     chosen = model.training_facts["chosen"]
     return {name: chosen[name] for name in ("weights", "validated", "inner_scores", "at_equal_depth")}
-
-
-def inner_scores(model: "ExpressionModel") -> dict[str, Any]:
-    """Return scores over genes of a model on training sections that were left out in turn."""
-    import numpy as np
-
-    reliability = model.fitted.reliability
-    correlation, adjusted = reliability.correlation, reliability.adjusted
-    known = reliability.n_folds > 0
-    return {
-        "pcc_median": float(np.median(correlation)) if known else None,
-        "pcc_median_adjusted": None if np.isnan(adjusted).any() else float(np.median(adjusted)),
-        "n_genes": len(correlation),
-        "n_beats_mean": int(reliability.beats_mean.sum()) if known else None,
-        "n_folds": reliability.n_folds,
-    }

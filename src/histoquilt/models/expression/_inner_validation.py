@@ -166,6 +166,20 @@ class Reliability:
     beats_mean: np.ndarray
     n_folds: int
 
+    def summary(self) -> dict[str, Any]:
+        """Return scores over genes, ready for JSON; None where they are not known.
+
+        ``pcc_median``, ``pcc_median_adjusted`` (at equal depth), ``n_genes``, ``n_beats_mean``, ``n_folds``.
+        """
+        known = self.n_folds > 0
+        return {
+            "pcc_median": float(np.median(self.correlation)) if known else None,
+            "pcc_median_adjusted": None if np.isnan(self.adjusted).any() else float(np.median(self.adjusted)),
+            "n_genes": len(self.correlation),
+            "n_beats_mean": int(self.beats_mean.sum()) if known else None,
+            "n_folds": self.n_folds,
+        }
+
     @property
     def caution(self) -> str:
         """What to know before the prediction of a typical gene is used; empty if it is reliable at equal depth."""

@@ -1,0 +1,157 @@
+"""``histoquilt evaluate TASK --protocol hest``: from a folder as HEST-Bench publishes it to a table."""
+
+import json
+import shutil
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.stats import pearsonr
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from histoquilt.cli import run
+from histoquilt.datasets import toy_hest_task
+from histoquilt.im import get_encoder
+
+FAST = ["--protocol", "hest", "--methods", "mean"]
+
+
+@pytest.fixture(scope="module")
+def _tasks(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    toy_hest_task(folder / "IDC", n_sections=3, n_spots=60, n_genes=60)
+    for path in (folder / "IDC" / "splits").glob("*_[12].csv"):  # one split is enough
+        path.unlink()
+    shown = ad.read_h5ad(folder / "IDC" / "adata" / "IDC1.h5ad")
+    factors = {"spot_diameter_fullres": 110.0, "tissue_downscaled_fullres_scalef": 0.05}
+    picture = np.full((140, 140, 3), 200, dtype=np.uint8)  # as HEST-1k names its small image
+    shown.uns["spatial"] = {"ST": {"images": {"downscaled_fullres": picture}, "scalefactors": factors}}
+    shown.write_h5ad(folder / "IDC" / "adata" / "IDC1.h5ad")
+    pair = folder / "PAIR"  # one section to train on
+    for part in ("adata", "patches", "splits"):
+        (pair / part).mkdir(parents=True)
+    for name in ("IDC1", "IDC2"):
+        for part in (f"adata/{name}.h5ad", f"patches/{name}.h5"):
+            shutil.copy(folder / "IDC" / part, pair / part)
+    shutil.copy(folder / "IDC" / "var_50genes.json", pair)
+    for side, name in (("train", "IDC1"), ("test", "IDC2")):
+        table = f"sample_id,patches_path,expr_path\n{name},patches/{name}.h5,adata/{name}.h5ad\n"
+        (pair / "splits" / f"{side}_0.csv").write_text(table)
+    return folder
+
+
+@pytest.fixture
+def tasks(_tasks, tmp_path) -> Path:
+    return shutil.copytree(_tasks, tmp_path / "bench")
+
+
+def test_all_tasks_in_one_table(tasks, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["evaluate", *FAST, "--all", str(tasks), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    table = pd.read_csv(out / "table.csv")
+    assert table.columns.tolist() == [
+        "method",
+        "kind",
+        "encoder",
+        "average",
+        "average_adjusted",
+        "IDC",
+        "PAIR",
+        "source",
+    ]
+    own = table[table["kind"] != "quoted"].set_index("method")
+    assert own.index[0] == "hest_probe"
+    assert {"mean", "ridge", "predicted_depth", "probe_depth", "depth_oracle"} <= set(own.index)
+    assert own.loc["ridge", ["IDC", "PAIR"]].isna().tolist() == [False, True]  # needs two sections to train on
+    assert own.loc[["hest_probe", "probe_depth", "depth_oracle"], "PAIR"].notna().all()
+    assert table.query("kind == 'quoted' and encoder == 'ResNet50'")["IDC"].tolist() == [0.4739]
+    rows = pd.read_csv(out / "hest.csv")
+    assert set(rows["task"]) == {"IDC", "PAIR"}
+    assert set(rows["n_genes"]) == {50}
+    scores = pd.read_csv(out / "IDC" / "scores.csv")
+    assert set(scores.query("gene_set == 'panel' and section == 'IDC1'")["n_genes"]) == {50}
+    assert not (out / "PAIR").exists()
+    record = json.loads((out / "run.json").read_text())
+    assert record["tasks"]["IDC"]["patients"]["IDC2"] == "patient 2"
+    assert record["tasks"]["IDC"]["splits"]["0"]["test"] == ["IDC1"]
+    assert record["encoder"] == "he_texture"
+    assert any(entry["path"].endswith("patches/IDC1.h5") for entry in record["inputs"])
+    page = (out / "report.html").read_text()
+    for words in ("not computed here", "mahmoodlab/HEST", "IDC under our rules", 'href="IDC/report.html"', "ResNet50"):
+        assert words in page
+    assert "As HEST-Bench scores" in (out / "IDC" / "report.html").read_text()
+    assert "PAIR: only the probe was run: split '0' trains on one section" in captured.out
+    assert "26 published rows, which were not computed here" in captured.out
+
+
+def test_a_leaking_patient_is_named(tasks, tmp_path, capsys):
+    for name in ("IDC1", "IDC2"):
+        adata = ad.read_h5ad(tasks / "PAIR" / "adata" / f"{name}.h5ad")
+        adata.obs["patient"] = "P7"
+        adata.write_h5ad(tasks / "PAIR" / "adata" / f"{name}.h5ad")
+    out = tmp_path / "out"
+    assert run(["evaluate", str(tasks / "PAIR"), *FAST, "--out", str(out), "-q"]) == 0
+    told = capsys.readouterr().err
+    assert "PAIR: split 0 leaks: patient 'P7' is in training ('IDC1') and in test ('IDC2')" in told
+    assert json.loads((out / "run.json").read_text())["tasks"]["PAIR"]["leaks"] == {"0": ["P7"]}
+    assert "split 0: P7" in (out / "report.html").read_text()
+
+
+def test_tasks_that_cannot_be_judged(refused, tasks, tmp_path):
+    rest = ["--protocol", "hest", "--out", tmp_path / "out"]
+    pair = tasks / "PAIR"
+    told = refused("evaluate", tasks, *rest)
+    assert "holds 2 tasks ('IDC', 'PAIR')" in told
+    assert "add --all" in told
+    assert "holds no folder of a HEST-Bench task" in refused("evaluate", pair, "--all", *rest)
+    assert "add --protocol hest" in refused("evaluate", pair, "--all", "--out", tmp_path / "out")
+    assert "is not a table of samples" in refused("evaluate", pair, "--out", tmp_path / "out")
+    assert "so --n-genes cannot be given" in refused("evaluate", pair, "--n-genes", "20", *rest)
+    assert "give --encoder once" in refused("evaluate", pair, "--encoder", "a", "--encoder", "b", *rest)
+    shutil.copy(pair / "patches" / "IDC1.h5", pair / "patches" / "IDC2.h5")
+    told = refused("evaluate", pair, *rest)
+    assert "split 0 leaks: 60 patches of 'IDC1' (in training) and 'IDC2' (in test) are identical" in told
+    (pair / "patches" / "IDC2.h5").unlink()
+    told = refused("evaluate", pair, *rest)
+    assert "IDC2.h5 does not exist" in told
+    assert "test_0.csv names" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_of_ones_own_gets_the_probe_too(study_folder, tmp_path):
+    out = tmp_path / "out"
+    arguments = [*FAST, "--field-um", "100", "--n-genes", "10", "--out", str(out), "-q"]
+    assert run(["evaluate", str(study_folder / "samples.csv"), *arguments]) == 0
+    assert set(pd.read_csv(out / "hest.csv")["fold"]) == {"p0", "p1", "p2"}
+    assert "As HEST-Bench scores" in (out / "report.html").read_text()
+
+
+def test_the_probe_is_that_of_the_description_on_the_files_of_the_task(tasks, tmp_path):
+    """Read without our readers: barcodes, genes, standardise, PCA, ridge by LSQR, mean correlation."""
+    pair, encoder = tasks / "PAIR", get_encoder("he_texture")
+    genes, x, y = json.loads((pair / "var_50genes.json").read_text())["genes"], [], []
+    for side in ("train", "test"):
+        [row] = pd.read_csv(pair / "splits" / f"{side}_0.csv").to_dict("records")
+        with h5py.File(pair / row["patches_path"]) as opened:
+            images = [Image.fromarray(patch).resize((112, 112), Image.Resampling.BILINEAR) for patch in opened["img"]]
+            barcodes = [str(value, "utf-8") for value in opened["barcode"][:, 0]]
+        x.append(encoder.embed(np.stack([np.asarray(image) for image in images])).astype(np.float32))
+        y.append(np.log1p(ad.read_h5ad(pair / row["expr_path"])[barcodes, genes].X.toarray().astype(np.float64)))
+    pipe = Pipeline([("scaler", StandardScaler()), ("pca", PCA(n_components=60, random_state=1))])
+    train, test = pipe.fit_transform(x[0]).astype(np.float32), pipe.transform(x[1]).astype(np.float32)
+    ridge = Ridge(solver="lsqr", alpha=100 / (60 * 50), random_state=1, fit_intercept=False, max_iter=1000)
+    predicted = ridge.fit(train, y[0]).predict(test)
+    expected = np.mean([pearsonr(truth, guess)[0] for truth, guess in zip(y[1].T, predicted.T, strict=True)])
+    out = tmp_path / "out"
+    assert run(["evaluate", str(pair), *FAST, "--out", str(out), "-q"]) == 0
+    found = pd.read_csv(out / "hest.csv").set_index("method").loc["hest_probe"]
+    assert found["pcc_mean"] == pytest.approx(expected, abs=1e-6)
+    assert (found["n_train"], found["n_test"]) == (60, 60)
