@@ -1,7 +1,7 @@
 """Write docs/messages.md: every error and warning in the code, with cause and remedy. Each build of the docs runs it.
 
-Messages are string templates in the source: the first argument of an exception class or of ``warn_user``. What is filled
-in when the message is raised stands as ``<name>``.
+Messages are string templates in the source: the first argument of an exception class or of ``warn_user``. What is
+filled in when the message is raised stands as ``<name>``.
 """
 
 import ast
@@ -66,7 +66,7 @@ CLASSES = {
 COMMON = {
     "is not a section that can be read": (
         "The path is a slide, a count matrix without positions, or a folder above or below the output of the platform.",
-        "Pass the folder that holds the files which the message looked for; {func}`histoquilt.io.read_section` lists them.",
+        "Pass the folder that holds the files named in the message; see {func}`histoquilt.io.read_section`.",
     ),
     "Cannot determine microns per pixel": (
         "The files hold no microns per pixel, and the spots form no lattice of known pitch, as single cells do not.",
