@@ -5,6 +5,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import matplotlib.font_manager
+
 import histoquilt
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -53,6 +55,10 @@ if os.environ.get("HISTOQUILT_DOCS_LINKS"):
         "squidpy": ("https://squidpy.readthedocs.io/en/stable", None),
         "torch": ("https://docs.pytorch.org/docs/stable", None),
     }
+
+# what other packages print on a fresh machine is not for the pages
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+matplotlib.font_manager.get_font_names()  # finds the fonts once, before the pages do
 
 make_messages.PAGE.write_text(make_messages.page(), encoding="utf-8")
 
