@@ -107,11 +107,11 @@ COMMON = {
     ),
     "unlike the tissue that the model was trained on": (
         "Another organ, stain, scanner or focus than in training.",
-        "Do not interpret the prediction there; train on sections that resemble it ({doc}`report`).",
+        "Do not interpret the prediction there; train on sections that resemble it ({doc}`howto/report`).",
     ),
     "is gated, and access was refused": (
         "The owner of the weights gives access on request.",
-        "Accept the licence with your own account ({doc}`encoders`).",
+        "Accept the licence with your own account ({doc}`howto/encoders`).",
     ),
     "already holds results": ("The results folder of an earlier run is there.", "`--overwrite`, or another `--out`."),
     "another run works on": (
