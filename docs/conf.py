@@ -29,7 +29,7 @@ highlight_language = "none"  # a block without a language is the shell
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# pages that start with "file_format: mystnb" run in a folder of their own; an error or a warning there is one of the build
+# pages that start with "file_format: mystnb" run, each in its own folder; what they warn of, the build warns of
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_show_tb = True
