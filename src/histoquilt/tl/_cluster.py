@@ -150,6 +150,13 @@ def cluster_leiden(
         igraph is missing.
     ValueError
         No resolution gives that number of domains; the message tells which numbers were found.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.tl.cluster_leiden(adata, 3, key_added="leiden")  # doctest: +SKIP
     """
     embedding = checked_embedding(adata, n_domains, use_rep)
     require("igraph", extra="leiden", purpose="Leiden clustering")
