@@ -48,7 +48,7 @@ wheel: $(DEV)  ## the wheel, in dist/, and what it must hold
 	$(BIN)/python .ci/check_wheel.py dist
 
 clean:  ## remove what make made
-	rm -rf $(VENV) docs/_build docs/generated build dist
+	rm -rf $(VENV) docs/_build docs/generated docs/messages.md build dist
 
 # old versions of pip are slow and resolve badly, so it comes first
 $(BARE):
