@@ -28,9 +28,10 @@ lint: $(DEV)  ## style
 types: $(DEV)  ## static types
 	$(BIN)/mypy
 
-docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors
+# LINKS=1 links to the documentation of anndata, scanpy, squidpy, torch and others; needs the network
+docs: $(DEV)  ## HTML documentation in docs/_build/html, warnings are errors (HISTOQUILT_DATA=FOLDER runs the page on real tissue)
 	@rm -rf docs/generated
-	$(BIN)/python -m sphinx -j auto -W --keep-going -q -b html docs docs/_build/html
+	HISTOQUILT_DOCS_LINKS=$(LINKS) $(BIN)/python -m sphinx -j auto -W --keep-going -q -b html docs docs/_build/html
 
 api:  ## the list of public names in docs/api.md
 	$(PYTHON) docs/make_api_page.py
@@ -47,7 +48,7 @@ wheel: $(DEV)  ## the wheel, in dist/, and what it must hold
 	$(BIN)/python .ci/check_wheel.py dist
 
 clean:  ## remove what make made
-	rm -rf $(VENV) docs/_build docs/generated build dist
+	rm -rf $(VENV) docs/_build docs/generated docs/messages.md build dist
 
 # old versions of pip are slow and resolve badly, so it comes first
 $(BARE):

@@ -58,6 +58,12 @@ def radius_adjacency(coordinates: np.ndarray, radius: float) -> csr_matrix:
 
     Coordinates are ``(n_spots, 2 or 3)``, the result is as of :func:`knn_adjacency`; a spot without neighbours has an
     empty row. Raises ``ValueError`` unless ``radius`` is positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> radius_adjacency(np.array([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]), radius=1.5).toarray().tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
     if not np.isfinite(radius) or radius <= 0:
         raise ValueError(f"radius must be positive, got {radius}.")
@@ -73,6 +79,13 @@ def grid_adjacency(coordinates: np.ndarray, n_neighbors: int) -> csr_matrix:
     hexagons), so that spots at borders and holes have fewer.
 
     Coordinates are ``(n_spots, 2)``, ``n_neighbors`` is 6 or 4; result and errors are those of :func:`knn_adjacency`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.array([[x, y] for x in range(3) for y in range(3)], dtype=float)
+    >>> np.diff(grid_adjacency(square, 4).indptr).tolist()
+    [2, 3, 2, 3, 4, 3, 2, 3, 2]
     """
     return direct_links(knn_adjacency(coordinates, n_neighbors), np.zeros(len(coordinates), dtype=int))
 

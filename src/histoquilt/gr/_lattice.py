@@ -17,6 +17,12 @@ def lattice_neighbors(coordinates: np.ndarray) -> int | None:
     coordinates
         ``(n_spots, 2)``, pixels or microns. Visium's array coordinates (a row is 1.73 columns high) are not recognised
         as hexagons.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lattice_neighbors(np.array([[x, y] for x in range(5) for y in range(5)], dtype=float))
+    4
     """
     coordinates = np.unique(coordinates, axis=0)  # without doubles at distance 0
     if len(coordinates) < 10:

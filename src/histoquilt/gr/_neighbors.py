@@ -86,6 +86,14 @@ def build_graph(
         As in :func:`knn_graph`, also for errors and warnings.
     quiet
         If true, do not warn of isolated spots and pieces.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> graph = build_graph(adata, n_neighbors=6)
+    >>> graph.connectivities.shape
+    (120, 120)
     """
     check_adata(adata)
     spatial = check_spatial(adata, spatial_key)
@@ -172,6 +180,14 @@ def radius_graph(
 
     ``radius`` is in the unit of ``obsm[spatial_key]``. The other parameters, what is written, errors and warnings are
     those of :func:`knn_graph`; a radius that finds no neighbour for a spot leaves it isolated and warns.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.gr.radius_graph(adata, radius=110)
+    >>> adata.obsp["spatial_connectivities"].shape
+    (120, 120)
     """
     build_graph(adata, radius=radius, spatial_key=spatial_key, section_key=section_key).write(adata, key_added)
 
@@ -188,6 +204,14 @@ def grid_graph(
 
     Unlike :func:`knn_graph` no link is longer than 1.3 times the pitch, so spots at borders and holes have fewer. The
     other parameters, what is written, errors and warnings are those of :func:`knn_graph`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.gr.grid_graph(adata, 6)
+    >>> int(adata.obsp["spatial_connectivities"].sum(axis=1).max())
+    6
     """
     keys: dict[str, Any] = {"spatial_key": spatial_key, "section_key": section_key}
     build_graph(adata, n_neighbors=n_neighbors, lattice=True, **keys).write(adata, key_added)

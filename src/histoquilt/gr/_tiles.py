@@ -24,6 +24,13 @@ def spatial_tiles(centres: np.ndarray, tile_spots: int = 4096, *, sections: np.n
     ------
     ValueError
         ``tile_spots`` is less than 1, or ``sections`` has another length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tile = spatial_tiles(np.random.default_rng(0).random((100, 2)), tile_spots=30)
+    >>> np.bincount(tile).tolist()
+    [25, 25, 25, 25]
     """
     if tile_spots < 1:
         raise ValueError(f"tile_spots must be at least 1, got {tile_spots!r}.")
@@ -67,6 +74,15 @@ def halo(adjacency: csr_matrix, core: np.ndarray, n_hops: int) -> tuple[np.ndarr
     -------
     rows : ``(n_rows,)`` int64, the core as given, then the spots one hop away (rising), two hops away ...
     ends : ``(n_hops + 1,)`` int64, ``rows[:ends[h]]`` lie within ``h`` hops.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.gr import radius_adjacency
+    >>> line = radius_adjacency(np.array([[x, 0] for x in range(5)]), radius=1)
+    >>> rows, ends = halo(line, np.array([0]), n_hops=2)
+    >>> rows.tolist(), ends.tolist()
+    ([0, 1, 2], [1, 2, 3])
     """
     seen = np.zeros(adjacency.shape[0], bool)
     seen[core] = True

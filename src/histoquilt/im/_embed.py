@@ -158,6 +158,12 @@ def default_keys(encoders: Sequence[PatchEncoder]) -> list[str]:
     """Return the default keys of embeddings by several encoders, ``X_<short name>``, without the field.
 
     Encoders of the same short name are distinguished by the first characters of their digest, six or more.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> default_keys([hq.im.get_encoder("he_texture")])
+    ['X_he_texture']
     """
     names = [short_name(one.name) for one in encoders]
     length = 6
@@ -229,7 +235,13 @@ def embed_views(
 
 
 def short_name(encoder_name: str) -> str:
-    """Return an encoder's name as used in keys: ``onnx:a/net.onnx`` is ``onnx_net``, ``timm:a/b`` is ``timm_a_b``."""
+    """Return an encoder's name as used in keys: ``onnx:a/net.onnx`` is ``onnx_net``, ``timm:a/b`` is ``timm_a_b``.
+
+    Examples
+    --------
+    >>> short_name("onnx:weights/net.onnx")
+    'onnx_net'
+    """
     kind, colon, rest = encoder_name.partition(":")
     if kind in ("onnx", "openvino") and colon:
         rest = Path(rest).stem

@@ -55,6 +55,14 @@ def read_h5ad(path: PathLike, *, backed: bool = False) -> AnnData:
         The file is truncated, damaged, or not an HDF5 file.
     ValueError
         The file holds no AnnData, or spot names or gene names are missing or repeated.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "section.h5ad")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), path)
+    >>> hq.io.read_h5ad(path).shape
+    (60, 40)
     """
     path = existing_file(path, "an .h5ad file")
     with open_h5(path, "an .h5ad file") as opened:
@@ -115,6 +123,14 @@ def write_h5ad(adata: AnnData, path: PathLike) -> None:
         A name or a value cannot be written to an ``.h5ad``; the message names it.
     OSError
         The disk is full (``errno`` ``ENOSPC``), or the folder cannot be written to (``PermissionError``).
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "section.h5ad")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), path)
+    >>> os.path.exists(path)
+    True
     """
     path = Path(path).expanduser()
     stored = None if adata.filename is None else Path(adata.filename)
@@ -153,7 +169,16 @@ def _copy_x(source: Path, target: Path) -> None:
 
 
 def matrix_bytes(path: PathLike) -> int:
-    """Return the bytes of ``X`` of an ``.h5ad`` file in memory; 0 if it cannot be read from the file by rows."""
+    """Return the bytes of ``X`` of an ``.h5ad`` file in memory; 0 if it cannot be read from the file by rows.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "section.h5ad")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), path)
+    >>> hq.io.matrix_bytes(path) > 0
+    True
+    """
     with open_h5(existing_file(path, "an .h5ad file"), "an .h5ad file") as opened:
         stored = opened.get("X")
         if isinstance(stored, h5py.Dataset):

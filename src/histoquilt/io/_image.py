@@ -120,6 +120,19 @@ def open_image(adata: AnnData) -> Slide:
         Microns per pixel are unknown, the image is not 8-bit RGB, or more than half of the spots lie outside it.
     OSError
         The image is truncated or damaged.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> from PIL import Image
+    >>> adata, image = hq.datasets.toy_slide(n_spots=60, n_genes=40, n_domains=2, mpp=4, seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "slide.png")
+    >>> Image.fromarray(image).save(path)
+    >>> hq.io.attach_image(adata, path)
+    >>> slide = hq.io.open_image(adata)
+    >>> (slide.height, slide.width) == image.shape[:2]
+    True
+    >>> slide.close()
     """
     record = adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE)
     if record is None:

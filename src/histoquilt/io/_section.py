@@ -103,6 +103,14 @@ def read_section(
     See Also
     --------
     read_visium, read_legacy_st, read_spatialdata, read_platform, read_table : the same with their options.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "section.h5ad")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), path)
+    >>> hq.io.read_section(path).uns["histoquilt"]["coordinates"]["unit"]
+    'micron'
     """
     path = existing_path(path, _LOOKED_FOR)
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
@@ -128,7 +136,14 @@ def _reader_with_spots(path: Path, spots: PathLike) -> _Read:
 
 
 def is_section_folder(folder: Path) -> bool:
-    """Return whether a folder is a section, or part of what a platform writes for one."""
+    """Return whether a folder is a section, or part of what a platform writes for one.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> is_section_folder(pathlib.Path(tempfile.mkdtemp()))
+    False
+    """
     return (folder / "outs").is_dir() or _find_reader(folder) is not None
 
 

@@ -27,7 +27,7 @@ def read_table(
     mpp: float | None = None,
     sep: str | None = None,
 ) -> AnnData:
-    """Read a section from a table of counts and a table of spot positions.
+    r"""Read a section from a table of counts and a table of spot positions.
 
     Parameters
     ----------
@@ -64,6 +64,16 @@ def read_table(
     ValueError
         The orientation of the counts contradicts ``transpose``, spots have no position or are repeated, or the counts
         are not raw counts.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "counts.csv").write_text("spot,ERBB2,ESR1\na,3,0\nb,1,2\n")
+    >>> _ = (folder / "places.csv").write_text("spot,x,y\nb,100,0\na,0,0\n")
+    >>> adata = hq.io.read_table(folder / "counts.csv", folder / "places.csv", unit="micron")
+    >>> adata.obsm["spatial"].tolist()
+    [[0.0, 0.0], [100.0, 0.0]]
     """
     counts_file = existing_file(counts, "a table of counts (CSV or TSV)")
     places_file = existing_file(coordinates, "a table of spot positions (CSV or TSV)")

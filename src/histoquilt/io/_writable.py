@@ -71,6 +71,12 @@ def check_writable(adata: AnnData) -> None:
     """Raise ``ValueError`` that lists the names and values that an ``.h5ad`` cannot hold.
 
     Matrices are not checked, and of tables no more than is needed to determine the types.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0)
+    >>> hq.io.check_writable(adata)
     """
     problems = [*_frame_problems(adata.obs, "obs"), *_frame_problems(adata.var, "var")]
     for part in ("obsm", "varm", "obsp", "varp", "layers"):

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(OutputConfig):
-    """Options of :func:`compare_results`."""
+    """Options of :func:`compare_results`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.CompareConfig(by="condition").by
+    'condition'
+    """
 
     by: str = option(Keys.CONDITION, "Column of obs with the conditions, one for each section.", metavar="KEY")
     patient: str = option(Keys.PATIENT, "Column of obs with the patients.", metavar="KEY")

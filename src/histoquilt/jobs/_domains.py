@@ -41,7 +41,14 @@ NumberOfDomains = int | tuple[int, int] | None
 @documented
 @dataclass(frozen=True, kw_only=True)
 class DomainsConfig(SectionsConfig):
-    """Options of :func:`find_domains`."""
+    """Options of :func:`find_domains`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.DomainsConfig(n_domains=7, seed=1).n_domains
+    7
+    """
 
     n_domains: int | tuple[int, int] | str | None = option(
         "auto", "Number of domains: 7; 5-12 or auto (2-15) is chosen by stability.", short="-k", metavar="K"

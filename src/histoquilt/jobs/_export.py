@@ -32,7 +32,14 @@ EXPORTS = "exports"  # folder in a results folder
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(OutputConfig):
-    """Options of :func:`export_results`."""
+    """Options of :func:`export_results`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.ExportConfig(to="qupath,loupe").to
+    'qupath,loupe'
+    """
 
     to: str | Sequence[str] | None = option(
         None, "Viewers and programs, separated by commas: {choices}.", choices=EXPORTERS, separated=True,

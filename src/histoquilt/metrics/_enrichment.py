@@ -11,7 +11,7 @@ from histoquilt._base import listed
 
 
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
-    """Read gene sets from a GMT file, the format of MSigDB and Enrichr.
+    r"""Read gene sets from a GMT file, the format of MSigDB and Enrichr.
 
     Each line holds, separated by tabs, the name of a set, a description (ignored, may be empty) and its genes.
 
@@ -25,6 +25,14 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
         The file does not exist.
     ValueError
         The file is not GMT, holds no gene set, or a name is not unique.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "sets.gmt"
+    >>> _ = path.write_text("immune\tfrom a paper\tCD3E\tCD4\n")
+    >>> read_gmt(path)
+    {'immune': ['CD3E', 'CD4']}
     """
     path = Path(path)
     if not path.is_file():

@@ -85,6 +85,14 @@ def score_sections(truth: Mapping[str, pd.DataFrame], predicted: Mapping[str, pd
         A predicted section has no truth, or a predicted gene is not in it.
     ValueError
         A section is called ``pooled`` or ``pooled_centred``, or as in :func:`score_genes`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> truth = pd.DataFrame({"ERBB2": [0.0, 1.0, 2.0, 3.0], "ESR1": [3.0, 1.0, 0.0, 2.0]})
+    >>> scores = score_sections({"s1": truth}, {"s1": truth})
+    >>> scores.columns.tolist()[:3]
+    ['section', 'gene', 'pearson']
     """
     if not predicted:
         raise ValueError("predicted is empty. Pass at least one section, as a dict from its name to spots x genes.")

@@ -113,7 +113,7 @@ def gene_sets_of_training(
 
 
 def read_genes(path: str | Path) -> list[str]:
-    """Read a list of genes from a text file: one gene per line; empty lines and lines starting with ``#`` are skipped.
+    r"""Read a list of genes from a text file: one gene per line; empty lines and lines starting with ``#`` are skipped.
 
     Returns
     -------
@@ -125,6 +125,14 @@ def read_genes(path: str | Path) -> list[str]:
         There is no such file.
     ValueError
         The file is not UTF-8 text, a line holds more than one word, or no gene is named.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "markers.txt"
+    >>> _ = path.write_text("# markers\nERBB2\nESR1\n")
+    >>> read_genes(path)
+    ['ERBB2', 'ESR1']
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()

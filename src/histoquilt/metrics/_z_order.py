@@ -13,6 +13,12 @@ def z_order(points: np.ndarray) -> np.ndarray:
     points
         Finite coordinates in any unit, ``(n_points, >= 2)``; only the first two columns are used. Points of one cell (a
         65,536th of the longer side) keep their order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> z_order(np.array([[0, 0], [9, 9], [1, 0], [9, 8]])).tolist()
+    [0, 2, 3, 1]
     """
     plane = points[:, :2]
     low, span = plane.min(axis=0), np.ptp(plane, axis=0).max()

@@ -27,6 +27,15 @@ def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") ->
         The folder or one of its files is missing.
     ValueError
         A file is corrupted, the model's class is unknown, or the device does not exist.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> folder = os.path.join(tempfile.mkdtemp(), "model")
+    >>> hq.models.RidgeOnEmbedding().fit(study, use_rep="X_image").save(folder)
+    >>> type(hq.models.load(folder)).__name__
+    'RidgeOnEmbedding'
     """
     checkpoint = read_checkpoint(folder)
     kind = model_class(checkpoint.model)

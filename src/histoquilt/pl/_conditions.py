@@ -108,6 +108,14 @@ def condition_neighbours(
     ------
     KeyError
         There is no comparison, or not of this condition.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> sections = hq.datasets.toy_conditions(n_patients=2, n_spots=200, n_genes=50, n_domains=3, seed=0)
+    >>> found = hq.tl.compare_conditions(sections, domain_key="domain_true")
+    >>> [label.get_text() for label in hq.pl.condition_neighbours(found).get_xticklabels()]
+    ['island1', 'layer1', 'layer2']
     """
     found = condition_comparison(comparison, key)
     condition, reference = compared_with(found, condition)
@@ -153,6 +161,14 @@ def condition_shape(
     ------
     KeyError
         There is no comparison, not of this condition, or its shapes were left out.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> sections = hq.datasets.toy_conditions(n_patients=2, n_spots=200, n_genes=50, n_domains=3, seed=0)
+    >>> found = hq.tl.compare_conditions(sections, domain_key="domain_true")
+    >>> [ax.get_title() for ax in hq.pl.condition_shape(found)]
+    ['area', 'perimeter', 'elongation', 'pieces', 'distance to the tissue border']
     """
     found = condition_comparison(comparison, key)
     condition, reference = compared_with(found, condition)

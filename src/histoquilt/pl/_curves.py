@@ -38,6 +38,14 @@ def n_domains_curve(
     ------
     KeyError
         There is no curve.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=200, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=(2, 4), progress=False)
+    >>> hq.pl.n_domains_curve(adata).get_xlabel()
+    'number of domains'
     """
     check_adata(adata)
     curve = stability_curve(adata, key)
@@ -87,6 +95,15 @@ def training(adata: AnnData, *, model_key: str | None = None, ax: Axes | None = 
     ------
     KeyError
         No training was recorded.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> model = hq.models.SpaMask(hq.models.SpaMaskConfig(max_epochs=5, n_hidden=16, n_latent=8))
+    >>> hq.tl.spatial_domains(adata, n_domains=3, model=model, progress=False)
+    >>> hq.pl.training(adata).get_xlabel()
+    'epoch'
     """
     model_key = model_record(adata)[0] if model_key is None else model_key
     table = training_history(adata, model_key)

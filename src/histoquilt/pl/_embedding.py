@@ -50,6 +50,14 @@ def embedding(
     ------
     KeyError, ValueError
         ``basis`` or ``color`` is missing, or the embedding has only one dimension.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> adata.obsm["X_two"] = adata.X[:, :2].toarray()
+    >>> hq.pl.embedding(adata, "X_two", color="domain_true").get_xlabel()
+    'two 1'
     """
     check_adata(adata)
     if basis not in adata.obsm:

@@ -50,6 +50,15 @@ def marker_dotplot(
     ------
     KeyError
         The marker table, the domains or a gene is missing.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.domain_markers(adata, domain_key="domain_true")
+    >>> ax = hq.pl.marker_dotplot(adata, n_genes=1, domain_key="domain_true")
+    >>> len(ax.get_xticklabels()), len(ax.get_yticklabels())
+    (3, 3)
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")

@@ -119,6 +119,14 @@ def mixing_umap(
     ------
     KeyError
         All ``bases`` or ``color`` are missing.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, n_sections=2, seed=0)
+    >>> adata.obsm["X_umap_before"] = adata.obsm["X_umap"] = adata.X[:, :2].toarray()
+    >>> [ax.get_title() for ax in hq.pl.mixing_umap(adata)]
+    ['before', 'after']
     """
     check_adata(adata)
     color = color if color is not None else library_column(adata) or Keys.SECTION

@@ -63,6 +63,15 @@ def measured_and_predicted(
     ------
     KeyError
         A gene or the prediction is missing; no gene is named and ``var["reliability"]`` is missing.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> unseen = study.pop("s3")
+    >>> predicted = hq.models.RidgeOnEmbedding().fit(study, use_rep="X_image").predict(unseen)
+    >>> hq.pl.measured_and_predicted(predicted, n_genes=2).shape
+    (2, 2)
     """
     layer = prediction_layer(adata, method)
     if genes is None:
@@ -106,6 +115,15 @@ def reliability(adata: AnnData, *, n_named: int = 10, ax: Axes | None = None) ->
     ------
     KeyError, ValueError
         ``var`` has no reliability of genes, or only missing values.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> unseen = study.pop("s3")
+    >>> predicted = hq.models.RidgeOnEmbedding().fit(study, use_rep="X_image").predict(unseen)
+    >>> hq.pl.reliability(predicted).get_xlabel()
+    'genes, best first'
     """
     check_adata(adata)
     values = gene_reliability(adata)
@@ -169,6 +187,15 @@ def out_of_distribution(
     ------
     KeyError
         The score was not written.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> unseen = study.pop("s3")
+    >>> predicted = hq.models.RidgeOnEmbedding().fit(study, use_rep="X_image").predict(unseen)
+    >>> hq.pl.out_of_distribution(predicted).get_title()
+    '0.0% of the spots unlike training'
     """
     check_adata(adata)
     score_key = f"{Keys.OUT_OF_DISTRIBUTION}_score"

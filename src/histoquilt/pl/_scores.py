@@ -124,6 +124,15 @@ def gene_scores(
     ------
     KeyError
         A column, a method or a gene is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"method": ["ridge", "ridge", "knn", "knn"], "gene": list("abab"), "section": "s1"})
+    >>> table["pearson"] = [0.2, 0.3, 0.4, 0.1]
+    >>> ax = gene_scores(table, "knn", against="ridge")
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('ridge: pearson', 'knn: pearson')
     """
     wide = gene_means(table, value)
     absent = [name for name in (method, against) if name not in wide]

@@ -57,6 +57,13 @@ def domains_grid(
     ------
     KeyError, ValueError
         A key is missing, or there is no section.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, n_sections=2, seed=0)
+    >>> [ax.get_title() for ax in hq.pl.domains_grid(adata, domain_key="domain_true")]
+    ['s1', 's2']
     """
     named = _split(sections, section_key)
     for adata in named.values():
@@ -98,6 +105,14 @@ def confidence_grid(
     ------
     KeyError, ValueError
         A key is missing, or there is no section.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, n_sections=2, seed=0)
+    >>> adata.obs["sure"] = 0.9
+    >>> [ax.get_title() for ax in hq.pl.confidence_grid(adata, confidence_key="sure")]
+    ['s1', 's2']
     """
     named = _split(sections, section_key)
     for adata in named.values():
@@ -147,6 +162,14 @@ def aligned_stack(
     ------
     KeyError
         A key is missing, or no column distinguishes sections.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, n_sections=2, seed=0)
+    >>> hq.tl.align_sections(adata)
+    >>> [ax.get_title() for ax in hq.pl.aligned_stack(adata, domain_key="domain_true")]
+    ['s1, z 0 µm', 's2, z 100 µm']
     """
     check_adata(adata)
     if spatial_key not in adata.obsm:

@@ -133,6 +133,14 @@ def confidence(
     See Also
     --------
     confidence_grid : several sections.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.pl.confidence(adata).collections[0].get_clim()
+    (0.0, 1.0)
     """
     check_adata(adata)
     check_obs_key(adata, confidence_key, argument="confidence_key")
@@ -184,6 +192,13 @@ def gene(
     ------
     KeyError, ValueError
         The gene, the layer or ``obsm["denoised"]`` is missing; the matrix neither holds counts nor has a scale.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.pl.gene(adata, adata.var_names[0]).get_title() == adata.var_names[0]
+    True
     """
     check_adata(adata)
     columns = gene_rows(adata, [gene])
@@ -232,6 +247,15 @@ def denoised(
     ------
     KeyError
         A gene or ``obsm["denoised"]`` is missing.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> gene = adata.obsm["denoised"].columns[0]
+    >>> len(hq.pl.denoised(adata, gene).ravel())
+    2
     """
     check_adata(adata)
     genes = [genes] if isinstance(genes, str) else list(genes)

@@ -36,6 +36,13 @@ def variable_genes(
     ------
     ValueError
         No gene passes the filters.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> len(hq.pp.variable_genes(hq.pp.expression(adata), 20))
+    20
     """
     matrix = source.matrix
     n_spots_with, totals = _detected(source)

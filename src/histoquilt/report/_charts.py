@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _OF_PAGE = {"#0b62a4": "accent", "#c05a00": "second", "#5c6776": "soft", "#dfe3e8": "line", "#1b2430": "ink"}
 _ACCENT, _SECOND, _SOFT, _LINE, _INK = _OF_PAGE
 _KINDS = {"method": _ACCENT, "baseline": _SOFT, "oracle": _SECOND}
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "histoquilt", "font.family": ["sans-serif"], "font.size": 8}
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "histoquilt", "font.family": ["sans-serif"], "font.size": 8}
 
 
 def curve_svg(

@@ -52,6 +52,16 @@ def write_comparison_report(
     Notes
     -----
     The table of markers holds at most 300 genes of each condition, those with the smallest p-values.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> sections = hq.datasets.toy_conditions(n_patients=2, n_spots=200, n_genes=50, n_domains=3, seed=0)
+    >>> found = hq.tl.compare_conditions(sections, domain_key="domain_true")
+    >>> page = os.path.join(tempfile.mkdtemp(), "compared.html")
+    >>> hq.report.write_comparison_report(page, found)
+    >>> os.path.exists(page)
+    True
     """
     found = condition_comparison(comparison, key)
     known = found.facts

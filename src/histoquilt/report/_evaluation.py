@@ -58,6 +58,13 @@ def write_evaluation_report(
     Notes
     -----
     The table of genes holds at most 500, the best predicted by any method; ``genes`` of the evaluation has all.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> judged = hq.tl.evaluate_expression(study, ["ridge"], use_rep="X_image", leave_out="section")  # doctest: +SKIP
+    >>> hq.report.write_evaluation_report("evaluation.html", judged)  # doctest: +SKIP
     """
     from histoquilt.evaluate import Evaluation
     from histoquilt.metrics import PROTOCOL

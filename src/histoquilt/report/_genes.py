@@ -4,7 +4,7 @@ import base64
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class PackedGenes:
 
     @classmethod
     def of(
-        cls, adata: AnnData, rows: np.ndarray, first: Sequence[str], *, layer: str | None, n_bytes: int
+        cls, adata: AnnData, rows: np.ndarray, first: Iterable[str], *, layer: str | None, n_bytes: int
     ) -> "PackedGenes":
         """Pack the genes of the spots ``rows``, those named in ``first`` before others, until ``n_bytes`` are full.
 
@@ -66,7 +66,7 @@ class PackedGenes:
         """
         values = sparse_expression(adata, rows, layer=layer).tocsc()
         values.eliminate_zeros()
-        order = _gene_order(values, adata.var_names.get_indexer(pd.Index(first, dtype=object)))
+        order = _gene_order(values, adata.var_names.get_indexer(list(first)))
         n_values = np.cumsum(np.diff(values.indptr)[order])
         names, kept = _shown_names(adata), order[n_values <= _MAX_VALUES]
         tops, chunks, room = [], [], n_bytes
@@ -86,7 +86,7 @@ class PackedGenes:
     def payload(self, n_bytes: int) -> tuple[dict[str, Any], list[str]]:
         """Return what the page holds, with at most ``n_bytes`` of expression, and the chunks of the file beside it."""
         n_embedded = int(np.searchsorted(np.cumsum([len(text) for text in self.chunks]), n_bytes, side="right"))
-        known = {"per_chunk": self.per_chunk, "n_rows": self.n_rows, "n_left_out": self.n_left_out}
+        known: dict[str, Any] = {"per_chunk": self.per_chunk, "n_rows": self.n_rows, "n_left_out": self.n_left_out}
         known |= {"names": self.names, "tops": self.tops, "chunks": self.chunks[:n_embedded]}
         return known, self.chunks[n_embedded:]
 

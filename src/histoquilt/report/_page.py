@@ -72,6 +72,16 @@ def write_report(
     -----
     At most 100,000 spots are drawn for all sections together, an even sample of larger ones; tables count every spot.
     For the same input and ``run`` the page is identical byte for byte.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> page = os.path.join(tempfile.mkdtemp(), "report.html")
+    >>> hq.report.write_report(adata, page, title="Toy tissue")
+    >>> os.path.exists(page)
+    True
     """
     if not isinstance(sections, AnnData):
         named = {str(name): adata for name, adata in sections.items()}

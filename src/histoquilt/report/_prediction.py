@@ -69,6 +69,17 @@ def write_prediction_report(
     -----
     At most 20,000 spots are drawn for all sections together, an even sample of larger ones; if that is still too much
     for one page, only the most reliable genes.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, os, tempfile
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> unseen = study.pop("s3")
+    >>> predicted = hq.models.RidgeOnEmbedding().fit(study, use_rep="X_image").predict(unseen)
+    >>> page = os.path.join(tempfile.mkdtemp(), "prediction.html")
+    >>> hq.report.write_prediction_report(page, {"s3": predicted})
+    >>> os.path.exists(page)
+    True
     """
     shown = describe_predictions(sections, method=method, spatial_key=spatial_key)
     cards = [

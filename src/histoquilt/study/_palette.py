@@ -95,6 +95,13 @@ def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str
     ------
     ValueError
         ``palette`` has too few colours or misses a category.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.pl.domain_colors(adata, "domain_true")
+    {'island1': '#0072b2', 'layer1': '#e69f00', 'layer2': '#56b4e9'}
     """
     names = as_categories(adata, key).categories.tolist()
     if isinstance(palette, Mapping):

@@ -66,6 +66,15 @@ def cluster_mixture(
     References
     ----------
     Scrucca, Fop, Murphy, Raftery. The R Journal 8(1): 289-317, 2016 (mclust; model EEE).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.tl.cluster_mixture(adata, 2, key_added="two")
+    >>> adata.obs["two"].cat.categories.tolist()
+    ['1', '2']
     """
     embedding = checked_embedding(adata, n_domains, use_rep)
     sample = _sample(adata, seed)
@@ -90,6 +99,15 @@ def cluster_kmeans(
 
     Parameters, what is written and errors are those of :func:`cluster_mixture`, without a confidence. ``n_starts`` is
     the number of random starts; the tightest clustering is kept.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, numpy as np
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> adata.obsm["X_pca"] = np.log1p(adata.X.toarray())
+    >>> hq.tl.cluster_kmeans(adata, 3, use_rep="X_pca")
+    >>> adata.obs["domain"].nunique()
+    3
     """
     embedding = checked_embedding(adata, n_domains, use_rep)
     sample = _sample(adata, seed)
@@ -133,6 +151,13 @@ def cluster_leiden(
         igraph is missing.
     ValueError
         No resolution gives that number of domains; the message tells which numbers were found.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.tl.cluster_leiden(adata, 3, key_added="leiden")  # doctest: +SKIP
     """
     embedding = checked_embedding(adata, n_domains, use_rep)
     require("igraph", extra="leiden", purpose="Leiden clustering")

@@ -39,6 +39,14 @@ def labelled_sections(
         No section has the column.
     ValueError
         No section has two different labels.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> sections = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=3, n_sections=2, seed=0)
+    >>> labels = hq.tl.labelled_sections(hq.io.split_sections(sections), "domain_true")
+    >>> {name: len(column) for name, column in labels.items()}
+    {'s1': 60, 's2': 60}
     """
     columns = {name: adata.obs[label_key] for name, adata in sections.items() if label_key in adata.obs}
     if not columns:

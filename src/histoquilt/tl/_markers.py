@@ -57,6 +57,14 @@ def domain_markers(
         ``domain_key`` or ``layer`` is missing.
     ValueError
         The expression is neither raw counts nor declared, there are fewer than two domains, or none has two spots.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.domain_markers(adata, domain_key="domain_true", n_genes=1)
+    >>> adata.uns["domain_markers"]["domain"].tolist()
+    ['island1', 'layer1', 'layer2']
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")

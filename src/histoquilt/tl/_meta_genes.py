@@ -67,6 +67,14 @@ def meta_genes(
     ----------
     Hu et al. Nature Methods 18: 1342-1351, 2021 (SpaGCN, meta genes); used on its domains by
     Min, Fang, Chen, Zhang. PLOS Computational Biology 21(4): e1012881, 2025 (SpaMask).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> genes = hq.tl.meta_genes(adata, "layer1", domain_key="domain_true")
+    >>> genes["gene"].iloc[0] in adata.var_names
+    True
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")

@@ -61,6 +61,14 @@ def refine_domains(
     References
     ----------
     Min, Fang, Chen, Zhang. PLOS Computational Biology 21(4): e1012881, 2025 (optional refinement).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.refine_domains(adata, domain_key="domain_true", key_added="smooth")
+    >>> "smooth" in adata.obs
+    True
     """
     domains, near, facts = _domains_and_neighbours(adata, domain_key, n_neighbors, spatial_key, section_key)
     codes = majority_codes(domains.codes, near, len(domains.categories))

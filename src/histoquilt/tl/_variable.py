@@ -119,6 +119,14 @@ def compare_denoised(
         A key is missing, or a gene was not denoised.
     ValueError
         The expression is neither raw counts nor declared, or no spot has a neighbour.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.tl.compare_denoised(adata).columns.tolist()
+    ['gene', 'moran_raw', 'moran_denoised', 'correlation']
     """
     check_adata(adata)
     graph, section = _graph_within_sections(adata, graph_key, section_key)

@@ -64,6 +64,13 @@ def paga(
     ----------
     Wolf et al. Genome Biology 20: 59, 2019 (PAGA).
     Haghverdi, Büttner, Wolf, Buettner, Theis. Nature Methods 13: 845-848, 2016 (pseudotime).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.tl.paga(adata, root="1")  # doctest: +SKIP
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
@@ -106,6 +113,14 @@ def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_ad
     ------
     KeyError
         ``use_rep`` is missing.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
+    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
+    >>> hq.tl.umap(adata)  # doctest: +SKIP
+    >>> hq.pl.embedding(adata, "X_umap")  # doctest: +SKIP
     """
     check_adata(adata)
     check_obsm_key(adata, use_rep, argument="use_rep")

@@ -145,6 +145,12 @@ def get_exporters(names: str | Sequence[str]) -> dict[str, Exporter]:
         A package that one needs is not installed.
     TypeError
         An entry of another package does not follow :class:`Exporter`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> list(hq.io.get_exporters(["loupe", "seurat"]))
+    ['loupe', 'seurat']
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:

@@ -47,6 +47,14 @@ def domain_polygons(centres: np.ndarray, codes: np.ndarray, *, tolerance: float 
     ------
     ImportError
         shapely is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> centres = np.array([[x, y] for x in range(4) for y in range(4)], dtype=float)
+    >>> areas = domain_polygons(centres, np.repeat([0, 1], 8))
+    >>> {number: round(area.area) for number, area in areas.items()}
+    {0: 8, 1: 8}
     """
     shapely = require("shapely", extra="export", purpose=PURPOSE)
     codes = np.asarray(codes)

@@ -55,6 +55,12 @@ class ExportOptions:
         If true, store ``X`` of ``viewers-h5ad`` by gene (CSC), which viewers read faster.
     url
         Address under which the folder of the Vitessce export will be served.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.io.ExportOptions(genes=("MBP",)).genes
+    ('MBP',)
     """
 
     keys: Sequence[str] | None = None

@@ -16,7 +16,7 @@ _ARRAY = ["array_row", "array_col"]
 
 
 def read_alignment_matrix(path: PathLike) -> np.ndarray:
-    """Read an image alignment of Xenium Explorer (``*_imagealignment.csv``).
+    r"""Read an image alignment of Xenium Explorer (``*_imagealignment.csv``).
 
     Parameters
     ----------
@@ -34,6 +34,14 @@ def read_alignment_matrix(path: PathLike) -> np.ndarray:
         The file does not exist.
     ValueError
         It holds no affine matrix that can be inverted.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "he_imagealignment.csv"
+    >>> _ = path.write_text("2,0,10\n0,2,20\n0,0,1\n")
+    >>> hq.io.read_alignment_matrix(path).tolist()
+    [[2.0, 0.0, 10.0], [0.0, 2.0, 20.0], [0.0, 0.0, 1.0]]
     """
     path = existing_file(path, "an image alignment of Xenium Explorer (..._imagealignment.csv)")
     table = read_delimited(path, sep=",", header=None, dtype=str)
@@ -109,6 +117,15 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = _XEN
     ------
     ValueError
         The coordinates are recorded in pixels already, or the matrix is not affine.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, numpy as np
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0)
+    >>> hq.io.record_coordinates(adata, "micron")
+    >>> hq.io.place_on_image(adata, np.diag([4.0, 4.0, 1.0]))  # four pixels of the morphology image in one of H&E
+    >>> round(adata.uns["histoquilt"]["coordinates"]["mpp"], 2)
+    0.85
     """
     check_positive(pixel_um, "pixel_um")
     spatial = check_spatial(adata)[:, :2]
@@ -245,6 +262,12 @@ def place_by_loupe(adata: AnnData, alignment: PathLike | pd.DataFrame) -> None:
         ``obs`` has no row and column numbers.
     ValueError
         Spots of the section are not in the file.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.io.read_visium("sample/outs")  # doctest: +SKIP
+    >>> hq.io.place_by_loupe(adata, "alignment.json")  # doctest: +SKIP
     """
     table = alignment if isinstance(alignment, pd.DataFrame) else read_loupe_alignment(alignment)
     missing = [column for column in _ARRAY if column not in adata.obs]

@@ -16,7 +16,7 @@ _SPOT = re.compile(r"^(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)$")
 
 
 def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> AnnData:
-    """Read a legacy ST section (200 um pitch, about 1,000 spots) as it is published.
+    r"""Read a legacy ST section (200 um pitch, about 1,000 spots) as it is published.
 
     Parameters
     ----------
@@ -43,6 +43,17 @@ def read_legacy_st(counts: PathLike, *, selection: PathLike | None = None) -> An
         The counts, or their selection, do not exist.
     ValueError
         The counts are not such a table, or none of their spots is in the selection.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "A1.tsv").write_text("\tERBB2\tESR1\n10x13\t3\t0\n10x14\t1\t2\n")
+    >>> header = "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n"
+    >>> spots = "10\t13\t10\t13\t2900\t3770\t1\n10\t14\t10\t14\t2900\t4060\t1\n"
+    >>> _ = (folder / "A1_selection.tsv").write_text(header + spots)
+    >>> hq.io.read_legacy_st(folder / "A1.tsv").obsm["spatial"].tolist()
+    [[2900.0, 3770.0], [2900.0, 4060.0]]
     """
     counts_file = existing_file(counts, "a legacy ST counts table (.tsv or .tsv.gz)")
     selection_file = find_selection(counts_file) if selection is None else existing_file(selection, "a selection table")

@@ -77,6 +77,11 @@ def read_spatialdata(
     ValueError
         The folder is not a SpatialData zarr store, it holds several tables and none was named, or rows of the table
         have no position.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.io.read_spatialdata("study.zarr", table="table")  # doctest: +SKIP
     """
     folder = existing_folder(path, "a SpatialData .zarr folder")
     with quiet_reader():  # importing it warns, too

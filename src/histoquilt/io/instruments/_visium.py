@@ -74,6 +74,11 @@ def read_visium(
     See Also
     --------
     read_platform : whole Visium HD folders, and other platforms.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.io.read_visium("sample/outs")  # doctest: +SKIP
     """
     folder = existing_folder(path, "a Space Ranger output folder")
     counts = find_counts(folder, counts_file)

@@ -57,7 +57,7 @@ def read_samples(
     counts_file: str | None = None,
     one_section: bool = False,
 ) -> Samples:
-    """Read a study from its ``samples.csv``, one row per section.
+    r"""Read a study from its ``samples.csv``, one row per section.
 
     All rows are checked before any file is read, and all sections are read and checked against each other before this
     returns, so that a long run does not fail at its tenth section.
@@ -121,6 +121,18 @@ def read_samples(
     See Also
     --------
     concat_sections : joins the sections.
+
+    Examples
+    --------
+    >>> import histoquilt as hq, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> study = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, n_sections=2, seed=0)
+    >>> for name, section in hq.io.split_sections(study).items():
+    ...     hq.io.write_h5ad(section, folder / f"{name}.h5ad")
+    >>> _ = (folder / "samples.csv").write_text("section,counts,patient\ns1,s1.h5ad,P1\ns2,s2.h5ad,P2\n")
+    >>> samples = hq.io.read_samples(folder / "samples.csv")
+    >>> {name: section.obs["patient"].iloc[0] for name, section in samples.sections.items()}
+    {'s1': 'P1', 's2': 'P2'}
     """
     options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
     return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata, options=options)

@@ -36,7 +36,14 @@ PROTOCOLS = ("honest", "published", "hest")
 @documented
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(ImagedConfig):
-    """Options of :func:`evaluate_models`."""
+    """Options of :func:`evaluate_models`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.EvaluateConfig(leave_out="section").leave_out
+    'section'
+    """
 
     methods: str | Sequence[str] = option(
         "stack,spahgc,mclstexp",

@@ -40,7 +40,14 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(SectionsConfig):
-    """Options of :func:`predict_folder`."""
+    """Options of :func:`predict_folder`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.PredictConfig(mpp=0.5).mpp
+    0.5
+    """
 
     image: Path | None = option(None, "The H&E image of the one .h5ad given.", metavar="FILE", is_path=True)
     mpp: float | None = option(

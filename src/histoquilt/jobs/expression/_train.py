@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(ImagedConfig):
-    """Options of :func:`train_model`."""
+    """Options of :func:`train_model`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.TrainConfig(method="ridge").method
+    'ridge'
+    """
 
     method: str = option("stack", "{choices}.", choices=EXPRESSION_MODELS, metavar="NAME")
     seed: int = seed_option()

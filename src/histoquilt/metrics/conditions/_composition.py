@@ -87,6 +87,14 @@ def neighbour_enrichment(codes: np.ndarray, graph: csr_matrix, n_domains: int) -
     Arguments are those of :func:`neighbour_counts`. The result is ``(n_domains, n_domains)``, symmetric, NaN for
     domains without spots. 0 is what shuffled labels give; unlike a z-score it does not grow with the section. It is
     positive within a contiguous domain and negative between domains that only touch, the more so the larger they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_matrix
+    >>> square = csr_matrix(np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]]))
+    >>> neighbour_enrichment(np.array([0, 0, 1, 1]), square, 2).round(2).tolist()
+    [[0.36, -0.34], [-0.34, 0.36]]
     """
     observed, expected = neighbour_counts(codes, graph, n_domains)
     found = np.log2((observed + PSEUDO_COUNT) / (expected + PSEUDO_COUNT))

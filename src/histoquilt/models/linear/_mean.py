@@ -28,6 +28,15 @@ class MeanExpression(ExpressionModel):
     ----------
     config
         Settings.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> unseen = study.pop("s3")
+    >>> predicted = hq.models.MeanExpression().fit(study, use_rep="X_image").predict(unseen)
+    >>> bool(predicted.layers["predicted_mean"].std(axis=0).max() < 1e-5)
+    True
     """
 
     method = "mean"

@@ -41,6 +41,12 @@ class ReducedRankRidgeConfig(ExpressionConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.ReducedRankRidgeConfig(rbf=256).rbf
+    256
     """
 
     # penalties to try, in units of the mean squared length of a centred row of inputs

@@ -18,6 +18,12 @@ class MclSTExpConfig(ExpressionConfig):
     ------
     ValueError
         A value is outside its range, or two do not go together.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.MclSTExpConfig.published("embedding").k
+    (200,)
     """
 
     # "embedding" of a frozen encoder; "cnn" and "timm:NAME" are trained on pixels (use trainable())

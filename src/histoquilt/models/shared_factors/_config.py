@@ -15,6 +15,12 @@ class SharedFactorsConfig(SpatialFactorsConfig, AveragedPCsConfig):
     ------
     ValueError
         A value is outside its range, or ``members`` are not one or more domain models, each once.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.SharedFactorsConfig(n_averagings=1).n_averagings
+    1
     """
 
     members: tuple[str, ...] = ("spatial_factors", "averaged_pcs")  # the first one denoises

@@ -14,6 +14,12 @@ class SpatialFactorsConfig(FeatureConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.SpatialFactorsConfig(n_neighbors=8).n_neighbors
+    8
     """
 
     outlier_sd: Positive = 2.0  # features are clipped at this many robust standard deviations

@@ -15,6 +15,12 @@ class SpaHGCConfig(ExpressionConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.SpaHGCConfig.published().max_epochs
+    200
     """
 
     # inputs; neighbours are seen through edges, not as columns

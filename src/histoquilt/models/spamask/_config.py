@@ -15,6 +15,12 @@ class SpaMaskConfig(FeatureConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.SpaMaskConfig(n_networks=5).n_networks
+    5
     """
 
     target_sum: Positive = 1e6

@@ -31,6 +31,12 @@ class StackConfig(ExpressionConfig):
     ------
     ValueError
         A value is outside its range, or a member is not an expression model.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.StackConfig(members=("reduced_rank_ridge", "knn")).members
+    ('reduced_rank_ridge', 'knn')
     """
 
     # names of expression models, as for --method
