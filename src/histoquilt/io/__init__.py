@@ -1,4 +1,4 @@
-"""Read sections into AnnData: counts, coordinates, gene names, units declared; write and export them; open slides.
+"""Read sections into AnnData: counts, coordinates, gene names, units; write, export, annotate them; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
 ``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; guesses are logged. Several sections are a dict from
@@ -11,6 +11,9 @@ from histoquilt.io._image import attach_image, open_image
 from histoquilt.io._section import Reader, holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
+from histoquilt.io.annotations._annotate import annotate_spots
+from histoquilt.io.annotations._annotations import Annotations
+from histoquilt.io.annotations._read import read_annotations
 from histoquilt.io.exporters._export import export, get_exporters, missing_packages, write_exports
 from histoquilt.io.exporters._polygons import domain_polygons
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
@@ -45,6 +48,7 @@ from histoquilt.study import (
 )
 
 __all__ = [
+    "Annotations",
     "ArraySlide",
     "ExportOptions",
     "ExportedSection",
@@ -55,6 +59,7 @@ __all__ = [
     "Samples",
     "Slide",
     "annotate_genes",
+    "annotate_spots",
     "apply_alignment",
     "attach_image",
     "check_one_section",
@@ -79,6 +84,7 @@ __all__ = [
     "place_by_loupe",
     "place_on_image",
     "read_alignment_matrix",
+    "read_annotations",
     "read_h5ad",
     "read_legacy_st",
     "read_loupe_alignment",

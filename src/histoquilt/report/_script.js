@@ -9,6 +9,7 @@
       n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names ? map.names.split("\n") : [],
       confidence: map.confidence === null ? null : bytes(map.confidence),
       parts: map.parts === null ? null : shorts(map.parts), mixture: map.mixture === null ? null : shorts(map.mixture),
+      annotation: map.annotation === null ? null : shorts(map.annotation),
     };
   }
 
@@ -35,6 +36,7 @@
       slider: levels.slider,
       paint(ctx, place) {
         if (colorBy.value === "confidence") return place(spots.confidence, [...RAMP, group.unlabelled]);
+        if (colorBy.value === "annotation") return place(spots.annotation, [...group.annotation.colors, group.unlabelled]);
         const classes = levels.classes(spots), colors = levels.colors();
         if (state.domain < 0) return place(classes, colors);
         ctx.globalAlpha *= 0.5;
@@ -53,6 +55,7 @@
         const level = levels.current(), there = level.names[level.of ? level.of[spots.codes[i]] : spots.parts[i]];
         if (domain && there !== domain.name) line.append(", at this level " + there);
         if (spots.confidence && spots.confidence[i] < 255) line.append(", confidence " + (spots.confidence[i] / 254).toFixed(2));
+        if (spots.annotation) add("div", "Annotation: " + (group.annotation.names[spots.annotation[i]] ?? "none"));
         if (domain && domain.top.length) add("em", "Markers: " + domain.top.join(", "));
       },
     };
@@ -83,17 +86,27 @@
     }
   }
 
-  /* Domains by merging and by a mixture, side by side. */
+  /* Small maps side by side: domains by merging and by a mixture; the annotation, the domains, and where they disagree. */
   function drawLabelings(article, group, all) {
-    const colors = [...group.domains.map((d) => d.color), group.unlabelled];
-    for (const canvas of article.querySelectorAll(".two-labelings canvas")) {
-      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map];
+    const domains = [...group.domains.map((d) => d.color), group.unlabelled];
+    const looks = { codes: domains, mixture: domains };
+    if (group.annotation) {
+      const { colors, stands_for } = group.annotation;
+      looks.annotation = [...colors, group.unlabelled];
+      looks.differs = ["#9ecae1", "#b30000", group.unlabelled];
+      for (const spots of all) if (spots.annotation) {
+        const differs = (code, i) => spots.annotation[i] >= colors.length || !(code in stands_for) ? 2 : Number(stands_for[code] !== spots.annotation[i]);
+        spots.differs = spots.codes.map(differs);
+      }
+    }
+    for (const canvas of article.querySelectorAll(".labelings canvas")) {
+      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map], kind = canvas.dataset.kind;
       new ResizeObserver(() => {
         const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
         if (canvas.dataset.drawn === String(width)) return;
         canvas.dataset.drawn = width;
         canvas.style.height = height + "px";
-        paint(fit(canvas, width, height), spots, spots[canvas.dataset.kind], colors, k, 0, 0, map.pitch);
+        paint(fit(canvas, width, height), spots, spots[kind], looks[kind], k, 0, 0, map.pitch);
       }).observe(canvas);
     }
   }

@@ -17,8 +17,9 @@ from histoquilt.runtime import warn_user
 from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
-POSITIVE = ("mpp", "image_scale")
-TEXT = ("image", "patient", "condition", "slide", "species")  # text also where they look like numbers
+POSITIVE = ("mpp", "image_scale", "annotations_scale")
+PATHS = ("counts", "image", "annotations")  # relative to the table
+TEXT = ("image", "annotations", "patient", "condition", "slide", "species")  # text also where they look like numbers
 _OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name
@@ -142,7 +143,7 @@ def _parsed(line: int, texts: dict[str, str], as_numbers: set[str], folder: Path
     for column, cell in text.items():
         if column in as_numbers:
             parsed[column] = _number(cell, whole=column not in (*Keys.PLACE, *POSITIVE))
-        elif column in ("counts", "image"):
+        elif column in PATHS:
             parsed[column] = str(folder / Path(cell).expanduser())
         elif column != "section":
             parsed[column] = cell
@@ -198,6 +199,9 @@ def row_problem(row: Row) -> str | None:
                 check_mpp(value)
             except ValueError as error:
                 return str(error)
-    if not Path(row.parsed["counts"]).exists():
-        return f"counts {row.parsed['counts']} does not exist (paths are relative to the table)"
+    for column in ("counts", "annotations"):
+        if column in row.text and not Path(row.parsed[column]).exists():
+            return f"{column} {row.parsed[column]} does not exist (paths are relative to the table)"
+    if "annotations_scale" in row.text and "annotations" not in row.text:
+        return "annotations_scale is given, and the cell 'annotations' is empty"
     return None
