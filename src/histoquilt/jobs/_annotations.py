@@ -92,7 +92,7 @@ def agreement_of(table: "pd.DataFrame", label_key: str) -> tuple[dict[str, dict[
     Parameters
     ----------
     table
-        One row per spot: ``section``, ``domain`` and the annotation.
+        One row per spot: ``section``, ``domain`` and, if any section has one, the annotation.
     label_key
         Column of the annotation.
 
@@ -104,7 +104,10 @@ def agreement_of(table: "pd.DataFrame", label_key: str) -> tuple[dict[str, dict[
 
     from histoquilt.metrics import score_annotation
 
-    facts, counts = {}, []
+    facts: dict[str, dict[str, Any]] = {}
+    counts = []
+    if label_key not in table:
+        return {}, {}
     for name, rows in table.groupby("section", sort=False, observed=True):
         score = score_annotation(rows[label_key], rows["domain"])
         if not score.n_spots:

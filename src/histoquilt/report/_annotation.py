@@ -36,7 +36,9 @@ class ShownAnnotation:
         self.colors = {name: to_hex(color) for name, color in known.items() if shared is not None or name in present}
 
     @classmethod
-    def of(cls, adata: AnnData, label_key: str | None, joint: "ShownAnnotation | None") -> "ShownAnnotation | None":
+    def of(
+        cls, adata: AnnData, label_key: str | None = None, joint: "ShownAnnotation | None" = None
+    ) -> "ShownAnnotation | None":
         """Return the annotation of a section; None if it has none."""
         key = annotation_key(adata, label_key)
         if key is None:
@@ -48,6 +50,10 @@ class ShownAnnotation:
         """Return numbers of the regions of some spots, their count for none, encoded for the script of the page."""
         codes = pd.Index(list(self.colors)).get_indexer(self.regions[rows])
         return packed(np.where(codes < 0, len(self.colors), codes), "u2")
+
+    def legend(self) -> list[dict[str, str]]:
+        """Return name and colour of every region."""
+        return [{"name": name, "color": color} for name, color in self.colors.items()]
 
     def compared(self, domains: pd.Categorical) -> dict[str, Any]:
         """Return the agreement with domains, and their spots by region."""

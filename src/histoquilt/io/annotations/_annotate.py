@@ -14,7 +14,16 @@ from histoquilt.io.annotations._barcodes import labels_by_barcode, with_none
 from histoquilt.io.annotations._placed import check_on_tissue, inside
 from histoquilt.io.annotations._read import read_annotations
 from histoquilt.runtime import logger
-from histoquilt.study import Section, Slots, check_adata, check_one_section, domain_palette, provenance, write_result
+from histoquilt.study import (
+    Section,
+    Slots,
+    check_adata,
+    check_one_section,
+    domain_palette,
+    image_libraries,
+    provenance,
+    write_result,
+)
 
 
 def annotate_spots(
@@ -112,7 +121,7 @@ def _labels_by_place(
         check_in_pixels(section, remedy, known=False)
     scale = recorded_image_scale(section.adata) if image_scale is None else float(image_scale)
     owners, spots = inside(regions, section.centres / scale)
-    check_on_tissue(section, annotations, scale, any_inside=len(spots) > 0)
+    check_on_tissue(section, annotations, scale, n_inside=len(np.unique(spots)))
     codes, names = pd.factorize(annotations.labels)
     owner = np.full(len(section.centres), -1)
     owner[spots] = codes[owners]  # the smallest region comes last
@@ -122,6 +131,7 @@ def _labels_by_place(
 
 
 def _name_of(adata: AnnData) -> str:
-    """Return the name of a section for messages."""
-    names = adata.obs[Keys.SECTION].dropna().astype(str).unique() if Keys.SECTION in adata.obs else []
-    return str(names[0]) if len(names) == 1 else "section"
+    """Return the name of a section for messages: that in ``obs``, else that of its images."""
+    known = adata.obs[Keys.SECTION].dropna().astype(str).unique() if Keys.SECTION in adata.obs else []
+    names = list(known) or list(image_libraries(adata))
+    return names[0] if len(names) == 1 else "section"

@@ -13,7 +13,7 @@ from histoquilt.runtime import warn_user
 
 EXPORT = "in QuPath: File, Export objects as GeoJSON"
 _DRAW = f"Draw regions (polygons, rectangles, brush) and give them a class, then export the annotations ({EXPORT})."
-_NO_AREA, _NO_CLASS = "points or lines", "without class or name"
+_NO_AREA, _NO_CLASS = "points, lines or damaged", "without class or name"
 
 
 def read_regions(path: Path, text: str) -> Annotations:
@@ -43,7 +43,7 @@ def read_regions(path: Path, text: str) -> Annotations:
             unused[why] += 1
             continue
         if label.endswith("*"):
-            unused[f"of classes that QuPath ignores ({label})"] += 1
+            unused[f"of class {label}, which QuPath ignores"] += 1
             continue
         if not was_valid:
             repaired.append(label)
@@ -51,12 +51,12 @@ def read_regions(path: Path, text: str) -> Annotations:
         regions += polygons
         if (color := _color(properties)) is not None:
             colors.setdefault(label, color)
-    told = "; ".join(f"{n:,} {what}" for what, n in unused.items())
+    told = ", ".join(f"{what} ({n:,})" for what, n in unused.items())
     if not regions:
-        found = f"of {len(features):,} objects {told}" if features else "its list of objects is empty"
+        found = f"its {len(features):,} objects are {told}" if features else "its list of objects is empty"
         raise ValueError(f"{path} holds no annotated region: {found}. {_DRAW}")
     if unused:
-        warn_user(f"{path.name}: {unused.total():,} of {len(features):,} objects are not used as annotations: {told}.")
+        warn_user(f"{path.name}: {unused.total():,} of {len(features):,} objects are left out: {told}.")
     if repaired:
         warn_user(
             f"{path.name}: the outlines of {len(repaired):,} regions cross themselves and were repaired (first: "

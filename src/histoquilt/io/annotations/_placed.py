@@ -11,6 +11,7 @@ from histoquilt.runtime import warn_user
 from histoquilt.study import Section, scale_factors, spot_pitch
 
 _FITS, _MISSES = 0.9, 0.5  # shares of the corners of all regions that lie on the tissue or beside it
+_FILLED = 0.4  # least spots per square pitch of the regions; a hexagonal lattice has 1.15, a border of glass none
 _BESIDE = 3  # pitches around the spots, in which people draw outlines of the tissue
 _LIKE = 0.3  # difference of the scales of x and y up to which a scale is named that no record knows
 
@@ -25,16 +26,16 @@ def inside(regions: np.ndarray | None, points: np.ndarray) -> tuple[np.ndarray, 
     return region[order], point[order]
 
 
-def check_on_tissue(section: Section, annotations: Annotations, scale: float, *, any_inside: bool) -> None:
+def check_on_tissue(section: Section, annotations: Annotations, scale: float, *, n_inside: int) -> None:
     """Raise ``ValueError`` if regions hold no spot, or lie beside the tissue and on it at another scale, named then.
 
     Regions that lie beside the tissue at any known scale are warned of: an image may show other sections, too.
     """
     points, head = section.centres / scale, f"The annotations of {annotations.path.name}"
     beside = _share_beside(annotations, points)
-    if any_inside and beside >= _MISSES:
+    if n_inside and beside >= _MISSES:
         return
-    if not any_inside:
+    if not n_inside:
         head += (
             f" cover none of the {len(points):,} spots of section {section.name!r}: they span "
             f"{_span(_corners(annotations))}, the spots {_span(points)}, in pixels of {_image_words(section, scale)}."
@@ -51,9 +52,10 @@ def check_on_tissue(section: Section, annotations: Annotations, scale: float, *,
     if guess is not None:
         remedy = either(f"image_scale={guess:.2g}", f"--annotations-scale {guess:.2g}")
         another = f"an image of another size? About {remedy} would bring them onto the tissue."
-    if not any_inside:
+    if not n_inside:
         raise ValueError(f"{head} Were they drawn on {another}")
-    warn_user(f"{head} Does the image show other sections, too, or were they drawn on {another}")
+    if n_inside < _MISSES * len(points):  # else a large region holds the tissue
+        warn_user(f"{head} Does the image show other sections, too, or were they drawn on {another}")
 
 
 def _guess(section: Section, annotations: Annotations, scale: float) -> float | None:
@@ -82,7 +84,12 @@ def _fitting(section: Section, annotations: Annotations, scale: float) -> Iterat
 
 
 def _fits(annotations: Annotations, points: np.ndarray) -> bool:
-    return _share_beside(annotations, points) >= _FITS and len(inside(annotations.regions, points)[0]) > 0
+    """Return whether regions lie beside the points and hold about as many as their area has room for."""
+    import shapely
+
+    room = shapely.union_all(annotations.regions).area / spot_pitch(points) ** 2
+    n_inside = len(np.unique(inside(annotations.regions, points)[1]))
+    return _share_beside(annotations, points) >= _FITS and n_inside >= max(1, _FILLED * room)
 
 
 def _share_beside(annotations: Annotations, points: np.ndarray) -> float:
