@@ -74,7 +74,7 @@ def test_labels_of_the_file_are_compared_likewise(section_file, tmp_path, refuse
     assert done.facts["annotation"]["toy"]["ari"] == pytest.approx(ari, abs=1e-6)
     arguments = ["domains", section_file, "--out", tmp_path / "no", "--label-key"]
     assert "'layer' is not in obs of any section (found: " in refused(*arguments, "layer")
-    assert "--label-key domain is where the domains are written" in refused(*arguments, "domain")
+    assert "--label-key domain is a column of the results. Give" in refused(*arguments, "domain")
 
 
 def test_a_study_has_a_score_for_each_annotated_section(three, three_files, drawing, tmp_path, capsys):

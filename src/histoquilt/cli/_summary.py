@@ -143,6 +143,7 @@ def show_demo(result: jobs.DemoResult) -> None:
         print(f"  {f'{row.what}, {row.method}':<58}{row.score:>6.3f}")
     print(f"Look at: {result.out / 'report.html'} (domains of both slides)")
     print(f"         {result.out / 'expression.html'} (predicted and measured genes on the tissue)")
+    print(f"         {result.out / 'viewers.html'} (where to drag the files for QuPath and other viewers)")
 
 
 def _at_equal_depth(scores: dict[str, Any]) -> str:

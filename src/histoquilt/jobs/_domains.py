@@ -400,10 +400,8 @@ def _check_label_key(sections: Mapping[str, Any], label_key: str | None) -> None
     """Raise if a column of labels is in no section, or is the one of the result."""
     if label_key is None:
         return
-    if label_key == Keys.DOMAIN:
-        raise JobError(
-            f"{argument('label_key', label_key)} is where the domains are written. Give the labels another name."
-        )
+    if label_key in (Keys.DOMAIN, Keys.SECTION, Keys.OBS_NAME):
+        raise JobError(f"{argument('label_key', label_key)} is a column of the results. Give the labels another name.")
     if sections and not any(label_key in adata.obs for adata in sections.values()):
         first = next(iter(sections.values()))
         raise MissingKey(label_key, "obs of any section", first.obs, f"Pass another {argument('label_key')}.")

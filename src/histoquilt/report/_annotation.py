@@ -1,5 +1,6 @@
 """A pathologist's annotation on a page: its map, and domains compared with it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.draw import as_categories, domain_colors
+from histoquilt.draw import as_categories, domain_colors, domain_palette
 from histoquilt.metrics import AnnotationScore, named_regions, score_annotation
 from histoquilt.report._encode import finite, packed
 from histoquilt.study import annotation_key
@@ -27,13 +28,13 @@ class ShownAnnotation:
     """
 
     def __init__(self, adata: AnnData, key: str, shared: Mapping[str, str] | None = None) -> None:
-        from matplotlib.colors import to_hex
-
         self.key = key
         self.regions: np.ndarray = named_regions(as_categories(adata, key))
-        known = domain_colors(adata, key) if shared is None else shared
         present = set(self.regions) - {None}
-        self.colors = {name: to_hex(color) for name, color in known.items() if shared is not None or name in present}
+        own = {name: color for name, color in domain_colors(adata, key).items() if name in present}
+        if not all(re.fullmatch("#[0-9a-fA-F]{6}", color) for color in own.values()):  # browsers do not know all names
+            own = dict(zip(own, domain_palette(len(own)), strict=True))
+        self.colors: Mapping[str, str] = own if shared is None else shared
 
     @classmethod
     def of(

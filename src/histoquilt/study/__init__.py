@@ -1,6 +1,5 @@
 """Sections and studies: checks of AnnData, scales of matrices, coordinates, and results written into it."""
 
-from histoquilt.study._annotation import annotation_key
 from histoquilt.study._checks import check_adata, check_counts, check_obs_key, check_obsm_key, check_spatial
 from histoquilt.study._coordinates import (
     LEGACY_ST_PITCH_UM,
@@ -34,6 +33,7 @@ from histoquilt.study._spot_centres import spot_centres
 from histoquilt.study._study import Sections, Study, check_all_or_none, order_by_height
 from histoquilt.study._written import (
     Slot,
+    annotation_key,
     declare_foreign,
     is_ours,
     keep_bare_graph,

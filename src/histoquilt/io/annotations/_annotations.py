@@ -23,7 +23,7 @@ class Annotations:
     barcodes
         Barcodes or cell identifiers as in the file, text ``(n,)``; None if regions were drawn.
     by_cell_id
-        Whether the file calls them ``cell_id``, as files of Xenium do.
+        True if the file calls them ``cell_id``, as files of Xenium do.
     colors
         Class -> colour ``#rrggbb``, as far as the file has some.
     """
