@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 IMAGE, PAGE = "toy_slide.png", "viewers.html"
 _HOW = {
     "qupath": f"Open {EXPORTS}/{IMAGE} in QuPath, then drag the .geojson onto it.",
-    "loupe": "Loupe Browser: Categories, Import categories. Your own section's .cloupe file has to be open.",
-    "xenium-explorer": "Xenium Explorer: Cells, Cell groups, Upload. Your own section has to be open.",
+    "loupe": "Of a section of yours, whose .cloupe is open: Categories, Import categories.",
+    "xenium-explorer": "Of a section of yours, which is open: Cells, Cell groups, Upload.",
     "viewers-h5ad": "TissUUmaps: drag it in. cellxgene: cellxgene launch FILE. scanpy: sc.read_h5ad(FILE).",
     "seurat": 'R: AddMetaData(obj, read.csv(FILE, row.names = "barcode")).',
 }
