@@ -17,7 +17,8 @@ cells are more tissue) is made once and written as .h5ad. The job of each arm is
 Time is that of the job from the start of its process to its end; memory is the peak resident set that the operating
 system counts. A job may take ``--memory-gb`` (private memory, a limit that the system enforces: RLIMIT_DATA) and
 ``--minutes``; larger sizes of an arm that was stopped are not tried. Tissue and method share the seed. Exponents are
-slopes of least squares through the logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job, and ``--summarise`` puts several such files together.
+slopes of least squares through the logarithms, from ``--fit-from`` cells up. ``scale.csv`` is written after every job,
+and ``--summarise`` puts several such files together.
 """
 
 import argparse

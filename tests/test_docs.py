@@ -38,6 +38,18 @@ def test_the_readme_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_page_on_annotations_runs(tmp_path, monkeypatch):
+    pytest.importorskip("shapely")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    [block] = blocks(DOCS / "annotations.md", "python")
+    exec(block, names)
+    adata, score = names["adata"], names["score"]
+    assert (adata.obs["annotation"] == adata.obs["domain_true"].astype(str)).all()
+    assert score.ari > 0.5
+
+
+@pytest.mark.slow
 def test_the_page_on_conditions_runs(tmp_path, monkeypatch):
     pytest.importorskip("shapely")
     mpl.use("Agg")

@@ -48,6 +48,7 @@ class Keys:
     DOMAIN = "domain"  # obs: categorical
     MEASURED = "measured_log1p_cp10k"  # layers: measurement on the scale of a prediction
     MEASURED_COUNTS = "measured_counts"  # obs: total raw counts of a spot whose expression is predicted
+    ANNOTATION = "annotation"  # obs: a pathologist's class, categorical; judges results, never makes them
     CONFIDENCE = "domain_confidence"  # obs: float in [0, 1]
     MARKERS = "domain_markers"  # uns: tidy DataFrame
     CONDITIONS = "conditions"  # uns: tables of a comparison of conditions

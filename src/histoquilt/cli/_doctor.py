@@ -36,7 +36,7 @@ EXTRAS = {
     "openvino": ("the same encoders, faster on Intel and AMD", ("openvino",)),
     "timm": ("image encoders timm:NAME and hf-hub:NAME", ("timm", "torchvision")),
     "leiden": ("Leiden clustering, Harmony as a measure of mixing", ("igraph", "leidenalg", "harmonypy")),
-    "export": ("export of polygons to QuPath", ("shapely",)),
+    "export": ("polygons for QuPath, and annotations drawn in it", ("shapely",)),
     "studies": ("download of public studies", ("pooch", "requests")),
     "hub": ("model folders from the Hugging Face Hub", ("huggingface_hub",)),
     "dask": ("sections and slides on a Dask cluster", ("dask", "distributed")),

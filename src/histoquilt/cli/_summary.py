@@ -11,6 +11,12 @@ def show_domains(result: jobs.DomainsResult) -> None:
     """Print spots and domains of every section."""
     for name, n_spots in result.facts["n_spots"].items():
         print(f"{name}: {n_spots:,} spots, {(result.n_found or {})[name]} domains")
+    for name, found in (result.facts.get("annotation") or {}).items():
+        agreement = f"over {found['n_spots']:,} spots of {found['n_regions']} annotated regions"
+        if found["ari"] is None:
+            print(f"{name}: no agreement with the annotation can be measured {agreement}")
+        else:
+            print(f"{name}: agreement with the annotation: ARI {found['ari']:.3f}, NMI {found['nmi']:.3f} {agreement}")
     _show_end(result)
 
 
@@ -87,6 +93,11 @@ def show_evaluation(result: jobs.EvaluateResult) -> None:
     console.print(table)
     if not adjusted:
         print("No section has raw counts, so that depth could not be separated: raw correlations follow it, too.")
+    if len(evaluation.domains):
+        means = evaluation.domains.groupby("method", sort=False)["ari"].mean().sort_values(ascending=False)
+        print(
+            "Domains against the annotation, mean ARI: " + ", ".join(f"{name} {ari:.3f}" for name, ari in means.items())
+        )
     if evaluation.optimistic:
         print(
             "These scores are optimistic: training held the same patient or slide, or patients are not known. A new "
@@ -178,6 +189,7 @@ def show_demo(result: jobs.DemoResult) -> None:
         print(f"  {f'{row.what}, {row.method}':<58}{row.score:>6.3f}")
     print(f"Look at: {result.out / 'report.html'} (domains of both slides)")
     print(f"         {result.out / 'expression.html'} (predicted and measured genes on the tissue)")
+    print(f"         {result.out / 'viewers.html'} (where to drag the files for QuPath and other viewers)")
 
 
 def _at_equal_depth(scores: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Read sections into AnnData: counts, coordinates, gene names, units declared; write and export them; open slides.
+"""Read sections into AnnData: counts, coordinates, gene names, units; write, export, annotate them; open slides.
 
 Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spatial"]``, their unit in
 ``uns["histoquilt"]["coordinates"]`` and gene names in ``var``; guesses are logged. Several sections are a dict from
@@ -11,6 +11,9 @@ from histoquilt.io._image import attach_image, open_image
 from histoquilt.io._section import Reader, holds_sections, is_section_folder, read_section
 from histoquilt.io._tables import read_table
 from histoquilt.io._writable import check_writable
+from histoquilt.io.annotations._annotate import annotate_spots
+from histoquilt.io.annotations._annotations import Annotations
+from histoquilt.io.annotations._read import read_annotations
 from histoquilt.io.exporters._export import export, get_exporters, missing_packages, write_exports
 from histoquilt.io.exporters._polygons import domain_polygons
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
@@ -55,13 +58,14 @@ from histoquilt.study import (
 )
 
 __all__ = [
-    "HEST_FIELD_UM", "ArraySlide", "ExportOptions", "ExportedSection", "Exporter", "GeneIds", "HestTask", "Level",
-    "Reader", "Samples", "Slide", "annotate_genes", "apply_alignment", "attach_image", "check_one_section",
-    "check_slide_mpp", "check_study", "check_writable", "concat_sections", "declare_one_section", "detect_gene_ids",
-    "domain_polygons", "estimate_mpp", "export", "find_lattice", "gather_samples", "get_exporters", "holds_sections",
-    "is_hest_task", "is_section_folder", "matrix_bytes", "missing_packages", "open_hest_patches", "open_image",
-    "open_slide", "patch_digests", "patient_spellings", "place_by_loupe", "place_on_image", "read_alignment_matrix",
-    "read_h5ad", "read_hest_section", "read_hest_task", "read_legacy_st", "read_loupe_alignment", "read_platform",
-    "read_sample", "read_samples", "read_section", "read_spatialdata", "read_table", "read_visium",
-    "record_coordinates", "settle_spots", "split_sections", "write_exports", "write_h5ad",
+    "HEST_FIELD_UM", "Annotations", "ArraySlide", "ExportOptions", "ExportedSection", "Exporter", "GeneIds",
+    "HestTask", "Level", "Reader", "Samples", "Slide", "annotate_genes", "annotate_spots", "apply_alignment",
+    "attach_image", "check_one_section", "check_slide_mpp", "check_study", "check_writable", "concat_sections",
+    "declare_one_section", "detect_gene_ids", "domain_polygons", "estimate_mpp", "export", "find_lattice",
+    "gather_samples", "get_exporters", "holds_sections", "is_hest_task", "is_section_folder", "matrix_bytes",
+    "missing_packages", "open_hest_patches", "open_image", "open_slide", "patch_digests", "patient_spellings",
+    "place_by_loupe", "place_on_image", "read_alignment_matrix", "read_annotations", "read_h5ad", "read_hest_section",
+    "read_hest_task", "read_legacy_st", "read_loupe_alignment", "read_platform", "read_sample", "read_samples",
+    "read_section", "read_spatialdata", "read_table", "read_visium", "record_coordinates", "settle_spots",
+    "split_sections", "write_exports", "write_h5ad",
 ]  # fmt: skip

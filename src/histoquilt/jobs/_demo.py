@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys
 from histoquilt.jobs._demo_expression import StainDemo, predict_bare_slide
+from histoquilt.jobs._demo_viewers import PAGE, write_viewer_files
 from histoquilt.jobs.work._options import PathName, RunConfig, configured, documented, seed_option
 from histoquilt.jobs.work._output import DomainResults, check_out, write_domain_results
 from histoquilt.jobs.work._run import JobResult, check_one_process, start_run
@@ -61,7 +62,8 @@ def run_demo(out: PathName, settings: DemoConfig | None = None, **options: Any) 
     Returns
     -------
     :class:`DemoResult`. The folder holds ``report.html`` (domains), ``expression.html`` (prediction), both slides,
-    ``scores.csv``, ``expression_scores.csv`` and ``run.json``.
+    ``exports/`` with ``viewers.html`` (where to drag which file), ``scores.csv``, ``expression_scores.csv`` and
+    ``run.json``.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def run_demo(out: PathName, settings: DemoConfig | None = None, **options: Any) 
 
             device = str(resolve_device(asked.device, sparse=True))
         with record.stage("make tissue"):
-            adata, _ = datasets.toy_slide(n_spots=1500, n_genes=500, n_domains=N_DOMAINS, mpp=4, seed=seed)
+            adata, image = datasets.toy_slide(n_spots=1500, n_genes=500, n_domains=N_DOMAINS, mpp=4, seed=seed)
         with record.stage("domains"):
             tl.spatial_domains(adata, N_DOMAINS, seed=seed, device=device, progress=asked.progress)
         with record.stage("markers"):
@@ -96,10 +98,14 @@ def run_demo(out: PathName, settings: DemoConfig | None = None, **options: Any) 
             title="Demo: domains of a measured toy slide, and of a bare one",
             tables={"scores.csv": scores, "expression_scores.csv": slide.scores},
             pages={"expression.html": lambda path: _write_expression_page(path, slide, run.facts(**shared))},
-            links={"How the bare slide's expression was predicted from its stain": "expression.html"},
+            links={
+                "How the bare slide's expression was predicted from its stain": "expression.html",
+                "Where to drag the files for QuPath, Loupe Browser and others": PAGE,
+            },
         )
         with run.results() as folder:
             write_domain_results(folder, results, lambda: run.facts(**shared))
+            write_viewer_files(folder, adata, image, "toy_slide", run.facts(**shared))
             facts = run.finish(folder, shared)
     return DemoResult(out, facts, section=adata, scores=scores, expression_scores=slide.scores)
 

@@ -9,7 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from histoquilt._base import DOMAIN_MODELS, Keys, argument, is_samples_table
+from histoquilt._base import DOMAIN_MODELS, Keys, MissingKey, argument, is_samples_table
+from histoquilt.jobs._annotations import AnnotationPlace
 from histoquilt.jobs._export import add_exports, check_exports
 from histoquilt.jobs._inputs import CheckedInputs, Needs, at_most, check_paths, read_inputs
 from histoquilt.jobs._segment_all import Segmented, segment_each, segment_study, study_of
@@ -18,6 +19,8 @@ from histoquilt.jobs.work._errors import JobError, about
 from histoquilt.jobs.work._options import (
     PathName,
     SectionsConfig,
+    annotations_option,
+    annotations_scale_option,
     as_paths,
     check_memory_option,
     configured,
@@ -114,6 +117,12 @@ class DomainsConfig(SectionsConfig):
         "by name (MBP,SNAP25). auto is all; markers above 50,000 spots; none for a study.",
         metavar="WHAT",
     )
+    annotations: Path | None = annotations_option()
+    annotations_scale: float | None = annotations_scale_option()
+    label_key: str | None = option(
+        None, "Compare domains with obs[KEY], if it is not the annotation given.", metavar="KEY",
+        doc="Column of ``obs`` to compare domains with, if it is not the annotation given.",
+    )  # fmt: skip
     check_memory: bool = check_memory_option()
     export: str | Sequence[str] | None = export_option()
     save_model: bool = option(False, "Write the trained model to DIR/model, to use on other tissue.")
@@ -138,6 +147,10 @@ class DomainsConfig(SectionsConfig):
                 f"{argument('one_section', True)} says that there is one section, and {argument('section_key')} names "
                 "several. Choose one."
             )
+
+    def annotated(self) -> AnnotationPlace:
+        """Return where the annotations are."""
+        return AnnotationPlace(self.annotations, self.annotations_scale, self.spatial_key)
 
 
 @dataclass(frozen=True)
@@ -197,7 +210,9 @@ def find_domains(
     -------
     :class:`DomainsResult`. The folder holds ``<section>.h5ad``, ``domains.csv`` (``section, obs_name, domain``, and
     columns for nested levels and for stability), ``domains.png``, ``report.html``, ``run.json`` and, with
-    ``save_model``, ``model/``; with ``export``, ``exports/<name>/``.
+    ``save_model``, ``model/``; with ``export``, ``exports/<name>/``. With annotations, or labels in ``label_key``, also
+    ``annotation_scores.csv`` (``section, ari, nmi, share, n_spots, n_regions``) and ``annotation_counts.csv`` (spots by
+    domain and region), and ``facts["annotation"]`` has the scores.
 
     Raises
     ------
@@ -227,6 +242,7 @@ def find_domains(
     with _own_folder(Path(out), asked) as out:
         check_out(out, overwrite=asked.overwrite, inputs=paths, resume=asked.resume)
         check_paths(paths, section_key=asked.section_key, skip_bad=asked.skip_bad)
+        asked.annotated().check(paths, section_key=asked.section_key)
         with (
             start_run("domains", {"inputs": paths, "out": out}, asked, on_checked) as run,
             connect(asked.dask, at_most=at_most(paths)) as run.workers,
@@ -238,6 +254,7 @@ def find_domains(
                 integrated=plan.integrated,
                 links=asked.links,
                 export=asked.export,
+                label_key=asked.label_key,
                 **plan.what,
             )
             if (before := run.done_before(job)) is not None:
@@ -353,9 +370,11 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         largest = max(n_domains) if isinstance(n_domains, tuple) else n_domains or 1
         needs = Needs(n_domains=largest, section_key=asked.section_key, **keys)
         found = read_inputs(
-            paths, needs, skip_bad=asked.skip_bad, keep=keep, options=asked.reading(), workers=run.workers
-        )
+            paths, needs, skip_bad=asked.skip_bad, keep=keep, options=asked.reading(), workers=run.workers,
+            annotations=asked.annotated(),
+        )  # fmt: skip
         sections = found.sections
+        _check_label_key(sections, asked.label_key)
         linked = asked.section_key is not None and asked.links != "auto"
         integrated = not asked.separate and (len(sections) > 1 or linked)
         if integrated:
@@ -390,6 +409,17 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         asked.stability,
     )  # fmt: skip
     return _Plan(found, sections, integrated, settings, what)
+
+
+def _check_label_key(sections: Mapping[str, Any], label_key: str | None) -> None:
+    """Raise if a column of labels is in no section, or is the one of the result."""
+    if label_key is None:
+        return
+    if label_key in (Keys.DOMAIN, Keys.SECTION, Keys.OBS_NAME):
+        raise JobError(f"{argument('label_key', label_key)} is a column of the results. Give the labels another name.")
+    if sections and not any(label_key in adata.obs for adata in sections.values()):
+        first = next(iter(sections.values()))
+        raise MissingKey(label_key, "obs of any section", first.obs, f"Pass another {argument('label_key')}.")
 
 
 def _segment(run: Run, asked: DomainsConfig, plan: _Plan) -> Segmented:
@@ -435,9 +465,10 @@ def _write(run: Run, asked: DomainsConfig, plan: _Plan, result: Segmented, job: 
         study=result.study,
         model=result.model if asked.save_model else None,
         written=result.written,
+        label_key=asked.label_key,
     )
     with run.results([run.work.done / f"{name}.h5ad" for name in result.written]) as folder:
-        write_domain_results(folder, results, lambda: run.facts(**shared))
+        shared["annotation"] = write_domain_results(folder, results, lambda: run.facts(**shared)) or None
         add_exports(
             folder, result.sections, asked.export, spatial_key=asked.spatial_key, section_key=results.section_key
         )

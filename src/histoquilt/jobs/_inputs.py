@@ -1,14 +1,15 @@
 """Inputs of a job: files, folders, or a table of samples; read and checked before any work."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, MissingKey, ReadOptions, argument, is_samples_table
-from histoquilt.jobs._source import Source, read_file, without_counts
+from histoquilt.jobs._annotations import AnnotationPlace
+from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._record import sha256
 from histoquilt.jobs.work._resume import digest_of
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from histoquilt.io import Samples
 
+NO_ANNOTATIONS = AnnotationPlace()
+_ANNOTATIONS = "annotations"  # column of a samples.csv
 COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 
@@ -84,6 +87,7 @@ def read_inputs(
     skip_bad: bool,
     keep: bool = True,
     options: ReadOptions = DEFAULT_READ_OPTIONS,
+    annotations: AnnotationPlace = NO_ANNOTATIONS,
     workers: Workers | None = None,
 ) -> CheckedInputs:
     """Read and check all sections before any work, on ``workers`` if given.
@@ -96,9 +100,11 @@ def read_inputs(
         Sections cannot be used; all are named. With ``skip_bad`` only if none is left.
     """
     if len(inputs) == 1 and is_samples_table(inputs[0]):
-        found, problems = _read_table(inputs[0], needs, keep=keep, skip_bad=skip_bad, options=options, workers=workers)
+        found, problems = _read_table(
+            inputs[0], needs, annotations, keep=keep, skip_bad=skip_bad, options=options, workers=workers
+        )
     else:
-        found, problems = _read_files(inputs, needs, keep=keep, options=options, workers=workers)
+        found, problems = _read_files(inputs, needs, annotations, keep=keep, options=options, workers=workers)
     leave_out(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
     found.skipped |= problems
     return found
@@ -134,7 +140,14 @@ def section_names(inputs: Sequence[Path]) -> list[str]:
 
 
 def _read_table(
-    path: Path, needs: Needs, *, keep: bool, skip_bad: bool, options: ReadOptions, workers: Workers | None
+    path: Path,
+    needs: Needs,
+    annotations: AnnotationPlace,
+    *,
+    keep: bool,
+    skip_bad: bool,
+    options: ReadOptions,
+    workers: Workers | None,
 ) -> tuple[CheckedInputs, dict[str, str]]:
     from histoquilt.io import gather_samples
 
@@ -143,7 +156,8 @@ def _read_table(
     def check(name: str, adata: "AnnData") -> "AnnData":
         try:
             with about(f"section {name!r} of {path.name}"):
-                _check(adata, needs)
+                own = annotations.of(name)
+                _check(adata if own is None else own.annotate(adata), needs)
         except JobError as error:
             problems[name] = str(error)
         return adata if keep else without_counts(adata)
@@ -151,22 +165,33 @@ def _read_table(
     with about(path):
         samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
-    sources = {name: source for name, source in sources_of(samples, path, options).items() if name not in problems}
+    with about(path):
+        sources = sources_of(samples, path, options, annotations)
+    sources = {name: source for name, source in sources.items() if name not in problems}
     digests = file_digests([(path.name, path), *((name, source.path) for name, source in sources.items())])
+    digests += annotation_digests(sources, samples)
     return CheckedInputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
 def _read_files(
-    inputs: Sequence[Path], needs: Needs, *, keep: bool, options: ReadOptions, workers: Workers | None
+    inputs: Sequence[Path],
+    needs: Needs,
+    annotations: AnnotationPlace,
+    *,
+    keep: bool,
+    options: ReadOptions,
+    workers: Workers | None,
 ) -> tuple[CheckedInputs, dict[str, str]]:
     found = CheckedInputs({}, {})
     problems: dict[str, str] = {}
     # they may be joined, or travel
     whole = keep and (len(inputs) > 1 or needs.section_key is not None or workers is not None)
     sources = {
-        name: Source(name, path, options=options) for name, path in zip(section_names(inputs), inputs, strict=True)
+        name: Source(name, path, options=options, annotations=annotations.of(name))
+        for name, path in zip(section_names(inputs), inputs, strict=True)
     }
-    items = {name: (source.path, needs, whole, keep, options) for name, source in sources.items()}
+    annotations.check_used(sources)
+    items = {name: (source, needs, whole, keep) for name, source in sources.items()}
     for outcome in run_each(_read_checked, items, workers=workers):
         if outcome.error is not None:
             problems[outcome.name] = one_line(outcome.error)
@@ -175,14 +200,15 @@ def _read_files(
     found.sources = {name: source for name, source in sources.items() if name not in problems}
     found.sections = {name: found.sections[name] for name in found.sources if keep}  # workers finish in any order
     found.digests = file_digests([(name, source.path) for name, source in found.sources.items()])
+    found.digests += annotation_digests(found.sources)
     return found, {name: problems[name] for name in sources if name in problems}
 
 
-def _read_checked(path: Path, needs: Needs, whole: bool, keep: bool, options: ReadOptions) -> "AnnData | None":
+def _read_checked(source: Source, needs: Needs, whole: bool, keep: bool) -> "AnnData | None":
     """Read and check one section, here or on a worker; return it if ``keep``."""
-    _check_exists(path)
-    with about(path):
-        adata = read_file(path, whole=whole, options=options)
+    _check_exists(source.path)
+    with about(source.path):
+        adata = source.read(whole=whole)
         _check(adata, needs)
     return adata if keep else None
 
@@ -211,11 +237,29 @@ def file_digests(files: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
     return [{"section": name, "path": str(path), "sha256": digest(path)} for name, path in files]
 
 
-def sources_of(samples: "Samples", path: Path, options: ReadOptions) -> dict[str, Source]:
+def annotation_digests(sources: Mapping[str, Source], samples: "Samples | None" = None) -> list[dict[str, Any]]:
+    """Return section, path and SHA-256 of the files with annotations, for ``run.json``."""
+    files = {name: source.annotations.path for name, source in sources.items() if source.annotations is not None}
+    if samples is not None and _ANNOTATIONS in samples.table:
+        files |= {str(name): Path(path) for name, path in samples.table[_ANNOTATIONS].dropna().items()}
+    return [
+        {**entry, "what": "annotations"}
+        for entry in file_digests((name, files[name]) for name in sources if name in files)
+    ]
+
+
+def sources_of(
+    samples: "Samples", path: Path, options: ReadOptions, annotations: AnnotationPlace = NO_ANNOTATIONS
+) -> dict[str, Source]:
     """Return section -> source in a table that was read."""
+    table = samples.table
+    named = _ANNOTATIONS in table and bool(table[_ANNOTATIONS].notna().any())
+    annotations.check_used(map(str, table.index), of_table=named)
     return {
-        str(name): Source(str(name), Path(row["counts"]), path, str(row.to_dict()), options)
-        for name, row in samples.table.iterrows()
+        str(name): Source(
+            str(name), Path(row["counts"]), path, str(row.to_dict()), options, annotations=annotations.of(str(name))
+        )
+        for name, row in table.iterrows()
     }
 
 

@@ -4,13 +4,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histoquilt._base import DEFAULT_READ_OPTIONS, ReadOptions
+from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions
 from histoquilt.runtime import logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _MOST_OF_MEMORY = 0.25  # of what is available, that counts may take
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """File with the annotations of one section."""
+
+    path: Path  # The file
+    image_scale: float | None = None  # Coordinate units per pixel of the image that was annotated
+    spatial_key: str = Keys.SPATIAL  # Key in obsm of the spot centres
+
+    def annotate(self, adata: "AnnData") -> "AnnData":
+        """Write the labels into a section, and return it."""
+        from histoquilt.io import annotate_spots
+
+        annotate_spots(adata, self.path, image_scale=self.image_scale, spatial_key=self.spatial_key)
+        return adata
 
 
 @dataclass(frozen=True)
@@ -27,19 +43,21 @@ class Source:
     options: ReadOptions = DEFAULT_READ_OPTIONS  # Options for reading the section
     image: Path | None = None  # H&E image, if the section does not name one itself
     mpp: float | None = None  # Microns per pixel of ``image`` or of a slide, in place of what its file says
+    annotations: AnnotationFile | None = None  # A pathologist's annotations, if a ``samples.csv`` does not name them
 
     def read(self, *, whole: bool = True) -> "AnnData":
         """Read the section; not ``whole``: as :func:`read_file` does."""
         if self.table is not None:
             from histoquilt.io import read_sample
 
-            return read_sample(self.table, self.name, self.options)
-        adata = read_file(self.path, whole=whole, options=self.options)
+            adata = read_sample(self.table, self.name, self.options)
+        else:
+            adata = read_file(self.path, whole=whole, options=self.options)
         if self.image is not None:
             from histoquilt.io import attach_image
 
             attach_image(adata, self.image, mpp=self.mpp)
-        return adata
+        return adata if self.annotations is None else self.annotations.annotate(adata)
 
 
 def read_file(path: Path, *, whole: bool, options: ReadOptions) -> "AnnData":

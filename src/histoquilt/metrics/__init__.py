@@ -16,6 +16,7 @@ from histoquilt.metrics._agreement import (
     nmi,
     v_measure,
 )
+from histoquilt.metrics._annotation import NO_REGION, AnnotationScore, named_regions, score_annotation
 from histoquilt.metrics._autocorrelation import gearys_c, morans_i
 from histoquilt.metrics._bootstrap import Interval, bootstrap_ci, paired_difference
 from histoquilt.metrics._continuity import chaos, dis, pas
@@ -37,12 +38,12 @@ from histoquilt.metrics.mixing._mixing_table import mixing_table
 from histoquilt.metrics.mixing._silhouette import spatial_silhouette
 
 __all__ = [
-    "FDR_LEVEL", "PROTOCOL", "SHAPE_MEASURES", "ConditionComparison", "Contrast", "CorrelationStructure", "Interval",
-    "acc", "ami", "ari", "batch_entropy", "batch_silhouette", "bootstrap_ci", "centred_log_ratio", "chaos", "clisi",
-    "compare_patients", "completeness", "correlation_structure", "depth_adjusted_correlation", "depth_oracle", "dis",
-    "enrichment", "fowlkes_mallows", "gearys_c", "gene_deviance_explained", "gene_sets_of_training",
-    "gene_significance", "homogeneity", "ilisi", "mixing_table", "morans_i", "neighbour_enrichment",
-    "neighbour_oracle", "nmi", "paired_difference", "pas", "patient_means", "published_scores", "read_genes",
-    "read_gmt", "score_genes", "score_sections", "spatial_silhouette", "summarise_genes", "training_moments",
-    "v_measure", "z_order",
+    "FDR_LEVEL", "NO_REGION", "PROTOCOL", "SHAPE_MEASURES", "AnnotationScore", "ConditionComparison", "Contrast",
+    "CorrelationStructure", "Interval", "acc", "ami", "ari", "batch_entropy", "batch_silhouette", "bootstrap_ci",
+    "centred_log_ratio", "chaos", "clisi", "compare_patients", "completeness", "correlation_structure",
+    "depth_adjusted_correlation", "depth_oracle", "dis", "enrichment", "fowlkes_mallows", "gearys_c",
+    "gene_deviance_explained", "gene_sets_of_training", "gene_significance", "homogeneity", "ilisi", "mixing_table",
+    "morans_i", "named_regions", "neighbour_enrichment", "neighbour_oracle", "nmi", "paired_difference", "pas",
+    "patient_means", "published_scores", "read_genes", "read_gmt", "score_annotation", "score_genes",
+    "score_sections", "spatial_silhouette", "summarise_genes", "training_moments", "v_measure", "z_order",
 ]  # fmt: skip

@@ -8,11 +8,12 @@ need neither a plotting library nor the network.
 
 from histoquilt.report._comparison import write_comparison_report
 from histoquilt.report._evaluation import write_evaluation_report
+from histoquilt.report._exports import OpenedWith, write_exports_page
 from histoquilt.report._hest import write_hest_report
 from histoquilt.report._page import write_report
 from histoquilt.report._prediction import write_prediction_report
 
 __all__ = [
-    "write_comparison_report", "write_evaluation_report", "write_hest_report", "write_prediction_report",
-    "write_report",
+    "OpenedWith", "write_comparison_report", "write_evaluation_report", "write_exports_page", "write_hest_report",
+    "write_prediction_report", "write_report",
 ]  # fmt: skip

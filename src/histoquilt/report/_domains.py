@@ -27,6 +27,7 @@ from histoquilt.draw import (
     stability_curve,
     training_history,
 )
+from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._charts import curve_svg
 from histoquilt.report._encode import packed, shades
 from histoquilt.report._genes import PackedGenes
@@ -46,12 +47,21 @@ _STOPPED = {
 class DomainData:
     """Domains of one AnnData; ``joint`` is the study that it is a section of, whose colours and markers are used."""
 
-    def __init__(self, adata: AnnData, *, domain_key: str, spatial_key: str, joint: "DomainData | None" = None) -> None:
+    def __init__(
+        self,
+        adata: AnnData,
+        *,
+        domain_key: str,
+        spatial_key: str,
+        label_key: str | None = None,
+        joint: "DomainData | None" = None,
+    ) -> None:
         check_obs_key(adata, domain_key, argument="domain_key")
         self.adata, self.domain_key, self.joint = adata, domain_key, joint
         self.points = spot_places(adata, spatial_key)
         self.colors: dict[str, str] = _browser_colors(adata, domain_key, None if joint is None else joint.colors)
-        self.codes = as_categories(adata, domain_key).codes
+        self.domains = as_categories(adata, domain_key)
+        self.codes = self.domains.codes
         self.markers: pd.DataFrame = _markers(adata, list(self.colors)) if joint is None else joint.markers
         self.confidence: np.ndarray | None = None
         if Keys.CONFIDENCE in adata.obs:
@@ -59,6 +69,9 @@ class DomainData:
         self.levels = DomainLevels(adata, domain_key, list(self.colors), list(self.colors.values()))
         self.stabilities = level_stabilities(adata, domain_key, len(self.levels.shown))
         self.mixture = differing_mixture(adata, domain_key, list(self.colors))
+        self.annotation: ShownAnnotation | None = ShownAnnotation.of(
+            adata, label_key, None if joint is None else joint.annotation
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the content that sections and studies have in common."""
@@ -70,6 +83,7 @@ class DomainData:
             "resampled": self._resampled(),
             "levels": self.levels.shown,
             "level": self.levels.start,
+            "annotation": None if self.annotation is None else self.annotation.compared(self.domains),
             "mixture_agreement": None if self.mixture is None else self.mixture[1],
             "markers": [] if self.joint is not None else self.markers.to_dict("records"),
             **_how_found(None if self.joint is not None else self.adata, self.domain_key),
@@ -84,6 +98,7 @@ class DomainData:
             "stabilities": [packed(shades(values[rows], 1.0), "u1") for values in self.stabilities],
             "parts": None if self.levels.parts is None else packed(self.levels.parts[rows], "u2"),
             "mixture": None if self.mixture is None else packed(self.mixture[0][rows], "u2"),
+            "annotation": None if self.annotation is None else self.annotation.spots(rows),
         }
 
     def pack_genes(self, rows: np.ndarray, layer: str | None, n_bytes: int) -> PackedGenes | None:

@@ -40,7 +40,18 @@ def facts_of(
         ("Peak memory", None if memory_mb is None else f"{float(memory_mb) / 1024:.2f} GiB"),
         ("histoquilt", str(run.get("histoquilt", run.get("version", histoquilt.__version__)))),
     ]
-    known = {"seed", "wall_s", "peak_rss_mb", "histoquilt", "version", "n_spots", "outputs", *_DETAILS, *shown}
+    known = {
+        "seed",
+        "wall_s",
+        "peak_rss_mb",
+        "histoquilt",
+        "version",
+        "n_spots",
+        "outputs",
+        "annotation",
+        *_DETAILS,
+        *shown,
+    }
     others = [(str(key), _plain(value)) for key, value in run.items() if key not in known and value is not None]
     for key in ("arguments", "packages"):
         others += [(f"{key}: {name}", _plain(value)) for name, value in _pairs(run.get(key)) if value is not None]

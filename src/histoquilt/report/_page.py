@@ -30,6 +30,7 @@ def write_report(
     spatial_key: str = Keys.SPATIAL,
     section_key: str | None = None,
     layer: str | None = None,
+    label_key: str | None = None,
     links: Mapping[str, str] | None = None,
 ) -> None:
     """Write an HTML report of the domains of one or several sections.
@@ -58,6 +59,10 @@ def write_report(
         Columns of ``obs`` with domains, and with sections of one AnnData (by default ``section`` or ``library_id``).
     spatial_key, layer
         Key in ``obsm`` of the spot centres; layer with the counts, by default ``layers["counts"]``, else ``X``.
+    label_key
+        Column of ``obs`` with an annotation to compare domains with; by default what
+        :func:`histoquilt.tl.annotate_spots` wrote, if anything. Spots whose label names no region (``undetermined``)
+        are not compared.
     links
         Link text -> address of further pages, shown at the top of this one.
 
@@ -93,17 +98,22 @@ def write_report(
         raise ValueError("There is no section to report on. Pass an AnnData, or a dict from name to AnnData.")
     for adata in (*named.values(), *([] if study is None else [study])):
         check_adata(adata)
-    joint = None if study is None else DomainData(study, domain_key=domain_key, spatial_key=spatial_key)
+    keys: dict[str, Any] = {"domain_key": domain_key, "spatial_key": spatial_key, "label_key": label_key}
+    joint = None if study is None else DomainData(study, **keys)
     overview = None if joint is None else describe_study(joint, section_key)
     budgets = fair_shares([adata.n_obs for adata in named.values()], MAX_SPOTS)
     groups, packed = [], []
     for number, (name, adata) in enumerate(named.items()):
-        data = DomainData(adata, domain_key=domain_key, spatial_key=spatial_key, joint=joint)
+        data = DomainData(adata, **keys, joint=joint)
         groups.append(describe_section(data, name, number, budgets[number], section_key=section_key, layer=layer))
         packed.append(data.pack_genes(groups[-1]["drawn"], layer, BESIDE_BYTES // len(named)))
     for group, genes in zip(groups, embed_genes(packed, path), strict=True):
         group["choice"] = genes
+    shown = [overview] if overview else groups
     facts = run_facts(list(named.values()) if study is None else [study], run or {})
+    agreement = [part["annotation"]["ari"] for part in shown if part["annotation"]]
+    if len(agreement) == 1 and agreement[0] is not None:
+        facts["cards"].append(("ARI with the annotation", f"{agreement[0]:.3f}"))
     if study is not None:
         facts["cards"].insert(0, ("Sections", f"{len(named):,}"))
     write_page(
@@ -115,11 +125,8 @@ def write_report(
         groups=groups,
         study=overview,
         group_of={group["name"]: group["number"] for group in groups},
-        chosen=any(
-            shown["stability"] and shown["stability"]["how"] == "chosen"
-            for shown in ([overview] if overview else groups)
-        ),
+        chosen=any(part["stability"] and part["stability"]["how"] == "chosen" for part in shown),
         study_data=None if overview is None else as_json(domains_payload(overview, "overview", "aligned", "levels")),
         facts=facts,
-        data=as_json([domains_payload(group, "maps", "genes", "levels", "choice") for group in groups]),
+        data=as_json([domains_payload(group, "maps", "genes", "levels", "choice", "annotation") for group in groups]),
     )

@@ -12,7 +12,9 @@
     const unlike = section.unlike === null ? null : bytes(section.unlike);
     const choice = article.querySelector(".gene-choice"), colorBy = article.querySelector(".color-by");
     const picks = [...article.querySelectorAll(".pick")], colors = [...RAMP, all.unknown];
-    const byUnlike = () => colorBy !== null && colorBy.value === "unlike";
+    const annotation = section.annotation === null ? null : shorts(section.annotation), regions = section.regions;
+    const first = article.querySelector(".map").dataset.kind; // shows the annotation, next to the predicted gene
+    const mode = (kind) => colorBy === null || (colorBy.value === "annotation" && kind !== first) ? "gene" : colorBy.value;
     const shadesOf = (kind) => values[kind].subarray(Number(choice.value) * n, (Number(choice.value) + 1) * n);
     const number = (kind, i) => {
       const shade = shadesOf(kind)[i], [low, high] = section[kind].ends[choice.value];
@@ -23,14 +25,21 @@
     const redraw = [...article.querySelectorAll(".map")].map((figure) => {
       const kind = figure.dataset.kind;
       return makeMap(figure, section, spots, {
-        paint(ctx, place) { place(byUnlike() ? unlike : shadesOf(kind), colors); },
+        paint(ctx, place) {
+          if (mode(kind) === "annotation") return place(annotation, [...regions.map((region) => region.color), all.unknown]);
+          place(mode(kind) === "unlike" ? unlike : shadesOf(kind), colors);
+        },
         tell(i, add) {
           add("b", spots.names[i]);
           for (const one of ["measured", "predicted"]) if (values[one]) add("div", one + " " + number(one, i));
+          if (annotation) add("div", "annotation: " + (regions[annotation[i]]?.name ?? "none"));
           if (unlike && unlike[i] < 255) add("em", "unlike training: " + (unlike[i] === 254 ? "2 or more" : (unlike[i] / 127).toFixed(2)));
         },
         drawn() {
-          const ends = byUnlike() ? ["0", "2 or more (limit 1)"] : section[kind].ends[choice.value];
+          const drawn = mode(kind);
+          figure.querySelector(".kind").textContent = drawn === "annotation" ? drawn : kind;
+          figure.querySelector(".scale > span").style.visibility = drawn === "annotation" ? "hidden" : "";
+          const ends = drawn === "unlike" ? ["0", "2 or more (limit 1)"] : section[kind].ends[choice.value];
           figure.querySelector(".low").textContent = ends[0];
           figure.querySelector(".high").textContent = ends[1];
         },
@@ -49,7 +58,10 @@
       for (const draw of redraw) draw();
     }
     choice.addEventListener("change", () => choose(Number(choice.value)));
-    if (colorBy) colorBy.addEventListener("change", () => redraw.forEach((draw) => draw()));
+    if (colorBy) colorBy.addEventListener("change", () => {
+      if (annotation) article.querySelector(".of-annotation").hidden = mode(first) !== "annotation";
+      redraw.forEach((draw) => draw());
+    });
     for (const pick of picks) pick.addEventListener("click", () => choose(Number(pick.dataset.gene)));
     choose(0);
   }

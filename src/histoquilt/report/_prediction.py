@@ -22,6 +22,7 @@ from histoquilt.draw import (
     reliability_order,
     spot_places,
 )
+from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._encode import finite, packed, shades
 from histoquilt.report._facts import facts_of
 from histoquilt.report._map import even_sample, fair_shares, section_map, spot_names
@@ -138,12 +139,15 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     outside = adata.obs.get(Keys.OUT_OF_DISTRIBUTION)
     share = None if outside is None else float(outside.astype(bool).mean())
     whole_score = float(recorded.get("section_out_of_distribution_score", 0.0))
+    annotation = ShownAnnotation.of(adata)
     drawn = {
         **section_map(adata, points, points[rows], None),
         "names": spot_names(adata, rows),
         "genes": [gene["symbol"] for gene in genes],
         "predicted": _values(adata, layer, rows, columns),
         "measured": None if near is None else _values(adata, Keys.MEASURED, rows, columns),
+        "annotation": None if annotation is None else annotation.spots(rows),
+        "regions": None if annotation is None else annotation.legend(),
         "unlike": None if score is None else packed(shades(score.to_numpy(dtype=np.float64)[rows], 2.0), "u1"),
     }
     return {

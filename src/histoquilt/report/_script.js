@@ -9,6 +9,7 @@
       n: x.length, x, y: shorts(map.y), codes: shorts(map.codes), names: map.names ? map.names.split("\n") : [],
       confidence: map.confidence === null ? null : bytes(map.confidence),
       stabilities: map.stabilities.map(bytes), parts: map.parts === null ? null : shorts(map.parts), mixture: map.mixture === null ? null : shorts(map.mixture),
+      annotation: map.annotation === null ? null : shorts(map.annotation),
     };
   }
 
@@ -80,16 +81,19 @@
     const ofMap = () => typed.shades.subarray(offset, offset + spots.n);
     const byGene = () => colorBy.value === "gene" && typed.shades !== null;
     const isDomains = () => colorBy.value === "domain" || (colorBy.value === "gene" && typed.shades === null);
+    const isRamp = () => !isDomains() && colorBy.value !== "annotation";
     return {
       slider: levels.slider,
       title: () => byGene() ? genes.names[typed.gene] + ", log1p CP10K" : isDomains() ? "domain" : colorBy.value,
       key() {
+        if (colorBy.value === "annotation") return group.annotation.names.map((name, code) => [group.annotation.colors[code], name]);
         if (isDomains()) return levels.current().names.map((name, code) => [levels.colors()[code], name]);
         const top = byGene() ? genes.tops[typed.gene] : 1;
         return [1, 0.75, 0.5, 0.25, 0].map((part) => [RAMP[Math.round(part * 254)], (part * top).toFixed(2)]);
       },
       paint(ctx, place) {
         if (byGene()) return place(ofMap(), [...RAMP, group.unlabelled]);
+        if (colorBy.value === "annotation") return place(spots.annotation, [...group.annotation.colors, group.unlabelled]);
         const shades = shadesOf(colorBy, spots, levels);
         if (shades) return place(shades, [...RAMP, group.unlabelled]);
         const classes = levels.classes(spots), colors = levels.colors();
@@ -101,7 +105,7 @@
       },
       drawn() {
         nameRamp(ramp, colorBy);
-        ramp.hidden = isDomains();
+        ramp.hidden = !isRamp();
         ramp.querySelector(".high").textContent = byGene() ? genes.tops[typed.gene] : "1";
         if (byGene()) ramp.querySelector(".what").textContent = genes.names[typed.gene] + ", log1p of counts per 10,000";
       },
@@ -125,6 +129,7 @@
           const shade = ofMap()[i], top = genes.tops[typed.gene];
           add("div", genes.names[typed.gene] + " " + (shade === 254 ? "\u2265 " : "") + (shade / 254 * top).toFixed(2));
         }
+        if (spots.annotation) add("div", "Annotation: " + (group.annotation.names[spots.annotation[i]] ?? "none"));
         if (domain && domain.top.length) add("em", "Markers: " + domain.top.join(", "));
       },
     };
@@ -155,17 +160,27 @@
     }
   }
 
-  /* Domains by merging and by a mixture, side by side. */
+  /* Small maps side by side: domains by merging and by a mixture; the annotation, the domains, and where they disagree. */
   function drawLabelings(article, group, all) {
-    const colors = [...group.domains.map((d) => d.color), group.unlabelled];
-    for (const canvas of article.querySelectorAll(".two-labelings canvas")) {
-      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map];
+    const domains = [...group.domains.map((d) => d.color), group.unlabelled];
+    const looks = { codes: domains, mixture: domains };
+    if (group.annotation) {
+      const { colors, stands_for } = group.annotation;
+      looks.annotation = [...colors, group.unlabelled];
+      looks.differs = ["#9ecae1", "#b30000", group.unlabelled];
+      for (const spots of all) if (spots.annotation) {
+        const differs = (code, i) => spots.annotation[i] >= colors.length || !(code in stands_for) ? 2 : Number(stands_for[code] !== spots.annotation[i]);
+        spots.differs = spots.codes.map(differs);
+      }
+    }
+    for (const canvas of article.querySelectorAll(".labelings canvas")) {
+      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map], kind = canvas.dataset.kind;
       new ResizeObserver(() => {
         const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
         if (canvas.dataset.drawn === String(width)) return;
         canvas.dataset.drawn = width;
         canvas.style.height = height + "px";
-        paint(fit(canvas, width, height), spots, spots[canvas.dataset.kind], colors, k, 0, 0, map.pitch);
+        paint(fit(canvas, width, height), spots, spots[kind], looks[kind], k, 0, 0, map.pitch);
       }).observe(canvas);
     }
   }

@@ -45,6 +45,7 @@ def _section(data: DomainData, name: str, rows: np.ndarray) -> dict[str, Any]:
         "z_um": section_height(data.adata, rows),
         "n_spots": len(rows),
         "shares": (np.bincount(codes[codes >= 0], minlength=len(data.colors)) / len(rows)).tolist(),
+        "annotation": None if data.annotation is None else data.annotation.numbers(data.domains, rows),
         **{key: finite(fit.get(key)) if is_moved else None for key in ("residual_um", "agreement")},
     }
 

@@ -33,6 +33,7 @@ from histoquilt.study._spot_centres import spot_centres
 from histoquilt.study._study import Sections, Study, check_all_or_none, order_by_height
 from histoquilt.study._written import (
     Slot,
+    annotation_key,
     declare_foreign,
     is_ours,
     keep_bare_graph,
@@ -48,14 +49,14 @@ from histoquilt.study.joined._split import split_sections
 
 __all__ = [
     "DEFAULT_SLOTS", "LEGACY_ST_PITCH_UM", "SYMBOL_COLUMNS", "UNLABELLED", "VISIUM_PITCH_UM", "Expression", "GeneIds",
-    "Scale", "Section", "Sections", "Slot", "Slots", "Study", "Unit", "annotate_genes", "as_categories",
-    "check_adata", "check_all_or_none", "check_counts", "check_inside", "check_names", "check_obs_key",
-    "check_obsm_key", "check_one_section", "check_spatial", "check_study", "color_shades", "concat_sections",
-    "coordinate_record", "declare_foreign", "declare_one_section", "declare_scale", "declared_scale",
-    "detect_gene_ids", "domain_colors", "domain_palette", "estimate_mpp", "expression", "expression_scale",
-    "find_lattice", "gene_rows", "gene_symbols", "genes_by_reliability", "image_libraries", "is_ours", "is_outside",
-    "keep_bare_graph", "keep_foreign", "lattice_of", "library_part", "named_layers", "nearest_distance",
-    "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates", "record_pitch",
-    "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch", "warn_of_few_outside",
-    "write_result",
+    "Scale", "Section", "Sections", "Slot", "Slots", "Study", "Unit", "annotate_genes", "annotation_key",
+    "as_categories", "check_adata", "check_all_or_none", "check_counts", "check_inside", "check_names",
+    "check_obs_key", "check_obsm_key", "check_one_section", "check_spatial", "check_study", "color_shades",
+    "concat_sections", "coordinate_record", "declare_foreign", "declare_one_section", "declare_scale",
+    "declared_scale", "detect_gene_ids", "domain_colors", "domain_palette", "estimate_mpp", "expression",
+    "expression_scale", "find_lattice", "gene_rows", "gene_symbols", "genes_by_reliability", "image_libraries",
+    "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "lattice_of", "library_part", "named_layers",
+    "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates",
+    "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch",
+    "warn_of_few_outside", "write_result",
 ]  # fmt: skip

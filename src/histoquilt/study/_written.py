@@ -95,6 +95,16 @@ def is_ours(adata: AnnData, slot: Slot, key: str) -> bool:
     return key in _known(adata).get(slot, {})
 
 
+def annotation_key(adata: AnnData, label_key: str | None = None) -> str | None:
+    """Return the column of ``obs`` with the annotation: ``label_key``, by default what ``annotate_spots`` wrote.
+
+    None if the section has no such column.
+    """
+    if label_key is not None:
+        return label_key if label_key in adata.obs else None
+    return Keys.ANNOTATION if is_ours(adata, "obs", Keys.ANNOTATION) and Keys.ANNOTATION in adata.obs else None
+
+
 def declare_ours(adata: AnnData, slot: Slot, key: str) -> None:
     """Record that histoquilt wrote the value under a key."""
     _settled(adata).setdefault(slot, {})[key] = True

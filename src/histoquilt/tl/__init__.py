@@ -2,6 +2,7 @@
 
 from histoquilt.align import place_sections, stitch_sections
 from histoquilt.cluster import align_labels, ensemble_confidence
+from histoquilt.io import annotate_spots
 from histoquilt.tl._align import align_sections
 from histoquilt.tl._choose import choose_n_domains
 from histoquilt.tl._cluster import cluster_kmeans, cluster_leiden, cluster_mixture
@@ -21,6 +22,7 @@ from histoquilt.tl.nested._stability import domain_stability
 __all__ = [
     "align_labels",
     "align_sections",
+    "annotate_spots",
     "choose_n_domains",
     "cluster_kmeans",
     "cluster_leiden",

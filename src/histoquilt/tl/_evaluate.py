@@ -31,11 +31,11 @@ from histoquilt.evaluate import (
     structure_table,
     without_untrained,
 )
-from histoquilt.metrics import read_genes, read_gmt
+from histoquilt.metrics import NO_REGION, read_genes, read_gmt
 from histoquilt.models import ExpressionConfig, ExpressionModel
 from histoquilt.runtime import logger, progress_bar, resolve_device, warn_user
 from histoquilt.study import Sections, Slots
-from histoquilt.tl._evaluate_domains import COLUMNS, UNLABELLED, domain_table, labelled_sections, n_domain_runs
+from histoquilt.tl._evaluate_domains import COLUMNS, domain_table, labelled_sections, n_domain_runs
 from histoquilt.train import Split
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def evaluate_expression(
     layer: str | None = None,
     protocol: Literal["honest", "published", "hest"] = "honest",
     label_key: str | None = None,
-    unlabelled: Sequence[str] = UNLABELLED,
+    unlabelled: Sequence[str] = NO_REGION,
     gmt: str | Path | None = None,
     markers: str | Path | Sequence[str] | None = None,
     progress: bool = True,

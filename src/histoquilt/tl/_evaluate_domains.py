@@ -11,18 +11,16 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, argument
 from histoquilt.evaluate import EvaluationStudy, Fold, Run
-from histoquilt.metrics import ari, nmi
+from histoquilt.metrics import NO_REGION, ari, named_regions, nmi
 from histoquilt.runtime import Advance, warn_user
 from histoquilt.study import declare_scale
 from histoquilt.tl._domains import spatial_domains
 
-# what annotators write where they could not tell; compared without regard to case
-UNLABELLED = ("undetermined", "unknown", "unlabelled", "unlabeled", "unassigned", "nan", "none", "na", "n/a")
 COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled", "ari", "nmi"]
 
 
 def labelled_sections(
-    sections: Mapping[str, AnnData], label_key: str, unlabelled: Sequence[str] = UNLABELLED
+    sections: Mapping[str, AnnData], label_key: str, unlabelled: Sequence[str] = NO_REGION
 ) -> dict[str, pd.Series]:
     """Return the labels of the sections that have some; spots without a label are missing values.
 
@@ -53,13 +51,8 @@ def labelled_sections(
         found = sorted({str(column) for adata in sections.values() for column in adata.obs.columns})
         key = argument("label_key", label_key)
         raise KeyError(f"{key} is in obs of no section (found: {', '.join(map(repr, found))}).")
-    no_region = {"", *(str(word).strip().casefold() for word in unlabelled)}
-    labels = {}
-    for name, column in columns.items():
-        text = column.astype(object).where(column.notna(), "")
-        own = pd.Series([None if str(value).strip().casefold() in no_region else str(value) for value in text])
-        if len(set(own.dropna())) > 1:
-            labels[name] = own
+    regions = {name: pd.Series(named_regions(column, unlabelled)) for name, column in columns.items()}
+    labels = {name: own for name, own in regions.items() if len(set(own.dropna())) > 1}
     if not labels:
         raise ValueError(f"obs[{label_key!r}] does not distinguish two regions in any section. Name another column.")
     return labels

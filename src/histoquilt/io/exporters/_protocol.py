@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
+from histoquilt.io._image_pixels import check_in_pixels, recorded_image_scale
 from histoquilt.runtime import warn_user
 from histoquilt.study import (
     Section,
@@ -246,13 +247,7 @@ class ExportedSection:
             own = self.section.mpp
         except ValueError:
             return None
-        return None if own is None else own * self._image_scale
-
-    @property
-    def _image_scale(self) -> float:
-        """Coordinate pixels per pixel of the attached image."""
-        image = self.adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE, {})
-        return float(image.get("image_scale", 1.0))
+        return None if own is None else own * recorded_image_scale(self.adata)
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -264,29 +259,16 @@ class ExportedSection:
             Coordinates are microns and :attr:`ExportOptions.mpp` is not given, or they are array positions.
         """
         section, mpp = self.section, self.options.mpp
-        if section.unit == "array":
-            raise ValueError(
-                f"Coordinates of section {section.name!r} are rows and columns of the array, not pixels. Read the "
-                "section with its spot positions."
-            )
-        if section.unit == "micron":
-            if mpp is None:
-                raise ValueError(
-                    f"Coordinates of section {section.name!r} are microns, and viewers of images need pixels. Pass "
-                    f"{argument('mpp')}, microns per pixel of the image (0.2125 for Xenium's morphology image)."
-                )
+        remedy = f"Pass {argument('mpp')}, microns per pixel of the image (0.2125 for Xenium's morphology image)."
+        check_in_pixels(section, remedy, known=mpp is not None)
+        if mpp is not None and section.unit == "micron":
             return section.centres / mpp
-        if section.unit == "unknown" and Keys.IMAGE not in self.adata.uns.get(Keys.UNS, {}):
-            warn_user(
-                f"The unit of the coordinates of section {section.name!r} is not recorded; they are taken as pixels of "
-                "the full-resolution image. If they are not: histoquilt.io.record_coordinates."
-            )
         if mpp is not None:
             try:
                 return section.microns / mpp
             except ValueError:  # scattered cells of unknown scale: mpp is that of their own pixels
                 return section.centres
-        return section.centres / self._image_scale
+        return section.centres / recorded_image_scale(self.adata)
 
     def tolerance(self) -> float:
         """Return :attr:`ExportOptions.tolerance_um` in the unit of :attr:`pixels`.

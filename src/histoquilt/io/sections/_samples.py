@@ -11,6 +11,7 @@ from histoquilt._base import DEFAULT_READ_OPTIONS, Keys, ReadOptions, argument, 
 from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
+from histoquilt.io.annotations._annotate import annotate_spots
 from histoquilt.io.sections._labels import attach_labels, is_label_file
 from histoquilt.io.sections._samples_table import (
     POSITIVE,
@@ -35,7 +36,7 @@ from histoquilt.study import (
     record_coordinates,
 )
 
-_NOT_FOR_OBS = {"counts", "spots", "labels", "label_column", *POSITIVE}
+_NOT_FOR_OBS = {"counts", "spots", "labels", "label_column", "annotations", *POSITIVE}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Samples:
     """Sections of a ``samples.csv`` with their rows, and the sections that were left out."""
 
     sections: dict[str, AnnData]  # Name -> section, in the order of the table
-    table: pd.DataFrame  # Rows of the sections, indexed by name; counts and image as full paths
+    table: pd.DataFrame  # Rows of the sections, indexed by name; paths in full
     skipped: dict[str, str]  # Name -> reason for leaving it out; empty without skip_bad
 
 
@@ -80,6 +81,8 @@ def read_samples(
         ``mpp`` : microns per full-resolution pixel
         ``image_scale`` : coordinate pixels per pixel of ``image``, 1 for the full-resolution one (for Space Ranger's
         own images it is known)
+        ``annotations`` : a pathologist's annotations (:func:`read_annotations`)
+        ``annotations_scale`` : coordinate pixels per pixel of the image that was annotated, if it is not ``image``
         ``x_um``, ``y_um``, ``z_um`` : where the section lies in the study; for all sections or none
 
         and any others.
@@ -95,9 +98,10 @@ def read_samples(
     Samples, whose ``sections`` have
 
     ``obs["section"]`` : categorical
-    ``obs`` : every other column of the table that has a value, but ``counts``, ``spots``, ``label_column``, ``mpp`` and
-    ``image_scale``
+    ``obs`` : every other column of the table that has a value, but numbers and paths of files named above, except
+    ``image``; and ``label_column``
     ``obs["labels"]`` : categorical, missing for spots without a label
+    ``obs["annotation"]`` : the pathologist's class of each spot, where given (:func:`annotate_spots`)
     ``uns["histoquilt"]["coordinates"]`` : with ``mpp`` of the table, where given
     ``uns["histoquilt"]["image"]`` : ``path``, ``image_scale``, ``mpp`` and ``name`` (as written in the table) of the
     image, where given; the image itself is opened by :func:`open_image`
@@ -244,6 +248,8 @@ def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnDat
     if "image" in row.parsed:
         record = record_of_table(adata, row.parsed["image"], row.parsed.get("image_scale"))
         ours[Keys.IMAGE] = {**record, "name": row.text["image"]}
+    if "annotations" in row.parsed:
+        annotate_spots(adata, row.parsed["annotations"], image_scale=row.parsed.get("annotations_scale"))
     return adata
 
 

@@ -18,10 +18,10 @@ from histoquilt.runtime import warn_user
 from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
-POSITIVE = ("mpp", "image_scale")
-PATHS = ("counts", "spots", "image")
+POSITIVE = ("mpp", "image_scale", "annotations_scale")
+PATHS = ("counts", "spots", "image", "annotations")  # relative to the table
 # text also where they look like numbers
-TEXT = ("image", "spots", "labels", "label_column", "patient", "condition", "slide", "species", "fold")
+TEXT = ("image", "spots", "labels", "label_column", "annotations", "patient", "condition", "slide", "species", "fold")
 _OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name
@@ -226,9 +226,11 @@ def row_problem(row: Row) -> str | None:
                 return str(error)
     if "label_column" in row.text and not is_label_file(row.text.get("labels", "")):
         return "label_column names a column of the file in the cell 'labels', which names none"
-    for column in ("counts", "spots", "labels"):
+    for column in ("counts", "spots", "labels", "annotations"):
         if column not in row.text or (column == "labels" and not is_label_file(row.text[column])):
             continue
         if not Path(row.parsed[column]).exists():
             return f"{column} {row.parsed[column]} does not exist (paths are relative to the table)"
+    if "annotations_scale" in row.text and "annotations" not in row.text:
+        return "annotations_scale is given, and the cell 'annotations' is empty"
     return None

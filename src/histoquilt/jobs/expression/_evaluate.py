@@ -1,16 +1,19 @@
 """Job: evaluate methods on sections that they have not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import EXPRESSION_MODELS, Keys, argument, listed
+from histoquilt.jobs._annotations import AnnotationPlace
 from histoquilt.jobs._inputs import file_digests
 from histoquilt.jobs.expression._images import ImagedConfig, ImagedSections, check_samples, read_imaged
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._options import (
     PathName,
+    annotations_option,
+    annotations_scale_option,
     comma_separated,
     configured,
     documented,
@@ -77,20 +80,28 @@ class EvaluateConfig(ImagedConfig):
     all: bool = option(False, "With --protocol hest: evaluate all tasks in the folder, and write one table.")
     label_key: str | None = option(
         None,
-        "Compare domains of predictions with obs[KEY]; undetermined, unknown and the like are no labels.",
+        "Compare domains of predictions with obs[KEY], by default with the annotations, if any; undetermined, unknown "
+        "and the like are no labels.",
         metavar="KEY",
     )
+    annotations: Path | None = annotations_option()
+    annotations_scale: float | None = annotations_scale_option()
     gmt: Path | None = option(None, "Gene sets to test for well-predicted genes.", metavar="FILE", is_path=True)
     markers: Path | None = option(
         None, "Genes to score as a set of their own, one per line.", metavar="FILE", is_path=True
     )
 
     def __post_init__(self) -> None:
-        """Also check the seeds."""
+        """Also check the seeds, and that domains are compared with one annotation."""
         super().__post_init__()
         self.all_seeds()
         if self.all and self.protocol != "hest":
             raise JobError(f"{argument('all', True)} is for tasks of HEST-Bench: add {argument('protocol', 'hest')}.")
+        if self.label_key is not None and self.annotations is not None:
+            raise JobError(
+                f"{argument('annotations')} and {argument('label_key')} both name what domains are compared with. "
+                "Choose one."
+            )
 
     def method_names(self) -> list[str]:
         """Return the names of the methods, each once.
@@ -209,6 +220,7 @@ def evaluate_models(
     if asked.splits is not None and not asked.splits.is_file():
         raise JobError(f"there is no file {asked.splits} ({argument('splits')}). Check the path.")
     lists = [file for file in (gmt, markers, asked.splits) if file is not None]
+    AnnotationPlace(asked.annotations, asked.annotations_scale).check([samples])
     check_out(out, overwrite=asked.overwrite, inputs=[samples, *lists])
     with start_run("evaluate", {"samples": samples, "out": out}, asked, on_checked) as run:
         study, device, genes, splits = _read_and_embed(samples, gmt, markers, asked, run)
@@ -218,7 +230,8 @@ def evaluate_models(
             evaluation = tl.evaluate_expression(
                 study.sections, asked.method_names(), use_rep=study.reps, leave_out=asked.leave_out,  # type: ignore[arg-type]
                 seeds=asked.all_seeds(), device=device, n_genes=asked.n_genes, protocol=asked.protocol,  # type: ignore[arg-type]
-                label_key=asked.label_key, gmt=gmt, markers=genes, splits=splits, progress=asked.progress,
+                label_key=_label_key(study.sections, asked), gmt=gmt, markers=genes, splits=splits,
+                progress=asked.progress,
             )  # fmt: skip
         return EvaluateResult(out, _write(evaluation, study, lists, asked, run), evaluation=evaluation)
 
@@ -250,11 +263,14 @@ def _read_and_embed(
         if own is not None or asked.leave_out == Keys.FOLD:
             check_images(folds, _image_digests(sections))
         genes.extend(match_markers({name: adata.var for name, adata in sections.items()}, asked_genes))
-        if asked.label_key is not None:
-            labelled_sections(sections, asked.label_key)
+        if (label_key := _label_key(sections, asked)) is not None:
+            labelled_sections(sections, label_key)
 
     with connect(asked.dask) as run.workers:
-        study = read_imaged(samples, asked, run, device=device, cache=asked.cache, least_sections=3, check=check)
+        study = read_imaged(
+            samples, asked, run, device=device, cache=asked.cache, least_sections=3, check=check,
+            annotations=AnnotationPlace(asked.annotations, asked.annotations_scale),
+        )  # fmt: skip
         study.embed(run)
     return study, device, genes, None if own is None else folds
 
@@ -280,6 +296,14 @@ def _usable(splits: "list[Split]", sections: dict[str, "AnnData"]) -> "list[Spli
         for split in splits
     ]
     return [split for split in kept if split.test]
+
+
+def _label_key(sections: Mapping[str, "AnnData"], asked: EvaluateConfig) -> str | None:
+    """Return the column of labels asked for, else that of the annotations; None if no section has any."""
+    from histoquilt.study import annotation_key
+
+    keys = (annotation_key(adata) for adata in sections.values())
+    return asked.label_key or next((key for key in keys if key is not None), None)
 
 
 def _write(

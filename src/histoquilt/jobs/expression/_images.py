@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument, is_samples_table
-from histoquilt.jobs._inputs import CheckedInputs, Needs, file_digests, leave_out, read_inputs
+from histoquilt.jobs._annotations import AnnotationPlace
+from histoquilt.jobs._inputs import NO_ANNOTATIONS, CheckedInputs, Needs, file_digests, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import (
     EmbedJob,
     check_image,
@@ -146,6 +147,7 @@ def read_imaged(
     device: str,
     cache: Path | None,
     least_sections: int,
+    annotations: AnnotationPlace = NO_ANNOTATIONS,
     check: Callable[[dict[str, "AnnData"]], object] | None = None,
 ) -> ImagedSections:
     """Read sections and check them, their images and the encoder; no patch is cut yet.
@@ -168,8 +170,9 @@ def read_imaged(
         raise JobError(f"{argument('encoder')} names an encoder twice: {', '.join(names)}.")
     with run.record.stage("read"), ordinary_zeros():
         inputs = read_inputs(
-            [samples], Needs(), skip_bad=config.skip_bad, options=config.reading(), workers=run.workers
-        )
+            [samples], Needs(), skip_bad=config.skip_bad, options=config.reading(), annotations=annotations,
+            workers=run.workers,
+        )  # fmt: skip
         _drop_unusable(inputs, samples, config, run, least_sections)
         if check is not None:
             check(inputs.sections)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import argument, either
+from histoquilt.jobs._annotations import AnnotationPlace
 from histoquilt.jobs._export import add_exports, check_exports
 from histoquilt.jobs._inputs import CheckedInputs, at_most, check_paths
 from histoquilt.jobs._source import Source
@@ -16,6 +17,8 @@ from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._options import (
     PathName,
     SectionsConfig,
+    annotations_option,
+    annotations_scale_option,
     as_paths,
     cache_option,
     check_memory_option,
@@ -59,6 +62,8 @@ class PredictConfig(SectionsConfig):
     encoder: str | Sequence[str] | None = option(
         None, "Image encoder of the model, if its file has moved. Repeatable.", metavar="NAME", repeatable=True
     )
+    annotations: Path | None = annotations_option()
+    annotations_scale: float | None = annotations_scale_option()
     cache: Path | None = cache_option()
     export: str | Sequence[str] | None = export_option()
     skip_bad: bool = option(False, "Skip inputs that cannot be used; run.json names them.")
@@ -140,6 +145,7 @@ def predict_folder(
     image = asked.image
     _check_image(paths, image)
     check_paths(paths, skip_bad=asked.skip_bad)
+    AnnotationPlace(asked.annotations, asked.annotations_scale).check(paths)
     known = [model, *paths, *([image] if image else [])]
     check_out(out, overwrite=asked.overwrite, inputs=known, resume=asked.resume)
     with (
@@ -206,8 +212,9 @@ def _plan(run: Run, asked: PredictConfig, folder: Path, paths: Sequence[Path]) -
             return equipment(folder, settings.digest, settings.encoders, asked.device)[0]
 
         found = check_inputs(
-            paths, load, image=asked.image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading()
-        )
+            paths, load, image=asked.image, mpp=asked.mpp, skip_bad=asked.skip_bad, options=asked.reading(),
+            annotations=AnnotationPlace(asked.annotations, asked.annotations_scale),
+        )  # fmt: skip
         model, encoders = equipment(folder, settings.digest, settings.encoders, asked.device)  # loaded once
         # the rest changes no result
         matters = replace(settings, cache=None, out=Path(), kept=None, progress=False, check_memory=True)

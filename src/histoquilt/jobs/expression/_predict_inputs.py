@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, ReadOptions, argument, is_samples_table
-from histoquilt.jobs._inputs import CheckedInputs, file_digests, leave_out, section_names, sources_of
+from histoquilt.jobs._annotations import AnnotationPlace
+from histoquilt.jobs._inputs import (
+    CheckedInputs,
+    annotation_digests,
+    file_digests,
+    leave_out,
+    section_names,
+    sources_of,
+)
 from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.expression._embed_one import check_spots_on_tissue
 from histoquilt.jobs.expression._predict_one import is_section
@@ -14,6 +22,7 @@ from histoquilt.jobs.work._errors import JobError, about
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from histoquilt.io import Samples
     from histoquilt.models import ExpressionModel
 
 # of slides in a folder; in one of DICOM files each slide is several, so these are named one by one
@@ -53,6 +62,7 @@ def check_inputs(
     mpp: float | None,
     skip_bad: bool,
     options: ReadOptions,
+    annotations: AnnotationPlace,
 ) -> CheckedInputs:
     """Check every section and slide; raise one error for all that cannot be used, or leave them out.
 
@@ -61,6 +71,7 @@ def check_inputs(
     """
     problems: dict[str, str] = {}
     files: dict[str, list[Path]] = {}
+    samples: Samples | None = None
 
     def check(name: str, function: Callable[..., list[Path]], *arguments: Any) -> None:
         try:
@@ -76,16 +87,17 @@ def check_inputs(
             samples = gather_samples(
                 paths[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
             )
-        sources = sources_of(samples, paths[0], options)
+            sources = sources_of(samples, paths[0], options, annotations)
         model = load()
         for name, source in sources.items():
-            check(name, _check_section, samples.sections[name], source, model)
+            check(name, _check_row, samples.sections[name], source, model)
         skipped = dict(samples.skipped)
     else:
         sources = {
-            name: Source(name, path, options=options, image=image, mpp=mpp)
+            name: Source(name, path, options=options, image=image, mpp=mpp, annotations=annotations.of(name))
             for name, path in zip(section_names(paths), paths, strict=True)
         }
+        annotations.check_used(sources)
         slides = {name: source for name, source in sources.items() if not is_section(source.path)}
         for name, source in slides.items():
             check(name, _check_slide, source)
@@ -102,6 +114,7 @@ def check_inputs(
     leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
     sources = {name: source for name, source in sources.items() if name not in problems}
     digests = file_digests((name, path) for name in sources for path in files[name])
+    digests += annotation_digests(sources, samples)
     return CheckedInputs({}, sources, digests, skipped | problems)
 
 
@@ -122,6 +135,10 @@ def _slides_in(folder: Path) -> list[Path]:
             "slides, or the folder that they lie in."
         )
     return slides
+
+
+def _check_row(adata: "AnnData", source: Source, model: "ExpressionModel") -> list[Path]:
+    return _check_section(adata if source.annotations is None else source.annotations.annotate(adata), source, model)
 
 
 def _read_section(source: Source, model: "ExpressionModel") -> list[Path]:
@@ -160,4 +177,6 @@ def _check_slide(source: Source) -> list[Path]:
     with io.open_slide(source.path, mpp=source.mpp) as slide:
         if slide.mpp is None:
             raise JobError(f"{source.path} does not say how many microns a pixel is. Pass {argument('mpp')}.")
+    if source.annotations is not None:
+        io.read_annotations(source.annotations.path)  # errors are raised now
     return [source.path]

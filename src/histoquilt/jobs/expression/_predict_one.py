@@ -138,10 +138,11 @@ def _predicted(
         from histoquilt.io import open_slide
 
         with open_slide(source.path, mpp=source.mpp) as slide:
-            return model.predict(
+            predicted = model.predict(
                 slide, mpp=slide.mpp, pitch_um=settings.pitch_um, encoder=encoders, progress=settings.progress,
                 check_memory=settings.check_memory,
             )  # fmt: skip
+        return predicted if source.annotations is None else source.annotations.annotate(predicted)
     adata = source.read()
     if not all(rep in adata.obsm for rep in model.fitted.inputs.reps):
         _describe(adata, model, encoders, settings)

@@ -118,6 +118,22 @@ def cache_option() -> Any:
     return option(None, "Folder for cached embeddings, found by content.", metavar="DIR", is_path=True)
 
 
+def annotations_option() -> Any:
+    """Return the option ``annotations``."""
+    return option(
+        None, "A pathologist's annotations, to compare results with: GeoJSON of QuPath or CSV of Loupe Browser of one "
+        "section, or a folder with a file per section, named like it.", metavar="FILE", is_path=True,
+    )  # fmt: skip
+
+
+def annotations_scale_option() -> Any:
+    """Return the option ``annotations_scale``."""
+    return option(
+        None, "Coordinate units per pixel of the image that was annotated; by default that of the section's image.",
+        metavar="S", positive=True,
+    )  # fmt: skip
+
+
 def resume_option() -> Any:
     """Return the option ``resume``."""
     return option(False, "Keep unfinished work in DIR.partial; the same command resumes it.")

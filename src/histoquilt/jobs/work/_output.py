@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument
+from histoquilt.jobs._annotations import agreement_of
 from histoquilt.jobs.work._errors import JobError
 from histoquilt.jobs.work._resume import JOB, holds_job, link, replaced_names
 from histoquilt.runtime import folder_written_to, progress_folder, refuse_existing, stage
@@ -119,10 +120,16 @@ class DomainResults:
     pages: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     links: Mapping[str, str] | None = None  # Text -> file name, for links at the head of the report
     written: Sequence[str] = ()  # Names of sections that are already written; they are linked
+    label_key: str | None = None  # Column of obs to compare domains with; by default the annotation
 
 
-def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[], dict[str, Any]]) -> None:
-    """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html``, tables, pages and the model."""
+def write_domain_results(
+    folder: Path, results: DomainResults, facts: Callable[[], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Write ``<section>.h5ad``, ``domains.csv``, ``domains.png``, ``report.html``, tables, pages and the model.
+
+    Returns the agreement of each section with its annotation, for ``run.json``; empty without annotations.
+    """
     from histoquilt.io import write_h5ad
     from histoquilt.report import write_report
 
@@ -130,8 +137,10 @@ def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[
     for name in sections:
         if name not in results.written:
             write_h5ad(sections[name], folder / f"{name}.h5ad")
-    domain_table(sections, section_key).to_csv(folder / "domains.csv", index=False)
-    for name, table in results.tables.items():
+    domains = domain_table(sections, section_key, results.label_key)
+    domains.to_csv(folder / "domains.csv", index=False)
+    scores, compared = agreement_of(domains, results.label_key or Keys.ANNOTATION)
+    for name, table in {**results.tables, **compared}.items():
         table.to_csv(folder / name, index=False)
     drawn = (sections, section_key) if results.study is None else ({"": results.study}, Keys.SECTION)
     with stage("pictures"):
@@ -144,9 +153,11 @@ def write_domain_results(folder: Path, results: DomainResults, facts: Callable[[
         write_report(
             sections, folder / "report.html", title=results.title, run=facts(), spatial_key=spatial_key,
             section_key=section_key, layer=results.layer, study=results.study, links=results.links,
+            label_key=results.label_key,
         )  # fmt: skip
     for name, write in results.pages.items():
         write(folder / name)
+    return scores
 
 
 def write_record(folder: Path, facts: Mapping[str, Any], job: str | None = None) -> dict[str, Any]:
@@ -158,9 +169,17 @@ def write_record(folder: Path, facts: Mapping[str, Any], job: str | None = None)
     return record
 
 
-def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = None) -> "pd.DataFrame":
-    """Return the tidy table of domains: one row per spot, with nested levels and stability."""
+def domain_table(
+    sections: Mapping[str, "AnnData"], section_key: str | None = None, label_key: str | None = None
+) -> "pd.DataFrame":
+    """Return the tidy table of domains: one row per spot.
+
+    Columns are ``section, obs_name, domain``, nested levels, stability, and the annotation (:func:`annotation_key`) if
+    any section has one.
+    """
     import pandas as pd
+
+    from histoquilt.study import annotation_key
 
     tables = [
         pd.DataFrame(
@@ -170,6 +189,7 @@ def domain_table(sections: Mapping[str, "AnnData"], section_key: str | None = No
                 "domain": adata.obs[Keys.DOMAIN].astype(str).to_numpy(),
                 **{key: adata.obs[key].astype(str).to_numpy() for key in _levels(adata)},
                 **{key: adata.obs[key].round(3).to_numpy() for key in _stability(adata)},
+                **({key: adata.obs[key].astype(object)} if (key := annotation_key(adata, label_key)) else {}),
             }
         )
         for name, adata in sections.items()
