@@ -178,7 +178,7 @@ def test_nothing_from_a_study_becomes_markup(toy_study, tmp_path):
 
 
 def test_large_studies_are_sampled(toy_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("histoquilt.report._study.MAX_SPOTS", 300)
+    monkeypatch.setattr("histoquilt.report.domains._study.MAX_SPOTS", 300)
     joint = toy_study()
     page = page_of(tmp_path, joint, study=joint)
     study = study_of(page)

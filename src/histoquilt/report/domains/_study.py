@@ -8,9 +8,9 @@ from anndata import AnnData
 
 from histoquilt._base import Keys
 from histoquilt.draw import MIXING_METRICS, mixing_values, section_height, spot_places, stack_order
-from histoquilt.report._domains import DomainData, scalars
 from histoquilt.report._encode import finite
 from histoquilt.report._map import even_samples, map_frame, spot_map
+from histoquilt.report.domains._domains import DomainData, scalars
 
 MAX_SPOTS = 40_000  # spots of all sections together in the overview, where each is drawn as a thumbnail
 

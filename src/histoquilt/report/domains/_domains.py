@@ -30,9 +30,9 @@ from histoquilt.draw import (
 from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._charts import curve_svg
 from histoquilt.report._encode import packed, shades
-from histoquilt.report._genes import PackedGenes
-from histoquilt.report._levels import DomainLevels, differing_mixture, level_stabilities
 from histoquilt.report._map import even_samples, section_map, spot_names
+from histoquilt.report.domains._genes import PackedGenes
+from histoquilt.report.domains._levels import DomainLevels, differing_mixture, level_stabilities
 from histoquilt.study import check_obs_key
 
 _N_GENES = 4  # genes shown as measured and denoised

@@ -1,0 +1,1 @@
+"""Content of the page of domains: sections, studies, nested levels, and genes that a reader may ask for."""
