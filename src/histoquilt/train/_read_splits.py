@@ -20,7 +20,7 @@ def read_splits(path: str | Path, *, optimistic: bool = False) -> list[Split]:
         Path of a CSV file with the columns ``fold``, ``section`` and ``side`` (``train`` or ``test``). A section that a
         fold does not name is on neither side.
     optimistic
-        Whether a fold may have the same patient or slide on both sides.
+        If true, a fold may have the same patient or slide on both sides.
 
     Returns
     -------

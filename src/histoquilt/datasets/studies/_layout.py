@@ -33,7 +33,7 @@ class StudyFolder:
     missing
         One sentence for each file that is missing or cannot be right: its path, and what does not work without it.
     notes
-        What else is worth knowing, such as files that belong to no section.
+        Other remarks, such as files that belong to no section.
     """
 
     layout: str

@@ -55,7 +55,7 @@ class RemoteStudy:
     files
         Files; empty if the study has to be fetched by hand.
     by_hand
-        What to do instead, if there are no files.
+        Steps to get the study, if there are no files.
     """
 
     label: str
