@@ -171,6 +171,7 @@ def test_archives_are_unpacked(server, tmp_path):
         (b"no archive at all", "neither a zip nor a tar archive"),
         (zip_of(**{"bomb": bytes(150 * 1024**2)}), "improbably more than its own"),
     ],
+    ids=["above", "absolute", "backslashes", "drive", "tar above", "link", "pipe", "text", "bomb"],
 )
 def test_an_archive_that_is_refused_writes_nothing(tmp_path, packed, told):
     archive = tmp_path / "archive"
