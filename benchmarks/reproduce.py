@@ -48,11 +48,11 @@ ALL_SECTIONS = {
 ALL_SECTIONS["spahgc"] = ALL_SECTIONS["mclstexp"]
 QUOTED = {  # row, what it is of, value, source
     "spamask": [
-        *[("SpaMask, four sections trained jointly", name, value, "Min et al. 2025, one seed, k = 7 given") for name, value
-          in (("151673", 0.586), ("151674", 0.698), ("151675", 0.655), ("151676", 0.579))],
+        ("SpaMask, four sections trained jointly", name, value, "Min et al. 2025, one seed, k = 7 given")
+        for name, value in (("151673", 0.586), ("151674", 0.698), ("151675", 0.655), ("151676", 0.579))
     ],
     "mclstexp": [
-        (name, "32 sections of HER2+, all genes / top 50", value, "tables of later papers, leave one section out, flawed")
+        (name, "32 sections of HER2+, all genes / top 50", value, "later papers' tables, leave one section out, flawed")
         for name, value in (("ST-Net", ".056 / .013"), ("HisToGene", ".084 / .071"), ("Hist2ST", ".144 / .185"),
                             ("THItoGene", ".173 / .281"), ("BLEEP", ".187 / .291"), ("mclSTExp", ".230 / .387"))
     ],
