@@ -157,16 +157,17 @@ def run_expression(
                 adata, slide, mpp=slide.mpp / record["image"]["image_scale"], encoder=encoder, field_um=FIELD_UM,
                 image_scale=record["image"]["image_scale"], key_added="X_patch", cache=out / "cache", progress=False,
             )  # fmt: skip
-    plans = {"theirs": leave_one_out(sections, by="section")}
-    patients = {str(adata.obs["patient"].iloc[0]) for adata in sections.values() if "patient" in adata.obs}
-    if len(patients) > 1:
-        plans["ours"] = leave_one_out(sections, by="patient")
+    known = {name: str(adata.obs["patient"].iloc[0]) for name, adata in sections.items() if "patient" in adata.obs}
+    table = pd.DataFrame({"patient": pd.Series(known, dtype=object).reindex(list(sections))})
+    plans = {"theirs": leave_one_out(table, by="section")}
+    if len(known) == len(sections) and len(set(known.values())) > 1:
+        plans["ours"] = leave_one_out(table, by="patient")
     else:
         print("One patient (or none known): our protocol leaves sections out too, which is optimistic.")
         plans["ours"] = plans["theirs"]
     for protocol, splits in plans.items():
         for split in splits:
-            file = out / paper / f"{protocol}_{split.name}.csv"
+            file = out / paper / f"{protocol}_{split.fold}.csv"
             yield kept(file, partial(expression_of, sections, paper, split, seeds, protocol)).assign(protocol=protocol)
 
 
