@@ -51,7 +51,9 @@ def test_every_extra_is_told_with_all_that_it_brings():
     ours = distribution("histoquilt")
     extras = set(ours.metadata.get_all("Provides-Extra")) - {"dev", "docs", "test"}
     assert set(_doctor.EXTRAS) == extras
-    packages = {module: {name.lower().replace("_", "-") for name in names} for module, names in packages_distributions().items()}
+    packages = {
+        module: {name.lower().replace("_", "-") for name in names} for module, names in packages_distributions().items()
+    }
     for extra, (_, modules) in _doctor.EXTRAS.items():
         needs = [one for one in ours.requires if re.search(rf"extra == ['\"]{extra}['\"]", one)]
         brought = {re.match(r"[\w.-]+", one)[0].lower().replace("_", "-") for one in needs}

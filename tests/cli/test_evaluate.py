@@ -77,7 +77,7 @@ def test_leaving_out_sections_is_called_optimistic(study_folder, tmp_path, capsy
     [
         (["--methods", "spahcg"], "--methods: Unknown expression model 'spahcg'. Did you mean 'spahgc'"),
         (["--methods", "knn,,ridge"], "separated by commas"),
-        (["--leave-out", "slide"], "--leave-out is patient or section"),
+        (["--leave-out", "slide"], "--leave-out is patient, section or fold"),
         (["--protocol", "fair"], "--protocol is honest, published or hest"),
         (["--seeds", "0,one"], "--seeds is one or more whole numbers"),
         (["--seeds", "1,1"], "names a seed twice"),

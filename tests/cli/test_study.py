@@ -43,7 +43,14 @@ def test_the_folder_of_a_study(done, three):
     names = ["domains.csv", "domains.png", "model", "report.html", "run.json", "s1.h5ad", "s2.h5ad"]
     assert sorted(path.name for path in out.iterdir()) == names
     table = pd.read_csv(out / "domains.csv", dtype=str)
-    assert list(table) == ["section", "obs_name", "domain", "domain_coarse_2"]
+    assert list(table) == [
+        "section",
+        "obs_name",
+        "domain",
+        "domain_coarse_2",
+        "domain_coarse_2_stability",
+        "domain_stability",
+    ]
     assert table.groupby("domain")["domain_coarse_2"].nunique().max() == 1
     assert table["section"].value_counts().to_dict() == {"s1": 150, "s2": 150}
     assert set(table["domain"]) == {"1", "2", "3"}

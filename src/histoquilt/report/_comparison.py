@@ -76,7 +76,7 @@ def write_comparison_report(
     write_page(
         path,
         "_comparison.html",
-        ("_prediction.js",),
+        "_prediction.js",
         title=title or f"{names} against {known['reference']}",
         contrasts=contrasts,
         patients_known=bool(known["patients_known"]),

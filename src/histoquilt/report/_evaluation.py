@@ -89,7 +89,7 @@ def write_evaluation_report(
     write_page(
         path,
         "_evaluation.html",
-        ("_prediction.js",),
+        "_prediction.js",
         title=title,
         optimistic=evaluation.optimistic,
         published=_in_order(evaluation.published, order).to_dict("records"),

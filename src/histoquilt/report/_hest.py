@@ -40,6 +40,19 @@ def write_hest_report(
         Task -> our evaluation of its splits; tasks that allow none are missing.
     facts, title
         Contents of ``run.json``, with its ``tasks``, and headline of the page.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row = {"method": "probe", "kind": "method", "encoder": "he_texture", "IDC": 0.4, "average": 0.4}
+    >>> overview = pd.DataFrame([{**row, "average_adjusted": 0.3, "source": ""}])
+    >>> task = {"n_spots": {"s1": 100, "s2": 90}, "patients": {"s1": "A", "s2": "B"}, "splits": ["0"], "dropped": {}}
+    >>> task |= {"leaks": {}, "methods_left_out": ""}
+    >>> facts = {"tasks": {"IDC": task}, "encoder": "he_texture", "seeds": [0]}
+    >>> page = getfixture("tmp_path") / "report.html"
+    >>> write_hest_report(page, overview, overview, {}, facts=facts)
+    >>> "HEST-Bench" in page.read_text()
+    True
     """
     tasks = [
         str(column)

@@ -119,7 +119,8 @@ def write_report(
     write_page(
         path,
         "_template.html",
-        ("_explorer.js", "_script.js"),
+        "_explorer.js",
+        "_script.js",
         title=title,
         links=links,
         groups=groups,

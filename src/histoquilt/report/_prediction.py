@@ -92,7 +92,7 @@ def write_prediction_report(
     write_page(
         path,
         "_prediction.html",
-        ("_prediction.js",),
+        "_prediction.js",
         title=title,
         links=links,
         sections=shown,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,8 +17,7 @@ from histoquilt.runtime import atomic_file
 def write_page(
     path: str | os.PathLike[str],
     template: str,
-    scripts: Sequence[str],
-    *,
+    *scripts: str,
     links: Mapping[str, str] | None = None,
     **content: Any,
 ) -> None:

@@ -149,9 +149,10 @@ def _check(adata: AnnData, sources: Sequence[Source] | None, n_resamples: int, n
     known = get_args(Source)
     if sources is not None and (isinstance(sources, str) or not sources or set(sources) - set(known)):
         raise ValueError(f"{argument('sources')} must be some of {listed(known)}, got {sources!r}.")
-    for name, number in (("n_resamples", n_resamples), ("n_splits", n_splits)):
-        if number < 1:
-            raise ValueError(f"{argument(name)} must be at least 1, got {number}.")
+    if n_resamples < 1:
+        raise ValueError(f"{argument('n_resamples')} must be at least 1, got {n_resamples}.")
+    if n_splits < 1:
+        raise ValueError(f"{argument('n_splits')} must be at least 1, got {n_splits}.")
     codes = as_categories(adata, domain_key).codes
     n_domains, n_labelled = len(np.unique(codes[codes >= 0])), int((codes >= 0).sum())
     if n_domains < 2:
