@@ -36,16 +36,16 @@ from anndata import AnnData
 
 import histoquilt as hq
 from histoquilt.datasets import studies
+from histoquilt.datasets.studies._dlpfc import SECTIONS as DLPFC_SECTIONS
+from histoquilt.datasets.studies._her2st import PUBLISHED as HER2ST_PUBLISHED
 from histoquilt.train import Split, leave_one_out
 
 FIELD_UM = 150.0  # of the patch around a spot
-ALL_SECTIONS = {
-    "spamask": {"DLPFC": ["151507", "151508", "151509", "151510", "151669", "151670", "151671", "151672", "151673",
-                          "151674", "151675", "151676"]},
-    "mclstexp": {"HER2+": [f"{p}{n}" for p, last in zip("ABCDEFG", (6, 6, 6, 6, 3, 3, 3), strict=True)
-                           for n in range(1, last + 1) if f"{p}{n}" != "A1"]},
-}  # fmt: skip
-ALL_SECTIONS["spahgc"] = ALL_SECTIONS["mclstexp"]
+ALL_SECTIONS = {  # name of the study, its sections in the paper
+    "spamask": ("DLPFC", sorted(DLPFC_SECTIONS)),
+    "mclstexp": ("HER2+", sorted(HER2ST_PUBLISHED)),
+    "spahgc": ("HER2+", sorted(HER2ST_PUBLISHED)),
+}
 QUOTED = {  # row, what it is of, value, source
     "spamask": [
         ("SpaMask, four sections trained jointly", name, value, "Min et al. 2025, one seed, k = 7 given")
@@ -189,7 +189,7 @@ def write_page(rows: pd.DataFrame, paper: str, sections: list[str], out: Path) -
     rows.to_csv(out / f"{paper}.csv", index=False)
     table = summary(rows)
     table.to_csv(out / f"{paper}_summary.csv", index=False)
-    ((study, every),) = ALL_SECTIONS[paper].items()
+    study, every = ALL_SECTIONS[paper]
     missing = [name for name in every if name not in sections]
     partial_words = f"Partial: {len(missing)} of {len(every)} sections of {study} are not here ({', '.join(missing)})."
     quoted = pd.DataFrame(QUOTED[paper], columns=["row", "of", "published", "source"])

@@ -160,8 +160,7 @@ def _log1p_counts(section: Section, genes: Sequence[str]) -> np.ndarray:
             f"HEST-Bench scores raw counts, and section {section.name!r} has normalised expression only. Give raw "
             "counts in layers['counts']."
         )
-    place = {gene: number for number, gene in enumerate(found.genes)}
-    return np.log1p(found.in_memory[:, [place[gene] for gene in genes]].toarray().astype(np.float64))
+    return np.log1p(found.of_genes(genes).toarray().astype(np.float64))
 
 
 def hest_overview(tables: Mapping[str, pd.DataFrame], encoder: str, value: str = "pcc_mean") -> pd.DataFrame:

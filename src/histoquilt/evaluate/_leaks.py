@@ -51,9 +51,7 @@ def check_images(splits: Sequence[Split], images: Mapping[str, str]) -> None:
 
 def _spot_digests(study: Study, name: str, genes: Sequence[str]) -> set[int]:
     """Return a digest of each spot's expression of some genes, without spots that express few."""
-    found = study[name].expression
-    place = {gene: at for at, gene in enumerate(found.genes)}
-    matrix = csr_matrix(found.in_memory[:, [place[gene] for gene in genes]], dtype=np.float32)
+    matrix = csr_matrix(study[name].expression.of_genes(genes), dtype=np.float32)
     matrix.eliminate_zeros()
     weights = np.frombuffer(
         b"".join(hashlib.blake2b(gene.encode(), digest_size=8).digest() for gene in genes), dtype=np.uint64

@@ -55,10 +55,7 @@ class EvaluationStudy:
     def counts(self, name: str, genes: Sequence[str]) -> csr_matrix | None:
         """Return the raw counts of some genes, ``(n_spots, n_genes)``; ``None`` if the section has none."""
         found = self.study[name].expression
-        if found.scale != "counts":
-            return None
-        place = {gene: number for number, gene in enumerate(found.genes)}
-        return found.in_memory[:, [place[gene] for gene in genes]]
+        return found.of_genes(genes) if found.scale == "counts" else None
 
     def symbols(self, name: str) -> dict[str, str]:
         """Return gene -> display name of a section; empty where it has none."""

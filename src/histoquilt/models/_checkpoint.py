@@ -16,7 +16,7 @@ from torch import Tensor
 
 import histoquilt
 from histoquilt.models._card import MODEL_CARD, model_card
-from histoquilt.runtime import atomic_folder
+from histoquilt.runtime import atomic_folder, file_sha256
 from histoquilt.study import spot_centres
 
 MODEL_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"
@@ -54,18 +54,15 @@ def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, ove
 
 def file_digests(folder: Path) -> dict[str, str]:
     """Return file -> SHA-256 of the files of a model but its provenance, which records them; the card is not one."""
-    return {name: _sha256(folder / name) for name in MODEL_FILES if name != _PROVENANCE and (folder / name).is_file()}
+    return {
+        name: file_sha256(folder / name) for name in MODEL_FILES if name != _PROVENANCE and (folder / name).is_file()
+    }
 
 
 def model_digest(folder: Path) -> str:
     """Return the SHA-256 of the names and digests of the files of a model."""
-    entries = sorted([*file_digests(folder).items(), (_PROVENANCE, _sha256(folder / _PROVENANCE))])
+    entries = sorted([*file_digests(folder).items(), (_PROVENANCE, file_sha256(folder / _PROVENANCE))])
     return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in entries).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:

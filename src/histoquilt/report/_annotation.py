@@ -1,6 +1,5 @@
 """A pathologist's annotation on a page: its map, and domains compared with it."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +7,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.draw import as_categories, domain_colors, domain_palette
+from histoquilt.draw import as_categories, domain_colors
 from histoquilt.metrics import AnnotationScore, named_regions, score_annotation
-from histoquilt.report._encode import finite, packed
+from histoquilt.report._encode import browser_colors, finite, packed
 from histoquilt.study import annotation_key
 
 
@@ -31,9 +30,7 @@ class ShownAnnotation:
         self.key = key
         self.regions: np.ndarray = named_regions(as_categories(adata, key))
         present = set(self.regions) - {None}
-        own = {name: color for name, color in domain_colors(adata, key).items() if name in present}
-        if not all(re.fullmatch("#[0-9a-fA-F]{6}", color) for color in own.values()):  # browsers do not know all names
-            own = dict(zip(own, domain_palette(len(own)), strict=True))
+        own = browser_colors({name: color for name, color in domain_colors(adata, key).items() if name in present})
         self.colors: Mapping[str, str] = own if shared is None else shared
 
     @classmethod

@@ -1,15 +1,24 @@
 """Arrays and images as text inside the page."""
 
 import base64
+import re
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from histoquilt.draw import TissueImage
+from histoquilt.draw import TissueImage, domain_palette
 
 _LONGEST_PX = 1100  # longest side of an embedded image: sharp on a laptop, some 100 kB
+
+
+def browser_colors(colors: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> hexadecimal colour, all of the palette if one is not: browsers lack names of matplotlib."""
+    if all(re.fullmatch("#[0-9a-fA-F]{6}", color) for color in colors.values()):
+        return dict(colors)
+    return dict(zip(colors, domain_palette(len(colors)), strict=True))
 
 
 def finite(value: Any) -> float | None:

@@ -69,9 +69,10 @@
     return shown === "confidence" ? spots.confidence : shown === "stability" ? levels.stability(spots) : null;
   }
 
-  function nameRamp(ramp, colorBy) {
-    ramp.hidden = colorBy === null || colorBy.value === "domain";
-    if (!ramp.hidden) ramp.querySelector(".what").textContent = colorBy.value;
+  /* Say what a colour scale shows; without words it is hidden. */
+  function nameRamp(ramp, words) {
+    ramp.hidden = !words;
+    ramp.querySelector(".what").textContent = words;
   }
 
   /* Colours and tooltips of a map of domains. */
@@ -104,10 +105,8 @@
         place(classes, colors.map((color, code) => levels.isIn(code, state.domain) ? color : null));
       },
       drawn() {
-        nameRamp(ramp, colorBy);
-        ramp.hidden = !isRamp();
+        nameRamp(ramp, byGene() ? genes.names[typed.gene] + ", log1p of counts per 10,000" : isRamp() ? colorBy.value : "");
         ramp.querySelector(".high").textContent = byGene() ? genes.tops[typed.gene] : "1";
-        if (byGene()) ramp.querySelector(".what").textContent = genes.names[typed.gene] + ", log1p of counts per 10,000";
       },
       recolour() {
         if (typed.pick) typed.pick.hidden = colorBy.value !== "gene";
@@ -214,7 +213,7 @@
       if (shades) paint(ctx, spots, shades, [...RAMP, study.unlabelled], k, 0, 0, map.pitch);
       else paint(ctx, spots, levels.classes(spots), levels.colors().map(faint), k, 0, 0, map.pitch);
       if (view === "aligned") ctx.drawImage(outlineAt(width, height, k), 0, 0, width, height);
-      nameRamp(ramp, colorBy);
+      nameRamp(ramp, shades ? colorBy.value : "");
     }
     const canvases = [...article.querySelectorAll(".thumbs canvas")];
     for (const canvas of canvases) {

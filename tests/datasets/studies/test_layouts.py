@@ -50,11 +50,11 @@ def test_her2st(make):
 
 
 def test_the_32_sections_of_the_papers_are_a2_to_g3():
-    from histoquilt.datasets.studies._her2st import _PUBLISHED
+    from histoquilt.datasets.studies._her2st import PUBLISHED
 
     everything = sorted(f"{letter}{number}" for letter in "ABCDEFGH" for number in range(1, 7 if letter < "E" else 4))
     assert len(everything) == 36
-    assert sorted(_PUBLISHED) == everything[1:33]
+    assert sorted(PUBLISHED) == everything[1:33]
     assert (everything[1], everything[32]) == ("A2", "G3")
 
 

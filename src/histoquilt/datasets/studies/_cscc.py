@@ -6,7 +6,7 @@ Ji et al., Cell 182, 497-514 (2020). The files of ``GSE144240_RAW.tar``, unpacke
 from pathlib import Path
 
 from histoquilt.datasets.studies._layout import StudyFolder, files_by_name, report_twice
-from histoquilt.datasets.studies._legacy_spots import spots_problem
+from histoquilt.datasets.studies._legacy_spots import add_legacy_st
 
 _SAMPLE = r"(P\d+_ST_rep\d+)"
 _COUNTS = rf"(?:GSM\d+_)?{_SAMPLE}_stdata\.tsv"
@@ -32,18 +32,10 @@ class Cscc:
         images, others = files_by_name(study.root, _IMAGE)
         report_twice(study, [*twice, *more, *others])
         for name, path in counts.items():
-            wanted = f"GSM..._spot_data-selection-{name}.tsv.gz"
-            if name not in spots:
-                study.lacks(name, wanted, "the spots have no positions, so the section is left out")
-                continue
-            if problem := spots_problem(path, spots[name]):
-                study.missing.append(f"{name}: {spots[name].name} {problem}. The section is left out.")
-                continue
-            if name not in images:
-                study.lacks(name, f"GSM..._{name}.jpg.gz", "domains work, train and evaluate do not")
-            image = images.get(name)
-            study.add(
-                name, path, spots=spots[name], image=image, image_scale=None if image is None else 1,
+            own = spots.get(name)
+            add_legacy_st(
+                study, name, path, own, images.get(name), spots_name=f"GSM..._spot_data-selection-{name}.tsv.gz",
+                image_name=f"GSM..._{name}.jpg.gz", found_name=None if own is None else own.name,
                 patient=name.split("_")[0],
             )  # fmt: skip
         study.without_counts_of({name: [path] for name, path in images.items()})

@@ -1,6 +1,5 @@
 """Download of a public study with pooch: asked for by name, licence first, resumed, verified, unpacked."""
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -8,7 +7,7 @@ from typing import IO, Any
 from histoquilt._base import close_matches, require
 from histoquilt.datasets.studies._remote import DOWNLOADS, RemoteFile, RemoteStudy
 from histoquilt.datasets.studies._unpack import MOST_BYTES, unpack
-from histoquilt.runtime import in_words, logger, progress_bar
+from histoquilt.runtime import file_sha256, in_words, logger, progress_bar
 
 _CHUNK = 64 * 1024  # bytes; what is lost of an interrupted download
 _TIMEOUT_S = 60
@@ -106,7 +105,7 @@ def _fetch(pooch: Any, file: RemoteFile, folder: Path, most_bytes: int) -> Path:
             "place. Nothing was kept; download it again, or compare with the page of the study."
         ) from error
     if file.checksum is None:
-        logger.warning("%s: no checksum is published; SHA-256 %s", file.path, _sha256(path))
+        logger.warning("%s: no checksum is published; SHA-256 %s", file.path, file_sha256(path))
     return path
 
 
@@ -160,8 +159,3 @@ def _receive(answer: Any, part: Path, begin: int, limit: int) -> None:
                 part.unlink()
                 raise ValueError(f"{answer.url} is larger than the {limit:,} bytes that are expected. It is not kept.")
             written.write(chunk)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

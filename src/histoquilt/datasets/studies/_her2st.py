@@ -8,9 +8,9 @@ these.
 from pathlib import Path
 
 from histoquilt.datasets.studies._layout import StudyFolder, files_by_name, report_twice
-from histoquilt.datasets.studies._legacy_spots import spots_problem
+from histoquilt.datasets.studies._legacy_spots import add_legacy_st
 
-_PUBLISHED = {
+PUBLISHED = {
     *(f"{patient}{number}" for patient in "ABCD" for number in range(1, 7)),
     *(f"{patient}{number}" for patient in "EFG" for number in range(1, 4)),
 } - {"A1"}
@@ -36,22 +36,14 @@ class Her2St:
         report_twice(study, [*twice, *more, *others])
         images = _images(root / "ST-imgs")
         for name, path in counts.items():
-            wanted = f"ST-spotfiles/{name}_selection.tsv"
-            if name not in spots:
-                study.lacks(name, wanted, "the spots have no positions, so the section is left out")
-                continue
-            if problem := spots_problem(path, spots[name]):
-                study.missing.append(f"{name}: {wanted} {problem}. The section is left out.")
-                continue
-            if name not in images:
-                study.lacks(name, f"ST-imgs/{name[:1]}/{name}/*.jpg", "domains work, train and evaluate do not")
-            elif len(images[name]) > 1:
-                study.notes.append(f"{name}: several images; {images[name][0].name} is used.")
-            image = images[name][0] if name in images else None
-            study.add(
-                name, path, spots=spots[name], image=image, image_scale=None if image is None else 1, patient=name[:1],
-                labels=labels.get(name), published_32="yes" if name in _PUBLISHED else "no",
+            own = images.get(name, [])
+            add_legacy_st(
+                study, name, path, spots.get(name), own[0] if own else None,
+                spots_name=f"ST-spotfiles/{name}_selection.tsv", image_name=f"ST-imgs/{name[:1]}/{name}/*.jpg",
+                patient=name[:1], labels=labels.get(name), published_32="yes" if name in PUBLISHED else "no",
             )  # fmt: skip
+            if name in study.rows and len(own) > 1:
+                study.notes.append(f"{name}: several images; {own[0].name} is used.")
         study.without_counts_of(images)
         _report_labels(study)
 

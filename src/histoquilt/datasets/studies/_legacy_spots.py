@@ -1,13 +1,35 @@
-"""Spots of legacy ST: whether the counts and the table of selected spots belong together."""
+"""Sections of legacy ST: counts, the table of selected spots, and whether they belong together."""
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from histoquilt._base import listed
+from histoquilt.datasets.studies._layout import StudyFolder
 
 _LEAST_SHARED = 0.5  # of the selected spots, that have counts
+
+
+def add_legacy_st(
+    study: StudyFolder, name: str, counts: Path, spots: Path | None, image: Path | None, *,
+    spots_name: str, image_name: str, found_name: str | None = None, **columns: Any,
+) -> None:  # fmt: skip
+    """Add a section with its spots and its image, or say what is missing.
+
+    ``spots_name`` and ``image_name`` are how the layout names the files, ``found_name`` how messages name a spot file
+    that is there (by default as ``spots_name``).
+    """
+    if spots is None:
+        study.lacks(name, spots_name, "the spots have no positions, so the section is left out")
+        return
+    if problem := spots_problem(counts, spots):
+        study.missing.append(f"{name}: {found_name or spots_name} {problem}. The section is left out.")
+        return
+    if image is None:
+        study.lacks(name, image_name, "domains work, train and evaluate do not")
+    study.add(name, counts, spots=spots, image=image, image_scale=None if image is None else 1, **columns)
 
 
 def spots_problem(counts: Path, spots: Path) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import histoquilt
-from histoquilt.runtime import Stages, logger, n_processes, peak_bytes, threads_in_use
+from histoquilt.runtime import Stages, file_sha256, logger, n_processes, peak_bytes, threads_in_use
 
 # addressed to developers of other packages; a user can do nothing about them
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
@@ -166,5 +166,4 @@ def sha256(path: Path) -> str:
             if file.is_file() and not file.name.endswith(NEVER_READ):
                 whole.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
         return whole.hexdigest()
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_sha256(path)

@@ -1,6 +1,5 @@
 """Content of the page about the domains of one AnnData: tables, maps, genes, and how domains were found."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,6 @@ from histoquilt.draw import (
     color_top,
     denoised_expression,
     domain_colors,
-    domain_palette,
     gene_rows,
     marked_number,
     marker_table,
@@ -29,7 +27,7 @@ from histoquilt.draw import (
 )
 from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._charts import curve_svg
-from histoquilt.report._encode import packed, shades
+from histoquilt.report._encode import browser_colors, packed, shades
 from histoquilt.report._map import even_samples, section_map, spot_names
 from histoquilt.report.domains._genes import PackedGenes
 from histoquilt.report.domains._levels import DomainLevels, differing_mixture, level_stabilities
@@ -59,7 +57,7 @@ class DomainData:
         check_obs_key(adata, domain_key, argument="domain_key")
         self.adata, self.domain_key, self.joint = adata, domain_key, joint
         self.points = spot_places(adata, spatial_key)
-        self.colors: dict[str, str] = _browser_colors(adata, domain_key, None if joint is None else joint.colors)
+        self.colors: dict[str, str] = _colors_of(adata, domain_key, None if joint is None else joint.colors)
         self.domains = as_categories(adata, domain_key)
         self.codes = self.domains.codes
         self.markers: pd.DataFrame = _markers(adata, list(self.colors)) if joint is None else joint.markers
@@ -180,8 +178,8 @@ def scalars(value: Any, name: str = "") -> list[tuple[str, str]]:
     return []
 
 
-def _browser_colors(adata: AnnData, domain_key: str, shared: Mapping[str, str] | None) -> dict[str, str]:
-    """Return domain -> hexadecimal colour: browsers do not know all names of matplotlib."""
+def _colors_of(adata: AnnData, domain_key: str, shared: Mapping[str, str] | None) -> dict[str, str]:
+    """Return domain -> hexadecimal colour; ``shared`` are those of the study."""
     if shared is not None:
         unknown = [name for name in as_categories(adata, domain_key).categories if name not in shared]
         if unknown:
@@ -190,10 +188,7 @@ def _browser_colors(adata: AnnData, domain_key: str, shared: Mapping[str, str] |
                 "Pass the sections that the study was made of, e.g. histoquilt.io.split_sections(study), or leave "
                 "study= out."
             )
-    colors = domain_colors(adata, domain_key, shared)
-    if all(re.fullmatch(r"#[0-9a-fA-F]{6}", color) for color in colors.values()):
-        return colors
-    return dict(zip(colors, domain_palette(len(colors)), strict=True))
+    return browser_colors(domain_colors(adata, domain_key, shared))
 
 
 def _markers(adata: AnnData, domains: list[str]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The matrix of an AnnData that holds the expression, and its scale."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +45,11 @@ class Expression:
     def in_memory(self) -> csr_matrix:
         """The whole matrix, read if it is in a file."""
         return self.matrix[:] if isinstance(self.matrix, BackedRows) else self.matrix
+
+    def of_genes(self, genes: Sequence[str]) -> csr_matrix:
+        """Return the values of some genes, ``(n_spots, len(genes))``, in their order."""
+        place = {gene: number for number, gene in enumerate(self.genes)}
+        return self.in_memory[:, [place[gene] for gene in genes]]
 
     def normalised(self, target_sum: float = 1e4, *, log: bool = True) -> csr_matrix:
         """Return counts per ``target_sum``, by default log1p of them; spots without counts stay zero.
