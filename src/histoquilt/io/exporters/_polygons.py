@@ -89,14 +89,14 @@ def _half_edges(places: np.ndarray, codes: np.ndarray) -> tuple[_HalfEdges, np.n
     size = np.ptp(places, axis=0).max() + pitch
     far = 10 * size * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])  # so that no spot is at the outer edge
     diagram = Voronoi(np.concatenate([np.concatenate([places, _around(places, pitch)]) - middle, far]))
-    pairs, edges = diagram.ridge_points, np.asarray(diagram.ridge_vertices)
+    pairs, ends = diagram.ridge_points, np.asarray(diagram.ridge_vertices)
     decimals = -int(np.floor(np.log10(_GRID * pitch)))
     rounded = np.round(diagram.vertices + middle, decimals) + 0.0  # no -0.0
     points, number = np.unique(rounded, axis=0, return_inverse=True)
-    is_line = (edges >= 0).all(axis=1)
-    edges = number.reshape(-1)[edges]
+    is_line = (ends >= 0).all(axis=1)
+    edges = number.reshape(-1)[ends]
     is_line &= edges[:, 0] != edges[:, 1]
-    pairs, edges = pairs[is_line], edges[is_line]
+    pairs, ends, edges = pairs[is_line], ends[is_line], edges[is_line]
     domain = np.full(len(diagram.points), -1)
     domain[: len(places)] = np.maximum(codes, -1)
     alike = domain[pairs[:, 0]] == domain[pairs[:, 1]]
@@ -107,8 +107,9 @@ def _half_edges(places: np.ndarray, codes: np.ndarray) -> tuple[_HalfEdges, np.n
     start, end, left = [], [], []
     for side in (0, 1):
         own = pairs[~alike, side]
-        (a, b), place = edges[~alike].T, diagram.points[own] + middle
-        along, towards = points[b] - points[a], place - points[a]
+        a, b = edges[~alike].T
+        from_a, to_b = diagram.vertices[ends[~alike].T]  # not rounded, which turns the shortest edges around
+        along, towards = to_b - from_a, diagram.points[own] - from_a
         ahead = along[:, 0] * towards[:, 1] > along[:, 1] * towards[:, 0]
         inside = domain[own] >= 0
         start.append(np.where(ahead, a, b)[inside])
