@@ -40,7 +40,9 @@ def build(n_cells: int, file: Path) -> None:
     island = (np.sin(40 * x) * np.sin(40 * y)) > 0.9
     domain = np.where(island, 6, np.clip(wave * 5, 0, 4).astype(int) + 1)
     columns = np.sort(rng.integers(0, 100, (n_cells, 20)), axis=1).ravel().astype(np.int32)
-    counts = csr_matrix((np.ones(columns.size, np.float32), columns, np.arange(0, columns.size + 1, 20)), (n_cells, 100))
+    counts = csr_matrix(
+        (np.ones(columns.size, np.float32), columns, np.arange(0, columns.size + 1, 20)), (n_cells, 100)
+    )
     counts.sum_duplicates()
     adata = ad.AnnData(
         counts,

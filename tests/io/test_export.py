@@ -1,16 +1,18 @@
 """Results in the files of viewers, read back as the viewers read them."""
 
+import functools
 import gzip
 import json
 import re
-import uuid
+import tracemalloc
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.sparse import csr_matrix, issparse
 
 import histoquilt as hq
@@ -36,31 +38,48 @@ def tissue(n=12, **coordinates):
     return adata
 
 
+def check_schema(document, name):
+    """A schema written from the viewer's own description of its files."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((Path(__file__).parent / "schemas" / name).read_text())
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+
+
 def check_geojson(path):
-    """The schema of FORMATS.md; returns the features."""
+    """What QuPath accepts, closed rings, and identifiers that occur once; returns the features."""
     text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
     collection = json.loads(text)
-    assert set(collection) == {"type", "features"}
-    assert collection["type"] == "FeatureCollection"
-    ids = []
-    for feature in collection["features"]:
-        assert set(feature) == {"type", "id", "geometry", "properties"}
-        assert feature["type"] == "Feature"
-        assert uuid.UUID(feature["id"]).version == 4
-        ids.append(feature["id"])
-        properties, geometry = feature["properties"], feature["geometry"]
-        assert properties["objectType"] in ("annotation", "detection")
-        assert geometry["type"] == ("MultiPolygon" if properties["objectType"] == "annotation" else "Point")
-        assert isinstance(properties["name"], str)
-        assert properties["isLocked"] is False
-        if "classification" in properties:
-            assert set(properties["classification"]) == {"name", "color"}
-            assert all(type(level) is int and 0 <= level < 256 for level in properties["classification"]["color"])
-        assert all(type(value) in (int, float) for value in properties["measurements"].values())
+    check_schema(collection, "qupath.json")
+    for geometry in (feature["geometry"] for feature in collection["features"]):
         for polygon in geometry["coordinates"] if geometry["type"] == "MultiPolygon" else []:
-            assert all(ring[0] == ring[-1] and len(ring) >= 4 for ring in polygon)
+            assert all(ring[0] == ring[-1] for ring in polygon)
+    ids = [feature["id"] for feature in collection["features"]]
     assert len(set(ids)) == len(ids)
     return collection["features"]
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (("type",), "Feature"),
+        (("features", 0, "id"), "1"),
+        (("features", 0, "geometry", "type"), "Point"),
+        (("features", 0, "properties", "objectType"), "region"),
+        (("features", 0, "properties", "classification"), {"name": "Tumour"}),
+        (("features", 0, "properties", "measurements", "Spots"), "25"),
+        (("features", 0, "crs"), "pixels"),
+    ],
+)
+def test_the_schema_of_qupath_finds_what_is_wrong(tmp_path, place, wrong):
+    jsonschema = pytest.importorskip("jsonschema")
+    pytest.importorskip("shapely")
+    [path] = hq.io.export({"a": tissue(6)}, tmp_path / "out", to="qupath")
+    document = json.loads(path.read_text())
+    check_schema(document, "qupath.json")
+    *outer, last = place
+    functools.reduce(lambda part, key: part[key], outer, document)[last] = wrong
+    with pytest.raises(jsonschema.ValidationError):
+        check_schema(document, "qupath.json")
 
 
 def labels_of_spots(path, points):
@@ -97,6 +116,33 @@ def test_qupath_has_every_spot_in_its_domain_and_the_colours_of_our_plots(tmp_pa
     assert measured["Spots"] == inner.sum() == 25
     assert measured["Area um^2"] == pytest.approx(25 * 200**2, rel=1e-3)
     assert measured["Mean confidence"] == pytest.approx(adata.obs.loc[inner, "domain_confidence"].mean(), abs=1e-4)
+
+
+def test_polygons_drawn_over_the_tissue_show_every_spot_in_the_colour_of_its_domain(tmp_path):
+    """The picture that QuPath shows, drawn by another library, compared pixel by pixel below the spots."""
+    pytest.importorskip("shapely")
+    adata, slide = hq.datasets.toy_slide(n_spots=900, n_genes=20, n_domains=4, mpp=4, seed=0)
+    adata.obs["domain"] = adata.obs["domain_true"]
+    [path] = hq.io.export({"a": adata}, tmp_path / "out", to="qupath")
+    picture = Image.new("RGB", slide.shape[1::-1])
+    for feature in check_geojson(path):
+        color = tuple(feature["properties"]["classification"]["color"])
+        area = Image.new("1", picture.size)
+        for shell, *holes in feature["geometry"]["coordinates"]:
+            part = Image.new("1", picture.size)
+            ImageDraw.Draw(part).polygon([tuple(point) for point in shell], fill=1)
+            for hole in holes:
+                ImageDraw.Draw(part).polygon([tuple(point) for point in hole], fill=0)
+            area.paste(1, mask=part)
+        picture.paste(color, mask=area)
+    column, row = np.floor(adata.obsm["spatial"]).astype(int).T
+    found = np.asarray(picture)[row, column]
+    colors = hq.pl.domain_colors(adata, "domain")
+    expected = np.array([[int(colors[name][i : i + 2], 16) for i in (1, 3, 5)] for name in adata.obs["domain"]])
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found, axis=0)) == 4
+    outside = np.asarray(picture)[0, 0]
+    assert (outside == 0).all()
 
 
 def test_qupath_has_parts_of_nested_domains_as_derived_classes(tmp_path):
@@ -141,6 +187,28 @@ def test_qupath_is_the_same_every_time_and_may_be_compressed(tmp_path):
     assert spots[0]["properties"]["measurements"]["Confidence"] == pytest.approx(
         adata.obs["domain_confidence"].iloc[0], abs=1e-4
     )
+
+
+def test_qupath_is_written_without_holding_the_document(tmp_path, monkeypatch):
+    pytest.importorskip("shapely")
+    from histoquilt.io.exporters import _qupath
+
+    peaks, write = [], _qupath._write
+
+    def traced(*arguments):
+        tracemalloc.start()
+        try:
+            return write(*arguments)
+        finally:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    monkeypatch.setattr(_qupath, "_write", traced)
+    adata = tissue(142)  # 20,164 cells
+    [path] = hq.io.export({"a": adata}, tmp_path / "out", to="qupath", keys=[], genes=list(adata.var_names))
+    size = path.stat().st_size
+    assert size > 5e6
+    assert peaks[0] < size / 2, f"{peaks[0] / 1e6:.1f} MB for a file of {size / 1e6:.1f} MB"
 
 
 def test_coordinates_are_pixels_of_the_attached_image_or_of_the_one_that_mpp_describes(tmp_path):
@@ -302,13 +370,26 @@ def test_spatialdata_reads_it_back(tmp_path):
     np.testing.assert_allclose(shown.obsm["spatial"][:, :2], adata.obsm["spatial"])
 
 
+def test_vitessce_configuration_without_expression_and_umap(tmp_path):
+    adata = tissue(4)
+    adata.obs["a type/2"] = ["T"] * 16
+    adata = AnnData(obs=adata.obs, obsm=dict(adata.obsm), uns=adata.uns)
+    with pytest.warns(UserWarning, match="refuses were changed"):
+        _, shown = hq.io.export({"tumour 1": adata}, tmp_path / "out", to="vitessce", keys=["domain", "a type/2"])
+    config = json.loads(shown.read_text())
+    check_schema(config, "vitessce.json")
+    [file] = config["datasets"][0]["files"]
+    assert [labels["path"] for labels in file["options"]["obsSets"]] == ["obs/domain", "obs/a_type_2"]
+    assert "obsFeatureMatrix" not in file["options"]
+
+
 def test_vitessce_configuration_and_store(tmp_path):
     adata = tissue()
     adata.obsm["X_umap"] = adata.obsm["spatial"].copy()
     adata.var["highly_variable"] = True
     store, shown = hq.io.export({"s1": adata}, tmp_path / "out", to="vitessce", url="https://example.org/data/")
     config = json.loads(shown.read_text())
-    assert {"version", "name", "datasets", "coordinationSpace", "layout", "initStrategy"} <= set(config)
+    check_schema(config, "vitessce.json")
     [dataset] = config["datasets"]
     [file] = dataset["files"]
     assert file["fileType"] == "anndata.zarr"

@@ -430,7 +430,8 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     section.obs["region"] = np.where(section.obsm["spatial"][:, 0] < 300, "left", "right")
     section.obs.loc[section.obs_names[:5], "region"] = None
     splits = [Split("mine", ["s2", "s3"], ["s0", "s1"], optimistic=False)]
-    found = evaluate(study, label_key="region", splits=splits).domains
+    judged = evaluate(study, label_key="region", splits=splits)
+    found = judged.domains
     assert set(found["section"]) == {"s0"}
     baselines = {
         "mean", "predicted_depth", "ridge_plain", "ridge", "reduced_rank_ridge", "knn_cosine", "knn",
@@ -440,6 +441,13 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     assert (found["n_labelled"] == 44).all()
     assert (found["n_domains"] == 2).all()
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)
+    shown = {name: adata.obs.filter(regex="^domain_") for name, adata in judged.predictions.items()}
+    assert shown["s1"].empty
+    assert {f"domain_{method}" for method in found["method"]} - {"domain_mean"} == set(shown["s0"])
+    for column, domains in shown["s0"].items():
+        score = hq.metrics.score_annotation(section.obs["region"], domains)
+        expected = found.set_index("method").loc[column.removeprefix("domain_"), "ari"]
+        assert score.ari == pytest.approx(expected)
     section.obs.loc[section.obs_names[-3:], "region"] = ["Undetermined", " nan", "unknown"]
     words = labelled_sections(study, "region")["s0"]
     assert words.notna().sum() == 41

@@ -1,6 +1,6 @@
 """A pathologist's annotation on a page: its map, and domains compared with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,15 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt.draw import as_categories, domain_colors
-from histoquilt.metrics import AnnotationScore, named_regions, score_annotation
+from histoquilt.metrics import NO_REGION, AnnotationScore, named_regions, score_annotation
 from histoquilt.report._encode import browser_colors, finite, packed
 from histoquilt.study import annotation_key
 
 
 class ShownAnnotation:
-    """Annotation of one AnnData; ``shared`` are colours of the study that it is a section of.
+    """Annotation of one AnnData.
+
+    ``shared`` are colours of the study that it is a section of, ``unlabelled`` labels that name no region.
 
     Attributes
     ----------
@@ -26,9 +28,15 @@ class ShownAnnotation:
         Region of every spot ``(n_spots,)``, None where there is none.
     """
 
-    def __init__(self, adata: AnnData, key: str, shared: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        adata: AnnData,
+        key: str,
+        shared: Mapping[str, str] | None = None,
+        unlabelled: Sequence[str] = NO_REGION,
+    ) -> None:
         self.key = key
-        self.regions: np.ndarray = named_regions(as_categories(adata, key))
+        self.regions: np.ndarray = named_regions(as_categories(adata, key), unlabelled)
         present = set(self.regions) - {None}
         own = browser_colors({name: color for name, color in domain_colors(adata, key).items() if name in present})
         self.colors: Mapping[str, str] = own if shared is None else shared

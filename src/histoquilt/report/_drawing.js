@@ -1,6 +1,6 @@
 "use strict";
 /* Maps of spots and sortable tables, for all reports. Positions are whole numbers of a grid (uint16, base64). */
-const { makeMap, newLink, makeSortable, bytes, shorts, paint, fit, RAMP } = (() => {
+const { makeMap, newLink, makeSortable, drawLabelings, bytes, shorts, paint, fit, RAMP } = (() => {
   const VIRIDIS = [[68, 1, 84], [68, 57, 131], [49, 104, 142], [33, 145, 140], [53, 183, 121], [144, 215, 67], [253, 231, 37]];
   const MANY = 20000; // spots, from which they are drawn as squares, pixel by pixel, which is faster
   const MAX_ZOOM = 12;
@@ -364,5 +364,30 @@ const { makeMap, newLink, makeSortable, bytes, shorts, paint, fit, RAMP } = (() 
     });
   }
 
-  return { makeMap, newLink, makeSortable, bytes, shorts, paint, fit, RAMP };
+  /* Small maps side by side: domains by merging and by a mixture; the annotation, the domains, and where they disagree. */
+  function drawLabelings(article, group, all) {
+    const domains = [...group.domains.map((d) => d.color), group.unlabelled];
+    const looks = { codes: domains, mixture: domains };
+    if (group.annotation) {
+      const { colors, stands_for } = group.annotation;
+      looks.annotation = [...colors, group.unlabelled];
+      looks.differs = ["#9ecae1", "#b30000", group.unlabelled];
+      for (const spots of all) if (spots.annotation) {
+        const differs = (code, i) => spots.annotation[i] >= colors.length || !(code in stands_for) ? 2 : Number(stands_for[code] !== spots.annotation[i]);
+        spots.differs = spots.codes.map(differs);
+      }
+    }
+    for (const canvas of article.querySelectorAll(".labelings canvas")) {
+      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map], kind = canvas.dataset.kind;
+      new ResizeObserver(() => {
+        const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
+        if (canvas.dataset.drawn === String(width)) return;
+        canvas.dataset.drawn = width;
+        canvas.style.height = height + "px";
+        paint(fit(canvas, width, height), spots, spots[kind], looks[kind], k, 0, 0, map.pitch);
+      }).observe(canvas);
+    }
+  }
+
+  return { makeMap, newLink, makeSortable, drawLabelings, bytes, shorts, paint, fit, RAMP };
 })();

@@ -8,9 +8,19 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt.draw import GENE_SETS, POOLED, THIRDS, gene_means, section_scores
+from histoquilt._base import Keys
+from histoquilt.draw import (
+    GENE_SETS,
+    POOLED,
+    THIRDS,
+    as_categories,
+    domain_colors,
+    gene_means,
+    section_scores,
+)
+from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._charts import dots_svg
-from histoquilt.report._encode import finite
+from histoquilt.report._encode import browser_colors, finite, packed
 from histoquilt.report._facts import facts_of, span
 from histoquilt.report._prediction import describe_predictions, predictions_json
 from histoquilt.report._render import write_page
@@ -26,7 +36,14 @@ COLUMNS = {
 }  # fmt: skip
 LABELS = {"pcc_median": "median correlation", "pcc_median_adjusted": "median correlation at equal depth"}
 RIDGES = {"ridge_plain": "single-patch ridge", "ridge": "the best ridge"}
-_SHOWN = {"leave_out", "methods", "seeds", "protocol", "optimistic"}  # entries of run.json shown elsewhere
+_SHOWN = {
+    "leave_out",
+    "methods",
+    "seeds",
+    "protocol",
+    "optimistic",
+    "unlabelled",
+}  # entries of run.json shown elsewhere
 
 
 def write_evaluation_report(
@@ -85,6 +102,8 @@ def write_evaluation_report(
         ("Seeds", ", ".join(map(str, known.get("seeds", []))) or None),
     ]
     sections = describe_predictions(predictions) if predictions else []
+    for section in sections:
+        section["labelings"] = _labelings((predictions or {})[section["name"]], section, known)
     run = {**(facts or {}), "encoders": known.get("encoders") or None}
     write_page(
         path,
@@ -127,6 +146,34 @@ def _stacks(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
                 row |= {name: chosen[name] for name in ("validated", "at_equal_depth")}
                 rows.append({**row, "inner": chosen["inner_scores"][member]})
     return rows
+
+
+def _labelings(adata: AnnData, section: Mapping[str, Any], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return domains of the shown method, of the image and of the measurement, each compared with the labels."""
+    key = facts.get("label_key")
+    if key is None or key not in adata.obs:
+        return []
+    annotation = ShownAnnotation(adata, key, unlabelled=facts["unlabelled"])
+    titles = {
+        section["method"]: f"Domains of the expression predicted by {section['method']}, and the labels",
+        "image_only": "Domains of the image alone, and the labels",
+        "measured": "Domains of the measured expression, and the labels",
+    }
+    labelings = []
+    for method, title in titles.items():
+        column = f"{Keys.DOMAIN}_{method}"
+        if column not in adata.obs:  # domains could not be found
+            continue
+        domains = as_categories(adata, column)
+        compared = annotation.compared(domains)
+        shown = [{"name": name, "color": color} for name, color in browser_colors(domain_colors(adata, column)).items()]
+        drawn = {
+            "domains": shown, "annotation": {name: compared[name] for name in ("colors", "stands_for")},
+            "codes": packed(np.where(domains.codes < 0, len(shown), domains.codes)[section["rows"]], "u2"),
+            "regions": annotation.spots(section["rows"]),
+        }  # fmt: skip
+        labelings.append({"title": title, "annotation": compared, "domains": shown, "drawn": drawn})
+    return labelings
 
 
 def _gene_sets(evaluation: "Evaluation", order: list[str]) -> list[dict[str, Any]]:

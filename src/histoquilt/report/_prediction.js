@@ -64,6 +64,10 @@
     });
     for (const pick of picks) pick.addEventListener("click", () => choose(Number(pick.dataset.gene)));
     choose(0);
+    article.querySelectorAll(".card.annotation").forEach((card, place) => {
+      const { codes, regions: ofSpots, ...shown } = section.labelings[place];
+      drawLabelings(card, { ...shown, unlabelled: all.unknown, maps: [section] }, [{ ...spots, codes: shorts(codes), annotation: shorts(ofSpots) }]);
+    });
   }
 
   for (const article of document.querySelectorAll("article[data-section]")) showSection(article, all.sections[article.dataset.section]);

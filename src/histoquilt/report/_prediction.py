@@ -124,7 +124,8 @@ def describe_predictions(
 
 def predictions_json(shown: list[dict[str, Any]]) -> Markup:
     """Return the data for the script of the page."""
-    return as_json({"sections": [section["drawn"] for section in shown], "unknown": UNLABELLED})
+    drawn = [{**section["drawn"], "labelings": [one["drawn"] for one in section["labelings"]]} for section in shown]
+    return as_json({"sections": drawn, "unknown": UNLABELLED})
 
 
 def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spatial_key: str) -> dict[str, Any]:
@@ -170,7 +171,9 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "median_adjusted": _median(gene["adjusted"] for gene in genes),
         "median_pearson": None if near is None else float(near["pearson"].median()),
         "median_here_adjusted": _median(gene["here_adjusted"] for gene in genes),
+        "rows": rows,
         "drawn": drawn,
+        "labelings": [],  # those of evaluations
     }
 
 

@@ -159,31 +159,6 @@
     }
   }
 
-  /* Small maps side by side: domains by merging and by a mixture; the annotation, the domains, and where they disagree. */
-  function drawLabelings(article, group, all) {
-    const domains = [...group.domains.map((d) => d.color), group.unlabelled];
-    const looks = { codes: domains, mixture: domains };
-    if (group.annotation) {
-      const { colors, stands_for } = group.annotation;
-      looks.annotation = [...colors, group.unlabelled];
-      looks.differs = ["#9ecae1", "#b30000", group.unlabelled];
-      for (const spots of all) if (spots.annotation) {
-        const differs = (code, i) => spots.annotation[i] >= colors.length || !(code in stands_for) ? 2 : Number(stands_for[code] !== spots.annotation[i]);
-        spots.differs = spots.codes.map(differs);
-      }
-    }
-    for (const canvas of article.querySelectorAll(".labelings canvas")) {
-      const map = group.maps[canvas.dataset.map], spots = all[canvas.dataset.map], kind = canvas.dataset.kind;
-      new ResizeObserver(() => {
-        const width = canvas.clientWidth, k = width / map.size[0], height = map.size[1] * k;
-        if (canvas.dataset.drawn === String(width)) return;
-        canvas.dataset.drawn = width;
-        canvas.style.height = height + "px";
-        paint(fit(canvas, width, height), spots, spots[kind], looks[kind], k, 0, 0, map.pitch);
-      }).observe(canvas);
-    }
-  }
-
   /* The overview of a study: thumbnails of all sections, and the same in their common frame. */
   function drawStudy(article, study, state) {
     const levels = levelsOf(article, study);

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -34,7 +35,7 @@ from histoquilt.evaluate import (
 from histoquilt.metrics import NO_REGION, read_genes, read_gmt
 from histoquilt.models import ExpressionConfig, ExpressionModel
 from histoquilt.runtime import logger, progress_bar, resolve_device, warn_user
-from histoquilt.study import Sections, Slots
+from histoquilt.study import Sections, Slots, write_result
 from histoquilt.tl._evaluate_domains import COLUMNS, domain_table, labelled_sections, n_domain_runs
 from histoquilt.train import Split
 
@@ -178,7 +179,7 @@ def evaluate_expression(
         folds = [run_fold(study, split, asked, chosen_seeds, **options, advance=advance) for split in study.splits]
     asked = without_untrained(asked, folds)
     with progress_bar("Domains", n_domain_runs(folds, labels), enabled=progress and bool(labels)) as advance:
-        domains = domain_table(study, folds, labels, advance)
+        domains, found = domain_table(study, folds, labels, advance)
     by_gene = gene_table(study, folds)
     scores, summary = score_table(study, by_gene, folds), gene_summary(by_gene)
     _warn_of_limits(folds, own_splits=splits is not None)
@@ -194,8 +195,12 @@ def evaluate_expression(
         published=published_table(study, folds) if protocol == "published" else pd.DataFrame(),
         hest=hest_of_folds(study, folds) if protocol == "hest" else pd.DataFrame(),
         folds=fold_table(folds),
-        predictions=_shown(folds),
-        facts=_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes),
+        predictions=_shown(folds, found),
+        facts={
+            **_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes),
+            "label_key": label_key if labels else None,
+            "unlabelled": list(unlabelled),
+        },
     )
 
 
@@ -213,13 +218,16 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
     return found
 
 
-def _shown(folds: Sequence[Fold]) -> dict[str, AnnData]:
-    """Return held-out section -> prediction; the first one if several custom splits hold the section out."""
-    found: dict[str, AnnData] = {}
+def _shown(folds: Sequence[Fold], domains: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, AnnData]:
+    """Return held-out section -> prediction with domains; the first if several custom splits hold the section out."""
+    shown: dict[str, AnnData] = {}
     for fold in folds:
-        for name, one in fold.shown.items():
-            found.setdefault(name, one)
-    return found
+        for name, predicted in fold.shown.items():
+            shown.setdefault(name, predicted)
+    for name, of_methods in domains.items():
+        for method, found in of_methods.items():
+            write_result(shown[name], "obs", f"{Keys.DOMAIN}_{method}", pd.Categorical(found))
+    return shown
 
 
 def _warn_of_limits(folds: Sequence[Fold], *, own_splits: bool) -> None:

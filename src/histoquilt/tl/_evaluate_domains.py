@@ -60,13 +60,18 @@ def labelled_sections(
 
 def domain_table(
     study: EvaluationStudy, folds: Sequence[Fold], labels: dict[str, pd.Series], advance: Advance
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
     """Find domains of predicted and measured expression, and of the image alone; compare them with labels.
 
     The image (``image_only``) is described by the embeddings from which the models predict. Domains of predicted
     expression that agree no better with the labels than these gain nothing from the prediction.
+
+    Returns
+    -------
+    Table of scores; and section -> method -> domain of each spot, of the first seed and fold.
     """
     rows = []
+    domains: dict[str, dict[str, np.ndarray]] = {}
     for fold in folds:
         for section in (name for name in fold.split.test if name in labels):
             truth = labels[section]
@@ -74,11 +79,13 @@ def domain_table(
             for run, table in _tables(fold, section):
                 advance(0, note=f"domains of {section}: {run.label}")
                 found = _domains(study, section, table, k, run)
+                if found is not None:
+                    domains.setdefault(section, {}).setdefault(run.label, found)
                 agreement = (0.0, 0.0) if found is None else (ari(truth, found), nmi(truth, found))
                 n_labelled = int(truth.notna().sum())
                 rows.append((fold.split.fold, section, run.label, run.kind, run.seed, k, n_labelled, *agreement))
                 advance(1)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS), domains
 
 
 def n_domain_runs(folds: Sequence[Fold], labels: dict[str, pd.Series]) -> int:
