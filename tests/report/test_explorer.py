@@ -11,8 +11,8 @@ from PIL import Image
 from tests.report.browsing import complaints, painted, pixel, point_at, requested, spot_place, tooltip, until
 
 from histoquilt.draw import raw_expression, sparse_expression
-from histoquilt.report.domains import _genes
-from histoquilt.report.domains._genes import PackedGenes
+from histoquilt.report import _genes
+from histoquilt.report._genes import PackedGenes
 
 
 def unpacked(packed: PackedGenes) -> np.ndarray:

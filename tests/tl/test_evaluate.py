@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from histoquilt._base import EXPRESSION_MODELS
 from histoquilt.evaluate import Evaluation, new_model
-from histoquilt.metrics import paired_difference
+from histoquilt.metrics import paired_difference, score_annotation
 from histoquilt.models import (
     MeanExpression,
     MissingCountsError,
@@ -445,7 +445,7 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     assert shown["s1"].empty
     assert {f"domain_{method}" for method in found["method"]} - {"domain_mean"} == set(shown["s0"])
     for column, domains in shown["s0"].items():
-        score = hq.metrics.score_annotation(section.obs["region"], domains)
+        score = score_annotation(section.obs["region"], domains)
         expected = found.set_index("method").loc[column.removeprefix("domain_"), "ari"]
         assert score.ari == pytest.approx(expected)
     section.obs.loc[section.obs_names[-3:], "region"] = ["Undetermined", " nan", "unknown"]

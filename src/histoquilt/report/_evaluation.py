@@ -108,6 +108,7 @@ def write_evaluation_report(
     write_page(
         path,
         "_evaluation.html",
+        "_explorer.js",
         "_prediction.js",
         title=title,
         optimistic=evaluation.optimistic,
@@ -132,7 +133,7 @@ def write_evaluation_report(
         unmeasured=int(scores["n_unmeasured"].max()) if "n_unmeasured" in scores and len(scores) else 0,
         sections=sections,
         facts=facts_of(cards, run, shown=_SHOWN),
-        data=predictions_json(sections),
+        data=predictions_json(sections, path),
     )
 
 

@@ -1,6 +1,6 @@
 "use strict";
-/* Genes by name, selections of spots, and files of what is shown, for the maps of domains. Runs after _drawing.js. */
-const { makeGenes, wireExplorer, save } = (() => {
+/* Genes by name, selections of spots, and files of what is shown, for maps of domains and of predictions. Runs after _drawing.js. */
+const { makeGenes, geneField, wireExplorer, save } = (() => {
   const SUGGESTED = 40; // names offered while a gene is typed
   const MOST_GENES = 8; // genes listed for a selection
   const beside = new Map(); // of the file of a page: digest -> promise of its chunks, group by group
@@ -36,7 +36,7 @@ const { makeGenes, wireExplorer, save } = (() => {
   /* Expression of one AnnData; null if the page holds none. A gene is unpacked to a shade for every drawn spot. */
   function makeGenes(choice, group) {
     if (!choice) return null;
-    const { names, tops, per_chunk: perChunk, n_rows: nRows } = choice;
+    const { names, lows, tops, per_chunk: perChunk, n_rows: nRows } = choice, every = Uint32Array.from({ length: lows.length && nRows }, (_, i) => i);
     const lower = names.map((name) => name.toLowerCase()), wide = nRows >= 65536, unpacked = new Map();
     async function chunk(number) {
       if (!unpacked.has(number)) {
@@ -48,6 +48,10 @@ const { makeGenes, wireExplorer, save } = (() => {
     /* Call each(gene, rows, shades), typed arrays of the spots that express it, for the genes of a chunk. */
     async function read(number, each) {
       const view = await chunk(number), first = number * perChunk, n = Math.min(perChunk, names.length - first);
+      if (lows.length) { // a shade for every spot
+        for (let i = 0; i < n; i++) each(first + i, every, new Uint8Array(view.buffer, i * nRows, nRows));
+        return;
+      }
       const sizes = Array.from({ length: n }, (_, i) => view.getUint32(4 * i, true)), total = sizes.reduce((sum, size) => sum + size, 0);
       const Rows = wide ? Uint32Array : Uint16Array, rows = new Rows(view.buffer, 4 * n, total);
       const shades = new Uint8Array(view.buffer, 4 * n + rows.byteLength, total);
@@ -59,7 +63,8 @@ const { makeGenes, wireExplorer, save } = (() => {
       return found;
     }
     return {
-      names, tops, shades,
+      names, lows, tops, shades,
+      value: (gene, shade) => (lows[gene] ?? 0) + (tops[gene] - (lows[gene] ?? 0)) * shade / 254,
       async eachHere(each) { for (let number = 0; number * perChunk < this.nHere(); number++) await read(number, each); },
       nHere: () => Math.min(Math.max(choice.chunks.length, ...[...unpacked.keys()].map((n) => n + 1)) * perChunk, names.length),
       leftOut: choice.n_left_out,
@@ -127,18 +132,63 @@ const { makeGenes, wireExplorer, save } = (() => {
         all += shades[j];
         if (inside[i]) own += shades[j];
       }
-      const unit = genes.tops[gene] / 254;
-      found.push([genes.names[gene], own / chosen.length * unit, (all - own) / others * unit]);
+      found.push([genes.names[gene], genes.value(gene, own / chosen.length), genes.value(gene, (all - own) / others)]);
     });
     return found.sort((a, b) => (b[1] - b[2]) - (a[1] - a[2])).slice(0, MOST_GENES).filter((row) => row[1] > row[2]);
   }
 
-  /* The tools of a section: select spots by box or lasso, list them, save them; a second map beside the first. */
-  function wireExplorer(explorer, { spots, group, genes, offset, name, link, addMap }) {
+  /* The field in which a gene is typed: loads its expression, calls back, and says what is wrong. */
+  function geneField(figure, genes, changed) {
+    const pick = figure.querySelector(".gene-pick"), field = figure.querySelector(".gene-name"), note = figure.querySelector(".gene-note");
+    const shown = { gene: -1, shades: null };
+    if (!genes) return shown;
+    const offered = figure.querySelector("datalist");
+    offered.id = "genes-" + (geneField.made = (geneField.made ?? 0) + 1);
+    field.setAttribute("list", offered.id);
+    const say = (text) => { note.textContent = text; note.hidden = !text; field.setAttribute("aria-invalid", String(Boolean(text))); };
+    async function show(gene) {
+      shown.gene = gene;
+      try {
+        const shades = await genes.shades(gene);
+        if (shown.gene !== gene) return; // another one was typed meanwhile
+        shown.shades = shades;
+        say("");
+      } catch (error) {
+        if (shown.gene === gene) { shown.gene = -1; say(error.message); }
+      }
+      changed();
+    }
+    field.addEventListener("input", () => {
+      const gene = genes.find(field.value);
+      if (gene >= 0) return show(gene);
+      offered.replaceChildren(...genes.suggest(field.value).map((name) => { const option = document.createElement("option"); option.value = name; return option; }));
+    });
+    field.addEventListener("change", () => {
+      if (field.value.trim() && genes.find(field.value) < 0) {
+        say(`No gene ${field.value.trim()} here.` + (genes.leftOut ? ` ${genes.leftOut.toLocaleString("en")} genes are not in this report.` : ""));
+      }
+    });
+    const choose = (gene) => { field.value = genes.names[gene]; return show(gene); };
+    return Object.assign(shown, { pick, choose, start() { if (shown.gene < 0) choose(0); } });
+  }
+
+  /* The tools of a section: select spots by box or lasso, list them, save them; with addMap, a second map beside the first.
+     Spots are counted by classes, if there are any: title, column of the CSV, class of each spot, list of name and color. */
+  function wireExplorer(explorer, { spots, classes, unlabelled, genes, offset, name, link, addMap }) {
     const panel = explorer.querySelector(".selection"), count = panel.querySelector(".count"), tables = panel.querySelector(".tables");
-    const tools = [...explorer.querySelectorAll("[data-tool]")], domains = group.domains;
-    const domainOf = (i) => domains[spots.codes[i]]?.name ?? "";
+    const tools = [...explorer.querySelectorAll("[data-tool]")];
     let chosen = [];
+    function byClass(found) {
+      const counts = new Map(), all = new Map(), { of, list, title } = classes;
+      for (let i = 0; i < spots.n; i++) all.set(of[i], (all.get(of[i]) ?? 0) + 1);
+      for (const i of found) counts.set(of[i], (counts.get(of[i]) ?? 0) + 1);
+      const percent = (share) => (100 * share).toFixed(share < 0.1 ? 1 : 0) + " %";
+      const rows = [...counts].sort((a, b) => b[1] - a[1]).map(([code, n]) => [
+        { text: list[code]?.name ?? "none", color: list[code]?.color ?? unlabelled },
+        n.toLocaleString("en"), percent(n / found.length), percent(n / all.get(code)),
+      ]);
+      return table([title, "Spots", "Of selection", "Of " + title.toLowerCase()], rows);
+    }
     for (const button of tools) {
       button.addEventListener("click", () => {
         link.tool = button.dataset.tool;
@@ -151,15 +201,7 @@ const { makeGenes, wireExplorer, save } = (() => {
       panel.hidden = !found.length;
       if (!found.length) return;
       count.textContent = `${found.length.toLocaleString("en")} of ${spots.n.toLocaleString("en")} spots selected.`;
-      const counts = new Map(), all = new Map();
-      for (let i = 0; i < spots.n; i++) all.set(spots.codes[i], (all.get(spots.codes[i]) ?? 0) + 1);
-      for (const i of found) counts.set(spots.codes[i], (counts.get(spots.codes[i]) ?? 0) + 1);
-      const percent = (share) => (100 * share).toFixed(share < 0.1 ? 1 : 0) + " %";
-      const rows = [...counts].sort((a, b) => b[1] - a[1]).map(([code, n]) => [
-        { text: domains[code] ? domains[code].name : "none", color: domains[code] ? domains[code].color : group.unlabelled },
-        n.toLocaleString("en"), percent(n / found.length), percent(n / all.get(code)),
-      ]);
-      tables.replaceChildren(table(["Domain", "Spots", "Of selection", "Of domain"], rows));
+      tables.replaceChildren(...(classes ? [byClass(found)] : []));
       if (!genes) return;
       const higher = await genesOf(genes, found, spots, offset);
       if (chosen !== found) return; // another selection was made meanwhile
@@ -169,9 +211,12 @@ const { makeGenes, wireExplorer, save } = (() => {
     panel.querySelector(".clear").addEventListener("click", () => link.parts[0].clear());
     panel.querySelector(".save-spots").addEventListener("click", () => {
       const quoted = (text) => /[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
-      const lines = chosen.map((i) => [name, spots.names[i], domainOf(i)].map(quoted).join());
-      save(["section,obs_name,domain", ...lines, ""].join("\n"), `${name || "section"}_selected.csv`, "text/csv");
+      const classOf = (i) => classes ? [classes.list[classes.of[i]]?.name ?? ""] : [];
+      const lines = chosen.map((i) => [name, spots.names[i], ...classOf(i)].map(quoted).join());
+      const head = ["section", "obs_name", ...(classes ? [classes.column] : [])].join();
+      save([head, ...lines, ""].join("\n"), `${name || "section"}_selected.csv`, "text/csv");
     });
+    if (!addMap) return;
     const first = explorer.querySelector(".map"), blank = first.cloneNode(true);
     let second = null;
     explorer.querySelector(".two-maps").addEventListener("change", (event) => {
@@ -185,7 +230,7 @@ const { makeGenes, wireExplorer, save } = (() => {
     addMap(first);
   }
 
-  return { makeGenes, wireExplorer, save: (map, name, format) => {
+  return { makeGenes, geneField, wireExplorer, save: (map, name, format) => {
     const svg = map.svg();
     if (format === "svg") save(svg, name + ".svg", "image/svg+xml"); else rasterise(svg, (blob) => save(blob, name + ".png"));
   } };

@@ -9,10 +9,10 @@ from anndata import AnnData
 from histoquilt._base import Keys
 from histoquilt.draw import library_column
 from histoquilt.report._facts import run_facts
+from histoquilt.report._genes import BESIDE_BYTES, embed_genes
 from histoquilt.report._map import fair_shares
 from histoquilt.report._render import as_json, write_page
 from histoquilt.report.domains._domains import DomainData, describe_section, domains_payload
-from histoquilt.report.domains._genes import BESIDE_BYTES, embed_genes
 from histoquilt.report.domains._study import describe_study
 from histoquilt.study import check_adata, split_sections
 

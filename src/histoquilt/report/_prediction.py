@@ -16,7 +16,6 @@ from histoquilt.draw import (
     RELIABILITY,
     UNLABELLED,
     agreement,
-    color_ends,
     gene_symbols,
     prediction_layer,
     reliability_order,
@@ -25,12 +24,13 @@ from histoquilt.draw import (
 from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._encode import finite, packed, shades
 from histoquilt.report._facts import facts_of
+from histoquilt.report._genes import BESIDE_BYTES, PackedGenes, embed_genes
 from histoquilt.report._map import even_sample, fair_shares, section_map, spot_names
 from histoquilt.report._render import as_json, write_page
 from histoquilt.study import check_adata
 
 MAX_SPOTS = 20_000  # spots of all sections together: each is drawn with many genes
-MAX_VALUES = 6_000_000  # values of all maps, a byte each: keeps the page below some 10 MB
+MAX_VALUES = 6_000_000  # spots times genes of the tables, which are compared with the measurement
 MANY_OUTSIDE = 0.1  # share of spots unlike training above which the page warns, as predict does
 
 
@@ -68,8 +68,9 @@ def write_prediction_report(
 
     Notes
     -----
-    At most 20,000 spots are drawn for all sections together, an even sample of larger ones; if that is still too much
-    for one page, only the most reliable genes.
+    At most 20,000 spots are drawn for all sections together, an even sample of larger ones, and at most 6,000,000
+    values of genes are listed, the most reliable first. Other genes can be typed; those that do not fit into the page
+    (2.5 MB) are written beside it, to ``<name>.genes.js`` (30 MB at most), from where the page loads them.
 
     Examples
     --------
@@ -92,13 +93,14 @@ def write_prediction_report(
     write_page(
         path,
         "_prediction.html",
+        "_explorer.js",
         "_prediction.js",
         title=title,
         links=links,
         sections=shown,
         n_unmeasured=sum(not section["measured"] for section in shown),
         facts=facts_of(cards, facts or {}),
-        data=predictions_json(shown),
+        data=predictions_json(shown, path),
     )
 
 
@@ -116,23 +118,39 @@ def describe_predictions(
     budgets = fair_shares(sizes, MAX_SPOTS)
     n_values = sum(budget * layers for budget, layers in zip(budgets, n_layers, strict=True))  # of one gene
     n_genes = max(MAX_VALUES // max(n_values, 1), 1)
+    n_bytes = BESIDE_BYTES // sum(n_layers)  # of one layer
     return [
-        {"name": str(name), "number": number, **_describe(adata, budgets[number], n_genes, method, spatial_key)}
+        {
+            "name": str(name),
+            "number": number,
+            **_describe(adata, budgets[number], n_genes, n_bytes, method, spatial_key),
+        }
         for number, (name, adata) in enumerate(sections.items())
     ]
 
 
-def predictions_json(shown: list[dict[str, Any]]) -> Markup:
-    """Return the data for the script of the page."""
-    drawn = [{**section["drawn"], "labelings": [one["drawn"] for one in section["labelings"]]} for section in shown]
+def predictions_json(shown: list[dict[str, Any]], path: str | os.PathLike[str]) -> Markup:
+    """Return the data for the script of the page at ``path``; genes that do not fit are written beside it."""
+    genes = iter(embed_genes([packed for section in shown for packed in section["packed"]], path))
+    drawn = [
+        {
+            **section["drawn"], "name": section["name"], "predicted": next(genes), "measured": next(genes),
+            "labelings": [labeling["drawn"] for labeling in section["labelings"]],
+        }
+        for section in shown
+    ]  # fmt: skip
     return as_json({"sections": drawn, "unknown": UNLABELLED})
 
 
-def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spatial_key: str) -> dict[str, Any]:
+def _describe(
+    adata: AnnData, budget: int, n_genes: int, n_bytes: int, method: str | None, spatial_key: str
+) -> dict[str, Any]:
+    """Return the content about a section; at most ``budget`` spots are drawn and ``n_genes`` genes listed."""
     layer = prediction_layer(adata, method)
     points = spot_places(adata, spatial_key)
     rows = even_sample(np.arange(adata.n_obs), points, budget)
-    columns = (reliability_order(adata) if RELIABILITY in adata.var else np.arange(adata.n_vars))[:n_genes]
+    order = reliability_order(adata) if RELIABILITY in adata.var else np.arange(adata.n_vars)
+    columns = order[:n_genes]
     near = agreement(adata, columns, layer)
     genes = _genes(adata, columns, near)
     recorded = adata.uns.get(Keys.UNS, {}).get("prediction", {})
@@ -144,9 +162,6 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
     drawn = {
         **section_map(adata, points, points[rows], None),
         "names": spot_names(adata, rows),
-        "genes": [gene["symbol"] for gene in genes],
-        "predicted": _values(adata, layer, rows, columns),
-        "measured": None if near is None else _values(adata, Keys.MEASURED, rows, columns),
         "annotation": None if annotation is None else annotation.spots(rows),
         "regions": None if annotation is None else annotation.legend(),
         "unlike": None if score is None else packed(shades(score.to_numpy(dtype=np.float64)[rows], 2.0), "u1"),
@@ -174,6 +189,10 @@ def _describe(adata: AnnData, budget: int, n_genes: int, method: str | None, spa
         "rows": rows,
         "drawn": drawn,
         "labelings": [],  # those of evaluations
+        "packed": [
+            PackedGenes.of_layer(adata, layer, rows, order, n_bytes=n_bytes),
+            None if near is None else PackedGenes.of_layer(adata, Keys.MEASURED, rows, order, n_bytes=n_bytes),
+        ],
     }
 
 
@@ -223,15 +242,3 @@ def _genes(adata: AnnData, columns: np.ndarray, near: pd.DataFrame | None) -> li
         }
         for place, name in enumerate(var.index)
     ]
-
-
-def _values(adata: AnnData, layer: str, rows: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
-    """Return genes of one layer as shades between the ends of each gene, and these ends."""
-    matrix = adata.layers[layer][:, columns]
-    dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
-    ends = [color_ends(dense[:, i]) for i in range(dense.shape[1])]
-    shaded = [shades(dense[rows, i] - low, high - low) for i, (low, high) in enumerate(ends)]
-    return {
-        "shades": packed(np.concatenate(shaded), "u1"),
-        "ends": [[float(f"{low:.3g}"), float(f"{high:.3g}")] for low, high in ends],
-    }

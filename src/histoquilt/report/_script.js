@@ -29,40 +29,6 @@
     };
   }
 
-  /* The field in which a gene is typed: loads its expression, calls back, and says what is wrong. */
-  function geneField(figure, genes, changed) {
-    const pick = figure.querySelector(".gene-pick"), field = figure.querySelector(".gene-name"), note = figure.querySelector(".gene-note");
-    const shown = { gene: -1, shades: null };
-    if (!genes) return shown;
-    const offered = figure.querySelector("datalist");
-    offered.id = "genes-" + (geneField.made = (geneField.made ?? 0) + 1);
-    field.setAttribute("list", offered.id);
-    const say = (text) => { note.textContent = text; note.hidden = !text; field.setAttribute("aria-invalid", String(Boolean(text))); };
-    async function show(gene) {
-      shown.gene = gene;
-      try {
-        const shades = await genes.shades(gene);
-        if (shown.gene !== gene) return; // another one was typed meanwhile
-        shown.shades = shades;
-        say("");
-      } catch (error) {
-        if (shown.gene === gene) { shown.gene = -1; say(error.message); }
-      }
-      changed();
-    }
-    field.addEventListener("input", () => {
-      const gene = genes.find(field.value);
-      if (gene >= 0) return show(gene);
-      offered.replaceChildren(...genes.suggest(field.value).map((name) => { const option = document.createElement("option"); option.value = name; return option; }));
-    });
-    field.addEventListener("change", () => {
-      if (field.value.trim() && genes.find(field.value) < 0) {
-        say(`No gene ${field.value.trim()} here.` + (genes.leftOut ? ` ${genes.leftOut.toLocaleString("en")} of the least variable genes are not in this report.` : ""));
-      }
-    });
-    return Object.assign(shown, { pick, start() { if (shown.gene < 0) { field.value = genes.names[0]; show(0); } } });
-  }
-
   /* Shades of the spots by confidence or stability; null if they are coloured by domain. */
   function shadesOf(colorBy, spots, levels) {
     const shown = colorBy === null ? "domain" : colorBy.value;
@@ -243,7 +209,8 @@
         }
         redraw.push(drawn.draw);
       };
-      wireExplorer(explorer, { spots, group, genes, offset: start, name: map.name, link, addMap });
+      const classes = { title: "Domain", column: "domain", of: spots.codes, list: group.domains };
+      wireExplorer(explorer, { spots, classes, unlabelled: group.unlabelled, genes, offset: start, name: map.name, link, addMap });
     });
     drawGenes(article, group, all);
     drawLabelings(article, group, all);

@@ -28,8 +28,8 @@ from histoquilt.draw import (
 from histoquilt.report._annotation import ShownAnnotation
 from histoquilt.report._charts import curve_svg
 from histoquilt.report._encode import browser_colors, packed, shades
+from histoquilt.report._genes import PackedGenes
 from histoquilt.report._map import even_samples, section_map, spot_names
-from histoquilt.report.domains._genes import PackedGenes
 from histoquilt.report.domains._levels import DomainLevels, differing_mixture, level_stabilities
 from histoquilt.study import check_obs_key
 
