@@ -63,3 +63,25 @@ def tooltip(browser) -> str:
 
 def rgb(color: str) -> list[int]:
     return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def drag(browser, places) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    over = browser.find_element("css selector", ".over")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", over)
+    steps = [(round(x - over.size["width"] / 2), round(y - over.size["height"] / 2)) for x, y in places]
+    chain = ActionChains(browser).move_to_element_with_offset(over, *steps[0]).click_and_hold()
+    for step in steps[1:]:
+        chain = chain.move_to_element_with_offset(over, *step)
+    chain.release().perform()
+
+
+def saved(browser, button: str) -> str:
+    """Press a button that saves a file, and return the file as base64."""
+    return browser.execute_async_script(
+        "const done = arguments[1]; const made = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { URL.createObjectURL = made; const reader = new FileReader();"
+        " reader.onload = () => done(reader.result.split(',')[1]); reader.readAsDataURL(blob); return 'data:,'; };"
+        "document.querySelector(arguments[0]).click()", button,
+    )  # fmt: skip

@@ -8,7 +8,19 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from tests.report.browsing import complaints, painted, pixel, point_at, requested, spot_place, tooltip, until
+from scipy.sparse import csr_matrix
+from tests.report.browsing import (
+    complaints,
+    drag,
+    painted,
+    pixel,
+    point_at,
+    requested,
+    saved,
+    spot_place,
+    tooltip,
+    until,
+)
 
 from histoquilt.draw import raw_expression, sparse_expression
 from histoquilt.report import _genes
@@ -52,6 +64,25 @@ def test_packed_genes_are_expression_up_to_a_shade(written_section):
     expected = np.minimum(raw_expression(adata, columns)[rows], packed.tops)
     np.testing.assert_allclose(unpacked(packed), expected, atol=0.5 / 254 * max(packed.tops) + 1e-3)
     assert packed.n_left_out == 0
+
+
+def test_a_layer_is_packed_with_both_ends_of_its_colour_scales(predicted_section, monkeypatch):
+    adata, rows, genes = predicted_section(), np.array([5, 90, 17, 143, 60]), np.array([3, 0, 5])
+    monkeypatch.setattr(_genes, "_PER_CHUNK", 2)
+    packed = PackedGenes.of_layer(adata, "predicted_ridge", rows, genes, n_bytes=10**6)
+    assert packed.names == [f"SYM{gene}" for gene in genes]
+    raw = b"".join(gzip.decompress(base64.b64decode(text)) for text in packed.chunks)
+    found = np.frombuffer(raw, "u1").reshape(len(genes), len(rows)) / 254
+    lows, tops = np.array(packed.lows)[:, None], np.array(packed.tops)[:, None]
+    values = adata.layers["predicted_ridge"][:, genes].T
+    expected = np.clip(values[:, rows], lows, tops)
+    np.testing.assert_allclose(lows + found * (tops - lows), expected, atol=0.02)
+    np.testing.assert_allclose(lows[:, 0], np.percentile(values, 1, axis=1), rtol=0.01)
+    assert (len(packed.chunks), packed.n_left_out) == (2, 0)
+    fewer = PackedGenes.of_layer(adata, "predicted_ridge", rows, genes, n_bytes=len(packed.chunks[0]))
+    assert (fewer.names, fewer.n_left_out) == (packed.names[:2], 1)
+    adata.layers["predicted_ridge"] = csr_matrix(adata.layers["predicted_ridge"])
+    assert PackedGenes.of_layer(adata, "predicted_ridge", rows, genes, n_bytes=10**6) == packed
 
 
 def test_markers_come_first_and_what_has_no_room_is_counted(written_section, monkeypatch):
@@ -127,28 +158,6 @@ def test_a_missing_or_foreign_file_is_told(opened, written_section, monkeypatch,
         (tmp_path / "report.genes.js").write_text(other)
     choose_gene(browser, "SYM2")
     until(lambda: "report.genes.js, which must lie beside this page and be of the same run" in note(browser))
-
-
-def drag(browser, places) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    over = browser.find_element("css selector", ".over")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", over)
-    steps = [(round(x - over.size["width"] / 2), round(y - over.size["height"] / 2)) for x, y in places]
-    chain = ActionChains(browser).move_to_element_with_offset(over, *steps[0]).click_and_hold()
-    for step in steps[1:]:
-        chain = chain.move_to_element_with_offset(over, *step)
-    chain.release().perform()
-
-
-def saved(browser, button: str) -> str:
-    """Press a button that saves a file, and return the file as base64."""
-    return browser.execute_async_script(
-        "const done = arguments[1]; const made = URL.createObjectURL;"
-        "URL.createObjectURL = (blob) => { URL.createObjectURL = made; const reader = new FileReader();"
-        " reader.onload = () => done(reader.result.split(',')[1]); reader.readAsDataURL(blob); return 'data:,'; };"
-        "document.querySelector(arguments[0]).click()", button,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("tool", ["box", "lasso"])

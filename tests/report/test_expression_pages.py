@@ -1,15 +1,17 @@
 """The pages of predictions and of evaluations: what is in them, and what they do in headless Chromium."""
 
 import base64
+import gzip
 import json
 import re
 import time
 
 import numpy as np
 import pytest
+from tests.report.browsing import drag, saved
 
 import histoquilt as hq
-from histoquilt.report import write_evaluation_report, write_prediction_report
+from histoquilt.report import _genes, write_evaluation_report, write_prediction_report
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +41,12 @@ def unpack(text: str, dtype: str) -> np.ndarray:
 def test_values_of_every_gene_survive_the_way_into_the_page(predicted_section, tmp_path):
     adata = predicted_section()
     (drawn,) = data_of(page_of(tmp_path, write_prediction_report, {"S1": adata}))["sections"]
-    assert drawn["genes"] == ["SYM1", "SYM2", "SYM3", "SYM4", "SYM0", "SYM5"]  # by reliability, the unknown last
+    order = ["SYM1", "SYM2", "SYM3", "SYM4", "SYM0", "SYM5"]  # by reliability, the unknown last
     for kind, layer in (("measured", "measured_log1p_cp10k"), ("predicted", "predicted_ridge")):
-        shades = unpack(drawn[kind]["shades"], "u1").reshape(6, adata.n_obs)
-        low, high = drawn[kind]["ends"][2]
+        assert drawn[kind]["names"] == order
+        [chunk] = drawn[kind]["chunks"]
+        shades = np.frombuffer(gzip.decompress(base64.b64decode(chunk)), "u1").reshape(6, adata.n_obs)
+        low, high = drawn[kind]["lows"][2], drawn[kind]["tops"][2]
         expected = np.clip(adata.layers[layer][:, 3], low, high)
         np.testing.assert_allclose(low + shades[2] / 254 * (high - low), expected, atol=0.02)
     np.testing.assert_allclose(unpack(drawn["unlike"], "u1")[[0, 14]] / 127, [1.5, 0.4], atol=0.01)
@@ -53,12 +57,12 @@ def test_genes_are_ordered_by_reliability_at_equal_depth_and_a_caution_is_shown(
     adata.var["reliability_adjusted"] = [0.01, 0.02, 0.03, 0.04, 0.05, np.nan]
     adata.uns["histoquilt"]["prediction"]["caution"] = "mostly how many counts they have."
     page = page_of(tmp_path, write_prediction_report, {"S1": adata})
-    assert data_of(page)["sections"][0]["genes"] == ["SYM4", "SYM3", "SYM2", "SYM1", "SYM0", "SYM5"]
+    assert data_of(page)["sections"][0]["predicted"]["names"] == ["SYM4", "SYM3", "SYM2", "SYM1", "SYM0", "SYM5"]
     assert "mostly how many counts they have." in page
     assert "0.030 at equal depth" in page  # of the median gene
     adata.var["reliability_adjusted"] = np.nan  # training had no raw counts
     page = page_of(tmp_path, write_prediction_report, {"S1": adata})
-    assert data_of(page)["sections"][0]["genes"][0] == "SYM1"
+    assert data_of(page)["sections"][0]["predicted"]["names"][0] == "SYM1"
     assert 'class="number adjusted"' not in page
 
 
@@ -113,7 +117,8 @@ def test_large_sections_are_sampled_and_genes_limited_and_the_page_says_so(predi
     page = page_of(tmp_path, write_prediction_report, {"S1": predicted_section()})
     (drawn,) = data_of(page)["sections"]
     assert len(unpack(drawn["x"], "<u2")) == 100
-    assert drawn["genes"] == ["SYM1", "SYM2", "SYM3", "SYM4"]
+    assert re.findall(r'class="legend pick".*>(\w+)</button>', page) == ["SYM1", "SYM2", "SYM3", "SYM4"]
+    assert len(drawn["predicted"]["names"]) == 6  # the others can be typed
     assert "an even sample of 100 of 144 spots" in page
     assert "The 4 most reliable of 6 genes" in page
 
@@ -244,19 +249,53 @@ def test_choosing_a_gene_redraws_both_maps(opened, predicted_section):
     until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)
     # the test itself reads pixels back again and again
     assert [e for e in browser.get_log("browser") if "Multiple readback" not in e["message"]] == []
-    name = browser.find_element("css selector", ".gene-name")
-    assert name.text == "SYM1"
+    name = browser.find_element("css selector", ".gene-shown")
+    until(lambda: name.text == "SYM1")
     before = {kind: color_at(browser, kind, place_of(30)) for kind in ("measured", "predicted")}
     browser.find_element("css selector", ".find").send_keys("sym3")
     shown = [row for row in browser.find_elements("css selector", ".genes-table tbody tr") if row.is_displayed()]
     assert len(shown) == 1
     shown[0].find_element("css selector", ".pick").click()
-    assert name.text == "SYM3"
+    until(lambda: name.text == "SYM3")
     fact = browser.find_element("css selector", ".gene-fact").text
     assert fact.startswith("reliability 0.400, here 0.")
     highest = int(adata.layers["measured_log1p_cp10k"][:, 3].argmax())
     assert color_at(browser, "measured", place_of(highest))[:3] == [253, 231, 37]
     assert before != {kind: color_at(browser, kind, place_of(30)) for kind in ("measured", "predicted")}
+
+
+def test_a_typed_gene_of_the_file_beside_the_page_a_selection_and_files(opened, predicted_section, monkeypatch):
+    monkeypatch.setattr(_genes, "EMBEDDED_BYTES", 0)
+    adata = predicted_section()
+    browser = opened(write_prediction_report, {"S1": adata})
+    shown = browser.find_element("css selector", ".gene-shown")
+    until(lambda: shown.text == "SYM1")
+    field = browser.find_element("css selector", ".gene-name")
+    field.clear()
+    field.send_keys("sym4\n")
+    until(lambda: shown.text == "SYM4")
+    assert browser.find_element("css selector", ".pick[aria-pressed=true]").text == "SYM4"
+    browser.find_element("css selector", "[data-tool=box]").click()
+    size = browser.find_element("css selector", ".over").size
+    places = [tuple(part * size[side] for part, side in zip(place_of(spot), ("width", "height"), strict=True))
+              for spot in (13, 39)]  # fmt: skip
+    drag(browser, [(places[0][0] - 3, places[0][1] - 3), (places[1][0] + 3, places[1][1] + 3)])
+    inside = [i for i in range(adata.n_obs) if 1 <= i // 12 <= 3 and 1 <= i % 12 <= 3]
+    panel = browser.find_element("css selector", ".selection")
+    until(lambda: "9 of 144 spots selected" in panel.text and "Higher here, of 6 genes" in panel.text)
+    values = adata.layers["predicted_ridge"]
+    values = np.clip(values, *np.percentile(values, [1, 99], axis=0))
+    difference = values[inside].mean(axis=0) - np.delete(values, inside, axis=0).mean(axis=0)
+    best = panel.find_elements("css selector", "tbody tr")[0].text.split()
+    assert best[0] == f"SYM{difference.argmax()}"
+    assert float(best[1]) - float(best[2]) == pytest.approx(difference.max(), abs=0.03)
+    head, *lines = base64.b64decode(saved(browser, ".save-spots")).decode().strip().split("\n")
+    assert head == "section,obs_name"
+    assert lines == [f"S1,{adata.obs_names[i]}" for i in inside]
+    svg = base64.b64decode(saved(browser, ".map[data-kind=predicted] [data-format=svg]")).decode()
+    assert "SYM4, predicted" in svg
+    assert svg.count("<circle") == adata.n_obs
+    assert [entry for entry in browser.get_log("browser") if "Multiple readback" not in entry["message"]] == []
 
 
 def test_maps_move_together_and_tell_both_values(opened, predicted_section):
