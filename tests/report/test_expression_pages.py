@@ -5,10 +5,11 @@ import gzip
 import json
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.report.browsing import drag, saved
+from tests.report.browsing import drag, painted, saved
 
 import histoquilt as hq
 from histoquilt.report import _genes, write_evaluation_report, write_prediction_report
@@ -153,6 +154,40 @@ def test_evaluation_says_what_it_is_worth(evaluation, tmp_path):
     assert f"{lowest['pcc_median_adjusted'].mean():.3f}" in text
 
 
+@pytest.fixture
+def labelled(evaluation, predicted_section):
+    """An evaluation, and a held-out section in two halves whose prediction has the border one column too far left."""
+    adata = predicted_section()
+    column = np.arange(adata.n_obs) % 12
+    adata.obs["label"] = np.where(column < 6, "left", "right")
+    adata.obs.loc[adata.obs_names[0], "label"] = "unclear"
+    adata.obs["domain_ridge"] = np.where(column < 5, "1", "2")
+    adata.obs["domain_measured"] = np.where(column < 6, "1", "2")
+    return replace(evaluation, facts={**evaluation.facts, "label_key": "label", "unlabelled": ["Unclear"]}), adata
+
+
+def test_domains_are_compared_with_labels_where_they_lie(evaluation, labelled, tmp_path):
+    judged, adata = labelled
+    page = page_of(tmp_path, write_evaluation_report, judged, predictions={"S1": adata})
+    named = (adata.obs["label"] != "unclear").to_numpy()
+    expected = hq.metrics.ari(adata.obs["label"][named], adata.obs["domain_ridge"][named])
+    assert re.findall(r"Adjusted Rand index <b>([\d.]+)</b>", page) == [f"{expected:.3f}", "1.000"]
+    assert "over 143 annotated spots" in page
+    assert "Domains of the expression predicted by ridge, and the labels" in page
+    assert "Domains of the measured expression, and the labels" in page
+    assert "Domains of the image alone, and the labels" not in page  # there are none
+    (drawn,) = data_of(page)["sections"]
+    found = drawn["labelings"][0]
+    codes, regions = unpack(found["codes"], "<u2"), unpack(found["regions"], "<u2")
+    assert found["annotation"]["stands_for"] == [0, 1]
+    differs = (np.array(found["annotation"]["stands_for"])[codes] != regions) & (regions < 2)
+    assert set(np.flatnonzero(differs) % 12) == {5}
+    assert differs.sum() == 12
+    assert regions[0] == 2
+    page = page_of(tmp_path, write_evaluation_report, evaluation, predictions={"S1": adata})
+    assert data_of(page)["sections"][0]["labelings"] == []
+
+
 def test_methods_have_one_order_on_the_page(evaluation, tmp_path):
     page = page_of(tmp_path, write_evaluation_report, evaluation)
     order = list(evaluation.summary().index)
@@ -166,8 +201,6 @@ def test_methods_have_one_order_on_the_page(evaluation, tmp_path):
 
 
 def test_an_honest_evaluation_raises_no_alarm(evaluation, tmp_path):
-    from dataclasses import replace
-
     honest = replace(
         evaluation, published=evaluation.published.iloc[:0], facts={**evaluation.facts, "optimistic": False}
     )
@@ -182,8 +215,6 @@ def test_an_honest_evaluation_raises_no_alarm(evaluation, tmp_path):
      (np.nan, 0.05, "is not shown to beat")],
 )  # fmt: skip
 def test_verdicts_need_the_whole_interval(evaluation, tmp_path, low, difference, words):
-    from dataclasses import replace
-
     table = evaluation.differences.query("method == 'knn' and against == 'ridge'").assign(
         ci_low=low, ci_high=low + 0.2, difference=difference
     )
@@ -334,6 +365,19 @@ def test_genes_of_an_evaluation_sort_and_are_found(opened, evaluation, predicted
     values = browser.execute_script(column)
     assert values == sorted(values, reverse=True)
     until(lambda: color_at(browser, "predicted", place_of(30))[3] == 255)  # held-out maps
+
+
+def test_disagreement_with_labels_is_drawn(opened, labelled):
+    judged, adata = labelled
+    browser = opened(write_evaluation_report, judged, predictions={"S1": adata})
+    canvases = ".annotation canvas[data-kind={}]"
+    until(lambda: all(painted(browser, canvases.format(kind)) > 100 for kind in ("annotation", "codes", "differs")))
+    color = (
+        "const c = document.querySelector(arguments[0]), [x, y] = arguments[1];"
+        "return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data].slice(0, 3)"
+    )
+    for spot, expected in ((5 + 12 * 3, [179, 0, 0]), (4 + 12 * 3, [158, 202, 225])):
+        assert browser.execute_script(color, canvases.format("differs"), place_of(spot)) == expected
 
 
 @pytest.mark.parametrize("width", [360, 1300])

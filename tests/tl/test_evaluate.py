@@ -443,6 +443,7 @@ def test_domains_of_predictions_are_compared_with_labels(study):
     assert (found.query("method == 'mean'")[["ari", "nmi"]] == 0).all(axis=None)
     shown = {name: adata.obs.filter(regex="^domain_") for name, adata in judged.predictions.items()}
     assert shown["s1"].empty
+    pd.testing.assert_series_equal(judged.predictions["s0"].obs["region"], section.obs["region"])
     assert {f"domain_{method}" for method in found["method"]} - {"domain_mean"} == set(shown["s0"])
     for column, domains in shown["s0"].items():
         score = score_annotation(section.obs["region"], domains)

@@ -87,9 +87,10 @@ class Evaluation:
         Held-out section -> its prediction by the method requested first (ridge if none was), with the first seed, for
         inspection: as ``predict`` returns it (``layers["predicted_<method>"]``, ``layers["measured_log1p_cp10k"]``,
         ``var["reliability"]`` of training, ``obs["out_of_distribution"]``), with the panel genes that the section
-        measured and without its embeddings. With ``label_key``, ``obs["domain_<method>"]`` holds the domains of every
-        method, of ``measured`` and of ``image_only``, with the first seed. The method was not chosen by its scores. Two
-        float32 matrices ``(n_spots, n_scored)`` per section are held: 400 genes of 100,000 spots are 320 MB.
+        measured and without its embeddings. With ``label_key``, ``obs`` has the labels, and ``obs["domain_<method>"]``
+        the domains of every method, of ``measured`` and of ``image_only``, with the first seed. The method was not
+        chosen by its scores. Two float32 matrices ``(n_spots, n_scored)`` per section are held: 400 genes of 100,000
+        spots are 320 MB.
     """
 
     scores: pd.DataFrame

@@ -162,11 +162,8 @@ def evaluate_expression(
     ('baseline', 3, False)
     """
     asked = contenders(methods)
-    chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol)
-    if gmt is not None:
-        read_gmt(gmt)  # raise now, not after hours
+    chosen_seeds = _check_arguments(leave_out, seeds, n_genes, protocol, gmt, device)
     names = read_genes(markers) if isinstance(markers, str | Path) else list(markers or ())
-    resolve_device(device)  # likewise
     study = read_evaluation_study(
         sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, leave_out=leave_out, splits=splits,
         patient_key=patient_key, slide_key=slide_key, protocol=protocol, markers=names,
@@ -195,16 +192,20 @@ def evaluate_expression(
         published=published_table(study, folds) if protocol == "published" else pd.DataFrame(),
         hest=hest_of_folds(study, folds) if protocol == "hest" else pd.DataFrame(),
         folds=fold_table(folds),
-        predictions=_shown(folds, found),
-        facts={
-            **_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes),
-            "label_key": label_key if labels else None,
-            "unlabelled": list(unlabelled),
-        },
+        predictions=_shown(folds, study, found, label_key),
+        facts=_facts(study, folds, asked, chosen_seeds, "own splits" if splits else leave_out, protocol, n_genes)
+        | {"label_key": label_key if labels else None, "unlabelled": list(unlabelled)},
     )
 
 
-def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, protocol: str) -> list[int]:
+def _check_arguments(
+    leave_out: str,
+    seeds: Sequence[int],
+    n_genes: int | None,
+    protocol: str,
+    gmt: str | Path | None,
+    device: "str | torch.device",
+) -> list[int]:
     """Check the arguments before any section is read, and return the seeds."""
     if leave_out not in ("patient", "section", "fold"):
         raise ValueError(f"leave_out must be 'patient', 'section' or 'fold', got {leave_out!r}.")
@@ -215,16 +216,31 @@ def _check_arguments(leave_out: str, seeds: Sequence[int], n_genes: int | None, 
     found = [int(seed) for seed in seeds]
     if not found or len(set(found)) < len(found) or min(found) < 0:
         raise ValueError(f"seeds must be one or more whole numbers of at least 0, each once, got {list(seeds)!r}.")
+    if gmt is not None:
+        read_gmt(gmt)
+    resolve_device(device)
     return found
 
 
-def _shown(folds: Sequence[Fold], domains: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, AnnData]:
-    """Return held-out section -> prediction with domains; the first if several custom splits hold the section out."""
+def _shown(
+    folds: Sequence[Fold],
+    study: EvaluationStudy,
+    domains: Mapping[str, Mapping[str, np.ndarray]],
+    label_key: str | None,
+) -> dict[str, AnnData]:
+    """Return held-out section -> prediction, with labels and domains of sections that have labels.
+
+    It is the first one if several custom splits hold the section out.
+    """
     shown: dict[str, AnnData] = {}
     for fold in folds:
         for name, predicted in fold.shown.items():
             shown.setdefault(name, predicted)
     for name, of_methods in domains.items():
+        labelled, colors = study.study[name].adata, f"{label_key}_colors"
+        shown[name].obs[label_key] = labelled.obs[label_key].set_axis(shown[name].obs_names)
+        if colors in labelled.uns:
+            shown[name].uns[colors] = labelled.uns[colors]
         for method, found in of_methods.items():
             write_result(shown[name], "obs", f"{Keys.DOMAIN}_{method}", pd.Categorical(found))
     return shown
