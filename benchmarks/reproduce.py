@@ -144,8 +144,10 @@ def run_spamask(sections: dict[str, AnnData], out: Path, seeds: range, label_key
 # --- mclSTExp, SpaHGC -------------------------------------------------------------------------------------------------
 
 
-def expression_of(sections: dict[str, AnnData], paper: str, split: Split, seeds: range, protocol: str) -> pd.DataFrame:
-    """Return the scores of all methods on one held-out section."""
+def expression_of(
+    sections: dict[str, AnnData], paper: str, split: Split, seeds: range, protocols: tuple[str, ...]
+) -> pd.DataFrame:
+    """Return the scores of all methods on the held-out sections of a split, under one protocol or both."""
     published: dict[str, Callable[[], Any]] = {
         "mclstexp": lambda: hq.models.MclSTExp(hq.models.MclSTExpConfig.published("embedding")),
         "spahgc": lambda: hq.models.SpaHGC(hq.models.SpaHGCConfig.published()),
@@ -153,17 +155,17 @@ def expression_of(sections: dict[str, AnnData], paper: str, split: Split, seeds:
     methods = {f"{paper}, published": published[paper], "stack": hq.models.Stack}
     found = hq.tl.evaluate_expression(
         sections, methods, use_rep="X_patch", splits=[split], seeds=seeds, progress=False,
-        leave_out="section" if protocol == "theirs" else "patient", protocol="published",
+        leave_out="section" if "theirs" in protocols else "patient", protocol="published",
     )  # fmt: skip
-    if protocol == "theirs":
-        rows = found.published[found.published["code"] == paper]
-        rows = rows.rename(columns={"pcc_mean": "score"}).assign(score_of="mean correlation (flawed)")
-        return rows[["section", "method", "kind", "seed", "gene_set", "score", "score_of"]]
-    rows = found.scores[found.scores["fold"] != "all"]
-    rows = rows.melt(
+    theirs = found.published[found.published["code"] == paper]
+    theirs = theirs.rename(columns={"pcc_mean": "score"}).assign(score_of="mean correlation (flawed)")
+    ours = found.scores[found.scores["fold"] != "all"]
+    ours = ours[ours["gene_set"].isin(["panel", "top50_mean"])].melt(
         ["section", "method", "kind", "seed", "gene_set"], ["pcc_median", "pcc_median_adjusted"], "score_of", "score"
     )
-    return rows[rows["gene_set"].isin(["panel", "top50_mean"])]
+    columns = ["section", "method", "kind", "seed", "gene_set", "score", "score_of"]
+    tables = {"theirs": theirs[columns], "ours": ours[columns]}
+    return pd.concat([tables[name].assign(protocol=name) for name in protocols], ignore_index=True)
 
 
 def run_expression(
@@ -180,16 +182,16 @@ def run_expression(
             )  # fmt: skip
     known = {name: str(adata.obs["patient"].iloc[0]) for name, adata in sections.items() if "patient" in adata.obs}
     table = pd.DataFrame({"patient": pd.Series(known, dtype=object).reindex(list(sections))})
-    plans = {"theirs": leave_one_out(table, by="section")}
-    if len(known) == len(sections) and len(set(known.values())) > 1:
-        plans["ours"] = leave_one_out(table, by="patient")
-    else:
+    several = len(known) == len(sections) and len(set(known.values())) > 1
+    by_section = leave_one_out(table, by="section")
+    plans = [(("theirs",), by_section), (("ours",), leave_one_out(table, by="patient"))] if several else []
+    if not several:
         print("One patient (or none known): our protocol leaves sections out too, which is optimistic.")
-        plans["ours"] = plans["theirs"]
-    for protocol, splits in plans.items():
+        plans = [(("theirs", "ours"), by_section)]
+    for protocols, splits in plans:
         for split in splits:
-            file = out / paper / f"{protocol}_{split.fold}.csv"
-            yield kept(file, partial(expression_of, sections, paper, split, seeds, protocol)).assign(protocol=protocol)
+            file = out / paper / f"{'_and_'.join(protocols)}_{split.fold}.csv"
+            yield kept(file, partial(expression_of, sections, paper, split, seeds, protocols))
 
 
 # --- the page -----------------------------------------------------------------------------------------------------
