@@ -310,6 +310,7 @@ def test_seurat_tables(tmp_path):
 def test_an_h5ad_that_viewers_open(tmp_path, by_gene):
     adata = tissue()
     adata.obsm["X_my umap"] = adata.obsm["spatial"].copy()
+    adata.obsm["denoised"] = pd.DataFrame({"MBP": 1.0}, index=adata.obs_names)
     Image.new("RGB", (6000, 6000), "pink").save(tmp_path / "he.png")
     hq.io.attach_image(adata, tmp_path / "he.png")
     before = adata.copy()
@@ -327,6 +328,7 @@ def test_an_h5ad_that_viewers_open(tmp_path, by_gene):
     assert library["scalefactors"]["tissue_hires_scalef"] == pytest.approx(1 / 3)
     np.testing.assert_allclose(read.obsm["X_spatial"], adata.obsm["spatial"] * [1, -1])
     assert all(re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.-]*", key) for key in read.obsm)
+    assert all(isinstance(value, np.ndarray) for value in read.obsm.values())  # cellxgene opens no file with a table
     assert issparse(read.X)
     assert read.X.format == ("csc" if by_gene else "csr")
     np.testing.assert_array_equal(read.X.toarray(), adata.X.toarray())

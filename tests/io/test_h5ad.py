@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 from scipy.sparse import csc_matrix, csr_matrix
 
 import histoquilt as hq
@@ -45,6 +45,28 @@ def test_what_is_written_is_read(tmp_path, section):
     assert back.uns["histoquilt"]["coordinates"] == {"unit": "micron"}
     assert "scale" not in back.uns["histoquilt"]  # nobody declared one
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "one.h5ad"]
+
+
+@pytest.mark.parametrize("n_columns", [2, 5000])
+@pytest.mark.parametrize("kind", ["float32", "int64", "bool"])
+def test_a_wide_table_is_the_one_that_anndata_writes(section, tmp_path, n_columns, kind):
+    values = np.random.default_rng(1).integers(0, 2, (30, n_columns)).astype(kind)
+    table = pd.DataFrame(values, index=section.obs_names, columns=[f"G{i}" for i in range(n_columns)])
+    section.obsm["wide"] = table
+    hq.io.write_h5ad(section, tmp_path / "a.h5ad")
+    back = read_h5ad(tmp_path / "a.h5ad").obsm["wide"]
+    pd.testing.assert_frame_equal(back, table, check_index_type=False, check_column_type=False)
+    if n_columns > 4095:
+        return  # anndata itself cannot
+    AnnData(obs=section.obs[[]], obsm={"wide": table}).write_h5ad(tmp_path / "b.h5ad")
+    with h5py.File(tmp_path / "a.h5ad") as ours, h5py.File(tmp_path / "b.h5ad") as theirs:
+        one, other = ours["obsm/wide"], theirs["obsm/wide"]
+        assert list(one) == list(other)
+        for name in (None, *one):
+            found, expected = (dict(here.attrs if name is None else here[name].attrs) for here in (one, other))
+            assert {key: np.array_equal(found[key], expected[key]) for key in expected} == dict.fromkeys(expected, True)
+            assert set(found) == set(expected)
+            assert name is None or one[name].dtype == other[name].dtype
 
 
 def test_text_with_gaps_is_written_and_the_section_stays_as_it_was(tmp_path, section):

@@ -68,6 +68,15 @@ def test_spots_without_a_label_are_missing(study, tmp_path):
     assert labels_of(study("labels", "t.tsv")) == [None, "L1", None, "L2", *[None] * 5]
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"), [("spot,label", "edge"), ("spot,x,label", "{i},edge"), ("spot,kind", "edge")]
+)
+def test_a_section_of_one_region(study, tmp_path, header, cells):
+    rows = [f"AC{i}-1,{cells.format(i=i)}" for i in range(9)]
+    (tmp_path / "one.csv").write_text("\n".join([header, *rows]))
+    assert labels_of(study("labels", "one.csv")) == ["edge"] * 9
+
+
 def test_the_column_of_a_table_with_several(study, tmp_path):
     (tmp_path / "m.csv").write_text("spot,layer_guess,cluster\n" + "\n".join(f"AC{i}-1,L{i},{i}" for i in range(9)))
     assert labels_of(study("labels,label_column", "m.csv,cluster")) == list("012345678")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import histoquilt as hq
 from histoquilt import models, report
 from histoquilt.cli import run
 from histoquilt.jobs import _segment_all
@@ -156,6 +157,27 @@ def test_a_row_that_changed_is_done_again(domains, three_files, worked, samples,
     samples("section,counts,patient", rows[0].replace("p1", "p2"), *rows[1:])
     assert domains("--resume", inputs=[table]) == 0
     assert worked == ["s1", "s3"]
+
+
+def test_a_file_of_labels_that_changed_is_read_again(domains, three_files, worked, samples, tmp_path):
+    rows = []
+    for path in three_files:
+        labels = tmp_path / f"{path.stem}_labels.csv"
+        names = hq.io.read_h5ad(path).obs_names
+        labels.write_text("spot,label\n" + "".join(f"{name},edge\n" for name in names))
+        rows.append(f"{path.stem},{path},{labels}")
+    table = samples("section,counts,labels", *rows)
+    worked.stops = {"s3": KeyboardInterrupt()}
+    assert domains("--resume", inputs=[table]) == 130
+    worked.stops = {}
+    worked.clear()
+    labels = tmp_path / "s1_labels.csv"
+    labels.write_text(labels.read_text().replace("edge", "centre"))
+    assert domains("--resume", inputs=[table]) == 0
+    assert worked == ["s1", "s3"]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [entry["section"] for entry in record["inputs"] if entry.get("what") == "labels"] == ["s1", "s2", "s3"]
+    assert set(hq.io.read_h5ad(tmp_path / "out" / "s1.h5ad").obs["labels"]) == {"centre"}
 
 
 def test_a_full_disk_stops_the_run_and_says_what_is_kept(domains, worked, monkeypatch, tmp_path, capsys):

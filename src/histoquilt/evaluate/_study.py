@@ -196,10 +196,9 @@ def plan_folds(
 
 
 def _folds(study: Study, table: pd.DataFrame, leave_out: str, splits: Sequence[Split] | None) -> list[Split]:
-    """Return the folds, checked; those that a user chose also for spots that are on both sides."""
+    """Return the folds, checked."""
     folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
-    if splits is not None or leave_out == Keys.FOLD:
-        check_duplicates(folds, study)
+    check_duplicates(folds, study)
     return folds
 
 

@@ -14,7 +14,8 @@ from anndata import AnnData
 from histoquilt._base import Keys, listed
 from histoquilt.io._controls import finish_genes
 from histoquilt.io._files import PathLike, existing_file, first_line, open_h5
-from histoquilt.io._writable import check_writable, make_plain, writable
+from histoquilt.io._wide_table import is_wide_table, write_wide_table
+from histoquilt.io._writable import HDF5_VERSION, check_writable, make_plain, writable
 from histoquilt.runtime import atomic_file
 from histoquilt.study import quiet_duplicates, record_coordinates, scale_factors
 
@@ -198,7 +199,7 @@ def _write(adata: AnnData, path: Path) -> None:
     buffer = io.BytesIO() if size <= _LARGE_BYTES else None
     if buffer is None:
         _check_space(path, size)
-    with h5py.File(buffer or path, "w") as file:
+    with h5py.File(buffer or path, "w", libver=HDF5_VERSION) as file:
         anndata.experimental.write_dispatched(file, "/", adata, _write_element, dataset_kwargs=_COMPRESSION)
     if buffer is not None:
         path.write_bytes(buffer.getbuffer())
@@ -213,12 +214,12 @@ def _write_element(
     dataset_kwargs: dict[str, Any],
     iospec: Any,
 ) -> None:
-    """Write an element of an AnnData; what lies in ``obsm`` uncompressed.
-
-    Embeddings and denoised expression hardly shrink, and a table has a dataset for every column, which takes three
-    times as long with compression.
-    """
-    write(store, key, element, dataset_kwargs={} if str(store.name).startswith("/obsm") else dataset_kwargs)
+    """Write an element of an AnnData; what lies in ``obsm``, embeddings and expression, hardly shrinks."""
+    in_obsm = str(store.name).startswith("/obsm")
+    if in_obsm and is_wide_table(element):
+        write_wide_table(write, store, key, element)
+    else:
+        write(store, key, element, dataset_kwargs={} if in_obsm else dataset_kwargs)
 
 
 def _check_space(path: Path, size: int) -> None:

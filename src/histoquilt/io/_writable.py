@@ -16,10 +16,10 @@ from histoquilt.io._files import first_line
 from histoquilt.io.sections._column_names import column_problem
 from histoquilt.study import named_layers, quiet_duplicates
 
+HDF5_VERSION = "v108"  # of 2008; in files for older ones a table has at most 4,095 columns
 # values of one type in a column of Python objects -> the type of column that is written
 _NATIVE = {"boolean": "boolean", "integer": "Int64", "floating": "float64", "mixed-integer-float": "float64"}
 _WRITABLE = {"string", "empty"}
-_MANY = 200  # columns whose names may not fit into one attribute of the file
 _HEAD = 2  # rows that are written on trial: types are those of the column
 
 
@@ -212,8 +212,6 @@ def _is_simple(value: Any) -> bool:
 def _is_ordinary(frame: pd.DataFrame) -> bool:
     """Return whether a table holds only names, text and numbers that every version writes."""
     index = frame.index
-    if frame.shape[1] > _MANY and not _fit_an_attribute(frame.columns):
-        return False
     if index.name is not None or not (isinstance(index, pd.RangeIndex) or _is_text(index)):
         return False
     return all(
@@ -223,22 +221,13 @@ def _is_ordinary(frame: pd.DataFrame) -> bool:
     )
 
 
-def _fit_an_attribute(names: pd.Index) -> bool:
-    with h5py.File(io.BytesIO(), "w") as file:
-        try:
-            file.attrs["column-order"] = list(names)
-        except (OSError, TypeError, ValueError):  # the trial of the whole table says what is wrong
-            return False
-    return True
-
-
 def _is_text(values: pd.Index | pd.Series) -> bool:
     return values.dtype == object and len(values) > 0 and all(isinstance(v, str) and _is_simple(v) for v in values)
 
 
 def _error(value: Any) -> str | None:
     """Write a value to memory on trial; return the first line of the error, if any."""
-    with warnings.catch_warnings(), h5py.File(io.BytesIO(), "w") as file:
+    with warnings.catch_warnings(), h5py.File(io.BytesIO(), "w", libver=HDF5_VERSION) as file:
         warnings.simplefilter("ignore")
         try:
             anndata.io.write_elem(file, "trial", value)

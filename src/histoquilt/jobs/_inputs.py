@@ -169,7 +169,7 @@ def _read_table(
         sources = sources_of(samples, path, options, annotations)
     sources = {name: source for name, source in sources.items() if name not in problems}
     digests = file_digests([(path.name, path), *((name, source.path) for name, source in sources.items())])
-    digests += annotation_digests(sources, samples)
+    digests += side_digests(sources, samples)
     return CheckedInputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
 
 
@@ -200,7 +200,7 @@ def _read_files(
     found.sources = {name: source for name, source in sources.items() if name not in problems}
     found.sections = {name: found.sections[name] for name in found.sources if keep}  # workers finish in any order
     found.digests = file_digests([(name, source.path) for name, source in found.sources.items()])
-    found.digests += annotation_digests(found.sources)
+    found.digests += side_digests(found.sources)
     return found, {name: problems[name] for name in sources if name in problems}
 
 
@@ -237,14 +237,15 @@ def file_digests(files: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
     return [{"section": name, "path": str(path), "sha256": digest(path)} for name, path in files]
 
 
-def annotation_digests(sources: Mapping[str, Source], samples: "Samples | None" = None) -> list[dict[str, Any]]:
-    """Return section, path and SHA-256 of the files with annotations, for ``run.json``."""
-    files = {name: source.annotations.path for name, source in sources.items() if source.annotations is not None}
-    if samples is not None and _ANNOTATIONS in samples.table:
-        files |= {str(name): Path(path) for name, path in samples.table[_ANNOTATIONS].dropna().items()}
+def side_digests(sources: Mapping[str, Source], samples: "Samples | None" = None) -> list[dict[str, Any]]:
+    """Return section, path, SHA-256 and kind of the files that are read beside the counts, for ``run.json``."""
+    files = {} if samples is None else samples.side_files()
+    own = {name: source.annotations.path for name, source in sources.items() if source.annotations is not None}
+    files[_ANNOTATIONS] = {**files.get(_ANNOTATIONS, {}), **own}
     return [
-        {**entry, "what": "annotations"}
-        for entry in file_digests((name, files[name]) for name in sources if name in files)
+        {**entry, "what": what}
+        for what, of_section in files.items()
+        for entry in file_digests((name, of_section[name]) for name in sources if name in of_section)
     ]
 
 

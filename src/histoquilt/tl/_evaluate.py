@@ -95,9 +95,8 @@ def evaluate_expression(
         ``"section"`` holds out one section, and its scores are optimistic if the patient has others. ``"fold"`` holds
         out the sections with the same value of ``obs["fold"]``.
     splits
-        Custom folds, instead of ``leave_out`` (:func:`histoquilt.train.read_splits`). These, and those of
-        ``obs["fold"]``, are checked for leaks: the same section, patient or slide, or spots with the same expression,
-        on both sides.
+        Custom folds, instead of ``leave_out`` (:func:`histoquilt.train.read_splits`). All folds are checked for leaks:
+        the same section, patient or slide, or spots with the same expression, on both sides.
     patient_key, slide_key
         Columns of ``obs``, one value for each section. The slide is used if present.
     section_key, spatial_key

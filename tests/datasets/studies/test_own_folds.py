@@ -98,6 +98,7 @@ def test_leaks_that_names_do_not_show(study, refused, tmp_path):
     rows = ["x,P2_ST_rep1,train", "x,P10_ST_rep1,train", "x,again,test"]
     said = refused("evaluate", study, *EVALUATE, "--splits", splits(study, *rows), "--out", tmp_path / "out")
     assert "spots of the held-out section 'again' are also in 'P2_ST_rep1', which is trained on, with the same" in said
+    assert "leaks" in refused("evaluate", study, *EVALUATE, "--out", tmp_path / "out")  # by patient, too
     own.loc["P5_ST_rep1", "image"] = own.loc["P10_ST_rep1", "image"]
     own.to_csv(study)
     rows = ["x,P2_ST_rep1,train", "x,P10_ST_rep1,train", "x,P5_ST_rep1,test"]

@@ -48,7 +48,8 @@ def for_viewers(section: ExportedSection) -> AnnData:
 
     Labels are categories with colours; ``obs["library_id"]`` names the library in ``uns["spatial"]``, which holds the
     picture; ``obsm["X_spatial"]`` holds the spot centres with y upwards; spots have their barcodes. Of a prediction
-    without measured expression, ``X`` is the predicted one.
+    without measured expression, ``X`` is the predicted one. Tables in ``obsm``, such as denoised expression, are left
+    out: cellxgene does not open files that hold one.
     """
     own = section.adata
     check_writable(own)
@@ -58,6 +59,8 @@ def for_viewers(section: ExportedSection) -> AnnData:
     if adata.X is None and section.prediction is not None:
         adata.X = adata.layers[section.prediction]
         declare_scale(adata, "X", "log1p_cp10k")
+    for key in [key for key, value in adata.obsm.items() if isinstance(value, pd.DataFrame)]:
+        del adata.obsm[key]
     for key in dict.fromkeys((*section.keys, *_categorical(adata))):
         adata.obs[key] = as_categories(adata, key)
         adata.uns[f"{key}_colors"] = np.array(list(domain_colors(adata, key).values()), dtype=object)

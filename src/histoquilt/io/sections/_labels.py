@@ -132,13 +132,17 @@ def _label_column(table: pd.DataFrame, spots: pd.Series, path: Path, column: str
         if column not in table:
             raise MissingKey(column, path.name, table.columns, "Correct the column label_column of samples.csv.")
         return column
-    others = [
-        name for at, name in enumerate(table.columns)
-        if not table.iloc[:, at].equals(spots) and len(set(table.iloc[:, at])) > 1
-    ]  # fmt: skip
-    named = [name for name in others if name.lower() in _NAMES]
-    chosen = others if len(others) == 1 else named
-    if len(chosen) != 1:
+    at_others = [at for at in range(table.shape[1]) if not table.iloc[:, at].equals(spots)]
+    others = [table.columns[at] for at in at_others]
+    varied = [table.columns[at] for at in at_others if len(set(table.iloc[:, at])) > 1]
+    candidates = [
+        [name for name in varied if name.lower() in _NAMES],
+        [name for name in others if name.lower() in _NAMES],  # a section may be of one region
+        varied,
+        others,
+    ]
+    chosen = next((names for names in candidates if len(names) == 1), None)
+    if chosen is None:
         raise ValueError(
             f"{path.name} has {len(others)} columns besides the spots ({listed(others)}), and none is called 'label'. "
             "Name the one with the labels in the column label_column of samples.csv."

@@ -15,6 +15,7 @@ from histoquilt.io.annotations._annotate import annotate_spots
 from histoquilt.io.sections._labels import attach_labels, is_label_file
 from histoquilt.io.sections._samples_table import (
     POSITIVE,
+    SIDE_FILES,
     Row,
     check_table,
     read_rows,
@@ -46,6 +47,22 @@ class Samples:
     sections: dict[str, AnnData]  # Name -> section, in the order of the table
     table: pd.DataFrame  # Rows of the sections, indexed by name; paths in full
     skipped: dict[str, str]  # Name -> reason for leaving it out; empty without skip_bad
+
+    def side_files(self) -> dict[str, dict[str, Path]]:
+        """Return the files that are read beside the counts: column of the table -> section -> file.
+
+        Examples
+        --------
+        >>> from histoquilt.io import Samples
+        >>> table = pd.DataFrame({"labels": ["study/A1_labels.tsv", "layer"]}, index=["A1", "B1"])
+        >>> {name: path.name for name, path in Samples({}, table, {}).side_files()["labels"].items()}
+        {'A1': 'A1_labels.tsv'}
+        """
+        cells = {column: self.table[column].dropna() for column in SIDE_FILES if column in self.table}
+        return {
+            column: {str(name): Path(cell) for name, cell in named.items() if column != "labels" or is_label_file(cell)}
+            for column, named in cells.items()
+        }
 
 
 def read_samples(

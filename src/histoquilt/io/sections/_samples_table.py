@@ -20,6 +20,7 @@ from histoquilt.study import check_all_or_none, check_names
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale", "annotations_scale")
 PATHS = ("counts", "spots", "image", "annotations")  # relative to the table
+SIDE_FILES = ("spots", "labels", "annotations")  # read beside the counts; labels may be a column of obs instead
 # text also where they look like numbers
 TEXT = ("image", "spots", "labels", "label_column", "annotations", "patient", "condition", "slide", "species", "fold")
 _OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, ReadOptions, argument, is_samples_table
 from histoquilt.jobs._annotations import AnnotationPlace
-from histoquilt.jobs._inputs import (
-    CheckedInputs,
-    annotation_digests,
-    file_digests,
-    leave_out,
-    section_names,
-    sources_of,
-)
+from histoquilt.jobs._inputs import CheckedInputs, file_digests, leave_out, section_names, side_digests, sources_of
 from histoquilt.jobs._source import Source, without_counts
 from histoquilt.jobs.expression._embed_one import check_spots_on_tissue
 from histoquilt.jobs.expression._predict_one import is_section
@@ -114,7 +107,7 @@ def check_inputs(
     leave_out(problems, len(sources), skip_bad=skip_bad, kind="inputs")
     sources = {name: source for name, source in sources.items() if name not in problems}
     digests = file_digests((name, path) for name in sources for path in files[name])
-    digests += annotation_digests(sources, samples)
+    digests += side_digests(sources, samples)
     return CheckedInputs({}, sources, digests, skipped | problems)
 
 
