@@ -397,19 +397,28 @@ def test_vitessce_configuration_and_store(tmp_path):
     assert file["fileType"] == "anndata.zarr"
     assert file["url"] == "https://example.org/data/s1.zarr"
     assert file["options"] == {
-        "obsLocations": {"path": "obsm/spatial"},
+        "obsSpots": {"path": "obsm/spatial_um"},
         "obsSets": [{"name": "Domain", "path": "obs/domain"}],
         "obsEmbedding": [{"path": "obsm/X_umap", "dims": [0, 1], "embeddingType": "UMAP"}],
         "obsFeatureMatrix": {"path": "X", "initialFeatureFilterPath": "var/highly_variable"},
     }
     scopes = config["coordinationSpace"]
     for view in config["layout"]:
-        assert all(scope in scopes[kind] for kind, scope in view["coordinationScopes"].items())
+        for kind, named in view["coordinationScopes"].items():
+            assert all(scope in scopes[kind] for scope in ([named] if isinstance(named, str) else named))
         assert view["x"] + view["w"] <= 12
         assert view["y"] + view["h"] <= 12
-    assert {view["component"] for view in config["layout"]} == {"scatterplot", "spatial", "obsSets", "featureList"}
+    assert {view["component"] for view in config["layout"]} == {
+        "scatterplot", "spatialBeta", "layerControllerBeta", "obsSets", "featureList",
+    }  # fmt: skip
+    colors = {tuple(one["path"]): one["color"] for one in scopes["obsSetColor"]["A"]}
+    expected = hq.pl.domain_colors(adata, "domain")
+    assert colors == {
+        ("Domain", name): [int(color[i : i + 2], 16) for i in (1, 3, 5)] for name, color in expected.items()
+    }
     read = ad.read_zarr(store)
-    for path in ("obsm/spatial", "obsm/X_umap", "obs/domain", "var/highly_variable"):
+    np.testing.assert_allclose(read.obsm["spatial_um"], adata.obsm["spatial"] * 0.5)
+    for path in ("obsm/X_umap", "obs/domain", "var/highly_variable"):
         part, key = path.split("/")
         assert key in getattr(read, part)
 
