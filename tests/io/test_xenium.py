@@ -58,7 +58,9 @@ def test_csv_is_read_without_pyarrow(section, tmp_path, monkeypatch):
 def test_the_matrix_folder_is_read_if_there_is_no_h5(section, tmp_path):
     write_xenium(section, tmp_path / "h5")
     write_xenium(section, tmp_path / "mtx", matrix="mtx")
-    assert_equal(hq.io.read_section(tmp_path / "mtx"), hq.io.read_section(tmp_path / "h5"))
+    mtx, h5 = (hq.io.read_section(tmp_path / name) for name in ("mtx", "h5"))
+    del h5.var["genome"]
+    assert_equal(mtx, h5)
 
 
 def test_outlines_may_be_left_out_or_absent(section, tmp_path):
@@ -101,9 +103,7 @@ def test_files_of_other_cells(section, tmp_path):
     write_tables(outlines[~some], folder / "cell_boundaries", ("parquet",))
     assert np.flatnonzero(~stored_polygons(hq.io.read_section(folder)).present).tolist() == [3]
     write_tables(outlines.assign(cell_id=outlines["cell_id"] + "x"), folder / "cell_boundaries", ("parquet",))
-    words = (
-        r"No cell of .*named like 'aaaaadoi-1'\) has an outline in cell_boundaries.parquet .*'aaaaadoi-1x'.*polygons=F"
-    )
+    words = r"No cell of .*named like 'aaaaadoi-1'\) has an outline in .*'aaaaa\w+-1x'.*polygons=False"
     with pytest.raises(ValueError, match=words):
         hq.io.read_section(folder)
     cells = pd.read_parquet(folder / "cells.parquet")
