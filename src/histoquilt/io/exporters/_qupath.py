@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from histoquilt._base import require
+from histoquilt.io._cell_polygons import CellPolygons
 from histoquilt.io.exporters._polygons import PURPOSE, domain_polygons, merged_cells
 from histoquilt.io.exporters._protocol import ExportedSection, ExportOptions
 
@@ -66,15 +67,17 @@ def detections(section: ExportedSection) -> Iterator[dict[str, Any]]:
     labels, colors = (section.labels(key), section.colors(key)) if key else (None, {})
     classes = section.classes(key) if key else {}
     confidence = section.confidence(key) if key else None
-    names, values, centres = section.genes, section.expression.to_numpy(), section.pixels
+    names, values, centres = section.genes, section.expression.to_numpy(), np.round(section.pixels, 2)
     cells = section.polygons_px
+    if cells is not None:
+        cells = CellPolygons(cells.offsets, np.round(cells.vertices, 2))
     for row, barcode in enumerate(section.barcodes):
         measured = {} if confidence is None else {"Confidence": float(confidence[row])}
         measured |= {name: float(value) for name, value in zip(names, values[row], strict=True)}
         label = None if labels is None or labels.codes[row] < 0 else labels.categories[labels.codes[row]]
-        kind, shape = "detection", {"type": "Point", "coordinates": np.round(centres[row], 2).tolist()}
+        kind, shape = "detection", {"type": "Point", "coordinates": centres[row].tolist()}
         if cells is not None and len(ring := cells.ring(row)):
-            kind, shape = "cell", {"type": "Polygon", "coordinates": [np.round(ring, 2).tolist()]}
+            kind, shape = "cell", {"type": "Polygon", "coordinates": [ring.tolist()]}
         yield _feature(shape, kind, barcode, None if label is None else (classes[label], colors[label]), measured)
 
 
@@ -97,8 +100,10 @@ def _write(path: Path, features: Iterable[dict[str, Any]], name: str) -> Path:
         with TextIOWrapper(binary, encoding="utf-8") as text:
             text.write('{"type": "FeatureCollection", "features": [')
             for number, feature in enumerate(features):
-                digest = hashlib.sha256(f"{name}\0{json.dumps(feature)}".encode()).digest()
-                feature["id"] = str(UUID(bytes=digest[:16], version=4))
-                text.write((",\n" if number else "\n") + json.dumps(feature, ensure_ascii=False))
+                written = json.dumps(feature, ensure_ascii=False)
+                content = written if written.isascii() else json.dumps(feature)
+                digest = hashlib.sha256(f"{name}\0{content}".encode()).digest()
+                own = UUID(bytes=digest[:16], version=4)
+                text.write((",\n" if number else "\n") + f'{written[:-1]}, "id": "{own}"}}')
             text.write("\n]}\n")
     return path
