@@ -150,3 +150,14 @@ def test_qupath_needs_no_mpp(section, tmp_path):
     for cell in json.loads(path.read_text())["features"]:
         expected = rings[cell["properties"]["name"]] / PIXEL_UM
         np.testing.assert_allclose(cell["geometry"]["coordinates"][0], expected, atol=0.0051)
+
+
+def test_domains_drawn_by_us_are_read_back_as_annotations(section, tmp_path):
+    """Regions of QuPath on the morphology image, without a scale given."""
+    pytest.importorskip("shapely")
+    write_xenium(section, tmp_path / "run")
+    adata = hq.io.read_section(tmp_path / "run")
+    adata.obs["domain"] = section.obs["domain_true"].to_numpy()
+    path, _ = hq.io.export({"a": adata}, tmp_path / "out", to="qupath")
+    hq.tl.annotate_spots(adata, path)
+    assert list(adata.obs["annotation"].astype(str)) == list(adata.obs["domain"].astype(str))

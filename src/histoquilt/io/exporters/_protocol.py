@@ -247,13 +247,13 @@ class ExportedSection:
         """Microns per unit of :attr:`pixels`; None if unknown."""
         if self.options.mpp is not None:
             return self.options.mpp
-        if self.section.unit == "micron":
-            return self.section.coordinates.get("image_mpp")
         try:
             own = self.section.mpp
         except ValueError:
             return None
-        return None if own is None else own * recorded_image_scale(self.adata)
+        if own is None:  # coordinates are microns
+            return self.section.coordinates.get("image_mpp")
+        return own * recorded_image_scale(self.adata)
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -271,8 +271,6 @@ class ExportedSection:
     def _pixel_size(self) -> float:
         """Size of a pixel of the image in the unit of the spot centres."""
         section, mpp = self.section, self.options.mpp
-        if section.unit == "micron":
-            mpp = self.mpp
         remedy = f"Pass {argument('mpp')}, microns per pixel of the image (0.2125 for Xenium's morphology image)."
         check_in_pixels(section, remedy, known=mpp is not None)
         if mpp is None:

@@ -24,10 +24,13 @@ _MATRIX = "filtered_feature_cell_matrix"
 _OUTLINES = ("cell_segmentations.geojson", "graphclust_annotated_cell_segmentations.geojson")
 
 
-def read_visium_hd(folder: Path, *, bin_size: int | str | None = None, **options: Any) -> AnnData:
+def read_visium_hd(
+    folder: Path, *, bin_size: int | str | None = None, polygons: bool = True, **options: Any
+) -> AnnData:
     """Read bins of one size, each with the layout of a Visium folder, or segmented cells.
 
-    ``bin_size`` is in microns, or ``"cells"``; by default 8, or cells if there are no bins.
+    ``bin_size`` is in microns, or ``"cells"``; by default 8, or cells if there are no bins. ``polygons=False`` leaves
+    out the outlines of cells.
     """
     bins, cells = folder / "binned_outputs", folder / "segmented_outputs"
     sizes = sorted(item.name for item in bins.glob("square_*um")) if bins.is_dir() else []
@@ -42,7 +45,7 @@ def read_visium_hd(folder: Path, *, bin_size: int | str | None = None, **options
             f"{'' if has_cells else ' and no segmented_outputs/'}. It holds: {contents(folder)}.{cells_only}"
         )
     if wanted == _CELLS:
-        return _read_cells(cells, **options)
+        return _read_cells(cells, polygons=polygons, **options)
     if wanted not in sizes:
         others = listed([*sizes, *([_CELLS] if has_cells else [])])
         raise FileNotFoundError(f"{bins} has no {wanted} (found: {others}). Choose with {argument('bin_size')}.")
@@ -67,7 +70,7 @@ def _read_cells(
     keep_all_spots: bool = False,
     load_images: bool = True,
     library_id: str | None = None,
-    polygons: bool = True,
+    polygons: bool,
 ) -> AnnData:
     """Read segmented cells: positions are the centres of their outlines, in full-resolution pixels.
 
@@ -120,7 +123,7 @@ def _outlines(path: Path) -> tuple[np.ndarray, pd.Index, np.ndarray]:
             if ring:
                 names.append(_barcode(feature["properties"]["cell_id"]))
                 rings.append(np.array(ring, dtype=np.float64)[:, :2])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
         raise ValueError(
             f"{path} could not be read as outlines of cells (GeoJSON polygons with cell_id; truncated?): "
             f"{type(error).__name__}: {error}. Copy it again from the Space Ranger output."
