@@ -47,71 +47,6 @@ def check_cells(adata, cells, unit, names=None):
     hq.io.write_h5ad(adata, "written.h5ad")  # nothing in it that a file cannot hold
 
 
-def xenium_id(number: int) -> str:
-    """A cell's name as Xenium spells a 32-bit number: hexadecimal, with a to p for 0 to f, and the set's number."""
-    return "".join("abcdefghijklmnop"[int(digit, 16)] for digit in f"{number:08x}") + "-1"
-
-
-def write_xenium(cells: AnnData, folder):
-    """The output of Xenium Onboard Analysis 3."""
-    import zarr
-
-    numbers = np.arange(1000, 1000 + cells.n_obs, dtype=np.uint32)
-    cells.obs_names = [xenium_id(number) for number in numbers]
-    folder.mkdir()
-    specs = {"analysis_sw_version": "xenium-3.0.0.15", "pixel_size": 0.2125, "run_name": "test", "panel_name": "test"}
-    (folder / "experiment.xenium").write_text(json.dumps(specs))
-    write_10x_h5(cells, folder / "cell_feature_matrix.h5", library_id=None)
-    table = pd.DataFrame(
-        {
-            "cell_id": cells.obs_names.to_numpy(),
-            "x_centroid": cells.obsm["spatial"][:, 0],
-            "y_centroid": cells.obsm["spatial"][:, 1],
-            "transcript_counts": np.asarray(cells.X.sum(axis=1)).ravel().astype(int),
-            "cell_area": 50.0,
-            "nucleus_area": 20.0,
-        }
-    )
-    table.to_parquet(folder / "cells.parquet", index=False)
-    store = zarr.storage.ZipStore(folder / "cells.zarr.zip", mode="w")
-    root = zarr.open_group(store, mode="w", zarr_format=2)
-    root.create_array("cell_id", data=np.column_stack([numbers, np.ones_like(numbers)]))
-    summary = root.create_array("cell_summary", data=np.ones((cells.n_obs, 8)))
-    summary.attrs["column_names"] = [
-        "cell_centroid_x", "cell_centroid_y", "cell_area", "nucleus_centroid_x", "nucleus_centroid_y", "nucleus_area",
-        "z_level", "nucleus_count",
-    ]  # fmt: skip
-    for mask in (0, 1):
-        root.create_array(f"polygon_sets/{mask}/cell_index", data=np.arange(cells.n_obs, dtype=np.uint32))
-    store.close()
-    return folder
-
-
-@needs_spatial
-def test_xenium(tmp_path, cells, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    folder = write_xenium(cells, tmp_path / "run")
-    adata = hq.io.read_platform("Xenium", folder)
-    check_cells(adata, cells, "micron", cells.obs_names)
-    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
-    assert list(adata.var["gene_id"]) == list(cells.var["gene_ids"])
-    assert list(hq.io.read_section(folder).obs_names) == list(cells.obs_names)
-    assert capsys.readouterr().out == ""  # stdout belongs to the command line
-    with pytest.raises(ValueError, match=r"declared in micron units"):
-        hq.io.estimate_mpp(adata)
-
-
-@needs_spatial
-def test_incomplete_xenium(tmp_path, cells):
-    folder = write_xenium(cells, tmp_path / "run")
-    (folder / "cells.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match=r"not a complete Xenium output: cells.parquet is missing. It holds:"):
-        hq.io.read_platform("xenium", folder)
-    (folder / "experiment.xenium").write_text("{")
-    with pytest.raises(ValueError, match=r"could not be read as Xenium by spatialdata-io: JSONDecodeError"):
-        hq.io.read_platform("xenium", folder)
-
-
 def write_merscope(cells: AnnData, folder):
     (folder / "images").mkdir(parents=True)
     np.savetxt(folder / "images" / "micron_to_mosaic_pixel_transform.csv", np.diag([9.26, 9.26, 1.0]))
@@ -344,13 +279,13 @@ def failing_reader(error):
     ],
 )
 def test_errors_of_readers_are_one_clean_sentence(tmp_path, error, words, monkeypatch, recwarn, capsys):
-    module = type("spatialdata_io", (), {"xenium": staticmethod(failing_reader(error))})
+    module = type("spatialdata_io", (), {"seqfish": staticmethod(failing_reader(error))})
     monkeypatch.setattr(_platforms, "require", lambda *args, **kwargs: module)
     error.args = tuple(arg.format(tmp_path) if isinstance(arg, str) else arg for arg in error.args)
     if getattr(error, "filename", None):
         error.filename = error.filename.format(tmp_path)
     with pytest.raises(type(error)) as raised:
-        hq.io.read_platform("xenium", tmp_path)
+        hq.io.read_platform("seqfish", tmp_path)
     assert words in str(raised.value)
     assert ".." not in str(raised.value)
     assert not recwarn.list

@@ -68,8 +68,6 @@ def test_files_of_other_kinds(tmp_path, name, words):
 @pytest.mark.parametrize(
     ("inside", "words"),
     [
-        ("segmented_outputs/cell.geojson", r"Space Ranger 4 with segmented cells"),
-        ("outs/segmented_outputs/cell.geojson", r"Space Ranger 4 with segmented cells"),
         ("feature_expression/A.tissue.gef", r"output of SAW \(Stereo-seq\).*Export it to .h5ad"),
         ("outs/feature_expression/A.tissue.gef", r"output of SAW"),
         ("A.gem.gz", r"expression tables \(.gem\)"),

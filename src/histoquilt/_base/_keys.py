@@ -28,6 +28,7 @@ class Keys:
     CONTROLS = "controls"  # obsm: counts of control probes and spike-ins, which are not genes
     IN_PIXELS = "spatial_px"  # obsm: spot centres in full-resolution pixels
     IN_MICRONS = "spatial_um"  # obsm: the same in microns
+    POLYGONS = "cell_polygons"  # obsm: outlines of cells in the unit of the spot centres, a sparse row per cell
 
     # genes
     GENE_ID = "gene_id"  # var: Ensembl identifier without version

@@ -20,6 +20,8 @@ class ReadOptions:
         Name of the count matrix to take from a folder that holds several, relative to the folder.
     one_section
         Declaration that every file is one tissue, whatever its columns suggest.
+    bin_size
+        Size in microns of the bins of Visium HD, or ``"cells"`` for its segmented cells.
     """
 
     keep_all_spots: bool = False
@@ -27,6 +29,7 @@ class ReadOptions:
     table: str | None = None
     counts_file: str | None = None
     one_section: bool = False
+    bin_size: int | str | None = None
 
 
 DEFAULT_READ_OPTIONS = ReadOptions()

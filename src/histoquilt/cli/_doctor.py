@@ -13,13 +13,13 @@ from histoquilt.runtime import use_threads
 # what can be read -> (import name, extra that brings it); no import name: always there
 FORMATS = {
     "AnnData (.h5ad)": None,
-    "10x Visium folders of Space Ranger 1 to 3, HDF5 or matrix market": None,
-    "tissue positions in .parquet": ("pyarrow", "spatial"),
+    "10x Visium folders of Space Ranger 1 to 4, HDF5 or matrix market": None,
+    "positions and outlines in .parquet (Visium HD, Xenium)": ("pyarrow", "spatial"),
     "legacy Spatial Transcriptomics (counts and spot tables)": None,
     "tables of counts and coordinates": None,
     "SpatialData (.zarr)": ("spatialdata", "spatial"),
-    "Visium HD; cells of CosMx and MERSCOPE; Curio Seeker (Slide-seq)": None,
-    "Xenium, Stereo-seq, seqFISH, DBiT-seq": ("spatialdata_io", "spatial"),
+    "Visium HD; cells of Xenium, CosMx and MERSCOPE; Curio Seeker (Slide-seq)": None,
+    "Stereo-seq, seqFISH, DBiT-seq": ("spatialdata_io", "spatial"),
 }
 IMAGES = {
     "JPEG, PNG, and TIFF or OME-TIFF without compression, deflate or packbits": None,

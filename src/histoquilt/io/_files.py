@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import pandas as pd
 
-from histoquilt._base import listed
+from histoquilt._base import listed, require
 
 CUT_OFF = (EOFError, zlib.error, gzip.BadGzipFile)  # raised at the end of a truncated .gz
 PathLike = str | os.PathLike[str]
@@ -113,6 +113,15 @@ def read_delimited(
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","
     with table_errors(path):
         return pd.read_csv(path if content is None else content, sep=sep, **options)
+
+
+def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a parquet table with pandas and pyarrow, or raise ``ValueError`` naming the file."""
+    require("pyarrow", extra="spatial", purpose=f"Reading {path.name}")
+    try:
+        return pd.read_parquet(path, engine="pyarrow", **options)
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
+        raise ValueError(f"{path} could not be read as a parquet table (truncated?): {first_line(error)}.") from error
 
 
 @contextmanager

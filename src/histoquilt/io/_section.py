@@ -65,6 +65,7 @@ def read_section(
     table: str | None = None,
     counts_file: str | None = None,
     one_section: bool = False,
+    bin_size: int | str | None = None,
     spots: PathLike | None = None,
 ) -> AnnData:
     """Read a section in any format that can be recognised from its files.
@@ -73,8 +74,7 @@ def read_section(
     ----------
     path
         An ``.h5ad`` file or AnnData ``.zarr``; the folder of Space Ranger (or the one above its ``outs``), of Visium HD
-        (8 um bins) or of another platform; a SpatialData ``.zarr``; a legacy ST counts table next to its
-        selection.
+        or of another platform; a SpatialData ``.zarr``; a legacy ST counts table next to its selection.
     keep_all_spots
         If true, array spots outside the tissue are kept (``obs["in_tissue"]`` is 0, or a Visium folder says so).
     spatial_columns
@@ -85,6 +85,9 @@ def read_section(
         Name of the count matrix in a folder with several, relative to the folder.
     one_section
         Declaration that it is one tissue, whatever its columns suggest (:func:`declare_one_section`).
+    bin_size
+        Visium HD: size of the bins in microns, or ``"cells"`` for segmented cells; by default 8, or cells if there are
+        no bins.
     spots
         Path of the spot positions, if they are not where the format has them: the selection table of legacy ST, or the
         ``spatial`` folder of Space Ranger.
@@ -113,7 +116,7 @@ def read_section(
     'micron'
     """
     path = existing_path(path, _LOOKED_FOR)
-    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section, bin_size)
     read = (_find_reader(path) or _search(path)) if spots is None else _reader_with_spots(path, spots)
     adata = settle_spots(read(options), options)
     if one_section:
@@ -263,6 +266,8 @@ def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData
     chosen: dict[str, Any] = {}
     if platform in ("visium", "visium_hd"):
         chosen = {"counts_file": options.counts_file, "keep_all_spots": options.keep_all_spots}
+        if platform == "visium_hd":
+            chosen["bin_size"] = options.bin_size
     elif platform in ("merscope", "cosmx") and options.counts_file is not None:
         chosen["counts_file"] = options.counts_file
     elif options.table is not None and PLATFORMS[platform].reader:

@@ -36,7 +36,14 @@ class Lattice:
     pitch: float  # centre to centre, in coordinate units
 
 
-def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, pitch_um: float | None = None) -> None:
+def record_coordinates(
+    adata: AnnData,
+    unit: Unit,
+    *,
+    mpp: float | None = None,
+    pitch_um: float | None = None,
+    image_mpp: float | None = None,
+) -> None:
     """Record the unit of the coordinates, which all later steps use.
 
     Parameters
@@ -48,11 +55,15 @@ def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, 
         of the capture array) or ``"unknown"``.
     mpp, pitch_um
         Microns per full-resolution pixel (only for ``"pixel"``), and spot distance in microns, if known.
+    image_mpp
+        Microns per pixel of the instrument's own image with the same origin (only for ``"micron"``), if known: the
+        morphology image of Xenium.
 
     Raises
     ------
     ValueError
-        The unit is unknown, ``mpp`` is given with another unit than pixels, or a number is not positive.
+        The unit is unknown, ``mpp`` is given with another unit than pixels or ``image_mpp`` with another than microns,
+        or a number is not positive.
 
     Examples
     --------
@@ -67,8 +78,10 @@ def record_coordinates(adata: AnnData, unit: Unit, *, mpp: float | None = None, 
         raise ValueError(f"Unknown coordinate unit {unit!r}; known are {', '.join(get_args(Unit))}.")
     if mpp is not None and unit != "pixel":
         raise ValueError(f"mpp is microns per pixel, but the unit given is {unit!r}. Leave mpp out, or pass 'pixel'.")
+    if image_mpp is not None and unit != "micron":
+        raise ValueError(f"image_mpp is for coordinates in microns, but the unit given is {unit!r}. Pass mpp.")
     record: dict[str, str | float] = {"unit": unit}
-    for name, value in (("mpp", mpp), ("pitch_um", pitch_um)):
+    for name, value in (("mpp", mpp), ("pitch_um", pitch_um), ("image_mpp", image_mpp)):
         if value is not None:
             check_positive(value, name)
             record[name] = float(value)

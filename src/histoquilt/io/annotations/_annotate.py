@@ -51,7 +51,8 @@ def annotate_spots(
     image_scale
         Coordinate units per pixel of the image on which regions were drawn. By default that of the section's image
         (:func:`attach_image`), else 1: the full-resolution image. For Space Ranger's small images it is
-        ``1 / tissue_hires_scalef``; for sections in microns, microns per pixel (0.2125 for Xenium's morphology image).
+        ``1 / tissue_hires_scalef``; for sections in microns, microns per pixel (of Xenium by default those of the
+        morphology image).
     spatial_key
         Key in ``obsm`` of the spot centres.
 
@@ -70,7 +71,8 @@ def annotate_spots(
         The section has no coordinates.
     ValueError
         No spot is annotated, regions were drawn on an image of another scale (which is named), the coordinates are in
-        microns and ``image_scale`` is not given, or there are several sections. Or as in :func:`read_annotations`.
+        microns, and ``image_scale`` is neither given nor recorded, or there are several sections. Or as in
+        :func:`read_annotations`.
 
     Examples
     --------

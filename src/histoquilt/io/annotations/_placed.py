@@ -114,5 +114,5 @@ def _image_words(section: Section, scale: float) -> str:
     if scale == 1:
         return "the full-resolution image"
     if scale == recorded_image_scale(section.adata):
-        return "the attached image"
+        return "the instrument's own image" if section.unit == "micron" else "the attached image"
     return f"an image with {scale:g} coordinate units per pixel"

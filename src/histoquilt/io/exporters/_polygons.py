@@ -1,4 +1,4 @@
-"""Domains as polygons: merged Voronoi cells of the spots, cut off at about a pitch from the spots.
+"""Domains as polygons: merged outlines of cells, or Voronoi cells of the spots, cut off at about a pitch from them.
 
 Points are added around the tissue and in its gaps, so that every cell of a spot is bounded: on a lattice at the places
 of the missing neighbours, which makes border spots as regular as the others; among scattered cells on a fine grid at
@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Voronoi, cKDTree
 
 from histoquilt._base import require
+from histoquilt.io._cell_polygons import CellPolygons
 from histoquilt.study import lattice_of, spot_pitch
 
 _CLEAR = 0.6  # of the pitch: a lattice place with no spot this near is free
@@ -70,6 +71,22 @@ def domain_polygons(centres: np.ndarray, codes: np.ndarray, *, tolerance: float 
         if all(_hold(shapely, area, centres[places][codes[places] == code]) for code, area in simpler.items()):
             return simpler
     return areas
+
+
+def merged_cells(cells: CellPolygons, codes: np.ndarray, *, tolerance: float = 0.0) -> dict[int, Any]:
+    """Return the area of every domain, the union of its cells, as :func:`domain_polygons` does.
+
+    Outlines are simplified before they are merged (Douglas-Peucker), which is much faster than simplifying the union.
+    """
+    shapely = require("shapely", extra="export", purpose=PURPOSE)
+    shapes, codes = cells.shapes(), np.asarray(codes)[cells.present]
+    if tolerance > 0:
+        shapes = shapely.simplify(shapes, tolerance)
+    invalid = ~shapely.is_valid(shapes)
+    shapes[invalid] = shapely.make_valid(shapes[invalid])
+    wanted = np.unique(codes[codes >= 0])
+    areas = {int(code): shapely.disjoint_subset_union_all(shapes[codes == code]) for code in wanted}
+    return {code: _as_multi(shapely, area) for code, area in areas.items()}
 
 
 @dataclass(frozen=True)

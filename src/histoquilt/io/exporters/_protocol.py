@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, MissingKey, argument, either, listed
+from histoquilt.io._cell_polygons import CellPolygons, stored_polygons
 from histoquilt.io._image_pixels import check_in_pixels, recorded_image_scale
 from histoquilt.runtime import warn_user
 from histoquilt.study import (
@@ -26,6 +27,7 @@ from histoquilt.study import (
 )
 
 _N_RELIABLE = 10  # genes of a prediction, if neither domains nor genes are asked for
+_MOSTLY = 0.5  # of the cells must lie in the bounding box of their outline
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')  # in names of files, on any system
 
 
@@ -44,12 +46,14 @@ class ExportOptions:
     layer
         Layer with the expression, if it is not ``layers["counts"]`` or ``X``.
     spots
-        If true, write every spot as a QuPath detection; ``genes`` imply it.
+        If true, write every spot as a QuPath detection; ``genes`` imply it, and so do outlines of cells, which are
+        written as QuPath cells.
     tolerance_um
         Size in microns of the details left out of polygon borders; 0 keeps all.
     mpp
         Microns per pixel of the image that is open in the viewer. By default coordinates are pixels of the attached
-        image (:func:`attach_image`), else of the full-resolution image. Sections in microns need it.
+        image (:func:`attach_image`), else of the full-resolution image. Sections in microns need it, except Xenium,
+        whose reader records that of the morphology image.
     compress
         If true, write ``.geojson.gz``.
     by_gene
@@ -247,7 +251,9 @@ class ExportedSection:
             own = self.section.mpp
         except ValueError:
             return None
-        return None if own is None else own * recorded_image_scale(self.adata)
+        if own is None:  # coordinates are microns
+            return self.section.coordinates.get("image_mpp")
+        return own * recorded_image_scale(self.adata)
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -256,19 +262,45 @@ class ExportedSection:
         Raises
         ------
         ValueError
-            Coordinates are microns and :attr:`ExportOptions.mpp` is not given, or they are array positions.
+            Coordinates are microns and neither :attr:`ExportOptions.mpp` is given nor the reader recorded the image's,
+            or they are array positions.
         """
+        return self.section.centres / self._pixel_size
+
+    @cached_property
+    def _pixel_size(self) -> float:
+        """Size of a pixel of the image in the unit of the spot centres."""
         section, mpp = self.section, self.options.mpp
         remedy = f"Pass {argument('mpp')}, microns per pixel of the image (0.2125 for Xenium's morphology image)."
         check_in_pixels(section, remedy, known=mpp is not None)
-        if mpp is not None and section.unit == "micron":
-            return section.centres / mpp
-        if mpp is not None:
-            try:
-                return section.microns / mpp
-            except ValueError:  # scattered cells of unknown scale: mpp is that of their own pixels
-                return section.centres
-        return section.centres / recorded_image_scale(self.adata)
+        if mpp is None:
+            return recorded_image_scale(self.adata)
+        try:
+            return mpp / (section.mpp or 1.0)
+        except ValueError:  # scattered cells of unknown scale: mpp is that of their own pixels
+            return 1.0
+
+    @cached_property
+    def polygons(self) -> CellPolygons | None:
+        """Outlines of the cells in the unit of the spot centres; None if the section has none.
+
+        Outlines that do not lie around the centres, as these were moved, are left out with a warning.
+        """
+        outlines = None if self.section.slots.spatial_key != Keys.SPATIAL else stored_polygons(self.adata)
+        if outlines is None or not outlines.present.any():
+            return None
+        if outlines.enclose(self.section.centres).mean() < _MOSTLY:
+            warn_user(
+                f"Outlines of cells of section {self.section.name!r} are left out: they do not lie around the "
+                f"positions in obsm[{Keys.SPATIAL!r}]. Were these moved or converted?"
+            )
+            return None
+        return outlines
+
+    @property
+    def polygons_px(self) -> CellPolygons | None:
+        """The same in pixels of the image that is open in the viewer; errors as of :attr:`pixels`."""
+        return None if self.polygons is None else self.polygons.scaled(1 / self._pixel_size)
 
     def tolerance(self) -> float:
         """Return :attr:`ExportOptions.tolerance_um` in the unit of :attr:`pixels`.

@@ -1,4 +1,4 @@
-"""SpatialData: table, spots and image in one zarr store, for napari-spatialdata, sopa and Vitessce."""
+"""SpatialData: table, spots or cells, and image in one zarr store, for napari-spatialdata, sopa and Vitessce."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,10 +8,12 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, require
+from histoquilt.io._cell_polygons import CellPolygons
 from histoquilt.io.exporters._protocol import ExportedSection, ExportOptions, new_store
 from histoquilt.io.exporters._viewers import for_viewers, quiet_zarr, with_portable_names
 from histoquilt.study import image_libraries, library_part, spot_pitch
 
+_POLYGON = 3  # number of the type in shapely
 _RADIUS = 0.275  # of the pitch, if the diameter of spots is not recorded: 55 um at 100 um
 
 
@@ -19,7 +21,7 @@ class _SpatialData:
     """Exporter to SpatialData (``Exporter``)."""
 
     label = "SpatialData: napari, sopa"
-    files = "<section>.zarr with the table, spots as circles, and the image where it is known"
+    files = "<section>.zarr with the table, cells as polygons or spots as circles, and the image where it is known"
     needs: ClassVar[dict[str, str]] = {"spatialdata": "histoquilt[spatial]"}
 
     def write(self, section: ExportedSection, folder: Path, options: ExportOptions) -> list[Path]:
@@ -28,7 +30,10 @@ class _SpatialData:
         path = new_store(folder, section)
         name = path.stem
         adata = with_portable_names(for_viewers(section))
-        elements = {"table": _table(sd, adata, name), f"{name}_spots": _spots(sd, adata)}
+        cells = section.polygons
+        region = f"{name}_spots" if cells is None else f"{name}_cells"
+        shapes = _spots(sd, adata) if cells is None else _cells(sd, cells)
+        elements = {"table": _table(sd, adata, region), region: shapes}
         elements |= {f"{name}_{size}": image for size, image in _images(sd, adata)}
         with quiet_zarr():
             sd.SpatialData.init_from_elements(elements).write(path)
@@ -38,14 +43,12 @@ class _SpatialData:
 SPATIALDATA = _SpatialData()
 
 
-def _table(sd: Any, adata: AnnData, name: str) -> AnnData:
+def _table(sd: Any, adata: AnnData, region: str) -> AnnData:
     table = adata.copy()
-    table.obs["region"] = pd.Categorical([f"{name}_spots"] * table.n_obs)
+    table.obs["region"] = pd.Categorical([region] * table.n_obs)
     table.obs["spot_id"] = np.arange(table.n_obs)
     table.uns.pop(Keys.SPATIAL, None)  # the images are elements
-    parsed: AnnData = sd.models.TableModel.parse(
-        table, region=f"{name}_spots", region_key="region", instance_key="spot_id"
-    )
+    parsed: AnnData = sd.models.TableModel.parse(table, region=region, region_key="region", instance_key="spot_id")
     return parsed
 
 
@@ -55,6 +58,14 @@ def _spots(sd: Any, adata: AnnData) -> Any:
     diameters = [factors["spot_diameter_fullres"] for factors in recorded if "spot_diameter_fullres" in factors]
     radius = float(diameters[0]) / 2 if diameters else _RADIUS * spot_pitch(centres)
     return sd.models.ShapesModel.parse(centres, geometry=0, radius=radius, index=np.arange(len(centres)))
+
+
+def _cells(sd: Any, cells: CellPolygons) -> Any:
+    """Return outlines as shapes, numbered like the rows of the table; cells without one have no shape."""
+    rings = cells.offsets[np.append(cells.present, True)]
+    one_each = np.arange(len(rings))
+    index = np.flatnonzero(cells.present)
+    return sd.models.ShapesModel.parse(cells.vertices, geometry=_POLYGON, offsets=(rings, one_each), index=index)
 
 
 def _images(sd: Any, adata: AnnData) -> Any:

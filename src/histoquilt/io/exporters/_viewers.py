@@ -55,6 +55,7 @@ def for_viewers(section: ExportedSection) -> AnnData:
     check_writable(own)
     adata = writable(own.to_memory() if own.isbacked else own)
     adata.obs_names = pd.Index(section.barcodes)
+    adata.obsm.pop(Keys.POLYGONS, None)  # viewers expect dense matrices
     adata.uns = {**adata.uns, Keys.UNS: copy.deepcopy(adata.uns.get(Keys.UNS, {}))}
     if adata.X is None and section.prediction is not None:
         adata.X = adata.layers[section.prediction]

@@ -8,6 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from histoquilt._base import Keys, check_positive, listed
+from histoquilt.io._cell_polygons import CellPolygons, store_polygons, stored_polygons
 from histoquilt.io._files import PathLike, existing_file, read_delimited
 from histoquilt.study import VISIUM_PITCH_UM, check_spatial, coordinate_record, record_coordinates, write_result
 
@@ -93,7 +94,7 @@ def apply_alignment(points: np.ndarray, matrix: np.ndarray, *, inverse: bool = F
     return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
-def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = _XENIUM_PIXEL_UM) -> None:
+def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float | None = None) -> None:
     """Convert the positions of a Xenium section from microns to pixels of an image aligned to it.
 
     Parameters
@@ -103,13 +104,14 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = _XEN
     matrix
         Matrix from pixels of the H&E image to pixels of the morphology image (:func:`read_alignment_matrix`).
     pixel_um
-        Microns per pixel of the morphology image: ``pixel_size`` in ``experiment.xenium``.
+        Microns per pixel of the morphology image. By default the one that the reader recorded (``pixel_size`` in
+        ``experiment.xenium``), else 0.2125.
 
     Returns
     -------
     None. Changes in ``adata``:
 
-    ``obsm["spatial"]`` : ``(x, y)`` in pixels of the H&E image
+    ``obsm["spatial"]`` : ``(x, y)`` in pixels of the H&E image; ``obsm["cell_polygons"]`` in the same, if present
     ``obsm["spatial_um"]`` : the former positions
     ``uns["histoquilt"]["coordinates"]`` : ``pixel``, with ``mpp`` of the H&E image
 
@@ -127,9 +129,10 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = _XEN
     >>> round(adata.uns["histoquilt"]["coordinates"]["mpp"], 2)
     0.85
     """
-    check_positive(pixel_um, "pixel_um")
     spatial = check_spatial(adata)[:, :2]
     record = coordinate_record(adata)
+    pixel_um = float(record.get("image_mpp", _XENIUM_PIXEL_UM)) if pixel_um is None else pixel_um
+    check_positive(pixel_um, "pixel_um")
     if record.get("unit", "micron") not in ("micron", "unknown"):
         raise ValueError(
             f"The coordinates are recorded in {record['unit']} units, and a Xenium alignment starts from microns. Was "
@@ -138,6 +141,9 @@ def place_on_image(adata: AnnData, matrix: np.ndarray, *, pixel_um: float = _XEN
     pixels = apply_alignment(spatial / pixel_um, matrix, inverse=True)
     write_result(adata, "obsm", Keys.IN_MICRONS, spatial.copy())
     adata.obsm[Keys.SPATIAL] = pixels
+    if (outlines := stored_polygons(adata)) is not None:
+        vertices = apply_alignment(outlines.vertices / pixel_um, matrix, inverse=True)
+        store_polygons(adata, CellPolygons(outlines.offsets, vertices))
     record_coordinates(adata, "pixel", mpp=pixel_um * _scale(matrix), pitch_um=record.get("pitch_um"))
 
 

@@ -19,9 +19,6 @@ _BY_SUFFIX = {
 }
 # globs in a folder -> its format and the way to a section
 _BY_CONTENT = {
-    ("segmented_outputs/",): "It is an output of Space Ranger 4 with segmented cells (segmented_outputs/) and without "
-    "binned_outputs/. Cells are not read from there: run Space Ranger with bins, or save the cells and their centroids "
-    "as .h5ad.",
     ("cell_feature_matrix.h5", "cell_feature_matrix"): "It is an output of Xenium without experiment.xenium, which "
     "gives its version. Copy the whole folder that the instrument wrote.",
     ("feature_expression/", "*.gef"): f"It is an output of SAW (Stereo-seq) with .gef files. {_STEREO}",

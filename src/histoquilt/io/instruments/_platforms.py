@@ -11,31 +11,16 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, either, listed, require
+from histoquilt._base import Keys, require
 from histoquilt.io._files import PathLike, contents, existing_folder, one_line, read_delimited
 from histoquilt.io._h5ad import read_h5ad
 from histoquilt.io.instruments._cosmx import read_cosmx
 from histoquilt.io.instruments._merscope import read_merscope
 from histoquilt.io.instruments._spatialdata import quiet_reader, section_from_spatialdata
 from histoquilt.io.instruments._visium import read_visium
-from histoquilt.runtime import logger
+from histoquilt.io.instruments._visium_hd import read_visium_hd
+from histoquilt.io.instruments._xenium import read_xenium
 from histoquilt.study import declare_scale, record_coordinates
-
-
-def _read_visium_hd(folder: Path, *, bin_size: int = 8, **options: Any) -> AnnData:
-    """Read one bin size of a Visium HD folder; each has the layout of a Visium folder."""
-    bins = folder / "binned_outputs"
-    sizes = sorted(item.name for item in bins.glob("square_*um")) if bins.is_dir() else []
-    if not sizes:
-        raise FileNotFoundError(
-            f"{folder} is not a Visium HD output: it has no binned_outputs/square_*um. It holds: {contents(folder)}."
-        )
-    wanted = f"square_{bin_size:03d}um"
-    if wanted not in sizes:
-        remedy = either("Choose with bin_size=.", "Give the folder of one of them.")
-        raise FileNotFoundError(f"{bins} has no {wanted} (found: {listed(sizes)}). {remedy}")
-    logger.info("Visium HD: bins of %d um are read (there are %s)", bin_size, ", ".join(sizes))
-    return read_visium(bins / wanted, **{"library_id": folder.resolve().name, **options})
 
 
 def _read_curio(folder: Path) -> AnnData:
@@ -62,8 +47,10 @@ class Platform:
     """Entry of the registry of platforms."""
 
     label: str
-    markers: tuple[str, ...] = ()  # globs that are all met by an output folder, and together by no other platform's
+    # globs that are all met by an output folder, and together by no other platform's; "|" separates alternatives
+    markers: tuple[str, ...] = ()
     read: Callable[..., AnnData] | None = None  # histoquilt's own reader
+    own_options: tuple[str, ...] = ()  # of the own reader; with any other the reader of spatialdata_io is called
     reader: str | None = None  # function of spatialdata_io, also for options that the own reader does not have
     table: str | None = None  # the table with one row per cell, if the reader returns several
     counts: bool = False  # X is raw counts by the format's definition
@@ -72,22 +59,24 @@ class Platform:
 
 
 PLATFORMS: dict[str, Platform] = {
-    "visium_hd": Platform("Visium HD", ("binned_outputs/square_*",), _read_visium_hd),
+    "visium_hd": Platform(
+        "Visium HD", ("binned_outputs/square_*|segmented_outputs/|*_feature_cell_matrix*",), read_visium_hd
+    ),
     "visium": Platform("Visium", ("*filtered_feature_bc_matrix*", "spatial"), read_visium),
     "xenium": Platform(
-        "Xenium", ("experiment.xenium",), reader="xenium", counts=True, options=(
+        "Xenium", ("experiment.xenium",), read_xenium, ("polygons",), reader="xenium", counts=True, options=(
             "cells_boundaries", "nucleus_boundaries", "cells_labels", "nucleus_labels", "transcripts",
             "morphology_mip", "morphology_focus", "aligned_images",
         ),
     ),
     # spatialdata-io joins MERSCOPE's tables by order, and needs CosMx's images
     "merscope": Platform(
-        "MERSCOPE", ("*cell_by_gene*.csv*", "*cell_metadata*.csv*"), read_merscope, reader="merscope", counts=True,
-        options=("transcripts", "cells_boundaries", "mosaic_images"),
+        "MERSCOPE", ("*cell_by_gene*.csv*", "*cell_metadata*.csv*"), read_merscope, ("counts_file",), reader="merscope",
+        counts=True, options=("transcripts", "cells_boundaries", "mosaic_images"),
     ),
     "cosmx": Platform(
-        "CosMx", ("*exprMat_file*.csv*", "*metadata_file*.csv*"), read_cosmx, reader="cosmx", counts=True,
-        options=("transcripts",),
+        "CosMx", ("*exprMat_file*.csv*", "*metadata_file*.csv*"), read_cosmx, ("counts_file",), reader="cosmx",
+        counts=True, options=("transcripts",),
     ),
     "stereoseq": Platform(
         "Stereo-seq", ("041.cellcut", "051.cellcluster"), reader="stereoseq", table="cells_table",
@@ -112,9 +101,10 @@ _ALIASES = {
 def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
     """Read the output folder of a platform by its name.
 
-    Visium, Visium HD, Curio, and the tables of CosMx and MERSCOPE are read by histoquilt itself, every other platform
-    by the function of the same name in spatialdata-io (extra ``spatial``). Only the table and the positions are read
-    unless ``options`` request more. Counts of control probes are in ``obsm["controls"]``.
+    Visium, Visium HD, Xenium, Curio, and the tables of CosMx and MERSCOPE are read by histoquilt itself, every other
+    platform by the function of the same name in spatialdata-io (extra ``spatial``). Only the table, the positions, and
+    outlines of cells (Xenium, cells of Visium HD) are read unless ``options`` request more. Counts of control probes
+    are in ``obsm["controls"]``.
 
     Parameters
     ----------
@@ -125,14 +115,18 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
         Folder that the instrument's software wrote.
     **options
         Options of the reader: ``table`` and ``region`` choose among several (see :func:`read_spatialdata`);
-        ``bin_size`` in microns is for Visium HD (default 8); ``counts_file`` for Visium, MERSCOPE and CosMx; all others
-        go to the reader of spatialdata-io, for MERSCOPE and CosMx, too.
+        ``bin_size`` is for Visium HD: microns, or ``"cells"`` for the cells that Space Ranger 4 segments (default 8, or
+        cells if there are no bins); ``counts_file`` for Visium, Visium HD, MERSCOPE and CosMx; ``polygons=False``
+        leaves out outlines of cells; all others go to the reader of spatialdata-io, for Xenium, MERSCOPE and CosMx,
+        too.
 
     Returns
     -------
     AnnData with ``obsm["spatial"]`` in the unit recorded in ``uns["histoquilt"]["coordinates"]``: microns for Xenium,
     MERSCOPE and seqFISH, pixels for Visium, Visium HD, CosMx (of the whole slide, not of a field) and Stereo-seq (DNB
-    spots), array positions for DBiT-seq, ``"unknown"`` where the format does not say.
+    spots), array positions for DBiT-seq, ``"unknown"`` where the format does not say. Outlines of cells are in
+    ``obsm["cell_polygons"]``, CSR float32: each row has the vertices of a closed ring, ``x, y, x, y ...``, in the same
+    unit; it is empty for a cell without an outline.
 
     Raises
     ------
@@ -154,7 +148,7 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
     name = _canonical(platform)
     entry = PLATFORMS[name]
     folder = existing_folder(path, f"the output folder of {entry.label}")
-    if entry.read is not None and (entry.reader is None or not set(options) - {"counts_file"}):
+    if entry.read is not None and (entry.reader is None or set(options) <= set(entry.own_options)):
         return entry.read(folder, **options)
     with quiet_reader():  # importing it warns, too
         readers = require("spatialdata_io", extra="spatial", purpose=f"Reading {entry.label}")
@@ -174,7 +168,7 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
 def recognise_platform(folder: Path) -> str | None:
     """Return the name of the platform whose files are in a folder, or None."""
     for name, entry in PLATFORMS.items():
-        if entry.markers and all(any(folder.glob(marker)) for marker in entry.markers):
+        if entry.markers and all(any(any(folder.glob(one)) for one in marker.split("|")) for marker in entry.markers):
             return name
     return None
 

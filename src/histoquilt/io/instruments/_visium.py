@@ -1,4 +1,4 @@
-"""Visium: the output folders of Space Ranger 1 to 3."""
+"""Visium: the output folders of Space Ranger 1 to 4."""
 
 import json
 from io import BytesIO
@@ -28,7 +28,7 @@ def read_visium(
     load_images: bool = True,
     library_id: str | None = None,
 ) -> AnnData:
-    """Read a Visium section from the folder that Space Ranger (1 to 3) wrote.
+    """Read a Visium section from the folder that Space Ranger (1 to 4) wrote.
 
     Spots are those of the count matrix, in its order, without those outside the tissue unless ``keep_all_spots``. A
     single bin folder of Visium HD (``binned_outputs/square_008um``) has the same layout and is read, too.
@@ -84,7 +84,6 @@ def read_visium(
     counts = find_counts(folder, counts_file)
     place = None if spatial is None else existing_folder(spatial, "a spatial/ folder of Space Ranger")
     positions_file = find_positions(folder, counts, place)
-    scalefactors = _read_scalefactors(positions_file.parent, counts)
     positions = read_positions(positions_file)  # before the matrix: quick to read, and as often what is wrong
 
     adata = read_10x_h5(counts.path) if counts.path.is_file() else read_10x_mtx(counts.path, counts.mtx_prefix)
@@ -93,10 +92,19 @@ def read_visium(
 
     outs_of = folder.resolve().parent.name if folder.resolve().name == "outs" else folder.resolve().name
     library = library_id or next(iter(source["library_ids"]), None) or counts.sample or outs_of
-    images = _read_images(positions_file.parent, counts, scalefactors) if load_images else {}
-    adata.uns["spatial"] = {library: {"images": images, "scalefactors": scalefactors, "metadata": source["metadata"]}}
+    scalefactors = add_library(adata, library, positions_file.parent, counts, source["metadata"], images=load_images)
     _record_units(adata, scalefactors)
     return adata
+
+
+def add_library(
+    adata: AnnData, library: str, place: Path, counts: Counts, metadata: dict[str, str], *, images: bool
+) -> dict[str, float]:
+    """Write scale factors and, if wanted, images of a ``spatial/`` folder into ``uns``, and return the factors."""
+    factors = _read_scalefactors(place, counts)
+    pixels = _read_images(place, counts, factors) if images else {}
+    adata.uns["spatial"] = {library: {"images": pixels, "scalefactors": factors, "metadata": metadata}}
+    return factors
 
 
 def _attach_positions(

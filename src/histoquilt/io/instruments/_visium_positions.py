@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from histoquilt._base import listed, require
-from histoquilt.io._files import CUT_OFF, check_unique, read_delimited
+from histoquilt._base import listed
+from histoquilt.io._files import CUT_OFF, check_unique, read_delimited, read_parquet
 
 _COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 # the names of the same columns in Seurat
@@ -25,7 +25,7 @@ def read_positions(path: Path) -> pd.DataFrame:
     The three forms of Space Ranger are read, with or without the row numbers that pandas and R add, and separated by
     commas, semicolons or tabs.
     """
-    table = _read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+    table = read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     missing = [column for column in _COLUMNS if column not in table]
     if missing:
         raise ValueError(
@@ -58,14 +58,6 @@ def match_barcodes(positions: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
         return positions
     spelled = dict(zip(wanted, barcodes, strict=True))
     return positions.set_axis(pd.Index([spelled.get(name, name) for name in plain], name=positions.index.name))
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    require("pyarrow", extra="spatial", purpose=f"Reading {path.name}")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-        raise ValueError(f"{path} could not be read as a parquet table (truncated?): {error}.") from error
 
 
 def _read_text(path: Path) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Study in a ``samples.csv``, one row per section, which is checked as a whole before any long work."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from histoquilt.io._files import PathLike, existing_file
 from histoquilt.io._image import record_of_table
 from histoquilt.io._section import read_section
 from histoquilt.io.annotations._annotate import annotate_spots
+from histoquilt.io.instruments._alignment import place_on_image, read_alignment_matrix
 from histoquilt.io.sections._labels import attach_labels, is_label_file
 from histoquilt.io.sections._samples_table import (
     POSITIVE,
@@ -37,7 +38,9 @@ from histoquilt.study import (
     record_coordinates,
 )
 
-_NOT_FOR_OBS = {"counts", "spots", "labels", "label_column", "annotations", *POSITIVE}
+_NOT_FOR_OBS = {
+    "counts", "spots", "bin_size", "image_alignment", "labels", "label_column", "annotations", *POSITIVE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def read_samples(
     table: str | None = None,
     counts_file: str | None = None,
     one_section: bool = False,
+    bin_size: int | str | None = None,
 ) -> Samples:
     r"""Read a study from its ``samples.csv``, one row per section.
 
@@ -89,7 +93,10 @@ def read_samples(
         ``counts`` : whatever :func:`read_section` reads (required); paths are relative to the table
         ``spots`` : its spot positions, if they are not next to the counts: the selection table of legacy ST, or the
         ``spatial`` folder of Space Ranger
+        ``bin_size`` : which bins of Visium HD are read, in microns, or ``cells`` for segmented cells
         ``image`` : its H&E image
+        ``image_alignment`` : alignment of that image by Xenium Explorer (:func:`read_alignment_matrix`), by which cells
+        in microns are placed on it (:func:`place_on_image`)
         ``labels`` : its region labels: a column of its ``obs``, or a table of spots with their labels (CSV, TSV or
         text, with or without a header; of a file of several sections the rows with this section's name)
         ``label_column`` : the column of that table with the labels, if it has several and none is called ``label``
@@ -107,8 +114,8 @@ def read_samples(
         Leave out sections whose row or file is bad, with a warning, and go on. What concerns the whole table is an
         error all the same: missing columns, names used twice, places given for some sections only, too few shared
         genes, different units.
-    keep_all_spots, spatial_columns, table, counts_file, one_section
-        Options of :func:`read_section`, the same for every section.
+    keep_all_spots, spatial_columns, table, counts_file, one_section, bin_size
+        Options of :func:`read_section`, the same for every section; the column ``bin_size`` comes first.
 
     Returns
     -------
@@ -155,7 +162,7 @@ def read_samples(
     >>> {name: section.obs["patient"].iloc[0] for name, section in samples.sections.items()}
     {'s1': 'P1', 's2': 'P2'}
     """
-    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section)
+    options = ReadOptions(keep_all_spots, spatial_columns, table, counts_file, one_section, bin_size)
     return gather_samples(path, skip_bad=skip_bad, keep=lambda name, adata: adata, options=options)
 
 
@@ -231,8 +238,11 @@ def _warn_of_images(rows: Mapping[str, Row], bad: Mapping[str, str]) -> None:
 
 def _read_row(name: str, row: Row, counts: Path, options: ReadOptions) -> AnnData:
     """Read one section and write the values of its row into it."""
+    options = replace(options, bin_size=row.parsed.get("bin_size", options.bin_size))
     adata = read_section(counts, spots=row.parsed.get("spots"), **asdict(options))
     check_spatial(adata, remedy="file")
+    if "image_alignment" in row.parsed:
+        place_on_image(adata, read_alignment_matrix(row.parsed["image_alignment"]))
     inside = adata.obs[Keys.SECTION].dropna().unique() if Keys.SECTION in adata.obs else []
     if len(inside) > 1:
         raise ValueError(

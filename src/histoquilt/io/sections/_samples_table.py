@@ -19,10 +19,14 @@ from histoquilt.study import check_all_or_none, check_names
 
 REQUIRED = ("section", "counts")
 POSITIVE = ("mpp", "image_scale", "annotations_scale")
-PATHS = ("counts", "spots", "image", "annotations")  # relative to the table
-SIDE_FILES = ("spots", "labels", "annotations")  # read beside the counts; labels may be a column of obs instead
+PATHS = ("counts", "spots", "image", "image_alignment", "annotations")  # relative to the table
+# read beside the counts; labels may be a column of obs instead
+SIDE_FILES = ("spots", "image_alignment", "labels", "annotations")
 # text also where they look like numbers
-TEXT = ("image", "spots", "labels", "label_column", "annotations", "patient", "condition", "slide", "species", "fold")
+TEXT = (
+    "image", "image_alignment", "spots", "bin_size", "labels", "label_column", "annotations", "patient", "condition",
+    "slide", "species", "fold",
+)  # fmt: skip
 _OURS = (Keys.OBS_NAME, Keys.CONFIDENCE, Keys.OUT_OF_DISTRIBUTION)  # obs: written into the results
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")  # 007 is a name
@@ -227,7 +231,7 @@ def row_problem(row: Row) -> str | None:
                 return str(error)
     if "label_column" in row.text and not is_label_file(row.text.get("labels", "")):
         return "label_column names a column of the file in the cell 'labels', which names none"
-    for column in ("counts", "spots", "labels", "annotations"):
+    for column in ("counts", "spots", "image_alignment", "labels", "annotations"):
         if column not in row.text or (column == "labels" and not is_label_file(row.text[column])):
             continue
         if not Path(row.parsed[column]).exists():

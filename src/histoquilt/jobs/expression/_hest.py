@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SHARED = 0.01  # share of the patches of a section that may be those of another, e.g. of folded glass
 # of a task all of this is given
 _NOT_FOR_TASKS = ("field_um", "use_rep", "n_genes", "leave_out", "markers", "dask", "keep_all_spots", "spatial_columns",
-                  "table", "counts_file", "one_section")  # fmt: skip
+                  "table", "counts_file", "one_section", "bin_size")  # fmt: skip
 
 
 @dataclass

@@ -192,6 +192,10 @@ class SectionsConfig(RunConfig):
     table: str | None = option(None, "Table of a SpatialData store that holds several.", metavar="NAME")
     counts_file: str | None = option(None, "Count matrix of a folder that holds several.", metavar="NAME")
     one_section: bool = option(False, "Every file is one section, whatever its columns suggest.")
+    bin_size: str | int | None = option(
+        None, "Bins of Visium HD in microns (2, 8, 16), or cells for segmented cells; 8.", metavar="UM|cells",
+        show_default=False,
+    )  # fmt: skip
     threads: int | None = option(
         None, "Number of threads; by default OMP_NUM_THREADS, or all available.", least=1, metavar="N"
     )
@@ -228,7 +232,7 @@ class SectionsConfig(RunConfig):
                     f"{argument('spatial_columns')} is two columns of obs, x first (array_x,array_y), got {columns!r}."
                 )
             columns = (names[0], names[1])
-        return ReadOptions(self.keep_all_spots, columns, self.table, self.counts_file, self.one_section)
+        return ReadOptions(self.keep_all_spots, columns, self.table, self.counts_file, self.one_section, self.bin_size)
 
 
 def as_paths(inputs: PathName | Sequence[PathName]) -> list[Path]:

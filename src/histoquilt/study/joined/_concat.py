@@ -168,6 +168,9 @@ def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict
             values = [spot_centres(part, key) for part in parts]  # columns by name in each
         if all(isinstance(value, pd.DataFrame) for value in values):
             joined[key] = pd.concat(values, join="inner").set_index(names)
+        elif key == Keys.POLYGONS:  # rows are as long as the outline with the most vertices
+            width = max(value.shape[1] for value in values)
+            joined[key] = vstack([_widened(value, width) for value in values], format="csr")
         elif len({value.shape[1:] for value in values}) == 1:
             joined[key] = vstack(values, format="csr") if any(map(issparse, values)) else np.concatenate(values)
         elif key == spatial_key:
@@ -176,6 +179,12 @@ def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict
         else:
             logger.info("obsm[%r] is left out: sections have it in different widths.", key)
     return joined
+
+
+def _widened(matrix: Any, width: int) -> csr_matrix:
+    """Return a sparse matrix with empty columns added."""
+    matrix = csr_matrix(matrix)
+    return csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))
 
 
 def _common_scale(sections: Mapping[str, AnnData], name: str, *, guess: bool = True) -> Any:

@@ -1,0 +1,163 @@
+"""Xenium folders: the same cells from every form of their files, and what is wrong with a folder."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata.tests.helpers import assert_equal
+from tests.io.bundles import PIXEL_UM, tissue, write_tables, write_xenium, xenium_id
+
+import histoquilt as hq
+from histoquilt.io._cell_polygons import stored_polygons
+
+pytest.importorskip("pyarrow", reason="the extra 'spatial' is not installed")
+
+
+def check_outlines(adata, rings):
+    outlines = stored_polygons(adata)
+    for row, name in enumerate(adata.obs_names):
+        np.testing.assert_array_equal(outlines.ring(row), rings[name])
+
+
+@pytest.mark.parametrize("ids", ["names", "integers", "bytes"])
+def test_cells_in_the_order_of_the_matrix_with_positions_and_outlines(section, tmp_path, ids):
+    rings = write_xenium(section, tmp_path / "run", tables=("parquet",), ids=ids)
+    adata = hq.io.read_section(tmp_path / "run")
+    numbers = range(1000, 1000 + section.n_obs)
+    assert list(adata.obs_names) == [str(one) if ids == "integers" else xenium_id(one) for one in numbers]
+    assert list(adata.obs["cell_id"]) == list(adata.obs_names)
+    assert list(adata.var_names) == list(section.var_names)  # control probes are left out
+    np.testing.assert_array_equal(adata.X.toarray(), section.X.toarray())
+    np.testing.assert_allclose(adata.obsm["spatial"], tissue(section, 10.0)[1])
+    np.testing.assert_array_equal(adata.obs["transcript_counts"], np.asarray(section.X.sum(axis=1)).ravel())
+    assert adata.uns["histoquilt"]["coordinates"] == {"unit": "micron", "image_mpp": PIXEL_UM}
+    assert adata.uns["histoquilt"]["scale"] == {"X": "counts"}
+    check_outlines(adata, rings)
+    hq.io.write_h5ad(adata[::-3].copy(), tmp_path / "some.h5ad")
+    check_outlines(hq.io.read_h5ad(tmp_path / "some.h5ad"), rings)
+
+
+@pytest.mark.parametrize("ids", ["names", "integers"])
+def test_parquet_and_csv_and_both_are_the_same(section, tmp_path, ids):
+    for name, tables in {"a": ("parquet",), "b": ("csv.gz",), "c": ("parquet", "csv.gz")}.items():
+        write_xenium(section, tmp_path / name, tables=tables, ids=ids)
+    first, *others = (hq.io.read_platform("xenium", tmp_path / name) for name in "abc")
+    for other in others:
+        assert_equal(other, first)
+
+
+def test_csv_is_read_without_pyarrow(section, tmp_path, monkeypatch):
+    rings = write_xenium(section, tmp_path / "run")
+    for name in ("cells", "cell_boundaries"):
+        (tmp_path / "run" / f"{name}.parquet").write_bytes(b"not read")
+    monkeypatch.setattr("histoquilt.io.instruments._xenium.is_installed", lambda name: False)
+    check_outlines(hq.io.read_section(tmp_path / "run"), rings)
+
+
+def test_the_matrix_folder_is_read_if_there_is_no_h5(section, tmp_path):
+    write_xenium(section, tmp_path / "h5")
+    write_xenium(section, tmp_path / "mtx", matrix="mtx")
+    mtx, h5 = (hq.io.read_section(tmp_path / name) for name in ("mtx", "h5"))
+    del h5.var["genome"]
+    assert_equal(mtx, h5)
+
+
+def test_outlines_may_be_left_out_or_absent(section, tmp_path):
+    write_xenium(section, tmp_path / "run")
+    assert "cell_polygons" not in hq.io.read_platform("xenium", tmp_path / "run", polygons=False).obsm
+    for path in (tmp_path / "run").glob("cell_boundaries.*"):
+        path.unlink()
+    assert "cell_polygons" not in hq.io.read_section(tmp_path / "run").obsm
+
+
+def without(folder, *names):
+    for name in names:
+        (folder / name).unlink()
+
+
+def test_what_is_missing_is_named(section, tmp_path):
+    folder = tmp_path / "run"
+    write_xenium(section, folder)
+    without(folder, "cells.parquet", "cells.csv.gz")
+    with pytest.raises(FileNotFoundError, match=r"cells.parquet and cells.csv.gz are missing, so the cells have no"):
+        hq.io.read_section(folder)
+    write_xenium(section, tmp_path / "2")
+    without(tmp_path / "2", "cell_feature_matrix.h5")
+    (tmp_path / "2" / "cell_feature_matrix.zarr.zip").touch()
+    words = (
+        r"cell_feature_matrix.h5 and the folder cell_feature_matrix/ are missing. cell_feature_matrix.zarr.zip is not"
+    )
+    with pytest.raises(FileNotFoundError, match=words):
+        hq.io.read_section(tmp_path / "2")
+    without(tmp_path / "2", "experiment.xenium")
+    with pytest.raises(FileNotFoundError, match=r"not a complete Xenium output: experiment.xenium is missing"):
+        hq.io.read_platform("xenium", tmp_path / "2")
+
+
+def test_files_of_other_cells(section, tmp_path):
+    folder = tmp_path / "run"
+    write_xenium(section, folder, tables=("parquet",))
+    outlines = pd.read_parquet(folder / "cell_boundaries.parquet")
+    some = outlines["cell_id"] == xenium_id(1003)
+    write_tables(outlines[~some], folder / "cell_boundaries", ("parquet",))
+    assert np.flatnonzero(~stored_polygons(hq.io.read_section(folder)).present).tolist() == [3]
+    write_tables(outlines.assign(cell_id=outlines["cell_id"] + "x"), folder / "cell_boundaries", ("parquet",))
+    words = r"No cell of .*named like 'aaaaadoi-1'\) has an outline in .*'aaaaa\w+-1x'.*polygons=False"
+    with pytest.raises(ValueError, match=words):
+        hq.io.read_section(folder)
+    cells = pd.read_parquet(folder / "cells.parquet")
+    write_tables(cells[cells["cell_id"] != xenium_id(1003)], folder / "cells", ("parquet",))
+    with pytest.raises(
+        ValueError, match=r"1 of 240 cells in cell_feature_matrix are not in cells.parquet, first: 'aaaaadol-1'"
+    ):
+        hq.io.read_section(folder)
+    write_tables(pd.concat([cells, cells[:2]]), folder / "cells", ("parquet",))
+    with pytest.raises(ValueError, match=r"cells.parquet lists cells more than once"):
+        hq.io.read_section(folder)
+    write_tables(cells.assign(x_centroid=np.nan), folder / "cells", ("parquet",))
+    with pytest.raises(ValueError, match=r"cells.parquet: 240 of 240 cells have no finite position"):
+        hq.io.read_section(folder)
+    write_tables(cells.drop(columns="y_centroid"), folder / "cells", ("parquet",))
+    with pytest.raises(ValueError, match=r"cells.parquet has no column 'y_centroid' \(found: 'cell_id', 'x_centroid'"):
+        hq.io.read_section(folder)
+
+
+@pytest.mark.parametrize("name", ["cells.parquet", "cell_boundaries.parquet", "cell_boundaries.csv.gz"])
+def test_truncated_tables(section, tmp_path, truncated, name):
+    folder = tmp_path / "run"
+    write_xenium(section, folder, tables=("parquet",) if name.endswith("parquet") else ("csv.gz",))
+    truncated(folder / name)
+    with pytest.raises(ValueError, match=rf"{name} could not be read as a (parquet )?table \(truncated"):
+        hq.io.read_section(folder)
+
+
+def test_a_damaged_description(section, tmp_path):
+    write_xenium(section, tmp_path / "run")
+    (tmp_path / "run" / "experiment.xenium").write_text("{")
+    with pytest.raises(ValueError, match=r"experiment.xenium is not valid JSON"):
+        hq.io.read_section(tmp_path / "run")
+    (tmp_path / "run" / "experiment.xenium").write_text(json.dumps({"run_name": "without a pixel size"}))
+    assert hq.io.read_section(tmp_path / "run").uns["histoquilt"]["coordinates"] == {"unit": "micron"}
+
+
+def test_qupath_needs_no_mpp(section, tmp_path):
+    pytest.importorskip("shapely")
+    rings = write_xenium(section, tmp_path / "run")
+    adata = hq.io.read_section(tmp_path / "run")
+    adata.obs["domain"] = section.obs["domain_true"].to_numpy()
+    _, path = hq.io.export({"a": adata}, tmp_path / "out", to="qupath")
+    for cell in json.loads(path.read_text())["features"]:
+        expected = rings[cell["properties"]["name"]] / PIXEL_UM
+        np.testing.assert_allclose(cell["geometry"]["coordinates"][0], expected, atol=0.0051)
+
+
+def test_domains_drawn_by_us_are_read_back_as_annotations(section, tmp_path):
+    """Regions of QuPath on the morphology image, without a scale given."""
+    pytest.importorskip("shapely")
+    write_xenium(section, tmp_path / "run")
+    adata = hq.io.read_section(tmp_path / "run")
+    adata.obs["domain"] = section.obs["domain_true"].to_numpy()
+    path, _ = hq.io.export({"a": adata}, tmp_path / "out", to="qupath")
+    hq.tl.annotate_spots(adata, path)
+    assert list(adata.obs["annotation"].astype(str)) == list(adata.obs["domain"].astype(str))
