@@ -175,6 +175,16 @@ def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
         The file does not exist.
     ValueError
         The file is not a Loupe alignment, its spots were not placed, or it is of Visium HD.
+
+    Examples
+    --------
+    >>> import json, histoquilt as hq
+    >>> path = getfixture("tmp_path") / "V1-A1.json"
+    >>> spots = [{"row": 0, "col": 0, "imageX": 50, "imageY": 80, "tissue": True}, {"row": 1, "col": 1, "imageX": 150}]
+    >>> _ = path.write_text(json.dumps({"oligo": spots, "area": "A1"}))
+    >>> table = hq.io.read_loupe_alignment(path)
+    >>> table[["array_row", "x", "y", "in_tissue"]].values.tolist(), table.attrs["area"]
+    ([[0, 50.0, 80.0, True], [1, 150.0, 0.0, False]], 'A1')
     """
     path = existing_file(path, "a manual alignment exported by Loupe Browser (.json)")
     try:

@@ -18,6 +18,14 @@ class ExpressionConfig(ModelConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> config = hq.models.ExpressionConfig(n_genes=50, fields="one")
+    >>> config.n_genes, config.fields, config.neighbours
+    (50, 'one', True)
+    >>> config.check_inputs_are_given()  # no error: nothing is left to inner validation
     """
 
     n_genes: Count = 200  # the panel: so many of highest training mean, joined with as many of highest variance
