@@ -88,6 +88,16 @@ class Evaluation:
         ``var["reliability"]`` of training, ``obs["out_of_distribution"]``), with the panel genes that the section
         measured and without its embeddings. The method was not chosen by its scores. Two float32 matrices
         ``(n_spots, n_scored)`` per section are held: 400 genes of 100,000 spots are 320 MB.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import Evaluation
+    >>> none = pd.DataFrame()
+    >>> scores = pd.DataFrame({"method": ["ridge", "knn"], "pcc_median_adjusted": [0.30, 0.35]})
+    >>> evaluation = Evaluation(scores, *[none] * 9, facts={"optimistic": False})
+    >>> evaluation.decided_by, evaluation.optimistic
+    ('pcc_median_adjusted', False)
     """
 
     scores: pd.DataFrame

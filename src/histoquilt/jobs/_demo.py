@@ -87,6 +87,16 @@ def run_demo(out: PathName, settings: DemoConfig | None = None, **options: Any) 
         An option is wrong, or the folder is not writable.
     FileExistsError
         ``out`` holds results and ``overwrite`` is false.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> done = hq.jobs.run_demo("histoquilt-demo", seed=0)  # doctest: +SKIP
+    >>> try:
+    ...     hq.jobs.run_demo(getfixture("tmp_path"), seed=-1)
+    ... except hq.jobs.JobError as error:
+    ...     print(error)
+    seed= must be a whole number of at least 0, got -1.
     """
     asked, out = configured(DemoConfig, settings, options), Path(out)
     check_one_process("demo")
