@@ -17,7 +17,7 @@ class DomainLevel:
     Attributes
     ----------
     key, title
-        Column of ``obs``, and what the level is called.
+        Column of ``obs``, and title of the level.
     names, colors, parents
         Names and colours of its domains, and the number of each one's domain in the level before; -1 at the first.
     stability

@@ -176,7 +176,7 @@ def _log1p_counts(section: Section, genes: Sequence[str]) -> np.ndarray:
 
 
 def hest_overview(tables: Mapping[str, pd.DataFrame], encoder: str, value: str = "pcc_mean") -> pd.DataFrame:
-    """Join the tables of tasks: one row per method, one column per task, with the published rows quoted beside.
+    """Join the tables of tasks: one row per method, one column per task, and the published scores as further rows.
 
     Parameters
     ----------

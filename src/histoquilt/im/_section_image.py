@@ -88,7 +88,7 @@ def embed_section(
     field_um: float | None = None,
     progress: bool = True,
 ) -> AnnData:
-    """Embed the image that a section knows: the attached one, else the one in ``uns["spatial"]``.
+    """Embed the image of a section: the attached one, else the one in ``uns["spatial"]``.
 
     An image is attached by :func:`histoquilt.io.attach_image` or the column ``image`` of a ``samples.csv``.
 

@@ -31,14 +31,14 @@ class Interval:
     """
 
     mean: float
-    low: float  # NaN where one section says nothing about others
+    low: float  # NaN if there is only one section
     high: float
     n: int  # sections (or folds) resampled
     level: float
 
     @property
     def note(self) -> str:
-        """Say how far to trust the interval; empty where there are enough sections."""
+        """Warning about an interval of few sections; empty if there are enough."""
         if self.n == 1:
             return "1 section: no interval"
         return f"{self.n} sections: rough interval" if self.n < FEW else ""

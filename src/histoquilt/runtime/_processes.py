@@ -205,7 +205,7 @@ def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
 
 @contextmanager
 def others_named() -> Iterator[None]:
-    """Replace torch's errors about closed connections by a ``RuntimeError`` that says that a process is gone.
+    """Replace torch's errors about closed connections by a ``RuntimeError`` that reports the lost process.
 
     Examples
     --------

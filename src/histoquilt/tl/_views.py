@@ -54,7 +54,7 @@ def paga(
     Raises
     ------
     ImportError
-        igraph is missing (extra ``cluster``).
+        igraph is missing (extra ``leiden``).
     KeyError
         ``use_rep`` or ``domain_key`` is missing.
     ValueError

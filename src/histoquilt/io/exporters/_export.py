@@ -105,8 +105,8 @@ def write_exports(
     options
         Options of the export.
     on_error
-        Function that is called with the name of an exporter that fails, and the error; what it wrote is removed, and
-        the others go on. By default the error is raised.
+        Function that is called with the name of an exporter that fails, and the error; its files are removed, and the
+        other exporters continue. By default the error is raised.
 
     Examples
     --------

@@ -111,7 +111,8 @@ def documented(config: type[_Config]) -> type[_Config]:
     lines = [
         f"{one.name}\n    {known.doc or known.text} Default: ``{one.default!r}``." for one, known in options_of(config)
     ]
-    config.__doc__ = f"{inspect.cleandoc(config.__doc__ or '')}\n\nAttributes\n----------\n" + "\n".join(lines) + "\n"
+    text, heading, examples = inspect.cleandoc(config.__doc__ or "").partition("\n\nExamples\n")
+    config.__doc__ = "\n".join([text, "", "Attributes", "----------", *lines]) + f"{heading}{examples}\n"
     return config
 
 

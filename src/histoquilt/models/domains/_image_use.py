@@ -17,7 +17,7 @@ from histoquilt.study import Section, provenance, write_result
 
 @dataclass(frozen=True)
 class ImageUse:
-    """What is asked of the image; checked by :meth:`of`.
+    """Requested use of the image in a search for domains; made and checked by :meth:`of`.
 
     Examples
     --------

@@ -242,7 +242,7 @@ def side_by_side(reps: Sequence[np.ndarray], adjacency: csr_matrix, neighbours: 
 
 
 def near_spots(section: Section) -> csr_matrix:
-    """Return the binary adjacency of spots within 1.5 median nearest distances of each other, made once a section.
+    """Return the binary adjacency of spots within 1.5 median nearest distances; it is cached in the section.
 
     Examples
     --------

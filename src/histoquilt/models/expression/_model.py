@@ -55,7 +55,7 @@ class ExpressionModel(ABC):
     training_facts
         Seed, device, sections with their digests, encoders, seconds, and what the method chose.
     device
-        Where a method's network computes.
+        Device of the method's network.
 
     Examples
     --------

@@ -133,7 +133,7 @@ def describe_spots(
     cache: Path | None = None,
     progress: bool,
 ) -> None:
-    """Write into ``obsm`` what the model reads of the image around each spot: embeddings, or pixels.
+    """Write the model's inputs into ``obsm``: embeddings of the image around each spot, or its pixels.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from histoquilt.study import Section
 
 
 class MissingCountsError(ValueError):
-    """A model needs raw counts in more training sections than have them.
+    """Too few training sections have the raw counts that a model needs.
 
     Examples
     --------
@@ -64,9 +64,9 @@ class Measured:
 
 
 def measure(section: Section) -> Measured:
-    """Bring a section's expression to log1p of counts per 10,000, before any gene is left out; done once a section.
+    """Normalise a section to log1p of counts per 10,000 over all its genes; the result is cached in the section.
 
-    A matrix declared ``log1p_cp10k`` is taken as it is.
+    A matrix declared ``log1p_cp10k`` is returned unchanged.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def choose_panel(measured: Mapping[str, Measured], n_genes: int) -> list[str]:
 
 
 def check_panel(measured: Mapping[str, Measured], genes: Sequence[str]) -> list[str]:
-    """Return a panel that the user asks for, once every training section is known to have measured it.
+    """Check that every training section measured the genes of a requested panel, and return it.
 
     Raises
     ------
