@@ -152,16 +152,6 @@ def test_the_api_pages_list_every_public_name():
                 assert (found.__doc__ or "").strip(), f"{room}.{name}"
 
 
-@pytest.mark.parametrize("room", ["pl", "tl", "report", "datasets"])
-def test_what_users_call_has_an_example(room):
-    import importlib
-    import inspect
-
-    module = importlib.import_module(f"histoquilt.{room}")
-    functions = {name: getattr(module, name) for name in module.__all__ if inspect.isroutine(getattr(module, name))}
-    assert [name for name, function in functions.items() if ">>>" not in (function.__doc__ or "")] == []
-
-
 def test_the_page_on_jobs_runs(tmp_path, monkeypatch):
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)

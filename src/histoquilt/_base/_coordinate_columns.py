@@ -56,7 +56,14 @@ def depth_column(names: Iterable[Any], x: str) -> str | None:
 
 
 def is_embedding(name: str) -> bool:
-    """Return whether a column or key is named like an embedding rather than positions in the tissue."""
+    """Return whether a column or key is named like an embedding rather than positions in the tissue.
+
+    Examples
+    --------
+    >>> from histoquilt._base import is_embedding
+    >>> is_embedding("X_umap"), is_embedding("spatial")
+    (True, False)
+    """
     return _EMBEDDINGS.search(_plain(name)) is not None
 
 

@@ -2,7 +2,14 @@
 
 
 class Keys:
-    """Names of AnnData slots: the defaults of ``*_key`` arguments."""
+    """Names of AnnData slots: the defaults of ``*_key`` arguments.
+
+    Examples
+    --------
+    >>> from histoquilt._base import Keys
+    >>> Keys.SPATIAL, Keys.DOMAIN, Keys.GENE_SYMBOL
+    ('spatial', 'domain', 'gene_symbol')
+    """
 
     # read
     SPATIAL = "spatial"  # obsm: spot centres (x, y)

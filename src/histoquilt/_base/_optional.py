@@ -14,6 +14,16 @@ def require(module: str, *, extra: str, purpose: str | None = None) -> ModuleTyp
         Import name, e.g. ``"spatialdata_io"``, and the extra of histoquilt that installs it.
     purpose
         Task that needs the module, e.g. ``"Reading Xenium output"``; the message begins with it.
+
+    Examples
+    --------
+    >>> from histoquilt._base import require
+    >>> require("json", extra="export").__name__
+    'json'
+    >>> require("no_such_package", extra="export", purpose="Writing lines")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ImportError: Writing lines needs no_such_package, which could not be imported (No module named ...
     """
     try:
         return import_module(module)
@@ -25,5 +35,12 @@ def require(module: str, *, extra: str, purpose: str | None = None) -> ModuleTyp
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be found, without importing it."""
+    """Whether a module can be found, without importing it.
+
+    Examples
+    --------
+    >>> from histoquilt._base import is_installed
+    >>> is_installed("numpy"), is_installed("no_such_package")
+    (True, False)
+    """
     return find_spec(module) is not None

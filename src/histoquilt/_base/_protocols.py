@@ -18,6 +18,14 @@ class SlideImage(Protocol):
         Size of the full-resolution image in pixels.
     mpp
         Microns per full-resolution pixel from the file's metadata, or None.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt._base import SlideImage
+    >>> slide = hq.io.ArraySlide(np.zeros((100, 200, 3), np.uint8))
+    >>> slide.width, slide.height, slide.read_region(0, 0, 50, 40).shape, isinstance(slide, SlideImage)
+    (200, 100, (40, 50, 3), True)
     """
 
     name: str
@@ -61,6 +69,17 @@ class PatchEncoder(Protocol):
         SHA-256 of what determines the output (weights or settings). Embeddings with the same digest are comparable.
     licence, citation
         Licence and citation of the weights; empty if there are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt._base import PatchEncoder
+    >>> class MeanColor:
+    ...     name, n_features, input_px, mpp, digest, licence, citation = "mean_color", 3, 16, None, "1", "", ""
+    ...     def embed(self, patches):
+    ...         return patches.mean(axis=(1, 2), dtype=np.float32)
+    >>> MeanColor().embed(np.full((2, 16, 16, 3), 200, np.uint8)).shape, isinstance(MeanColor(), PatchEncoder)
+    ((2, 3), True)
     """
 
     name: str

@@ -22,6 +22,13 @@ class ReadOptions:
         Declaration that every file is one tissue, whatever its columns suggest.
     bin_size
         Size in microns of the bins of Visium HD, or ``"cells"`` for its segmented cells.
+
+    Examples
+    --------
+    >>> from histoquilt._base import ReadOptions
+    >>> options = ReadOptions(spatial_columns=("pxl_col", "pxl_row"))
+    >>> options.spatial_columns, options.keep_all_spots
+    (('pxl_col', 'pxl_row'), False)
     """
 
     keep_all_spots: bool = False
@@ -36,5 +43,13 @@ DEFAULT_READ_OPTIONS = ReadOptions()
 
 
 def is_samples_table(path: Path) -> bool:
-    """Whether an input is a ``samples.csv``; sections are never read from comma-separated tables."""
+    """Whether an input is a ``samples.csv``; sections are never read from comma-separated tables.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from histoquilt._base import is_samples_table
+    >>> is_samples_table(Path("samples.csv")), is_samples_table(Path("s1.h5ad"))
+    (True, False)
+    """
     return path.suffix.lower() == ".csv" and not path.is_dir()

@@ -11,7 +11,14 @@ _AT_A_COMMAND: ContextVar[bool] = ContextVar("at_a_command", default=False)
 
 
 def listed(names: Iterable[Any], limit: int = 8) -> str:
-    """Join names for a message: the first few, quoted, or 'nothing'."""
+    """Join names for a message: the first few, quoted, or 'nothing'.
+
+    Examples
+    --------
+    >>> from histoquilt._base import listed
+    >>> listed(["s1", "s2"]), listed("abcd", limit=2), listed([])
+    ("'s1', 's2'", "'a', 'b', ... (4 in all)", 'nothing')
+    """
     names = [str(name) for name in names]
     shown = ", ".join(repr(name) for name in names[:limit])
     return (shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")) or "nothing"
@@ -29,7 +36,17 @@ def close_matches(name: str, known: Iterable[str], n: int = 1, *, cutoff: float 
 
 @contextmanager
 def at_a_command(at: bool = True) -> Iterator[None]:
-    """Make :func:`argument` and :func:`either` return options while the block runs."""
+    """Make :func:`argument` and :func:`either` return options while the block runs.
+
+    Examples
+    --------
+    >>> from histoquilt._base import argument, at_a_command
+    >>> argument("section_key")
+    'section_key='
+    >>> with at_a_command():
+    ...     argument("section_key")
+    '--section-key'
+    """
     token = _AT_A_COMMAND.set(at)
     try:
         yield
@@ -38,7 +55,17 @@ def at_a_command(at: bool = True) -> Iterator[None]:
 
 
 def is_at_a_command() -> bool:
-    """Return whether advice is given as command-line options."""
+    """Return whether advice is given as command-line options.
+
+    Examples
+    --------
+    >>> from histoquilt._base import at_a_command, is_at_a_command
+    >>> is_at_a_command()
+    False
+    >>> with at_a_command():
+    ...     is_at_a_command()
+    True
+    """
     return _AT_A_COMMAND.get()
 
 
@@ -58,7 +85,17 @@ def argument(name: str, value: Any = None) -> str:
 
 
 def either(python: str, command: str) -> str:
-    """Return the advice for Python, or that for the command line."""
+    """Return the advice for Python, or that for the command line.
+
+    Examples
+    --------
+    >>> from histoquilt._base import at_a_command, either
+    >>> either("pass denoise=False", "pass --denoise none")
+    'pass denoise=False'
+    >>> with at_a_command():
+    ...     either("pass denoise=False", "pass --denoise none")
+    'pass --denoise none'
+    """
     return command if is_at_a_command() else python
 
 

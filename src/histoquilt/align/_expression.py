@@ -60,6 +60,15 @@ def joint_features(
         ``use_rep`` or ``layer`` is missing.
     ValueError
         Fewer than 20 genes are shared, or the expression cannot be read.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.align import joint_features
+    >>> sections = hq.io.split_sections(hq.datasets.toy_section(n_spots=100, n_genes=50, n_domains=2, n_sections=2))
+    >>> coordinates = [adata.obsm["spatial"] for adata in sections.values()]
+    >>> [features.shape for features in joint_features(list(sections.values()), list(sections), coordinates)]
+    [(100, 20), (100, 20)]
     """
     if use_rep is not None:
         for section in sections:
@@ -117,6 +126,16 @@ class Agreement:
 
     Called with a transform, it returns the correlation over all centred features between the spots of ``moving`` and
     the nearest spots of ``fixed`` (weighted by distance); -1 if less than ``least_share`` of them overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import Agreement, Similarity
+    >>> points = np.array([[x, y] for x in range(20) for y in range(20)], dtype=float)
+    >>> section = points, np.sin(points / 5)  # expression that varies smoothly
+    >>> agreement = Agreement(section, section, pitch=1.0)
+    >>> round(agreement(Similarity.identity()), 2), agreement(Similarity.turn(np.pi))  # no overlap after half a turn
+    (1.0, -1.0)
     """
 
     def __init__(

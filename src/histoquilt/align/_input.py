@@ -14,6 +14,19 @@ def read_sections(sections: Sections, slots: Slots) -> Study:
     """Return the study, after checking that it has two sections of three spots each, in one unit and known microns.
 
     Raises ``ValueError`` if not, and the errors of :meth:`Study.of`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.align import read_sections
+    >>> from histoquilt.study import Slots
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, n_sections=2, seed=0)
+    >>> list(read_sections(adata, Slots()))
+    ['s1', 's2']
+    >>> read_sections([adata[adata.obs["section"] == "s1"]], Slots())
+    Traceback (most recent call last):
+        ...
+    ValueError: At least two sections are needed, got 1. Is section_key='section' right?
     """
     study = Study.of(sections, slots)
     if len(study) < 2:
@@ -32,7 +45,22 @@ def read_sections(sections: Sections, slots: Slots) -> Study:
 
 
 def write_moves(study: Study, moves: Sequence[Similarity], facts: Sequence[dict[str, Any]], key_added: str) -> None:
-    """Write ``obsm[key_added]`` and ``uns["histoquilt"]["alignment"]`` into the AnnData that the user passed."""
+    """Write ``obsm[key_added]`` and ``uns["histoquilt"]["alignment"]`` into the AnnData that the user passed.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.align import Similarity, read_sections, write_moves
+    >>> from histoquilt.study import Slots
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, n_sections=2, seed=0)
+    >>> study = read_sections(adata, Slots())
+    >>> moves = [Similarity.identity(), Similarity(np.eye(2), np.array([500.0, 0]))]
+    >>> write_moves(study, moves, [{}, {}], "aligned")
+    >>> (adata.obsm["aligned"] - adata.obsm["spatial"])[[0, 60]].tolist()
+    [[0.0, 0.0], [500.0, 0.0]]
+    >>> adata.uns["histoquilt"]["alignment"]["s2"]["shift"].tolist()
+    [500.0, 0.0]
+    """
     keys = ("matrix", "shift", "angle_deg", "mirrored")
     alignment = {
         name: {**{key: getattr(move, key) for key in keys}, **fact}

@@ -23,7 +23,17 @@ MAX_STEPS = 200
 
 @dataclass(frozen=True)
 class Outline:
-    """The border of a tissue and its centre."""
+    """The border of a tissue and its centre.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import find_outline
+    >>> square = np.array([[x, y] for x in range(0, 1001, 100) for y in range(0, 1001, 100)], dtype=float)
+    >>> outline = find_outline(square, pitch=100)
+    >>> outline.centre.round(-1).tolist(), len(outline.points)
+    ([500.0, 500.0], 249)
+    """
 
     points: np.ndarray  # (n, 2) microns, a fifth of a pitch apart
     centre: np.ndarray  # (2,) of the filled area
@@ -38,7 +48,16 @@ class OutlineFit:
 
 
 def find_outline(points: np.ndarray, pitch: float) -> Outline:
-    """Return the outline of a section, ``points`` ``(n_spots, 2)``, as fine as its ``pitch``."""
+    """Return the outline of a section, ``points`` ``(n_spots, 2)``, as fine as its ``pitch``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import find_outline
+    >>> square = np.array([[x, y] for x in range(0, 1001, 100) for y in range(0, 1001, 100)], dtype=float)
+    >>> find_outline(square, pitch=100).centre.round(-1).tolist()
+    [500.0, 500.0]
+    """
     from skimage.measure import find_contours
 
     span = np.ptp(points, axis=0).max()
@@ -71,6 +90,16 @@ def fit_outlines(moving: Outline, fixed: Outline, *, n_angles: int, mirror: bool
     """Fit ``moving`` to ``fixed`` from ``n_angles`` starting angles, also mirrored, and return different fits.
 
     The best comes first; fits that nowhere differ by more than ``pitch`` (microns) count as one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import Similarity, find_outline, fit_outlines
+    >>> corner = np.array([[x, y] for x in range(20) for y in range(14) if x < 8 or y < 5]) * 100.0
+    >>> fixed, moving = (find_outline(points, 100) for points in (corner, Similarity.turn(0.5)(corner)))
+    >>> fits = fit_outlines(moving, fixed, n_angles=8, mirror=False, pitch=100)
+    >>> round(fits[0].move.angle_deg / 5) * 5  # -0.5 radians are -29 degrees
+    -30
     """
     trees = cKDTree(moving.points), cKDTree(fixed.points)
     fits = []
@@ -88,7 +117,19 @@ def fit_outlines(moving: Outline, fixed: Outline, *, n_angles: int, mirror: bool
 
 
 def outline_residual(move: Similarity, moving: Outline, fixed: Outline) -> float:
-    """Return the mean distance between the outlines after a transform, both ways, of the closest points (TRIM)."""
+    """Return the mean distance between the outlines after a transform, both ways, of the closest points (TRIM).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import Similarity, find_outline, outline_residual
+    >>> square = np.array([[x, y] for x in range(0, 1001, 100) for y in range(0, 1001, 100)], dtype=float)
+    >>> outline = find_outline(square, pitch=100)
+    >>> outline_residual(Similarity.identity(), outline, outline)
+    0.0
+    >>> outline_residual(Similarity(np.eye(2), np.array([200.0, 0])), outline, outline) > 50
+    True
+    """
     return _matches(move, moving, fixed, (cKDTree(moving.points), cKDTree(fixed.points)))[2]
 
 

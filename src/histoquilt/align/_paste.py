@@ -50,6 +50,18 @@ def fit_transport(
     ------
     ImportError
         POT is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import Similarity, fit_transport
+    >>> corner = np.array([[x, y] for x in range(12) for y in range(8) if x < 5 or y < 3]) * 100.0
+    >>> features = np.sin(corner / 300)
+    >>> moves = fit_transport(
+    ...     (Similarity.turn(0.5)(corner), features), (corner, features), mirror=False, n_sample=100, seed=0
+    ... )
+    >>> round(moves[0].angle_deg / 5) * 5, len(moves)  # -0.5 radians are -29 degrees; then quarter turns
+    (-30, 4)
     """
     ot = require("ot", extra="align", purpose="Alignment by PASTE")
     rng = np.random.default_rng(seed)

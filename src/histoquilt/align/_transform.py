@@ -21,6 +21,14 @@ class Similarity:
         ``(2, 2)``.
     shift
         ``(2,)``, in the unit of the target.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.align import Similarity
+    >>> quarter = Similarity.turn(np.pi / 2).then(Similarity(np.eye(2), np.array([10.0, 0])))
+    >>> quarter(np.array([[1.0, 0]])).round(6).tolist(), round(quarter.angle_deg), quarter.mirrored
+    ([[10.0, 1.0]], 90, False)
     """
 
     matrix: np.ndarray

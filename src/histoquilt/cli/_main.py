@@ -28,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     A termination signal, which is how workflow engines and schedulers stop a job, unwinds like Ctrl-C does, so that
     temporary folders are removed.
+
+    Examples
+    --------
+    >>> import subprocess, sys
+    >>> done = subprocess.run([sys.executable, "-m", "histoquilt", "domians"], capture_output=True, text=True)
+    >>> done.returncode  # as of any wrong argument
+    2
     """
     if argv is None:
         _in_utf8()

@@ -106,6 +106,15 @@ def ensemble_probability(codes: np.ndarray, probabilities: Sequence[np.ndarray])
 
     ``codes`` ``(n_spots,)`` are the domains, 0 to k-1, to which the columns of the posteriors ``(n_spots, k)`` are
     matched one to one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import ensemble_probability
+    >>> first = np.array([[0.9, 0.1], [0.2, 0.8]])
+    >>> second = np.array([[0.3, 0.7], [1.0, 0.0]])  # its columns are exchanged
+    >>> ensemble_probability(np.array([0, 1]), [first, second]).tolist()
+    [0.8, 0.9]
     """
     n_spots = len(codes)
     total = np.zeros(n_spots)

@@ -30,6 +30,15 @@ class DomainMoments:
         ``(k,)`` numbers of spots and ``(k, n_components)`` means.
     scatter
         ``(n_components, n_components)`` sum of squares of all spots about the origin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import DomainMoments
+    >>> embedding, codes = np.array([[0.0], [2], [10], [12]]), np.array([0, 0, 1, 1])
+    >>> moments = DomainMoments.of(embedding, codes, center=np.zeros(1), axes=np.eye(1))
+    >>> moments.sizes.tolist(), moments.means.tolist(), moments.scatter.tolist()
+    ([2, 2], [[1.0], [11.0]], [[248.0]])
     """
 
     sizes: np.ndarray
@@ -80,6 +89,15 @@ class DomainMerges:
         order of their first members.
     distances
         Number of domains -> distance of the two domains whose merge led to it, in standard deviations within domains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import DomainMoments, merge_domains
+    >>> moments = DomainMoments(np.array([10, 10, 10]), np.array([[0.0], [1], [10]]), scatter=np.array([[1040.0]]))
+    >>> merges = merge_domains(moments)
+    >>> merges.of_level[2].tolist(), round(merges.distances[2], 2)  # the first two are merged
+    ([0, 0, 1], 1.0)
     """
 
     of_level: dict[int, np.ndarray]
@@ -92,6 +110,14 @@ def merge_domains(moments: DomainMoments, *, least_share: float = 0.0, down_to: 
     The distance is Mahalanobis's, and the covariance is computed again after each merge. Sizes do not count, unlike in
     Ward's method, so that thin layers survive next to large domains. As long as a domain holds less than
     ``least_share`` of the spots, the smallest domain is merged, with its nearest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import DomainMoments, merge_domains
+    >>> moments = DomainMoments(np.array([10, 10, 10]), np.array([[0.0], [1], [10]]), scatter=np.array([[1040.0]]))
+    >>> {level: codes.tolist() for level, codes in merge_domains(moments).of_level.items()}
+    {3: [0, 1, 2], 2: [0, 0, 1], 1: [0, 0, 0]}
     """
     of_domain = np.arange(len(moments.sizes))
     merges = DomainMerges({len(of_domain): of_domain.copy()}, {})
@@ -124,6 +150,17 @@ def level_stability(
     domains is fitted to either half from new starts, its Gaussians are merged to the same levels, and both assign the
     other half, where they are compared with ``codes`` ``(n_spots,)``, 0 to k-1. Values are NaN if halves have fewer
     than four spots a domain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import DomainMoments, level_stability, merge_domains
+    >>> rng, codes = np.random.default_rng(0), np.repeat([0, 1, 2], 50)
+    >>> embedding = np.array([[0, 0], [9, 0], [0, 30]])[codes] + rng.normal(size=(150, 2))
+    >>> merges = merge_domains(DomainMoments.of(embedding, codes, np.zeros(2), np.eye(2)))
+    >>> found = level_stability(embedding, codes, merges, n_resamples=1)
+    >>> {level: values.round(2).tolist() for level, values in found.items()}  # two refits
+    {3: [1.0, 1.0], 2: [1.0, 1.0], 1: [1.0, 1.0]}
     """
     rng, n_domains = np.random.default_rng(seed), codes.max() + 1
     seen = np.flatnonzero(codes >= 0)
@@ -160,6 +197,15 @@ class Parts:
     stability
         Adjusted Rand index of refits, mean: of the parts, or the highest of those tried if they did not come back; NaN
         if the domain is too small to be split.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import split_domain
+    >>> rng = np.random.default_rng(0)
+    >>> parts = split_domain(np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(9, 1, (60, 2))]), n_resamples=2)
+    >>> np.bincount(parts.labels).tolist(), round(parts.stability, 2)
+    ([60, 60], 1.0)
     """
 
     labels: np.ndarray
@@ -187,6 +233,17 @@ def split_domain(
         Largest number of parts; number of pairs of halves; random seed.
     sample
         Row numbers on which the parts are fitted finally; other spots are assigned afterwards. By default all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import split_domain
+    >>> rng = np.random.default_rng(0)
+    >>> two = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(9, 1, (60, 2))])
+    >>> np.bincount(split_domain(two, n_resamples=2).labels).tolist()
+    [60, 60]
+    >>> np.bincount(split_domain(rng.normal(size=(120, 2)), n_resamples=2).labels).tolist()  # one Gaussian has no parts
+    [120]
     """
     none, rng = Parts(np.zeros(len(embedding), int), float("nan")), np.random.default_rng(seed)
     least = max(_LEAST_PART_SPOTS, _LEAST_PART * len(embedding))

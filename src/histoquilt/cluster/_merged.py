@@ -49,6 +49,15 @@ def fit_merged(
     As :func:`fit_mixture`, with the Gaussians of the domains found as ``mixture``, which assigns spots of other tissue;
     ``log_likelihood`` is NaN. ``labels`` hold fewer than ``n_domains`` numbers, and ``mixture`` is None, if that many
     cannot be distinguished.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import fit_merged
+    >>> rng = np.random.default_rng(0)
+    >>> fit = fit_merged(np.concatenate([rng.normal(0, 1, (36, 2)), rng.normal(9, 1, (24, 2))]), 2)
+    >>> sorted(np.bincount(fit.labels).tolist()), fit.probabilities.shape
+    ([24, 36], (60, 2))
     """
     rng = np.random.default_rng(seed)
     rows = np.arange(len(embedding)) if sample is None else sample

@@ -35,6 +35,18 @@ class Mixture:
         ``(n_features,)`` and ``(n_features, n_components)``: whitening of the embedding.
     weights, means, precision
         ``(k,)``, ``(k, n_components)`` and the shared precision ``(n_components, n_components)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import fit_mixture
+    >>> rng = np.random.default_rng(0)
+    >>> embedding = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(9, 1, (40, 2))])
+    >>> mixture = fit_mixture(embedding, 2, n_starts=2).mixture
+    >>> np.sort(mixture.weights).round(2).tolist()
+    [0.4, 0.6]
+    >>> mixture.probabilities(np.array([[0.0, 0], [9, 9]])).max(axis=1).round(3).tolist()  # two further spots
+    [1.0, 1.0]
     """
 
     center: np.ndarray
@@ -62,7 +74,19 @@ class Mixture:
 
 @dataclass(frozen=True)
 class NamedMixture:
-    """A fitted mixture in the space of a model's embedding, with the domain names of its Gaussians."""
+    """A fitted mixture in the space of a model's embedding, with the domain names of its Gaussians.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import Mixture, NamedMixture
+    >>> mixture = Mixture(np.zeros(1), np.eye(1), np.array([0.5, 0.5]), np.array([[-3.0], [3]]), np.eye(1))
+    >>> named = NamedMixture(mixture, ["tumour", "stroma"])
+    >>> np.array(named.names)[mixture.probabilities(np.array([[2.0], [-4]])).argmax(axis=1)].tolist()
+    ['stroma', 'tumour']
+    >>> list(named.arrays())
+    ['center', 'axes', 'weights', 'means', 'precision']
+    """
 
     mixture: Mixture
     names: list[str]
@@ -113,6 +137,16 @@ def fit_mixture(
     sample
         Row numbers to fit on, e.g. of :func:`histoquilt.cluster.spatial_sample`; other spots are assigned afterwards.
         By default, and if too few rows of the sample differ, all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import fit_mixture
+    >>> rng = np.random.default_rng(0)
+    >>> embedding = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(9, 1, (40, 2))])
+    >>> fit = fit_mixture(embedding, 2, n_starts=2)
+    >>> sorted(np.bincount(fit.labels).tolist()), fit.probabilities.shape, fit.n_fitted
+    ([40, 60], (100, 2), 100)
     """
     if sample is not None:
         fit = fit_mixture(embedding[sample], n_domains, n_components=n_components, n_starts=n_starts, seed=seed)
@@ -258,6 +292,14 @@ def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
     """Return center and axes of principal components of unit variance, without flat directions.
 
     A constant embedding gives a single axis of zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import whitening
+    >>> center, axes = whitening(np.array([[0.0, 5], [4, 5], [8, 5]]), n_components=2)
+    >>> center.tolist(), axes.shape  # the second feature is constant
+    ([4.0, 5.0], (2, 1))
     """
     embedding = np.asarray(embedding, dtype=np.float64)
     n_features = embedding.shape[1]
@@ -270,7 +312,17 @@ def whitening(embedding: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
 
 
 def whitened(embedding: np.ndarray, center: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Return the scores of spots on the axes of :func:`whitening`, ``(n_spots, n_components)`` float64."""
+    """Return the scores of spots on the axes of :func:`whitening`, ``(n_spots, n_components)`` float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import whitened, whitening
+    >>> embedding = np.random.default_rng(0).normal(size=(50, 3)) * [10, 1, 0.1]
+    >>> scores = whitened(embedding, *whitening(embedding, n_components=2))
+    >>> scores.shape, scores.std(axis=0).round(3).tolist()
+    ((50, 2), [1.0, 1.0])
+    """
     return (np.asarray(embedding, dtype=np.float64) - center) @ axes
 
 
@@ -283,7 +335,16 @@ def _start_labels(sample: np.ndarray, n_domains: int, start: int, rng: np.random
 
 
 def start_moments(sample: np.ndarray, labels: np.ndarray, n_domains: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return weights, means and shared covariance of labelled spots, as a start of EM."""
+    """Return weights, means and shared covariance of labelled spots, as a start of EM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import start_moments
+    >>> weights, means, covariance = start_moments(np.array([[0.0], [2], [9], [11]]), np.array([0, 0, 1, 1]), 2)
+    >>> weights.tolist(), means.tolist(), covariance.round(3).tolist()
+    ([0.5, 0.5], [[1.0], [10.0]], [[1.0]])
+    """
     counts = np.bincount(labels, minlength=n_domains)
     means = np.stack([sample[labels == domain].mean(axis=0) for domain in range(n_domains)])
     residuals = sample - means[labels]

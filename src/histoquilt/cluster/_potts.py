@@ -23,7 +23,19 @@ _MOST_BETA = 3.0  # in a map without a single disagreement the likelihood increa
 
 @dataclass(frozen=True)
 class PottsFit:
-    """Domains in a Potts field."""
+    """Domains in a Potts field.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import potts_labels
+    >>> from histoquilt.gr import radius_adjacency
+    >>> line = np.array([[x, 0.0] for x in range(20)])
+    >>> labels = np.repeat([0, 1], 10)
+    >>> fit = potts_labels(np.random.default_rng(0).normal(size=(20, 2)), labels, radius_adjacency(line, 1), 2)
+    >>> fit.labels.shape, fit.beta > 0  # neighbours tend to be of one domain
+    ((20,), True)
+    """
 
     labels: np.ndarray  # (n_spots,) int, 0 to k-1; -1 for unlabelled spots
     beta: float  # log odds that one more neighbour of a domain gives it
@@ -55,6 +67,19 @@ def potts_labels(
     Besag. The Statistician 24(3): 179-195, 1975 (pseudo-likelihood).
     Besag. Journal of the Royal Statistical Society B 48(3): 259-302, 1986 (the model).
     Celeux, Forbes, Peyrard. Pattern Recognition 36(1): 131-144, 2003 (mean field).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import potts_labels
+    >>> from histoquilt.gr import radius_adjacency
+    >>> line = np.array([[x, 0.0] for x in range(20)])
+    >>> true = np.repeat([0, 1], 10)
+    >>> embedding = np.array([[0, 0], [6, 6]])[true] + np.random.default_rng(0).normal(size=(20, 2))
+    >>> labels = true.copy()
+    >>> labels[3] = 1  # a wrong spot
+    >>> potts_labels(embedding, labels, radius_adjacency(line, 1), 2).labels.tolist() == true.tolist()
+    True
     """
     fixed = (labels < 0) | (np.diff(adjacency.indptr) == 0)
     unary = _gaussian_scores(embedding, labels, n_domains, n_components)

@@ -32,6 +32,14 @@ class NestedLabels:
         For each coarser level, ``(k,)`` int, the domain of that level, 0 to their number - 1, that each domain is in.
     parts
         ``(n_spots,)`` int of the finer level, whose domains lie in one of ``codes`` each; None if there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import NestedLabels
+    >>> labels = NestedLabels(np.array([0, 1, 2, 1]), coarser=[np.array([0, 0, 1])])  # domains 0 and 1 are one above
+    >>> [rows.tolist() for rows in labels.rows]
+    [[0], [1, 3], [2]]
     """
 
     codes: np.ndarray
@@ -75,6 +83,16 @@ def reappearance(
     -------
     ``(n_levels, n_spots)``, 0 to 1: the coarser levels, the domains, and the parts if there are any. All 0 if no
     mixture can be fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import NestedLabels, reappearance
+    >>> rng, codes = np.random.default_rng(0), np.repeat([0, 1], 50)
+    >>> embedding = np.array([[0, 0], [9, 9]])[codes] + rng.normal(size=(100, 2))
+    >>> found = reappearance(embedding, NestedLabels(codes), np.arange(0, 100, 2), n_components=2, rng=rng)
+    >>> found.shape, found.min().round(2).item()
+    ((1, 100), 1.0)
     """
     n_domains = len(labels.rows)
     found = np.zeros((len(labels.coarser) + 1 + (labels.parts is not None), len(embedding)))
@@ -140,6 +158,15 @@ def half_of_blocks(spatial: np.ndarray | None, sections: np.ndarray, rng: np.ran
     A section is cut into 32 equal stretches of a path over the tissue, and a random half of them is taken, so that
     neighbours, which the embedding makes alike, leave together. Spot centres are ``(n_spots, >= 2)``, without which
     single spots are drawn; ``sections`` ``(n_spots,)`` are numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import half_of_blocks
+    >>> line = np.array([[x, 0.0] for x in range(64)])
+    >>> rows = half_of_blocks(line, np.zeros(64, int), np.random.default_rng(0))
+    >>> len(rows), rows[:8].tolist()  # neighbours stay together
+    (32, [0, 1, 2, 3, 8, 9, 10, 11])
     """
     drawn = []
     for section in np.unique(sections):

@@ -36,6 +36,15 @@ def fit_shared_covariance(
     the means. With a shared covariance, the scatter about the origin is that within the Gaussians plus that of their
     means, so that the covariance needs no pass over spots, and the responsibilities are a softmax of linear functions.
     The iterations are those of :class:`sklearn.mixture.GaussianMixture` with ``covariance_type="tied"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import fit_shared_covariance
+    >>> scores = np.array([[-5.0], [-4], [-6], [5], [4], [6]])
+    >>> fit = fit_shared_covariance(scores, np.array([0.5, 0.5]), np.array([[-1.0], [1]]))
+    >>> fit.means.round(3).tolist(), fit.covariance(scores).round(3).tolist()
+    ([[-1.051], [1.051]], [[24.561]])
     """
     n_spots, n_components = scores.shape
     columns = np.ascontiguousarray(scores.T)  # reductions over Gaussians are several times faster along the first axis

@@ -15,6 +15,17 @@ def spatial_sample(
     Every region and every section contributes its share, to within one spot. Spot centres are ``(n_spots, >= 2)``;
     without them a plain random sample is drawn. ``sections`` ``(n_spots,)`` name the section of every spot. Returns
     sorted row numbers, or ``None`` if there are at most 50,000 spots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.cluster import spatial_sample
+    >>> print(spatial_sample(20_000, None))
+    None
+    >>> line = np.array([np.arange(60_000), np.zeros(60_000)]).T
+    >>> rows = spatial_sample(60_000, line)
+    >>> len(rows), int(np.diff(rows).max())  # no gap in the tissue
+    (50000, 2)
     """
     if n_spots <= SAMPLE_ABOVE:
         return None

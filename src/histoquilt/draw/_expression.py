@@ -22,6 +22,15 @@ def raw_expression(adata: AnnData, columns: Sequence[int], *, layer: str | None 
 
     Counts are read from ``layer``, else from ``layers["counts"]``, else from ``X``. A matrix that is declared
     ``log1p_cp10k`` is returned unchanged; one that does not hold counts raises ``ValueError``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import raw_expression
+    >>> raw_expression(AnnData(np.array([[1.0, 3], [2, 0]])), [0]).round(2)  # log1p of 2,500 and 10,000
+    array([[7.82],
+           [9.21]], dtype=float32)
     """
     matrix, scale, name = _matrix(adata, layer)
     if name == "X" and adata.isbacked:
@@ -34,6 +43,16 @@ def sparse_expression(adata: AnnData, rows: np.ndarray, *, layer: str | None = N
     """Return log1p of counts per 10,000 of all genes of some spots, float32 ``(len(rows), n_genes)``.
 
     Counts are read as by :func:`raw_expression`, with the same errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import sparse_expression
+    >>> adata = AnnData(np.array([[1.0, 3], [2, 0], [5, 5]]))
+    >>> sparse_expression(adata, np.array([1, 0])).toarray().round(2)
+    array([[9.21, 0.  ],
+           [7.82, 8.92]], dtype=float32)
     """
     matrix, scale, name = _matrix(adata, layer)
     order = np.argsort(rows, kind="stable")  # files are read in ascending order
@@ -74,7 +93,18 @@ def _log_counts(
 
 
 def denoised_expression(adata: AnnData, columns: Sequence[int]) -> np.ndarray:
-    """Return denoised log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``."""
+    """Return denoised log1p of counts per 10,000 of some genes, float32 ``(n_spots, len(columns))``.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import denoised_expression
+    >>> adata = AnnData(np.ones((2, 2)), var=pd.DataFrame(index=["MBP", "PLP1"]))
+    >>> adata.obsm["denoised"] = pd.DataFrame({"PLP1": [0.5, 2.0]}, index=adata.obs_names)
+    >>> denoised_expression(adata, [1]).tolist()
+    [[0.5], [2.0]]
+    """
     key = Keys.DENOISED
     table = adata.obsm.get(key)
     if table is None:
@@ -100,7 +130,15 @@ def denoised_expression(adata: AnnData, columns: Sequence[int]) -> np.ndarray:
 
 
 def color_top(values: np.ndarray) -> float:
-    """Return the upper end of a colour scale: the 99th percentile, or the maximum if nearly all values are zero."""
+    """Return the upper end of a colour scale: the 99th percentile, or the maximum if nearly all values are zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.draw import color_top
+    >>> color_top(np.arange(101.0)), color_top(np.array([0.0] * 200 + [7]))
+    (99.0, 7.0)
+    """
     finite = values[np.isfinite(values)]
     if finite.size == 0 or finite.max() <= 0:
         return 1.0
@@ -109,7 +147,15 @@ def color_top(values: np.ndarray) -> float:
 
 
 def color_ends(values: np.ndarray) -> tuple[float, float]:
-    """Return the ends of a colour scale: the 1st and the 99th percentile, or 0 and the latter if they are equal."""
+    """Return the ends of a colour scale: the 1st and the 99th percentile, or 0 and the latter if they are equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.draw import color_ends
+    >>> color_ends(np.arange(101.0)), color_ends(np.ones(5))
+    ((1.0, 99.0), (0.0, 1.0))
+    """
     finite = values[np.isfinite(values)]
     top = color_top(finite)
     low = float(np.percentile(finite, 1)) if finite.size else 0.0

@@ -17,11 +17,21 @@ class DomainLevel:
     Attributes
     ----------
     key, title
-        Column of ``obs``, and what the level is called.
+        Column of ``obs``, and title of the level.
     names, colors, parents
         Names and colours of its domains, and the number of each one's domain in the level before; -1 at the first.
     stability
         Adjusted Rand index with refits; NaN if unknown.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import DomainLevel
+    >>> level = DomainLevel("domain", "2 domains", ["1", "2"], ["#1f77b4", "#ff7f0e"], [0, 0], stability=0.9)
+    >>> adata = AnnData(obs=pd.DataFrame({"domain": pd.Categorical(["2", "1", None])}, index=list("abc")))
+    >>> level.codes(adata).tolist()
+    [1, 0, -1]
     """
 
     key: str
@@ -45,6 +55,21 @@ def domain_levels(adata: AnnData, domain_key: str = Keys.DOMAIN) -> list[DomainL
     ------
     KeyError
         No tree of these domains is recorded, or a column of it is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import domain_levels
+    >>> obs = pd.DataFrame({"domain_coarse_2": ["1", "1", "2"], "domain": ["1", "2", "3"]}, index=list("abc"))
+    >>> levels = pd.DataFrame({"key": ["domain_coarse_2", "domain"], "n_domains": [2, 3], "stability": [1.0, 0.9]})
+    >>> nodes = pd.DataFrame({
+    ...     "key": ["domain_coarse_2"] * 2 + ["domain"] * 3, "name": ["1", "2", "1", "2", "3"],
+    ...     "parent": ["", "", "1", "1", "2"], "color": ["#1f77b4", "#ff7f0e", "#1f77b4", "#aec7e8", "#ff7f0e"],
+    ... })
+    >>> adata = AnnData(obs=obs, uns={"histoquilt": {"domain_tree": {"levels": levels, "nodes": nodes}}})
+    >>> [(level.title, level.names, level.parents) for level in domain_levels(adata)]
+    [('2 domains', ['1', '2'], [-1, -1]), ('3 domains', ['1', '2', '3'], [0, 0, 1])]
     """
     key = f"{domain_key}_tree"
     recorded = adata.uns.get(Keys.UNS, {})

@@ -17,7 +17,19 @@ GENE_SETS = {
 
 
 def section_scores(table: pd.DataFrame, value: str, gene_set: str) -> pd.DataFrame:
-    """Return the scores of single sections on one gene set, with a column ``kind``."""
+    """Return the scores of single sections on one gene set, with a column ``kind``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.draw import section_scores
+    >>> table = pd.DataFrame({
+    ...     "fold": ["A", "all"], "section": ["s1", "pooled"], "method": "ridge", "gene_set": "panel",
+    ...     "pcc_median": [0.3, 0.4],
+    ... })
+    >>> section_scores(table, "pcc_median", "panel")[["section", "pcc_median", "kind"]].values.tolist()
+    [['s1', 0.3, 'method']]
+    """
     _check_columns(table, ("fold", "section", "method", "gene_set", value), "scores")
     sets = table["gene_set"].unique()
     if gene_set not in sets:
@@ -27,7 +39,19 @@ def section_scores(table: pd.DataFrame, value: str, gene_set: str) -> pd.DataFra
 
 
 def method_order(rows: pd.DataFrame, value: str) -> list[str]:
-    """Return methods and baselines from best to worst, then oracles, which use the answer."""
+    """Return methods and baselines from best to worst, then oracles, which use the answer.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.draw import method_order
+    >>> rows = pd.DataFrame({
+    ...     "method": ["ridge", "knn", "depth_oracle"], "kind": ["method", "method", "oracle"],
+    ...     "pcc_median": [0.2, 0.3, 0.9],
+    ... })
+    >>> method_order(rows, "pcc_median")
+    ['knn', 'ridge', 'depth_oracle']
+    """
     sign = 1 if value in ("rmse", "mse", "mae") else -1  # the smallest error is best
     by_method = rows.groupby("method", sort=False)
     mean, kind = by_method[value].mean() * sign, by_method["kind"].first()
@@ -36,7 +60,16 @@ def method_order(rows: pd.DataFrame, value: str) -> list[str]:
 
 
 def gene_means(table: pd.DataFrame, value: str = "pearson") -> pd.DataFrame:
-    """Return genes by methods: the mean over held-out sections and seeds."""
+    """Return genes by methods: the mean over held-out sections and seeds.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.draw import gene_means
+    >>> table = pd.DataFrame({"section": ["s1", "s2"], "method": "ridge", "gene": "MBP", "pearson": [0.2, 0.6]})
+    >>> float(gene_means(table).loc["MBP", "ridge"])
+    0.4
+    """
     _check_columns(table, ("section", "method", "gene", value), "genes")
     rows = table[~table["section"].isin(POOLED)]
     return rows.pivot_table(index="gene", columns="method", values=value, aggfunc="mean", sort=False, observed=True)

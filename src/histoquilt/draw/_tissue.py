@@ -22,7 +22,15 @@ from histoquilt.study import (
 
 @dataclass(frozen=True)
 class TissueImage:
-    """Image of the tissue and its scale in the coordinates of the spots."""
+    """Image of the tissue and its scale in the coordinates of the spots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.draw import TissueImage
+    >>> TissueImage(np.zeros((100, 200, 3), np.uint8), scale=0.5).extent
+    (0.0, 400.0, 200.0, 0.0)
+    """
 
     pixels: np.ndarray  # (height, width, 3 or 4), uint8
     scale: float  # image pixels per coordinate unit
@@ -39,6 +47,19 @@ def tissue_image(adata: AnnData, *, library_key: str | None = None) -> TissueIma
 
     If there are images of several libraries, ``obs[library_key]`` names the one to use, else any other column of
     ``obs``; None if that is not unique. An image that cannot be drawn is skipped with a warning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import tissue_image
+    >>> library = {
+    ...     "images": {"hires": np.zeros((200, 300, 3), np.uint8), "lowres": np.zeros((20, 30, 3), np.uint8)},
+    ...     "scalefactors": {"tissue_hires_scalef": 0.2, "tissue_lowres_scalef": 0.02},
+    ... }
+    >>> image = tissue_image(AnnData(uns={"spatial": {"V1": library}}))
+    >>> image.pixels.shape, image.scale
+    ((200, 300, 3), 0.2)
     """
     stored = image_libraries(adata)
     name = _library(adata, list(stored), library_key) if stored else None
@@ -93,12 +114,31 @@ def _names(adata: AnnData, column: str) -> list[str]:
 
 
 def library_column(adata: AnnData) -> str | None:
-    """Return the column of ``obs`` that names sections: ``section``, else squidpy's ``library_id``, else None."""
+    """Return the column of ``obs`` that names sections: ``section``, else squidpy's ``library_id``, else None.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import library_column
+    >>> library_column(AnnData(obs=pd.DataFrame({"library_id": ["V1"]}, index=["a"])))
+    'library_id'
+    """
     return next((key for key in (Keys.SECTION, Keys.LIBRARY) if key in adata.obs), None)
 
 
 def section_names(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray]:
-    """Return section name -> row numbers, in order of appearance; empty if no column names sections."""
+    """Return section name -> row numbers, in order of appearance; empty if no column names sections.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import section_names
+    >>> adata = AnnData(obs=pd.DataFrame({"section": ["s2", "s1", "s2"]}, index=list("abc")))
+    >>> {name: rows.tolist() for name, rows in section_names(adata, None).items()}
+    {'s2': [0, 2], 's1': [1]}
+    """
     key = section_key if section_key is not None else library_column(adata)
     if key is None:
         return {}
@@ -108,7 +148,20 @@ def section_names(adata: AnnData, section_key: str | None) -> dict[str, np.ndarr
 
 
 def warn_overlapping_sections(adata: AnnData, spatial_key: str, section_key: str | None) -> None:
-    """Warn if one plot would show several sections on top of each other; sections side by side are fine."""
+    """Warn if one plot would show several sections on top of each other; sections side by side are fine.
+
+    Examples
+    --------
+    >>> import warnings, numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import warn_overlapping_sections
+    >>> spots = np.array([[0.0, 0], [9, 9], [1, 1], [8, 8]])
+    >>> obs = pd.DataFrame({"section": ["s1", "s1", "s2", "s2"]}, index=list("abcd"))
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warn_overlapping_sections(AnnData(np.ones((4, 1)), obs=obs, obsm={"spatial": spots}), "spatial", None)
+    >>> str(caught[0].message).split(" in this")[0]
+    "adata holds 2 sections ('s1', 's2') on top of each other"
+    """
     names = section_names(adata, section_key)
     points = spot_places(adata, spatial_key)
     boxes = [(points[rows].min(axis=0), points[rows].max(axis=0)) for rows in names.values()]
@@ -120,7 +173,17 @@ def warn_overlapping_sections(adata: AnnData, spatial_key: str, section_key: str
 
 
 def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray]:
-    """Return section name -> row numbers, by ``obs["z_um"]`` if every section has it, else in order of appearance."""
+    """Return section name -> row numbers, by ``obs["z_um"]`` if every section has it, else in order of appearance.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import stack_order
+    >>> adata = AnnData(obs=pd.DataFrame({"section": ["top", "low"], "z_um": [100.0, 0]}, index=list("ab")))
+    >>> list(stack_order(adata, "section"))
+    ['low', 'top']
+    """
     rows_of = section_names(adata, section_key)
     if not rows_of:
         raise KeyError(
@@ -132,7 +195,17 @@ def stack_order(adata: AnnData, section_key: str | None) -> dict[str, np.ndarray
 
 
 def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
-    """Return the height of a section in the stack in microns, or None."""
+    """Return the height of a section in the stack in microns, or None.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import section_height
+    >>> adata = AnnData(obs=pd.DataFrame({"z_um": [0.0, 0, 100]}, index=list("abc")))
+    >>> section_height(adata, np.array([2]))
+    100.0
+    """
     if Keys.PLACE[0] not in adata.obs:
         return None
     z = adata.obs[Keys.PLACE[0]].iloc[rows].dropna()
@@ -140,7 +213,17 @@ def section_height(adata: AnnData, rows: np.ndarray) -> float | None:
 
 
 def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float | None:
-    """Return microns per coordinate unit as recorded by the reader (for one section of a study, its own), or None."""
+    """Return microns per coordinate unit as recorded by the reader (for one section of a study, its own), or None.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import microns_per_unit
+    >>> microns_per_unit(AnnData(uns={"histoquilt": {"coordinates": {"unit": "pixel", "mpp": 0.5}}}))
+    0.5
+    >>> print(microns_per_unit(AnnData()))
+    None
+    """
     names = section_names(adata, library_key)
     recorded = coordinate_record(adata, next(iter(names)) if len(names) == 1 else None)
     if recorded.get("unit") == "micron":
@@ -150,6 +233,16 @@ def microns_per_unit(adata: AnnData, *, library_key: str | None = None) -> float
 
 
 def spot_places(adata: AnnData, spatial_key: str) -> np.ndarray:
-    """Return checked spot centres ``(n_spots, 2)``; a third coordinate is dropped."""
+    """Return checked spot centres ``(n_spots, 2)``; a third coordinate is dropped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.draw import spot_places
+    >>> adata = AnnData(np.ones((2, 1)), obsm={"spatial": np.array([[0, 0, 7], [1, 2, 7]])})
+    >>> spot_places(adata, "spatial").tolist()
+    [[0.0, 0.0], [1.0, 2.0]]
+    """
     check_adata(adata)
     return check_spatial(adata, spatial_key)[:, :2]

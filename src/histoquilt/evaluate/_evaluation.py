@@ -91,6 +91,16 @@ class Evaluation:
         the domains of every method, of ``measured`` and of ``image_only``, with the first seed. The method was not
         chosen by its scores. Two float32 matrices ``(n_spots, n_scored)`` per section are held: 400 genes of 100,000
         spots are 320 MB.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import Evaluation
+    >>> none = pd.DataFrame()
+    >>> scores = pd.DataFrame({"method": ["ridge", "knn"], "pcc_median_adjusted": [0.30, 0.35]})
+    >>> evaluation = Evaluation(scores, *[none] * 9, facts={"optimistic": False})
+    >>> evaluation.decided_by, evaluation.optimistic
+    ('pcc_median_adjusted', False)
     """
 
     scores: pd.DataFrame

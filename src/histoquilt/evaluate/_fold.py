@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A method with a seed."""
+    """A method with a seed.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import Run
+    >>> scores = {Run("ridge", "method", seed=0): 0.30, Run("ridge", "method", seed=1): 0.32}
+    >>> max(scores, key=scores.get)
+    Run(label='ridge', kind='method', seed=1)
+    """
 
     label: str
     kind: str
@@ -56,6 +64,17 @@ class Fold:
         Held-out section -> its prediction by one method with the first seed, as an AnnData to look at.
     untrained
         Labels of baselines and members that had too few raw counts to learn from.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import Fold, Run
+    >>> from histoquilt.train import Split
+    >>> truth = {"s1": pd.DataFrame({"MBP": [0.0, 1.0]})}
+    >>> fold = Fold(Split("P1", ["s2"], ["s1"], optimistic=False), ["MBP", "PLP1"], {"panel": ["MBP", "PLP1"]}, truth)
+    >>> fold.predicted[Run("ridge", "method", seed=0)] = {"s1": truth["s1"] + 0.1}
+    >>> fold.n_unmeasured("s1"), len(fold.predicted)  # PLP1 was not measured
+    (1, 1)
     """
 
     split: Split
@@ -88,7 +107,26 @@ def run_fold(
     show: str,
     advance: Advance,
 ) -> Fold:
-    """Choose the panel, train and predict; predictions of the contender ``show`` are kept for the report."""
+    """Choose the panel, train and predict; predictions of the contender ``show`` are kept for the report.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import contenders, read_evaluation_study, run_fold
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> mean = [contender for contender in contenders([]) if contender.label == "mean"]
+    >>> fold = run_fold(
+    ...     study, study.splits[0], mean, [0], genes=None, n_genes=8, device="cpu", show="mean",
+    ...     advance=lambda steps=1, note="": None,
+    ... )
+    >>> [(run.label, run.kind) for run in fold.predicted], list(fold.truth)
+    ([('mean', 'baseline'), ('neighbour_oracle', 'oracle')], ['s1'])
+    """
     measured = {name: study.measured(name) for name in split.train}
     panel = choose_panel(measured, n_genes) if genes is None else check_panel(measured, genes)
     sets = gene_sets_of_training(*training_moments([one.of(panel) for one in measured.values()]), panel)
@@ -140,7 +178,18 @@ def run_fold(
 
 
 def without_untrained(asked: list[Contender], folds: Sequence[Fold]) -> list[Contender]:
-    """Return the contenders that every fold could train; the folds forget the others."""
+    """Return the contenders that every fold could train; the folds forget the others.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import Contender, Fold, without_untrained
+    >>> from histoquilt.models import CountRegression, RidgeOnEmbedding
+    >>> from histoquilt.train import Split
+    >>> asked = [Contender("counts", "baseline", CountRegression), Contender("ridge", "method", RidgeOnEmbedding)]
+    >>> fold = Fold(Split("P1", ["s2"], ["s1"], optimistic=False), [], {}, {}, untrained={"counts"})
+    >>> [contender.label for contender in without_untrained(asked, [fold])]
+    ['ridge']
+    """
     lacking = {label for fold in folds for label in fold.untrained}
     for label in sorted(lacking):
         logger.info("%s is left out: a fold has too few raw counts to train it on.", label)
@@ -151,7 +200,16 @@ def without_untrained(asked: list[Contender], folds: Sequence[Fold]) -> list[Con
 
 
 def n_runs(contenders: Sequence[Contender], seeds: Sequence[int]) -> int:
-    """Return the number of models that a fold trains."""
+    """Return the number of models that a fold trains.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import Contender, n_runs
+    >>> from histoquilt.models import MclSTExp, RidgeOnEmbedding
+    >>> asked = [Contender("ridge", "method", RidgeOnEmbedding), Contender("mclstexp", "method", MclSTExp)]
+    >>> n_runs(asked, seeds=[0, 1, 2])  # ridge does not depend on the seed
+    4
+    """
     return sum(len(_seeds(contender, seeds)) for contender in contenders)
 
 

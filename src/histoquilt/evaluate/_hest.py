@@ -122,6 +122,18 @@ def hest_table(
 
     The first rows are ``hest_probe``; ``probe_depth``, the same probe trained on log1p of the total counts, whose
     prediction stands for every gene; and ``depth_oracle``, the measured log1p of the total counts.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import hest_table
+    >>> from histoquilt.study import Study
+    >>> from histoquilt.train import Split
+    >>> study = Study.of(hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0))
+    >>> split = Split("0", train=["s1", "s2"], test=["s3"], optimistic=False)
+    >>> table = hest_table(study, split, study["s1"].adata.var_names[:5], "X_image")
+    >>> table[["method", "kind", "n_train", "n_test", "n_genes"]].values.tolist()
+    [['hest_probe', 'probe', 80, 40, 5], ['probe_depth', 'baseline', 80, 40, 5], ['depth_oracle', 'oracle', 80, 40, 5]]
     """
     depth = {name: np.asarray(measure(sections[name]).depth, np.float64) for name in (*split.train, *split.test)}
     x = {side: np.concatenate([sections[name].embeddings([use_rep])[0] for name in names])
@@ -164,7 +176,7 @@ def _log1p_counts(section: Section, genes: Sequence[str]) -> np.ndarray:
 
 
 def hest_overview(tables: Mapping[str, pd.DataFrame], encoder: str, value: str = "pcc_mean") -> pd.DataFrame:
-    """Join the tables of tasks: one row per method, one column per task, with the published rows quoted beside.
+    """Join the tables of tasks: one row per method, one column per task, and the published scores as further rows.
 
     Parameters
     ----------
@@ -181,6 +193,16 @@ def hest_overview(tables: Mapping[str, pd.DataFrame], encoder: str, value: str =
     its splits (and seeds), ``average`` that over all tasks of the table, NaN if one is missing, and
     ``average_adjusted`` the same of the correlations at equal depth. Rows of kind ``quoted`` are those that
     the authors published for the same task, which were not computed here; ``source`` says where.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import hest_overview
+    >>> rows = {"method": ["hest_probe", "ridge"], "kind": ["probe", "method"], "pcc_mean_adjusted": [0.2, 0.3]}
+    >>> first, second = (pd.DataFrame({**rows, "pcc_mean": scores}) for scores in ([0.3, 0.4], [0.5, 0.4]))
+    >>> table = hest_overview({"TOY1": first, "TOY2": second}, "he_texture")
+    >>> table[["method", "average", "TOY1", "TOY2"]].values.tolist()
+    [['hest_probe', 0.4, 0.3, 0.5], ['ridge', 0.4, 0.4, 0.4]]
     """
     own = _means(tables, value)
     kinds = pd.concat(tables.values()).drop_duplicates("method").set_index("method")["kind"]

@@ -41,6 +41,17 @@ def check_images(splits: Sequence[Split], images: Mapping[str, str]) -> None:
     """Raise ``ValueError`` if a held-out section lies on an image that is trained on (section -> digest of its image).
 
     An ``optimistic`` split may share images, as it may share slides.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import check_images
+    >>> from histoquilt.train import Split
+    >>> split = Split("s1", train=["s2"], test=["s1"], optimistic=False)
+    >>> check_images([split], {"s1": "5d41", "s2": "7b8b"})
+    >>> check_images([split], {"s1": "5d41", "s2": "5d41"})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: Split 's1' leaks: held-out sections lie on the same image as sections that are ...
     """
     for split in splits:
         if split.optimistic:

@@ -18,7 +18,16 @@ _BASELINES = ("mean", PREDICTED_DEPTH, PLAIN_RIDGE, RIDGE, REDUCED_RANK_RIDGE, "
 
 @dataclass(frozen=True)
 class Contender:
-    """A method of an evaluation."""
+    """A method of an evaluation.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import Contender
+    >>> from histoquilt.models import RidgeOnEmbedding
+    >>> contender = Contender("my ridge", "method", RidgeOnEmbedding)
+    >>> contender.make().method, contender.requested
+    ('ridge', True)
+    """
 
     label: str
     kind: str  # method or baseline
@@ -35,6 +44,12 @@ def contenders(methods: Mapping[str, Factory] | Sequence[str]) -> list[Contender
         A name is unknown or repeated, or a label is that of a baseline or an oracle.
     TypeError
         A factory does not make an expression model.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import contenders
+    >>> [(contender.label, contender.kind) for contender in contenders(["mclstexp"])][-2:]
+    [('knn', 'baseline'), ('mclstexp', 'method')]
     """
     if isinstance(methods, str):
         methods = [methods]
@@ -75,6 +90,16 @@ def new_model(name: str) -> ExpressionModel:
     ------
     ValueError
         The name is unknown; close ones are named.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import new_model
+    >>> new_model("knn").config.k
+    (10, 20, 40, 80)
+    >>> new_model("kmn")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: Unknown expression model 'kmn'. Did you mean 'knn'? Known: mean, predicted_depth, ...
     """
     return EXPRESSION_MODELS.load(name)()
 

@@ -12,7 +12,14 @@ from histoquilt.study import declare_scale, provenance, write_result
 
 
 def shown_label(methods: Mapping[str, object] | Sequence[str]) -> str:
-    """Return the method whose predictions are kept: the first requested one, independent of its scores; else ridge."""
+    """Return the method whose predictions are kept: the first requested one, independent of its scores; else ridge.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import shown_label
+    >>> shown_label(["spahgc", "knn"]), shown_label([])
+    ('spahgc', 'ridge')
+    """
     names = [methods] if isinstance(methods, str) else list(methods)
     return str(names[0]) if names else RIDGE
 

@@ -33,6 +33,21 @@ class EvaluationStudy:
         sees them, with embeddings and coordinates only.
     markers
         Genes of the user's list, as they are named in all sections.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import read_evaluation_study
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> study.reps, study.measured("s1").values.shape
+    (('X_image',), (40, 8))
+    >>> study.hidden["s1"].adata.shape  # prediction sees no expression
+    (40, 0)
     """
 
     study: Study
@@ -75,7 +90,21 @@ def read_evaluation_study(
     protocol: str,
     markers: Sequence[str],
 ) -> EvaluationStudy:
-    """Check all inputs before training; see :func:`histoquilt.tl.evaluate_expression`."""
+    """Check all inputs before training; see :func:`histoquilt.tl.evaluate_expression`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import read_evaluation_study
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> [(split.train, split.test) for split in study.splits]
+    [(['s2', 's3'], ['s1']), (['s1', 's3'], ['s2']), (['s1', 's2'], ['s3'])]
+    """
     study = Study.of(sections, slots)
     for name in study:
         if name in ("pooled", "pooled_centred", "all"):
@@ -150,6 +179,14 @@ def match_markers(tables: Mapping[str, pd.DataFrame], markers: Sequence[str]) ->
     -----
     UserWarning
         Some were not, and are left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import match_markers
+    >>> var = pd.DataFrame({"gene_symbol": ["MBP", "PLP1"]}, index=["ENSG00000197971", "ENSG00000123560"])
+    >>> match_markers({"s1": var, "s2": var}, ["PLP1", "ENSG00000197971"])
+    ['ENSG00000123560', 'ENSG00000197971']
     """
     if not len(markers):
         return []
@@ -189,6 +226,14 @@ def plan_folds(
     ------
     KeyError, ValueError
         As :func:`evaluate_expression` for patients and folds.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import plan_folds
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> [(split.fold, split.test) for split in plan_folds(study, "section")]
+    [('s1', ['s1']), ('s2', ['s2']), ('s3', ['s3'])]
     """
     study = Study([Section(name, adata) for name, adata in sections.items()], DEFAULT_SLOTS)
     table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)

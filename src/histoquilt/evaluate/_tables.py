@@ -37,7 +37,26 @@ _SCORES = ["fold", "section", "method", "kind", "seed"]
 
 
 def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Score every gene of every held-out section, for every run and both oracles."""
+    """Score every gene of every held-out section, for every run and both oracles.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import contenders, gene_table, read_evaluation_study, run_fold
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> mean = [contender for contender in contenders([]) if contender.label == "mean"]
+    >>> fold = run_fold(
+    ...     study, study.splits[0], mean, [0], genes=None, n_genes=8, device="cpu", show="mean",
+    ...     advance=lambda steps=1, note="": None,
+    ... )
+    >>> gene_table(study, [fold])["method"].value_counts().to_dict()  # eight genes each
+    {'mean': 8, 'neighbour_oracle': 8, 'depth_oracle': 8}
+    """
     parts = []
     for fold in folds:
         for run, of_run in fold.predicted.items():
@@ -78,7 +97,27 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def score_table(study: EvaluationStudy, genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Summarise scores of genes by set of genes, and add rows pooled over sections."""
+    """Summarise scores of genes by set of genes, and add rows pooled over sections.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import contenders, gene_table, read_evaluation_study, run_fold, score_table
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> mean = [contender for contender in contenders([]) if contender.label == "mean"]
+    >>> fold = run_fold(
+    ...     study, study.splits[0], mean, [0], genes=None, n_genes=8, device="cpu", show="mean",
+    ...     advance=lambda steps=1, note="": None,
+    ... )
+    >>> table = score_table(study, gene_table(study, [fold]), [fold])
+    >>> table.query("method == 'mean' and gene_set == 'panel'")[["section", "n_genes", "pcc_mean"]].values.tolist()
+    [['s1', 8, 0.0], ['pooled', 8, 0.0], ['pooled_centred', 8, 0.0]]
+    """
     of_fold = {fold.split.fold: fold for fold in folds}
     parts = []
     for keys, part in genes.groupby(_SCORES, sort=False):
@@ -150,7 +189,20 @@ def _scored_sets(gene_sets: dict[str, list[str]], measured: Iterable[str]) -> di
 
 
 def gene_summary(genes: pd.DataFrame) -> pd.DataFrame:
-    """Average the scores of each gene over held-out sections, and combine its p-values."""
+    """Average the scores of each gene over held-out sections, and combine its p-values.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import gene_summary
+    >>> genes = pd.DataFrame({
+    ...     "fold": ["P1", "P2"], "section": ["s1", "s2"], "method": "ridge", "kind": "method", "seed": 0,
+    ...     "gene": "MBP", "symbol": "MBP", "pearson": [0.2, 0.4], "pearson_adjusted": [0.1, 0.2],
+    ...     "deviance_explained": [0.0, 0.1], "p_value": [0.1, 0.1], "p_value_adjusted": [1.0, 1.0],
+    ... })
+    >>> gene_summary(genes)[["gene", "n_sections", "pearson", "p_value"]].round(3).values.tolist()
+    [['MBP', 2, 0.3, 0.056]]
+    """
     own = genes[genes["kind"] != "oracle"]
     keys = ["method", "kind", "gene", "symbol"]
     # a method of several seeds is significant in a section where its worst seed is
@@ -178,6 +230,20 @@ def difference_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every method and baseline with both ridges, paired by fold, section and seed.
 
     The correlation at equal depth decides; the raw one only where no section has raw counts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import difference_table
+    >>> methods = [("spahgc", "method", 0.4), ("ridge", "baseline", 0.3), ("ridge_plain", "baseline", 0.2)]
+    >>> rows = [
+    ...     {"fold": section, "section": section, "seed": 0, "gene_set": "panel", "method": method, "kind": kind,
+    ...      "pcc_median": score, "pcc_median_adjusted": score}
+    ...     for section in ("s1", "s2", "s3", "s4") for method, kind, score in methods
+    ... ]
+    >>> table = difference_table(pd.DataFrame(rows)).query("value == 'pcc_median_adjusted' and against == 'ridge'")
+    >>> table[["method", "difference", "n_higher", "verdict"]].round(3).values.tolist()
+    [['spahgc', 0.1, 4, 'beats ridge']]
     """
     own = scores[scores["fold"] != ALL_FOLDS]
     kinds = own.drop_duplicates("method").set_index("method")["kind"]
@@ -210,7 +276,20 @@ def _verdict(difference: float, low: float, against: str) -> str:
 
 
 def interval_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return means over held-out sections with bootstrap intervals; sections without a value are left out."""
+    """Return means over held-out sections with bootstrap intervals; sections without a value are left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import interval_table
+    >>> scores = pd.DataFrame({
+    ...     "fold": ["P1", "P2"], "section": ["s1", "s2"], "method": "ridge", "kind": "method", "gene_set": "panel",
+    ...     "pcc_median": [0.2, 0.4], "pcc_median_adjusted": [0.1, 0.2], "deviance_median": None,
+    ...     "deviance_above_0": None,
+    ... })
+    >>> interval_table(scores)[["value", "mean", "n"]].iloc[:2].round(3).values.tolist()
+    [['pcc_median', 0.3, 2], ['pcc_median_adjusted', 0.15, 2]]
+    """
     own = scores[scores["fold"] != ALL_FOLDS]
     rows = []
     for (method, kind, gene_set), part in own.groupby(["method", "kind", "gene_set"], sort=False):
@@ -232,7 +311,20 @@ def interval_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def structure_table(folds: Sequence[Fold]) -> pd.DataFrame:
-    """Return how far predictions preserve gene-gene correlations, for sections with at least three varying genes."""
+    """Return how far predictions preserve gene-gene correlations, for sections with at least three varying genes.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from histoquilt.evaluate import Fold, Run, structure_table
+    >>> from histoquilt.train import Split
+    >>> truth = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4)), columns=list("abcd"))
+    >>> run = Run("ridge", "method", seed=0)
+    >>> split = Split("P1", ["s2"], ["s1"], optimistic=False)
+    >>> fold = Fold(split, list("abcd"), {}, {"s1": truth}, {run: {"s1": 2 * truth + 1}})
+    >>> structure_table([fold])[["method", "correlation", "n_genes"]].round(3).values.tolist()
+    [['ridge', 1.0, 4]]
+    """
     rows = []
     for fold in folds:
         for run, of_run in fold.predicted.items():
@@ -247,7 +339,21 @@ def structure_table(folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def enrichment_table(summary: pd.DataFrame, gmt: str | Path | None) -> pd.DataFrame:
-    """Test the user's gene sets for genes that a method predicts well (at equal depth if known), against the panel."""
+    r"""Test the user's gene sets for genes that a method predicts well (at equal depth if known), against the panel.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.evaluate import enrichment_table
+    >>> path = getfixture("tmp_path") / "sets.gmt"
+    >>> _ = path.write_text("MYELIN\thttps://example.org\tMBP\tPLP1\tMOBP\n")
+    >>> summary = pd.DataFrame({
+    ...     "method": "ridge", "kind": "method", "symbol": ["MBP", "PLP1", "MOBP", "SNAP25", "GFAP", "AQP4"],
+    ...     "fdr": [0.01, 0.01, 0.01, 0.6, 0.7, 0.8], "fdr_adjusted": [0.01, 0.01, 0.01, 0.6, 0.7, 0.8],
+    ... })
+    >>> enrichment_table(summary, path)[["gene_set", "n_hits", "expected", "p_value"]].round(3).values.tolist()
+    [['MYELIN', 3, 1.5, 0.05]]
+    """
     columns = ["method", "kind", "gene_set", "n_genes", "n_hits", "expected", "fold_over", "p_value", "q_value", "hits"]
     parts, fdr = [], "fdr_adjusted" if summary["fdr_adjusted"].notna().any() else "fdr"
     for names, own in summary.groupby(["method", "kind"], sort=False):
@@ -267,7 +373,26 @@ def enrichment_table(summary: pd.DataFrame, gmt: str | Path | None) -> pd.DataFr
 
 
 def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Score as the released code does, with its flaws; the depth oracle shows what such a score is worth."""
+    """Score as the released code does, with its flaws; the depth oracle shows what such a score is worth.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import contenders, published_table, read_evaluation_study, run_fold
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> mean = [contender for contender in contenders([]) if contender.label == "mean"]
+    >>> fold = run_fold(
+    ...     study, study.splits[0], mean, [0], genes=None, n_genes=8, device="cpu", show="mean",
+    ...     advance=lambda steps=1, note="": None,
+    ... )
+    >>> published_table(study, [fold])["method"].value_counts().to_dict()
+    {'mean': 3, 'neighbour_oracle': 3, 'depth_oracle': 3}
+    """
     parts = []
     for fold in folds:
         seed = next(iter(fold.predicted)).seed
@@ -283,7 +408,26 @@ def published_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFra
 
 
 def hest_of_folds(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
-    """Score as HEST-Bench does (:func:`hest_table`), on the genes of the panel that the held-out sections have."""
+    """Score as HEST-Bench does (:func:`hest_table`), on the genes of the panel that the held-out sections have.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import contenders, hest_of_folds, read_evaluation_study, run_fold
+    >>> from histoquilt.study import Slots
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=8, seed=0)
+    >>> study = read_evaluation_study(
+    ...     sections, Slots(), use_rep="X_image", leave_out="patient", splits=None, patient_key="patient",
+    ...     slide_key="slide", protocol="honest", markers=[],
+    ... )
+    >>> mean = [contender for contender in contenders([]) if contender.label == "mean"]
+    >>> fold = run_fold(
+    ...     study, study.splits[0], mean, [0], genes=None, n_genes=8, device="cpu", show="mean",
+    ...     advance=lambda steps=1, note="": None,
+    ... )
+    >>> hest_of_folds(study, [fold])[["method", "n_train", "n_test"]].values.tolist()
+    [['hest_probe', 80, 40], ['probe_depth', 80, 40], ['depth_oracle', 80, 40], ['mean', 80, 40]]
+    """
     parts = []
     for fold in folds:
         genes = [gene for gene in fold.panel if all(gene in fold.truth[name].columns for name in fold.split.test)]
@@ -297,7 +441,16 @@ def hest_of_folds(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame
 
 
 def fold_table(folds: Sequence[Fold]) -> pd.DataFrame:
-    """Return training and held-out sections of each fold."""
+    """Return training and held-out sections of each fold.
+
+    Examples
+    --------
+    >>> from histoquilt.evaluate import Fold, fold_table
+    >>> from histoquilt.train import Split
+    >>> fold = Fold(Split("P1", ["s2", "s3"], ["s1"], optimistic=False), ["MBP"], {"panel": ["MBP"]}, truth={})
+    >>> fold_table([fold]).to_dict("records")
+    [{'fold': 'P1', 'train': ['s2', 's3'], 'test': ['s1'], 'optimistic': False, 'n_panel': 1}]
+    """
     return pd.DataFrame(
         {"fold": fold.split.fold, "train": list(fold.split.train), "test": list(fold.split.test),
          "optimistic": fold.split.optimistic, "n_panel": len(fold.gene_sets["panel"])}

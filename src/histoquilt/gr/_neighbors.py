@@ -31,6 +31,18 @@ class SpatialGraph:
         Parameters of the graph, as squidpy describes them.
     weights
         Weights of the links in the order of ``distances.data``, float32, positive; None for equal weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.gr import build_graph
+    >>> adata = AnnData(np.ones((3, 1)), obsm={"spatial": np.array([[0.0, 0], [1, 0], [3, 0]])})
+    >>> graph = build_graph(adata, n_neighbors=1)
+    >>> graph.connectivities.toarray().tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    >>> graph.distances.toarray().tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 2.0], [0.0, 2.0, 0.0]]
     """
 
     distances: csr_matrix

@@ -99,6 +99,15 @@ def among(adjacency: csr_matrix, rows: np.ndarray, n_inner: int) -> csr_matrix:
     """Return the adjacency of the first ``n_inner`` of ``rows``, ``(n_inner, len(rows))``, numbered as ``rows``.
 
     All neighbours of the inner rows must be among ``rows``, as in a :func:`halo` without its outermost ring.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.gr import among, halo, radius_adjacency
+    >>> line = radius_adjacency(np.array([[x, 0] for x in range(5)]), radius=1)
+    >>> rows, ends = halo(line, np.array([0, 1]), n_hops=1)
+    >>> rows.tolist(), among(line, rows, int(ends[0])).toarray().tolist()
+    ([0, 1, 2], [[0, 1, 0], [1, 0, 1]])
     """
     indptr, neighbours = entries_of(adjacency, rows[:n_inner])
     position = np.empty(adjacency.shape[0], np.int32)  # only positions of rows are written and read

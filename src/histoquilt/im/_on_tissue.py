@@ -32,6 +32,17 @@ class OnTissue:
         tissue under the spot), ``on_tissue`` and ``outside`` (of the image).
     image, mask
         The slide at low resolution, uint8 ``(rows, columns, 3)``, and its tissue, bool ``(rows, columns)``.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from anndata import AnnData
+    >>> image = np.full((400, 400, 3), 240, np.uint8)
+    >>> image[100:300, 100:300] = (200, 120, 170)  # a square of tissue on glass
+    >>> centres = np.array([[150.0, 150], [250, 150], [150, 250], [250, 250], [30, 30]])
+    >>> found = hq.im.check_on_tissue(AnnData(np.ones((5, 1)), obsm={"spatial": centres}), image, mpp=4)
+    >>> found.fraction, found.spots["on_tissue"].tolist()
+    (0.8, [True, True, True, True, False])
     """
 
     fraction: float

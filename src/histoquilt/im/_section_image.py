@@ -43,6 +43,15 @@ def embedding_keys_of(
         ``image_key`` is missing, or a section has neither embedding nor image.
     ValueError
         More than half of the spots of a section lie outside its image.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> adata.obsm["X_uni"] = np.zeros((60, 8), np.float32)
+    >>> hq.im.embedding_keys_of({"s1": Section("s1", adata)}, image_key="X_uni")
+    ('X_uni',)
     """
     if image_key is not None:
         keys = (image_key,) if isinstance(image_key, str) else tuple(image_key)
@@ -79,7 +88,7 @@ def embed_section(
     field_um: float | None = None,
     progress: bool = True,
 ) -> AnnData:
-    """Embed the image that a section knows: the attached one, else the one in ``uns["spatial"]``.
+    """Embed the image of a section: the attached one, else the one in ``uns["spatial"]``.
 
     An image is attached by :func:`histoquilt.io.attach_image` or the column ``image`` of a ``samples.csv``.
 
@@ -102,6 +111,27 @@ def embed_section(
     ------
     ValueError
         The spots do not lie on the tissue of the image (:func:`check_on_tissue`), or microns per pixel are unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from PIL import Image
+    >>> from histoquilt.study import Section
+    >>> class MeanColor:
+    ...     name, n_features, input_px, mpp, digest, licence, citation = "mean_color", 3, 16, None, "1", "", ""
+    ...     def embed(self, patches):
+    ...         return patches.mean(axis=(1, 2), dtype=np.float32)
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> image = np.full((600, 600, 3), 240, np.uint8)
+    >>> image[10:590, 10:590] = (200, 120, 170)
+    >>> path = getfixture("tmp_path") / "he.png"
+    >>> Image.fromarray(image).save(path)
+    >>> adata.obsm["spatial"] /= 2  # pixels of 2 um
+    >>> hq.io.record_coordinates(adata, "pixel", mpp=2)
+    >>> hq.io.attach_image(adata, path)
+    >>> spots = hq.im.embed_section(Section("s1", adata), encoder=MeanColor(), progress=False)
+    >>> spots.shape, spots.obsm["X_mean_color"].shape
+    ((60, 0), (60, 3))
     """
     known = section.owner.uns.get(Keys.UNS, {})
     records = {key: known[key] for key in (Keys.COORDINATES, Keys.IMAGE) if key in known}

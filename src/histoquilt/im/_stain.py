@@ -43,6 +43,16 @@ class StainColours:
         99th percentile of the amount of each, ``(haematoxylin, eosin)``.
     glass
         Brightness of empty glass in red, green and blue.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> image = np.full((200, 200, 3), 240, np.uint8)
+    >>> image[:100] = (220, 110, 170)  # eosin
+    >>> image[50:100, :100] = (90, 60, 140)  # nuclei
+    >>> colours = hq.im.fit_stain(image)
+    >>> colours.matrix.shape, colours.haematoxylin[0] > colours.eosin[0]  # haematoxylin takes away red
+    ((2, 3), True)
     """
 
     haematoxylin: tuple[float, float, float]

@@ -32,6 +32,15 @@ class TissueMask:
         Microns per full-resolution pixel.
     threshold
         Mean optical density that separates tissue from glass.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> image = np.full((400, 400, 3), 240, np.uint8)
+    >>> image[100:300, 100:300] = (200, 120, 170)  # 800 x 800 um
+    >>> tissue = hq.im.tissue_mask(image, mpp=4)
+    >>> round(tissue.area_mm2, 2), tissue.fraction(np.array([[200, 200], [30, 30]]), field_um=100).tolist()
+    (0.64, [1.0, 0.0])
     """
 
     mask: np.ndarray

@@ -20,6 +20,16 @@ def settle_spots(adata: AnnData, options: ReadOptions) -> AnnData:
         ``options.spatial_columns`` are not in ``obs``.
     ValueError
         ``obsm["spatial"]`` is a table whose columns do not say which is x.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt._base import ReadOptions
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> del adata.obsm["spatial"]
+    >>> adata.obs["x"], adata.obs["y"] = range(60), 0
+    >>> hq.io.settle_spots(adata, ReadOptions(spatial_columns=("x", "y"))).obsm["spatial"][:2].tolist()
+    [[0.0, 0.0], [1.0, 0.0]]
     """
     if options.spatial_columns is not None:
         write_result(adata, "obsm", Keys.SPATIAL, centres_of_columns(adata, options.spatial_columns))

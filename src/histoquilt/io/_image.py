@@ -130,8 +130,8 @@ def open_image(adata: AnnData) -> Slide:
     >>> Image.fromarray(image).save(path)
     >>> hq.io.attach_image(adata, path)
     >>> slide = hq.io.open_image(adata)
-    >>> (slide.height, slide.width) == image.shape[:2]
-    True
+    >>> slide.height, slide.width, slide.mpp
+    (335, 340, 4.0)
     >>> slide.close()
     """
     record = adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE)

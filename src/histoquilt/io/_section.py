@@ -41,6 +41,19 @@ class Reader(Protocol):
     ----------
     label
         Name of the format, for messages.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import histoquilt as hq
+    >>> class Sheet:
+    ...     label = "Sheet"
+    ...     def recognises(self, path):
+    ...         return path.suffix == ".sheet"
+    ...     def read(self, path):
+    ...         return hq.io.read_table(path, path.with_suffix(".places"), unit="micron")
+    >>> Sheet().recognises(Path("s1.sheet")), isinstance(Sheet(), hq.io.Reader)
+    (True, True)
     """
 
     label: str
@@ -151,7 +164,19 @@ def is_section_folder(folder: Path) -> bool:
 
 
 def holds_sections(folder: Path) -> bool:
-    """Return whether a folder that is not a section itself contains output folders of platforms."""
+    """Return whether a folder that is not a section itself contains output folders of platforms.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> hq.io.holds_sections(folder)
+    False
+    >>> (folder / "A1" / "spatial").mkdir(parents=True)
+    >>> (folder / "A1" / "filtered_feature_bc_matrix.h5").touch()
+    >>> hq.io.holds_sections(folder)
+    True
+    """
     return bool(_sections_inside(folder))
 
 

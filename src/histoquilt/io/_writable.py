@@ -77,6 +77,11 @@ def check_writable(adata: AnnData) -> None:
     >>> import histoquilt as hq
     >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0)
     >>> hq.io.check_writable(adata)
+    >>> adata.uns["function"] = print
+    >>> hq.io.check_writable(adata)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: Results could not be written to an .h5ad file: uns['function'] of type ...
     """
     problems = [*_frame_problems(adata.obs, "obs"), *_frame_problems(adata.var, "var")]
     for part in ("obsm", "varm", "obsp", "varp", "layers"):

@@ -60,6 +60,14 @@ class CompareResult(JobResult):
     ----------
     comparison
         All tables (:class:`histoquilt.metrics.ConditionComparison`); None if the folder was complete before.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import histoquilt as hq
+    >>> done = hq.jobs.CompareResult(Path("compared"), {"reference": "control"}, already_done=True)
+    >>> done.facts["reference"], done.comparison  # resumed: the tables are in the folder
+    ('control', None)
     """
 
     comparison: "ConditionComparison | None" = None

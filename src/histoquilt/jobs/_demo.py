@@ -23,7 +23,14 @@ N_PCS = 20  # of the baselines
 @documented
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig(RunConfig):
-    """Options of :func:`run_demo`."""
+    """Options of :func:`run_demo`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.DemoConfig(seed=3, overwrite=True).seed
+    3
+    """
 
     seed: int = seed_option()
 
@@ -40,6 +47,15 @@ class DemoResult(JobResult):
         Columns ``method, ari, nmi``: agreement of domains with the truth.
     expression_scores
         Columns ``what, method, score``: scores of the predicted slide.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd, histoquilt as hq
+    >>> scores = pd.DataFrame({"method": ["SharedFactors", "PCA + k-means"], "ari": [0.9, 0.5]})
+    >>> done = hq.jobs.DemoResult(Path("histoquilt-demo"), {"seed": 0}, scores=scores)
+    >>> done.out.name, done.facts["seed"], done.scores["ari"].tolist()
+    ('histoquilt-demo', 0, [0.9, 0.5])
     """
 
     section: "AnnData | None" = None
@@ -71,6 +87,16 @@ def run_demo(out: PathName, settings: DemoConfig | None = None, **options: Any) 
         An option is wrong, or the folder is not writable.
     FileExistsError
         ``out`` holds results and ``overwrite`` is false.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> done = hq.jobs.run_demo("histoquilt-demo", seed=0)  # doctest: +SKIP
+    >>> try:
+    ...     hq.jobs.run_demo(getfixture("tmp_path"), seed=-1)
+    ... except hq.jobs.JobError as error:
+    ...     print(error)
+    seed= must be a whole number of at least 0, got -1.
     """
     asked, out = configured(DemoConfig, settings, options), Path(out)
     check_one_process("demo")

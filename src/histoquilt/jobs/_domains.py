@@ -161,6 +161,14 @@ class DomainsResult(JobResult):
     ----------
     n_found
         Section -> number of domains that have spots.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import histoquilt as hq
+    >>> done = hq.jobs.DomainsResult(Path("results"), {"seed": 0}, n_found={"s1": 7, "s2": 6})
+    >>> done.out.name, done.n_found["s2"], done.already_done
+    ('results', 6, False)
     """
 
     n_found: Mapping[str, int] | None = None

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(OutputConfig):
-    """Options of :func:`describe_study`."""
+    """Options of :func:`describe_study`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.StudyConfig(download="dlpfc").download
+    'dlpfc'
+    """
 
     layout: str | None = option(
         None, "{choices}; by default recognised from the names of the files.", choices=STUDY_LAYOUTS, metavar="NAME"
@@ -28,12 +35,27 @@ class StudyConfig(OutputConfig):
 
 @dataclass(frozen=True)
 class StudyResult(JobResult):
-    """Result of :func:`describe_study`.
+    r"""Result of :func:`describe_study`.
 
     Attributes
     ----------
     study
         Sections of the folder, and what is missing there.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path") / "her2st"
+    >>> files = {
+    ...     "ST-cnts/A1.tsv": "\tMBP\n5x6\t3\n",
+    ...     "ST-spotfiles/A1_selection.tsv": "x\ty\tpixel_x\tpixel_y\n5\t6\t100\t200\n",
+    ... }
+    >>> for name, text in files.items():
+    ...     (folder / name).parent.mkdir(parents=True)
+    ...     _ = (folder / name).write_text(text)
+    >>> done = hq.jobs.describe_study(folder, folder / "samples.csv", progress=False)
+    >>> done.out.name, done.study.layout, done.study.table()["patient"].to_dict()
+    ('samples.csv', 'her2st', {'A1': 'A'})
     """
 
     study: "studies.StudyFolder | None" = None

@@ -51,6 +51,15 @@ class AnnotationScore:
         Spots by domain (rows, all of them) and region (columns).
     region_of
         Domain -> the region with most of its spots; None for a domain without annotated spots.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> score = hq.metrics.score_annotation(["tumour", "tumour", "stroma", "stroma"], ["1", "1", "1", "2"])
+    >>> score.n_spots, score.share, score.region_of
+    (4, 0.75, {'1': 'tumour', '2': 'stroma'})
+    >>> score.counts.loc["1"].to_dict()
+    {'stroma': 1, 'tumour': 2}
     """
 
     ari: float

@@ -20,17 +20,25 @@ PAIR = ["fold", "section", "seed"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over sections with its bootstrap confidence interval."""
+    """A mean over sections with its bootstrap confidence interval.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> interval = hq.metrics.bootstrap_ci({"s1": 0.2, "s2": 0.3, "s3": 0.4, "s4": 0.5})
+    >>> round(interval.mean, 3), interval.n, interval.level, interval.note
+    (0.35, 4, 0.95, '4 sections: rough interval')
+    """
 
     mean: float
-    low: float  # NaN where one section says nothing about others
+    low: float  # NaN if there is only one section
     high: float
     n: int  # sections (or folds) resampled
     level: float
 
     @property
     def note(self) -> str:
-        """Say how far to trust the interval; empty where there are enough sections."""
+        """Warning about an interval of few sections; empty if there are enough."""
         if self.n == 1:
             return "1 section: no interval"
         return f"{self.n} sections: rough interval" if self.n < FEW else ""

@@ -13,7 +13,20 @@ BLOCK_GENES = 1024  # rows of the two gene-by-gene matrices held at a time
 
 @dataclass(frozen=True)
 class CorrelationStructure:
-    """Similarity of the gene-gene correlations of a prediction and of the measurement."""
+    """Similarity of the gene-gene correlations of a prediction and of the measurement.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> truth = np.array([[0.0, 0, 1, 5], [1, 1, 0, 5], [2, 3, 4, 5], [3, 2, 2, 5]])  # the last gene is constant
+    >>> predicted = truth.copy()
+    >>> predicted[:, 2] = 1
+    >>> found = hq.metrics.correlation_structure(truth, truth)
+    >>> round(found.correlation, 6), found.n_genes, found.n_unmeasured
+    (1.0, 3, 1)
+    >>> hq.metrics.correlation_structure(truth, predicted).n_constant
+    1
+    """
 
     correlation: float  # Pearson, over all pairs of genes; 0 where undefined
     n_genes: int  # genes compared

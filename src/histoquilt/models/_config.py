@@ -16,6 +16,20 @@ class ModelConfig:
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import histoquilt as hq
+    >>> @dataclass(frozen=True)
+    ... class Config(hq.models.ModelConfig):
+    ...     n_rounds: int = 2
+    >>> Config.from_dict({"n_rounds": 3})
+    Config(n_rounds=3)
+    >>> Config.from_dict({"rounds": 3})
+    Traceback (most recent call last):
+        ...
+    ValueError: Config has no 'rounds'. Known settings: n_rounds.
     """
 
     def __post_init__(self) -> None:

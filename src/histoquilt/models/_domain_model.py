@@ -23,7 +23,16 @@ from histoquilt.train import strip_prefix
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embedding of spots by a trained model."""
+    """Embedding of spots by a trained model.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> embedded = hq.models.AveragedPCs().fit(adata).run(adata)
+    >>> embedded.embedding.shape, len(embedded.of_networks)
+    ((120, 10), 1)
+    """
 
     embedding: np.ndarray  # (n_spots, n_latent) float32; domains are clusters of its rows
     of_networks: list[np.ndarray]  # embedding of each network of a model; confidence is the mean over them
@@ -47,6 +56,19 @@ class DomainModel(ABC):
         Record of training: ``seed``, ``history`` (a DataFrame) and others that JSON can hold.
     domains
         Fitted clusters with their names; ``None`` before domains were found.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> class LogDepth(hq.models.DomainModel):
+    ...     method, config_class = "log_depth", hq.models.ModelConfig
+    ...     def fit(self, adata, **settings):
+    ...         return self
+    ...     def embed(self, adata, *, links=None):
+    ...         return np.log(adata.X.sum(axis=1)).A.astype(np.float32)
+    >>> adata = hq.datasets.toy_section(n_spots=100, n_genes=50, n_domains=2, seed=0)
+    >>> LogDepth().fit(adata).embed(adata).shape
+    (100, 1)
     """
 
     method: ClassVar[str]

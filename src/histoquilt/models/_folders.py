@@ -42,6 +42,16 @@ class ModelFolder:
         for domains.
     digest
         SHA-256 of the files of the model, by which a copy is recognised.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> folder = getfixture("tmp_path") / "model"
+    >>> hq.models.AveragedPCs().fit(adata).save(folder)
+    >>> found = hq.models.describe_model(folder)
+    >>> found.model, found.kind, found.n_spots, found.licence, found.scores
+    ('AveragedPCs', 'domains', 120, 'not recorded', {})
     """
 
     path: Path
@@ -58,12 +68,34 @@ class ModelFolder:
 
 
 def is_model_folder(folder: str | PathLike[str]) -> bool:
-    """Return whether a folder looks like one that ``save`` wrote, whole or not."""
+    """Return whether a folder looks like one that ``save`` wrote, whole or not.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> hq.models.is_model_folder(folder)
+    False
+    >>> for name in ("config.json", "provenance.json"):
+    ...     (folder / name).touch()
+    >>> hq.models.is_model_folder(folder)
+    True
+    """
     return all((Path(folder) / name).is_file() for name in ("config.json", "provenance.json"))
 
 
 def find_models(folder: str | PathLike[str]) -> Iterator[Path]:
-    """Yield the model folders in a folder, two levels deep, or the folder itself if it is one."""
+    """Yield the model folders in a folder, two levels deep, or the folder itself if it is one.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> folder = getfixture("tmp_path")
+    >>> hq.models.AveragedPCs().fit(adata).save(folder / "study" / "model")
+    >>> [path.relative_to(folder).as_posix() for path in hq.models.find_models(folder)]
+    ['study/model']
+    """
     levels = [[Path(folder)]]
     for _ in range(_DEPTH + 1):
         models = [path for path in levels[-1] if is_model_folder(path)]
@@ -144,6 +176,18 @@ def check_model(folder: str | PathLike[str]) -> list[str]:
     Files are compared with the digests that ``save`` recorded, the class and the version with those that are installed,
     and the image encoders are loaded, except those whose weights may have to be downloaded: for them, only the package
     is looked for.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> folder = getfixture("tmp_path") / "model"
+    >>> hq.models.AveragedPCs().fit(adata).save(folder)
+    >>> hq.models.check_model(folder)
+    []
+    >>> (folder / "README.md").unlink()
+    >>> hq.models.check_model(folder)
+    ['It has no README.md; load and save it again to write one.']
     """
     folder = Path(folder)
     try:

@@ -65,6 +65,16 @@ def pull_model(
         ``huggingface_hub`` is not installed (extra ``hub``).
     FileExistsError
         ``out`` holds something and ``overwrite`` is false.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> folder = getfixture("tmp_path")
+    >>> hq.models.AveragedPCs().fit(adata).save(folder / "model")
+    >>> copy = hq.models.pull_model(folder / "model", folder / "copy")
+    >>> hq.models.check_model(copy), copy.name
+    ([], 'copy')
     """
     given = Path(source).expanduser()
     if given.is_dir():

@@ -21,6 +21,15 @@ def contrastive_loss(spot: Tensor, image: Tensor, temperature: float = 1.0, *, w
     ------
     ValueError
         The shapes differ, or the temperature is not positive.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> pairs = 10 * torch.eye(3)
+    >>> round(float(hq.nn.contrastive_loss(pairs, pairs)), 3)  # every spot is most similar to its own image
+    0.0
+    >>> round(float(hq.nn.contrastive_loss(torch.zeros(3, 4), torch.zeros(3, 4))), 3)  # log(3): no information
+    1.099
     """
     if spot.shape != image.shape:
         raise ValueError(

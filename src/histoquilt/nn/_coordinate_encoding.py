@@ -18,6 +18,14 @@ class CoordinateEncoding(nn.Module):
     ------
     ValueError
         There is no wavelength (in microns), or one is not positive.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> encoding = hq.nn.CoordinateEncoding(n_out=16, wavelengths_um=(200, 1000))
+    >>> xy = torch.tensor([[0.0, 0], [1000, 0]])
+    >>> encoding(xy, centre_um=xy.mean(dim=0)).shape
+    torch.Size([2, 16])
     """
 
     wavelengths_um: Tensor

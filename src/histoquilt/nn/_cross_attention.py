@@ -23,6 +23,16 @@ class CrossNodeAttention(nn.Module):
     ------
     ValueError
         ``n_hidden`` is not a multiple of ``n_heads``.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[1, 1, 0], [0, 0, 0]])))  # the second target has no reference
+    >>> attention = hq.nn.CrossNodeAttention(8, n_heads=2).eval()
+    >>> to_target, to_reference = attention(torch.ones(2, 8), torch.ones(3, 8), torch.ones(3, 8), edges, None)
+    >>> to_target.shape, to_reference.shape, bool(to_target[1].any())
+    (torch.Size([2, 8]), torch.Size([3, 8]), False)
     """
 
     def __init__(self, n_hidden: int, *, n_heads: int = 4, dropout_rate: float = 0.1) -> None:
@@ -48,6 +58,15 @@ class CrossNodeReadout(nn.Module):
     """CNAP: attention of every target to its references, added to a linear function of its own state.
 
     Parameters and errors as in :class:`CrossNodeAttention`.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[1, 1, 0], [0, 0, 1]])))
+    >>> readout = hq.nn.CrossNodeReadout(8, n_heads=2).eval()
+    >>> readout(torch.ones(2, 8), torch.ones(3, 8), torch.ones(3, 8), edges, None).shape
+    torch.Size([2, 8])
     """
 
     def __init__(self, n_hidden: int, *, n_heads: int = 4, dropout_rate: float = 0.1) -> None:

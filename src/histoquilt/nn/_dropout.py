@@ -17,6 +17,13 @@ def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     ------
     ValueError
         The rate is not in [0, 1), or there is no generator to draw from.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> dropped = hq.nn.dropout(torch.ones(1000), 0.5, torch.Generator().manual_seed(0))
+    >>> sorted(set(dropped.tolist()))
+    [0.0, 2.0]
     """
     if not 0 <= rate < 1:
         raise ValueError(f"A dropout rate must be at least 0 and less than 1, got {rate}.")
@@ -37,6 +44,13 @@ def complementary_masks(shape: tuple[int, ...], rate: float, generator: torch.Ge
     ------
     ValueError
         The rate is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> first, second = hq.nn.complementary_masks((2, 50), 0.3, torch.Generator().manual_seed(0))
+    >>> first.shape, bool((first ^ second).all())
+    (torch.Size([2, 50]), True)
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must lie between 0 and 1, got {rate}.")
@@ -49,6 +63,12 @@ def hide(x: Tensor, hidden: Tensor, *, rescale: bool = True) -> Tensor:
 
     Without the scaling, a network that sees a tenth of its inputs in training sees ten times as much in prediction.
     x, hidden: any shape.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> hq.nn.hide(torch.ones(4), torch.tensor([True, True, False, False])).tolist()
+    [0.0, 0.0, 2.0, 2.0]
     """
     hidden = hidden.to(x.device)
     kept = x.masked_fill(hidden, 0.0)

@@ -21,6 +21,16 @@ def momentum_update(online: nn.Module, follower: nn.Module, decay: float) -> Non
     ------
     ValueError
         The decay is not in [0, 1], or the networks differ in the names or shapes of their parameters.
+
+    Examples
+    --------
+    >>> import copy, torch, histoquilt as hq
+    >>> online = torch.nn.Linear(1, 1)
+    >>> follower = copy.deepcopy(online)
+    >>> _ = torch.nn.init.constant_(online.weight, 1.0), torch.nn.init.constant_(follower.weight, 0.0)
+    >>> hq.nn.momentum_update(online, follower, decay=0.75)
+    >>> follower.weight.item()
+    0.25
     """
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must lie between 0 and 1, got {decay}.")

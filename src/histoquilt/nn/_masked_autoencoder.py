@@ -16,7 +16,17 @@ from histoquilt.runtime import group_size, summed
 
 @dataclass
 class MaskedLosses:
-    """The two losses of one step, scalars."""
+    """The two losses of one step, scalars.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> graph = hq.nn.TileGraph.whole(hq.gr.knn_adjacency(np.random.default_rng(0).random((40, 2)), 4))
+    >>> network = hq.nn.MaskedGraphAutoencoder(n_features=10, n_hidden=8, n_latent=4)
+    >>> losses = network(torch.ones(40, 10), graph, hq.nn.TileDraws(seed=0, step=1))
+    >>> 0 <= losses.feature.item() <= 4, losses.edge.item() > 0  # (1 - cos)^2 lies between 0 and 4
+    (True, True)
+    """
 
     feature: Tensor  # L_feature: scaled cosine error on the masked spots
     edge: Tensor  # L_edge: binary cross-entropy of hidden edges against pairs without an edge
@@ -37,6 +47,15 @@ class MaskedGraphAutoencoder(nn.Module):
         Dropout rate of the edge scorer.
     dtype
         Data type of the dense products in training (:func:`product_dtype`); everything else is float32.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> graph = hq.nn.TileGraph.whole(hq.gr.knn_adjacency(np.random.default_rng(0).random((40, 2)), 4))
+    >>> network = hq.nn.MaskedGraphAutoencoder(n_features=10, n_hidden=8, n_latent=4)
+    >>> losses = network(torch.ones(40, 10), graph, hq.nn.TileDraws(seed=0, step=1))
+    >>> losses.feature.shape, network.eval().encode(torch.ones(40, 10), graph).shape
+    (torch.Size([]), torch.Size([40, 4]))
     """
 
     def __init__(

@@ -33,6 +33,14 @@ def product_dtype(precision: str, device: torch.device, n_latent: int) -> torch.
     ------
     ValueError
         bfloat16 is requested on a GPU below compute capability 8.0, where torch only emulates it.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> hq.nn.product_dtype("auto", torch.device("cpu"), n_latent=64)
+    torch.float32
+    >>> hq.nn.product_dtype("bfloat16", torch.device("cpu"), n_latent=64)
+    torch.bfloat16
     """
     if precision == "bfloat16":
         if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):

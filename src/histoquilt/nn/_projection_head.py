@@ -8,7 +8,15 @@ from histoquilt.nn._dropout import dropout
 
 
 class ProjectionHead(nn.Module):
-    """Projection to ``n_out`` features: linear, GELU, linear, dropout, residual connection, LayerNorm."""
+    """Projection to ``n_out`` features: linear, GELU, linear, dropout, residual connection, LayerNorm.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> head = hq.nn.ProjectionHead(n_in=5, n_out=16).eval()
+    >>> head(torch.ones(3, 5), None).shape
+    torch.Size([3, 16])
+    """
 
     def __init__(self, n_in: int, n_out: int = 256, *, dropout_rate: float = 0.1) -> None:
         super().__init__()

@@ -27,6 +27,13 @@ class ResidualCNN(nn.Module):
     ------
     ValueError
         A width is not a multiple of ``n_groups``.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> patches = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    >>> hq.nn.ResidualCNN((8, 16), n_groups=4)(patches).shape
+    torch.Size([2, 16])
     """
 
     mean: Tensor

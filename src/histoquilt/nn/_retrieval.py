@@ -10,7 +10,16 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Nearest:
-    """The ``k`` nearest references of every query, nearest first."""
+    """The ``k`` nearest references of every query, nearest first.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> query, reference = torch.tensor([[0.0, 0]]), torch.tensor([[3.0, 4], [1, 0], [0, 2]])
+    >>> nearest = hq.nn.nearest_references(query, reference, k=2, metric="euclidean")
+    >>> nearest.index.tolist(), nearest.squared.tolist()
+    ([[1, 2]], [[1.0, 4.0]])
+    """
 
     index: Tensor  # (n_queries, k) int64, rows of the references
     squared: Tensor  # (n_queries, k) squared Euclidean distance; between unit vectors 2 - 2 cos, from 0 to 4
@@ -43,6 +52,13 @@ def nearest_references(
     ------
     ValueError
         ``k`` is not between 1 and the number of references, or the widths differ.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> query, reference = torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 5], [3, 0], [1, 1]])
+    >>> hq.nn.nearest_references(query, reference, k=2).index.tolist()  # by angle, not by length
+    [[1, 2]]
     """
     if query.shape[1] != reference.shape[1]:
         raise ValueError(

@@ -25,6 +25,15 @@ class SpotTransformer(nn.Module):
         Number of blocks, number of heads, and width of one head.
     dropout_rate
         Dropout rate of attention weights and hidden layer in training.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]])))  # a line, with self loops
+    >>> transformer = hq.nn.SpotTransformer(8, n_blocks=1, n_heads=2, n_head=4).eval()
+    >>> transformer(torch.ones(3, 8), edges, None).shape
+    torch.Size([3, 8])
     """
 
     def __init__(

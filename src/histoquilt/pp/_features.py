@@ -33,6 +33,17 @@ class GeneFeatures:
         ``(n_pcs, n_genes)`` principal axes, or ``None`` if the unscaled genes are the features.
     by_section
         If true, every section, also a new one, is z-scored on its own; else with ``mean`` and ``std``.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> source = hq.pp.expression(adata)
+    >>> features, values, scaling = hq.pp.GeneFeatures.fit(source, n_genes=20, n_pcs=5, min_spots=5)
+    >>> values.shape, len(features.genes)
+    ((120, 5), 20)
+    >>> features.inverse(values, scaling).shape
+    (120, 20)
     """
 
     genes: list[str]

@@ -85,6 +85,16 @@ def shared_variable_genes(
     ------
     ValueError
         In a section no gene passes the filters.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, n_sections=2, seed=0)
+    >>> genes = hq.pp.shared_variable_genes(
+    ...     hq.pp.expression(adata), adata.obs["section"].to_numpy(), 20, min_spots=5
+    ... )
+    >>> len(genes) <= 20, genes[:3].tolist()
+    (True, [4, 6, 9])
     """
     votes = np.zeros(source.matrix.shape[1], int)
     names = np.unique(sections)

@@ -19,6 +19,13 @@ class Scaling:
         ``(n_spots,)`` int, the section of every spot; zeros if all spots share one scaling.
     mean, std
         ``(n_sections, n_genes)``.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> scaling = hq.pp.Scaling(np.array([0, 1]), mean=np.array([[1.0], [5]]), std=np.array([[2.0], [1]]))
+    >>> scaling.z_score(np.array([[3.0], [3]]), clip=10).tolist()  # a spot of each section
+    [[1.0], [-2.0]]
     """
 
     codes: np.ndarray

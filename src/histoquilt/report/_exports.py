@@ -21,6 +21,13 @@ class OpenedWith:
         Paths of the files, relative to the page.
     how
         Where to drag them, or which menu to use.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> opened = hq.report.OpenedWith("QuPath", ["exports/qupath/s1.geojson"], "Drag it onto the open image.")
+    >>> opened.viewer, opened.files
+    ('QuPath', ['exports/qupath/s1.geojson'])
     """
 
     viewer: str

@@ -14,7 +14,19 @@ from histoquilt._base import argument
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path next to ``path``, with its suffix; rename it into place on success, remove it on failure."""
+    """Yield a path next to ``path``, with its suffix; rename it into place on success, remove it on failure.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import atomic_file
+    >>> path = getfixture("tmp_path") / "genes.txt"
+    >>> with atomic_file(path) as unfinished:
+    ...     _ = unfinished.write_text("MBP")
+    ...     path.exists()
+    False
+    >>> path.read_text(), len(list(path.parent.iterdir()))
+    ('MBP', 1)
+    """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     # unlike files of tempfile, readable as the umask allows
@@ -38,6 +50,17 @@ def atomic_folder(
     raises ``FileExistsError``. Of a folder that cannot be renamed (a mount point, or the working directory) the content
     is exchanged, except unfinished work (:func:`progress_folder`). ``workplace`` holds the new and the old folder
     meanwhile, on the same disk; by default :func:`folder_written_to`.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import atomic_folder
+    >>> path = getfixture("tmp_path") / "results"
+    >>> with atomic_folder(path) as unfinished:
+    ...     _ = (unfinished / "genes.txt").write_text("MBP")
+    ...     path.exists()
+    False
+    >>> [file.name for file in path.iterdir()]
+    ['genes.txt']
     """
     final = Path(path)
     refuse_existing(final, overwrite=overwrite, workplace=workplace)
@@ -66,18 +89,47 @@ def atomic_folder(
 
 
 def folder_written_to(final: Path) -> Path:
-    """Return the folder in which :func:`atomic_folder` works: the parent, or ``final`` if it cannot be renamed."""
+    """Return the folder in which :func:`atomic_folder` works: the parent, or ``final`` if it cannot be renamed.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import folder_written_to
+    >>> path = getfixture("tmp_path") / "study" / "results"
+    >>> folder_written_to(path).name
+    'study'
+    """
     stays = final.is_dir() and (final.is_mount() or final.samefile(Path.cwd()) or _kept_inside(final).exists())
     return final if stays else final.absolute().parent
 
 
 def progress_folder(final: Path) -> Path:
-    """Return the folder of unfinished work on ``final``: next to it, or inside if it cannot be renamed."""
+    """Return the folder of unfinished work on ``final``: next to it, or inside if it cannot be renamed.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import progress_folder
+    >>> path = getfixture("tmp_path") / "results"
+    >>> progress_folder(path).relative_to(path.parent).as_posix()
+    'results.partial'
+    """
     return folder_written_to(final) / _kept_inside(final).name
 
 
 def refuse_existing(path: Path, *, overwrite: bool, workplace: Path | None = None) -> None:
-    """Raise ``FileExistsError`` if ``path`` holds anything but unfinished work, unless ``overwrite``."""
+    """Raise ``FileExistsError`` if ``path`` holds anything but unfinished work, unless ``overwrite``.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import refuse_existing
+    >>> path = getfixture("tmp_path") / "results"
+    >>> refuse_existing(path, overwrite=False)
+    >>> path.mkdir()
+    >>> (path / "run.json").touch()
+    >>> refuse_existing(path, overwrite=False)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    FileExistsError: ... already holds results. Choose another folder, or pass overwrite=True.
+    """
     ours = {place.absolute() for place in (_kept_inside(path), workplace or path)}
     taken = path.is_file() or (path.is_dir() and any(entry.absolute() not in ours for entry in path.iterdir()))
     if taken and not overwrite:

@@ -24,6 +24,16 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
     ------
     ValueError
         The device is unknown, not available or not suitable; or there are fewer GPUs than processes.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import resolve_device
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    >>> resolve_device("gpu")
+    Traceback (most recent call last):
+        ...
+    ValueError: There is no device 'gpu'. Use device='auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
     """
     import torch
 
@@ -54,7 +64,16 @@ def resolve_device(device: "str | torch.device" = "auto", *, sparse: bool = Fals
 
 
 def torch_generator(seed: int, device: "str | torch.device" = "cpu") -> "torch.Generator":
-    """Return a seeded generator; global random state is never used."""
+    """Return a seeded generator; global random state is never used.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import torch_generator
+    >>> first, second = (torch.rand(3, generator=torch_generator(0)) for _ in range(2))
+    >>> bool((first == second).all())
+    True
+    """
     import torch
 
     return torch.Generator(device=device).manual_seed(seed)

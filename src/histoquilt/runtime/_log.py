@@ -30,7 +30,17 @@ def log_prefix(text: str) -> Iterator[None]:
 
 
 def warn_user(message: str) -> None:
-    """Warn at the line of the user's code that called histoquilt; Python shows it once per such line."""
+    """Warn at the line of the user's code that called histoquilt; Python shows it once per such line.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from histoquilt.runtime import warn_user
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warn_user("2 of 60 spots have no counts.")
+    >>> caught[0].category.__name__, str(caught[0].message)
+    ('UserWarning', '2 of 60 spots have no counts.')
+    """
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "histoquilt":
         level, frame = level + 1, frame.f_back

@@ -14,13 +14,30 @@ _LIMITS = {"memory.max": "memory.current", "memory.limit_in_bytes": "memory.usag
 
 
 def available_bytes(root: Path = _ROOT) -> int:
-    """Return the memory left by machine, control groups and ``ulimit``; ``root`` contains ``proc`` and ``sys``."""
+    """Return the memory left by machine, control groups and ``ulimit``; ``root`` contains ``proc`` and ``sys``.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import available_bytes
+    >>> available_bytes() > 2**20
+    True
+    """
     left = [psutil.virtual_memory().available, *_left_by_control_groups(root), *_left_by_rlimits()]
     return max(0, min(left))
 
 
 def peak_bytes(root: Path = _ROOT) -> int | None:
-    """Return the peak memory of this process, or ``None`` if unknown; ``root`` contains ``proc``."""
+    r"""Return the peak memory of this process, or ``None`` if unknown; ``root`` contains ``proc``.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import peak_bytes
+    >>> root = getfixture("tmp_path")
+    >>> (root / "proc" / "self").mkdir(parents=True)
+    >>> _ = (root / "proc" / "self" / "status").write_text("VmHWM:     2048 kB\n")
+    >>> peak_bytes(root)
+    2097152
+    """
     kilobytes = _of_table(root / "proc/self/status", "VmHWM:")
     if kilobytes is not None:
         return kilobytes * 1024

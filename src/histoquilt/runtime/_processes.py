@@ -22,19 +22,40 @@ _LOST = ("connection", "timed out", "timeout", "gloo", "nccl")  # words of torch
 
 
 def n_processes() -> int:
-    """Return the number of processes of ``torchrun`` or of the caller's group; else 1."""
+    """Return the number of processes of ``torchrun`` or of the caller's group; else 1.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import n_processes
+    >>> n_processes()  # not under torchrun
+    1
+    """
     if (size := group_size()) > 1:
         return size
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _TOLD_BY_TORCHRUN) else 1
 
 
 def n_processes_here() -> int:
-    """Return the number of processes on this machine."""
+    """Return the number of processes on this machine.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import n_processes_here
+    >>> n_processes_here()  # not under torchrun
+    1
+    """
     return int(os.environ.get("LOCAL_WORLD_SIZE", n_processes())) if n_processes() > 1 else 1
 
 
 def rank() -> int:
-    """Return the number of this process, from 0."""
+    """Return the number of this process, from 0.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import rank
+    >>> rank()  # not under torchrun
+    0
+    """
     if group_size() > 1:
         from torch import distributed
 
@@ -43,7 +64,14 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Return whether this is the process that writes and prints."""
+    """Return whether this is the process that writes and prints.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import is_main
+    >>> is_main()  # not under torchrun
+    True
+    """
     return rank() == 0
 
 
@@ -68,7 +96,16 @@ def own_gpu(n_devices: int, asked: int | None) -> int | None:
 
 
 def start_group(device: "torch.device") -> None:
-    """Start the process group, once; does nothing outside ``torchrun``."""
+    """Start the process group, once; does nothing outside ``torchrun``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import group_size, start_group
+    >>> start_group(torch.device("cpu"))
+    >>> group_size()  # not under torchrun
+    1
+    """
     import torch
     from torch import distributed
 
@@ -88,7 +125,14 @@ def start_group(device: "torch.device") -> None:
 
 
 def group_size() -> int:
-    """Return the size of the process group: 1 until it is started."""
+    """Return the size of the process group: 1 until it is started.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import group_size
+    >>> group_size()
+    1
+    """
     if "torch.distributed" not in sys.modules:
         return 1
     from torch import distributed
@@ -97,7 +141,15 @@ def group_size() -> int:
 
 
 def summed(values: "torch.Tensor") -> "torch.Tensor":
-    """Return the sum over processes, without gradient; may change the tensor in place."""
+    """Return the sum over processes, without gradient; may change the tensor in place.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import summed
+    >>> summed(torch.tensor([3, 1])).tolist()  # one process
+    [3, 1]
+    """
     if group_size() > 1:
         from torch import distributed
 
@@ -107,7 +159,15 @@ def summed(values: "torch.Tensor") -> "torch.Tensor":
 
 
 def broadcast(values: "torch.Tensor") -> "torch.Tensor":
-    """Return the tensor of the first process, so that all processes decide alike."""
+    """Return the tensor of the first process, so that all processes decide alike.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import broadcast
+    >>> broadcast(torch.tensor([3, 1])).tolist()  # one process
+    [3, 1]
+    """
     if group_size() > 1:
         from torch import distributed
 
@@ -118,7 +178,14 @@ def broadcast(values: "torch.Tensor") -> "torch.Tensor":
 
 
 def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
-    """Raise ``RuntimeError`` unless tensors are equal, bit for bit, in all processes."""
+    """Raise ``RuntimeError`` unless tensors are equal, bit for bit, in all processes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import check_same
+    >>> check_same([torch.ones(3)], "The expression")  # one process: nothing to compare
+    """
     if group_size() == 1:
         return
     import torch
@@ -138,7 +205,17 @@ def check_same(values: Iterable["torch.Tensor"], what: str) -> None:
 
 @contextmanager
 def others_named() -> Iterator[None]:
-    """Replace torch's errors about closed connections by a ``RuntimeError`` that says that a process is gone."""
+    """Replace torch's errors about closed connections by a ``RuntimeError`` that reports the lost process.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import others_named
+    >>> with others_named():  # other errors, and all of a single process, stay as they are
+    ...     raise RuntimeError("size mismatch")
+    Traceback (most recent call last):
+        ...
+    RuntimeError: size mismatch
+    """
     try:
         yield
     except RuntimeError as error:

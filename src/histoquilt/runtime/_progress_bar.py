@@ -12,7 +12,19 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Advance(Protocol):
-    """Function that advances a progress bar."""
+    """Function that advances a progress bar.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import Advance, progress_bar
+    >>> def train(n_epochs: int, advance: Advance) -> int:
+    ...     for epoch in range(n_epochs):
+    ...         advance(note=f"epoch {epoch}")
+    ...     return n_epochs
+    >>> with progress_bar("Training", 3, enabled=False) as advance:
+    ...     train(3, advance)
+    3
+    """
 
     def __call__(self, steps: int = 1, *, note: str = "") -> None:
         """Advance by ``steps`` and show ``note``."""
@@ -24,6 +36,13 @@ def progress_bar(description: str, total: int | None, *, enabled: bool = True) -
     """Show a progress bar on stderr, or log a line now and then if stderr is not a terminal.
 
     Yields a function ``advance(steps=1, *, note="")``.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import progress_bar
+    >>> with progress_bar("Embedding", total=300, enabled=False) as advance:
+    ...     for batch in (100, 200):
+    ...         advance(batch, note=f"{batch} patches")
     """
     if not enabled:
         yield lambda steps=1, *, note="": None

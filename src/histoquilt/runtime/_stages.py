@@ -9,7 +9,19 @@ _CURRENT: ContextVar["Stages | None"] = ContextVar("stages", default=None)
 
 
 class Stages:
-    """Seconds of named stages. Stages may be nested, and the time of an inner one does not count for the outer."""
+    """Seconds of named stages. Stages may be nested, and the time of an inner one does not count for the outer.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import Stages
+    >>> stages = Stages()
+    >>> with stages.stage("read"):
+    ...     with stages.stage("check"):
+    ...         pass
+    >>> stages.add("write", 1.5)
+    >>> sorted(stages.seconds()), stages.seconds()["write"]
+    (['check', 'read', 'write'], 1.5)
+    """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -47,7 +59,18 @@ class Stages:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Add the time that the block takes to a stage of the run, if it is in a stage of one (:class:`Stages`)."""
+    """Add the time that the block takes to a stage of the run, if it is in a stage of one (:class:`Stages`).
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import Stages, stage
+    >>> stages = Stages()
+    >>> with stages.stage("domains"):
+    ...     with stage("graph"):
+    ...         pass
+    >>> sorted(stages.seconds())
+    ['domains', 'graph']
+    """
     current = _CURRENT.get()
     if current is None:
         yield

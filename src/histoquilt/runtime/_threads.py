@@ -13,6 +13,13 @@ def threads_to_use() -> int:
     """Return the number of cores that this process may use, or ``OMP_NUM_THREADS`` if that is less.
 
     A container sees all cores of its machine, but is throttled beyond its quota, which :func:`joblib.cpu_count` knows.
+
+    Examples
+    --------
+    >>> import os
+    >>> from histoquilt.runtime import threads_to_use
+    >>> 1 <= threads_to_use() <= os.cpu_count()
+    True
     """
     import joblib
 
@@ -26,6 +33,14 @@ def use_threads(n: int | None = None) -> Iterator[int]:
 
     By default torch and the libraries keep theirs, up to :func:`threads_to_use`. Processes started in the block inherit
     the number.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import use_threads
+    >>> with use_threads(1) as n_threads:
+    ...     n_threads, torch.get_num_threads()
+    (1, 1)
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -52,6 +67,14 @@ def numba_beside_torch() -> Iterator[None]:
     """Let numba use as many threads as torch while the block runs, and keep torch's number.
 
     numba sets the number of OpenMP threads to that of all cores, also for torch if they share the OpenMP library.
+
+    Examples
+    --------
+    >>> import numba, torch
+    >>> from histoquilt.runtime import numba_beside_torch
+    >>> with numba_beside_torch():
+    ...     numba.get_num_threads() <= torch.get_num_threads()
+    True
     """
     import numba
     import torch
@@ -68,6 +91,14 @@ def numba_beside_torch() -> Iterator[None]:
 
 
 def threads_in_use() -> int | None:
-    """Return the number of threads of torch; ``None`` if it is not loaded."""
+    """Return the number of threads of torch; ``None`` if it is not loaded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.runtime import threads_in_use
+    >>> threads_in_use() == torch.get_num_threads()
+    True
+    """
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())

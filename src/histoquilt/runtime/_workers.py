@@ -31,7 +31,17 @@ _ALONE = threading.Lock()  # threads, warnings and log are global to a process: 
 
 
 class WorkerError(RuntimeError):
-    """A problem with a worker."""
+    """A problem with a worker.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import WorkerError
+    >>> try:
+    ...     raise WorkerError("The worker at node7 has histoquilt 0.1.0, and 0.2.0 runs here.")
+    ... except RuntimeError as error:
+    ...     print(error)
+    The worker at node7 has histoquilt 0.1.0, and 0.2.0 runs here.
+    """
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Workers:
-    """Worker processes, also on other machines; made by :func:`histoquilt.runtime.connect`."""
+    """Worker processes, also on other machines; made by :func:`histoquilt.runtime.connect`.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import Workers
+    >>> class Client:  # as of a Dask cluster of two workers with four threads each
+    ...     def nthreads(self):
+    ...         return {"tcp://node1:40331": 4, "tcp://node2:38229": 4}
+    >>> len(Workers(Client()))
+    2
+    """
 
     client: "Client"
 

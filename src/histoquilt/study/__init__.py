@@ -26,7 +26,7 @@ from histoquilt.study._libraries import image_libraries, library_part
 from histoquilt.study._outside import check_inside, is_outside, scale_factors, warn_of_few_outside
 from histoquilt.study._palette import UNLABELLED, as_categories, color_shades, domain_colors, domain_palette
 from histoquilt.study._pitch import lattice_of, nearest_distance, nominal_pitch, spot_pitch
-from histoquilt.study._scale import Scale, declare_scale, declared_scale, expression_scale, provenance
+from histoquilt.study._scale import Scale, declare_scale, expression_scale, provenance
 from histoquilt.study._section import Section
 from histoquilt.study._slots import DEFAULT_SLOTS, Slots
 from histoquilt.study._spot_centres import spot_centres
@@ -53,10 +53,10 @@ __all__ = [
     "as_categories", "check_adata", "check_all_or_none", "check_counts", "check_inside", "check_names",
     "check_obs_key", "check_obsm_key", "check_one_section", "check_spatial", "check_study", "color_shades",
     "concat_sections", "coordinate_record", "declare_foreign", "declare_one_section", "declare_scale",
-    "declared_scale", "detect_gene_ids", "domain_colors", "domain_palette", "estimate_mpp", "expression",
-    "expression_scale", "find_lattice", "gene_rows", "gene_symbols", "genes_by_reliability", "image_libraries",
-    "is_ours", "is_outside", "keep_bare_graph", "keep_foreign", "lattice_of", "library_part", "named_layers",
-    "nearest_distance", "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates",
-    "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch",
-    "warn_of_few_outside", "write_result",
+    "detect_gene_ids", "domain_colors", "domain_palette", "estimate_mpp", "expression", "expression_scale",
+    "find_lattice", "gene_rows", "gene_symbols", "genes_by_reliability", "image_libraries", "is_ours", "is_outside",
+    "keep_bare_graph", "keep_foreign", "lattice_of", "library_part", "named_layers", "nearest_distance",
+    "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates", "record_pitch",
+    "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch", "warn_of_few_outside",
+    "write_result",
 ]  # fmt: skip

@@ -13,7 +13,17 @@ from histoquilt.study._spot_centres import other_spatial_keys, spot_centres
 
 
 def check_adata(adata: Any) -> None:
-    """Raise ``TypeError`` unless ``adata`` is an AnnData, ``ValueError`` if it has no spots or repeated names."""
+    """Raise ``TypeError`` unless ``adata`` is an AnnData, ``ValueError`` if it has no spots or repeated names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.study import check_adata
+    >>> check_adata(np.ones((3, 2)))
+    Traceback (most recent call last):
+        ...
+    TypeError: Expected an AnnData, got ndarray. Read files with histoquilt.io first.
+    """
     if not isinstance(adata, AnnData):
         raise TypeError(f"Expected an AnnData, got {type(adata).__name__}. Read files with histoquilt.io first.")
     if adata.n_obs == 0:
@@ -27,13 +37,37 @@ def check_adata(adata: Any) -> None:
 
 
 def check_obs_key(adata: AnnData, key: str, *, argument: str) -> None:
-    """Raise ``KeyError`` unless ``obs`` has the column."""
+    """Raise ``KeyError`` unless ``obs`` has the column.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import check_obs_key
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> try:
+    ...     check_obs_key(adata, "cluster", argument="key")
+    ... except KeyError as error:
+    ...     print(error)
+    'cluster' is not in adata.obs (found: 'domain_true'). Pass key=.
+    """
     if key not in adata.obs:
         raise MissingKey(key, "adata.obs", adata.obs.columns, f"Pass {how_to_pass(argument)}.")
 
 
 def check_obsm_key(adata: AnnData, key: str, *, argument: str) -> None:
-    """Raise ``KeyError`` unless ``obsm`` has the matrix."""
+    """Raise ``KeyError`` unless ``obsm`` has the matrix.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import check_obsm_key
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> try:
+    ...     check_obsm_key(adata, "X_pca", argument="use_rep")
+    ... except KeyError as error:
+    ...     print(error)
+    'X_pca' is not in adata.obsm (found: 'spatial'). Pass use_rep=.
+    """
     if key not in adata.obsm:
         raise MissingKey(key, "adata.obsm", adata.obsm, f"Pass {how_to_pass(argument)}.")
 
@@ -47,6 +81,16 @@ def check_spatial(
 
     Raises ``KeyError`` if there are none, ``ValueError`` unless they are finite numbers in 2 or 3 columns (of a table
     with known names), not all equal.
+
+    Examples
+    --------
+    >>> import pandas as pd, histoquilt as hq
+    >>> from histoquilt.study import check_spatial
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> table = pd.DataFrame({"y": 1.0, "x": range(60)}, index=adata.obs_names)
+    >>> adata.obsm["spatial"] = table
+    >>> check_spatial(adata)[:2].tolist()
+    [[0.0, 1.0], [1.0, 1.0]]
     """
     if spatial_key not in adata.obsm:
         raise MissingKey(spatial_key, "adata.obsm", adata.obsm, _where_centres(adata, spatial_key, remedy))
@@ -102,6 +146,16 @@ def check_counts(matrix: Any, name: str, adata: AnnData | None = None) -> None:
     """Raise ``ValueError`` unless a matrix holds raw counts: finite, non-negative whole numbers, not all zero.
 
     The message names other slots of ``adata`` that do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.study import check_counts
+    >>> check_counts(np.array([[0, 3], [1, 0]]), "X")
+    >>> check_counts(np.array([[0.0, 1.4]]), "X")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: X looks log-transformed (largest value 1.4, not whole numbers). Raw counts are ...
     """
     values = matrix.data if issparse(matrix) else np.asarray(matrix).ravel()
     if values.size == 0 or not values.any():

@@ -89,7 +89,19 @@ def record_coordinates(
 
 
 def record_pitch(adata: AnnData, pitch_um: float) -> None:
-    """Record coordinates in pixels, with the spot pitch of the platform and ``mpp`` if the spots form a lattice."""
+    """Record coordinates in pixels, with the spot pitch of the platform and ``mpp`` if the spots form a lattice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import record_pitch
+    >>> lattice = np.array([[x, y] for x in range(0, 1000, 200) for y in range(0, 1000, 200)], dtype=float)
+    >>> adata = AnnData(np.ones((25, 2), np.float32), obsm={"spatial": lattice})
+    >>> record_pitch(adata, 100)
+    >>> adata.uns["histoquilt"]["coordinates"]  # neighbours are 200 pixels apart
+    {'unit': 'pixel', 'mpp': 0.5, 'pitch_um': 100.0}
+    """
     record_coordinates(adata, "pixel", pitch_um=pitch_um)
     if find_lattice(adata.obsm[Keys.SPATIAL]) is not None:  # a few spots form none
         record_coordinates(adata, "pixel", mpp=estimate_mpp(adata), pitch_um=pitch_um)
@@ -99,6 +111,13 @@ def coordinate_record(adata: AnnData, section: str | None = None) -> dict:
     """Return the record of the coordinates (``unit``, ``mpp``, ``pitch_um``), empty if there is none.
 
     For a ``section`` of a study its own record comes first: sections may differ in unit and microns per pixel.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import coordinate_record
+    >>> coordinate_record(hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0))
+    {'unit': 'micron', 'mpp': 1.0, 'pitch_um': 100.0}
     """
     ours = adata.uns.get(Keys.UNS, {})
     of_section = {} if section is None else ours.get(Keys.SECTIONS, {}).get(section, {})
@@ -198,6 +217,15 @@ def find_lattice(spatial: np.ndarray) -> Lattice | None:
 
     Directions of links, folded four or six times, agree on a square or hexagonal lattice and cancel without order.
     Small displacements of single spots, as in legacy ST, do not matter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.study import find_lattice
+    >>> find_lattice(np.array([[x, y] for x in range(0, 500, 100) for y in range(0, 500, 100)], dtype=float))
+    Lattice(kind='square', pitch=100.0)
+    >>> print(find_lattice(np.random.default_rng(0).random((200, 2))))
+    None
     """
     spatial = np.unique(spatial, axis=0)  # a repeated spot has a neighbour at distance 0
     if len(spatial) < 4:

@@ -31,7 +31,14 @@ Species = Literal["human", "mouse", "other", "mixed", "unknown"]
 
 @dataclass(frozen=True)
 class GeneIds:
-    """Kind and species of gene names (:func:`detect_gene_ids`)."""
+    """Kind and species of gene names (:func:`detect_gene_ids`).
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.io.detect_gene_ids(["Mbp", "Snap25", "Plp1", "Mbp"])
+    GeneIds(kind='symbol', species='mouse', species_from='casing', duplicates=('Mbp',))
+    """
 
     kind: GeneKind  # "mixed": neither nine in ten Ensembl identifiers nor nine in ten symbols; "none": no genes
     species: Species  # "mixed": human and mouse identifiers together
@@ -157,7 +164,18 @@ def annotate_genes(adata: AnnData, *, gene_id: str | None = None, gene_symbol: s
 
 @contextmanager
 def quiet_duplicates() -> Iterator[None]:
-    """Silence anndata's warning about repeated gene names; :func:`annotate_genes` makes them unique and warns."""
+    """Silence anndata's warning about repeated gene names; :func:`annotate_genes` makes them unique and warns.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import quiet_duplicates
+    >>> with quiet_duplicates():  # no warning
+    ...     adata = AnnData(np.ones((1, 2)), var=pd.DataFrame(index=["MBP", "MBP"]))
+    >>> adata.var_names.tolist()
+    ['MBP', 'MBP']
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Variable names are not unique")
         yield
@@ -225,7 +243,17 @@ def _species_from_casing(symbols: list[str]) -> Species:
 
 
 def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
-    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has."""
+    """Return column numbers of genes, given by their name in ``var_names`` or by a symbol that only one gene has.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import gene_rows
+    >>> var = pd.DataFrame({"gene_symbol": ["SNAP25", "MBP"]}, index=["ENSG00000132639", "ENSG00000197971"])
+    >>> gene_rows(AnnData(np.ones((1, 2)), var=var), ["MBP", "ENSG00000132639"])
+    [1, 0]
+    """
     symbols, columns = gene_symbols(adata), []
     for name in genes:
         matches = np.flatnonzero(adata.var_names == name)[:1]
@@ -244,7 +272,17 @@ def gene_rows(adata: AnnData, genes: Sequence[str]) -> list[int]:
 
 
 def gene_symbols(adata: AnnData) -> np.ndarray:
-    """Return display names ``(n_genes,)``: the symbol, or the name in ``var_names`` of genes without one."""
+    """Return display names ``(n_genes,)``: the symbol, or the name in ``var_names`` of genes without one.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import gene_symbols
+    >>> var = pd.DataFrame({"gene_symbol": ["SNAP25", ""]}, index=["ENSG00000132639", "ENSG00000197971"])
+    >>> gene_symbols(AnnData(np.ones((1, 2)), var=var)).tolist()
+    ['SNAP25', 'ENSG00000197971']
+    """
     names = adata.var_names.to_numpy(dtype=object)
     if Keys.GENE_SYMBOL not in adata.var:
         return names
@@ -256,6 +294,13 @@ def genes_by_reliability(var: pd.DataFrame) -> np.ndarray:
     """Return column numbers from the most to the least reliable gene of a prediction; unknown last.
 
     By reliability at equal depth; of equal ones, or if it is not known, by that of the correlation as it is.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.study import genes_by_reliability
+    >>> genes_by_reliability(pd.DataFrame({"reliability": [0.2, None, 0.6]})).tolist()
+    [2, 0, 1]
     """
     raw = var["reliability"].fillna(-np.inf).to_numpy(dtype=np.float64)
     adjusted = var.get("reliability_adjusted", pd.Series(np.nan, var.index)).fillna(-np.inf).to_numpy(dtype=np.float64)

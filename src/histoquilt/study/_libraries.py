@@ -9,7 +9,16 @@ from histoquilt._base import Keys
 
 
 def image_libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
-    """Return the libraries of ``uns["spatial"]``, without other entries such as ``is_single`` of cellxgene."""
+    """Return the libraries of ``uns["spatial"]``, without other entries such as ``is_single`` of cellxgene.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import image_libraries
+    >>> adata = AnnData(uns={"spatial": {"V1": {"images": {}}, "is_single": True}})
+    >>> image_libraries(adata)
+    {'V1': {'images': {}}}
+    """
     stored = adata.uns.get(Keys.SPATIAL)
     if not isinstance(stored, Mapping):
         return {}
@@ -17,6 +26,14 @@ def image_libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
 
 
 def library_part(library: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """Return ``images`` or ``scalefactors`` of a library, empty if it has none."""
+    """Return ``images`` or ``scalefactors`` of a library, empty if it has none.
+
+    Examples
+    --------
+    >>> from histoquilt.study import library_part
+    >>> library = {"scalefactors": {"tissue_hires_scalef": 0.2}}
+    >>> library_part(library, "scalefactors"), library_part(library, "images")
+    ({'tissue_hires_scalef': 0.2}, {})
+    """
     found = library.get(part)
     return found if isinstance(found, Mapping) else {}

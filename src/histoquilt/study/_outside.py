@@ -13,7 +13,16 @@ MOST_OUTSIDE = 0.5  # of the spots; a few beyond the border are damaged tissue, 
 
 
 def is_outside(slide: SlideImage, centres: np.ndarray) -> np.ndarray:
-    """Return which centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
+    """Return which centres ``(n_spots, 2)``, in pixels of the image, lie outside it.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import is_outside
+    >>> slide = hq.io.ArraySlide(np.zeros((100, 200, 3), np.uint8))  # 200 pixels wide, 100 high
+    >>> is_outside(slide, np.array([[150, 50], [50, 150], [-1, 50]])).tolist()
+    [False, True, True]
+    """
     return np.asarray(((centres < 0) | (centres > [slide.width, slide.height])).any(axis=1))
 
 
@@ -22,6 +31,18 @@ def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, imag
 
     ``centres`` ``(n_spots, 2)`` are in pixels of the image, to which ``image_scale`` brought them; scale factors of the
     section's own images (``uns["spatial"]``) are tried.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import check_inside
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> slide = hq.io.ArraySlide(np.zeros((100, 100, 3), np.uint8))
+    >>> check_inside(adata, slide, np.array([[10, 20], [90, 50]]))
+    >>> check_inside(adata, slide, np.array([[1000, 200], [900, 500]]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: 2 of 2 spots fall outside the image array (100 x 100 px). Coordinates look at least ...
     """
     n_outside = int(is_outside(slide, centres).sum())
     if n_outside <= MOST_OUTSIDE * len(centres):
@@ -52,7 +73,18 @@ def check_inside(adata: AnnData, slide: SlideImage, centres: np.ndarray, *, imag
 
 
 def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
-    """Warn if centres ``(n_spots, 2)``, in pixels of the image, lie outside it."""
+    """Warn if centres ``(n_spots, 2)``, in pixels of the image, lie outside it.
+
+    Examples
+    --------
+    >>> import warnings, numpy as np, histoquilt as hq
+    >>> from histoquilt.study import warn_of_few_outside
+    >>> slide = hq.io.ArraySlide(np.zeros((100, 200, 3), np.uint8))
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warn_of_few_outside(slide, np.array([[150, 50], [50, 50], [-1, 50]]))
+    >>> str(caught[0].message).split(" (")[0]
+    '1 of 3 spots lie outside the image array'
+    """
     n_outside = int(is_outside(slide, centres).sum())
     if n_outside:
         warn_user(
@@ -62,7 +94,16 @@ def warn_of_few_outside(slide: SlideImage, centres: np.ndarray) -> None:
 
 
 def scale_factors(adata: AnnData) -> Iterator[tuple[str, float]]:
-    """Yield name and value (image pixels per full-resolution pixel) of the scale factors of a section."""
+    """Yield name and value (image pixels per full-resolution pixel) of the scale factors of a section.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import scale_factors
+    >>> factors = {"tissue_hires_scalef": 0.2, "tissue_lowres_scalef": 0.06, "spot_diameter_fullres": 89}
+    >>> dict(scale_factors(AnnData(uns={"spatial": {"V1": {"scalefactors": factors}}})))
+    {'tissue_hires_scalef': 0.2, 'tissue_lowres_scalef': 0.06}
+    """
     for library in image_libraries(adata).values():
         for name, factor in library_part(library, "scalefactors").items():
             if name.startswith("tissue_") and name.endswith("_scalef") and factor > 0:

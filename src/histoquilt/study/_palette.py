@@ -125,7 +125,17 @@ def domain_colors(adata: AnnData, key: str, palette: Sequence[str] | Mapping[str
 
 
 def as_categories(adata: AnnData, key: str) -> pd.Categorical:
-    """Return ``obs[key]`` as a categorical of text; whole numbers are sorted as numbers unless already categorical."""
+    """Return ``obs[key]`` as a categorical of text; whole numbers are sorted as numbers unless already categorical.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import as_categories
+    >>> adata = AnnData(obs=pd.DataFrame({"domain": [10, 2, 2]}, index=list("abc")))
+    >>> list(as_categories(adata, "domain").categories)
+    ['2', '10']
+    """
     column = adata.obs[key]
     is_declared = isinstance(column.dtype, pd.CategoricalDtype)
     values = column.array if is_declared else pd.Categorical(column)

@@ -46,17 +46,41 @@ def spot_pitch(centres: np.ndarray) -> float:
 
 
 def lattice_of(places: np.ndarray) -> Lattice | None:
-    """Return the lattice of spots at different places ``(n_spots, 2)``, or None; of a large section, that of a part."""
+    """Return the lattice of spots at different places ``(n_spots, 2)``, or None; of a large section, that of a part.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import lattice_of
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> lattice_of(adata.obsm["spatial"])
+    Lattice(kind='hexagonal', pitch=100.0)
+    """
     return find_lattice(_part(places))
 
 
 def nominal_pitch(record: Mapping[str, Any], measured: float) -> float:
-    """Return the recorded pitch in microns, else the measured one rounded to 10."""
+    """Return the recorded pitch in microns, else the measured one rounded to 10.
+
+    Examples
+    --------
+    >>> from histoquilt.study import nominal_pitch
+    >>> nominal_pitch({}, 98.7), nominal_pitch({"pitch_um": 55}, 98.7)
+    (100.0, 55.0)
+    """
     return float(record.get("pitch_um") or 10 * round(measured / 10))
 
 
 def nearest_distance(centres: np.ndarray) -> float:
-    """Return the median distance to the nearest other place; 1 if there is only one."""
+    """Return the median distance to the nearest other place; 1 if there is only one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from histoquilt.study import nearest_distance
+    >>> nearest_distance(np.array([[0, 0], [3, 4], [3, 9], [3, 9]]))  # of three places, 5 apart
+    5.0
+    """
     places = np.unique(centres, axis=0)
     return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else 1.0
 

@@ -11,7 +11,17 @@ Scale = Literal["counts", "log1p_cp10k", "log_relative"]
 
 
 def provenance(adata: AnnData) -> MutableMapping:
-    """Return ``adata.uns["histoquilt"]``, where all parameters are recorded; created if missing."""
+    """Return ``adata.uns["histoquilt"]``, where all parameters are recorded; created if missing.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import provenance
+    >>> adata = AnnData()
+    >>> provenance(adata)["domains"] = {"seed": 0}
+    >>> adata.uns["histoquilt"]
+    {'domains': {'seed': 0}}
+    """
     return adata.uns.setdefault(Keys.UNS, {})
 
 
@@ -26,6 +36,15 @@ def declare_scale(adata: AnnData, name: str, scale: Scale) -> None:
 
     ``"counts"`` are raw integer counts, ``"log1p_cp10k"`` log1p of counts per 10,000, ``"log_relative"`` the natural
     log of the rate of a gene relative to its section, mean 0 over the spots; others raise ``ValueError``.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import declare_scale
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> declare_scale(adata, "predicted_ridge", "log1p_cp10k")
+    >>> adata.uns["histoquilt"]["scale"]
+    {'X': 'counts', 'predicted_ridge': 'log1p_cp10k'}
     """
     if scale not in get_args(Scale):
         raise ValueError(f"Unknown scale {scale!r}; known are {', '.join(get_args(Scale))}.")
@@ -49,6 +68,19 @@ def expression_scale(adata: AnnData, name: str) -> Literal["counts", "log1p_cp10
     ------
     ValueError
         The scale is unknown, or the matrix is declared ``log_relative``: expression cannot be computed from it.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import declare_scale, expression_scale
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> expression_scale(adata, "X")
+    'counts'
+    >>> declare_scale(adata, "relative_ridge", "log_relative")
+    >>> expression_scale(adata, "relative_ridge")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: relative_ridge is declared log_relative: log rates of genes relative to their ...
     """
     scale = declared_scale(adata, name)
     if scale == "log_relative":

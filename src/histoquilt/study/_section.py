@@ -33,6 +33,16 @@ class Section:
         AnnData that the user passed, and the rows of the section if that holds several.
     slots
         Keys of its parts.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> section = Section("s1", hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0))
+    >>> section.unit, section.mpp, round(section.pitch_um)
+    ('micron', None, 100)
+    >>> section.once("number of spots", lambda: section.adata.n_obs)  # computed once
+    60
     """
 
     name: str

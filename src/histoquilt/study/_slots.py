@@ -17,6 +17,12 @@ class Slots:
         Column of ``obs`` with the name of the section.
     layer
         Layer with the expression; by default ``layers["counts"]``, else ``X``.
+
+    Examples
+    --------
+    >>> from histoquilt.study import Slots
+    >>> Slots(section_key="sample_id")
+    Slots(spatial_key='spatial', section_key='sample_id', layer=None)
     """
 
     spatial_key: str = Keys.SPATIAL

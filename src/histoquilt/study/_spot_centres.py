@@ -16,6 +16,15 @@ def spot_centres(adata: AnnData, spatial_key: str = Keys.SPATIAL, *, strict: boo
 
     Values are not checked (:func:`check_spatial` does). A table whose columns do not say which is x raises
     ``ValueError`` if ``strict``, else it is returned in its own order.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import spot_centres
+    >>> adata = AnnData(np.ones((2, 1)), obsm={"spatial": pd.DataFrame({"y": [5, 6], "x": [1, 2]}, index=["0", "1"])})
+    >>> spot_centres(adata).tolist()
+    [[1, 5], [2, 6]]
     """
     stored = adata.obsm[spatial_key]
     if isinstance(stored, pd.DataFrame):

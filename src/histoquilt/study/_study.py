@@ -26,7 +26,16 @@ Sections: TypeAlias = Union[OneSection, Sequence[OneSection], Mapping[str, OneSe
 
 
 class Study(Mapping[str, Section]):
-    """Sections by name, in their order; made by :meth:`of`. ``slots`` are the keys of their parts."""
+    """Sections by name, in their order; made by :meth:`of`. ``slots`` are the keys of their parts.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Study
+    >>> study = Study.of(hq.datasets.paired_study(n_sections=2, n_spots=60, n_genes=20, seed=0))
+    >>> list(study), study["s1"].adata.shape, len(study.shared_genes())
+    (['s1', 's2'], (60, 20), 20)
+    """
 
     def __init__(self, sections: Iterable[Section], slots: Slots) -> None:
         self._sections = {section.name: section for section in sections}
@@ -192,7 +201,14 @@ class Study(Mapping[str, Section]):
 
 
 def order_by_height(heights: Mapping[str, float | None]) -> list[str]:
-    """Return section names from one end of the stack to the other: by height, or as given if one has none."""
+    """Return section names from one end of the stack to the other: by height, or as given if one has none.
+
+    Examples
+    --------
+    >>> from histoquilt.study import order_by_height
+    >>> order_by_height({"a": 20.0, "b": 0.0, "c": 10.0}), order_by_height({"a": 20.0, "b": None})
+    (['b', 'c', 'a'], ['a', 'b'])
+    """
     known = {name: height for name, height in heights.items() if height is not None}
     return sorted(known, key=known.__getitem__) if len(known) == len(heights) else list(heights)
 
@@ -247,7 +263,16 @@ def _loaded(given: Any) -> Any:
 
 
 def check_all_or_none(column: str, given: Mapping[str, bool]) -> None:
-    """Raise ``ValueError`` if a column is given for some sections only."""
+    """Raise ``ValueError`` if a column is given for some sections only.
+
+    Examples
+    --------
+    >>> from histoquilt.study import check_all_or_none
+    >>> check_all_or_none("z_um", {"s1": True, "s2": False})
+    Traceback (most recent call last):
+        ...
+    ValueError: z_um is given for 1 of 2 sections, and missing for 's2'. Give it for every section, or for none.
+    """
     without = [name for name, has in given.items() if not has]
     if without and len(without) < len(given):
         raise ValueError(

@@ -40,6 +40,15 @@ def write_result(adata: AnnData, slot: Slot, key: str, value: Any) -> None:
     """Write a result to ``adata.<slot>[key]`` and record it in ``uns["histoquilt"]["written"][slot]``.
 
     Different data of the user under this key are kept under another name, with a warning (:func:`keep_foreign`).
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import write_result
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> write_result(adata, "obsm", "X_a", np.zeros((60, 2)))
+    >>> {slot: list(keys) for slot, keys in adata.uns["histoquilt"]["written"].items()}
+    {'obsm': ['X_a']}
     """
     held = key in getattr(adata, slot) and not is_ours(adata, slot, key)
     kept = keep_foreign(adata, slot, key, value)
@@ -54,6 +63,15 @@ def keep_foreign(adata: AnnData, slot: Slot, key: str, value: Any = None, *, war
     The name is ``<key>_before``, or ``<key>_before_2`` and so on if taken by different data; the declared scale and
     scanpy's colours are renamed too. Nothing happens if the key is free, was written by histoquilt, or already holds
     ``value``. With ``warn``, a ``UserWarning`` names what was kept.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import keep_foreign
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> adata.obsm["X_a"] = np.zeros((60, 2))
+    >>> keep_foreign(adata, "obsm", "X_a", warn=False), "X_a" in adata.obsm
+    ('X_a_before', False)
     """
     known = _settled(adata)
     held = getattr(adata, slot)
@@ -84,14 +102,38 @@ def keep_foreign(adata: AnnData, slot: Slot, key: str, value: Any = None, *, war
 
 
 def keep_bare_graph(adata: AnnData, key: str = "spatial") -> None:
-    """Keep a graph that ``uns`` does not describe; a described one is replaced, as squidpy does."""
+    """Keep a graph that ``uns`` does not describe; a described one is replaced, as squidpy does.
+
+    Examples
+    --------
+    >>> import warnings, histoquilt as hq
+    >>> from scipy.sparse import identity
+    >>> from histoquilt.study import keep_bare_graph
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> adata.obsp["spatial_connectivities"] = identity(60, format="csr")
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     keep_bare_graph(adata)
+    >>> list(adata.obsp)
+    ['spatial_connectivities_before']
+    """
     if f"{key}_neighbors" not in adata.uns:
         for name in (f"{key}_connectivities", f"{key}_distances"):
             keep_foreign(adata, "obsp", name)
 
 
 def is_ours(adata: AnnData, slot: Slot, key: str) -> bool:
-    """Return whether histoquilt wrote the value under a key, by its records in ``uns["histoquilt"]``."""
+    """Return whether histoquilt wrote the value under a key, by its records in ``uns["histoquilt"]``.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import is_ours, write_result
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> write_result(adata, "obsm", "X_a", np.zeros((60, 2)))
+    >>> adata.obsm["X_b"] = np.zeros((60, 2))
+    >>> is_ours(adata, "obsm", "X_a"), is_ours(adata, "obsm", "X_b")
+    (True, False)
+    """
     return key in _known(adata).get(slot, {})
 
 
@@ -99,6 +141,14 @@ def annotation_key(adata: AnnData, label_key: str | None = None) -> str | None:
     """Return the column of ``obs`` with the annotation: ``label_key``, by default what ``annotate_spots`` wrote.
 
     None if the section has no such column.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import annotation_key
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> annotation_key(adata, "domain_true"), annotation_key(adata)
+    ('domain_true', None)
     """
     if label_key is not None:
         return label_key if label_key in adata.obs else None
@@ -111,7 +161,18 @@ def declare_ours(adata: AnnData, slot: Slot, key: str) -> None:
 
 
 def declare_foreign(adata: AnnData, slot: Slot, key: str) -> None:
-    """Record that the value under a key is the user's."""
+    """Record that the value under a key is the user's.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import declare_foreign, is_ours, write_result
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> write_result(adata, "obsm", "X_a", np.zeros((60, 2)))
+    >>> declare_foreign(adata, "obsm", "X_a")
+    >>> is_ours(adata, "obsm", "X_a")
+    False
+    """
     _settled(adata).get(slot, {}).pop(key, None)
 
 

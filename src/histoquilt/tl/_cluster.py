@@ -154,10 +154,14 @@ def cluster_leiden(
 
     Examples
     --------
-    >>> import histoquilt as hq
-    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
-    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
-    >>> hq.tl.cluster_leiden(adata, 3, key_added="leiden")  # doctest: +SKIP
+    >>> import numpy as np, histoquilt as hq
+    >>> from anndata import AnnData
+    >>> rng, true = np.random.default_rng(0), np.repeat([0, 1, 2], 30)
+    >>> adata = AnnData(np.ones((90, 1)), obsm={"spatial": rng.random((90, 2))})
+    >>> adata.obsm["X_domains"] = np.array([[0, 0], [9, 0], [0, 9]])[true] + rng.normal(size=(90, 2))
+    >>> hq.tl.cluster_leiden(adata, 3, key_added="leiden")
+    >>> adata.obs["leiden"].value_counts().tolist()
+    [30, 30, 30]
     """
     embedding = checked_embedding(adata, n_domains, use_rep)
     require("igraph", extra="leiden", purpose="Leiden clustering")

@@ -73,8 +73,8 @@ def meta_genes(
     >>> import histoquilt as hq
     >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
     >>> genes = hq.tl.meta_genes(adata, "layer1", domain_key="domain_true")
-    >>> genes["gene"].iloc[0] in adata.var_names
-    True
+    >>> genes.columns.tolist(), genes["gene"].iloc[0]
+    (['domain', 'step', 'gene', 'sign', 'difference', 'n_outside'], 'ZBTB15')
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")

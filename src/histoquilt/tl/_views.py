@@ -54,7 +54,7 @@ def paga(
     Raises
     ------
     ImportError
-        igraph is missing (extra ``cluster``).
+        igraph is missing (extra ``leiden``).
     KeyError
         ``use_rep`` or ``domain_key`` is missing.
     ValueError
@@ -67,10 +67,16 @@ def paga(
 
     Examples
     --------
-    >>> import histoquilt as hq
-    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
-    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
-    >>> hq.tl.paga(adata, root="1")  # doctest: +SKIP
+    >>> import numpy as np, histoquilt as hq
+    >>> from anndata import AnnData
+    >>> rng, place = np.random.default_rng(0), np.repeat([0, 1, 2], 30)
+    >>> adata = AnnData(np.ones((90, 1)), obsm={"X_domains": 4 * place[:, None] + rng.normal(size=(90, 2))})
+    >>> adata.obs["domain"] = (place + 1).astype(str)
+    >>> hq.tl.paga(adata, root="1")
+    >>> adata.uns["paga"]["connectivities"].toarray().astype(bool).tolist()  # 2 lies between 1 and 3
+    [[False, True, False], [True, False, True], [False, True, False]]
+    >>> adata.obs.groupby("domain")["domain_pseudotime"].mean().idxmax()
+    '3'
     """
     check_adata(adata)
     check_obs_key(adata, domain_key, argument="domain_key")
@@ -116,11 +122,15 @@ def umap(adata: AnnData, *, use_rep: str = Keys.EMBEDDING, seed: int = 0, key_ad
 
     Examples
     --------
-    >>> import histoquilt as hq
-    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=60, n_domains=3, seed=0)
-    >>> hq.tl.spatial_domains(adata, n_domains=3, progress=False)
-    >>> hq.tl.umap(adata)  # doctest: +SKIP
-    >>> hq.pl.embedding(adata, "X_umap")  # doctest: +SKIP
+    >>> import numpy as np, histoquilt as hq
+    >>> from anndata import AnnData
+    >>> rng, domain = np.random.default_rng(0), np.repeat([0, 1, 2], 30)
+    >>> adata = AnnData(np.ones((90, 1)), obsm={"X_domains": 9 * np.eye(3)[domain] + rng.normal(size=(90, 3))})
+    >>> adata.obs["domain"] = (domain + 1).astype(str)
+    >>> hq.tl.umap(adata)
+    >>> adata.obsm["X_umap"].shape
+    (90, 2)
+    >>> ax = hq.pl.embedding(adata, "X_umap")
     """
     check_adata(adata)
     check_obsm_key(adata, use_rep, argument="use_rep")

@@ -45,6 +45,20 @@ class TrainingCheckpoint:
         hardware that the last bits depend on are added.
     device
         Device on which training runs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.train import TrainingCheckpoint
+    >>> path = getfixture("tmp_path") / "seed0.safetensors"
+    >>> checkpoint = TrainingCheckpoint(path, {"seed": 0}, torch.device("cpu"))
+    >>> print(checkpoint.read())
+    None
+    >>> checkpoint.write({"weight": torch.ones(2)}, {"rows": [{"loss": 0.5}]})
+    >>> checkpoint.read().facts
+    {'rows': [{'loss': 0.5}]}
+    >>> print(TrainingCheckpoint(path, {"seed": 1}, torch.device("cpu")).read())  # another job
+    None
     """
 
     def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], device: torch.device) -> None:
@@ -107,7 +121,15 @@ class TrainingCheckpoint:
 
 
 def training_folder(path: str | os.PathLike[str]) -> Path:
-    """Create the folder for training checkpoints if absent; ``NotADirectoryError`` if it is a file."""
+    """Create the folder for training checkpoints if absent; ``NotADirectoryError`` if it is a file.
+
+    Examples
+    --------
+    >>> from histoquilt.train import training_folder
+    >>> folder = training_folder(getfixture("tmp_path") / "a" / "b")
+    >>> folder.is_dir(), folder.name
+    (True, 'b')
+    """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"checkpoint={str(path)!r} must be a folder, and is a file. Name another place.")
@@ -116,7 +138,14 @@ def training_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def strip_prefix(named: Mapping[str, Named], first: str) -> dict[str, Named]:
-    """Return the entries named ``first.name``, without the prefix."""
+    """Return the entries named ``first.name``, without the prefix.
+
+    Examples
+    --------
+    >>> from histoquilt.train import strip_prefix
+    >>> strip_prefix({"network.weight": 1, "network.bias": 2, "optimiser.step": 3}, "network")
+    {'weight': 1, 'bias': 2}
+    """
     return {name.removeprefix(f"{first}."): value for name, value in named.items() if name.startswith(f"{first}.")}
 
 

@@ -14,7 +14,15 @@ from histoquilt.runtime import Advance
 
 @dataclass
 class History:
-    """Losses of every epoch, and why training stopped."""
+    """Losses of every epoch, and why training stopped.
+
+    Examples
+    --------
+    >>> from histoquilt.train import History
+    >>> history = History([{"epoch": 1, "loss": 0.9}, {"epoch": 2, "loss": 0.4}], stopped="converged")
+    >>> history.n_epochs, history.frame()["loss"].tolist()
+    (2, [0.9, 0.4])
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)  # epoch, losses by name, and embedding_change or NaN
     stopped: Literal["converged", "max_epochs"] = "max_epochs"
@@ -57,6 +65,18 @@ def fit_until_stable(
     ------
     RuntimeError
         Training diverged: the loss is NaN or infinite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.train import fit_until_stable
+    >>> losses = iter([0.9, 0.5, 0.4, 0.4, 0.4, 0.4])
+    >>> history = fit_until_stable(
+    ...     lambda: {"loss": next(losses)}, lambda: torch.eye(3), max_epochs=6, check_every=2, tolerance=1e-3,
+    ...     advance=lambda note: None,
+    ... )
+    >>> history.n_epochs, history.stopped
+    (4, 'converged')
     """
     history, before = History(), None
     for epoch in range(1, max_epochs + 1):
@@ -85,6 +105,16 @@ def linear_cka(a: Tensor, b: Tensor) -> float:
 
     Kornblith et al., ICML 2019, section 3, eq. 2, computed from feature covariances. a, b: ``(n_spots, n_features)``
     with any number of features. Embeddings in which all spots are equal have alignment 1 to each other, else 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from histoquilt.train import linear_cka
+    >>> a = torch.tensor([[1.0, 0], [0, 1], [0, 0]])
+    >>> round(linear_cka(a, 3 * a[:, [1, 0]]), 4)  # turned and enlarged
+    1.0
+    >>> round(linear_cka(a, torch.tensor([[0.0], [0], [1]])), 4)
+    0.3162
     """
     a, b = a - a.mean(dim=0), b - b.mean(dim=0)
     own_a, own_b = torch.linalg.matrix_norm(a.T @ a), torch.linalg.matrix_norm(b.T @ b)

@@ -16,7 +16,15 @@ from histoquilt.runtime import logger
 
 @dataclass(frozen=True)
 class Split:
-    """Training and test sections of one fold of an evaluation."""
+    """Training and test sections of one fold of an evaluation.
+
+    Examples
+    --------
+    >>> import pandas as pd, histoquilt as hq
+    >>> table = pd.DataFrame({"patient": ["A", "A", "B"]}, index=["A1", "A2", "B1"])
+    >>> hq.train.leave_one_out(table)[0]
+    Split(fold='A', train=['B1'], test=['A1', 'A2'], optimistic=False)
+    """
 
     fold: str  # held-out patients joined by "+", or the held-out section
     train: list[str]  # section names
@@ -159,6 +167,17 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
         A section of the split is not in the table, or patients are unknown and the split is not ``optimistic``.
     ValueError
         A side is empty, or the split leaks.
+
+    Examples
+    --------
+    >>> import pandas as pd, histoquilt as hq
+    >>> table = pd.DataFrame({"patient": ["A", "A", "B"]}, index=["A1", "A2", "B1"])
+    >>> hq.train.check_split(hq.train.Split("B", ["A1", "A2"], ["B1"], optimistic=False), table)
+    >>> leaks = hq.train.Split("A", ["A1", "B1"], ["A2"], optimistic=False)
+    >>> hq.train.check_split(leaks, table)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: Split 'A' leaks: patient 'A' on both sides (train: 'A1'; test: 'A2'). Move these ...
     """
     for side, names in (("train", split.train), ("test", split.test)):
         if not names:

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Annotations:
-    """Annotations of one section, as :func:`read_annotations` returns them: drawn regions, or labels by barcode.
+    r"""Annotations of one section, as :func:`read_annotations` returns them: drawn regions, or labels by barcode.
 
     Attributes
     ----------
@@ -26,6 +26,15 @@ class Annotations:
         True if the file calls them ``cell_id``, as files of Xenium do.
     colors
         Class -> colour ``#rrggbb``, as far as the file has some.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> path = getfixture("tmp_path") / "loupe.csv"
+    >>> _ = path.write_text("Barcode,Pathologist\nAAAC-1,tumour\nAAAG-1,stroma\nAAAT-1,tumour\n")
+    >>> annotations = hq.io.read_annotations(path)
+    >>> annotations.names, annotations.labels.tolist()
+    (['stroma', 'tumour'], ['tumour', 'stroma', 'tumour'])
     """
 
     path: Path

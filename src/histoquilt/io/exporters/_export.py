@@ -105,8 +105,21 @@ def write_exports(
     options
         Options of the export.
     on_error
-        Function that is called with the name of an exporter that fails, and the error; what it wrote is removed, and
-        the others go on. By default the error is raised.
+        Function that is called with the name of an exporter that fails, and the error; its files are removed, and the
+        other exporters continue. By default the error is raised.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> adata.obs["domain"] = adata.obs["domain_true"]
+    >>> exporters = hq.io.get_exporters(["loupe", "seurat"])
+    >>> paths = hq.io.write_exports(
+    ...     [Section("s1", adata)], getfixture("tmp_path"), exporters, hq.io.ExportOptions()
+    ... )
+    >>> [path.as_posix() for path in paths]
+    ['loupe/s1.csv', 'seurat/s1/domains.csv', 'seurat/s1/clusters.csv']
     """
     left = dict(exporters)
     names: dict[str, str] = {}
@@ -170,7 +183,16 @@ def get_exporters(names: str | Sequence[str]) -> dict[str, Exporter]:
 
 
 def missing_packages(exporter: Exporter) -> dict[str, str]:
-    """Return import name -> what to install, of packages that an exporter needs and that are not installed."""
+    """Return import name -> what to install, of packages that an exporter needs and that are not installed.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> class Lines:
+    ...     label, files, needs = "Lines", "<section>.txt", {"numpy": "numpy", "line_writer": "line-writer>=2"}
+    >>> hq.io.missing_packages(Lines())
+    {'line_writer': 'line-writer>=2'}
+    """
     return {module: install for module, install in exporter.needs.items() if not is_installed(module)}
 
 

@@ -100,6 +100,16 @@ class ExportedSection:
         The section (:class:`histoquilt.study.Section`).
     options
         Options of the export.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> adata.obs["domain"] = adata.obs["domain_true"]
+    >>> exported = hq.io.ExportedSection(Section("case 1/a", adata), hq.io.ExportOptions())
+    >>> exported.name, exported.file_name(".csv"), exported.keys
+    ('case 1_a', 'case 1_a.csv', ('domain',))
     """
 
     def __init__(self, section: Section, options: ExportOptions) -> None:
@@ -322,7 +332,7 @@ class ExportedSection:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writer of results for a viewer or program; other packages add some by the entry point ``histoquilt.exporters``.
+    r"""Writer of results for a viewer or program; other packages add some by the entry point ``histoquilt.exporters``.
 
     :func:`histoquilt.io.export`, ``histoquilt export --to NAME`` and ``--export NAME`` use it under the name of its
     entry.
@@ -335,6 +345,22 @@ class Exporter(Protocol):
         The files that it writes, for help texts: ``"<section>.csv"``.
     needs
         Import name -> what to install, of packages that it needs: ``{"shapely": "histoquilt[export]"}``.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> class Lines:
+    ...     label, files, needs = "Lines", "<section>.txt", {}
+    ...     def write(self, section, folder, options):
+    ...         path = folder / section.file_name(".txt")
+    ...         path.write_text("\n".join(section.barcodes))
+    ...         return [path]
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> options = hq.io.ExportOptions()
+    >>> [path] = Lines().write(hq.io.ExportedSection(Section("s1", adata), options), getfixture("tmp_path"), options)
+    >>> path.name, isinstance(Lines(), hq.io.Exporter)
+    ('s1.txt', True)
     """
 
     label: str

@@ -181,6 +181,16 @@ def read_loupe_alignment(path: PathLike) -> pd.DataFrame:
         The file does not exist.
     ValueError
         The file is not a Loupe alignment, its spots were not placed, or it is of Visium HD.
+
+    Examples
+    --------
+    >>> import json, histoquilt as hq
+    >>> path = getfixture("tmp_path") / "V1-A1.json"
+    >>> spots = [{"row": 0, "col": 0, "imageX": 50, "imageY": 80, "tissue": True}, {"row": 1, "col": 1, "imageX": 150}]
+    >>> _ = path.write_text(json.dumps({"oligo": spots, "area": "A1"}))
+    >>> table = hq.io.read_loupe_alignment(path)
+    >>> table[["array_row", "x", "y", "in_tissue"]].values.tolist(), table.attrs["area"]
+    ([[0, 50.0, 80.0, True], [1, 150.0, 0.0, False]], 'A1')
     """
     path = existing_file(path, "a manual alignment exported by Loupe Browser (.json)")
     try:
@@ -271,9 +281,14 @@ def place_by_loupe(adata: AnnData, alignment: PathLike | pd.DataFrame) -> None:
 
     Examples
     --------
-    >>> import histoquilt as hq
-    >>> adata = hq.io.read_visium("sample/outs")  # doctest: +SKIP
-    >>> hq.io.place_by_loupe(adata, "alignment.json")  # doctest: +SKIP
+    >>> import numpy as np, pandas as pd, histoquilt as hq
+    >>> from anndata import AnnData
+    >>> adata = AnnData(np.ones((2, 1)), obs=pd.DataFrame({"array_row": [1, 0], "array_col": [1, 0]}, index=["b", "a"]))
+    >>> table = pd.DataFrame({"array_row": [0, 1], "array_col": [0, 1], "x": [50.0, 150.0], "y": [80.0, 90.0]})
+    >>> table.attrs["mpp"] = 0.5  # as read_loupe_alignment returns it
+    >>> hq.io.place_by_loupe(adata, table)
+    >>> adata.obsm["spatial"].tolist(), adata.uns["histoquilt"]["coordinates"]["mpp"]
+    ([[150.0, 90.0], [50.0, 80.0]], 0.5)
     """
     table = alignment if isinstance(alignment, pd.DataFrame) else read_loupe_alignment(alignment)
     missing = [column for column in _ARRAY if column not in adata.obs]

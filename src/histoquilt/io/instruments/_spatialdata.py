@@ -82,6 +82,10 @@ def read_spatialdata(
     --------
     >>> import histoquilt as hq
     >>> adata = hq.io.read_spatialdata("study.zarr", table="table")  # doctest: +SKIP
+    >>> hq.io.read_spatialdata("no.zarr")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: no.zarr does not exist; expected a SpatialData .zarr folder. ...
     """
     folder = existing_folder(path, "a SpatialData .zarr folder")
     with quiet_reader():  # importing it warns, too

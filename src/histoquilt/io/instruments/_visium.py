@@ -28,7 +28,7 @@ def read_visium(
     load_images: bool = True,
     library_id: str | None = None,
 ) -> AnnData:
-    """Read a Visium section from the folder that Space Ranger (1 to 4) wrote.
+    r"""Read a Visium section from the folder that Space Ranger (1 to 4) wrote.
 
     Spots are those of the count matrix, in its order, without those outside the tissue unless ``keep_all_spots``. A
     single bin folder of Visium HD (``binned_outputs/square_008um``) has the same layout and is read, too.
@@ -78,7 +78,21 @@ def read_visium(
     Examples
     --------
     >>> import histoquilt as hq
-    >>> adata = hq.io.read_visium("sample/outs")  # doctest: +SKIP
+    >>> folder = getfixture("tmp_path") / "outs"
+    >>> files = {
+    ...     "filtered_feature_bc_matrix/barcodes.tsv": "AAAC-1\nAAAG-1\n",
+    ...     "filtered_feature_bc_matrix/features.tsv": "ENSG00000197971\tMBP\tGene Expression\n",
+    ...     "filtered_feature_bc_matrix/matrix.mtx":
+    ...         "%%MatrixMarket matrix coordinate integer general\n1 2 2\n1 1 3\n1 2 5\n",
+    ...     "spatial/tissue_positions_list.csv": "AAAC-1,1,0,0,800,300\nAAAG-1,1,0,2,800,500\n",
+    ...     "spatial/scalefactors_json.json": '{"spot_diameter_fullres": 110, "tissue_hires_scalef": 0.1}',
+    ... }
+    >>> for name, text in files.items():
+    ...     (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    ...     _ = (folder / name).write_text(text)
+    >>> adata = hq.io.read_visium(folder)
+    >>> adata.X.toarray().tolist(), adata.obsm["spatial"].tolist(), list(adata.var["gene_symbol"])
+    ([[3.0], [5.0]], [[300.0, 800.0], [500.0, 800.0]], ['MBP'])
     """
     folder = existing_folder(path, "a Space Ranger output folder")
     counts = find_counts(folder, counts_file)

@@ -44,6 +44,19 @@ class HestTask:
         Number of the split -> names of its training and of its test sections.
     counts, patches
         Section -> path of its ``.h5ad``, and of the ``.h5`` with its patches.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path") / "TOY"
+    >>> task = hq.io.HestTask(
+    ...     "TOY", folder, ["ERBB2"], {"0": (["S2"], ["S1"])},
+    ...     counts={name: folder / "adata" / f"{name}.h5ad" for name in ("S1", "S2")},
+    ...     patches={name: folder / "patches" / f"{name}.h5" for name in ("S1", "S2")},
+    ... )
+    >>> training, test = task.splits["0"]
+    >>> task.counts[test[0]].name, task.patches[test[0]].name
+    ('S1.h5ad', 'S1.h5')
     """
 
     name: str
@@ -55,7 +68,19 @@ class HestTask:
 
 
 def is_hest_task(folder: PathLike) -> bool:
-    """Return whether a folder is laid out as a task of HEST-Bench."""
+    """Return whether a folder is laid out as a task of HEST-Bench.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> hq.io.is_hest_task(folder)
+    False
+    >>> (folder / "splits").mkdir()
+    >>> (folder / "var_50genes.json").touch()
+    >>> hq.io.is_hest_task(folder)
+    True
+    """
     return (Path(folder) / _SPLITS).is_dir() and (Path(folder) / _GENES).is_file()
 
 
@@ -178,6 +203,21 @@ def read_hest_section(task: HestTask, name: str) -> AnnData:
     ------
     ValueError
         A gene of the task was not measured, no barcode matches, or the patches have another form.
+
+    Examples
+    --------
+    >>> import h5py, numpy as np, histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0)
+    >>> hq.io.write_h5ad(adata, folder / "S1.h5ad")
+    >>> with h5py.File(folder / "S1.h5", "w") as file:
+    ...     file["img"] = np.zeros((58, 224, 224, 3), np.uint8)
+    ...     file["coords"], file["barcode"] = adata.obsm["spatial"][:58] - 56, list(adata.obs_names[:58])
+    >>> genes = list(adata.var_names[:2])
+    >>> task = hq.io.HestTask("TOY", folder, genes, {}, {"S1": folder / "S1.h5ad"}, {"S1": folder / "S1.h5"})
+    >>> section = hq.io.read_hest_section(task, "S1")
+    >>> section.n_obs, section.uns["histoquilt"]["patches"]
+    (58, {'n_without_patch': 2, 'n_without_spot': 0})
     """
     path = task.counts[name]
     adata = read_h5ad(path)
@@ -220,6 +260,17 @@ def open_hest_patches(path: PathLike) -> Iterator[h5py.Dataset]:
     ------
     FileNotFoundError, OSError, ValueError
         The file is missing, damaged, or of another form.
+
+    Examples
+    --------
+    >>> import h5py, numpy as np, histoquilt as hq
+    >>> path = getfixture("tmp_path") / "S1.h5"
+    >>> with h5py.File(path, "w") as file:
+    ...     file["img"] = np.zeros((3, 224, 224, 3), np.uint8)
+    ...     file["coords"], file["barcode"] = np.zeros((3, 2), int), ["AAAC-1", "AAAG-1", "AAAT-1"]
+    >>> with hq.io.open_hest_patches(path) as patches:
+    ...     patches[:2].shape
+    (2, 224, 224, 3)
     """
     with _opened(Path(path)) as (images, _, _):
         yield images
@@ -234,6 +285,18 @@ def patch_digests(path: PathLike, rows: np.ndarray) -> set[bytes]:
         Path of the ``.h5`` file.
     rows
         Rows of the patches, ascending.
+
+    Examples
+    --------
+    >>> import h5py, numpy as np, histoquilt as hq
+    >>> path = getfixture("tmp_path") / "S1.h5"
+    >>> images = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    >>> images[1], images[2] = images[0], 255  # the same patch twice, and one of one colour
+    >>> with h5py.File(path, "w") as file:
+    ...     file["img"] = images
+    ...     file["coords"], file["barcode"] = np.zeros((3, 2), int), ["AAAC-1", "AAAG-1", "AAAT-1"]
+    >>> len(hq.io.patch_digests(path, np.array([0, 1, 2])))
+    1
     """
     found: set[bytes] = set()
     with open_hest_patches(path) as images:

@@ -45,7 +45,18 @@ _NOT_FOR_OBS = {
 
 @dataclass(frozen=True)
 class Samples:
-    """Sections of a ``samples.csv`` with their rows, and the sections that were left out."""
+    r"""Sections of a ``samples.csv`` with their rows, and the sections that were left out.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), folder / "a.h5ad")
+    >>> _ = (folder / "samples.csv").write_text("section,counts,patient\ns1,a.h5ad,P1\ns2,gone.h5ad,P2\n")
+    >>> samples = hq.io.read_samples(folder / "samples.csv", skip_bad=True)
+    >>> samples.table["patient"].to_dict(), list(samples.skipped)
+    ({'s1': 'P1'}, ['s2'])
+    """
 
     sections: dict[str, AnnData]  # Name -> section, in the order of the table
     table: pd.DataFrame  # Rows of the sections, indexed by name; paths in full
@@ -174,10 +185,22 @@ def gather_samples(
     options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
 ) -> Samples:
-    """Read and check a study as :func:`read_samples` does; of each section only what ``keep`` returns stays in memory.
+    r"""Read and check a study as :func:`read_samples` does; of each section only what ``keep`` returns stays in memory.
 
     ``keep`` is called with the name and the section once it is read. It must leave what the check of the study needs:
     ``obs``, gene names, spot centres and histoquilt's records. Sections are read on ``workers`` if given.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), folder / "a.h5ad")
+    >>> _ = (folder / "samples.csv").write_text("section,counts\ns1,a.h5ad\n")
+    >>> samples = hq.io.gather_samples(
+    ...     folder / "samples.csv", skip_bad=False, keep=lambda name, adata: adata[:5].copy()
+    ... )
+    >>> samples.sections["s1"].n_obs
+    5
     """
     path = existing_file(path, "a samples table (.csv)")
     rows = read_rows(path)
@@ -211,7 +234,18 @@ def gather_samples(
 
 
 def read_sample(path: PathLike, name: str, options: ReadOptions = DEFAULT_READ_OPTIONS) -> AnnData:
-    """Read one section of a table that was checked before."""
+    r"""Read one section of a table that was checked before.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> folder = getfixture("tmp_path")
+    >>> hq.io.write_h5ad(hq.datasets.toy_section(n_spots=60, n_genes=40, n_domains=2, seed=0), folder / "a.h5ad")
+    >>> _ = (folder / "samples.csv").write_text("section,counts,patient\ns1,a.h5ad,P1\n")
+    >>> adata = hq.io.read_sample(folder / "samples.csv", "s1")
+    >>> adata.n_obs, adata.obs["patient"].unique().tolist()
+    (60, ['P1'])
+    """
     row = read_rows(existing_file(path, "a samples table (.csv)"))[name]
     return _read_row(name, row, Path(row.parsed["counts"]), options)
 

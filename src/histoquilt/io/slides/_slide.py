@@ -19,7 +19,18 @@ WHITE = 255  # empty glass
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a slide; level 0 is the full one."""
+    """One resolution of a slide; level 0 is the full one.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from PIL import Image
+    >>> path = getfixture("tmp_path") / "he.png"
+    >>> Image.fromarray(np.full((60, 80, 3), 200, np.uint8)).save(path)
+    >>> with hq.io.open_slide(path) as slide:
+    ...     slide.levels
+    (Level(width=80, height=60, downsample=1.0),)
+    """
 
     width: int
     height: int
@@ -48,6 +59,18 @@ class Slide(ABC):
         Microns per full-resolution pixel, given to :func:`open_slide` or from the file's metadata, or None.
     levels
         Resolutions in the file, the full one first.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from PIL import Image
+    >>> path = getfixture("tmp_path") / "he.png"
+    >>> Image.fromarray(np.full((60, 80, 3), 200, np.uint8)).save(path)
+    >>> with hq.io.open_slide(path, mpp=0.5) as slide:
+    ...     slide.width, slide.height, slide.mpp
+    ...     slide.read_region(70, 0, 20, 10)[0, [0, -1], 0].tolist()  # outside the image is white
+    (80, 60, 0.5)
+    [200, 255]
     """
 
     def __init__(self, path: Path, sizes: Sequence[tuple[int, int]], mpp: float | None) -> None:

@@ -141,6 +141,15 @@ class EvaluateResult(JobResult):
         All tables (:class:`histoquilt.evaluate.Evaluation`); of tasks of HEST-Bench that of the only one, else None.
     hest
         For tasks of HEST-Bench the table of all of them (:func:`histoquilt.evaluate.hest_overview`); else None.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd, histoquilt as hq
+    >>> hest = pd.DataFrame({"method": ["hest_probe", "ridge"], "average": [0.31, 0.35]})
+    >>> done = hq.jobs.EvaluateResult(Path("results"), {"seeds": [0]}, hest=hest)
+    >>> done.hest.set_index("method")["average"].idxmax(), done.evaluation
+    ('ridge', None)
     """
 
     evaluation: "Evaluation | None" = None

@@ -99,8 +99,8 @@ def train_model(
     >>> done = hq.jobs.train_model(
     ...     folder / "samples.csv", folder / "model", method="ridge", use_rep="X_image", progress=False
     ... )
-    >>> hq.models.load(done.out).n_genes == done.facts["n_genes"]
-    True
+    >>> done.facts["n_genes"], hq.models.load(done.out)
+    (20, RidgeOnEmbedding(trained on 3 sections, 20 genes, 'X_image'))
     """
     asked, samples, out = configured(TrainConfig, settings, options), Path(samples), Path(out)
     check_one_process("train")

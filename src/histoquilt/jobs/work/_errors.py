@@ -16,15 +16,45 @@ ERRNO_IN_TEXT = re.compile(r"errno\s*=?\s*(\d+)", re.IGNORECASE)
 
 
 class JobError(ValueError):
-    """A job cannot be done: an argument, an input or the output folder is wrong, or inputs failed."""
+    """A job cannot be done: an argument, an input or the output folder is wrong, or inputs failed.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> try:
+    ...     hq.jobs.TrainConfig(method="rigde")
+    ... except hq.jobs.JobError as error:
+    ...     print(hq.jobs.one_line(error).split(" Known")[0])
+    method: Unknown expression model 'rigde'. Did you mean 'ridge'?
+    """
 
 
 class WriteError(JobError):
-    """Results cannot be written; the remaining inputs are not tried."""
+    """Results cannot be written; the remaining inputs are not tried.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> try:
+    ...     raise hq.jobs.WriteError("results/s1.h5ad cannot be written. Free some space.")
+    ... except hq.jobs.JobError as error:
+    ...     print(error)
+    results/s1.h5ad cannot be written. Free some space.
+    """
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during resumable work; the message says how to resume."""
+    """Ctrl-C during resumable work; the message says how to resume.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> try:
+    ...     raise hq.jobs.Interrupted("Interrupted. Run the same command with --resume to continue.")
+    ... except KeyboardInterrupt as stop:
+    ...     print(stop)
+    Interrupted. Run the same command with --resume to continue.
+    """
 
 
 def one_line(error: BaseException) -> str:

@@ -19,7 +19,20 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True)
 class Option:
-    """Declaration of a field for the command line and the documentation."""
+    """Declaration of a field for the command line and the documentation.
+
+    Examples
+    --------
+    >>> from histoquilt.jobs import JobError, Option
+    >>> speed = Option("One of {choices}.", choices=("fast", "slow"))
+    >>> speed.text
+    'One of fast, slow.'
+    >>> try:
+    ...     speed.check("speed", "medium")
+    ... except JobError as error:
+    ...     print(error)
+    speed= is fast or slow, got 'medium'.
+    """
 
     help: str  # Help text; ``{choices}`` stands for the names of ``choices``
     doc: str = ""  # Text for the class's documentation, if it is not ``help``
@@ -74,7 +87,14 @@ def option(default: Any, help: str, **more: Any) -> Any:
 
 
 def options_of(config: type) -> Iterator[tuple[Field[Any], Option]]:
-    """Yield the fields that are options, those of the class itself before those of its bases."""
+    """Yield the fields that are options, those of the class itself before those of its bases.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> [(field.name, option.short) for field, option in hq.jobs.options_of(hq.jobs.RunConfig)]
+    [('device', ''), ('overwrite', ''), ('progress', '-q')]
+    """
     by_name = {one.name: one for one in fields(config)}
     for base in config.__mro__:
         for name in inspect.get_annotations(base):
@@ -91,7 +111,8 @@ def documented(config: type[_Config]) -> type[_Config]:
     lines = [
         f"{one.name}\n    {known.doc or known.text} Default: ``{one.default!r}``." for one, known in options_of(config)
     ]
-    config.__doc__ = f"{inspect.cleandoc(config.__doc__ or '')}\n\nAttributes\n----------\n" + "\n".join(lines) + "\n"
+    text, heading, examples = inspect.cleandoc(config.__doc__ or "").partition("\n\nExamples\n")
+    config.__doc__ = "\n".join([text, "", "Attributes", "----------", *lines]) + f"{heading}{examples}\n"
     return config
 
 
@@ -149,7 +170,15 @@ def check_memory_option() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """Options of all jobs."""
+    """Options of all jobs.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> config = hq.jobs.OutputConfig(overwrite=True)
+    >>> config.overwrite, config.progress
+    (True, True)
+    """
 
     overwrite: bool = option(False, "Replace the results of an earlier run.")
     progress: bool = option(
@@ -168,7 +197,19 @@ class OutputConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(OutputConfig):
-    """Options of jobs that compute on a device."""
+    """Options of jobs that compute on a device.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.jobs.RunConfig(device="cuda:1").device
+    'cuda:1'
+    >>> try:
+    ...     hq.jobs.RunConfig(device="gpu")
+    ... except hq.jobs.JobError as error:
+    ...     print(error)
+    unknown device= 'gpu'. Use auto, cpu, mps, cuda, or cuda:0, cuda:1 ...
+    """
 
     device: str = option("auto", "auto, cpu, cuda, cuda:1 ...; auto uses a GPU if available.")
 

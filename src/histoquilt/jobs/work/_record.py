@@ -124,7 +124,15 @@ def plain(value: Any) -> Any:
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str | None]:
-    """Return installed versions without importing anything; None where a package is absent."""
+    """Return installed versions without importing anything; None where a package is absent.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> versions = hq.jobs.package_versions(["numpy", "no-such-package"])
+    >>> versions["numpy"][0] >= "2", versions["no-such-package"]
+    (True, None)
+    """
     return {name: _version(name) for name in names}
 
 

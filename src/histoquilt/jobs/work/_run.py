@@ -30,6 +30,14 @@ class JobResult:
         Content of its ``run.json``.
     already_done
         True if the folder was complete before, so that nothing was done (``resume``).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import histoquilt as hq
+    >>> done = hq.jobs.JobResult(Path("results"), {"seed": 0}, already_done=True)
+    >>> done.out.name, done.facts["seed"], done.already_done
+    ('results', 0, True)
     """
 
     out: Path
@@ -106,7 +114,13 @@ def start_run(
 
 
 def check_one_process(command: str) -> None:
-    """Raise if several processes would do the work of a command several times."""
+    """Raise if several processes would do the work of a command several times.
+
+    Examples
+    --------
+    >>> from histoquilt.jobs import check_one_process
+    >>> check_one_process("predict")  # one process: nothing happens
+    """
     if n_processes() > 1:
         raise JobError(
             f"torchrun shares the training of 'domains' among processes; '{command}' runs in one. Start it without "

@@ -48,6 +48,16 @@ class ConditionComparison:
     facts
         Plain values: ``condition_key, patient_key, domain_key, reference, unit`` (``um``, or ``pitch`` if microns are
         not known for all sections), ``patients_known, n_sections, n_patients, version``.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> sections = hq.datasets.toy_conditions(n_patients=4, n_spots=100, n_genes=30, n_domains=3, seed=0)
+    >>> comparison = hq.tl.compare_conditions(sections, domain_key="domain_true")
+    >>> comparison.contrasts[["condition", "reference", "n_condition"]].values.tolist()
+    [['treated', 'control', 4]]
+    >>> len(comparison.proportions), comparison.facts["n_patients"]  # one row per domain
+    (3, 8)
     """
 
     proportions: pd.DataFrame

@@ -30,6 +30,14 @@ class Contrast:
     left_out
         Patients that the comparison cannot use: those with one condition in a paired comparison, those with both in
         one that is not.
+
+    Examples
+    --------
+    >>> from histoquilt.metrics import Contrast
+    >>> patients, conditions = ["p1", "p2", "p3", "p4"], ["tumour", "tumour", "control", "control"]
+    >>> contrast = Contrast.of(patients, conditions, "tumour", "control")
+    >>> contrast.patients, contrast.reference_patients, contrast.paired
+    (('p1', 'p2'), ('p3', 'p4'), False)
     """
 
     condition: str
@@ -174,6 +182,16 @@ def patient_means(values: pd.DataFrame, contrast: Contrast) -> tuple[np.ndarray,
     """Return the means over sections of each patient of the condition and of the reference.
 
     Both are ``(n_patients, n_columns)``; in a paired comparison they are NaN where either is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from histoquilt.metrics import Contrast, patient_means
+    >>> contrast = Contrast.of(["p1", "p1", "p2"], ["tumour", "tumour", "control"], "tumour", "control")
+    >>> keys = pd.MultiIndex.from_tuples([("p1", "tumour"), ("p1", "tumour"), ("p2", "control")])
+    >>> own, other = patient_means(pd.DataFrame({"share": [0.2, 0.4, 0.1]}, index=keys), contrast)
+    >>> own.round(3).tolist(), other.tolist()
+    ([[0.3]], [[0.1]])
     """
     means = values.groupby(level=[0, 1], sort=False).mean()
     own = means.reindex([(p, contrast.condition) for p in contrast.patients]).to_numpy(np.float64)

@@ -40,6 +40,13 @@ class CountRegressionConfig(ExpressionConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> config = hq.models.CountRegressionConfig(spreads=(0.2, 0.8), ranks=(2, 4))
+    >>> config.spreads, config.n_components
+    ((0.2, 0.8), 128)
     """
 
     # prior standard deviations of a gene's log rate over spots to try, tau: the smaller, the stronger the penalty

@@ -18,6 +18,18 @@ class FeatureConfig(ModelConfig):
     ------
     ValueError
         A value is outside its range, or ``image`` is given without ``image_keys``.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> pcs = hq.models.AveragedPCsConfig(n_pcs=20, n_neighbors=8)
+    >>> shared = hq.models.SpaMaskConfig.sharing(pcs)  # the settings that both have
+    >>> shared.n_pcs, shared.n_neighbors
+    (20, 8)
+    >>> hq.models.SpaMaskConfig(image="edges")
+    Traceback (most recent call last):
+        ...
+    ValueError: image='edges' needs image_keys, the keys of image embeddings in obsm.
     """
 
     # features

@@ -44,7 +44,19 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Made:
-    """Graph and features of sections, computed once and shared by the models fitted on them."""
+    """Graph and features of sections, computed once and shared by the models fitted on them.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> made = hq.models.Made(hq.models.AveragedPCs().graph(adata), features={})
+    >>> for n_averagings in (1, 2):
+    ...     model = hq.models.AveragedPCs(hq.models.AveragedPCsConfig(n_averagings=n_averagings))
+    ...     outputs = model.fit_run(adata, made=made)
+    >>> len(made.features)  # both models use the same
+    1
+    """
 
     graph: SpatialGraph  # without links between sections
     # by feature settings: what SectionFeatures.fit returned; None if it need not be kept
@@ -53,7 +65,16 @@ class Made:
 
 @dataclass(frozen=True)
 class Outputs(Embedded):
-    """Embedding of spots, and the reconstruction from which expression is denoised."""
+    """Embedding of spots, and the reconstruction from which expression is denoised.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> outputs = hq.models.AveragedPCs().fit(adata).run(adata)
+    >>> len(outputs.embedding), len(outputs.reconstruction), len(outputs.row_scale)
+    (120, 120, 120)
+    """
 
     reconstruction: np.ndarray  # (n_spots, n), in the space of the method
     row_scale: np.ndarray  # (n_spots,) length of each spot's features relative to the common length
@@ -77,6 +98,14 @@ class FeatureModel(DomainModel):
 
     A subclass implements :meth:`learn`, :meth:`apply`, :meth:`to_features`, :meth:`learnt_state`,
     :meth:`restore_learnt`, :meth:`embedding_width` and :meth:`working_bytes`. ``config`` are its settings.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> adata = hq.datasets.toy_section(n_spots=120, n_genes=50, n_domains=2, seed=1)
+    >>> model = hq.models.SpatialFactors().fit(adata)  # a subclass
+    >>> model.denoise(adata, model.genes[:3]).shape
+    (120, 3)
     """
 
     config: FeatureConfig

@@ -17,7 +17,20 @@ from histoquilt.study import Section, provenance, write_result
 
 @dataclass(frozen=True)
 class ImageUse:
-    """What is asked of the image; checked by :meth:`of`."""
+    """Requested use of the image in a search for domains; made and checked by :meth:`of`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> model = hq.models.SpatialFactors()
+    >>> use = hq.models.ImageUse.of("features", "X_image", None, model=model, use_rep=None)
+    >>> use.role, use.key
+    ('features', 'X_image')
+    >>> hq.models.ImageUse.of("edges", "X_image", None, model=hq.models.SpaMask(), use_rep=None)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: SpaMask cannot use image='edges': it takes all links of the graph for equal; ...
+    """
 
     role: ImageRole
     key: str | Sequence[str] | None  # embeddings in obsm
@@ -77,7 +90,18 @@ class ImageUse:
 
 @dataclass(frozen=True)
 class NewEmbeddings:
-    """Sections whose images will be embedded by one encoder, all with the field that suits the first."""
+    """Sections whose images will be embedded by one encoder, all with the field that suits the first.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> adata.uns["spatial"] = {"a": {"images": {}, "scalefactors": {}}}
+    >>> encoder = hq.im.get_encoder("he_texture")
+    >>> hq.models.NewEmbeddings({"a": Section("a", adata)}, encoder).key
+    'X_he_texture'
+    """
 
     sections: Mapping[str, Section]
     encoder: PatchEncoder

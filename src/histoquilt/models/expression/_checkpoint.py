@@ -28,6 +28,14 @@ class MethodState:
         Fitted arrays.
     settings
         Choices, ready for JSON.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> state = hq.models.MethodState(arrays={"median": np.zeros(3)}, settings={"k": 5})
+    >>> joined = hq.models.MethodState.join({"first": state, "second": state})
+    >>> list(joined.arrays), joined.member("second").settings
+    (['first.median', 'second.median'], {'k': 5})
     """
 
     weights: dict[str, Tensor] = field(default_factory=dict)

@@ -18,9 +18,17 @@ class ExpressionConfig(ModelConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> config = hq.models.ExpressionConfig(n_genes=50, fields="one")
+    >>> config.n_genes, config.fields, config.neighbours
+    (50, 'one', True)
+    >>> config.check_inputs_are_given()  # no error: nothing is left to inner validation
     """
 
-    n_genes: Count = 200  # the panel: so many of highest training mean, joined with as many of highest variance
+    n_genes: Count = 200  # genes by highest training mean and by highest variance, each
     fields: Literal["one", "several", "validate"] = "several"  # inputs: the first of the embeddings, or all of them
     neighbours: bool | Literal["validate"] = True  # append the mean embedding of a spot's neighbours
     # standardise each section by its own moments; "auto": if training holds fewer than three individuals, else inner

@@ -35,6 +35,17 @@ def trained_encoders(model: "ExpressionModel", encoder: Encoders = None, *, devi
         ``encoder`` is another one than in training, or the model uses none.
     FileNotFoundError, PermissionError, ImportError
         The encoder cannot be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> image = np.random.default_rng(0).integers(0, 255, (800, 800, 3), np.uint8)
+    >>> study = hq.datasets.paired_study(n_sections=2, n_spots=30, n_genes=20, seed=0)
+    >>> for adata in study.values():
+    ...     hq.im.embed_patches(adata, image, mpp=1, encoder="he_texture", field_um=60, progress=False)
+    >>> model = hq.models.RidgeOnEmbedding().fit(study)
+    >>> [encoder.name for encoder in hq.models.trained_encoders(model)]
+    ['he_texture']
     """
     return load_encoders(model.fitted.inputs.records, encoder, device)
 

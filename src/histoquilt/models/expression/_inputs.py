@@ -69,6 +69,17 @@ class ImageSection:
     log_counts
         Natural log of the counts of each spot, ``(n_spots,)``, as the image predicts them; in training, by a depth head
         that was fitted on the other side of the section's inner fold. ``None`` if training knew no depth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_matrix
+    >>> import histoquilt as hq
+    >>> reps = (np.ones((4, 2), np.float32), np.ones((4, 3), np.float32))  # two fields
+    >>> x = np.zeros((4, 10), np.float32)  # both, then the means of the neighbours
+    >>> section = hq.models.ImageSection("s1", "P1", reps, x, np.zeros((4, 2)), csr_matrix((4, 4)))
+    >>> section.columns("one", neighbours=False), section.columns("one", neighbours=True)
+    (array([0, 1]), array([0, 1, 5, 6]))
     """
 
     name: str
@@ -231,7 +242,16 @@ def side_by_side(reps: Sequence[np.ndarray], adjacency: csr_matrix, neighbours: 
 
 
 def near_spots(section: Section) -> csr_matrix:
-    """Return the binary adjacency of spots within 1.5 median nearest distances of each other, made once a section."""
+    """Return the binary adjacency of spots within 1.5 median nearest distances; it is cached in the section.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> int(hq.models.near_spots(Section("s1", adata)).sum(axis=1).max())  # a hexagonal lattice
+    6
+    """
     return section.once("near_spots", lambda: _near_spots(section.microns))
 
 

@@ -55,7 +55,25 @@ class ExpressionModel(ABC):
     training_facts
         Seed, device, sections with their digests, encoders, seconds, and what the method chose.
     device
-        Where a method's network computes.
+        Device of the method's network.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> class Median(hq.models.ExpressionModel):
+    ...     method = "median"
+    ...     def fit_arrays(self, train, folds, seed, advance):
+    ...         return np.median(np.concatenate([section.measured for section in train]), axis=0), None
+    ...     def predict_arrays(self, section):
+    ...         return np.tile(self.learnt, (len(section.x), 1))
+    ...     def state(self):
+    ...         return hq.models.MethodState(arrays={"median": self.learnt})
+    ...     def restore(self, state):
+    ...         return state.arrays["median"]
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> held_out = study.pop("s3")
+    >>> Median().fit(study, use_rep="X_image").predict(held_out).layers["predicted_median"].shape
+    (60, 20)
     """
 
     method: ClassVar[str]

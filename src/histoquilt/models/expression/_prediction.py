@@ -133,7 +133,26 @@ def describe_spots(
     cache: Path | None = None,
     progress: bool,
 ) -> None:
-    """Write into ``obsm`` what the model reads of the image around each spot: embeddings, or pixels."""
+    """Write the model's inputs into ``obsm``: embeddings of the image around each spot, or its pixels.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> class MeanColor:
+    ...     name, n_features, input_px, mpp, digest, licence, citation = "mean_color", 3, 16, None, "1", "", ""
+    ...     def embed(self, patches):
+    ...         return patches.mean(axis=(1, 2), dtype=np.float32)
+    >>> image = np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8)
+    >>> study = hq.datasets.paired_study(n_sections=2, n_spots=30, n_genes=20, seed=0)
+    >>> for adata in study.values():
+    ...     hq.im.embed_patches(adata, image, mpp=1, encoder=MeanColor(), field_um=50, progress=False)
+    >>> model = hq.models.RidgeOnEmbedding().fit(study)
+    >>> new = study["s1"][:20, :0].copy()
+    >>> del new.obsm["X_mean_color"]
+    >>> hq.models.describe_spots(new, image, model.fitted, mpp=1, encoder=MeanColor(), progress=False)
+    >>> new.obsm["X_mean_color"].shape
+    (20, 3)
+    """
     from histoquilt import im
 
     place: dict[str, Any] = {"mpp": mpp, "spatial_key": spatial_key, "image_scale": image_scale}
@@ -268,7 +287,16 @@ def write_prediction(
 
 
 def warn_seen(name: str, what: str, seen: str) -> None:
-    """Warn that the model was trained on this ``what``, under the name ``seen``."""
+    """Warn that the model was trained on this ``what``, under the name ``seen``.
+
+    Examples
+    --------
+    >>> import warnings, histoquilt as hq
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     hq.models.warn_seen("s4", "image", "s1")
+    >>> print(str(caught[0].message).partition(". ")[0])
+    s4: the model was trained on this image (as 's1')
+    """
     warn_user(
         f"{name}: the model was trained on this {what} (as {seen!r}). How well the prediction agrees with the "
         "measurement says nothing about new tissue."

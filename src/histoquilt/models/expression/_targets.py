@@ -12,7 +12,22 @@ from histoquilt.study import Section
 
 
 class MissingCountsError(ValueError):
-    """A model needs raw counts in more training sections than have them."""
+    """Too few training sections have the raw counts that a model needs.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section, declare_scale
+    >>> study = hq.datasets.paired_study(n_sections=3, n_spots=60, n_genes=20, seed=0)
+    >>> for name, adata in study.items():
+    ...     adata.X = hq.models.measure(Section(name, adata)).values
+    ...     declare_scale(adata, "X", "log1p_cp10k")
+    >>> try:
+    ...     hq.models.CountRegression().fit(study, use_rep="X_image")
+    ... except hq.models.MissingCountsError as error:
+    ...     print(str(error).partition(",")[0])
+    CountRegression learns from raw counts
+    """
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,15 @@ class Measured:
         Names, in the order of the columns.
     depth
         Total counts of every spot, ``(n_spots,)``; ``None`` where a normalised matrix was given.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Section
+    >>> adata = hq.datasets.toy_section(n_spots=100, n_genes=50, n_domains=2, seed=0)
+    >>> measured = hq.models.measure(Section("s1", adata))
+    >>> measured.values.shape, measured.of(measured.genes[:3]).shape, measured.depth.shape
+    ((100, 50), (100, 3), (100,))
     """
 
     values: csr_matrix
@@ -40,14 +64,24 @@ class Measured:
 
 
 def measure(section: Section) -> Measured:
-    """Bring a section's expression to log1p of counts per 10,000, before any gene is left out; done once a section.
+    """Normalise a section to log1p of counts per 10,000 over all its genes; the result is cached in the section.
 
-    A matrix declared ``log1p_cp10k`` is taken as it is.
+    A matrix declared ``log1p_cp10k`` is returned unchanged.
 
     Raises
     ------
     KeyError, ValueError
         As :func:`histoquilt.pp.expression`.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import Section
+    >>> adata = AnnData(np.float32([[1, 3], [2, 0]]), obsm={"spatial": np.array([[0, 0], [1, 0]])})
+    >>> hq.models.measure(Section("s1", adata)).values.toarray().round(2)  # log1p of 2,500, 7,500 and 10,000
+    array([[7.82, 8.92],
+           [9.21, 0.  ]], dtype=float32)
     """
     return section.once(("expression", "measured"), lambda: _measure(section))
 
@@ -83,6 +117,14 @@ def choose_panel(measured: Mapping[str, Measured], n_genes: int) -> list[str]:
     ------
     ValueError
         The sections share no gene.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> values = csr_matrix(np.float32([[5, 0, 1, 0], [5, 4, 1, 0]]))  # a has the highest mean, b varies most
+    >>> hq.models.choose_panel({"s1": hq.models.Measured(values, ["a", "b", "c", "d"], None)}, n_genes=1)
+    ['a', 'b']
     """
     shared = _shared(measured)
     means = np.mean([_moments(one.values)[0][_places(one, shared)] for one in measured.values()], axis=0)
@@ -93,12 +135,24 @@ def choose_panel(measured: Mapping[str, Measured], n_genes: int) -> list[str]:
 
 
 def check_panel(measured: Mapping[str, Measured], genes: Sequence[str]) -> list[str]:
-    """Return a panel that the user asks for, once every training section is known to have measured it.
+    """Check that every training section measured the genes of a requested panel, and return it.
 
     Raises
     ------
     ValueError
         No gene is named, one is named twice, or a section lacks some.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> measured = {"s1": hq.models.Measured(csr_matrix(np.ones((2, 3))), ["a", "b", "c"], None)}
+    >>> hq.models.check_panel(measured, ["c", "a"])
+    ['c', 'a']
+    >>> hq.models.check_panel(measured, ["a", "d"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: Section 's1' has not measured 1 of the 2 genes asked for: 'd' (it has 3: 'a', 'b', ...
     """
     panel = [str(gene) for gene in genes]
     if not panel or len(set(panel)) < len(panel):

@@ -148,7 +148,20 @@ def read_training_data(
 
 
 def embedding_keys(study: Study, use_rep: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the keys asked for, or those that all sections have from an encoder."""
+    """Return the keys asked for, or those that all sections have from an encoder.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import Study
+    >>> study = Study.of(hq.datasets.paired_study(n_sections=2, n_spots=60, n_genes=20, seed=0))
+    >>> hq.models.embedding_keys(study, "X_image")
+    ('X_image',)
+    >>> hq.models.embedding_keys(study, [])
+    Traceback (most recent call last):
+        ...
+    ValueError: use_rep must name at least one embedding, each once; got [].
+    """
     if use_rep is not None:
         keys = (use_rep,) if isinstance(use_rep, str) else tuple(use_rep)
         if not keys or len(set(keys)) < len(keys):

@@ -14,7 +14,14 @@ from histoquilt.runtime import Advance
 
 @dataclass(frozen=True)
 class MeanConfig(ExpressionConfig):
-    """Settings of :class:`histoquilt.models.MeanExpression`."""
+    """Settings of :class:`histoquilt.models.MeanExpression`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.MeanConfig(n_genes=20)
+    MeanConfig(n_genes=20, fields='several', neighbours=False, own_moments='auto')
+    """
 
     neighbours: bool = False  # the embedding is only used to recognise spots unlike training
 

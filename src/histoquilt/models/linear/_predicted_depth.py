@@ -19,7 +19,14 @@ _LEAST_COUNTS = 0.5  # of a gene without counts in training
 
 @dataclass(frozen=True)
 class PredictedDepthConfig(ExpressionConfig):
-    """Settings of :class:`histoquilt.models.PredictedDepth`."""
+    """Settings of :class:`histoquilt.models.PredictedDepth`.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.PredictedDepthConfig(n_genes=20, neighbours=False)
+    PredictedDepthConfig(n_genes=20, fields='several', neighbours=False, own_moments='auto')
+    """
 
 
 class PredictedDepth(ExpressionModel):

@@ -24,6 +24,16 @@ class RidgeConfig(BaselineConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.RidgeConfig(alphas=(0.1, 1.0)).alphas
+    (0.1, 1.0)
+    >>> hq.models.RidgeConfig(alphas=(-1.0,))
+    Traceback (most recent call last):
+        ...
+    ValueError: alphas must be one or more positive numbers, got (-1.0,).
     """
 
     # penalties to try, in units of the mean squared length of a centred input row: at 1 a typical direction is halved
@@ -153,5 +163,13 @@ def _fit(
 
 
 def plain_ridge() -> RidgeOnEmbedding:
-    """Return ridge regression as commonly fitted: one patch, no neighbours, no smoothing."""
+    """Return ridge regression as commonly fitted: one patch, no neighbours, no smoothing.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> config = hq.models.plain_ridge().config
+    >>> config.fields, config.neighbours, config.smoothing
+    ('one', False, 0)
+    """
     return RidgeOnEmbedding(RidgeConfig.plain())

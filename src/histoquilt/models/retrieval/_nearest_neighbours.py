@@ -29,6 +29,15 @@ class NearestNeighboursConfig(BaselineConfig):
     ------
     ValueError
         A value is outside its range.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.NearestNeighboursConfig(k=(5, 10)).k
+    (5, 10)
+    >>> plain = hq.models.NearestNeighboursConfig.plain()
+    >>> plain.metric, plain.fields, plain.smoothing
+    ('cosine', 'one', 0)
     """
 
     fields: Literal["one", "several", "validate"] = "several"
@@ -268,5 +277,12 @@ class _Spaces:
 
 
 def cosine_neighbours() -> NearestNeighbours:
-    """Return retrieval as commonly done: by the cosine between embeddings."""
+    """Return retrieval as commonly done: by the cosine between embeddings.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> hq.models.cosine_neighbours().config.metric
+    'cosine'
+    """
     return NearestNeighbours(NearestNeighboursConfig.cosine())

@@ -70,8 +70,8 @@ class SpaHGC(ExpressionModel):
     >>> held_out = study.pop(list(study)[-1])
     >>> config = hq.models.SpaHGCConfig(max_epochs=5, n_hidden=16)
     >>> predicted = hq.models.SpaHGC(config).fit(study, use_rep="X_image").predict(held_out)
-    >>> predicted.layers["predicted_spahgc"].shape == held_out.shape
-    True
+    >>> predicted.layers["predicted_spahgc"].shape
+    (60, 20)
     """
 
     method = "spahgc"

@@ -10,7 +10,16 @@ from histoquilt.nn.graph._edges import Edges
 
 
 def edge_softmax(logits: Tensor, edges: Edges) -> Tensor:
-    """Softmax over the incoming edges of each node. logits: (n_heads, n_edges) -> (n_heads, n_edges)."""
+    """Softmax over the incoming edges of each node. logits: (n_heads, n_edges) -> (n_heads, n_edges).
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[1, 1, 0], [0, 0, 1]])))
+    >>> hq.nn.edge_softmax(torch.tensor([[0.0, 0.0, 7.0]]), edges).tolist()
+    [[0.5, 0.5, 1.0]]
+    """
     return _EdgeSoftmax.apply(logits, edges)
 
 
@@ -40,6 +49,16 @@ def edge_attention(
     Returns
     -------
     (n_out, n_heads * n_values), heads side by side.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[1, 1, 0], [0, 0, 1]])))
+    >>> queries, keys = torch.zeros(1, 2, 4), torch.zeros(1, 3, 4)  # one head; equal logits
+    >>> values = torch.tensor([[[1.0], [3], [5]]])
+    >>> hq.nn.edge_attention(queries, keys, values, edges).tolist()
+    [[2.0], [5.0]]
     """
     logits = edges.dot(queries / queries.shape[-1] ** 0.5, keys)  # (n_heads, n_edges)
     if slope is not None:
@@ -61,6 +80,16 @@ class MultiHeadEdgeAttention(nn.Module):
         Number of heads, and width of one head.
     slope, dropout_rate
         As in :func:`edge_attention`; dropout in training only.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[1, 1, 0], [0, 0, 0]])))
+    >>> attention = hq.nn.MultiHeadEdgeAttention(4, 5, 6, n_heads=2, n_head=3).eval()
+    >>> found = attention(torch.ones(2, 4), torch.ones(3, 5), edges, None)
+    >>> found.shape, found[1].tolist()  # the second node has no edge
+    (torch.Size([2, 6]), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
 
     def __init__(

@@ -33,6 +33,14 @@ class Edges:
     ------
     TypeError
         The adjacency is not sparse.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> edges = hq.nn.Edges(csr_matrix(np.array([[0, 1, 1], [1, 0, 0]])))
+    >>> edges.rows.tolist(), edges.columns.tolist()
+    ([0, 0, 1], [1, 2, 0])
     """
 
     def __init__(self, adjacency: csr_matrix, *, device: torch.device | str = "cpu") -> None:

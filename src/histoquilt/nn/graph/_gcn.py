@@ -12,7 +12,16 @@ from histoquilt.nn.tiles._batch_norm import CoreBatchNorm
 
 
 class GCNLayer(nn.Module):
-    """Graph convolution ``P X W + b`` (Kipf & Welling 2017), with the cheaper product first."""
+    """Graph convolution ``P X W + b`` (Kipf & Welling 2017), with the cheaper product first.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> step = hq.nn.Propagation.from_scipy(csr_matrix([[0.5, 0.5], [0.5, 0.5]]), symmetric=True)
+    >>> hq.nn.GCNLayer(n_in=3, n_out=2)(torch.ones(2, 3), step).shape
+    torch.Size([2, 2])
+    """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -27,7 +36,16 @@ class GCNLayer(nn.Module):
 
 
 class GCNEncoder(nn.Module):
-    """Two GCN layers, each followed by BatchNorm and a shared PReLU."""
+    """Two GCN layers, each followed by BatchNorm and a shared PReLU.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> from scipy.sparse import identity
+    >>> step = hq.nn.Propagation.from_scipy(identity(4, dtype="float32", format="csr"), symmetric=True)
+    >>> hq.nn.GCNEncoder(n_in=5, n_hidden=8, n_latent=3)(torch.ones(4, 5), [step, step], n_core=4).shape
+    torch.Size([4, 3])
+    """
 
     def __init__(self, n_in: int, n_hidden: int, n_latent: int) -> None:
         super().__init__()

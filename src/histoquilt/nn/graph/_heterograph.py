@@ -21,6 +21,16 @@ class HeteroGraph:
     """Edges among the spots of a section (targets), among their references in other sections, and between them.
 
     All three kinds are required; an ablation passes an empty matrix.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> line, none = csr_matrix(np.array([[0, 1], [1, 0]])), csr_matrix((3, 3))
+    >>> to_target = csr_matrix(np.array([[1, 1, 0], [0, 0, 1]]))  # two targets, three references
+    >>> graph = hq.nn.HeteroGraph.from_scipy(line, none, to_target)
+    >>> graph.to_target.rows.tolist(), tuple(graph.among_references.matrix.shape)
+    ([0, 0, 1], (3, 3))
     """
 
     among_targets: Propagation  # mean over spatial neighbours
@@ -58,7 +68,15 @@ class HeteroGraph:
 
 
 class InputBlock(nn.Module):
-    """Linear, LeakyReLU, dropout, linear, LayerNorm: node features to a common width."""
+    """Linear, LeakyReLU, dropout, linear, LayerNorm: node features to a common width.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> block = hq.nn.InputBlock(n_in=5, n_hidden=16).eval()
+    >>> block(torch.ones(3, 5), None).shape
+    torch.Size([3, 16])
+    """
 
     def __init__(self, n_in: int, n_hidden: int = 256, *, dropout_rate: float = 0.2) -> None:
         super().__init__()
@@ -78,6 +96,17 @@ class HeteroLayer(nn.Module):
     """GraphSAGE among targets and among references, averaged with CNDA between them, then LeakyReLU.
 
     Nodes without edges to the other kind average with zero.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> line, none = csr_matrix(np.array([[0, 1], [1, 0]])), csr_matrix((3, 3))
+    >>> graph = hq.nn.HeteroGraph.from_scipy(line, none, csr_matrix(np.array([[1, 1, 0], [0, 0, 1]])))
+    >>> layer = hq.nn.HeteroLayer(8, n_heads=2).eval()
+    >>> target, reference = layer(torch.ones(2, 8), torch.ones(3, 8), torch.ones(3, 8), graph, None)
+    >>> target.shape, reference.shape
+    (torch.Size([2, 8]), torch.Size([3, 8]))
     """
 
     def __init__(self, n_hidden: int = 256, *, n_heads: int = 4, dropout_rate: float = 0.1) -> None:

@@ -34,12 +34,30 @@ def neighbour_means(adjacency: csr_matrix, *, itself: bool) -> csr_matrix:
 
 
 def mean_propagation(adjacency: csr_matrix, *, device: torch.device | str = "cpu") -> Propagation:
-    """Return :func:`neighbour_means` of ``(n_out, n_in)`` as a propagation; a row without neighbours gets zero."""
+    """Return :func:`neighbour_means` of ``(n_out, n_in)`` as a propagation; a row without neighbours gets zero.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> means = hq.nn.mean_propagation(csr_matrix(np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0]])))
+    >>> means(torch.tensor([[1.0], [2], [4]])).tolist()
+    [[3.0], [1.0], [0.0]]
+    """
     return Propagation.from_scipy(neighbour_means(adjacency, itself=False), symmetric=False, device=device)
 
 
 class SAGELayer(nn.Module):
-    """``W_self x + W_mean mean(x of neighbours) + b`` (Hamilton, Ying, Leskovec. NeurIPS 2017)."""
+    """``W_self x + W_mean mean(x of neighbours) + b`` (Hamilton, Ying, Leskovec. NeurIPS 2017).
+
+    Examples
+    --------
+    >>> import numpy as np, torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> means = hq.nn.mean_propagation(csr_matrix(np.array([[0, 1, 1], [1, 0, 0], [1, 0, 0]])))
+    >>> hq.nn.SAGELayer(n_in=4, n_out=2)(torch.ones(3, 4), means).shape
+    torch.Size([3, 2])
+    """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()

@@ -13,7 +13,16 @@ from torch.autograd.function import FunctionCtx
 
 @dataclass(frozen=True)
 class Propagation:
-    """A fixed sparse matrix with its transpose, which the backward pass needs."""
+    """A fixed sparse matrix with its transpose, which the backward pass needs.
+
+    Examples
+    --------
+    >>> import torch, histoquilt as hq
+    >>> from scipy.sparse import csr_matrix
+    >>> means = csr_matrix([[0.0, 0.5, 0.5], [1, 0, 0], [1, 0, 0]])
+    >>> hq.nn.Propagation.from_scipy(means, symmetric=False)(torch.tensor([[1.0], [2], [4]])).tolist()
+    [[3.0], [1.0], [1.0]]
+    """
 
     matrix: Tensor  # (n_out, n_in) torch sparse CSR
     transpose: Tensor  # (n_in, n_out) torch sparse CSR; the same object as matrix if that is symmetric

@@ -26,7 +26,16 @@ class ScoredPairs:
 
 @dataclass(frozen=True)
 class TileDraws:
-    """Masks, negatives and dropout of one step, the same however the parts of a batch are divided among processes."""
+    """Masks, negatives and dropout of one step, the same however the parts of a batch are divided among processes.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> graph = hq.nn.TileGraph.whole(hq.gr.knn_adjacency(np.random.default_rng(0).random((1000, 2)), 4))
+    >>> masked = hq.nn.TileDraws(seed=0, step=1).masked(graph, rate=0.3)
+    >>> masked.shape, round(float(masked.mean()), 1)
+    ((1000,), 0.3)
+    """
 
     seed: int
     step: int

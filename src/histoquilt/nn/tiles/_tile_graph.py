@@ -37,6 +37,16 @@ class TileGraph:
     ------
     ValueError
         There are fewer rings than graph layers.
+
+    Examples
+    --------
+    >>> import numpy as np, histoquilt as hq
+    >>> line = hq.gr.radius_adjacency(np.array([[x, 0] for x in range(5)]), radius=1)
+    >>> graph = hq.nn.TileGraph.whole(line)
+    >>> graph.n_core, graph.edges.tolist()
+    (5, [[0, 1], [1, 2], [2, 3], [3, 4]])
+    >>> graph.are_edges(np.array([[0, 1], [0, 2]])).tolist()
+    [True, False]
     """
 
     def __init__(

@@ -34,6 +34,17 @@ class Expression:
         ``counts`` or ``log1p_cp10k``.
     name
         ``X``, or the name of the layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import expression
+    >>> source = expression(AnnData(np.float32([[1, 3], [2, 2]])))
+    >>> source.scale, source.name, source.genes
+    ('counts', 'X', ['0', '1'])
+    >>> source.normalised(100, log=False).toarray().tolist()
+    [[25.0, 75.0], [50.0, 50.0]]
     """
 
     matrix: csr_matrix | BackedRows
@@ -102,6 +113,20 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     -----
     UserWarning
         Some spots or genes have no counts (they stay in ``adata``), or declared counts contain fractions.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.study import expression
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> expression(adata).scale
+    'counts'
+    >>> adata.X.data = adata.X.data / 2
+    >>> del adata.uns["histoquilt"]
+    >>> expression(adata)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: X looks log-transformed (largest value 9.5, not whole numbers). Raw counts are ...
     """
     name = layer or (Keys.COUNTS if Keys.COUNTS in adata.layers else "X")
     if name != "X" and name not in adata.layers:

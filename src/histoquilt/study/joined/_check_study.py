@@ -58,7 +58,17 @@ def check_study(sections: Mapping[str, AnnData] | Study, *, spatial_key: str = K
 
 
 def check_names(names: list[str]) -> None:
-    """Raise ``ValueError`` unless section names are unique and can name files."""
+    """Raise ``ValueError`` unless section names are unique and can name files.
+
+    Examples
+    --------
+    >>> from histoquilt.study import check_names
+    >>> check_names(["s1", "s2"])
+    >>> check_names(["case/1"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: A section's name becomes a file name, so it cannot be empty or hold a slash: ...
+    """
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(

@@ -76,6 +76,18 @@ def check_one_section(
     ------
     ValueError
         There are several sections; :func:`split_sections` makes one AnnData of each.
+
+    Examples
+    --------
+    >>> import anndata, histoquilt as hq
+    >>> from histoquilt.study import check_one_section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> check_one_section(adata)
+    >>> both = anndata.concat({"a": adata, "b": adata}, label="library_id", index_unique="-")
+    >>> check_one_section(both)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: This is more than one section: obs['library_id'] names 2 ('a', 'b'), and their ...
     """
     if adata.uns.get(Keys.UNS, {}).get(Keys.ONE_SECTION):
         return
@@ -114,6 +126,17 @@ def declare_one_section(adata: AnnData) -> None:
     ----------
     adata
         Changed in place: ``uns["histoquilt"]["one_section"]``.
+
+    Examples
+    --------
+    >>> import anndata, histoquilt as hq
+    >>> from histoquilt.study import check_one_section
+    >>> adata = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, seed=0)
+    >>> both = anndata.concat({"a": adata, "b": adata}, label="library_id", index_unique="-")
+    >>> hq.io.declare_one_section(both)
+    >>> check_one_section(both)  # passes
+    >>> both.uns["histoquilt"]
+    {'one_section': True}
     """
     provenance(adata)[Keys.ONE_SECTION] = True
 

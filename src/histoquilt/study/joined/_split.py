@@ -36,6 +36,13 @@ def split_sections(joint: AnnData, section_key: str = Keys.SECTION) -> dict[str,
         ``section_key`` is not in ``obs``.
     ValueError
         Some spots have no section.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> joint = hq.datasets.toy_section(n_spots=60, n_genes=20, n_domains=2, n_sections=2, seed=0)
+    >>> {name: section.n_obs for name, section in hq.io.split_sections(joint).items()}
+    {'s1': 60, 's2': 60}
     """
     return {name: cut_section(joint, name, rows) for name, rows in rows_of_sections(joint, section_key).items()}
 
