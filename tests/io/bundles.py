@@ -76,6 +76,8 @@ def write_xenium(
     whole.var["feature_types"] = ["Gene Expression"] * cells.n_vars + kinds
     if matrix == "h5":
         write_10x_h5(whole, folder / "cell_feature_matrix.h5", library_id=None)
+    elif matrix == "zarr":
+        write_10x_zarr(whole, numbers, folder / "cell_feature_matrix.zarr.zip")
     else:
         write_10x_mtx(cells, folder / "cell_feature_matrix")
     total = np.asarray(cells.X.sum(axis=1)).ravel().astype(np.int64)
@@ -98,6 +100,25 @@ def write_xenium(
     write_tables(table.iloc[order], folder / "cells", tables)
     write_tables(outlines.loc[by_ring.sort_values(kind="stable").index], folder / "cell_boundaries", tables)
     return rings
+
+
+def write_10x_zarr(cells: AnnData, numbers: np.ndarray, path: Path) -> None:
+    """Write the counts as Xenium's ``.zarr.zip``, feature by feature; ``numbers`` make up the names of the cells."""
+    import zarr
+
+    by_feature = csr_matrix(cells.X.T)
+    kinds = {"Gene Expression": "gene"}
+    store = zarr.storage.ZipStore(path, mode="w")
+    attributes = {
+        "major_version": 3, "minor_version": 0, "number_cells": cells.n_obs, "number_features": cells.n_vars,
+        "feature_keys": list(cells.var_names), "feature_ids": list(cells.var["gene_ids"]),
+        "feature_types": [kinds.get(kind, kind) for kind in cells.var["feature_types"]],
+    }  # fmt: skip
+    group = zarr.create_group(store, zarr_format=2).create_group("cell_features", attributes=attributes)
+    parts = {"cell_id": np.column_stack([numbers, np.ones_like(numbers)]), "data": by_feature.data}
+    for name, values in {**parts, "indices": by_feature.indices, "indptr": by_feature.indptr}.items():
+        group.create_array(name, data=np.asarray(values).astype(np.uint32))
+    store.close()
 
 
 def write_tables(table: pd.DataFrame, path: Path, endings: tuple[str, ...]) -> None:

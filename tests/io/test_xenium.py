@@ -55,12 +55,13 @@ def test_csv_is_read_without_pyarrow(section, tmp_path, monkeypatch):
     check_outlines(hq.io.read_section(tmp_path / "run"), rings)
 
 
-def test_the_matrix_folder_is_read_if_there_is_no_h5(section, tmp_path):
+@pytest.mark.parametrize("other", ["mtx", "zarr"])
+def test_the_matrix_is_read_from_another_file_if_there_is_no_h5(section, tmp_path, other):
     write_xenium(section, tmp_path / "h5")
-    write_xenium(section, tmp_path / "mtx", matrix="mtx")
-    mtx, h5 = (hq.io.read_section(tmp_path / name) for name in ("mtx", "h5"))
+    write_xenium(section, tmp_path / other, matrix=other)
+    found, h5 = (hq.io.read_section(tmp_path / name) for name in (other, "h5"))
     del h5.var["genome"]
-    assert_equal(mtx, h5)
+    assert_equal(found, h5)
 
 
 def test_outlines_may_be_left_out_or_absent(section, tmp_path):
@@ -84,11 +85,11 @@ def test_what_is_missing_is_named(section, tmp_path):
         hq.io.read_section(folder)
     write_xenium(section, tmp_path / "2")
     without(tmp_path / "2", "cell_feature_matrix.h5")
-    (tmp_path / "2" / "cell_feature_matrix.zarr.zip").touch()
-    words = (
-        r"cell_feature_matrix.h5 and the folder cell_feature_matrix/ are missing. cell_feature_matrix.zarr.zip is not"
-    )
+    words = r"cell_feature_matrix.h5, cell_feature_matrix.zarr.zip and the folder cell_feature_matrix/ are missing"
     with pytest.raises(FileNotFoundError, match=words):
+        hq.io.read_section(tmp_path / "2")
+    (tmp_path / "2" / "cell_feature_matrix.zarr.zip").touch()
+    with pytest.raises(ValueError, match=r"cell_feature_matrix.zarr.zip could not be read as a cell-feature matrix"):
         hq.io.read_section(tmp_path / "2")
     without(tmp_path / "2", "experiment.xenium")
     with pytest.raises(FileNotFoundError, match=r"not a complete Xenium output: experiment.xenium is missing"):

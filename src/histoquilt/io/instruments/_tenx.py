@@ -1,6 +1,7 @@
-"""Count matrices of Cell Ranger and Space Ranger: one ``.h5`` file, or a folder with ``matrix.mtx``."""
+"""Count matrices of 10x software: one ``.h5`` file, a folder with ``matrix.mtx``, or the ``.zarr.zip`` of Xenium."""
 
 import csv
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,13 +11,15 @@ from anndata import AnnData
 from scipy.io import mmread
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, listed, require
 from histoquilt.io._controls import finish_genes
 from histoquilt.io._files import CUT_OFF, contents, first_file, is_gzip, open_h5, read_delimited, unpacked_bytes
 from histoquilt.runtime import logger
 from histoquilt.study import quiet_duplicates
 
 _GENES = "Gene Expression"
+_KINDS = {"gene": _GENES}  # kinds of features in a .zarr.zip that have another name in the .h5
+_DIGITS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # of a cell's name in Xenium
 
 
 def read_10x_h5(path: Path) -> AnnData:
@@ -82,6 +85,33 @@ def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
         var["feature_types"] = genes[2].to_numpy()
     with quiet_duplicates():
         adata = AnnData(counts, obs=pd.DataFrame(index=barcodes[0].to_numpy()), var=var)
+    adata.uns["10x"] = {"library_ids": [], "metadata": {}}
+    return _genes_only(adata)
+
+
+def read_10x_zarr(path: Path) -> AnnData:
+    """Read the counts of genes in ``cell_feature_matrix.zarr.zip`` of Xenium Onboard Analysis, as CSR float32.
+
+    The group ``cell_features`` holds the cells of each feature (``indptr``, ``indices``, ``data``), the names of
+    features as attributes, and in ``cell_id`` two numbers for each cell: the first in hexadecimal, with the letters a
+    to p as digits, and the second make up its name.
+    """
+    zarr = require("zarr", extra="spatial", purpose="Reading a .zarr.zip")
+    try:
+        with closing(zarr.storage.ZipStore(path, mode="r")) as store:
+            group = zarr.open_group(store, mode="r")["cell_features"]
+            numbers, indptr, indices, data = (group[name][:] for name in ("cell_id", "indptr", "indices", "data"))
+            names, ids, kinds = (list(group.attrs[f"feature_{name}"]) for name in ("keys", "ids", "types"))
+        by_feature = csr_matrix((data, indices, indptr), shape=(len(names), len(numbers)), dtype=np.float32)
+        var = pd.DataFrame({"gene_ids": ids, "feature_types": [_KINDS.get(kind, kind) for kind in kinds]}, index=names)
+    except Exception as error:  # zarr raises many types; scipy and pandas for parts that do not belong together
+        raise ValueError(f"{path} could not be read as a cell-feature matrix (truncated?): {error!r}") from error
+    if numbers.ndim == 1:  # of the first releases
+        cells = [str(number) for number in numbers.tolist()]
+    else:
+        cells = [f"{number:08x}".translate(_DIGITS) + f"-{suffix}" for number, suffix in numbers.tolist()]
+    with quiet_duplicates():
+        adata = AnnData(by_feature.T.tocsr(), obs=pd.DataFrame(index=cells), var=var)
     adata.uns["10x"] = {"library_ids": [], "metadata": {}}
     return _genes_only(adata)
 

@@ -11,7 +11,7 @@ from anndata import AnnData
 from histoquilt._base import Keys, either, is_installed, listed
 from histoquilt.io._cell_polygons import polygons_of_cells, store_polygons
 from histoquilt.io._files import check_unique, contents, first_file, read_delimited, read_parquet
-from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx
+from histoquilt.io.instruments._tenx import read_10x_h5, read_10x_mtx, read_10x_zarr
 from histoquilt.runtime import logger
 from histoquilt.study import record_coordinates
 
@@ -69,15 +69,16 @@ def _pixel_size(folder: Path) -> float | None:
 
 
 def _read_counts(folder: Path) -> AnnData:
-    """Read the count matrix: ``.h5``, or else the folder with ``matrix.mtx``."""
+    """Read the count matrix: ``.h5``, or else the folder with ``matrix.mtx``, or else ``.zarr.zip``."""
     if (folder / f"{_MATRIX}.h5").is_file():
         return read_10x_h5(folder / f"{_MATRIX}.h5")
     if (folder / _MATRIX).is_dir():
         return read_10x_mtx(folder / _MATRIX)
-    zarr = f" {_MATRIX}.zarr.zip is not read." if (folder / f"{_MATRIX}.zarr.zip").is_file() else ""
+    if (folder / f"{_MATRIX}.zarr.zip").is_file():
+        return read_10x_zarr(folder / f"{_MATRIX}.zarr.zip")
     raise FileNotFoundError(
-        f"{folder} is not a complete Xenium output: {_MATRIX}.h5 and the folder {_MATRIX}/ are missing.{zarr} Copy one "
-        f"of them from the Xenium output. It holds: {contents(folder)}."
+        f"{folder} is not a complete Xenium output: {_MATRIX}.h5, {_MATRIX}.zarr.zip and the folder {_MATRIX}/ are "
+        f"missing. Copy one of them from the Xenium output. It holds: {contents(folder)}."
     )
 
 
