@@ -41,12 +41,12 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
     parts = []
     for fold in folds:
         # section by section, so that distances between spots are computed once
-        scored = {
+        by_run = {
             (run, section): _score_genes(study, fold, run, section)
             for section in fold.truth for run in fold.predicted if section in fold.predicted[run]
         }  # fmt: skip
         parts += [
-            _with_run(scored[run, section], fold, section, run)
+            _with_run(by_run[run, section], fold, section, run)
             for run, of_run in fold.predicted.items() for section in of_run
         ]  # fmt: skip
         for section, truth in fold.truth.items():

@@ -146,7 +146,7 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
     columns = {name: column.to_numpy() for name, column in per_gene.items()}
     rows = []
     for name, genes in gene_sets.items():
-        place = per_gene.index.get_indexer(list(genes))
+        place = per_gene.index.get_indexer(pd.Index(list(genes)))
         if (place < 0).any():
             missing = [gene for gene, known in zip(genes, place >= 0, strict=True) if not known]
             raise KeyError(
