@@ -40,7 +40,7 @@ class Size:
 
 
 FULL = Size(n_sections=6, n_spots=1500, epochs=60, n_slides=10, slide_spots=1500)
-QUICK = Size(n_sections=3, n_spots=150, epochs=10, n_slides=4, slide_spots=100)
+QUICK = Size(n_sections=2, n_spots=150, epochs=8, n_slides=3, slide_spots=60)
 
 
 def build(folder: Path, size: Size, log: Path) -> dict[str, list[str]]:

@@ -49,6 +49,21 @@ def data_dir() -> Path:
     return Path(folder).resolve()
 
 
+@pytest.fixture(scope="session")
+def her2st_half(data_dir: Path) -> Callable[[str], tuple[AnnData, np.ndarray]]:
+    """Read a section of HER2ST and its image at half size, in a fraction of the time; coordinates are its pixels."""
+
+    def read(name: str) -> tuple[AnnData, np.ndarray]:
+        adata = read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
+        with Image.open(data_dir / "her2st" / f"{name}.jpg") as image:
+            image.draft("RGB", (image.width // 2, image.height // 2))
+            pixels = np.asarray(image)
+        adata.obsm["spatial"] = adata.obsm["spatial"] / 2
+        return adata, pixels
+
+    return read
+
+
 @pytest.fixture(scope="session", autouse=True)
 def patches_described_once() -> Iterator[None]:
     """Remember what he_texture says of patches: many tests embed the same toy images (not those of the encoder)."""

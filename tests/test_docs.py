@@ -23,14 +23,15 @@ def blocks(path: Path, language: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_readme_runs(tmp_path, monkeypatch):
-    """With half as many spots on the slides, whose patches take most of the time."""
+    """With fewer spots, and fewer genes on the first slide."""
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     first, second = blocks(README, "python")
+    assert "toy_slide(n_spots=1500, n_genes=500," in first
     assert "toy_slides(3, n_spots=400," in second
-    for block in (first, second.replace("n_spots=400", "n_spots=200")):
-        exec(block, names)
+    exec(first.replace("n_spots=1500, n_genes=500", "n_spots=600, n_genes=250"), names)
+    exec(second.replace("n_spots=400", "n_spots=150"), names)
     hq, adata, predicted = (names[name] for name in ("hq", "adata", "predicted"))
     assert hq.metrics.ari(adata.obs["domain_true"], adata.obs["domain"]) > 0.5
     assert predicted.obs["domain"].nunique() == 4
@@ -55,8 +56,9 @@ def test_the_page_on_conditions_runs(tmp_path, monkeypatch):
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for block in blocks(DOCS / "conditions.md", "python"):
-        exec(block, names)
+    [block] = blocks(DOCS / "conditions.md", "python")
+    assert "toy_conditions(n_patients=4, seed=1)" in block
+    exec(block.replace("n_patients=4", "n_patients=4, n_spots=300"), names)  # half of the spots
     compared, joint = names["compared"], names["joint"]
     assert compared.proportions["p_adjusted"].min() < 0.05
     assert (compared.markers["p_specific_adjusted"] < 0.05).any()

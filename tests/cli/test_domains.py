@@ -1,6 +1,9 @@
 """``histoquilt domains`` from files to files."""
 
+import contextlib
+import io
 import json
+import shutil
 
 import anndata as ad
 import numpy as np
@@ -11,21 +14,28 @@ import histoquilt
 from histoquilt.cli import run
 from histoquilt.jobs.work._record import sha256
 
+QUICK = {"n_pcs": 20}  # as the fixture quick
+BARE = ["--levels", "none", "--stability", "none", "--denoise", "none"]  # domains and nothing about them
+
 
 def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.fixture
-def done(section_file, quick, tmp_path, capsys):
-    """One finished run: its folder and what it printed."""
-    out = tmp_path / "results"
-    arguments = ["domains", section_file, "-k", 3, "-o", out, "--seed", 5, "--config", quick]
-    assert run(list(map(str, arguments))) == 0
-    return out, capsys.readouterr()
+@pytest.fixture(scope="module")
+def done(_section, tmp_path_factory):
+    """One finished run of toy.h5ad with quick.json, read only: its folder, and what was printed to stdout."""
+    place = tmp_path_factory.mktemp("done")
+    _section.write_h5ad(place / "toy.h5ad")
+    (place / "quick.json").write_text(json.dumps(QUICK))
+    arguments = ["domains", place / "toy.h5ad", "-k", 3, "-o", place / "results", "--seed", 5]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = run(list(map(str, [*arguments, "--config", place / "quick.json"])))
+    assert code == 0, err.getvalue()
+    return place / "results", out.getvalue()
 
 
-def test_the_folder_holds_everything(done, section_file, section):
+def test_the_folder_holds_everything(done, section):
     out, printed = done
     assert files(out) == ["domains.csv", "domains.png", "report.html", "run.json", "toy.h5ad"]
     assert files(out.parent) == ["quick.json", "results", "toy.h5ad"]
@@ -46,12 +56,13 @@ def test_the_folder_holds_everything(done, section_file, section):
     assert (out / "domains.png").read_bytes().startswith(b"\x89PNG")
     report = (out / "report.html").read_text()
     assert "Domains of toy" in report
-    assert "Report:" in printed.out
-    assert "toy: 240 spots, 3 domains" in printed.out
+    assert "Report:" in printed
+    assert "toy: 240 spots, 3 domains" in printed
 
 
-def test_the_facts_of_the_run(done, section_file, quick):
+def test_the_facts_of_the_run(done):
     out, _ = done
+    section_file, quick = out.parent / "toy.h5ad", out.parent / "quick.json"
     facts = json.loads((out / "run.json").read_text())
     assert facts["version"] == histoquilt.__version__
     assert facts["command"] == "domains"
@@ -73,9 +84,9 @@ def test_the_same_seed_gives_the_same_domains(done, section_file, quick, tmp_pat
     assert (again / "domains.csv").read_bytes() == (out / "domains.csv").read_bytes()
 
 
-def test_an_earlier_run_is_refused_then_replaced(done, section_file, quick, refused):
-    out, _ = done
-    command = ["domains", section_file, "-k", 2, "-o", out, "--config", quick, "--quiet"]
+def test_an_earlier_run_is_refused_then_replaced(done, section_file, quick, refused, tmp_path):
+    out = shutil.copytree(done[0], tmp_path / "results")
+    command = ["domains", section_file, "-k", 2, "-o", out, "--config", quick, "--quiet", *BARE]
     assert "already holds results" in refused(*command)
     assert json.loads((out / "run.json").read_text())["n_domains"] == 3
     assert run([*map(str, command), "--overwrite"]) == 0
@@ -92,7 +103,7 @@ def test_quiet_says_nothing(section_file, quick, tmp_path, capsys):
 
 def test_sections_kept_separate(section, section_file, quick, tmp_path, capsys):
     section[::2].copy().write_h5ad(tmp_path / "half.h5ad")
-    command = ["domains", section_file, tmp_path / "half.h5ad", "-k", 2, "--config", quick]
+    command = ["domains", section_file, tmp_path / "half.h5ad", "-k", 2, "--config", quick, *BARE]
     assert run(list(map(str, [*command, "-o", tmp_path / "out", "--separate"]))) == 0
     assert "integrated" not in capsys.readouterr().err
     out = tmp_path / "out"
@@ -101,14 +112,16 @@ def test_sections_kept_separate(section, section_file, quick, tmp_path, capsys):
     assert table["section"].value_counts().to_dict() == {"toy": 240, "half": 120}
     assert json.loads((out / "run.json").read_text())["integrated"] is False
     # as if the other were not there
-    assert run(list(map(str, ["domains", section_file, "-k", 2, "--config", quick, "-o", tmp_path / "alone"]))) == 0
+    command = ["domains", section_file, "-k", 2, "--config", quick, "-o", tmp_path / "alone", *BARE]
+    assert run(list(map(str, command))) == 0
     alone = pd.read_csv(tmp_path / "alone" / "domains.csv", dtype=str)
     assert alone.equals(table[table["section"] == "toy"].reset_index(drop=True))
 
 
-def test_the_number_of_domains_may_be_left_out(section_file, quick, tmp_path, capsys):
+def test_the_number_of_domains_may_be_left_out(section, section_file, quick, tmp_path, capsys):
+    section[::2].copy().write_h5ad(section_file)  # the search takes a while
     out = tmp_path / "out"
-    assert run(list(map(str, ["domains", section_file, "-o", out, "--config", quick]))) == 0
+    assert run(list(map(str, ["domains", section_file, "-o", out, "--config", quick, *BARE]))) == 0
     facts = json.loads((out / "run.json").read_text())
     assert facts["n_domains_asked"] == "auto"
     assert 2 <= facts["n_domains"] <= 15
@@ -133,7 +146,7 @@ def test_refinement_is_chosen_by_name(section_file, quick, tmp_path):
     for name in ("majority", "potts", "none"):
         out = tmp_path / name
         command = ["domains", section_file, "-k", 3, "-o", out, "--config", quick, "--refine", name]
-        assert run([*map(str, command), "--denoise", "none"]) == 0
+        assert run([*map(str, command), *BARE]) == 0
         records[name] = ad.read_h5ad(out / "toy.h5ad").uns["histoquilt"]["domain"]
     assert [bool(record["refined"]) for record in records.values()] == [True, True, False]
     assert [name for name, record in records.items() if "potts_beta" in record] == ["potts"]
@@ -158,7 +171,8 @@ def test_warnings_reach_stderr_and_the_record(section, quick, tmp_path, capsys):
     section.X = counts.tocsr()
     section.write_h5ad(tmp_path / "gap.h5ad")
     out = tmp_path / "out"
-    assert run(list(map(str, ["domains", tmp_path / "gap.h5ad", "-k", 2, "-o", out, "--config", quick]))) == 0
+    command = ["domains", tmp_path / "gap.h5ad", "-k", 2, "-o", out, "--config", quick, *BARE]
+    assert run(list(map(str, command))) == 0
     [line] = [line for line in capsys.readouterr().err.splitlines() if "no counts; they are kept" in line]
     assert line.startswith("histoquilt: warning: 1 of 240 spots")
     assert any("1 of 240 spots" in text for text in json.loads((out / "run.json").read_text())["warnings"])
@@ -185,7 +199,7 @@ def test_an_image_that_cannot_be_drawn_costs_no_results(shape, section, quick, t
     section.uns["spatial"] = {"is_single": True, "lib": hires}
     section.write_h5ad(tmp_path / "toy.h5ad")
     out = tmp_path / "results"
-    arguments = ["domains", tmp_path / "toy.h5ad", "-k", 3, "-o", out, "--denoise", "none", "--config", quick]
+    arguments = ["domains", tmp_path / "toy.h5ad", "-k", 3, "-o", out, "--config", quick, *BARE]
     assert run(list(map(str, arguments))) == 0
     assert files(out) == ["domains.csv", "domains.png", "report.html", "run.json", "toy.h5ad"]
     said = capsys.readouterr().err

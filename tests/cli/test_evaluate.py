@@ -5,6 +5,7 @@ import json
 import anndata as ad
 import pandas as pd
 import pytest
+from PIL import Image
 
 from histoquilt.cli import run
 
@@ -115,9 +116,15 @@ def test_studies_that_cannot_be_judged(refused, study_folder, tmp_path):
 
 
 @pytest.mark.real_data
-def test_a_real_study_from_images_to_predictions(data_dir, tmp_path, capsys):
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_real_study_from_images_to_predictions(her2st_half, tmp_path, capsys):
     """Three sections of one tumour: ridge reads genes off H&E; a bare slide gets domains of its own."""
-    folder = data_dir / "her2st"
+    folder = tmp_path / "her2st"
+    folder.mkdir()
+    for name in ("C2", "C3", "C4"):
+        adata, pixels = her2st_half(name)
+        adata.write_h5ad(folder / f"{name}.h5ad")
+        Image.fromarray(pixels).save(folder / f"{name}.jpg", quality=90)
     lines = [f"{name},{folder / name}.h5ad,{folder / name}.jpg,C" for name in ("C2", "C3", "C4")]
     table = tmp_path / "samples.csv"
     table.write_text("\n".join(["section,counts,image,patient", *lines]) + "\n")
@@ -132,6 +139,6 @@ def test_a_real_study_from_images_to_predictions(data_dir, tmp_path, capsys):
     assert panel.loc["predicted_depth", "deviance_median"] == 0
     table.write_text("\n".join(["section,counts,image,patient", *lines[:2]]) + "\n")
     assert run(["train", str(table), *common, "--method", "ridge", "--out", str(tmp_path / "model")]) == 0
-    slide = ["--mpp", "0.74", "--pitch-um", "600", "--out", str(tmp_path / "predicted"), "-q"]
+    slide = ["--mpp", "1.48", "--pitch-um", "600", "--out", str(tmp_path / "predicted"), "-q"]
     assert run(["predict", str(tmp_path / "model"), str(folder / "C4.jpg"), *slide]) == 0
     assert len(pd.read_csv(tmp_path / "predicted" / "C4.csv")) > 10

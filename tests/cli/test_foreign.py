@@ -13,6 +13,9 @@ def domains(*arguments):
     return run(["domains", *map(str, arguments), "-k", "3", "--denoise", "none"])
 
 
+BARE = ["--levels", "none", "--stability", "none"]  # their columns are looked at in the first test
+
+
 def labelled(path, key="domain"):
     """Write a pathologist's labels into a file, and return them."""
     adata = ad.read_h5ad(path)
@@ -50,14 +53,14 @@ def test_markers_and_embedding_are_kept(section_file, quick, tmp_path, capsys):
 
 def test_a_study_keeps_them_in_every_section(three_files, quick, tmp_path, capsys):
     labels = [labelled(path) for path in three_files[:2]]  # the third has none
-    assert domains(*three_files, "-o", tmp_path / "one", "--config", quick) == 0
+    assert domains(*three_files, "-o", tmp_path / "one", "--config", quick, *BARE) == 0
     assert capsys.readouterr().err.count(SAID) == 1
     for name, of_section in zip(("s1", "s2"), labels, strict=True):
         assert ad.read_h5ad(tmp_path / "one" / f"{name}.h5ad").obs["domain_before"].tolist() == of_section
     assert "domain_before" not in ad.read_h5ad(tmp_path / "one" / "s3.h5ad").obs
 
     again = [tmp_path / "one" / f"{name}.h5ad" for name in ("s1", "s2", "s3")]
-    assert domains(*again, "-o", tmp_path / "two", "--config", quick) == 0
+    assert domains(*again, "-o", tmp_path / "two", "--config", quick, *BARE) == 0
     assert SAID not in capsys.readouterr().err
 
 
@@ -65,7 +68,7 @@ def test_a_column_of_the_samples_table(three_files, quick, samples, tmp_path, ca
     table = samples("section,counts,domain", "a,s1.h5ad,tumour", "b,s2.h5ad,stroma")
     for number, options in enumerate([["--separate"], []]):
         out = tmp_path / f"out{number}"
-        assert domains(table, "-o", out, "--config", quick, *options) == 0
+        assert domains(table, "-o", out, "--config", quick, *options, *BARE) == 0
         assert SAID in capsys.readouterr().err
         for name, label in (("a", "tumour"), ("b", "stroma")):
             found = ad.read_h5ad(out / f"{name}.h5ad").obs
@@ -76,7 +79,7 @@ def test_a_column_of_the_samples_table(three_files, quick, samples, tmp_path, ca
 def test_a_table_that_replaces_labels_of_its_files_keeps_both(three_files, quick, samples, tmp_path, capsys):
     labels = labelled(three_files[0])
     table = samples("section,counts,domain", "a,s1.h5ad,whole", "b,s2.h5ad,whole")
-    assert domains(table, "-o", tmp_path / "out", "--separate", "--config", quick) == 0
+    assert domains(table, "-o", tmp_path / "out", "--separate", "--config", quick, *BARE) == 0
     assert "is replaced by 'whole' from the table, and kept as obs['domain_before']" in capsys.readouterr().err
     found = ad.read_h5ad(tmp_path / "out" / "a.h5ad").obs
     assert found["domain_before"].tolist() == labels

@@ -7,6 +7,8 @@ import pytest
 
 from histoquilt.cli import run
 
+BARE = ["--levels", "none", "--stability", "none"]  # neither is looked at
+
 
 @pytest.mark.parametrize(
     "names", [["NegPrb1", "SystemControl1"], ["Blank-1", "BLANK_0002"], ["ERCC-00002", "antisense_TP53"]]
@@ -18,7 +20,7 @@ def test_controls_are_not_modelled(section, names, quick, tmp_path, capsys):
     (tmp_path / "samples.csv").write_text("section,counts\none,toy.h5ad\n")
     for source in ("toy.h5ad", "samples.csv"):
         out = tmp_path / f"results of {source}"
-        arguments = ["domains", tmp_path / source, "-k", 3, "-o", out, "--config", quick]
+        arguments = ["domains", tmp_path / source, "-k", 3, "-o", out, "--config", quick, *BARE]
         assert run(list(map(str, arguments))) == 0
         assert f"2 controls are not genes and are kept in obsm['controls']: '{names[0]}'" in capsys.readouterr().err
         written = ad.read_h5ad(next(out.glob("*.h5ad")))
@@ -60,7 +62,7 @@ def test_tables_of_cells_without_images(section, write, quick, tmp_path):
     (tmp_path / "samples.csv").write_text("section,counts\none,run\n")
     for source in ("run", "samples.csv"):
         out = tmp_path / f"results of {source}"
-        arguments = ["domains", tmp_path / source, "-k", 3, "-o", out, "--config", quick, "--denoise", "none"]
+        arguments = ["domains", tmp_path / source, "-k", 3, "-o", out, "--config", quick, "--denoise", "none", *BARE]
         assert run(list(map(str, arguments))) == 0
         written = ad.read_h5ad(next(out.glob("*.h5ad")))
         rows = names.get_indexer(written.obs_names)

@@ -81,6 +81,7 @@ def test_the_command_names_the_option(section, tmp_path, capsys):
     del section.obsm["spatial"]
     section.write_h5ad(tmp_path / "s.h5ad")
     arguments = ["domains", str(tmp_path / "s.h5ad"), "-k", "2", "-o", str(tmp_path / "o"), "--denoise", "none"]
+    arguments += ["--levels", "none", "--stability", "none"]
     assert run(arguments) == 2
     assert "--spatial-columns imagecol,imagerow." in " ".join(capsys.readouterr().err.split())
     assert run([*arguments, "--spatial-columns", "imagecol,imagerow"]) == 0

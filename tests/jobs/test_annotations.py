@@ -10,7 +10,7 @@ import histoquilt as hq
 from histoquilt.cli import run
 
 shapely = pytest.importorskip("shapely")
-FAST = ["--method", "spatial_factors", "-k", "3", "--levels", "none", "--denoise", "none"]
+FAST = ["--method", "spatial_factors", "-k", "3", "--stability", "none", "--levels", "none", "--denoise", "none"]
 
 
 @pytest.fixture

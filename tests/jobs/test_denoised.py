@@ -15,6 +15,7 @@ def denoised(section_file, quick, tmp_path):
     def of(what: str) -> ad.AnnData:
         out = tmp_path / f"out_{what[:7]}"
         command = ["domains", section_file, "-k", 3, "-o", out, "--config", quick, "--quiet", "--denoise", what]
+        command += ["--levels", "none", "--stability", "none"]
         assert run(list(map(str, command))) == 0
         return ad.read_h5ad(out / "toy.h5ad")
 

@@ -8,12 +8,13 @@ import histoquilt as hq
 from histoquilt.cli import run
 from histoquilt.jobs import JobError, find_domains
 
-QUICK = {"progress": False, "denoise": "none"}
+QUICK = {"progress": False, "denoise": "none", "levels": "none", "stability": "none"}
 
 
 def test_the_command_embeds_the_images_of_a_table(study_folder, tmp_path, quick, capsys):
     out = tmp_path / "out"
     command = ["domains", study_folder / "samples.csv", "-k", 2, "-o", out, "--image", "edges", "-q", "--config", quick]
+    command += ["--levels", "none", "--stability", "none"]
     assert run([str(part) for part in command]) == 0, capsys.readouterr().err
     section = ad.read_h5ad(out / "s0.h5ad")
     assert "X_he_texture" in section.obsm
@@ -44,7 +45,7 @@ def test_a_slide_without_genes(study_folder, tmp_path):
     bare = ad.AnnData(obs=section.obs[[]], obsm={key: section.obsm[key] for key in ("spatial", "X_he_texture")})
     bare.write_h5ad(tmp_path / "bare.h5ad")
     done = find_domains(
-        tmp_path / "bare.h5ad", tmp_path / "out", n_domains=2, image="only", image_key="X_he_texture", progress=False
+        tmp_path / "bare.h5ad", tmp_path / "out", n_domains=2, image="only", image_key="X_he_texture", **QUICK
     )
     assert done.n_found == {"bare": 2}
 

@@ -25,6 +25,7 @@ def _scanpy(adata, kind):
     return ad.AnnData(obs=adata.obs, var=adata.var, obsm=dict(adata.obsm)) if kind == "no X" else adata
 
 
+BARE = ["--levels", "none", "--stability", "none"]  # only markers are looked at
 WORDS = {"logged": "looks log-transformed", "scaled": "negative values", "no X": "X is empty", "NaN": "NaN"}
 
 
@@ -32,7 +33,7 @@ WORDS = {"logged": "looks log-transformed", "scaled": "negative values", "no X":
 def test_domains_are_written_and_markers_left_out(section, quick, tmp_path, capsys, kind):
     _scanpy(section, kind).write_h5ad(tmp_path / "s.h5ad")
     out = tmp_path / "out"
-    arguments = ["-k", "3", "--use-rep", "X_pca", "--config", str(quick), "-q", "--out", str(out)]
+    arguments = ["-k", "3", "--use-rep", "X_pca", "--config", str(quick), "-q", "--out", str(out), *BARE]
     assert run(["domains", str(tmp_path / "s.h5ad"), *arguments]) == 0
     written = ad.read_h5ad(out / "s.h5ad")
     assert written.obs["domain"].nunique() == 3
@@ -51,7 +52,8 @@ def test_a_study_too(three, quick, tmp_path, capsys, kind):
         paths.append(tmp_path / f"{name}.h5ad")
         _scanpy(adata, kind).write_h5ad(paths[-1])
     out = tmp_path / "out"
-    arguments = ["-k", "3", "--use-rep", "X_pca", "--links", "none", "--config", str(quick), "-q", "--out", str(out)]
+    arguments = ["-k", "3", "--use-rep", "X_pca", "--links", "none", "--config", str(quick), "-q", *BARE]
+    arguments += ["--out", str(out)]
     assert run(["domains", *map(str, paths), *arguments]) == 0, capsys.readouterr().err
     assert "domain" in ad.read_h5ad(out / "s1.h5ad").obs
     assert capsys.readouterr().err.count("Markers are left out") == 1
@@ -61,7 +63,7 @@ def test_counts_still_have_markers(section, quick, tmp_path):
     section.layers["counts"] = section.X.copy()
     _scanpy(section, "logged").write_h5ad(tmp_path / "s.h5ad")
     out = tmp_path / "out"
-    arguments = ["-k", "3", "--use-rep", "X_pca", "--config", str(quick), "-q", "--out", str(out)]
+    arguments = ["-k", "3", "--use-rep", "X_pca", "--config", str(quick), "-q", "--out", str(out), *BARE]
     assert run(["domains", str(tmp_path / "s.h5ad"), *arguments]) == 0
     assert len(ad.read_h5ad(out / "s.h5ad").uns["domain_markers"])
 

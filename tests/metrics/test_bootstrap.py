@@ -93,12 +93,24 @@ def test_folds_are_drawn_not_their_sections():
     assert metrics.paired_difference(few, "spahgc")["note"][0] == "2 folds: rough interval"
 
 
+def test_sets_of_genes_are_paired_each_on_its_own():
+    table = scores()
+    larger = table.assign(gene_set="top", pcc_median=2 * table["pcc_median"])
+    found = metrics.paired_difference(pd.concat([larger, table]), "spahgc")
+    assert found["gene_set"].tolist() == ["top", "panel"]
+    one_by_one = pd.concat([metrics.paired_difference(one, "spahgc") for one in (larger, table)], ignore_index=True)
+    pd.testing.assert_frame_equal(found, one_by_one, check_exact=True)
+
+
 def test_what_cannot_be_paired_is_refused():
     table = scores()
     with pytest.raises(ValueError, match=r"not scored on the same folds.*p9, s9"):
         metrics.paired_difference(table[(table["fold"] != "p9") | (table["method"] == "ridge")], "spahgc")
     with pytest.raises(KeyError, match=r"No scores of the method 'knn' \(found: 'ridge', 'spahgc'\)"):
         metrics.paired_difference(table, "knn")
+    of_ridge = table[table["method"] == "ridge"].assign(gene_set="top")
+    with pytest.raises(KeyError, match=r"No scores of the method 'spahgc' \(found: 'ridge'\)"):
+        metrics.paired_difference(pd.concat([table, of_ridge]), "spahgc")
     with pytest.raises(KeyError, match=r"lacks the column\(s\) 'seed'"):
         metrics.paired_difference(table.drop(columns="seed"), "spahgc")
     with pytest.raises(ValueError, match="'ridge' has several scores for one fold"):

@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import anndata
 import numpy as np
 import pytest
 from sklearn.linear_model import PoissonRegressor
@@ -274,14 +273,13 @@ def test_settings_are_checked(settings, words):
 
 @pytest.mark.real_data
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_on_real_tissue_it_is_not_behind_ridge_between_spots_of_equal_depth(data_dir):
+def test_on_real_tissue_it_is_not_behind_ridge_between_spots_of_equal_depth(her2st_half):
     """Held-out training sections of one tumour; no other section is looked at."""
-    folder = data_dir / "her2st"
-    study = {name: anndata.read_h5ad(folder / f"{name}.h5ad") for name in ("C2", "C3")}
-    for name, adata in study.items():
-        mpp = hq.io.estimate_mpp(adata, pitch_um=200.0)
-        with hq.io.open_slide(folder / f"{name}.jpg") as slide:
-            hq.im.embed_patches(adata, slide, mpp=mpp, field_um=200.0, key_added="X_image", progress=False)
+    study = {}
+    for name in ("C2", "C3"):
+        study[name], image = her2st_half(name)
+        mpp = hq.io.estimate_mpp(study[name], pitch_um=200.0)
+        hq.im.embed_patches(study[name], image, mpp=mpp, field_um=200.0, key_added="X_image", progress=False)
     scores = {
         type(model).__name__: np.median(
             model.fit(study, use_rep="X_image").predict(study["C2"]).var["reliability_adjusted"]

@@ -60,14 +60,14 @@ def test_sections_without_raw_counts(study):
 
 
 @pytest.mark.real_data
-def test_on_a_tumour_depth_is_much_of_the_raw_score_and_nothing_at_equal_depth(data_dir):
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_on_a_tumour_depth_is_much_of_the_raw_score_and_nothing_at_equal_depth(her2st_half):
     """Three sections of one breast tumour, each predicted by the other two."""
     sections = {}
     for name in ("C2", "C3", "C4"):
-        adata = hq.io.read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
+        adata, image = her2st_half(name)
         mpp = hq.io.estimate_mpp(adata, pitch_um=200.0)
-        with hq.io.open_slide(data_dir / "her2st" / f"{name}.jpg", mpp=mpp) as slide:
-            hq.im.embed_patches(adata, slide, mpp=mpp, field_um=[200.0, 400.0], key_added="X_he", progress=False)
+        hq.im.embed_patches(adata, image, mpp=mpp, field_um=[200.0, 400.0], key_added="X_he", progress=False)
         sections[name] = adata
     scores = {}
     for model in (PredictedDepth, ReducedRankRidge):

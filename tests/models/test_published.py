@@ -1,4 +1,4 @@
-"""The papers' settings of SpaHGC and mclSTExp, from sections to a saved model and its prediction; few epochs."""
+"""The papers' settings of SpaHGC and mclSTExp, from sections to a saved model and its prediction; one epoch."""
 
 from dataclasses import asdict, replace
 
@@ -31,18 +31,18 @@ def pieces() -> dict[str, AnnData]:
 def check_run(model: ExpressionModel, pieces: dict[str, AnnData], use_rep: list[str], folder) -> ExpressionModel:
     sections = dict(pieces)
     held_out = sections.pop("s3")
-    short = replace(model.config, max_epochs=2)
+    short = replace(model.config, max_epochs=1)
     fitted = type(model)(short).fit(sections, use_rep=use_rep, seed=0)
     fitted.save(folder)
     loaded = load(folder)
-    assert asdict(loaded.config) == asdict(model.config) | {"max_epochs": 2}
+    assert asdict(loaded.config) == asdict(model.config) | {"max_epochs": 1}
     before, after = (one.predict(held_out) for one in (fitted, loaded))
     layer = f"predicted_{model.method}"
     np.testing.assert_array_equal(before.layers[layer], after.layers[layer])
     assert before.layers[layer].std(axis=0).max() > 0
     assert np.isfinite(before.layers[f"relative_{model.method}"]).all()
     assert (before.var["n_folds"] == 3).all()
-    assert fitted.training_facts["chosen"]["n_epochs"] == 2
+    assert fitted.training_facts["chosen"]["n_epochs"] == 1
     return fitted
 
 

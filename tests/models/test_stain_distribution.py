@@ -166,15 +166,12 @@ def test_stain_with_nan_is_refused(stained):
 
 @pytest.mark.real_data
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_her2st_c5_is_familiar_and_the_same_image_in_another_hue_is_not(data_dir):
-    import anndata
-
-    sections, images, mpp = {}, {}, 200 / 270
+def test_her2st_c5_is_familiar_and_the_same_image_in_another_hue_is_not(her2st_half):
+    sections, images, mpp = {}, {}, 2 * 200 / 270
     for name in ("C2", "C3", "C4", "C5"):
-        adata = sections[name] = anndata.read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
+        adata, images[name] = her2st_half(name)
+        sections[name] = adata
         hq.io.record_coordinates(adata, "pixel", mpp=mpp)
-        with hq.io.open_slide(data_dir / "her2st" / f"{name}.jpg") as slide:
-            images[name] = slide.read_region(0, 0, slide.width, slide.height)
         hq.im.embed_patches(adata, images[name], mpp=mpp, field_um=200.0, progress=False)
     held_out = sections.pop("C5")
     model = RidgeOnEmbedding(RidgeConfig.plain()).fit(sections, n_genes=20)

@@ -119,12 +119,11 @@ def test_a_section_that_was_left_out_transfers():
 
 @pytest.mark.real_data
 @pytest.mark.filterwarnings("ignore")
-def test_a_foreign_tumour_photographed_coarsely_does_not_transfer(data_dir):
+def test_a_foreign_tumour_photographed_coarsely_does_not_transfer(her2st_half, data_dir):
     fields = [200.0, 400.0]
     sections = {}
     for name in ("C2", "C3", "C4"):
-        adata = ad.read_h5ad(data_dir / "her2st" / f"{name}.h5ad")
-        image = np.asarray(Image.open(data_dir / "her2st" / f"{name}.jpg").convert("RGB"))
+        adata, image = her2st_half(name)
         mpp = hq.io.estimate_mpp(adata, pitch_um=200.0)
         hq.io.record_coordinates(adata, "pixel", mpp=mpp)
         hq.im.embed_patches(adata, image, mpp=mpp, field_um=fields, progress=False)

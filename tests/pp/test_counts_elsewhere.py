@@ -70,6 +70,7 @@ def test_the_command_names_its_option(logged, tmp_path, capsys, key):
     adata = with_layer(key)(*logged)
     adata.write_h5ad(tmp_path / "s.h5ad")
     command = ["domains", str(tmp_path / "s.h5ad"), "-k", "2", "-o", str(tmp_path / "o"), "--denoise", "none"]
+    command += ["--levels", "none", "--stability", "none"]
     assert run(command) == 2
     told = " ".join(capsys.readouterr().err.split())
     option = f"--layer {key}" if " " not in key else f"--layer '{key}'"

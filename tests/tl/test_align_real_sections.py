@@ -23,12 +23,13 @@ def same_layer(first, second, key):
 def test_serial_sections_of_cortex(data_dir, method):
     if method == "paste":
         pytest.importorskip("ot")
-    sections = {name: read_h5ad(data_dir / f"dlpfc/{name}.h5ad") for name in DLPFC}
+    names = DLPFC if method == "outline" else DLPFC[:3]  # transport takes twice as long
+    sections = {name: read_h5ad(data_dir / f"dlpfc/{name}.h5ad") for name in names}
     for section in sections.values():
         section.obsm["as_mounted"] = section.obsm["spatial"] * estimate_mpp(section)
     align_sections(sections, method=method, n_sample=600, progress=False)
     facts = sections["151673"].uns["histoquilt"]["alignment"]
-    for name in DLPFC[1:]:
+    for name in names[1:]:
         assert abs(facts[name]["angle_deg"]) < 15
         assert not facts[name]["mirrored"]
         assert facts[name]["agreement"] > 0.9

@@ -29,6 +29,7 @@ from histoquilt.train import Split
 
 N_SIGNAL, N_GENES = 6, 13
 ONE_FOLD = [Split("mine", ["s0", "s1"], ["s2", "s3"], optimistic=False)]
+TWO_FOLDS = [Split("0", ["s1", "s2", "s3"], ["s0"], False), Split("1", ["s0", "s2", "s3"], ["s1"], False)]
 
 
 def make_section(number: int, *, n_side: int = 7, signal: float = 1.0) -> AnnData:
@@ -122,15 +123,14 @@ def test_a_model_is_given_its_training_sections_and_no_measurement_of_the_others
 def test_counts_of_a_held_out_section_change_nothing_that_is_chosen(study, spy):
     """All genes of s0 but one are silenced: the panel, the top genes and the models of its fold stay."""
     methods = {"mine": lambda: spy(RidgeConfig.plain())}
-    splits = [Split("0", ["s1", "s2", "s3"], ["s0"], False), Split("1", ["s0", "s2", "s3"], ["s1"], False)]
-    before = evaluate(study, methods, n_genes=4, splits=splits)
+    before = evaluate(study, methods, n_genes=4, splits=TWO_FOLDS)
     first = spy.trained_on[0]
     spy.trained_on.clear()
     changed = study["s0"].X.toarray()
     changed[:] = 0
     changed[:, -2] = 500
     study["s0"].X = csr_matrix(changed)
-    after = evaluate(study, methods, n_genes=4, splits=splits)
+    after = evaluate(study, methods, n_genes=4, splits=TWO_FOLDS)
     assert spy.trained_on[0]["genes"] == first["genes"]
     assert before.facts["chosen"]["ridge"]["0"] == after.facts["chosen"]["ridge"]["0"]
     sets = [
@@ -388,7 +388,7 @@ def test_a_patient_on_both_sides_is_refused(study):
 def test_genes_that_a_held_out_section_lacks_are_counted(study):
     study["s0"] = study["s0"][:, 2:].copy()
     with pytest.warns(UserWarning, match=r"cannot be scored there \(s0: 2\)"):
-        found = evaluate(study)
+        found = evaluate(study, splits=TWO_FOLDS)
     rows = found.scores.query("gene_set == 'panel' and method == 'ridge'").set_index("section")
     assert rows.loc["s0", ["n_genes", "n_unmeasured"]].tolist() == [N_GENES - 2, 2]
     assert rows.loc["s1", ["n_genes", "n_unmeasured"]].tolist() == [N_GENES - 2, 0]  # s0 trains there
@@ -416,7 +416,7 @@ def test_enrichment_of_well_predicted_genes(study, tmp_path):
     gmt = tmp_path / "sets.gmt"
     names = [f"gene{i:02}" for i in range(N_GENES)]
     gmt.write_text("\t".join(["signal", "", *names[:6]]) + "\n" + "\t".join(["noise", "", *names[6:]]) + "\n")
-    found = evaluate(study, gmt=gmt).enrichment.query("method == 'ridge_plain'").set_index("gene_set")
+    found = evaluate(study, gmt=gmt, splits=ONE_FOLD).enrichment.query("method == 'ridge_plain'").set_index("gene_set")
     assert found.loc["signal", "q_value"] < 0.05 < found.loc["noise", "q_value"]
     gmt.write_text("mouse\t\tA\tB\tC\n")
     with pytest.warns(UserWarning, match="Enrichment is left out"):
@@ -506,10 +506,10 @@ def test_every_short_name_makes_a_model(name):
 
 
 def test_centres_and_counts_under_other_keys_give_the_same_scores(study):
-    usual = evaluate(study).scores
+    usual = evaluate(study, splits=ONE_FOLD).scores
     for adata in study.values():
         adata.obsm["places"] = adata.obsm.pop("spatial")
         adata.layers["mine"] = adata.X
         adata.X = None
-    other = evaluate(study, spatial_key="places", layer="mine").scores
+    other = evaluate(study, spatial_key="places", layer="mine", splits=ONE_FOLD).scores
     assert other["pcc_median"].to_numpy() == pytest.approx(usual["pcc_median"].to_numpy(), nan_ok=True)

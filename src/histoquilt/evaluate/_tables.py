@@ -59,27 +59,15 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
     """
     parts = []
     for fold in folds:
-        for run, of_run in fold.predicted.items():
-            for section, predicted in of_run.items():
-                truth, genes = fold.truth[section], list(predicted.columns)
-                scored = score_genes(truth.to_numpy(), predicted.to_numpy(), genes)
-                scored[["pearson_adjusted", "deviance_explained", *_TESTS]] = np.nan
-                log_depth = study.log_depth(section)
-                if log_depth is not None:
-                    scored["pearson_adjusted"] = depth_adjusted_correlation(
-                        truth.to_numpy(), predicted.to_numpy(), log_depth
-                    )
-                if run in fold.explained:
-                    scored["deviance_explained"] = fold.explained[run][section]
-                if run.kind != "oracle":
-                    pair, microns = (truth.to_numpy(), predicted.to_numpy()), study.study[section].microns
-                    if len(truth) >= _LEAST_SPOTS:
-                        found = gene_significance(*pair, microns, genes)
-                        scored[_TESTS[:3]] = found[["n_effective", "p_value", "q_value"]]
-                    if log_depth is not None and np.isfinite(log_depth).sum() >= _LEAST_SPOTS:
-                        found = gene_significance(*pair, microns, genes, log_depth=log_depth)
-                        scored[_TESTS[3:]] = found[["p_value", "q_value"]]
-                parts.append(_with_run(scored.reset_index(), fold, section, run))
+        # section by section, so that distances between spots are computed once
+        by_run = {
+            (run, section): _score_genes(study, fold, run, section)
+            for section in fold.truth for run in fold.predicted if section in fold.predicted[run]
+        }  # fmt: skip
+        parts += [
+            _with_run(by_run[run, section], fold, section, run)
+            for run, of_run in fold.predicted.items() for section in of_run
+        ]  # fmt: skip
         for section, truth in fold.truth.items():
             depth = study.measured(section).depth
             if depth is not None:  # a matrix that came normalised has no depth to cheat with
@@ -94,6 +82,28 @@ def gene_table(study: EvaluationStudy, folds: Sequence[Fold]) -> pd.DataFrame:
     table["symbol"] = table["gene"].map(lambda gene: symbols.get(gene, gene))
     columns = ["pearson", "pearson_adjusted", "deviance_explained", "spearman", "undefined", "mse", "mae", "rmse"]
     return table[[*_SCORES, "gene", "symbol", *columns, *_TESTS]]
+
+
+def _score_genes(study: EvaluationStudy, fold: Fold, run: Run, section: str) -> pd.DataFrame:
+    """Score the genes of a held-out section for one run, and test them against chance unless it is an oracle."""
+    predicted = fold.predicted[run][section]
+    genes, log_depth = list(predicted.columns), study.log_depth(section)
+    pair = fold.truth[section].to_numpy(), predicted.to_numpy()
+    scored = score_genes(*pair, genes)
+    more = dict.fromkeys(["pearson_adjusted", "deviance_explained", *_TESTS], np.full(len(genes), np.nan))
+    if log_depth is not None:
+        more["pearson_adjusted"] = depth_adjusted_correlation(*pair, log_depth)
+    if run in fold.explained:
+        more["deviance_explained"] = fold.explained[run][section]
+    if run.kind != "oracle":
+        microns = study.study[section].microns
+        if len(predicted) >= _LEAST_SPOTS:
+            found = gene_significance(*pair, microns, genes)
+            more |= {name: found[name].to_numpy() for name in _TESTS[:2]} | {"fdr": found["q_value"].to_numpy()}
+        if log_depth is not None and np.isfinite(log_depth).sum() >= _LEAST_SPOTS:
+            found = gene_significance(*pair, microns, genes, log_depth=log_depth)
+            more |= {"p_value_adjusted": found["p_value"].to_numpy(), "fdr_adjusted": found["q_value"].to_numpy()}
+    return scored.assign(**more).reset_index()
 
 
 def score_table(study: EvaluationStudy, genes: pd.DataFrame, folds: Sequence[Fold]) -> pd.DataFrame:
@@ -293,15 +303,17 @@ def interval_table(scores: pd.DataFrame) -> pd.DataFrame:
     own = scores[scores["fold"] != ALL_FOLDS]
     rows = []
     for (method, kind, gene_set), part in own.groupby(["method", "kind", "gene_set"], sort=False):
+        sections = part["section"].to_numpy()
         for value in SUMMARISED:
-            known = part[part[value].notna()].groupby("section", sort=False)[value]
+            known = part[value].notna().to_numpy()
+            values, of = part[value].to_numpy()[known], sections[known]
             row = {"method": method, "kind": kind, "gene_set": gene_set, "value": value}
-            if len(known) == 0:
+            if len(values) == 0:
                 why = NO_COUNTS if part[ADJUSTED].isna().all() else "no predicted rates"
                 rows.append({**row, "mean": np.nan, "low": np.nan, "high": np.nan, "n": 0, "note": why})
                 continue
-            found = bootstrap_ci({str(section): values.to_numpy() for section, values in known})
-            n_without = part["section"].nunique() - found.n
+            found = bootstrap_ci({str(section): values[of == section] for section in pd.unique(of)})
+            n_without = len(pd.unique(sections)) - found.n
             notes = [found.note, f"{n_without} without raw counts" if n_without else ""]
             rows.append({
                 **row, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from histoquilt._base import listed
 
@@ -105,7 +105,7 @@ def bootstrap_ci(
     if size == 1:
         return Interval(float(found[0]), np.nan, np.nan, 1, level)
     draws = np.random.default_rng(seed).integers(size, size=(n, size))
-    tail = norm.cdf(-np.sqrt(size / (size - 1)) * t.ppf((1 + level) / 2, size - 1))
+    tail = ndtr(-np.sqrt(size / (size - 1)) * stdtrit(size - 1, (1 + level) / 2))
     low, high = np.quantile(found[draws].mean(axis=1), [tail, 1 - tail])
     return Interval(float(found.mean()), float(low), float(high), size, level)
 
@@ -164,32 +164,37 @@ def paired_difference(
         raise KeyError(f"scores lacks the column(s) {listed(missing)} (found: {listed(scores.columns, 20)}).")
     if over not in ("fold", "section"):
         raise ValueError(f"over must be 'fold' or 'section', got {over!r}.")
+    paired = _paired(scores, method, against, value)
     rows = []
-    for gene_set, part in scores.groupby("gene_set", sort=False):
-        pairs = _paired(part, method, against, value)
-        by_unit = {str(unit): own.to_numpy() for unit, own in pairs.groupby(over, sort=False)["difference"]}
+    for gene_set in scores["gene_set"].unique():
+        pairs = paired[paired["gene_set"] == gene_set]
+        differences, units = pairs["difference"].to_numpy(), pairs[over].to_numpy()
+        by_unit = {str(unit): differences[units == unit] for unit in pd.unique(units)}
         found = bootstrap_ci(by_unit, n, seed)
         rows.append({
             "gene_set": gene_set, "method": method, "against": against, "value": value, "difference": found.mean,
             "ci_low": found.low, "ci_high": found.high, "n": found.n, "n_pairs": len(pairs),
-            "n_higher": int((pairs["difference"] > 0).sum()), "note": found.note.replace("section", over),
+            "n_higher": int((differences > 0).sum()), "note": found.note.replace("section", over),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _paired(part: pd.DataFrame, method: str, against: str, value: str) -> pd.DataFrame:
-    """Return one row for each fold, section and seed, with the difference of two methods."""
-    sides = []
+def _paired(scores: pd.DataFrame, method: str, against: str, value: str) -> pd.DataFrame:
+    """Return one row for each set of genes, fold, section and seed, with the difference of two methods."""
+    sides, sets = [], set(scores["gene_set"])
     for name in (method, against):
-        own = part.loc[part["method"] == name, [*PAIR, value]]
-        if own.empty:
-            raise KeyError(f"No scores of the method {name!r} (found: {listed(part['method'].unique())}).")
-        if own.duplicated(PAIR).any():
+        own = scores.loc[scores["method"] == name, ["gene_set", *PAIR, value]]
+        if without := sets - set(own["gene_set"]):
+            others = scores.loc[scores["gene_set"].isin(without), "method"]
+            raise KeyError(f"No scores of the method {name!r} (found: {listed(others.unique())}).")
+        if own.duplicated(["gene_set", *PAIR]).any():
             raise ValueError(f"{name!r} has several scores for one fold, section and seed. Pass one row for each.")
         sides.append(own)
     one_seed = [len(side["seed"].unique()) == 1 for side in sides]
     keys = PAIR[:2] if any(one_seed) else PAIR  # a single seed stands for every seed of the other
-    pairs = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("", "_against"), indicator=True)
+    pairs = sides[0].merge(
+        sides[1], on=["gene_set", *keys], how="outer", suffixes=("", "_against"), indicator=True
+    )  # fmt: skip
     alone = pairs[pairs["_merge"] != "both"]
     if len(alone):
         raise ValueError(

@@ -143,25 +143,27 @@ def summarise_genes(per_gene: pd.DataFrame, gene_sets: Mapping[str, Sequence[str
     """
     if not gene_sets:
         raise ValueError("gene_sets is empty. Pass at least one, as a dict from name to genes.")
+    columns = {name: column.to_numpy() for name, column in per_gene.items()}
     rows = []
     for name, genes in gene_sets.items():
-        missing = [gene for gene in genes if gene not in per_gene.index]
-        if missing:
+        place = per_gene.index.get_indexer(pd.Index(list(genes)))
+        if (place < 0).any():
+            missing = [gene for gene, known in zip(genes, place >= 0, strict=True) if not known]
             raise KeyError(
                 f"Gene set {name!r} names {len(missing):,} gene(s) without a score: {listed(missing, 5)}. Predict "
                 "them, or take them out of the set; a set is never shortened silently."
             )
         if len(genes) == 0:
             raise ValueError(f"Gene set {name!r} is empty. Give it at least one gene.")
-        part = per_gene.loc[list(genes)]
+        of = {column: values[place] for column, values in columns.items()}
         rows.append({
-            "gene_set": name, "n_genes": len(part), "n_undefined": int(part["undefined"].sum()),
-            "pcc_mean": part["pearson"].mean(), "pcc_median": part["pearson"].median(),
-            "spearman_mean": part["spearman"].mean(),
-            "mse": part["mse"].mean(), "rmse": part["rmse"].mean(), "mae": part["mae"].mean(),
+            "gene_set": name, "n_genes": len(place), "n_undefined": int(of["undefined"].sum()),
+            "pcc_mean": of["pearson"].mean(), "pcc_median": np.median(of["pearson"]),
+            "spearman_mean": of["spearman"].mean(),
+            "mse": of["mse"].mean(), "rmse": of["rmse"].mean(), "mae": of["mae"].mean(),
         })  # fmt: skip
-        if "pearson_adjusted" in part:
-            adjusted, explained = part["pearson_adjusted"].to_numpy(), part["deviance_explained"].to_numpy()
+        if "pearson_adjusted" in of:
+            adjusted, explained = of["pearson_adjusted"], of["deviance_explained"]
             rows[-1] |= {
                 "pcc_median_adjusted": np.median(adjusted), "deviance_median": np.median(explained),
                 "deviance_above_0": np.nan if np.isnan(explained).any() else (explained > 0).mean(),

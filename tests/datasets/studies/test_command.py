@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from anndata import read_h5ad
 
-DOMAINS = ["-k", 3, "--separate", "--levels", "none", "--denoise", "none"]
+BARE = ["--levels", "none", "--stability", "none", "--denoise", "none"]  # domains and nothing about them
+DOMAINS = ["-k", 3, "--separate", *BARE]
 EVALUATE = ["--methods", "ridge", "--field-um", "100", "--n-genes", "10"]
 
 
@@ -51,7 +52,7 @@ def test_cscc_to_an_evaluation_by_patient(make, command, tmp_path):
 def test_dlpfc_to_domains_of_a_stack(make, command, slides, tmp_path):
     folder, table, out = make("dlpfc"), tmp_path / "samples.csv", tmp_path / "out"
     command("study", folder, "--out", table)
-    command("domains", table, "-k", 3, "--levels", "none", "--out", out)
+    command("domains", table, "-k", 3, *BARE, "--out", out)
     assert json.loads((out / "run.json").read_text())["links"] == "stack"
     for number, name in enumerate(("151673", "151674", "151675", "151676")):
         section = read_h5ad(out / f"{name}.h5ad")
@@ -145,7 +146,7 @@ def test_the_real_files_of_her2st(data_dir, command, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(raw / name)
     command("study", tmp_path / "her2st", "--out", table)
-    command("domains", table, "-k", 4, "--levels", "none", "--denoise", "none", "--out", out)
+    command("domains", table, "-k", 4, *BARE, "--out", out)
     ours, known = read_h5ad(out / "A1.h5ad"), read_h5ad(data_dir / "her2st" / "A1.h5ad")
     known = known.obs["label"].astype(str).set_axis(known.obs_names.str.removeprefix("A1_"))
     assert (ours.obs["labels"].astype(str) == known.reindex(ours.obs_names)).all()
