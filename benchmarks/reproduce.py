@@ -46,7 +46,7 @@ FIELD_UM = 150.0  # of the patch around a spot
 ALL_SECTIONS = {  # name of the study, its sections in the paper
     "spamask": ("DLPFC", sorted(DLPFC_SECTIONS)),
     "mclstexp": ("HER2+", sorted(HER2ST_PUBLISHED)),
-    "spahgc": ("HER2+", sorted(HER2ST_PUBLISHED)),
+    "spahgc": ("HER2+", [f"{letter}{i}" for letter in "ABCDEFGH" for i in range(1, 7 if letter < "E" else 4)]),
 }
 QUOTED = {  # row, what it is of, value, source
     "spamask": [
