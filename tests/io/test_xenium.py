@@ -89,7 +89,7 @@ def test_what_is_missing_is_named(section, tmp_path):
     with pytest.raises(FileNotFoundError, match=words):
         hq.io.read_section(tmp_path / "2")
     (tmp_path / "2" / "cell_feature_matrix.zarr.zip").touch()
-    with pytest.raises(ValueError, match=r"cell_feature_matrix.zarr.zip could not be read as a cell-feature matrix"):
+    with pytest.raises(ValueError, match=r"cell_feature_matrix.zarr.zip is not a zip file .truncated"):
         hq.io.read_section(tmp_path / "2")
     without(tmp_path / "2", "experiment.xenium")
     with pytest.raises(FileNotFoundError, match=r"not a complete Xenium output: experiment.xenium is missing"):
@@ -162,3 +162,23 @@ def test_domains_drawn_by_us_are_read_back_as_annotations(section, tmp_path):
     path, _ = hq.io.export({"a": adata}, tmp_path / "out", to="qupath")
     hq.tl.annotate_spots(adata, path)
     assert list(adata.obs["annotation"].astype(str)) == list(adata.obs["domain"].astype(str))
+
+
+def test_small_pieces_and_words_among_the_vertices(section, tmp_path):
+    rings = write_xenium(section, tmp_path / "run", tables=("csv.gz",))
+    first, second, *_ = rings
+    path = tmp_path / "run" / "cell_boundaries.csv.gz"
+    table = pd.read_csv(path, dtype=str)
+    small = pd.DataFrame({"cell_id": first, "vertex_x": [0, 1, 0, 0], "vertex_y": [0, 0, 1, 0], "label_id": 9999})
+    table.loc[table["cell_id"] == second, "vertex_x"] = "abc"
+    pd.concat([small, table]).to_csv(path, index=False)
+    adata = hq.io.read_section(tmp_path / "run")
+    outlines = stored_polygons(adata)
+    np.testing.assert_array_equal(outlines.ring(adata.obs_names.get_loc(first)), rings[first])
+    assert (~outlines.present).nonzero()[0].tolist() == [adata.obs_names.get_loc(second)]
+
+
+def test_a_bin_size_is_not_for_xenium(section, tmp_path):
+    write_xenium(section, tmp_path / "run")
+    with pytest.warns(UserWarning, match="run is an output of Xenium, which has no bins: bin_size= is not used"):
+        hq.io.read_section(tmp_path / "run", bin_size=8)

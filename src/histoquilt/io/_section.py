@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from anndata import AnnData
 
-from histoquilt._base import READERS, ReadOptions, listed
+from histoquilt._base import READERS, ReadOptions, argument, listed
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._files import PathLike, contents, existing_path
 from histoquilt.io._h5ad import completed, is_anndata_zarr, read_anndata_zarr, read_h5ad
@@ -17,7 +17,7 @@ from histoquilt.io.instruments._not_read import what_file, what_folder
 from histoquilt.io.instruments._platforms import PLATFORMS, half_platform, read_platform, recognise_platform
 from histoquilt.io.instruments._spatialdata import read_spatialdata
 from histoquilt.io.instruments._visium import read_visium
-from histoquilt.runtime import logger
+from histoquilt.runtime import logger, warn_user
 from histoquilt.study import declare_one_section
 
 _LOOKED_FOR = (
@@ -289,6 +289,9 @@ def _is_visible(item: Path) -> bool:
 
 def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData:
     chosen: dict[str, Any] = {}
+    if options.bin_size is not None and platform != "visium_hd":
+        label = PLATFORMS[platform].label
+        warn_user(f"{folder.name} is an output of {label}, which has no bins: {argument('bin_size')} is not used.")
     if platform in ("visium", "visium_hd"):
         chosen = {"counts_file": options.counts_file, "keep_all_spots": options.keep_all_spots}
         if platform == "visium_hd":

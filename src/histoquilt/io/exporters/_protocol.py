@@ -27,7 +27,6 @@ from histoquilt.study import (
 )
 
 _N_RELIABLE = 10  # genes of a prediction, if neither domains nor genes are asked for
-_MOSTLY = 0.5  # of the cells must lie in the bounding box of their outline
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')  # in names of files, on any system
 
 
@@ -294,18 +293,19 @@ class ExportedSection:
     def polygons(self) -> CellPolygons | None:
         """Outlines of the cells in the unit of the spot centres; None if the section has none.
 
-        Outlines that do not lie around the centres, as these were moved, are left out with a warning.
+        Outlines that do not lie around their centres, as these were moved, are left out with a warning.
         """
         outlines = None if self.section.slots.spatial_key != Keys.SPATIAL else stored_polygons(self.adata)
         if outlines is None or not outlines.present.any():
             return None
-        if outlines.enclose(self.section.centres).mean() < _MOSTLY:
+        enclosed = outlines.enclose(self.section.centres)
+        if n_astray := int((outlines.present & ~enclosed).sum()):
             warn_user(
-                f"Outlines of cells of section {self.section.name!r} are left out: they do not lie around the "
-                f"positions in obsm[{Keys.SPATIAL!r}]. Were these moved or converted?"
+                f"Outlines of {n_astray:,} of {outlines.present.sum():,} cells of section {self.section.name!r} are "
+                f"left out: they do not lie around the positions in obsm[{Keys.SPATIAL!r}]. Were these moved or "
+                "converted, or are the outlines of another section?"
             )
-            return None
-        return outlines
+        return outlines.kept(enclosed) if enclosed.any() else None
 
     @property
     def polygons_px(self) -> CellPolygons | None:

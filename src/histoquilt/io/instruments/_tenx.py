@@ -4,6 +4,7 @@ import csv
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,8 @@ def read_10x_zarr(path: Path) -> AnnData:
     to p as digits, and the second make up its name.
     """
     zarr = require("zarr", extra="spatial", purpose="Reading a .zarr.zip")
+    if not is_zipfile(path):
+        raise ValueError(f"{path} is not a zip file (truncated?). Copy it again from the Xenium output.")
     try:
         with closing(zarr.storage.ZipStore(path, mode="r")) as store:
             group = zarr.open_group(store, mode="r")["cell_features"]

@@ -55,7 +55,7 @@ def read_visium_hd(
 
 def _wanted(bin_size: int | str | None) -> str:
     """Return the name of the folder of a bin size, or ``"cells"``."""
-    text = str(_DEFAULT_UM if bin_size is None else bin_size).strip().lower().removesuffix("um")
+    text = str(_DEFAULT_UM if bin_size is None else bin_size).strip().lower().removesuffix("um").removesuffix(".0")
     if text == _CELLS:
         return _CELLS
     if not text.isdigit() or int(text) == 0:
@@ -87,7 +87,8 @@ def _read_cells(
             f"(counts in {_MATRIX}.h5, outlines in {_OUTLINES[0]}). It holds: {contents(folder)}."
         )
     adata = read_10x_h5(matrix) if matrix.is_file() else read_10x_mtx(matrix)
-    outlines = polygons_of_cells(*_outlines(path), adata.obs_names)
+    codes, cells, vertices, pieces = _outlines(path)
+    outlines = polygons_of_cells(codes, cells, vertices, adata.obs_names, pieces=pieces)
     if not outlines.present.any():
         raise ValueError(
             f"No cell of {matrix.name} (named like {listed(adata.obs_names[:1])}) has an outline in {path.name}. Are "
@@ -108,21 +109,23 @@ def _read_cells(
     return adata
 
 
-def _outlines(path: Path) -> tuple[np.ndarray, pd.Index, np.ndarray]:
-    """Return the number of the cell of each vertex, names of the cells, and vertices ``(n_vertices, 2)`` in pixels.
+def _outlines(path: Path) -> tuple[np.ndarray, pd.Index, np.ndarray, np.ndarray]:
+    """Return the number of the cell of each vertex, names of cells, vertices in pixels, and numbers of their pieces.
 
-    Of a cell in several pieces the one with the most vertices is taken; holes are left out.
+    Holes are left out.
     """
     names: list[str] = []
     rings: list[np.ndarray] = []
+    of_ring: list[int] = []
     try:
         for feature in _features(path):
-            geometry = feature["geometry"]
+            geometry = feature["geometry"] or {"type": "Polygon", "coordinates": []}
             pieces = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
-            ring: list[Any] = max((piece[0] for piece in pieces if piece), key=len, default=[])
-            if ring:
+            if any(pieces):
                 names.append(_barcode(feature["properties"]["cell_id"]))
-                rings.append(np.array(ring, dtype=np.float64)[:, :2])
+                found = [np.array(piece[0], dtype=np.float64)[:, :2] for piece in pieces if piece]
+                rings += found
+                of_ring += [len(names) - 1] * len(found)
     except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
         raise ValueError(
             f"{path} could not be read as outlines of cells (GeoJSON polygons with cell_id; truncated?): "
@@ -130,9 +133,9 @@ def _outlines(path: Path) -> tuple[np.ndarray, pd.Index, np.ndarray]:
         ) from error
     cells = pd.Index(names, dtype=object)
     check_unique(cells, path, "cells")
-    codes = np.repeat(np.arange(len(names)), [len(ring) for ring in rings])
+    lengths = [len(ring) for ring in rings]
     vertices = np.concatenate(rings) if rings else np.empty((0, 2))
-    return codes, cells, vertices
+    return np.repeat(np.array(of_ring, int), lengths), cells, vertices, np.repeat(np.arange(len(rings)), lengths)
 
 
 def _barcode(cell: Any) -> str:
@@ -141,6 +144,8 @@ def _barcode(cell: Any) -> str:
     >>> _barcode(7), _barcode("cellid_000000007-1")
     ('cellid_000000007-1', 'cellid_000000007-1')
     """
+    if isinstance(cell, float) and not cell.is_integer():
+        raise ValueError(f"cell_id {cell} is no whole number")
     return cell if isinstance(cell, str) and not cell.isdigit() else f"cellid_{int(cell):09d}-1"
 
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from histoquilt.runtime import logger
 from histoquilt.study import record_coordinates
 
 _CELL, _XY, _VERTEX = "cell_id", ["x_centroid", "y_centroid"], ["vertex_x", "vertex_y"]
+_PIECE = "label_id"  # of an outline; a cell may have several
 _SPECS, _MATRIX = "experiment.xenium", "cell_feature_matrix"
 
 
@@ -129,15 +129,16 @@ def _add_polygons(adata: AnnData, folder: Path) -> None:
     if path is None:
         logger.info("%s has no cell_boundaries.parquet or .csv.gz; cells have no outlines", folder)
         return
-    options: dict[str, Any] = {"columns": [_CELL, *_VERTEX]}
     if path.suffix == ".parquet":  # names as categories: they are repeated for every vertex
-        table = read_parquet(path, **options, read_dictionary=[_CELL])
+        table = read_parquet(path, read_dictionary=[_CELL])
     else:
         table = read_delimited(path, dtype={_CELL: "category"})
-    _check_columns(table, options["columns"], path)
+    _check_columns(table, [_CELL, *_VERTEX], path)
     column = table[_CELL].astype("category").cat
     cells = pd.Index(_names(pd.Series(column.categories)), dtype=object)
-    outlines = polygons_of_cells(column.codes.to_numpy(), cells, table[_VERTEX].to_numpy(), adata.obs_names)
+    vertices = table[_VERTEX].apply(pd.to_numeric, errors="coerce").to_numpy()
+    pieces = pd.factorize(table[_PIECE])[0] if _PIECE in table else None
+    outlines = polygons_of_cells(column.codes.to_numpy(), cells, vertices, adata.obs_names, pieces=pieces)
     n_without = int((~outlines.present).sum())
     if n_without == adata.n_obs:
         remedy = either("read without outlines: polygons=False", "move it elsewhere to read without outlines")
@@ -146,5 +147,7 @@ def _add_polygons(adata: AnnData, folder: Path) -> None:
             f"(named like {listed(cells[:1])}). Is it of the same run? Copy it again, or {remedy}."
         )
     if n_without:
-        logger.info("%s of %s cells have no outline in %s", f"{n_without:,}", f"{adata.n_obs:,}", path.name)
+        logger.info(
+            "%s of %s cells have no outline that can be drawn in %s", f"{n_without:,}", f"{adata.n_obs:,}", path.name
+        )
     store_polygons(adata, outlines)

@@ -160,17 +160,18 @@ def _joint_obsm(parts: list[AnnData], names: pd.Index, spatial_key: str) -> dict
     """Return matrices that all sections have in one width, and tables in their shared columns."""
     joined: dict[str, Any] = {}
     places = (spatial_key, Keys.ALIGNED)
+    if any(Keys.POLYGONS in part.obsm for part in parts):
+        outlines = [part.obsm.get(Keys.POLYGONS, csr_matrix((part.n_obs, 0), dtype=np.float32)) for part in parts]
+        width = max(matrix.shape[1] for matrix in outlines)  # rows are as long as the outline with the most vertices
+        joined[Keys.POLYGONS] = vstack([_widened(matrix, width) for matrix in outlines], format="csr")
     for key in parts[0].obsm:
         values = [part.obsm[key] for part in parts if key in part.obsm]
-        if len(values) < len(parts):
+        if len(values) < len(parts) or key == Keys.POLYGONS:
             continue
         if key in places and any(isinstance(value, pd.DataFrame) for value in values):
             values = [spot_centres(part, key) for part in parts]  # columns by name in each
         if all(isinstance(value, pd.DataFrame) for value in values):
             joined[key] = pd.concat(values, join="inner").set_index(names)
-        elif key == Keys.POLYGONS:  # rows are as long as the outline with the most vertices
-            width = max(value.shape[1] for value in values)
-            joined[key] = vstack([_widened(value, width) for value in values], format="csr")
         elif len({value.shape[1:] for value in values}) == 1:
             joined[key] = vstack(values, format="csr") if any(map(issparse, values)) else np.concatenate(values)
         elif key == spatial_key:
