@@ -29,7 +29,10 @@ IMAGES = {
 }
 # extra -> what it is for, and the import names that it brings
 EXTRAS = {
-    "spatial": ("further platforms, SpatialData, squidpy", ("spatialdata", "spatialdata_io", "squidpy", "pyarrow")),
+    "spatial": (
+        "further platforms, SpatialData, squidpy",
+        ("spatialdata", "spatialdata_io", "squidpy", "pyarrow", "zarr"),
+    ),
     "align": ("alignment by PASTE", ("ot",)),
     "wsi": ("whole-slide images", ("openslide", "pyvips", "imagecodecs")),
     "onnx": ("image encoders onnx:PATH", ("onnxruntime",)),

@@ -139,7 +139,7 @@ def evaluate_expression(
     KeyError
         A column, an embedding or a layer is missing; patients are not known and ``leave_out="patient"``.
     ValueError
-        A method is unknown; a fold leaves fewer than two training sections; one of ``splits`` leaks; no marker was
+        A method is unknown; a fold leaves fewer than two training sections, or leaks; no marker was
         measured in all sections; an argument is not one of those listed; or as
         :meth:`histoquilt.models.ExpressionModel.fit`.
     TypeError
@@ -148,14 +148,7 @@ def evaluate_expression(
     Examples
     --------
     >>> import histoquilt as hq
-    >>> import numpy as np
-    >>> sections = {}
-    >>> for patient in "abc":
-    ...     adata = hq.datasets.toy_section(n_spots=120, n_genes=40, n_domains=3, seed=0)
-    ...     noise = np.random.default_rng(ord(patient)).normal(size=(120, 3))
-    ...     adata.obsm["X_image"] = np.eye(3)[adata.obs["domain_true"].cat.codes] + 0.3 * noise
-    ...     adata.obs["patient"] = patient
-    ...     sections[patient] = adata
+    >>> sections = hq.datasets.paired_study(n_sections=3, n_spots=120, n_genes=40, seed=0)
     >>> found = hq.tl.evaluate_expression(sections, use_rep="X_image", progress=False)
     >>> found.summary()["kind"].to_dict()["ridge"], len(found.folds), found.optimistic
     ('baseline', 3, False)
