@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,8 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import EXPRESSION_MODELS
-from histoquilt.evaluate import Evaluation, new_model
+from histoquilt.datasets import paired_study
+from histoquilt.evaluate import Evaluation, new_model, plan_folds
 from histoquilt.metrics import paired_difference, score_annotation
 from histoquilt.models import (
     MeanExpression,
@@ -374,6 +376,18 @@ def test_leaving_out_sections_is_called_optimistic(study):
     found = evaluate(study, leave_out="section")
     assert found.optimistic
     assert found.folds.set_index("fold")["optimistic"].to_dict() == {"s0": True, "s1": True, "s2": False, "s3": False}
+
+
+def test_genes_without_counts_are_no_news_when_folds_are_made():
+    sections = paired_study(n_sections=3, n_spots=60, n_genes=40, seed=0)
+    for adata in sections.values():
+        adata.X = csr_matrix(np.where(np.arange(40) == 3, 0, adata.X.toarray()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert len(plan_folds(sections, "section")) == 3
+    sections["s1"] = sections["s2"].copy()
+    with pytest.raises(ValueError, match=r"leaks: .* spots of the held-out section 's1' are also in 's2'"):
+        plan_folds(sections, "section")
 
 
 def test_a_patient_on_both_sides_is_refused(study):
