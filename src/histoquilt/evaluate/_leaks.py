@@ -4,14 +4,13 @@ Spots are compared in all folds. Images only in folds that a user gives: their f
 """
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import listed
-from histoquilt.study import Study
+from histoquilt.study import Study, ordinary_zeros
 from histoquilt.train import Split
 
 LEAST_GENES = 20  # expressed in a spot; two spots with fewer may be equal by chance
@@ -27,8 +26,7 @@ def check_duplicates(splits: Sequence[Split], study: Study) -> None:
     if len(genes) < LEAST_GENES:
         return
     named = dict.fromkeys(name for split in splits for name in (*split.train, *split.test))
-    with warnings.catch_warnings():  # none is left out here
-        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+    with ordinary_zeros():
         digests = {name: _spot_digests(study, name, genes) for name in named}
     for split in splits:
         for test in split.test:

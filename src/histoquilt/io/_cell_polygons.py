@@ -62,10 +62,10 @@ class CellPolygons:
         return CellPolygons(offsets, self.vertices[np.repeat(cells, lengths)])
 
     def taken(self, cells: np.ndarray) -> "CellPolygons":
-        """Return the outlines of cells by number, in that order; none for a negative number."""
-        lengths = np.where(cells < 0, 0, np.diff(self.offsets)[cells])
+        """Return the outlines of cells by number, in that order; none for -1."""
+        lengths = np.append(np.diff(self.offsets), 0)[cells]
         offsets = np.append(0, np.cumsum(lengths))
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][cells] - offsets[:-1], lengths)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[cells] - offsets[:-1], lengths)
         return CellPolygons(offsets, self.vertices[rows])
 
     def areas(self) -> np.ndarray:
@@ -140,11 +140,10 @@ def polygons_of_cells(
         of_ring = row[first]
     rings = _rings(ring, vertices, len(of_ring))
     areas = rings.areas()
-    by_area = np.argsort(areas, kind="stable")
+    by_area = np.argsort(areas, kind="stable")[(areas == 0).sum() :]
     largest = np.full(len(names), -1)
     largest[of_ring[by_area]] = by_area  # later ones replace smaller ones
-    chosen = rings.taken(largest) if len(of_ring) else CellPolygons(np.zeros(len(names) + 1, int), vertices)
-    return chosen.kept(chosen.areas() > 0)
+    return rings.taken(largest)
 
 
 def _rings(ring: np.ndarray, vertices: np.ndarray, n_rings: int) -> CellPolygons:

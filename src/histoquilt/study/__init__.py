@@ -41,7 +41,7 @@ from histoquilt.study._written import (
     write_result,
 )
 from histoquilt.study.expression._chunks import row_chunks
-from histoquilt.study.expression._source import Expression, expression
+from histoquilt.study.expression._source import Expression, expression, ordinary_zeros
 from histoquilt.study.joined._check_study import check_names, check_study
 from histoquilt.study.joined._concat import concat_sections
 from histoquilt.study.joined._one_section import check_one_section, declare_one_section
@@ -56,7 +56,7 @@ __all__ = [
     "detect_gene_ids", "domain_colors", "domain_palette", "estimate_mpp", "expression", "expression_scale",
     "find_lattice", "gene_rows", "gene_symbols", "genes_by_reliability", "image_libraries", "is_ours", "is_outside",
     "keep_bare_graph", "keep_foreign", "lattice_of", "library_part", "named_layers", "nearest_distance",
-    "nominal_pitch", "order_by_height", "provenance", "quiet_duplicates", "record_coordinates", "record_pitch",
-    "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch", "warn_of_few_outside",
-    "write_result",
+    "nominal_pitch", "order_by_height", "ordinary_zeros", "provenance", "quiet_duplicates", "record_coordinates",
+    "record_pitch", "row_chunks", "scale_factors", "split_sections", "spot_centres", "spot_pitch",
+    "warn_of_few_outside", "write_result",
 ]  # fmt: skip

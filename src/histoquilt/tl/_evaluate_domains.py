@@ -1,6 +1,5 @@
 """Agreement of the domains of predicted expression, of measured expression and of the image alone with labels."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from histoquilt._base import Keys, argument
 from histoquilt.evaluate import EvaluationStudy, Fold, Run
 from histoquilt.metrics import NO_REGION, ari, named_regions, nmi
 from histoquilt.runtime import Advance, warn_user
-from histoquilt.study import declare_scale
+from histoquilt.study import declare_scale, ordinary_zeros
 from histoquilt.tl._domains import spatial_domains
 
 COLUMNS = ["fold", "section", "method", "kind", "seed", "n_domains", "n_labelled", "ari", "nmi"]
@@ -118,9 +117,7 @@ def _domains(study: EvaluationStudy, section: str, table: pd.DataFrame | None, k
         adata.var_names = [str(gene) for gene in table.columns]
         declare_scale(adata, "X", "log1p_cp10k")
     try:
-        with warnings.catch_warnings():
-            # a spot without a count is as it was measured
-            warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+        with ordinary_zeros():
             spatial_domains(adata, k, **options, seed=run.seed, device="cpu", progress=False)
     except ValueError as error:
         warn_user(f"{run.label} on {section}: its {k} domains could not be found and agree with no label. {error}")

@@ -29,13 +29,12 @@ class _Vitessce:
         """Write the store without pictures, and the configuration with its address."""
         store = new_store(folder, section)
         adata = for_viewers(section)
-        colors = {key: list(adata.uns[f"{key}_colors"]) for key in section.keys}
         adata.uns = {}
         adata.obsm[_CENTRES] = _centres(section)
         adata = with_portable_names(adata)
         with quiet_zarr():
             anndata.io.write_zarr(store, adata)
-        text = json.dumps(configuration(section, adata, colors, f"{options.url.rstrip('/')}/{store.name}"), indent=2)
+        text = json.dumps(configuration(section, adata, f"{options.url.rstrip('/')}/{store.name}"), indent=2)
         shown = folder / f"{store.stem}.vitessce.json"
         shown.write_text(text + "\n", encoding="utf-8")
         return [store, shown]
@@ -44,13 +43,8 @@ class _Vitessce:
 VITESSCE = _Vitessce()
 
 
-def configuration(
-    section: ExportedSection, adata: AnnData, colors: Mapping[str, Sequence[str]], url: str
-) -> dict[str, Any]:
-    """Return the configuration: spots on the tissue in the colours of their first labels, genes, and a UMAP if any.
-
-    ``colors`` are those of the categories of each column of labels, ``#rrggbb``.
-    """
+def configuration(section: ExportedSection, adata: AnnData, url: str) -> dict[str, Any]:
+    """Return the configuration: spots on the tissue in the colours of their first labels, genes, and a UMAP if any."""
     columns = dict(zip(section.keys, portable(section.keys, "labels").values(), strict=True))
     sets = {
         key: [[section.heading(key), str(name)] for name in adata.obs[column].cat.categories]
@@ -63,7 +57,7 @@ def configuration(
         "obsSetColor": [
             {"path": path, "color": [int(color[at : at + 2], 16) for at in (1, 3, 5)]}
             for key, paths in sets.items()
-            for path, color in zip(paths, colors[key], strict=True)
+            for path, color in zip(paths, section.colors(key).values(), strict=True)
         ],
         "featureSelection": None,
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from histoquilt._base import Keys, argument, listed
 from histoquilt.jobs._inputs import file_digests
 from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, tables_of
-from histoquilt.jobs.expression._images import DEFAULT_ENCODER, ordinary_zeros
+from histoquilt.jobs.expression._images import DEFAULT_ENCODER
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import one_or_more
 from histoquilt.jobs.work._output import check_out
@@ -52,6 +52,7 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
             from histoquilt.evaluate import hest_overview, new_model
             from histoquilt.report import write_hest_report
             from histoquilt.runtime import resolve_device
+            from histoquilt.study import ordinary_zeros
 
             has_network = any(new_model(name).has_network for name in asked.method_names())
             device = str(resolve_device(asked.device, sparse=has_network))

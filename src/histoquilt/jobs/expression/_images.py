@@ -1,9 +1,7 @@
 """Sections with images for ``train`` and ``evaluate``: read, checked together, then embedded."""
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,7 +157,7 @@ def read_imaged(
         unknown, or there are fewer than ``least_sections``. Also whatever ``check`` raises.
     """
     from histoquilt import im
-    from histoquilt.study import Section
+    from histoquilt.study import Section, ordinary_zeros
 
     reps, names = config.reps(), one_or_more(config.encoder) or [DEFAULT_ENCODER]
     if run.workers is not None:
@@ -202,14 +200,6 @@ def read_imaged(
     return ImagedSections(
         **vars(inputs), reps=keys_of(bases, fields), facts=facts, n_columns=n_columns, embed_job=job
     )  # fmt: skip
-
-
-@contextmanager
-def ordinary_zeros() -> Iterator[None]:
-    """Suppress warnings of genes and spots without a count in the block, where none is left out for that."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
-        yield
 
 
 def _drop_unusable(inputs: CheckedInputs, samples: Path, config: ImagedConfig, run: Run, least_sections: int) -> None:

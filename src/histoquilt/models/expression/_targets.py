@@ -1,6 +1,5 @@
 """What expression models learn to predict: log1p of counts per 10,000 of a panel chosen on training sections."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import listed
-from histoquilt.study import Section
+from histoquilt.study import Section, ordinary_zeros
 
 
 class MissingCountsError(ValueError):
@@ -87,9 +86,7 @@ def measure(section: Section) -> Measured:
 
 
 def _measure(section: Section) -> Measured:
-    with warnings.catch_warnings():
-        # genes and spots without a count are ordinary here: none is left out, and the panel is chosen below
-        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+    with ordinary_zeros():  # the panel is chosen below
         found = section.expression
     depth = None if found.scale != "counts" else np.asarray(found.in_memory.sum(axis=1)).ravel()
     return Measured(found.normalised(), found.genes, depth)

@@ -1,6 +1,8 @@
 """The matrix of an AnnData that holds the expression, and its scale."""
 
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,6 +146,24 @@ def expression(adata: AnnData, layer: str | None = None, *, in_memory: bool = Tr
     scale = expression_scale(adata, name)
     _check_values(matrix, name, scale, adata)
     return Expression(matrix, [str(gene) for gene in adata.var_names], scale or "counts", name)
+
+
+@contextmanager
+def ordinary_zeros() -> Iterator[None]:
+    """Suppress warnings of genes and spots without counts in the block, where none is left out for that.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from anndata import AnnData
+    >>> from histoquilt.study import expression, ordinary_zeros
+    >>> with ordinary_zeros():  # no warning
+    ...     expression(AnnData(np.float32([[1, 0], [2, 0]]))).genes
+    ['0', '1']
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(genes|spots) have no counts", category=UserWarning)
+        yield
 
 
 def _normalised_once(matrix: csr_matrix, target_sum: float, log: bool) -> csr_matrix:
