@@ -94,3 +94,23 @@ def test_numba_takes_over_torchs_number():
         [sys.executable, "-c", TAKES_OVER], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.split() == ["1", "2", "1", "2", "2", "7"]
+
+
+LOADED_INSIDE = """
+import os, sys
+os.environ["OMP_NUM_THREADS"] = "3"
+from histoquilt.runtime import _threads
+_threads.threads_to_use = lambda: 3
+from histoquilt.runtime import threads_in_use, use_threads
+import numpy
+with use_threads(2) as found:
+    print(found, threads_in_use(), "torch" in sys.modules)
+    import torch
+    print(threads_in_use(), torch.get_num_threads())
+print(torch.get_num_threads(), os.environ["OMP_NUM_THREADS"])
+"""
+
+
+def test_torch_that_is_loaded_in_the_block_takes_the_number_and_gives_it_back():
+    done = subprocess.run([sys.executable, "-c", LOADED_INSIDE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "2", "False", "2", "2", "3", "3"]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -55,3 +57,22 @@ def test_training_and_prediction_record_where_they_were_computed(study_folder, t
     assert run(["predict", str(model), str(study_folder / "samples.csv"), "--threads", "1", "-q", "-o", str(out)]) == 0
     record = json.loads((out / "run.json").read_text())
     assert (record["threads"], record["device"], record["encoder_device"]) == (1, "cpu", "cpu")
+
+
+WITHOUT_TORCH = """
+import sys
+from histoquilt.cli import run
+code = run(["domains", "a.h5ad", "--n-domains", "3", "--out", "out", "--quiet"])
+print(code, [name for name in ("torch", "scanpy", "numba") if name in sys.modules])
+"""
+
+
+def test_domains_of_the_default_load_no_torch(tmp_path):
+    toy_section(n_spots=200, n_genes=60, n_domains=3, seed=0).write_h5ad(tmp_path / "a.h5ad")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split("\n")[-2] == "0 []"
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert facts["device"] == "cpu"
+    assert facts["threads"] >= 1

@@ -12,8 +12,7 @@ from scipy.spatial import cKDTree
 from sklearn.utils.extmath import randomized_svd
 
 from histoquilt.align._transform import Similarity
-from histoquilt.gr import knn_adjacency
-from histoquilt.nn import neighbour_means
+from histoquilt.gr import knn_adjacency, neighbour_means
 from histoquilt.pp import Expression, expression, variable_genes
 from histoquilt.study import check_obsm_key
 

@@ -33,7 +33,7 @@ from histoquilt.jobs.work._options import (
 from histoquilt.jobs.work._output import DomainResults, check_out, write_domain_results
 from histoquilt.jobs.work._resume import digest_of
 from histoquilt.jobs.work._run import JobResult, OnChecked, Run, start_run
-from histoquilt.runtime import LOCAL, connect, is_main, n_processes, warn_user
+from histoquilt.runtime import LOCAL, connect, is_main, n_processes, resolve_device, warn_user
 
 IMAGE_ROLES = ("none", "edges", "features", "only")
 LINKS = ("auto", "stack", "expression", "stitched", "none")
@@ -356,20 +356,25 @@ def _own_folder(out: Path, asked: DomainsConfig) -> Iterator[Path]:
         yield Path(scratch) / "out"
 
 
+def _device(asked: DomainsConfig, has_network: bool) -> str:
+    """Return the device to use. A model without a network uses none, and torch need not be loaded to look for one."""
+    if asked.device == "auto" and not has_network:
+        return "cpu"
+    if asked.device != "auto" and asked.dask not in (None, LOCAL):  # other machines may have what this one lacks
+        return asked.device
+    return str(resolve_device(asked.device, sparse=True))
+
+
 def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) -> _Plan:
     """Read and check the inputs; decide on device, integration and denoising."""
     with run.record.stage("import"):
         check_exports(asked.export)
         model_class = DOMAIN_MODELS.load(asked.method)
-        from histoquilt.runtime import resolve_device
-
-        device = asked.device
-        if device == "auto" or asked.dask in (None, LOCAL):  # other machines may have a device that this one lacks
-            device = str(resolve_device(device, sparse=True))
     config: Any = asked.config
     if isinstance(config, str | PathLike):
         with about(config):
             config = model_class.config_class.from_json(config)
+    device = _device(asked, model_class(config).has_network)
     n_domains = parse_n_domains(asked.n_domains)
     keys: dict[str, Any] = {"use_rep": asked.use_rep, "layer": asked.layer, "spatial_key": asked.spatial_key}
     role = None if asked.image == "none" else asked.image

@@ -1,5 +1,8 @@
 """Models of tissue domains (fit, embed) and of expression from H&E (fit, predict), with their settings."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
 from histoquilt.models._folders import ModelFolder, check_model, describe_model, find_models, is_model_folder
@@ -24,21 +27,20 @@ from histoquilt.models.linear._predicted_depth import PredictedDepth, PredictedD
 from histoquilt.models.linear._reduced_rank import ReducedRankRidge, ReducedRankRidgeConfig
 from histoquilt.models.linear._ridge import RidgeConfig, RidgeOnEmbedding, plain_ridge
 from histoquilt.models.mclstexp._config import MclSTExpConfig
-from histoquilt.models.mclstexp._model import MclSTExp
-from histoquilt.models.retrieval._nearest_neighbours import (
-    NearestNeighbours,
-    NearestNeighboursConfig,
-    cosine_neighbours,
-)
+from histoquilt.models.retrieval._config import NearestNeighboursConfig
 from histoquilt.models.shared_factors._config import SharedFactorsConfig
 from histoquilt.models.shared_factors._model import SharedFactors
 from histoquilt.models.smoothing._config import SpatialFactorsConfig
 from histoquilt.models.smoothing._model import SpatialFactors
 from histoquilt.models.spahgc._config import SpaHGCConfig
-from histoquilt.models.spahgc._model import SpaHGC
 from histoquilt.models.spamask._config import SpaMaskConfig
-from histoquilt.models.spamask._model import SpaMask
 from histoquilt.models.stack._stack import Stack, StackConfig
+
+if TYPE_CHECKING:
+    from histoquilt.models.mclstexp._model import MclSTExp
+    from histoquilt.models.retrieval._nearest_neighbours import NearestNeighbours, cosine_neighbours
+    from histoquilt.models.spahgc._model import SpaHGC
+    from histoquilt.models.spamask._model import SpaMask
 
 __all__ = [
     "PREDICTED_LOG_COUNTS", "AveragedPCs", "AveragedPCsConfig", "CountRegression", "CountRegressionConfig",
@@ -52,3 +54,19 @@ __all__ = [
     "embedding_keys", "find_models", "is_model_folder", "load", "measure", "near_spots", "plain_ridge", "pull_model",
     "trained_encoders", "warn_seen",
 ]  # fmt: skip
+
+# imported on first use: they load torch, which takes a second and which the other models do without
+_WITH_TORCH = {
+    "MclSTExp": "mclstexp._model", "NearestNeighbours": "retrieval._nearest_neighbours", "SpaHGC": "spahgc._model",
+    "SpaMask": "spamask._model", "cosine_neighbours": "retrieval._nearest_neighbours",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_TORCH:
+        return getattr(import_module(f"histoquilt.models.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module 'histoquilt.models' has no attribute {name!r}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,18 +6,19 @@ import zipfile
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 import histoquilt
 from histoquilt.models._card import MODEL_CARD, model_card
 from histoquilt.runtime import atomic_folder, file_sha256
 from histoquilt.study import spot_centres
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MODEL_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"
 _WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = MODEL_FILES
@@ -29,7 +30,7 @@ class Checkpoint:
     """Contents of a model folder."""
 
     model: str  # name of the class
-    weights: dict[str, Tensor]
+    weights: "dict[str, Tensor]"
     config: dict[str, Any]  # settings that JSON can hold
     arrays: dict[str, np.ndarray]  # fitted arrays other than network weights
     genes: list[str]  # modelled genes, in order; empty if the model was fitted on an embedding
@@ -43,13 +44,24 @@ def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, ove
     """
     with atomic_folder(folder, overwrite=overwrite) as unfinished:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
-        (unfinished / _WEIGHTS).write_bytes(save(weights))  # save_file makes files that only the owner can read
+        (unfinished / _WEIGHTS).write_bytes(_serialised(weights))
         (unfinished / _CONFIG).write_text(json.dumps({"model": checkpoint.model, **checkpoint.config}, indent=2) + "\n")
         np.savez(unfinished / _ARRAYS, allow_pickle=False, **checkpoint.arrays)
         (unfinished / _GENES).write_text("".join(f"{gene}\n" for gene in checkpoint.genes), encoding="utf-8")
         facts = {"histoquilt": histoquilt.__version__, **checkpoint.provenance, _DIGESTS: file_digests(unfinished)}
         (unfinished / _PROVENANCE).write_text(json.dumps(facts, indent=2) + "\n")
         (unfinished / MODEL_CARD).write_text(model_card(checkpoint, facts["histoquilt"]), encoding="utf-8")
+
+
+def _serialised(weights: "dict[str, Tensor]") -> bytes:
+    """Return the content of a file of weights (``save_file`` makes files that only the owner can read)."""
+    if not weights:  # most models have no network, and torch takes a second to load
+        from safetensors.numpy import save
+
+        return save({})
+    from safetensors.torch import save as save_tensors
+
+    return save_tensors(weights)
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -67,6 +79,8 @@ def model_digest(folder: Path) -> str:
 
 def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
     """Read a model folder; ``FileNotFoundError`` if a file is missing, ``ValueError`` if one is corrupted."""
+    from safetensors.torch import load_file
+
     folder = Path(folder)
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:

@@ -4,11 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
@@ -19,6 +18,9 @@ from histoquilt.models._checkpoint import Checkpoint, write_checkpoint
 from histoquilt.models._config import ModelConfig
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.train import strip_prefix
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class DomainModel(ABC):
         section_key: str | None = None,
         links: csr_matrix | None = None,
         seed: int = 0,
-        device: str | torch.device = "auto",
+        device: "str | torch.device" = "auto",
         progress: bool = True,
     ) -> Self:
         """Train on one or several sections; ``adata`` is not changed.
@@ -194,7 +196,7 @@ class DomainModel(ABC):
         write_checkpoint(checkpoint, folder, overwrite=overwrite)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: "torch.device") -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
         weights = {name: value.to(device) for name, value in checkpoint.weights.items()}

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from os import PathLike
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import DOMAIN_MODELS, EXPRESSION_MODELS
 from histoquilt.models._checkpoint import read_checkpoint
 from histoquilt.runtime import resolve_device
 
+if TYPE_CHECKING:
+    import torch
 
-def load(folder: str | PathLike[str], *, device: str | torch.device = "auto") -> Any:
+
+def load(folder: str | PathLike[str], *, device: "str | torch.device" = "auto") -> Any:
     """Load a model folder written by ``.save()``.
 
     Parameters

@@ -16,7 +16,7 @@ from histoquilt.nn.graph._edge_softmax import MultiHeadEdgeAttention, edge_atten
 from histoquilt.nn.graph._edges import Edges
 from histoquilt.nn.graph._gcn import GCNEncoder, GCNLayer
 from histoquilt.nn.graph._heterograph import HeteroGraph, HeteroLayer, InputBlock
-from histoquilt.nn.graph._sage import SAGELayer, mean_propagation, neighbour_means
+from histoquilt.nn.graph._sage import SAGELayer, mean_propagation
 from histoquilt.nn.graph._sparse import Propagation
 from histoquilt.nn.tiles._tile_draws import TileDraws
 from histoquilt.nn.tiles._tile_graph import TileGraph
@@ -26,6 +26,6 @@ __all__ = [
     "HeteroLayer", "InputBlock", "MaskedGraphAutoencoder", "MaskedLosses", "MultiHeadEdgeAttention", "Nearest",
     "ProjectionHead", "Propagation", "ResidualCNN", "SAGELayer", "SpotTransformer", "TileDraws", "TileGraph",
     "complementary_masks", "contrastive_loss", "cosine_loss", "dropout", "edge_attention", "edge_softmax",
-    "gene_correlation_loss", "hide", "mean_propagation", "momentum_update", "nearest_references", "neighbour_means",
-    "product_dtype", "scaled_cosine_error",
+    "gene_correlation_loss", "hide", "mean_propagation", "momentum_update", "nearest_references", "product_dtype",
+    "scaled_cosine_error",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ def use_threads(n: int | None = None) -> Iterator[int]:
     """Use ``n`` threads while the block runs, and yield their number: torch, BLAS, OpenMP and ONNX files loaded in it.
 
     By default torch and the libraries keep theirs, up to :func:`threads_to_use`. Processes started in the block inherit
-    the number.
+    the number, and so does torch if it is loaded in it.
 
     Examples
     --------
@@ -42,31 +42,31 @@ def use_threads(n: int | None = None) -> Iterator[int]:
     ...     n_threads, torch.get_num_threads()
     (1, 1)
     """
-    import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    wanted = min(before, threads_to_use()) if n is None else n
+    before = _of_torch()
+    wanted = min(before or sys.maxsize, threads_to_use()) if n is None else n
     if n is None and wanted == before:
         yield before
         return
     kept = {name: os.environ.get(name) for name in _VARIABLES}
     os.environ.update(dict.fromkeys(_VARIABLES, str(wanted)))  # for libraries that are loaded later
-    torch.set_num_threads(wanted)
+    _set_torch(wanted)
     try:
         with threadpool_limits(wanted):
             yield wanted
     finally:
-        torch.set_num_threads(before)
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+        _set_torch(before or threads_to_use())
 
 
 @contextmanager
 def numba_beside_torch() -> Iterator[None]:
     """Let numba use as many threads as torch while the block runs, and keep torch's number.
 
-    numba sets the number of OpenMP threads to that of all cores, also for torch if they share the OpenMP library.
+    numba sets the number of OpenMP threads to that of all cores, also for torch if they share the OpenMP library. If
+    torch is not loaded, numba uses :func:`threads_to_use`.
 
     Examples
     --------
@@ -77,9 +77,8 @@ def numba_beside_torch() -> Iterator[None]:
     True
     """
     import numba
-    import torch
 
-    wanted = torch.get_num_threads()
+    wanted = _of_torch() or threads_to_use()
     before = numba.get_num_threads()
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set at run time
     numba.set_num_threads(min(wanted, most))
@@ -87,11 +86,11 @@ def numba_beside_torch() -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
-        torch.set_num_threads(wanted)
+        _set_torch(wanted)
 
 
-def threads_in_use() -> int | None:
-    """Return the number of threads of torch; ``None`` if it is not loaded.
+def threads_in_use() -> int:
+    """Return the number of threads of torch, or if it is not loaded the largest of BLAS and OpenMP.
 
     Examples
     --------
@@ -100,5 +99,18 @@ def threads_in_use() -> int | None:
     >>> threads_in_use() == torch.get_num_threads()
     True
     """
+    from threadpoolctl import threadpool_info
+
+    return _of_torch() or max((int(pool["num_threads"]) for pool in threadpool_info()), default=threads_to_use())
+
+
+def _of_torch() -> int | None:
+    """Return the number of threads of torch; ``None`` if it is not loaded."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())
+
+
+def _set_torch(n: int) -> None:
+    """Set the number of threads of torch, if it is loaded."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n)

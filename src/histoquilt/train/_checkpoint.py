@@ -7,15 +7,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 import histoquilt
 from histoquilt.runtime import atomic_file, is_main, logger
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Named = TypeVar("Named")
 
@@ -27,7 +28,7 @@ _SHARE_OF_TIME = 0.05  # largest share of time spent on writing
 class SavedTraining:
     """State of an interrupted training."""
 
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     facts: dict[str, Any]  # values that JSON can hold; floats are restored exactly
 
 
@@ -61,7 +62,9 @@ class TrainingCheckpoint:
     None
     """
 
-    def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], device: torch.device) -> None:
+    def __init__(self, path: str | os.PathLike[str], job: Mapping[str, Any], device: "torch.device") -> None:
+        import torch
+
         self.path = Path(path)
         environment = {
             "histoquilt": histoquilt.__version__,
@@ -103,10 +106,12 @@ class TrainingCheckpoint:
         """Whether it is time to write again."""
         return time.monotonic() - self._last >= max(CHECKPOINT_EVERY, self._took / _SHARE_OF_TIME)
 
-    def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def write(self, tensors: "Mapping[str, Tensor]", facts: Mapping[str, Any]) -> None:
         """Save the state of training atomically; of several processes only the first writes."""
         if not is_main():
             return
+        from safetensors.torch import save
+
         started = time.monotonic()
         saved = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         text = json.dumps(facts)
@@ -149,7 +154,7 @@ def strip_prefix(named: Mapping[str, Named], first: str) -> dict[str, Named]:
     return {name.removeprefix(f"{first}."): value for name, value in named.items() if name.startswith(f"{first}.")}
 
 
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+def _digest(tensors: "Mapping[str, Tensor]", text: str) -> str:
     hashed = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name].numpy()

@@ -1,13 +1,14 @@
 """Resumable training for a number of epochs."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from histoquilt.runtime import logger
 from histoquilt.train._checkpoint import TrainingCheckpoint, strip_prefix
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # prefixes of tensors in the checkpoint
 _STEP, _SEEN = "step", "seen"
@@ -38,18 +39,18 @@ class Step(Protocol):
         """Run the epoch; return its losses by name, including ``loss``."""
         ...
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> "dict[str, Tensor]":
         """Return the state that further epochs depend on."""
         ...
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def restore(self, state: "Mapping[str, Tensor]") -> None:
         """Restore a saved state."""
         ...
 
 
 def run_epochs(
     step: Step,
-    network: torch.nn.Module,
+    network: "torch.nn.Module",
     n_epochs: int,
     *,
     looks: Collection[int],
@@ -120,8 +121,8 @@ def run_epochs(
 
 
 def training_tensors(
-    network: torch.nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator
-) -> dict[str, Tensor]:
+    network: "torch.nn.Module", optimiser: "torch.optim.Optimizer", generator: "torch.Generator"
+) -> "dict[str, Tensor]":
     """Return the state of training by name; the tensors are not copied.
 
     Examples
@@ -139,10 +140,10 @@ def training_tensors(
 
 
 def restore_training(
-    tensors: Mapping[str, Tensor],
-    network: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
+    tensors: "Mapping[str, Tensor]",
+    network: "torch.nn.Module",
+    optimiser: "torch.optim.Optimizer",
+    generator: "torch.Generator",
 ) -> None:
     """Restore the state from :func:`training_tensors`; other names are ignored.
 

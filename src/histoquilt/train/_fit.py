@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from histoquilt.runtime import Advance
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -39,7 +40,7 @@ class History:
 
 def fit_until_stable(
     step: Callable[[], dict[str, float]],
-    embed: Callable[[], Tensor],
+    embed: "Callable[[], Tensor]",
     *,
     max_epochs: int,
     check_every: int,
@@ -100,7 +101,7 @@ def fit_until_stable(
     return history
 
 
-def linear_cka(a: Tensor, b: Tensor) -> float:
+def linear_cka(a: "Tensor", b: "Tensor") -> float:
     """Return the linear centred kernel alignment of two embeddings: 0 unrelated, 1 equal up to rotation and scale.
 
     Kornblith et al., ICML 2019, section 3, eq. 2, computed from feature covariances. a, b: ``(n_spots, n_features)``
@@ -116,6 +117,8 @@ def linear_cka(a: Tensor, b: Tensor) -> float:
     >>> round(linear_cka(a, torch.tensor([[0.0], [0], [1]])), 4)
     0.3162
     """
+    import torch
+
     a, b = a - a.mean(dim=0), b - b.mean(dim=0)
     own_a, own_b = torch.linalg.matrix_norm(a.T @ a), torch.linalg.matrix_norm(b.T @ b)
     if own_a == 0 or own_b == 0:

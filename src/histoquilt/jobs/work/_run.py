@@ -108,8 +108,7 @@ def start_run(
     with ExitStack() as stack:
         warnings = stack.enter_context(capture_warnings())
         work = stack.enter_context(workplace(out, resume=bool(resume)))
-        with record.stage("import"):  # of torch
-            stack.enter_context(use_threads(threads))
+        stack.enter_context(use_threads(threads))
         yield Run(config, out, record, warnings, work, on_checked)
 
 

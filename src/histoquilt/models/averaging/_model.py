@@ -7,10 +7,9 @@ principal components of the result are the embedding.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import svd_flip
 
@@ -20,6 +19,9 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.smoothing._factors import SAMPLED_SPOTS, smooth
 from histoquilt.models.smoothing._patches import scattered_patches
 from histoquilt.pp import row_chunks
+
+if TYPE_CHECKING:
+    import torch
 
 _SMALL_SECTION = 1000  # spots; in smaller ones two averagings reach across whole domains
 
@@ -92,7 +94,7 @@ class AveragedPCs(FeatureModel):
     weighs_links = True
 
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: "str | torch.device", progress: bool
     ) -> tuple[AveragedComponents, dict[str, Any]]:
         """Fit the components; the seed has no effect."""
         times = self.config.n_averagings

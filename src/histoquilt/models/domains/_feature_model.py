@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
@@ -29,6 +28,9 @@ from histoquilt.pp import Scaling, row_chunks
 from histoquilt.runtime import atomic_file, resolve_device, stage, warn_user
 from histoquilt.study import check_adata, provenance, spot_centres, write_result
 from histoquilt.train import strip_prefix
+
+if TYPE_CHECKING:
+    import torch
 
 _FEATURES, _OFFSETS, _LEARNT = "features", "offsets", "learnt"
 
@@ -120,9 +122,12 @@ class FeatureModel(DomainModel):
 
     @abstractmethod
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: "str | torch.device", progress: bool
     ) -> tuple[Any, dict[str, Any]]:
-        """Fit to features, ``(n_spots, n_features)`` float32; return the fitted state and facts of training."""
+        """Fit to features, ``(n_spots, n_features)`` float32; return the fitted state and facts of training.
+
+        The device is ``"cpu"`` for models without a network.
+        """
 
     @abstractmethod
     def apply(self, learnt: Any, features: np.ndarray, tissue: Tissue) -> Outputs:
@@ -160,7 +165,7 @@ class FeatureModel(DomainModel):
         section_key: str | None = None,
         links: csr_matrix | None = None,
         seed: int = 0,
-        device: str | torch.device = "auto",
+        device: "str | torch.device" = "auto",
         progress: bool = True,
     ) -> Self:
         """Train on one or several sections; ``adata`` is not changed.
@@ -214,7 +219,7 @@ class FeatureModel(DomainModel):
         spatial_key: str = Keys.SPATIAL,
         section_key: str | None = None,
         seed: int = 0,
-        device: str | torch.device = "auto",
+        device: "str | torch.device" = "auto",
         progress: bool = True,
     ) -> Outputs:
         """Train as :meth:`fit` does, and return the outputs of :meth:`run` without computing features again."""
@@ -222,12 +227,12 @@ class FeatureModel(DomainModel):
         if made is None and section_key is None:
             check_one_section(adata, spatial_key=spatial_key)
         started = time.perf_counter()
-        torch_device = resolve_device(device, sparse=True) if self.has_network else torch.device("cpu")
+        of_networks = resolve_device(device, sparse=True) if self.has_network else "cpu"
         graph = made.graph if made else self.graph(adata, spatial_key=spatial_key, section_key=section_key)
         tissue = _tissue(adata, graph, spatial_key, section_key, links)
         sections = tissue.sections if self.config.scale_by_section else None
         features, values, scaling = self._features(adata, made, layer, use_rep, sections, graph)
-        learnt, facts = self.learn(values, tissue, seed=seed, device=torch_device, progress=progress)
+        learnt, facts = self.learn(values, tissue, seed=seed, device=of_networks, progress=progress)
         outputs = replace(self.apply(learnt, values, tissue), scaling=scaling)
         names = [] if tissue.sections is None else sorted(set(tissue.sections.tolist()))
         offsets = None
@@ -442,7 +447,7 @@ class FeatureModel(DomainModel):
         )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: "torch.device") -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         method = {**checkpoint.config["method"], "genes": checkpoint.genes}  # stored in a separate file
         return super().from_checkpoint(replace(checkpoint, config={**checkpoint.config, "method": method}), device)

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from histoquilt.models.expression._depth_head import DepthHead
 from histoquilt.models.expression._inner_validation import Reliability
@@ -14,6 +13,9 @@ from histoquilt.models.expression.unlike._embedding import TrainingDistribution
 from histoquilt.models.expression.unlike._stain import StainDistribution
 from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.train import strip_prefix
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class MethodState:
     (['first.median', 'second.median'], {'k': 5})
     """
 
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: "dict[str, Tensor]" = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from histoquilt import train
+from histoquilt.gr import neighbour_means
 from histoquilt.metrics import depth_adjusted_correlation
-from histoquilt.nn import neighbour_means
 
 if TYPE_CHECKING:
     from histoquilt.models.expression._inputs import ImageSection

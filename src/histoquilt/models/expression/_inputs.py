@@ -9,8 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import argument
-from histoquilt.gr import radius_adjacency
-from histoquilt.nn import neighbour_means
+from histoquilt.gr import neighbour_means, radius_adjacency
 from histoquilt.runtime import warn_user
 from histoquilt.study import Section, nearest_distance
 

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from anndata import AnnData
 
 from histoquilt._base import Keys, SlideImage
@@ -43,6 +42,9 @@ from histoquilt.models.expression.unlike._transfer import TransferMeasure
 from histoquilt.runtime import Advance, logger, progress_bar, resolve_device
 from histoquilt.study import Section, Sections, Slots
 from histoquilt.train import TrainingCheckpoint, strip_prefix, training_folder
+
+if TYPE_CHECKING:
+    import torch
 
 
 class ExpressionModel(ABC):
@@ -88,7 +90,7 @@ class ExpressionModel(ABC):
                 f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(self.config).__name__}."
             )
         self.training_facts: dict[str, Any] = {}
-        self.device = torch.device("cpu")
+        self.device = resolve_device("cpu")
         self._fitted: FittedExpression | None = None
         self._kept_in: tuple[Path, dict[str, Any]] | None = None  # where training is kept, and what it depends on
 
@@ -146,7 +148,7 @@ class ExpressionModel(ABC):
         n_genes: int | None = None,
         layer: str | None = None,
         seed: int = 0,
-        device: str | torch.device = "auto",
+        device: "str | torch.device" = "auto",
         progress: bool = False,
         checkpoint: str | PathLike[str] | None = None,
         check_memory: bool = True,
@@ -211,7 +213,7 @@ class ExpressionModel(ABC):
         folder = None if checkpoint is None else training_folder(checkpoint)
         started = time.perf_counter()
         found_device = resolve_device(device, sparse=self.has_network)
-        self.device = found_device if self.has_network else torch.device("cpu")
+        self.device = found_device if self.has_network else resolve_device("cpu")
         study = read_training_data(
             sections, Slots(spatial_key, section_key, layer), use_rep=use_rep, fields=self.config.fields,
             patient_key=patient_key, genes=genes, n_genes=self.config.n_genes if n_genes is None else n_genes,
@@ -424,10 +426,10 @@ class ExpressionModel(ABC):
             )
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, device: torch.device) -> Self:
+    def from_checkpoint(cls, checkpoint: Checkpoint, device: "torch.device") -> Self:
         """Rebuild a trained model; called by :func:`histoquilt.models.load`."""
         model = cls(cls.config_class.from_dict(checkpoint.config["settings"]))
-        model.device = device if model.has_network else torch.device("cpu")
+        model.device = device if model.has_network else resolve_device("cpu")
         model.training_facts = checkpoint.provenance
         state = MethodState(checkpoint.weights, strip_prefix(checkpoint.arrays, "method"), checkpoint.config["method"])
         model._fitted = FittedExpression.restore(checkpoint.config["fitted"], checkpoint.arrays, checkpoint.genes)
@@ -446,7 +448,7 @@ class ExpressionModel(ABC):
         learnt
             Result of this model's :meth:`fit_arrays`, once it is trained.
         """
-        self.device = whole.device if self.has_network else torch.device("cpu")
+        self.device = whole.device if self.has_network else resolve_device("cpu")
         if whole._kept_in is not None:
             folder, job = whole._kept_in
             self._kept_in = folder / name, {**job, "part": name, "settings_of_part": self.config.to_dict()}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from histoquilt.models._ranges import Count, NotNegative, Positive, Rate, WholeNumber, at_least
 from histoquilt.models.expression._config import ExpressionConfig
-from histoquilt.models.retrieval._bank import Weighting
+from histoquilt.models.retrieval._config import Weighting
 
 Key = Literal["spot", "image", "both", "learned"]
 

@@ -53,7 +53,8 @@ from histoquilt.models.mclstexp._training import (
     start_network,
     train_network,
 )
-from histoquilt.models.retrieval._bank import Bank, Weighting
+from histoquilt.models.retrieval._bank import Bank
+from histoquilt.models.retrieval._config import Weighting
 from histoquilt.runtime import Advance
 from histoquilt.train import strip_prefix
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from histoquilt.models.retrieval._config import Metric, Weighting
 from histoquilt.nn import nearest_references
-
-Weighting = Literal["uniform", "inverse_square"]
-Metric = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ member sees, so what only one of them makes of the data comes last.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from histoquilt._base import DOMAIN_MODELS
 from histoquilt.cluster import whitened, whitening
@@ -22,6 +21,9 @@ from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.shared_factors._config import SharedFactorsConfig
 from histoquilt.models.smoothing._factors import SAMPLED_SPOTS
 from histoquilt.models.smoothing._patches import scattered_patches
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class SharedFactors(FeatureModel):
         self.weighs_links = all(member.weighs_links for member in self.members.values())
 
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: "str | torch.device", progress: bool
     ) -> tuple[dict[str, _Member], dict[str, Any]]:
         """Fit the members, and their shared directions on at most 50,000 spots in patches."""
         sample = scattered_patches(tissue.adjacency, SAMPLED_SPOTS)

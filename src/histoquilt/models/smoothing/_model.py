@@ -7,21 +7,23 @@ weighted by its estimated error, got weights of .01 to .06 and changed no result
 """
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from histoquilt.models.domains._feature_model import FeatureModel, Outputs, Tissue
 from histoquilt.models.expression._checkpoint import MethodState
 from histoquilt.models.smoothing._config import SpatialFactorsConfig
 from histoquilt.models.smoothing._factors import SAMPLED_SPOTS, FactorProjection, smooth
 
+if TYPE_CHECKING:
+    import torch
+
 _NUMBERS = ("length", "n_fitted")
 
 
 class SpatialFactors(FeatureModel):
-    """Spatial domains and denoised expression by smoothed spatial factors; the default method.
+    """Spatial domains and denoised expression by smoothed spatial factors.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ class SpatialFactors(FeatureModel):
     weighs_links = True
 
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: "str | torch.device", progress: bool
     ) -> tuple[FactorProjection, dict[str, Any]]:
         """Fit the factors and their smoothing; the seed has no effect."""
         config = self.config

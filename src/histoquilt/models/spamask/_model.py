@@ -72,14 +72,14 @@ class SpaMask(FeatureModel):
     config: SpaMaskConfig
 
     def learn(
-        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: torch.device, progress: bool
+        self, features: np.ndarray, tissue: Tissue, *, seed: int, device: str | torch.device, progress: bool
     ) -> tuple[list[TrainedNetwork], dict[str, Any]]:
         """Train the networks."""
         config = self.config
         tiles = Tiles.of(tissue, config.tile_spots)
         with progress_bar("SpaMask", config.n_networks * config.max_epochs, enabled=progress) as advance:
             trained = [
-                train_network(features, tiles, config, seed=network_seed, device=device, advance=advance)
+                train_network(features, tiles, config, seed=network_seed, device=torch.device(device), advance=advance)
                 for network_seed in network_seeds(seed, config.n_networks)
             ]
         networks, histories = zip(*trained, strict=True)
