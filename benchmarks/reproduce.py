@@ -198,16 +198,27 @@ def run_expression(
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and spread over sections and seeds, and the mean of the best seed of each section."""
+    """Return means over sections and seeds, their spread, and the mean of the best seed of each section."""
     keys = [key for key in ("protocol", "score_of", "gene_set", "kind", "method") if key in rows]
-    by = rows.groupby(keys, sort=False)["score"]
-    table = by.agg(mean="mean", sd="std", n="size").reset_index()
-    best = rows.groupby([*keys, "section"], sort=False)["score"].max().groupby(level=keys, sort=False).mean()
-    table["best seed (flattering)"] = best.to_numpy()
-    return table.sort_values([*keys[:-2], "mean"], ascending=[True] * (len(keys) - 2) + [False])
+    of_section = rows.groupby([*keys, "section"], sort=False)["score"].agg(["mean", "std", "max"])
+    by = of_section.groupby(level=keys, sort=False)
+    table = by["mean"].agg(mean="mean", n_sections="size")
+    table["sd over sections"] = by["mean"].std()
+    table["sd over seeds"] = by["std"].mean()  # of a section, then the mean over sections
+    table["best seed (flattering)"] = by["max"].mean()
+    return table.reset_index().sort_values([*keys[:-2], "mean"], ascending=[True] * (len(keys) - 2) + [False])
 
 
-def write_page(rows: pd.DataFrame, paper: str, sections: list[str], out: Path) -> None:
+def each_section(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the score of every section, with its spread where there are several seeds."""
+    keys = [key for key in ("protocol", "score_of", "gene_set", "method") if key in rows]
+    found = rows.groupby([*keys, "section"], sort=False)["score"].agg(["mean", "std"]).reset_index()
+    spread = found["std"].map(" ± {:.3f}".format, na_action="ignore").fillna("")
+    found["score"] = found["mean"].map("{:.3f}".format) + spread
+    return found.pivot_table("score", keys, "section", aggfunc="first", sort=False).fillna("")
+
+
+def write_page(rows: pd.DataFrame, paper: str, sections: list[str], seconds: float, out: Path) -> None:
     """Write the tables and one page."""
     rows.to_csv(out / f"{paper}.csv", index=False)
     table = summary(rows)
@@ -216,18 +227,14 @@ def write_page(rows: pd.DataFrame, paper: str, sections: list[str], out: Path) -
     missing = [name for name in every if name not in sections]
     partial_words = f"Partial: {len(missing)} of {len(every)} sections of {study} are not here ({', '.join(missing)})."
     quoted = pd.DataFrame(QUOTED[paper], columns=["row", "of", "published", "source"])
-    per_section = rows.pivot_table(
-        "score", [key for key in ("protocol", "score_of", "gene_set", "method") if key in rows], "section", sort=False
-    )
-    seconds = rows.groupby("section", sort=False)["wall_s"].max()
     parts = [
         f"<h1>{escape(paper)}</h1>",
         f"<p><b>{escape(partial_words)}</b></p>" if missing else "",
-        f"<p>Sections: {escape(', '.join(sections))}. Wall time {seconds.sum():.0f} s.</p>",
-        "<h2>Means over sections and seeds</h2>", table.to_html(index=False, float_format="%.3f"),
+        f"<p>Sections: {escape(', '.join(sections))}. Wall time {seconds / 60:.0f} min.</p>",
+        "<h2>Means over sections and seeds</h2>", table.to_html(index=False, float_format="%.3f", na_rep=""),
         "<h2>Published (quoted, not computed here)</h2>", quoted.to_html(index=False),
-        "<h2>Each section</h2>", per_section.to_html(float_format="%.3f"),
-        "<h2>What is flawed</h2><pre>", escape(str(__doc__)), "</pre>",
+        "<h2>Each section</h2>", each_section(rows).to_html(),
+        "<h2>What is flawed</h2><pre>", escape(str(__doc__).replace("``", "")), "</pre>",
     ]  # fmt: skip
     style = "body{font:15px system-ui;margin:2em;max-width:1100px} td,th{padding:3px 9px} pre{white-space:pre-wrap}"
     head = f'<!doctype html><meta charset="utf-8"><title>{escape(paper)}, reproduced</title><style>{style}</style>'
@@ -252,8 +259,10 @@ def main() -> None:
         tables = run_spamask(sections, asked.out, seeds, asked.label_key)
     else:
         tables = run_expression(sections, asked.out, seeds, asked.paper, asked.encoder)
-    rows = pd.concat(list(tables), ignore_index=True)
-    write_page(rows[np.isfinite(rows["score"])], asked.paper, list(sections), asked.out)
+    done = list(tables)
+    rows = pd.concat(done, ignore_index=True)
+    seconds = sum(table["wall_s"].iloc[0] for table in done)
+    write_page(rows[np.isfinite(rows["score"])], asked.paper, list(sections), seconds, asked.out)
 
 
 if __name__ == "__main__":
