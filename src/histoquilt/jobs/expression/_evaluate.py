@@ -288,7 +288,10 @@ def _image_digests(sections: dict[str, "AnnData"]) -> dict[str, str]:
     """Return section -> digest of its image file, without sections that have none."""
     records = {name: adata.uns[Keys.UNS].get(Keys.IMAGE) for name, adata in sections.items()}
     paths = [(name, Path(record["path"])) for name, record in records.items() if record is not None]
-    return {entry["section"]: entry["sha256"] for entry in file_digests(item for item in paths if item[1].is_file())}
+    digests: dict[str, str] = {}
+    for entry in file_digests(item for item in paths if item[1].is_file()):  # a slide may be several files
+        digests[entry["section"]] = digests.get(entry["section"], "") + entry["sha256"]
+    return digests
 
 
 def _usable(splits: "list[Split]", sections: dict[str, "AnnData"]) -> "list[Split]":
