@@ -27,7 +27,9 @@ def test_cells_in_the_order_of_the_matrix_with_positions_and_outlines(section, t
     numbers = range(1000, 1000 + section.n_obs)
     assert list(adata.obs_names) == [str(one) if ids == "integers" else xenium_id(one) for one in numbers]
     assert list(adata.obs["cell_id"]) == list(adata.obs_names)
-    assert list(adata.var_names) == list(section.var_names)  # control probes are left out
+    assert list(adata.var_names) == list(section.var_names)
+    assert list(adata.obsm["controls"]) == ["NegControlProbe_00042", "UnassignedCodeword_0037"]
+    assert (adata.obsm["controls"] == 1).all(axis=None)
     np.testing.assert_array_equal(adata.X.toarray(), section.X.toarray())
     np.testing.assert_allclose(adata.obsm["spatial"], tissue(section, 10.0)[1])
     np.testing.assert_array_equal(adata.obs["transcript_counts"], np.asarray(section.X.sum(axis=1)).ravel())
