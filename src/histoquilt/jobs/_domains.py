@@ -376,7 +376,7 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
     keys |= {"image": role, "image_key": asked.image_key, "encoder": asked.encoder}
     with run.record.stage("read"):
         largest = max(n_domains) if isinstance(n_domains, tuple) else n_domains or 1
-        needs = Needs(n_domains=largest, section_key=asked.section_key, **keys)
+        needs = Needs(n_domains=largest, section_key=asked.section_key, together=False, **keys)
         found = read_inputs(
             paths, needs, skip_bad=asked.skip_bad, keep=keep, options=asked.reading(), workers=run.workers,
             annotations=asked.annotated(),

@@ -38,6 +38,7 @@ class Needs:
     image: str | None = None  # Use of the image, and what histoquilt.im.embedding_keys_of takes
     image_key: str | None = None
     encoder: str | None = None
+    together: bool = True  # False if sections are analysed apart, or checked against each other later
 
 
 @dataclass
@@ -171,7 +172,9 @@ def _read_table(
         return adata if keep else without_counts(adata)
 
     with about(path):
-        samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
+        samples = gather_samples(
+            path, skip_bad=skip_bad, keep=check, options=options, workers=workers, together=needs.together
+        )
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     with about(path):
         sources = sources_of(samples, path, options, annotations)
