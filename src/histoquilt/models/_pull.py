@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from histoquilt._base import argument, require
-from histoquilt.models._card import MODEL_CARD, UNKNOWN_LICENCE, encoders_of
+from histoquilt.models._card import MODEL_CARD, NOT_RECORDED, encoders_of, licence_in
 from histoquilt.models._checkpoint import MODEL_FILES
-from histoquilt.models._folders import check_model, describe_model, licence_in
+from histoquilt.models._folders import check_model, describe_model
 from histoquilt.runtime import atomic_folder, logger
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -153,7 +153,7 @@ def _show_licences(folder: Path, source: str) -> None:
     logger.info("%s: licence of the model: %s.", source, licence_in(folder / MODEL_CARD))
     record = folder / "provenance.json"
     for one in encoders_of(json.loads(record.read_text())) if record.is_file() else []:
-        logger.info("%s: licence of the encoder %s: %s.", source, one["encoder"], one.get("licence") or UNKNOWN_LICENCE)
+        logger.info("%s: licence of the encoder %s: %s.", source, one["encoder"], one.get("licence") or NOT_RECORDED)
 
 
 def _refuse_pickles(path: Path) -> None:

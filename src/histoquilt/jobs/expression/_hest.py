@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument, listed
 from histoquilt.jobs._inputs import file_digests
-from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, tables_of
+from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, write_evaluation
 from histoquilt.jobs.expression._images import DEFAULT_ENCODER
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import one_or_more
@@ -46,8 +46,6 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
     with about(folder):
         tasks = _tasks_in(folder, every=asked.all)
     check_out(out, overwrite=asked.overwrite, inputs=[folder, *([asked.gmt] if asked.gmt else [])])
-    if asked.gmt is not None and not asked.gmt.is_file():
-        raise JobError(f"there is no GMT file {asked.gmt}. Check the path.")
     with start_run("evaluate", {"samples": folder, "out": out}, asked, on_checked) as run:
         with run.record.stage("import"):
             from histoquilt import im
@@ -76,7 +74,8 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
                     tables[name], evaluation, facts[name] = _evaluate(one, encoder, device, asked, run)
                 if evaluation is not None:
                     evaluations[name] = evaluation
-                    _write_evaluation(results / name, evaluation, facts[name], run)
+                    (results / name).mkdir()
+                    write_evaluation(results / name, evaluation, run, facts[name])
             overview = hest_overview(tables, encoder.name)
             _rows(tables).to_csv(results / "hest.csv", index=False)
             overview.to_csv(results / "table.csv", index=False)
@@ -159,7 +158,7 @@ def _check(task: "HestTask", asked: EvaluateConfig, *, keep: bool) -> _Checked:
         section.microns  # noqa: B018  # raises if they are not known
         patients[name] = section.value(Keys.PATIENT)
         digests[name] = patch_digests(task.patches[name], adata.obs["patch"].to_numpy())
-        labelled = labelled or (asked.label_key is not None and asked.label_key in adata.obs)
+        labelled = labelled or _has_labels({name: adata}, asked.label_key)
         if keep:
             sections[name] = adata
     if asked.label_key is not None and not labelled:
@@ -252,18 +251,6 @@ def _embedded(one: _Checked, encoder: "PatchEncoder", asked: EvaluateConfig) -> 
         adata.obs[Keys.PATIENT] = one.patients[name] or f"patient of {name}"
         sections[name] = adata
     return sections, key
-
-
-def _write_evaluation(folder: Path, evaluation: "Evaluation", facts: Mapping[str, Any], run: Run) -> None:
-    from histoquilt.report import write_evaluation_report
-
-    folder.mkdir()
-    for name, table in tables_of(evaluation).items():
-        table.to_csv(folder / name, index=False)
-    known = {key: value for key, value in evaluation.facts.items() if key != "version"}
-    write_evaluation_report(
-        folder / "report.html", evaluation, facts=run.facts(**{**known, **facts}), predictions=evaluation.predictions
-    )
 
 
 def _rows(tables: Mapping[str, "pd.DataFrame"]) -> "pd.DataFrame":
