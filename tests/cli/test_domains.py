@@ -207,3 +207,19 @@ def test_an_image_that_cannot_be_drawn_costs_no_results(shape, section, quick, t
     size = " x ".join(map(str, shape))
     assert said.count(f"uns['spatial']['lib']['images']['hires'] of {size} (float64)") == (0 if drawn else 1)
     assert ("data:image/jpeg" in (out / "report.html").read_text()) == drawn
+
+
+@pytest.mark.parametrize("as_table", [False, True], ids=["files", "table"])
+def test_sections_on_their_own_need_not_belong_together(three, samples, tmp_path, quick, capsys, as_table):
+    """One in pixels, one with other genes, one with a height."""
+    three["s1"].uns["histoquilt"]["coordinates"] = {"unit": "pixel", "mpp": 1.0, "pitch_um": 100.0}
+    three["s2"].var_names = [f"GENE{i}" for i in range(three["s2"].n_vars)]
+    three["s3"].obs["z_um"] = 10.0
+    for name, adata in three.items():
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    files = [tmp_path / f"{name}.h5ad" for name in three]
+    table = samples("section,counts", *(f"{name},{name}.h5ad" for name in three))
+    command = ["domains", *([table] if as_table else files), "-k", 3, "-o", tmp_path / "out", "--separate", "-q"]
+    command += ["--config", quick, "--levels", "none", "--stability", "none", "--denoise", "none"]
+    assert run([str(part) for part in command]) == 0, capsys.readouterr().err
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.h5ad")) == ["s1", "s2", "s3"]

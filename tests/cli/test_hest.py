@@ -92,6 +92,25 @@ def test_all_tasks_in_one_table(tasks, tmp_path, capsys):
     assert "26 published rows, which were not computed here" in captured.out
 
 
+def test_a_task_is_read_once(tasks, tmp_path, monkeypatch):
+    from histoquilt import io
+
+    read, names = io.read_hest_section, []
+
+    def counted(task, name):
+        names.append(name)
+        return read(task, name)
+
+    monkeypatch.setattr(io, "read_hest_section", counted)
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("SET\tnone\tGENE1\tGENE2\n")
+    command = ["evaluate", str(tasks / "PAIR"), *FAST, "--gmt", str(sets), "--out", str(tmp_path / "out"), "-q"]
+    assert run(command) == 0
+    assert sorted(names) == ["IDC1", "IDC2"]
+    inputs = json.loads((tmp_path / "out" / "run.json").read_text())["inputs"]
+    assert inputs[-1]["path"] == str(sets)
+
+
 def test_a_leaking_patient_is_named(tasks, tmp_path, capsys):
     for name in ("IDC1", "IDC2"):
         adata = ad.read_h5ad(tasks / "PAIR" / "adata" / f"{name}.h5ad")

@@ -69,6 +69,14 @@ def test_all_sections_of_a_table(study_folder, ridge_model, tmp_path, capsys):
     assert "s0: 80 spots, 40 genes, " in capsys.readouterr().out
 
 
+def test_sections_of_a_table_need_not_share_genes(study_folder, ridge_model, tmp_path):
+    section = ad.read_h5ad(study_folder / "s1.h5ad")
+    section.var_names = [f"GENE{i}" for i in range(section.n_vars)]
+    section.write_h5ad(study_folder / "s1.h5ad")
+    assert predict(ridge_model, study_folder / "samples.csv", "--out", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"s0.csv", "s1.csv", "s2.csv"}
+
+
 def test_domains_of_a_slide_that_was_never_sequenced(study_folder, ridge_model, tmp_path):
     from histoquilt import tl
 

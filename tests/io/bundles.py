@@ -79,7 +79,7 @@ def write_xenium(
     elif matrix == "zarr":
         write_10x_zarr(whole, numbers, folder / "cell_feature_matrix.zarr.zip")
     else:
-        write_10x_mtx(cells, folder / "cell_feature_matrix")
+        write_10x_mtx(whole, folder / "cell_feature_matrix")
     total = np.asarray(cells.X.sum(axis=1)).ravel().astype(np.int64)
     key = numbers if ids == "integers" else cells.obs_names.to_numpy()
     if ids == "bytes":
@@ -107,12 +107,14 @@ def write_10x_zarr(cells: AnnData, numbers: np.ndarray, path: Path) -> None:
     import zarr
 
     by_feature = csr_matrix(cells.X.T)
-    kinds = {"Gene Expression": "gene"}
     store = zarr.storage.ZipStore(path, mode="w")
     attributes = {
         "major_version": 3, "minor_version": 0, "number_cells": cells.n_obs, "number_features": cells.n_vars,
         "feature_keys": list(cells.var_names), "feature_ids": list(cells.var["gene_ids"]),
-        "feature_types": [kinds.get(kind, kind) for kind in cells.var["feature_types"]],
+        "feature_types": [
+            "gene" if kind == "Gene Expression" else kind.lower().replace(" ", "_")
+            for kind in cells.var["feature_types"]
+        ],
     }  # fmt: skip
     group = zarr.create_group(store, zarr_format=2).create_group("cell_features", attributes=attributes)
     parts = {"cell_id": np.column_stack([numbers, np.ones_like(numbers)]), "data": by_feature.data}

@@ -72,11 +72,14 @@ def write_10x_h5(adata: AnnData, path: Path, *, version: int = 3, library_id: st
         if library_id:
             file.attrs["library_ids"] = np.array([library_id], dtype="S")
         features = group.create_group("features")
-        kinds = adata.var.get("feature_types", pd.Series("Gene Expression", index=adata.var_names))
         features["id"], features["name"] = strings["ids"], strings["names"]
-        features["feature_type"] = np.array(list(kinds), dtype="S")
+        features["feature_type"] = np.array(list(_kinds(adata)), dtype="S")
         features["genome"] = np.array(["GRCh38"] * adata.n_vars, dtype="S")
         features["_all_tag_keys"] = np.array(["genome"], dtype="S")
+
+
+def _kinds(adata: AnnData) -> np.ndarray:
+    return adata.var.get("feature_types", pd.Series("Gene Expression", index=adata.var_names)).to_numpy()
 
 
 def write_10x_mtx(adata: AnnData, folder: Path, *, version: int = 3, compressed: bool = True) -> None:
@@ -85,7 +88,7 @@ def write_10x_mtx(adata: AnnData, folder: Path, *, version: int = 3, compressed:
     mmwrite(folder / "matrix.mtx", csc_matrix(adata.X.T).astype(np.int64))
     columns = [adata.var["gene_ids"].to_numpy(), adata.var_names.to_numpy()]
     if version == 3:
-        columns.append(np.array(["Gene Expression"] * adata.n_vars))
+        columns.append(_kinds(adata))
     genes = folder / ("features.tsv" if version == 3 else "genes.tsv")
     pd.DataFrame(columns).T.to_csv(genes, sep="\t", header=False, index=False)
     pd.Series(adata.obs_names).to_csv(folder / "barcodes.tsv", header=False, index=False)

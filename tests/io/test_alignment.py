@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from PIL import Image
 
 import histoquilt as hq
 
@@ -59,6 +60,16 @@ def test_what_is_no_matrix(text, words, tmp_path):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         hq.io.read_alignment_matrix(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PNG", "he.png"), ("JPEG", "he.csv"), ("TIFF", "he.tif")])
+def test_a_picture_in_place_of_a_matrix(tmp_path, kind, name):
+    Image.new("RGB", (300, 200), "pink").save(tmp_path / name, format=kind)
+    words = (
+        rf"{name} .*: it is a {kind} image, and an image alignment of Xenium Explorer .* is expected. Check the path"
+    )
+    with pytest.raises(ValueError, match=words):
+        hq.io.read_alignment_matrix(tmp_path / name)
 
 
 def test_points_of_another_shape():

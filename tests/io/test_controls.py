@@ -107,6 +107,16 @@ def test_a_table_of_that_name_stays(tmp_path):
     np.testing.assert_array_equal(adata.obsm["controls_before"], 1)
 
 
+def test_controls_of_a_huge_table_are_left_out(tmp_path, monkeypatch):
+    before = mixed()
+    before.write_h5ad(tmp_path / "a.h5ad")
+    monkeypatch.setattr("histoquilt.io._controls._MOST_BYTES", 2 * before.n_obs - 1)
+    with pytest.warns(UserWarning, match=r"2 controls are not genes and are left out: their counts in \d+ spots"):
+        adata = hq.io.read_section(tmp_path / "a.h5ad")
+    assert adata.n_vars == 3
+    assert "controls" not in adata.obsm
+
+
 def test_only_controls_stay_what_they_are(tmp_path):
     only = mixed()[:, ["NegPrb1", "ERCC-00002"]].copy()
     only.write_h5ad(tmp_path / "a.h5ad")

@@ -27,7 +27,9 @@ def test_cells_in_the_order_of_the_matrix_with_positions_and_outlines(section, t
     numbers = range(1000, 1000 + section.n_obs)
     assert list(adata.obs_names) == [str(one) if ids == "integers" else xenium_id(one) for one in numbers]
     assert list(adata.obs["cell_id"]) == list(adata.obs_names)
-    assert list(adata.var_names) == list(section.var_names)  # control probes are left out
+    assert list(adata.var_names) == list(section.var_names)
+    assert list(adata.obsm["controls"]) == ["NegControlProbe_00042", "UnassignedCodeword_0037"]
+    assert (adata.obsm["controls"] == 1).all(axis=None)
     np.testing.assert_array_equal(adata.X.toarray(), section.X.toarray())
     np.testing.assert_allclose(adata.obsm["spatial"], tissue(section, 10.0)[1])
     np.testing.assert_array_equal(adata.obs["transcript_counts"], np.asarray(section.X.sum(axis=1)).ravel())
@@ -182,3 +184,31 @@ def test_a_bin_size_is_not_for_xenium(section, tmp_path):
     write_xenium(section, tmp_path / "run")
     with pytest.warns(UserWarning, match="run is an output of Xenium, which has no bins: bin_size= is not used"):
         hq.io.read_section(tmp_path / "run", bin_size=8)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv.gz"])
+def test_outlines_of_no_cell(section, tmp_path, ending):
+    """A file without a byte, and one with the names of its columns."""
+    folder = tmp_path / "run"
+    write_xenium(section, folder, tables=(ending,))
+    path = folder / f"cell_boundaries.{ending}"
+    write_tables(pd.DataFrame({"cell_id": [], "vertex_x": [], "vertex_y": []}), folder / "cell_boundaries", (ending,))
+    words = rf"{path.name} names columns, and holds no outline. Copy it again .*polygons=False"
+    with pytest.raises(ValueError, match=words):
+        hq.io.read_section(folder)
+    path.write_bytes(b"")
+    words = {
+        "parquet": "is empty .0 bytes.; expected a parquet table. Copy",
+        "csv.gz": "check that it was copied whole",
+    }
+    with pytest.raises(ValueError, match=rf"{path.name} .*{words[ending]}"):
+        hq.io.read_section(folder)
+
+
+@pytest.mark.parametrize("size", ["0.2125", 0, -0.2, True, [0.2]])
+def test_a_pixel_size_that_is_no_number(section, tmp_path, size):
+    write_xenium(section, tmp_path / "run")
+    path = tmp_path / "run" / "experiment.xenium"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pixel_size": size}))
+    with pytest.raises(ValueError, match=r"experiment.xenium: pixel_size must be a positive number .*got .*Correct it"):
+        hq.io.read_section(tmp_path / "run")

@@ -1,13 +1,19 @@
 """``histoquilt domains --resume``: finished sections are kept, and the end is the same."""
 
 import json
+import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 import histoquilt as hq
 from histoquilt import models, report
 from histoquilt.cli import run
+from histoquilt.im.encoders._he_texture import TextureEncoder
 from histoquilt.jobs import _segment_all
 from histoquilt.models import SharedFactors
 
@@ -180,6 +186,87 @@ def test_a_file_of_labels_that_changed_is_read_again(domains, three_files, worke
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [entry["section"] for entry in record["inputs"] if entry.get("what") == "labels"] == ["s1", "s2", "s3"]
     assert set(hq.io.read_h5ad(tmp_path / "out" / "s1.h5ad").obs["labels"]) == {"centre"}
+
+
+@pytest.fixture
+def imaged(study_folder):
+    """A table of three sections, of which s1 has an image file of its own, s1.png."""
+    shutil.copy(study_folder / "he.png", study_folder / "s1.png")
+    table = study_folder / "samples.csv"
+    rows = [line.replace("he.png", "s1.png") if line.startswith("s1,") else line for line in table.open()]
+    table.write_text("".join(rows))
+    return table
+
+
+def whiten(image):
+    """Make the left edge of an image white."""
+    pixels = np.array(Image.open(image))
+    pixels[:, :3] = 255
+    Image.fromarray(pixels).save(image)
+
+
+@pytest.mark.parametrize("separate", [True, False], ids=["separate", "study"])
+def test_a_changed_image_is_read_again(domains, worked, imaged, capsys, tmp_path, separate):
+    more = {"inputs": [imaged], "separate": separate}
+    options = ["--resume", "--image", "edges"]
+    assert domains(*options, **more) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    images = {one["section"]: Path(one["path"]).name for one in record["inputs"] if one.get("what") == "image"}
+    assert images == {"s0": "he.png", "s1": "s1.png", "s2": "he.png"}
+    assert domains(*options, **more) == 0
+    assert "already done" in capsys.readouterr().out
+    whiten(imaged.parent / "s1.png")
+    assert domains(*options, **more) == 2
+    assert "already holds results" in capsys.readouterr().err
+    assert domains("--resume", out=tmp_path / "genes", **more) == 0
+    whiten(imaged.parent / "he.png")
+    worked.clear()
+    assert domains("--resume", out=tmp_path / "genes", **more) == 0  # images are not read
+    assert "already done" in capsys.readouterr().out
+    assert worked == []
+
+
+def test_only_sections_of_a_changed_image_are_done_again(domains, worked, imaged):
+    worked.stops = {"s2": KeyboardInterrupt()}
+    options = ["--resume", "--image", "only"]
+    assert domains(*options, inputs=[imaged]) == 130
+    worked.stops = {}
+    worked.clear()
+    whiten(imaged.parent / "s1.png")
+    assert domains(*options, inputs=[imaged]) == 0
+    assert worked == ["s1", "s2"]
+
+
+def test_another_encoder_of_the_same_name(domains, imaged, monkeypatch, capsys):
+    options = ["--resume", "--image", "features", "--encoder", "he_texture"]
+    assert domains(*options, inputs=[imaged]) == 0
+    made = TextureEncoder.__init__
+
+    def other(encoder, *arguments, **more):
+        made(encoder, *arguments, **more)
+        encoder.digest = "another"
+
+    monkeypatch.setattr(TextureEncoder, "__init__", other)
+    assert domains(*options, inputs=[imaged]) == 2
+    assert "already holds results" in capsys.readouterr().err
+
+
+def test_positions_beside_the_counts_that_changed(domains, three, tmp_path, capsys):
+    """Of legacy ST the selection table is read with the counts."""
+    section = three["s1"]
+    counts = pd.DataFrame(section.X.toarray(), columns=section.var_names).astype(int)
+    columns, rows = np.arange(section.n_obs) % 15, np.arange(section.n_obs) // 15
+    counts.index = [f"{x}x{y}" for x, y in zip(columns, rows, strict=True)]
+    counts.to_csv(tmp_path / "A1.tsv", sep="\t")
+    places = pd.DataFrame({"x": columns, "y": rows, "pixel_x": 100.0 * columns, "pixel_y": 100.0 * rows})
+    places.to_csv(tmp_path / "A1_selection.tsv", sep="\t", index=False)
+    more = {"inputs": [tmp_path / "A1.tsv"], "separate": False}
+    for _ in range(2):
+        assert domains("--resume", **more) == 0
+    assert "already done" in capsys.readouterr().out
+    places.assign(pixel_x=places["pixel_x"] + 10).to_csv(tmp_path / "A1_selection.tsv", sep="\t", index=False)
+    assert domains("--resume", **more) == 2
+    assert "already holds results" in capsys.readouterr().err
 
 
 def test_a_full_disk_stops_the_run_and_says_what_is_kept(domains, worked, monkeypatch, tmp_path, capsys):

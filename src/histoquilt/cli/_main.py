@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from histoquilt._base import at_a_command
+from histoquilt._base import at_a_command, close_matches
 from histoquilt.cli._app import Stopped, app
 from histoquilt.jobs import WriteError, one_line
 from histoquilt.runtime import is_main, n_processes, rank
@@ -106,8 +106,18 @@ def _run(argv: Sequence[str]) -> int:
 
 def _message(error: Exception) -> str:
     if hasattr(error, "format_message"):  # errors of the command line's parser
-        return " ".join(f"{error.format_message()} Try 'histoquilt --help'.".split())
+        return " ".join(f"{_parser_message(error)} Try 'histoquilt --help'.".split())
     return one_line(error)
+
+
+def _parser_message(error: Any) -> str:
+    """Return the message of the parser; of options that an unknown one may mean the nearest, as it names far ones."""
+    text = str(error.format_message())
+    if known := getattr(error, "possibilities", None):
+        names = {option.lstrip("-"): option for option in known}
+        near = close_matches(error.option_name.lstrip("-"), names)
+        text = f"{error.message}. Did you mean {names[near[0]]}?" if near else str(error.message)
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _say_nothing(*arguments: Any) -> None:

@@ -5,6 +5,7 @@ Every reader returns raw counts in ``X``, spot centres ``(x, y)`` in ``obsm["spa
 name to AnnData, read from a ``samples.csv``, joined by :func:`concat_sections` and split by :func:`split_sections`.
 """
 
+from histoquilt.io._beside import files_beside
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._h5ad import matrix_bytes, read_h5ad, write_h5ad
 from histoquilt.io._image import attach_image, open_image
@@ -58,14 +59,14 @@ from histoquilt.study import (
 )
 
 __all__ = [
-    "HEST_FIELD_UM", "Annotations", "ArraySlide", "ExportOptions", "ExportedSection", "Exporter", "GeneIds",
-    "HestTask", "Level", "Reader", "Samples", "Slide", "annotate_genes", "annotate_spots", "apply_alignment",
-    "attach_image", "check_one_section", "check_slide_mpp", "check_study", "check_writable", "concat_sections",
-    "declare_one_section", "detect_gene_ids", "domain_polygons", "estimate_mpp", "export", "find_lattice",
-    "gather_samples", "get_exporters", "holds_sections", "is_hest_task", "is_section_folder", "matrix_bytes",
-    "missing_packages", "open_hest_patches", "open_image", "open_slide", "patch_digests", "patient_spellings",
-    "place_by_loupe", "place_on_image", "read_alignment_matrix", "read_annotations", "read_h5ad", "read_hest_section",
-    "read_hest_task", "read_legacy_st", "read_loupe_alignment", "read_platform", "read_sample", "read_samples",
-    "read_section", "read_spatialdata", "read_table", "read_visium", "record_coordinates", "settle_spots",
-    "split_sections", "write_exports", "write_h5ad",
+    "HEST_FIELD_UM", "Annotations", "ArraySlide", "ExportOptions", "ExportedSection", "Exporter", "GeneIds", "HestTask",
+    "Level", "Reader", "Samples", "Slide", "annotate_genes", "annotate_spots", "apply_alignment", "attach_image",
+    "check_one_section", "check_slide_mpp", "check_study", "check_writable", "concat_sections", "declare_one_section",
+    "detect_gene_ids", "domain_polygons", "estimate_mpp", "export", "files_beside", "find_lattice", "gather_samples",
+    "get_exporters", "holds_sections", "is_hest_task", "is_section_folder", "matrix_bytes", "missing_packages",
+    "open_hest_patches", "open_image", "open_slide", "patch_digests", "patient_spellings", "place_by_loupe",
+    "place_on_image", "read_alignment_matrix", "read_annotations", "read_h5ad", "read_hest_section", "read_hest_task",
+    "read_legacy_st", "read_loupe_alignment", "read_platform", "read_sample", "read_samples", "read_section",
+    "read_spatialdata", "read_table", "read_visium", "record_coordinates", "settle_spots", "split_sections",
+    "write_exports", "write_h5ad",
 ]  # fmt: skip

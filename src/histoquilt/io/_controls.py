@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from anndata.utils import make_index_unique
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed
-from histoquilt.runtime import logger
+from histoquilt.runtime import in_words, logger, warn_user
 from histoquilt.study import SYMBOL_COLUMNS, annotate_genes, check_adata, declare_scale, quiet_duplicates, write_result
 
 # Names on each platform, matched whole and in any case: NEGR1, BLNK, ERCC1 and the fly's blanks are genes.
@@ -43,6 +43,7 @@ _KINDS = {
     "genomic control",
 }
 _KIND_COLUMNS = ("feature_types", "feature_type")
+_MOST_BYTES = 2**30  # of their table: large panels of Xenium have thousands of codewords
 
 
 def finish_genes(adata: AnnData, *, gene_id: str | None = None, is_counts: bool = False) -> AnnData:
@@ -60,15 +61,29 @@ def set_controls_aside(adata: AnnData) -> AnnData:
 
     Controls are recognised by their names in ``var`` or, in files of 10x, by their ``feature_types``. A section with no
     controls, or only controls, is returned as it is. The genes of a backed section with controls are read into memory.
+
+    Warns
+    -----
+    UserWarning
+        The counts of the controls would take more than 1 GB, and are left out.
     """
     is_control = find_controls(adata.var)
     if not is_control.any() or is_control.all():
         return adata
     names = make_index_unique(pd.Index(adata.var_names[is_control].astype(str), dtype=object))
     with quiet_duplicates():
-        table = _as_table(_counts(adata, is_control), adata.obs_names, names)
+        counts = _counts(adata, is_control)
+        spots = adata.obs_names
         genes = adata[:, ~is_control]
         adata = genes.to_memory() if genes.isbacked else genes.copy()
+    size = counts.shape[0] * counts.shape[1] * counts.dtype.itemsize
+    if size > _MOST_BYTES:
+        warn_user(
+            f"{len(names):,} controls are not genes and are left out: their counts in {len(spots):,} spots would take "
+            f"{in_words(size)}."
+        )
+        return adata
+    table = pd.DataFrame(counts.toarray(), index=spots, columns=names)
     write_result(adata, "obsm", Keys.CONTROLS, table)
     are = "control is not a gene and is" if len(names) == 1 else "controls are not genes and are"
     logger.info("%d %s kept in obsm[%r]: %s", len(names), are, Keys.CONTROLS, listed(names, 4))
@@ -81,7 +96,8 @@ def find_controls(var: pd.DataFrame) -> np.ndarray:
     for column in var.columns.intersection([*SYMBOL_COLUMNS]):
         is_control |= _match_names(var[column])
     for column in var.columns.intersection([*_KIND_COLUMNS]):
-        is_control |= var[column].astype(str).str.strip().str.lower().isin(_KINDS).to_numpy(dtype=bool)
+        kinds = var[column].astype(str).str.strip().str.lower().str.replace("_", " ")  # of a .zarr.zip with "_"
+        is_control |= kinds.isin(_KINDS).to_numpy(dtype=bool)
     return is_control
 
 
@@ -89,21 +105,16 @@ def _match_names(names: pd.Index | pd.Series) -> np.ndarray:
     return np.array([_CONTROL.fullmatch(str(name).strip()) is not None for name in names], dtype=bool)
 
 
-def _counts(adata: AnnData, columns: np.ndarray) -> np.ndarray:
-    """Return some columns of the raw counts if the section declares them, else of ``X``."""
+def _counts(adata: AnnData, columns: np.ndarray) -> csr_matrix:
+    """Return some columns of the raw counts if the section declares them, else of ``X``, in the smallest type."""
     matrix = adata.layers.get(Keys.COUNTS)
     if matrix is not None:
         matrix = matrix[:, columns]
     else:
         view = adata[:, columns]
         matrix = view.to_memory().X if adata.isbacked else view.X
-    if matrix is None:
-        return np.zeros((adata.n_obs, int(columns.sum())))
-    return matrix.toarray() if issparse(matrix) else np.asarray(matrix)
-
-
-def _as_table(values: np.ndarray, spots: pd.Index, names: pd.Index) -> pd.DataFrame:
-    """Return a table of the smallest type that holds the values: a million cells have hundreds of controls."""
-    if values.size and np.isfinite(values).all() and values.min() >= 0 and not np.any(np.mod(values, 1)):
-        values = values.astype(np.min_scalar_type(int(values.max())))
-    return pd.DataFrame(values, index=spots, columns=names)
+    counts = csr_matrix((adata.n_obs, int(columns.sum()))) if matrix is None else csr_matrix(matrix)
+    values = counts.data
+    if np.isfinite(values).all() and values.min(initial=0) >= 0 and not np.any(np.mod(values, 1)):
+        counts = counts.astype(np.min_scalar_type(int(values.max(initial=0))))
+    return counts

@@ -15,6 +15,18 @@ import pandas as pd
 from histoquilt._base import listed, require
 
 CUT_OFF = (EOFError, zlib.error, gzip.BadGzipFile)  # raised at the end of a truncated .gz
+# files that are given in place of a table, by their first bytes
+_STARTS = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"II+\0", "a TIFF image"),
+    (b"MM\0+", "a TIFF image"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"PAR1", "a parquet table"),
+    (b"PK", "a zip archive or Excel workbook"),
+)
 PathLike = str | os.PathLike[str]
 
 
@@ -100,9 +112,14 @@ def unpacked_bytes(path: Path) -> bytes:
 
 
 def read_delimited(
-    path: Path, *, sep: str | None = None, content: io.StringIO | None = None, **options: Any
+    path: Path,
+    *,
+    sep: str | None = None,
+    content: io.StringIO | None = None,
+    what: str = "a table of text",
+    **options: Any,
 ) -> pd.DataFrame:
-    """Read a table with pandas, or raise ``ValueError`` naming the file.
+    """Read a table with pandas, or raise ``ValueError`` naming the file and ``what`` it should be.
 
     The separator is by default a tab for ``.tsv``, ``.txt`` and ``.tab``, else a comma. ``content`` is that of the
     file, if it was decoded before.
@@ -111,13 +128,15 @@ def read_delimited(
         options["compression"] = None
     if sep is None:
         sep = "\t" if path.name.removesuffix(".gz").endswith((".tsv", ".txt", ".tab")) else ","
-    with table_errors(path):
+    with table_errors(path, what):
         return pd.read_csv(path if content is None else content, sep=sep, **options)
 
 
 def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
     """Read a parquet table with pandas and pyarrow, or raise ``ValueError`` naming the file."""
     require("pyarrow", extra="spatial", purpose=f"Reading {path.name}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes); expected a parquet table. Copy or download it again.")
     try:
         return pd.read_parquet(path, engine="pyarrow", **options)
     except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
@@ -125,13 +144,18 @@ def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
 
 
 @contextmanager
-def table_errors(path: Path) -> Iterator[None]:
+def table_errors(path: Path, what: str = "a table of text") -> Iterator[None]:
     """Raise ``ValueError`` naming the file for the errors of pandas on an unreadable table."""
     try:
         yield
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, *CUT_OFF) as error:
+        if kind := _kind_of(path):
+            raise ValueError(
+                f"{path} could not be read as a table: it is {kind}, and {what} is expected. Check the path."
+            ) from error
         raise ValueError(
-            f"{path} could not be read as a table (truncated, or another separator?): {str(error).rstrip('. ')}."
+            f"{path} could not be read as a table (truncated, or another separator?): {str(error).rstrip('. ')}. "
+            f"Expected {what}: check that it was copied whole."
         ) from error
 
 
@@ -153,3 +177,10 @@ def guess_content(path: Path) -> str:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return "It is a web page: the download failed and the error page was saved."
     return "Check that it was copied whole and is the file you mean."
+
+
+def _kind_of(path: Path) -> str | None:
+    """Return what a file is that is no text, by its first bytes; None if it is not known."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    return next((kind for known, kind in _STARTS if start.startswith(known)), None)

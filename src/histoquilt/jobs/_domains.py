@@ -381,7 +381,7 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
     keys |= {"image": role, "image_key": asked.image_key, "encoder": asked.encoder}
     with run.record.stage("read"):
         largest = max(n_domains) if isinstance(n_domains, tuple) else n_domains or 1
-        needs = Needs(n_domains=largest, section_key=asked.section_key, **keys)
+        needs = Needs(n_domains=largest, section_key=asked.section_key, together=False, **keys)
         found = read_inputs(
             paths, needs, skip_bad=asked.skip_bad, keep=keep, options=asked.reading(), workers=run.workers,
             annotations=asked.annotated(),
@@ -394,14 +394,13 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
             sections = study_of(sections, asked.section_key, asked.spatial_key)
         elif asked.links != "auto" and len(found.sources) == 1:
             warn_user(f"There is one section, so {argument('links', asked.links)} has nothing to link.")
+        what: dict[str, Any] = {"encoder_digest": _digest_images(found, sections if integrated else {}, asked, device)}
     denoise = parse_denoise(asked.denoise, integrated=integrated, use_rep=asked.use_rep)
-    if not model_class.denoises:
-        if denoise not in ("auto", False):
-            raise JobError(
-                f"{argument('method', asked.method)} does not denoise. Leave {argument('denoise', asked.denoise)} out."
-            )
-        denoise = False
-    if role == "only":
+    if not model_class.denoises and denoise not in ("auto", False):
+        raise JobError(
+            f"{argument('method', asked.method)} does not denoise. Leave {argument('denoise', asked.denoise)} out."
+        )
+    if not model_class.denoises or role == "only":
         denoise = False
     refine: Any = asked.refine != "none" and asked.refine
     options = {
@@ -412,7 +411,7 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         "denoise": denoise,
         **keys,
     }
-    what = {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}
+    what |= {"n_domains": n_domains, "method": asked.method, "section_key": asked.section_key, "config": config}
     what |= {"save_model": asked.save_model, "levels": asked.levels, "stability": asked.stability}
     what |= {"reading": asked.reading(), **options}
     options["progress"] = asked.progress and (integrated or run.workers is None)
@@ -422,6 +421,26 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         asked.stability,
     )  # fmt: skip
     return _Plan(found, sections, integrated, settings, what)
+
+
+def _digest_images(found: CheckedInputs, study: Mapping[str, Any], asked: DomainsConfig, device: str) -> str | None:
+    """Add the images to the digests of the inputs and return that of the encoder; None if no image is embedded.
+
+    Sections of a ``study`` need an embedding in common.
+    """
+    if asked.image == "none":
+        return None
+    from histoquilt import im
+    from histoquilt.study import Section
+
+    embeds = bool(found.unembedded)
+    if not embeds and study:
+        sections = {name: Section(name, adata) for name, adata in study.items()}
+        embeds = im.embedding_keys_of(sections, image_key=asked.image_key, encoder=asked.encoder) is None
+    if not embeds:
+        return None
+    found.add_images()
+    return im.get_encoder(asked.encoder or "he_texture", device=device).digest
 
 
 def _check_label_key(sections: Mapping[str, Any], label_key: str | None) -> None:

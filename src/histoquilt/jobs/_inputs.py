@@ -38,6 +38,7 @@ class Needs:
     image: str | None = None  # Use of the image, and what histoquilt.im.embedding_keys_of takes
     image_key: str | None = None
     encoder: str | None = None
+    together: bool = True  # False if sections are analysed apart, or checked against each other later
 
 
 @dataclass
@@ -48,11 +49,18 @@ class CheckedInputs:
     sources: dict[str, Source]  # Name -> source
     digests: list[dict[str, Any]] = field(default_factory=list)  # Name, path and SHA-256 of each, for ``run.json``
     skipped: dict[str, str] = field(default_factory=dict)  # Name -> reason for leaving it out
+    images: dict[str, Path] = field(default_factory=dict)  # Name -> file of its image, if a job uses images
+    unembedded: set[str] = field(default_factory=set)  # Names of sections without an image embedding to use
 
     def digest_of(self, name: str, **settings: Any) -> str:
         """Return the digest of all that the result of one section depends on: its files and the settings."""
         files = [entry for entry in self.digests if entry["section"] == name]
         return digest_of(source=str(self.sources[name]), read=files, **settings)
+
+    def add_images(self) -> None:
+        """Add the images to the digests, since their pixels are read."""
+        files = [(name, self.images[name]) for name in self.sources if name in self.images]
+        self.digests += [{**entry, "what": "image"} for entry in file_digests(files)]
 
 
 def at_most(inputs: Sequence[Path]) -> int | None:
@@ -152,25 +160,30 @@ def _read_table(
     from histoquilt.io import gather_samples
 
     problems: dict[str, str] = {}
+    images: dict[str, _Image | None] = {}
 
     def check(name: str, adata: "AnnData") -> "AnnData":
         try:
             with about(f"section {name!r} of {path.name}"):
                 own = annotations.of(name)
-                _check(adata if own is None else own.annotate(adata), needs)
+                images[name] = _check(adata if own is None else own.annotate(adata), needs)
         except JobError as error:
             problems[name] = str(error)
         return adata if keep else without_counts(adata)
 
     with about(path):
-        samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
+        samples = gather_samples(
+            path, skip_bad=skip_bad, keep=check, options=options, workers=workers, together=needs.together
+        )
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     with about(path):
         sources = sources_of(samples, path, options, annotations)
     sources = {name: source for name, source in sources.items() if name not in problems}
     digests = file_digests([(path.name, path), *((name, source.path) for name, source in sources.items())])
     digests += side_digests(sources, samples)
-    return CheckedInputs(sections if keep else {}, sources, digests, dict(samples.skipped)), problems
+    found = CheckedInputs(sections if keep else {}, sources, digests, dict(samples.skipped))
+    _note_images(found, images)
+    return found, problems
 
 
 def _read_files(
@@ -184,6 +197,7 @@ def _read_files(
 ) -> tuple[CheckedInputs, dict[str, str]]:
     found = CheckedInputs({}, {})
     problems: dict[str, str] = {}
+    images: dict[str, _Image | None] = {}
     # they may be joined, or travel
     whole = keep and (len(inputs) > 1 or needs.section_key is not None or workers is not None)
     sources = {
@@ -195,22 +209,35 @@ def _read_files(
     for outcome in run_each(_read_checked, items, workers=workers):
         if outcome.error is not None:
             problems[outcome.name] = one_line(outcome.error)
-        elif keep:
-            found.sections[outcome.name] = outcome.value
+            continue
+        adata, images[outcome.name] = outcome.value
+        if keep:
+            found.sections[outcome.name] = adata
     found.sources = {name: source for name, source in sources.items() if name not in problems}
     found.sections = {name: found.sections[name] for name in found.sources if keep}  # workers finish in any order
     found.digests = file_digests([(name, source.path) for name, source in found.sources.items()])
     found.digests += side_digests(found.sources)
+    _note_images(found, images)
     return found, {name: problems[name] for name in sources if name in problems}
 
 
-def _read_checked(source: Source, needs: Needs, whole: bool, keep: bool) -> "AnnData | None":
-    """Read and check one section, here or on a worker; return it if ``keep``."""
+def _read_checked(source: Source, needs: Needs, whole: bool, keep: bool) -> "tuple[AnnData | None, _Image | None]":
+    """Read and check one section, here or on a worker; return it if ``keep``, and its image."""
     _check_exists(source.path)
     with about(source.path):
         adata = source.read(whole=whole)
-        _check(adata, needs)
-    return adata if keep else None
+        image = _check(adata, needs)
+    return adata if keep else None, image
+
+
+def _note_images(found: CheckedInputs, images: "Mapping[str, _Image | None]") -> None:
+    for name in found.sources:
+        if (image := images[name]) is None:
+            continue
+        if image.path is not None:
+            found.images[name] = image.path
+        if image.is_unembedded:
+            found.unembedded.add(name)
 
 
 def _check_exists(path: Path) -> None:
@@ -232,9 +259,18 @@ def leave_out(problems: dict[str, str], n_inputs: int, *, skip_bad: bool, kind: 
 
 
 def file_digests(files: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
-    """Return section, path and SHA-256 of every file, for ``run.json``; a file of several sections is read once."""
+    """Return section, path and SHA-256 of every file, for ``run.json``; a file of several sections is read once.
+
+    Files that are read with one, such as the positions of legacy ST, follow it.
+    """
+    from histoquilt.io import files_beside
+
     digest = cache(sha256)
-    return [{"section": name, "path": str(path), "sha256": digest(path)} for name, path in files]
+    return [
+        {"section": name, "path": str(part), "sha256": digest(part)}
+        for name, path in files
+        for part in (path, *files_beside(path))
+    ]
 
 
 def side_digests(sources: Mapping[str, Source], samples: "Samples | None" = None) -> list[dict[str, Any]]:
@@ -264,7 +300,16 @@ def sources_of(
     }
 
 
-def _check(adata: "AnnData", needs: Needs) -> None:
+@dataclass(frozen=True)
+class _Image:
+    """Image of a section whose job uses images."""
+
+    path: Path | None  # File of the image, if it is there
+    is_unembedded: bool  # True if the section has no embedding that the job can use
+
+
+def _check(adata: "AnnData", needs: Needs) -> _Image | None:
+    """Raise unless the job can use a section; return its image if the job uses images."""
     from histoquilt import io, pp
     from histoquilt._base import check_n_domains
     from histoquilt.io import check_writable
@@ -286,8 +331,12 @@ def _check(adata: "AnnData", needs: Needs) -> None:
             raise MissingKey(layer, "adata.layers", named_layers(adata), remedy)
     elif needs.image != "only":
         pp.expression(adata, layer, in_memory=False)  # raises unless there are counts, or a declared scale
-    if needs.image is not None:
-        from histoquilt.im import embedding_keys_of
-        from histoquilt.study import Section
+    if needs.image is None:
+        return None
+    from histoquilt.im import embedding_keys_of
+    from histoquilt.study import Section
 
-        embedding_keys_of({"": Section("", adata)}, image_key=needs.image_key, encoder=needs.encoder)
+    keys = embedding_keys_of({"": Section("", adata)}, image_key=needs.image_key, encoder=needs.encoder)
+    record = adata.uns.get(Keys.UNS, {}).get(Keys.IMAGE)
+    path = None if record is None else Path(str(record["path"]))
+    return _Image(path if path is not None and path.is_file() else None, is_unembedded=keys is None)

@@ -97,7 +97,9 @@ def study_of(inputs: dict[str, "AnnData"], section_key: str | None, spatial_key:
     try:
         io.check_study(sections, spatial_key=spatial_key)
     except ValueError as error:
-        raise JobError(f"{error} Sections that do not belong together: {argument('separate', True)}.") from error
+        raise JobError(
+            f"{error} {argument('separate', True)} finds the domains of sections that do not belong together."
+        ) from error
     return sections
 
 

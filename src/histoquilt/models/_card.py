@@ -5,6 +5,7 @@ knows nothing, that this is so; its author adds the rest. It has no influence on
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from histoquilt.models._checkpoint import Checkpoint
 
 MODEL_CARD = "README.md"
-UNKNOWN_LICENCE = "not recorded"
+NOT_RECORDED = "not recorded"
 _MOST_SECTIONS, _MOST_GENES = 30, 10  # named in a card
 
 
@@ -35,7 +36,7 @@ def model_card(checkpoint: "Checkpoint", version: str) -> str:
     parts = [
         "---\nlibrary_name: histoquilt\ntags:\n- spatial-transcriptomics\n- histology\n---",
         f"# {checkpoint.model}: {purpose}",
-        f"Saved by histoquilt {version}, seed {checkpoint.provenance.get('seed', 'not recorded')}. Load it with "
+        f"Saved by histoquilt {version}, seed {checkpoint.provenance.get('seed', NOT_RECORDED)}. Load it with "
         "`histoquilt.models.load(folder)`. The folder holds no pickle.",
         *(_expression(checkpoint) if is_expression else _domains(checkpoint)),
         "## Before you share this model\n\nAdd what only you know: the licence under which you share it (`license:` in "
@@ -61,6 +62,20 @@ def encoders_of(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def licence_in(card: Path) -> str:
+    """Return the entry ``license:`` of the block at the top of a card; ``not recorded`` if there is none."""
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
+    if lines[:1] != ["---"]:
+        return NOT_RECORDED
+    for line in lines[1:]:
+        if line.strip() == "---":
+            break
+        name, colon, value = line.partition(":")
+        if colon and name.strip() in ("license", "licence") and value.strip():
+            return value.strip().strip("'\"")
+    return NOT_RECORDED
+
+
 def _expression(checkpoint: "Checkpoint") -> list[str]:
     facts, fitted = checkpoint.provenance, checkpoint.config["fitted"]
     sections: list[dict[str, Any]] = facts["sections"]
@@ -74,7 +89,7 @@ def _expression(checkpoint: "Checkpoint") -> list[str]:
         f"## Training data\n\n{len(sections):,} sections of {len(groups):,} individuals or groups, "
         f"{sum(one['n_spots'] for one in sections):,} spots, {fitted['pitch_um']:.4g} um apart.\n\n"
         "| section | held out together as | spots |\n|---|---|---|\n" + "\n".join(rows),
-        f"Licence of the data: {UNKNOWN_LICENCE}. `provenance.json` has their digests.",
+        f"Licence of the data: {NOT_RECORDED}. `provenance.json` has their digests.",
         f"## Image encoder\n\n{_encoders(facts)}",
         f"## Scores\n\n{_scores(checkpoint, fitted['n_folds'])}",
         f"## Limits\n\n{_limits(checkpoint, fitted, len(groups))}",
@@ -84,7 +99,7 @@ def _expression(checkpoint: "Checkpoint") -> list[str]:
 def _encoders(facts: Mapping[str, Any]) -> str:
     rows = [
         f"- `{one['encoder']}`, fields of {', '.join(f'{field:g}' for field in one['fields_um'] if field)} um; licence "
-        f"of the weights: {one.get('licence') or UNKNOWN_LICENCE}; digest `{one['digest']}`"
+        f"of the weights: {one.get('licence') or NOT_RECORDED}; digest `{one['digest']}`"
         for one in encoders_of(facts)
     ]
     if not rows:
@@ -144,7 +159,7 @@ def _domains(checkpoint: "Checkpoint") -> list[str]:
     return [
         f"Embeds spots from {what}. Domains: {found}.",
         f"## Training data\n\n{n_spots} of {listed(sections, _MOST_SECTIONS) if sections else 'one section'}. Licence "
-        f"of the data: {UNKNOWN_LICENCE}. `provenance.json` has their digest.",
+        f"of the data: {NOT_RECORDED}. `provenance.json` has their digest.",
         "## Scores\n\nNone: domains are found without labels. Compare them with an annotation "
         "(`histoquilt.metrics.ari`), and see `obs['domain_confidence']`.",
         "## Limits\n\n- For research, not for diagnosis or treatment.\n- Domains are numbered, not named; what they "

@@ -11,7 +11,7 @@ import numpy as np
 
 from histoquilt import __version__
 from histoquilt._base import is_installed
-from histoquilt.models._card import MODEL_CARD, UNKNOWN_LICENCE, encoders_of, reliability_of
+from histoquilt.models._card import MODEL_CARD, NOT_RECORDED, encoders_of, licence_in, reliability_of
 from histoquilt.models._checkpoint import MODEL_FILES, file_digests, model_digest
 from histoquilt.models._load import model_class
 
@@ -143,7 +143,7 @@ def describe_model(folder: str | PathLike[str]) -> ModelFolder:
             path=folder,
             model=config["model"],
             kind="expression" if "fitted" in config else "domains",
-            version=str(facts.get("histoquilt", UNKNOWN_LICENCE)),
+            version=str(facts.get("histoquilt", NOT_RECORDED)),
             n_genes=len((folder / "genes.txt").read_text(encoding="utf-8").split("\n")) - 1,
             n_sections=max(len(sections), 1),
             n_spots=sum(one["n_spots"] for one in named) if named else int(facts.get("n_spots", 0)),
@@ -154,20 +154,6 @@ def describe_model(folder: str | PathLike[str]) -> ModelFolder:
         )
     except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
         raise ValueError(f"The model folder {folder} is corrupted ({error}).") from error
-
-
-def licence_in(card: Path) -> str:
-    """Return the entry ``license:`` of the block at the top of a card; ``not recorded`` if there is none."""
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
-    if lines[:1] != ["---"]:
-        return UNKNOWN_LICENCE
-    for line in lines[1:]:
-        if line.strip() == "---":
-            break
-        name, colon, value = line.partition(":")
-        if colon and name.strip() in ("license", "licence") and value.strip():
-            return value.strip().strip("'\"")
-    return UNKNOWN_LICENCE
 
 
 def check_model(folder: str | PathLike[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Copy a model folder from a local path, or from a repository of the Hugging Face Hub."""
 
+import json
 import re
 import shutil
 import zipfile
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from histoquilt._base import argument, require
-from histoquilt.models._card import MODEL_CARD, UNKNOWN_LICENCE
+from histoquilt.models._card import MODEL_CARD, NOT_RECORDED, encoders_of, licence_in
 from histoquilt.models._checkpoint import MODEL_FILES
-from histoquilt.models._folders import check_model, describe_model, licence_in
+from histoquilt.models._folders import check_model, describe_model
 from histoquilt.runtime import atomic_folder, logger
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -149,13 +150,10 @@ def _from_hub(repository: str, revision: str | None, cache: Any, offline: bool) 
 
 def _show_licences(folder: Path, source: str) -> None:
     """Log the licences of a model and of its encoders, from the card and the record alone."""
-    import json
-
     logger.info("%s: licence of the model: %s.", source, licence_in(folder / MODEL_CARD))
     record = folder / "provenance.json"
-    encoders = json.loads(record.read_text()).get("encoders") if record.is_file() else None
-    for one in {value["encoder"]: value for value in (encoders or {}).values() if "encoder" in value}.values():
-        logger.info("%s: licence of the encoder %s: %s.", source, one["encoder"], one.get("licence") or UNKNOWN_LICENCE)
+    for one in encoders_of(json.loads(record.read_text())) if record.is_file() else []:
+        logger.info("%s: licence of the encoder %s: %s.", source, one["encoder"], one.get("licence") or NOT_RECORDED)
 
 
 def _refuse_pickles(path: Path) -> None:

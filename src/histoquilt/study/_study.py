@@ -132,8 +132,8 @@ class Study(Mapping[str, Section]):
             raise ValueError(
                 f"The sections' coordinates are in different units ({found}), so they cannot be overlaid. "
                 "Bring them to one unit (microns = pixels x mpp), and say which: "
-                "histoquilt.io.record_coordinates(adata, 'micron'). Or analyse them apart, those of each unit in a "
-                "samples.csv of their own. Is one of them recorded wrongly?"
+                "histoquilt.io.record_coordinates(adata, 'micron'). Or analyse those of each unit apart. Is one of "
+                "them recorded wrongly?"
             )
         if by_unit and undeclared:
             [unit] = by_unit

@@ -63,11 +63,11 @@ class Dlpfc:
 
 def _labels(root: Path, folder: Path, name: str) -> tuple[Path | None, str | None]:
     """Return the file with the layers of a section, and its column if it has a header."""
-    truths = [f"{name}_truth.txt", "truth.txt"]
-    for place in (folder, folder / "outs", root, root / "DLPFC_annotations"):
-        for path in (place / truth for truth in (truths if place != root else truths[:1])):
-            if path.is_file():
-                return path, None
+    truth = f"{name}_truth.txt"
+    own = [place / file for place in (folder, folder / "outs") for file in (truth, "truth.txt")]
+    for path in (*own, root / truth, root / "DLPFC_annotations" / truth):
+        if path.is_file():
+            return path, None
     table = folder / "metadata.tsv"
     if table.is_file():
         with table.open(encoding="utf-8", newline="") as stream:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from histoquilt._base import close_matches, require
 from histoquilt.datasets.studies._remote import DOWNLOADS, RemoteFile, RemoteStudy
@@ -109,10 +109,7 @@ def _fetch(pooch: Any, file: RemoteFile, folder: Path, most_bytes: int) -> Path:
     return path
 
 
-def _resume(
-    url: str, output: str | IO[bytes], pooch: Any, check_only: bool = False, *,
-    part: Path, size: int | None, most_bytes: int,
-) -> None:  # fmt: skip
+def _resume(url: str, output: str, pooch: Any, *, part: Path, size: int | None, most_bytes: int) -> None:
     """Download into ``part``, from where an earlier call stopped, and then hand the whole file to pooch."""
     import requests
 
@@ -138,13 +135,7 @@ def _resume(
     wanted = size if size is not None else expected
     if wanted is not None and got < wanted:
         raise OSError(f"{url} ended after {got:,} of {wanted:,} bytes. The same call resumes it.")
-    with part.open("rb") as stream:
-        if isinstance(output, str):
-            part.replace(output)
-        else:
-            while chunk := stream.read(_CHUNK):
-                output.write(chunk)
-    part.unlink(missing_ok=True)
+    part.replace(output)
     version.unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from histoquilt._base import listed
-from histoquilt.datasets.studies._layout import StudyFolder
+from histoquilt.datasets.studies._layout import NO_IMAGE, StudyFolder, files_by_name
 
 _SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
 _COLUMNS = {"organ": "organ", "technology": "st_technology", "disease_state": "disease_state", "study": "dataset_title"}
@@ -32,15 +32,15 @@ class Hest:
         """Add the sections of ``study.root``."""
         root = study.root
         table = _rows(root)
+        images = files_by_name(root / "wsis", r"(.+)\.tiff?")[0]
         unknown = []
         for name, path in self.sections(root).items():
             facts = {**table.get(name, {}), **_facts(root / "metadata" / f"{name}.json")}
             if not facts:
                 study.lacks(name, f"metadata/{name}.json", "its patient and microns per pixel are not known")
-            image = next((one for one in (root / "wsis" / f"{name}.tif", root / "wsis" / f"{name}.tiff")
-                          if one.is_file()), None)  # fmt: skip
+            image = images.get(name)
             if image is None:
-                study.lacks(name, f"wsis/{name}.tif", "domains work, train and evaluate do not")
+                study.lacks(name, f"wsis/{name}.tif", NO_IMAGE)
             patient = _patient(facts)
             if patient is None:
                 unknown.append(name)
@@ -50,7 +50,7 @@ class Hest:
                 species=_SPECIES.get(species.casefold(), species) or None,
                 **{column: str(facts[key]) for column, key in _COLUMNS.items() if facts.get(key)},
             )  # fmt: skip
-        study.without_counts_of({path.stem: [path] for path in sorted((root / "wsis").glob("*.tif"))})
+        study.without_counts_of({name: [path] for name, path in images.items()})
         if unknown:
             study.notes.append(
                 f"HEST names no patient for {len(unknown)} of {len(study.rows)} sections ({listed(unknown, 5)}). Fill "

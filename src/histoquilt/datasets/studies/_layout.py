@@ -16,6 +16,7 @@ COLUMNS = (
     "counts", "spots", "image", "image_scale", "mpp", "patient", "slide", "species", "z_um", "labels", "label_column",
 )  # fmt: skip
 PATHS = ("counts", "spots", "image", "labels")
+NO_IMAGE = "domains work, train and evaluate do not"  # effect of a missing image
 
 
 @dataclass
@@ -90,8 +91,9 @@ def _written(cell: Any, beside: Path | None) -> str:
     if not isinstance(cell, Path):
         return "" if pd.isna(cell) else str(cell)
     path = cell.absolute()
-    inside = beside is not None and path.is_relative_to(beside.absolute())
-    return str(path.relative_to(beside.absolute()) if inside and beside is not None else path)
+    if beside is not None and path.is_relative_to(beside.absolute()):
+        path = path.relative_to(beside.absolute())
+    return str(path)
 
 
 @runtime_checkable

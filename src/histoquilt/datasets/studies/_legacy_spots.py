@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from histoquilt._base import listed
-from histoquilt.datasets.studies._layout import StudyFolder
+from histoquilt.datasets.studies._layout import NO_IMAGE, StudyFolder
 
 _LEAST_SHARED = 0.5  # of the selected spots, that have counts
 
@@ -28,7 +28,7 @@ def add_legacy_st(
         study.missing.append(f"{name}: {found_name or spots_name} {problem}. The section is left out.")
         return
     if image is None:
-        study.lacks(name, image_name, "domains work, train and evaluate do not")
+        study.lacks(name, image_name, NO_IMAGE)
     study.add(name, counts, spots=spots, image=image, image_scale=None if image is None else 1, **columns)
 
 

@@ -105,10 +105,9 @@ def _recognise(folder: Path) -> tuple[str, Path]:
     if nearly:
         raise ValueError(nearly[0])
     known = ", ".join(f"{name} ({_load(name).label})" for name in STUDY_LAYOUTS.names())
-    entries = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
     raise ValueError(
-        f"{folder} is not a study in a known layout: {known}. It holds: {listed(entries)}. Sections in other forms are "
-        "listed by hand, one row each, in a samples.csv."
+        f"{folder} is not a study in a known layout: {known}. It holds: {_contents(folder)}. Sections in other forms "
+        "are listed by hand, one row each, in a samples.csv."
     )
 
 
@@ -130,9 +129,12 @@ def _almost(layout: StudyLayout, root: Path, lacking: list[str]) -> str:
     needs = ", ".join(" or ".join(need.split("|")) for need in layout.needs)
     missing = ", ".join(" or ".join(need.split("|")) for need in lacking)
     return (
-        f"{root} looks like {layout.label}, but there is no {missing}. Expected: {needs}. It holds: "
-        f"{listed(sorted(path.name + ('/' if path.is_dir() else '') for path in root.iterdir()))}."
+        f"{root} looks like {layout.label}, but there is no {missing}. Expected: {needs}. It holds: {_contents(root)}."
     )
+
+
+def _contents(folder: Path) -> str:
+    return listed(sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir()))
 
 
 def _load(name: str) -> StudyLayout:

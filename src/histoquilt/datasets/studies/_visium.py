@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from histoquilt.datasets.studies._layout import StudyFolder
+from histoquilt.datasets.studies._layout import NO_IMAGE, StudyFolder
 
 _MATRIX = re.compile(r".*filtered_feature_bc_matrix(\.h5)?(\.gz)?")
 _FULL = re.compile(r".*(_image|full_image)\.(tiff?|btf|jpe?g)", re.IGNORECASE)
@@ -56,10 +56,7 @@ def add_visium(study: StudyFolder, name: str, folder: Path, *, spatial: Path | N
         return
     image, scale = best_image(folder, place)
     if image is None:
-        study.lacks(
-            name, f"{where}/tissue_hires_image.png with scalefactors_json.json",
-            "domains work, train and evaluate do not",
-        )  # fmt: skip
+        study.lacks(name, f"{where}/tissue_hires_image.png with scalefactors_json.json", NO_IMAGE)
     study.add(name, folder, spots=spatial, image=image, image_scale=scale, **columns)
 
 

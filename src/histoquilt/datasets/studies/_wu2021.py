@@ -6,7 +6,6 @@ images in ``images/`` are used if they are named by the section and have the pro
 """
 
 import csv
-import json
 from pathlib import Path
 
 from histoquilt.datasets.studies._layout import StudyFolder
@@ -42,7 +41,7 @@ class Wu2021:
                 study, name, folder, spatial=spatial, patient=name, labels=metadata if has_labels else None,
                 label_column=_CLASS if has_labels else None, subtype=_subtype(metadata) if has_labels else None,
             )  # fmt: skip
-            _use_full_image(study, name, spatial)
+            _use_full_image(study, name)
 
 
 def _subtype(metadata: Path) -> str | None:
@@ -52,7 +51,7 @@ def _subtype(metadata: Path) -> str | None:
     return first.get("subtype") or None
 
 
-def _use_full_image(study: StudyFolder, name: str, spatial: Path) -> None:
+def _use_full_image(study: StudyFolder, name: str) -> None:
     """Replace the image of a section by one in ``images/`` that has the same proportions."""
     row = study.rows.get(name, {})
     found = sorted(path for path in (study.root / "images").glob(f"{name}*") if path.is_file())
@@ -63,9 +62,7 @@ def _use_full_image(study: StudyFolder, name: str, spatial: Path) -> None:
         if abs(small.height / large.height / ratio - 1) > _TOLERANCE or ratio >= 1:
             study.notes.append(f"{name}: images/{found[0].name} is not used: it differs from {row['image'].name}.")
             return
-    factors = json.loads((spatial / "scalefactors_json.json").read_text(encoding="utf-8"))
-    resolution = "hires" if "hires" in row["image"].name else "lowres"
-    row["image"], row["image_scale"] = found[0], round(ratio / factors[f"tissue_{resolution}_scalef"], 6)
+    row["image"], row["image_scale"] = found[0], round(ratio * row["image_scale"], 6)
 
 
 WU2021 = Wu2021()

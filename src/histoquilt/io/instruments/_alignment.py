@@ -44,8 +44,9 @@ def read_alignment_matrix(path: PathLike) -> np.ndarray:
     >>> hq.io.read_alignment_matrix(path).tolist()
     [[2.0, 0.0, 10.0], [0.0, 2.0, 20.0], [0.0, 0.0, 1.0]]
     """
-    path = existing_file(path, "an image alignment of Xenium Explorer (..._imagealignment.csv)")
-    table = read_delimited(path, sep=",", header=None, dtype=str)
+    what = "an image alignment of Xenium Explorer (..._imagealignment.csv)"
+    path = existing_file(path, what)
+    table = read_delimited(path, sep=",", header=None, dtype=str, what=what)
     if str(table.iloc[0, 0]).strip() in ("fixedX", "alignmentX"):
         raise ValueError(
             f"{path} holds the key points of an alignment, not its matrix. Export the matrix too: Xenium Explorer, "

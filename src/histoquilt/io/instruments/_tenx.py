@@ -13,7 +13,7 @@ from scipy.io import mmread
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, listed, require
-from histoquilt.io._controls import finish_genes
+from histoquilt.io._controls import find_controls, finish_genes
 from histoquilt.io._files import CUT_OFF, contents, first_file, is_gzip, open_h5, read_delimited, unpacked_bytes
 from histoquilt.runtime import logger
 from histoquilt.study import quiet_duplicates
@@ -24,7 +24,7 @@ _DIGITS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # of a cell's n
 
 
 def read_10x_h5(path: Path) -> AnnData:
-    """Read the counts of genes in a 10x ``.h5`` file, layout of version 2 or 3, as CSR float32.
+    """Read the counts of genes and controls in a 10x ``.h5`` file, layout of version 2 or 3, as CSR float32.
 
     scanpy reads the file; errors of it that have no type and no file name are replaced.
     """
@@ -51,13 +51,14 @@ def read_10x_h5(path: Path) -> AnnData:
     except Exception as error:  # scanpy raises a bare Exception for a missing dataset
         raise ValueError(f"{path} could not be read as a 10x feature-barcode matrix: {error}") from error
     adata.uns["10x"] = {"library_ids": library_ids, "metadata": metadata}
-    return _genes_only(adata)
+    return _without_others(adata)
 
 
 def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
-    """Read the counts of genes in a 10x matrix folder, compressed or not, layout of version 2 or 3, as CSR float32.
+    """Read the counts of genes and controls in a 10x matrix folder, layout of version 2 or 3, as CSR float32.
 
-    Not read with scanpy, which reads version 3 only if it is compressed, and a gene named "NA" as missing.
+    Files may be compressed. Not read with scanpy, which reads version 3 only if it is compressed, and a gene named
+    "NA" as missing.
     """
     matrix_file = _one_of(folder, prefix, "matrix.mtx")
     genes_file = _one_of(folder, prefix, "features.tsv", "genes.tsv")
@@ -87,11 +88,11 @@ def read_10x_mtx(folder: Path, prefix: str = "") -> AnnData:
     with quiet_duplicates():
         adata = AnnData(counts, obs=pd.DataFrame(index=barcodes[0].to_numpy()), var=var)
     adata.uns["10x"] = {"library_ids": [], "metadata": {}}
-    return _genes_only(adata)
+    return _without_others(adata)
 
 
 def read_10x_zarr(path: Path) -> AnnData:
-    """Read the counts of genes in ``cell_feature_matrix.zarr.zip`` of Xenium Onboard Analysis, as CSR float32.
+    """Read the counts of genes and controls in ``cell_feature_matrix.zarr.zip`` of Xenium, as CSR float32.
 
     The group ``cell_features`` holds the cells of each feature (``indptr``, ``indices``, ``data``), the names of
     features as attributes, and in ``cell_id`` two numbers for each cell: the first in hexadecimal, with the letters a
@@ -116,19 +117,21 @@ def read_10x_zarr(path: Path) -> AnnData:
     with quiet_duplicates():
         adata = AnnData(by_feature.T.tocsr(), obs=pd.DataFrame(index=cells), var=var)
     adata.uns["10x"] = {"library_ids": [], "metadata": {}}
-    return _genes_only(adata)
+    return _without_others(adata)
 
 
-def _genes_only(adata: AnnData) -> AnnData:
-    """Leave out antibodies and other features that are not genes, annotate the genes, declare the counts."""
+def _without_others(adata: AnnData) -> AnnData:
+    """Leave out antibodies and the like, set controls aside, annotate the genes, declare the counts."""
     if "feature_types" in adata.var:
         kinds = adata.var["feature_types"].value_counts()
         if _GENES not in kinds:
             raise ValueError(f"The matrix holds no genes ('{_GENES}'), only {listed(kinds.index)}.")
-        if len(kinds) > 1:
-            logger.info("Only genes are read; left out: %s", kinds.drop(_GENES).to_dict())
+        is_read = (adata.var["feature_types"] == _GENES).to_numpy() | find_controls(adata.var)
+        if not is_read.all():
+            others = adata.var["feature_types"][~is_read].value_counts().to_dict()
+            logger.info("Only genes and controls are read; left out: %s", others)
             with quiet_duplicates():
-                adata = adata[:, (adata.var["feature_types"] == _GENES).to_numpy()].copy()
+                adata = adata[:, is_read].copy()
     if adata.X.dtype != np.float32 or not isinstance(adata.X, csr_matrix):
         adata.X = csr_matrix(adata.X, dtype=np.float32)
     adata = finish_genes(adata, gene_id="gene_ids", is_counts=True)

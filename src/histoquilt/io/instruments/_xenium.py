@@ -65,7 +65,14 @@ def _pixel_size(folder: Path) -> float | None:
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Copy it again from the Xenium output.") from error
     size = specs.get("pixel_size") if isinstance(specs, dict) else None
-    return float(size) if isinstance(size, int | float) and size > 0 else None
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < np.inf:
+        raise ValueError(
+            f"{path}: pixel_size must be a positive number (microns per pixel, such as 0.2125), got {size!r}. Correct "
+            "it, or copy the file again from the Xenium output."
+        )
+    return float(size)
 
 
 def _read_counts(folder: Path) -> AnnData:
@@ -134,6 +141,8 @@ def _add_polygons(adata: AnnData, folder: Path) -> None:
     else:
         table = read_delimited(path, dtype={_CELL: "category"})
     _check_columns(table, [_CELL, *_VERTEX], path)
+    if table.empty:
+        raise ValueError(f"{path} names columns, and holds no outline. {_outlines_remedy()}")
     column = table[_CELL].astype("category").cat
     cells = pd.Index(_names(pd.Series(column.categories)), dtype=object)
     vertices = table[_VERTEX].apply(pd.to_numeric, errors="coerce").to_numpy()
@@ -141,13 +150,17 @@ def _add_polygons(adata: AnnData, folder: Path) -> None:
     outlines = polygons_of_cells(column.codes.to_numpy(), cells, vertices, adata.obs_names, pieces=pieces)
     n_without = int((~outlines.present).sum())
     if n_without == adata.n_obs:
-        remedy = either("read without outlines: polygons=False", "move it elsewhere to read without outlines")
         raise ValueError(
             f"No cell of {_MATRIX} (named like {listed(adata.obs_names[:1])}) has an outline in {path.name} "
-            f"(named like {listed(cells[:1])}). Is it of the same run? Copy it again, or {remedy}."
+            f"(named like {listed(cells[:1])}). Is it of the same run? {_outlines_remedy()}"
         )
     if n_without:
         logger.info(
             "%s of %s cells have no outline that can be drawn in %s", f"{n_without:,}", f"{adata.n_obs:,}", path.name
         )
     store_polygons(adata, outlines)
+
+
+def _outlines_remedy() -> str:
+    without = either("read without outlines: polygons=False", "move it elsewhere to read without outlines")
+    return f"Copy it again from the Xenium output, or {without}."

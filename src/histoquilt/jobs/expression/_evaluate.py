@@ -215,14 +215,14 @@ def evaluate_models(
     """
     asked, samples, out = configured(EvaluateConfig, settings, options), Path(samples), Path(out)
     check_one_process("evaluate")
+    gmt = asked.gmt
+    if gmt is not None and not gmt.is_file():
+        raise JobError(f"there is no GMT file {gmt}. Check the path.")
     if asked.protocol == "hest" and (samples.is_dir() or asked.all):
         from histoquilt.jobs.expression._hest import evaluate_tasks
 
         return evaluate_tasks(samples, out, asked, on_checked)
     check_samples(samples)
-    gmt = asked.gmt
-    if gmt is not None and not gmt.is_file():
-        raise JobError(f"there is no GMT file {gmt}. Check the path.")
     markers = asked.markers
     if markers is not None and not markers.is_file():
         raise JobError(f"there is no file {markers} ({argument('markers')}). Check the path.")
@@ -288,7 +288,10 @@ def _image_digests(sections: dict[str, "AnnData"]) -> dict[str, str]:
     """Return section -> digest of its image file, without sections that have none."""
     records = {name: adata.uns[Keys.UNS].get(Keys.IMAGE) for name, adata in sections.items()}
     paths = [(name, Path(record["path"])) for name, record in records.items() if record is not None]
-    return {entry["section"]: entry["sha256"] for entry in file_digests(item for item in paths if item[1].is_file())}
+    digests: dict[str, str] = {}
+    for entry in file_digests(item for item in paths if item[1].is_file()):  # a slide may be several files
+        digests[entry["section"]] = digests.get(entry["section"], "") + entry["sha256"]
+    return digests
 
 
 def _usable(splits: "list[Split]", sections: dict[str, "AnnData"]) -> "list[Split]":
@@ -319,10 +322,7 @@ def _write(
     evaluation: "Evaluation", study: ImagedSections, lists: list[Path], asked: EvaluateConfig, run: Run
 ) -> dict[str, Any]:
     """Write the results folder and return the content of ``run.json``."""
-    from histoquilt.report import write_evaluation_report
-
-    shared = {
-        **{key: value for key, value in evaluation.facts.items() if key != "version"},
+    facts = {
         **study.facts,
         "methods": asked.method_names(),
         "skipped": study.skipped,
@@ -330,15 +330,23 @@ def _write(
         "inputs": study.digests + [{"path": str(file), "sha256": sha256(file)} for file in lists],
     }
     with run.results() as folder:
-        for name, table in tables_of(evaluation).items():
-            table.to_csv(folder / name, index=False)
-        write_evaluation_report(
-            folder / "report.html", evaluation, facts=run.facts(**shared), predictions=evaluation.predictions
-        )
-        return run.finish(folder, shared)
+        return run.finish(folder, write_evaluation(folder, evaluation, run, facts))
 
 
-def tables_of(evaluation: "Evaluation") -> dict[str, "pd.DataFrame"]:
+def write_evaluation(folder: Path, evaluation: "Evaluation", run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the tables and the report of an evaluation; return its facts together with those given."""
+    from histoquilt.report import write_evaluation_report
+
+    for name, table in _tables_of(evaluation).items():
+        table.to_csv(folder / name, index=False)
+    shared = {key: value for key, value in evaluation.facts.items() if key != "version"} | dict(facts)
+    write_evaluation_report(
+        folder / "report.html", evaluation, facts=run.facts(**shared), predictions=evaluation.predictions
+    )
+    return shared
+
+
+def _tables_of(evaluation: "Evaluation") -> dict[str, "pd.DataFrame"]:
     """Return file name -> table, without those that were not asked for."""
     tables = {
         "scores.csv": evaluation.scores,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from histoquilt._base import Keys, argument, listed
 from histoquilt.jobs._inputs import file_digests
-from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, tables_of
+from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, write_evaluation
 from histoquilt.jobs.expression._images import DEFAULT_ENCODER
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import one_or_more
 from histoquilt.jobs.work._output import check_out
+from histoquilt.jobs.work._record import sha256
 from histoquilt.jobs.work._run import OnChecked, Run, start_run
 from histoquilt.runtime import logger, warn_user
 
@@ -35,6 +36,7 @@ class _Checked:
 
     task: "HestTask"
     patients: dict[str, str | None]  # section -> patient, None if it is not known
+    sections: dict[str, "AnnData"]  # sections as read; empty if those of several tasks would fill the memory
     leaks: dict[str, list[str]] = field(default_factory=dict)  # split -> patients on both sides
 
 
@@ -44,8 +46,6 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
     with about(folder):
         tasks = _tasks_in(folder, every=asked.all)
     check_out(out, overwrite=asked.overwrite, inputs=[folder, *([asked.gmt] if asked.gmt else [])])
-    if asked.gmt is not None and not asked.gmt.is_file():
-        raise JobError(f"there is no GMT file {asked.gmt}. Check the path.")
     with start_run("evaluate", {"samples": folder, "out": out}, asked, on_checked) as run:
         with run.record.stage("import"):
             from histoquilt import im
@@ -60,6 +60,8 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
         with run.record.stage("read"), ordinary_zeros():
             checked, skipped = _check_all(tasks, asked)
             inputs = [entry for one in checked for entry in _digests(one.task)]
+            if asked.gmt is not None:
+                inputs.append({"path": str(asked.gmt), "sha256": sha256(asked.gmt)})
         run.checked()
         tables: dict[str, pd.DataFrame] = {}
         evaluations: dict[str, Evaluation] = {}
@@ -72,7 +74,8 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
                     tables[name], evaluation, facts[name] = _evaluate(one, encoder, device, asked, run)
                 if evaluation is not None:
                     evaluations[name] = evaluation
-                    _write_evaluation(results / name, evaluation, facts[name], run)
+                    (results / name).mkdir()
+                    write_evaluation(results / name, evaluation, run, facts[name])
             overview = hest_overview(tables, encoder.name)
             _rows(tables).to_csv(results / "hest.csv", index=False)
             overview.to_csv(results / "table.csv", index=False)
@@ -122,12 +125,12 @@ def _tasks_in(folder: Path, *, every: bool) -> list["HestTask"]:
 
 
 def _check_all(tasks: list["HestTask"], asked: EvaluateConfig) -> tuple[list[_Checked], dict[str, str]]:
-    """Read every section once, so that a long run does not fail at its last task."""
+    """Read every section, so that a long run does not fail at its last task."""
     checked, problems = [], {}
     for task in tasks:
         try:
             with about(task.name):
-                checked.append(_check(task, asked))
+                checked.append(_check(task, asked, keep=len(tasks) == 1))
         except JobError as error:
             if not (asked.all and asked.skip_bad):
                 raise
@@ -138,12 +141,13 @@ def _check_all(tasks: list["HestTask"], asked: EvaluateConfig) -> tuple[list[_Ch
     return checked, problems
 
 
-def _check(task: "HestTask", asked: EvaluateConfig) -> _Checked:
+def _check(task: "HestTask", asked: EvaluateConfig, *, keep: bool) -> _Checked:
     from histoquilt.io import patch_digests, read_hest_section
     from histoquilt.study import Section
     from histoquilt.tl import labelled_sections
 
     patients: dict[str, str | None] = {}
+    sections: dict[str, AnnData] = {}
     digests: dict[str, set[bytes]] = {}
     labelled = False
     for name in task.counts:
@@ -154,10 +158,12 @@ def _check(task: "HestTask", asked: EvaluateConfig) -> _Checked:
         section.microns  # noqa: B018  # raises if they are not known
         patients[name] = section.value(Keys.PATIENT)
         digests[name] = patch_digests(task.patches[name], adata.obs["patch"].to_numpy())
-        labelled = labelled or (asked.label_key is not None and asked.label_key in adata.obs)
+        labelled = labelled or _has_labels({name: adata}, asked.label_key)
+        if keep:
+            sections[name] = adata
     if asked.label_key is not None and not labelled:
         labelled_sections({name: adata}, asked.label_key)  # raises, and says what there is
-    found = _Checked(task, patients)
+    found = _Checked(task, patients, sections)
     for number, (train, test) in task.splits.items():
         for one in train:
             for other in test:
@@ -235,7 +241,7 @@ def _embedded(one: _Checked, encoder: "PatchEncoder", asked: EvaluateConfig) -> 
     [key], sections = im.default_keys([encoder]), {}
     logger.info("%s: embedding the patches of %d sections.", one.task.name, len(one.task.counts))
     for name in one.task.counts:
-        adata = read_hest_section(one.task, name)
+        adata = one.sections.pop(name) if name in one.sections else read_hest_section(one.task, name)
         with open_hest_patches(one.task.patches[name]) as patches:
             im.embed_cut_patches(
                 adata, patches, field_um=HEST_FIELD_UM, encoder=encoder, rows=adata.obs["patch"].to_numpy(),
@@ -245,18 +251,6 @@ def _embedded(one: _Checked, encoder: "PatchEncoder", asked: EvaluateConfig) -> 
         adata.obs[Keys.PATIENT] = one.patients[name] or f"patient of {name}"
         sections[name] = adata
     return sections, key
-
-
-def _write_evaluation(folder: Path, evaluation: "Evaluation", facts: Mapping[str, Any], run: Run) -> None:
-    from histoquilt.report import write_evaluation_report
-
-    folder.mkdir()
-    for name, table in tables_of(evaluation).items():
-        table.to_csv(folder / name, index=False)
-    known = {key: value for key, value in evaluation.facts.items() if key != "version"}
-    write_evaluation_report(
-        folder / "report.html", evaluation, facts=run.facts(**{**known, **facts}), predictions=evaluation.predictions
-    )
 
 
 def _rows(tables: Mapping[str, "pd.DataFrame"]) -> "pd.DataFrame":

@@ -78,8 +78,9 @@ def check_inputs(
 
         with about(paths[0]):
             samples = gather_samples(
-                paths[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options
-            )
+                paths[0], skip_bad=skip_bad, keep=lambda name, adata: without_counts(adata), options=options,
+                together=False,
+            )  # fmt: skip
             sources = sources_of(samples, paths[0], options, annotations)
         model = load()
         for name, source in sources.items():
