@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from anndata import AnnData
 
-from histoquilt._base import READERS, ReadOptions, argument, listed
+from histoquilt._base import READERS, ReadOptions, argument, listed, visible
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._files import PathLike, contents, existing_path
 from histoquilt.io._h5ad import completed, is_anndata_zarr, read_anndata_zarr, read_h5ad
@@ -305,5 +305,5 @@ def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData
 
 def _is_half_visium(folder: Path) -> bool:
     return (folder / "spatial").is_dir() or any(
-        any(folder.glob(pattern)) for pattern in ("*_feature_bc_matrix*", "*tissue_positions*", "*matrix.mtx*")
+        any(visible(folder, pattern)) for pattern in ("*_feature_bc_matrix*", "*tissue_positions*", "*matrix.mtx*")
     )
