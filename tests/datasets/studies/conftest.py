@@ -89,7 +89,7 @@ def write_her2st(folder: Path, slides: list[Slide], names: tuple[str, ...] = ("A
 
 
 def write_her2st_zenodo(folder: Path, slides: list[Slide], form: str = "by archive") -> Path:
-    """The archives of Zenodo 3957257: two hold a folder, two do not. Unpacked together, or each into its own folder."""
+    """The archives of Zenodo 4751624: two hold a folder, two do not. Unpacked together, or each into its own folder."""
     counts_in, images_in, spots_in, labels_in = {
         "by archive": ("count-matrices/count-matrices", "images/images", "spot-selections", "meta"),
         "by hand": ("count-matrices", "images", "spot-selections", "meta"),
@@ -257,8 +257,8 @@ def write_spamask(folder: Path, slides: list[Slide]) -> Path:
 def make(slides: list[Slide], tmp_path: Path) -> Callable[..., Path]:
     """Write the folder of a study by the name of its layout, under ``tmp_path``."""
     writers = {
-        "her2st": write_her2st, "her2st-zenodo": write_her2st_zenodo, "cscc": write_cscc, "dlpfc": write_dlpfc, "visium": write_visium,
-        "wu2021": write_wu2021, "hest": write_hest, "spamask": write_spamask,
+        "her2st": write_her2st, "her2st-zenodo": write_her2st_zenodo, "cscc": write_cscc, "dlpfc": write_dlpfc,
+        "visium": write_visium, "wu2021": write_wu2021, "hest": write_hest, "spamask": write_spamask,
     }  # fmt: skip
 
     def write(layout: str, folder: str = "study", **more: object) -> Path:

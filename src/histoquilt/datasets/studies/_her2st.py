@@ -103,7 +103,7 @@ HER2ST = Her2St(
 
 #: The archives of the record, decrypted and unpacked: together, or each into a folder named like it.
 HER2ST_ZENODO = Her2St(
-    label="HER2ST (Zenodo 3957257)",
+    label="HER2ST (Zenodo 4751624)",
     signs=("count-matrices/*.tsv*", "count-matrices/count-matrices/*.tsv*", "spot-selections"),
     counts=("count-matrices", "count-matrices/count-matrices"),
     spots=("spot-selections", "spot-selections/spot-selections", "."),
