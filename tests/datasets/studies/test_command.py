@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 from anndata import read_h5ad
 
+import histoquilt as hq
+
 BARE = ["--levels", "none", "--stability", "none", "--denoise", "none"]  # domains and nothing about them
 DOMAINS = ["-k", 3, "--separate", *BARE]
 EVALUATE = ["--methods", "ridge", "--field-um", "100", "--n-genes", "10"]
@@ -106,6 +108,18 @@ def test_what_is_missing_is_printed_and_recorded(make, command, tmp_path):
     assert done.facts["missing"] == [line]
     assert done.study.rows["A1"]["patient"] == "A"
     assert (done.facts["n_sections"], done.facts["n_images"], done.facts["n_patients"]) == (4, 3, 3)
+
+
+def test_the_folder_of_a_study_in_place_of_its_table(make, refused, tmp_path):
+    folder, out = make("her2st"), tmp_path / "out"
+    for command in ("evaluate", "train"):
+        assert f"histoquilt study {folder} --out samples.csv writes that table" in refused(
+            command, folder, "--out", out
+        )
+    assert "public study are listed by histoquilt study" in refused("domains", folder, "--out", out)
+    task = hq.datasets.toy_hest_task(tmp_path / "TOY", n_sections=2, n_spots=60)
+    assert "evaluate it with --protocol hest" in refused("evaluate", task, "--out", out)
+    assert "histoquilt evaluate with --protocol hest" in refused("study", task, "--out", tmp_path / "samples.csv")
 
 
 def test_a_table_is_not_replaced(make, command, refused, tmp_path):

@@ -192,7 +192,7 @@ def test_hest_facts_that_are_not_a_number(make):
 def test_a_task_of_hest_bench_is_named_as_such(tmp_path):
     task = hq.datasets.toy_hest_task(tmp_path / "bench_data" / "TOY", n_sections=2, n_spots=60)
     for folder in (task, task.parent):
-        with pytest.raises(ValueError, match=r"HEST-Bench.*histoquilt evaluate.*--protocol hest"):
+        with pytest.raises(ValueError, match=r"is of HEST-Bench.*evaluate_models with protocol='hest'"):
             describe(folder)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from histoquilt._base import STUDY_LAYOUTS, argument, listed, visible
+from histoquilt._base import STUDY_LAYOUTS, argument, either, listed, visible
 from histoquilt.datasets.studies._layout import StudyFolder, StudyLayout
 from histoquilt.io import is_hest_task
 from histoquilt.runtime import atomic_file
@@ -107,8 +107,9 @@ def _recognise(folder: Path) -> tuple[str, Path]:
         raise ValueError(nearly[0])
     if is_hest_task(folder) or any(is_hest_task(path) for path in visible(folder) if path.is_dir()):
         raise ValueError(
-            f"{folder} is of HEST-Bench, whose tasks have folds and patches of their own. They need no samples.csv: "
-            "give the folder of a task to `histoquilt evaluate` with --protocol hest."
+            f"{folder} is of HEST-Bench, whose tasks have folds and patches of their own and need no samples.csv. Give "
+            f"the folder of a task to {either('histoquilt.jobs.evaluate_models', 'histoquilt evaluate')} with "
+            f"{argument('protocol', 'hest')}."
         )
     known = ", ".join(f"{name} ({_load(name).label})" for name in STUDY_LAYOUTS.names())
     entries = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
