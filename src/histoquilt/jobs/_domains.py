@@ -379,7 +379,7 @@ def _plan(run: Run, asked: DomainsConfig, paths: Sequence[Path], *, keep: bool) 
         needs = Needs(n_domains=largest, section_key=asked.section_key, **keys)
         found = read_inputs(
             paths, needs, skip_bad=asked.skip_bad, keep=keep, options=asked.reading(), workers=run.workers,
-            annotations=asked.annotated(),
+            annotations=asked.annotated(), together=False,
         )  # fmt: skip
         sections = found.sections
         _check_label_key(sections, asked.label_key)

@@ -89,10 +89,11 @@ def read_inputs(
     options: ReadOptions = DEFAULT_READ_OPTIONS,
     annotations: AnnotationPlace = NO_ANNOTATIONS,
     workers: Workers | None = None,
+    together: bool = True,
 ) -> CheckedInputs:
     """Read and check all sections before any work, on ``workers`` if given.
 
-    Without ``keep``, sections are dropped after the check.
+    Without ``keep``, sections are dropped after the check; without ``together``, those of a table need not share genes.
 
     Raises
     ------
@@ -101,8 +102,9 @@ def read_inputs(
     """
     if len(inputs) == 1 and is_samples_table(inputs[0]):
         found, problems = _read_table(
-            inputs[0], needs, annotations, keep=keep, skip_bad=skip_bad, options=options, workers=workers
-        )
+            inputs[0], needs, annotations, keep=keep, skip_bad=skip_bad, options=options, workers=workers,
+            together=together,
+        )  # fmt: skip
     else:
         found, problems = _read_files(inputs, needs, annotations, keep=keep, options=options, workers=workers)
     leave_out(problems, len(found.sources) + len(problems), skip_bad=skip_bad)
@@ -148,6 +150,7 @@ def _read_table(
     skip_bad: bool,
     options: ReadOptions,
     workers: Workers | None,
+    together: bool,
 ) -> tuple[CheckedInputs, dict[str, str]]:
     from histoquilt.io import gather_samples
 
@@ -163,7 +166,9 @@ def _read_table(
         return adata if keep else without_counts(adata)
 
     with about(path):
-        samples = gather_samples(path, skip_bad=skip_bad, keep=check, options=options, workers=workers)
+        samples = gather_samples(
+            path, skip_bad=skip_bad, keep=check, options=options, workers=workers, together=together
+        )
     sections = {name: adata for name, adata in samples.sections.items() if name not in problems}
     with about(path):
         sources = sources_of(samples, path, options, annotations)

@@ -110,6 +110,21 @@ def test_what_is_missing_is_printed_and_recorded(make, command, tmp_path):
     assert (done.facts["n_sections"], done.facts["n_images"], done.facts["n_patients"]) == (4, 3, 3)
 
 
+def test_sections_of_different_genes_one_by_one(make, command, refused, slides, tmp_path):
+    folder, table, out = make("spamask"), tmp_path / "samples.csv", tmp_path / "out"
+    other = slides[2][0].copy()
+    del other.obs["z_um"]
+    other.var_names = [f"Foreign{i}" for i in range(other.n_vars)]
+    (folder / "STARmap").mkdir()
+    other.write_h5ad(folder / "STARmap" / "mouse.h5ad")
+    command("study", folder, "--layout", "spamask", "--out", table)
+    told = refused("domains", table, "-k", 3, *BARE, "--out", out)
+    assert "together share 0 genes" in told
+    assert told.rstrip().endswith("Sections that do not belong together: --separate.")
+    command("domains", table, *DOMAINS, "--out", out)
+    assert set(pd.read_csv(out / "domains.csv")["section"].astype(str)) == {"151673", "mouse", "other"}
+
+
 def test_the_folder_of_a_study_in_place_of_its_table(make, refused, tmp_path):
     folder, out = make("her2st"), tmp_path / "out"
     for command in ("evaluate", "train"):

@@ -184,11 +184,13 @@ def gather_samples(
     keep: Callable[[str, AnnData], AnnData],
     options: ReadOptions = DEFAULT_READ_OPTIONS,
     workers: Workers | None = None,
+    together: bool = True,
 ) -> Samples:
     r"""Read and check a study as :func:`read_samples` does; of each section only what ``keep`` returns stays in memory.
 
     ``keep`` is called with the name and the section once it is read. It must leave what the check of the study needs:
-    ``obs``, gene names, spot centres and histoquilt's records. Sections are read on ``workers`` if given.
+    ``obs``, gene names, spot centres and histoquilt's records. Sections are read on ``workers`` if given. Without
+    ``together`` they need not belong together.
 
     Examples
     --------
@@ -227,7 +229,8 @@ def gather_samples(
     _stop(bad, rows, path, skip_bad)
     for name, problem in bad.items():
         warn_user(f"Section {name!r} is left out: {problem}")
-    check_study(sections)
+    if together:
+        check_study(sections)
     table = pd.DataFrame.from_dict({name: rows[name].parsed for name in sections}, orient="index")
     table.index.name = Keys.SECTION
     return Samples(sections, table, bad)
