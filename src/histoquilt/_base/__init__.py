@@ -17,6 +17,7 @@ from histoquilt._base._registry import (
     STUDY_LAYOUTS,
     Registry,
 )
+from histoquilt._base._visible import visible
 from histoquilt._base._words import (
     MissingKey,
     argument,
@@ -33,5 +34,5 @@ __all__ = [
     "READERS", "SECTION_FILES", "STUDY_LAYOUTS", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry",
     "SlideImage", "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names",
     "check_positive", "close_matches", "coordinate_columns", "depth_column", "either", "is_at_a_command",
-    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "require",
+    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "require", "visible",
 ]  # fmt: skip

@@ -170,6 +170,7 @@ STUDY_LAYOUTS = Registry(
     "histoquilt.study_layouts",
     {
         "her2st": "histoquilt.datasets.studies._her2st:HER2ST",
+        "her2st-zenodo": "histoquilt.datasets.studies._her2st:HER2ST_ZENODO",
         "dlpfc": "histoquilt.datasets.studies._dlpfc:DLPFC",
         "cscc": "histoquilt.datasets.studies._cscc:CSCC",
         "wu2021": "histoquilt.datasets.studies._wu2021:WU2021",

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import Keys, MissingKey, argument, either, listed
+from histoquilt._base import Keys, MissingKey, argument, is_at_a_command, listed
 from histoquilt.evaluate._leaks import check_duplicates
 from histoquilt.models import Measured, embedding_keys, measure
 from histoquilt.runtime import warn_user
@@ -262,19 +262,24 @@ def _checked_folds(table: pd.DataFrame, folds: list[Split]) -> list[Split]:
     return folds
 
 
+def _check_patients(study: Study, patient_key: str) -> None:
+    """Raise if a section has no patient."""
+    unknown = [section for section in study.values() if patient_key not in section.owner.obs]
+    if not unknown:
+        return
+    first, *others = [section.name for section in unknown]
+    told = f"Section {first!r} has no patient{f', nor have {listed(others)}' if others else ''}."
+    if is_at_a_command():
+        raise ValueError(f"{told} Fill the column {patient_key!r} of samples.csv, or use --leave-out section.")
+    raise MissingKey(patient_key, "adata.obs", unknown[0].owner.obs.columns, f"{told} Pass patient_key=.")
+
+
 def _table(study: Study, patient_key: str, slide_key: str, *, needs_patient: bool) -> pd.DataFrame:
     """Return one row per section with the columns ``patient``, ``slide`` and ``fold``, if known."""
     table = pd.DataFrame(index=list(study))
     for column, key in ((Keys.PATIENT, patient_key), (Keys.SLIDE, slide_key), (Keys.FOLD, Keys.FOLD)):
         if column == Keys.PATIENT and needs_patient:
-            for section in study.values():
-                if patient_key not in section.owner.obs:
-                    remedy = either(
-                        f"Section {section.name!r} has no patient. Pass patient_key=.",
-                        f"Section {section.name!r} has no patient. Fill the column {patient_key!r} of samples.csv, or "
-                        "use --leave-out section.",
-                    )
-                    raise MissingKey(patient_key, "adata.obs", section.owner.obs.columns, remedy)
+            _check_patients(study, patient_key)
         if any(key in section.owner.obs for section in study.values()):
             table[column] = [section.value(key) for section in study.values()]
     return table

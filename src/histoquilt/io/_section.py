@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from anndata import AnnData
 
-from histoquilt._base import READERS, ReadOptions, argument, listed
+from histoquilt._base import READERS, ReadOptions, argument, either, listed, visible
 from histoquilt.io._coordinate_table import settle_spots
 from histoquilt.io._files import PathLike, contents, existing_path
 from histoquilt.io._h5ad import completed, is_anndata_zarr, read_anndata_zarr, read_h5ad
@@ -258,7 +258,11 @@ def _search(path: Path) -> _Read:
             f"{path} holds {len(sections)} sections: {listed(str(item.relative_to(path)) for item in sections)}. "
             "Give one of them, or list them in a samples.csv, one row each."
         )
-    raise ValueError(f"{path} is not a section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(path)}.")
+    study = either("histoquilt.datasets.studies.describe", "histoquilt study")
+    raise ValueError(
+        f"{path} is not a section that can be read; looked for {_LOOKED_FOR}. It holds: {contents(path)}. The sections "
+        f"of a public study are listed by {study}."
+    )
 
 
 def _hint(path: Path, folder: Path) -> str:
@@ -305,5 +309,5 @@ def _read_platform(platform: str, folder: Path, options: ReadOptions) -> AnnData
 
 def _is_half_visium(folder: Path) -> bool:
     return (folder / "spatial").is_dir() or any(
-        any(folder.glob(pattern)) for pattern in ("*_feature_bc_matrix*", "*tissue_positions*", "*matrix.mtx*")
+        any(visible(folder, pattern)) for pattern in ("*_feature_bc_matrix*", "*tissue_positions*", "*matrix.mtx*")
     )

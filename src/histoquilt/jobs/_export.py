@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import EXPORTERS, Keys, argument, either
+from histoquilt._base import EXPORTERS, Keys, argument, either, visible
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import (
     OutputConfig,
@@ -157,7 +157,7 @@ def sections_in(path: Path) -> list[Path]:
     """Return the ``.h5ad`` files that a path stands for."""
     if path.suffix == ".h5ad" and path.is_file():
         return [path]
-    files = sorted(path.glob("*.h5ad")) if path.is_dir() else []
+    files = sorted(visible(path, "*.h5ad")) if path.is_dir() else []
     if not files:
         what = "holds no .h5ad" if path.is_dir() else "is no .h5ad" if path.exists() else "does not exist"
         how = either("histoquilt.jobs.find_domains", "histoquilt domains")

@@ -88,6 +88,24 @@ def write_her2st(folder: Path, slides: list[Slide], names: tuple[str, ...] = ("A
     return folder
 
 
+def write_her2st_zenodo(folder: Path, slides: list[Slide], form: str = "by archive") -> Path:
+    """The archives of Zenodo 4751624: two hold a folder, two do not. Unpacked together, or each into its own folder."""
+    counts_in, images_in, spots_in, labels_in = {
+        "by archive": ("count-matrices/count-matrices", "images/images", "spot-selections", "meta"),
+        "by hand": ("count-matrices", "images", "spot-selections", "meta"),
+        "together": ("count-matrices", "images", ".", "."),
+    }[form]
+    for name, (adata, pixels) in zip(("A1", "B1", "B2", "C1"), slides, strict=True):
+        counts, chosen, labels = legacy_tables(adata)
+        put(folder / counts_in / f"{name}.tsv.gz", as_bytes(counts, packed=True))
+        put(folder / spots_in / f"{name}_selection.tsv.gz", as_bytes(chosen, packed=True))
+        picture(folder / images_in / "HE" / f"{name}.jpg", pixels)
+        if name.endswith("1"):
+            picture(folder / images_in / "annotation" / f"{name}.jpg", pixels, 0.1)
+            put(folder / labels_in / f"{name}_labeled_coordinates.tsv", as_bytes(labels))
+    return folder
+
+
 def write_cscc(folder: Path, slides: list[Slide]) -> Path:
     """The flat files of GSE144240_RAW.tar, gzip-compressed; the samples of one patient are not next to each other."""
     for number, (name, (adata, pixels)) in enumerate(
@@ -239,8 +257,8 @@ def write_spamask(folder: Path, slides: list[Slide]) -> Path:
 def make(slides: list[Slide], tmp_path: Path) -> Callable[..., Path]:
     """Write the folder of a study by the name of its layout, under ``tmp_path``."""
     writers = {
-        "her2st": write_her2st, "cscc": write_cscc, "dlpfc": write_dlpfc, "visium": write_visium,
-        "wu2021": write_wu2021, "hest": write_hest, "spamask": write_spamask,
+        "her2st": write_her2st, "her2st-zenodo": write_her2st_zenodo, "cscc": write_cscc, "dlpfc": write_dlpfc,
+        "visium": write_visium, "wu2021": write_wu2021, "hest": write_hest, "spamask": write_spamask,
     }  # fmt: skip
 
     def write(layout: str, folder: str = "study", **more: object) -> Path:

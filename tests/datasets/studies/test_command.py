@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 from anndata import read_h5ad
 
+import histoquilt as hq
+
 BARE = ["--levels", "none", "--stability", "none", "--denoise", "none"]  # domains and nothing about them
 DOMAINS = ["-k", 3, "--separate", *BARE]
 EVALUATE = ["--methods", "ridge", "--field-um", "100", "--n-genes", "10"]
@@ -64,9 +66,9 @@ def test_dlpfc_to_domains_of_a_stack(make, command, slides, tmp_path):
 def test_visium_to_an_evaluation_by_section(make, command, refused, tmp_path):
     folder, table, out = make("visium"), tmp_path / "samples.csv", tmp_path / "out"
     assert "--leave-out section" in command("study", folder, "--out", table)
-    assert "Section 'V1_Breast_Cancer_Block_A_Section_1' has no patient" in refused(
-        "evaluate", table, *EVALUATE, "--out", out
-    )
+    told = refused("evaluate", table, *EVALUATE, "--out", out)
+    assert "Section 'V1_Breast_Cancer_Block_A_Section_1' has no patient, nor have 'V1_Breast_Cancer_Block_A_" in told
+    assert "adata.obs" not in told
     command("evaluate", table, *EVALUATE, "--leave-out", "section", "--out", out)
     assert len(json.loads((out / "run.json").read_text())["folds"]) == 3
 
@@ -106,6 +108,33 @@ def test_what_is_missing_is_printed_and_recorded(make, command, tmp_path):
     assert done.facts["missing"] == [line]
     assert done.study.rows["A1"]["patient"] == "A"
     assert (done.facts["n_sections"], done.facts["n_images"], done.facts["n_patients"]) == (4, 3, 3)
+
+
+def test_sections_of_different_genes_one_by_one(make, command, refused, slides, tmp_path):
+    folder, table, out = make("spamask"), tmp_path / "samples.csv", tmp_path / "out"
+    other = slides[2][0].copy()
+    del other.obs["z_um"]
+    other.var_names = [f"Foreign{i}" for i in range(other.n_vars)]
+    (folder / "STARmap").mkdir()
+    other.write_h5ad(folder / "STARmap" / "mouse.h5ad")
+    command("study", folder, "--layout", "spamask", "--out", table)
+    told = refused("domains", table, "-k", 3, *BARE, "--out", out)
+    assert "together share 0 genes" in told
+    assert told.rstrip().endswith("Sections that do not belong together: --separate.")
+    command("domains", table, *DOMAINS, "--out", out)
+    assert set(pd.read_csv(out / "domains.csv")["section"].astype(str)) == {"151673", "mouse", "other"}
+
+
+def test_the_folder_of_a_study_in_place_of_its_table(make, refused, tmp_path):
+    folder, out = make("her2st"), tmp_path / "out"
+    for command in ("evaluate", "train"):
+        assert f"histoquilt study {folder} --out samples.csv writes that table" in refused(
+            command, folder, "--out", out
+        )
+    assert "public study are listed by histoquilt study" in refused("domains", folder, "--out", out)
+    task = hq.datasets.toy_hest_task(tmp_path / "TOY", n_sections=2, n_spots=60)
+    assert "evaluate it with --protocol hest" in refused("evaluate", task, "--out", out)
+    assert "histoquilt evaluate with --protocol hest" in refused("study", task, "--out", tmp_path / "samples.csv")
 
 
 def test_a_table_is_not_replaced(make, command, refused, tmp_path):

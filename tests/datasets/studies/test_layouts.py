@@ -6,11 +6,12 @@ import shutil
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 import histoquilt as hq
 from histoquilt.datasets.studies import describe, layouts, write_samples
 
-MARKED = ("her2st", "cscc", "dlpfc", "visium", "wu2021", "hest")
+MARKED = ("her2st", "her2st-zenodo", "cscc", "dlpfc", "visium", "wu2021", "hest")
 
 
 def files_of(folder):
@@ -49,6 +50,17 @@ def test_her2st(make):
     assert (table["image_scale"] == 1).all()
 
 
+@pytest.mark.parametrize("form", ["by archive", "by hand", "together"])
+def test_her2st_as_the_archives_of_its_record(make, form):
+    study = describe(make("her2st-zenodo", form=form))
+    table = study.table()
+    assert study.layout == "her2st-zenodo"
+    assert study.missing == []
+    assert table["patient"].to_dict() == {"A1": "A", "B1": "B", "B2": "B", "C1": "C"}
+    assert (table["labels"] != "").to_dict() == {"A1": True, "B1": True, "B2": False, "C1": True}
+    assert table["image"].str.contains("/images/HE/" if form != "by archive" else "/images/images/HE/").all()
+
+
 def test_the_32_sections_of_the_papers_are_a2_to_g3():
     from histoquilt.datasets.studies._her2st import PUBLISHED
 
@@ -64,6 +76,15 @@ def test_cscc_and_the_patients_of_its_names(make):
         "P2_ST_rep1": "P2", "P10_ST_rep1": "P10", "P5_ST_rep1": "P5", "P2_ST_rep2": "P2",
     }  # fmt: skip
     assert table["image"].str.endswith(".jpg.gz").all()
+
+
+def test_cscc_names_the_visium_samples_of_the_series(make):
+    folder = make("cscc")
+    for end in ("barcodes.tsv.gz", "matrix.mtx.gz", "P4_rep1_tissue_positions_list.csv.gz"):
+        (folder / f"GSM4565823_{end}").write_bytes(b"")
+    study = describe(folder)
+    assert len(study.rows) == 4
+    assert any("Visium samples of the series are not read here: 'P4_rep1'" in note for note in study.notes)
 
 
 def test_dlpfc_of_one_donor_is_a_stack(make):
@@ -93,9 +114,40 @@ def test_visium_takes_the_largest_image(make):
     assert any("patient" in note for note in study.notes)
 
 
-def test_wu2021(make, slides):
-    from PIL import Image
+def test_dlpfc_as_cloned_with_the_files_of_aws(make):
+    folder = make("dlpfc", names=("151507", "151508", "151509", "151510"))
+    for name in ("151509", "151510"):  # as HumanPilot has them: no spatial/, images with the number
+        place = folder / name
+        for path in list((place / "spatial").iterdir()):
+            path.rename(place / (f"{name}_{path.name}" if path.suffix == ".png" else path.name))
+        (place / "spatial").rmdir()
+        (place / "detected_tissue_image.jpg").write_bytes((place / f"{name}_tissue_hires_image.png").read_bytes())
+    table = describe(folder).table()
+    assert table["image"].str.extract(r"([^/]+)$")[0].tolist()[2:] == [
+        "151509_tissue_hires_image.png", "151510_tissue_hires_image.png",
+    ]  # fmt: skip
+    assert table["image_scale"].tolist() == [2.0] * 4
 
+
+def test_of_a_cytassist_run_the_image_of_the_microscope_is_taken(make, slides):
+    folder = make("visium")
+    sample = "V1_Breast_Cancer_Block_A_Section_3"
+    pixels = slides[2][1]
+    cytassist, microscope = folder / sample / f"{sample}_image.tif", folder / sample / f"{sample}_tissue_image.tif"
+    cytassist.rename(microscope)
+    Image.fromarray(pixels[: len(pixels) // 2]).save(cytassist)
+    row = describe(folder).rows[sample]
+    assert (row["image"], row["image_scale"]) == (microscope, 1.0)
+    microscope.unlink()
+    study = describe(folder)
+    row = study.rows[sample]
+    assert (row["image"].name, row["image_scale"]) == ("tissue_hires_image.png", 2.0)
+    height, width = pixels.shape[:2]
+    told = f"{cytassist.name} is not used: it has {width:,} x {height // 2:,} pixels, and the image that the spots"
+    assert any(told in note for note in study.notes)
+
+
+def test_wu2021(make, slides):
     folder = make("wu2021")
     (folder / "images").mkdir()
     Image.fromarray(slides[0][1]).save(folder / "images" / "1142243F.tif")
@@ -125,12 +177,60 @@ def test_hest_patients_are_those_of_their_study(make):
     assert pd.isna(study.table().loc["INT1", "patient"])
 
 
+def test_hest_facts_that_are_not_a_number(make):
+    folder = make("hest")
+    path = folder / "metadata" / "INT1.json"
+    facts = json.loads(path.read_text())
+    for unknown in ("patient", "organ", "species", "disease_state", "pixel_size_um_estimated"):
+        facts[unknown] = float("nan")
+    path.write_text(json.dumps(facts))
+    (folder / "HEST_v1_1_0.csv").unlink()
+    row = describe(folder).rows["INT1"]
+    assert not {"patient", "organ", "species", "disease_state", "mpp"} & row.keys()
+
+
+def test_a_task_of_hest_bench_is_named_as_such(tmp_path):
+    task = hq.datasets.toy_hest_task(tmp_path / "bench_data" / "TOY", n_sections=2, n_spots=60)
+    for folder in (task, task.parent):
+        with pytest.raises(ValueError, match=r"is of HEST-Bench.*evaluate_models with protocol='hest'"):
+            describe(folder)
+
+
+def test_spamask_takes_everything_however_deep(make):
+    folder = make("spamask")
+    for archive in ("MOB", "STARmap"):
+        (folder / archive / "data").mkdir(parents=True)
+        shutil.copy(folder / "other.h5ad", folder / archive / "data" / "filtered.h5ad")
+    (folder / "DLPFC").mkdir()
+    (folder / "151673").rename(folder / "DLPFC" / "151673")
+    table = describe(folder, "spamask").table()
+    assert sorted(table.index) == ["151673", "MOB_data_filtered", "STARmap_data_filtered", "other"]
+    assert table.loc["151673", "counts"].endswith("DLPFC/151673")
+
+
 def test_spamask_is_only_taken_when_asked_for(make):
     folder = make("spamask")
     assert describe(folder).layout == "dlpfc"
     table = describe(folder, "spamask").table()
     assert sorted(table.index) == ["151673", "other"]
     assert table.loc["151673", "patient"] == "Br8100"
+
+
+@pytest.mark.parametrize("layout", [*MARKED, "spamask"])
+def test_files_that_macos_adds_are_no_part_of_a_study(make, layout):
+    folder = make(layout)
+    before = describe(folder, layout)
+    for path in sorted(folder.rglob("*")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    shutil.copytree(folder, folder / "__MACOSX" / "study")
+    after = describe(folder, layout)
+    assert after.table().equals(before.table())
+    assert (after.missing, after.notes) == (before.missing, before.notes)
+    counts = next(iter(after.rows.values()))["counts"]
+    if layout in ("dlpfc", "visium", "spamask"):
+        assert hq.io.read_section(counts).n_obs > 0
+    elif layout == "wu2021":
+        assert hq.io.read_visium(counts, spatial=after.rows["1142243F"]["spots"]).n_obs > 0
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

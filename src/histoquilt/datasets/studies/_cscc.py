@@ -5,6 +5,7 @@ Ji et al., Cell 182, 497-514 (2020). The files of ``GSE144240_RAW.tar``, unpacke
 
 from pathlib import Path
 
+from histoquilt._base import listed
 from histoquilt.datasets.studies._layout import StudyFolder, files_by_name, report_twice
 from histoquilt.datasets.studies._legacy_spots import add_legacy_st
 
@@ -12,6 +13,7 @@ _SAMPLE = r"(P\d+_ST_rep\d+)"
 _COUNTS = rf"(?:GSM\d+_)?{_SAMPLE}_stdata\.tsv"
 _SPOTS = rf"(?:GSM\d+_)?spot_data-selection-{_SAMPLE}\.tsv"
 _IMAGE = rf"(?:GSM\d+_)?{_SAMPLE}\.jpe?g"
+_VISIUM = r"(?:GSM\d+_)?(P\d+_rep\d+)_tissue_positions_list\.csv"
 
 
 class Cscc:
@@ -39,6 +41,11 @@ class Cscc:
                 patient=name.split("_")[0],
             )  # fmt: skip
         study.without_counts_of({name: [path] for name, path in images.items()})
+        if visium := files_by_name(study.root, _VISIUM)[0]:
+            study.notes.append(
+                f"Visium samples of the series are not read here: {listed(visium)}. Put the files of each into a "
+                f"folder of its own to use them."
+            )
         study.notes.append("The study publishes no region labels.")
 
 

@@ -2,11 +2,13 @@
 
 Andersson et al., Nature Communications 12, 6012 (2021). The loaders of HisToGene, THItoGene and mclSTExp sort the 36
 names and take the second to the 33rd, A2 to G3: A1 and patient H are in no fold. The column ``published_32`` marks
-these.
+these. The repository and the archives of the record name the folders differently.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from histoquilt._base import visible
 from histoquilt.datasets.studies._layout import StudyFolder, files_by_name, report_twice
 from histoquilt.datasets.studies._legacy_spots import add_legacy_st
 
@@ -16,30 +18,44 @@ PUBLISHED = {
 } - {"A1"}
 
 
+@dataclass(frozen=True)
 class Her2St:
-    """Layout of HER2ST; the root is the folder ``data`` of the repository."""
+    """Layout of HER2ST, by the names of its folders; of alternatives the first that is there is read."""
 
-    label = "HER2ST (almaan/her2st)"
-    signs = ("ST-cnts", "ST-spotfiles", "ST-imgs")
-    needs = ("ST-cnts/*.tsv*", "ST-spotfiles/*_selection.tsv*")
+    label: str
+    signs: tuple[str, ...]
+    counts: tuple[str, ...]
+    spots: tuple[str, ...]
+    labels: tuple[str, ...]
+    images: tuple[str, ...]
+    own_folders: bool  # of each section's image; else images are named by section
+    image_of: str  # pattern of a section's image, for messages
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Globs of the counts and of the selected spots."""
+        return (
+            "|".join(_joined(folder, "*.tsv*") for folder in self.counts),
+            "|".join(_joined(folder, "*_selection.tsv*") for folder in self.spots),
+        )
 
     def sections(self, root: Path) -> dict[str, Path]:
         """Return section -> its table of counts."""
-        return files_by_name(root / "ST-cnts", r"(.+)\.tsv")[0]
+        return _files(root, self.counts, r"(.+)\.tsv")[0]
 
     def describe(self, study: StudyFolder) -> None:
         """Add the sections of ``study.root``; the patient is the letter of a name."""
-        root = study.root
-        counts, twice = files_by_name(root / "ST-cnts", r"(.+)\.tsv")
-        spots, more = files_by_name(root / "ST-spotfiles", r"(.+)_selection\.tsv")
-        labels, others = files_by_name(root / "ST-pat" / "lbl", r"(.+)_labeled_coordinates\.tsv")
+        counts, twice = _files(study.root, self.counts, r"(.+)\.tsv")
+        spots, more = _files(study.root, self.spots, r"(.+)_selection\.tsv")
+        labels, others = _files(study.root, self.labels, r"(.+)_labeled_coordinates\.tsv")
         report_twice(study, [*twice, *more, *others])
-        images = _images(root / "ST-imgs")
+        images = self._images(study.root)
         for name, path in counts.items():
             own = images.get(name, [])
             add_legacy_st(
                 study, name, path, spots.get(name), own[0] if own else None,
-                spots_name=f"ST-spotfiles/{name}_selection.tsv", image_name=f"ST-imgs/{name[:1]}/{name}/*.jpg",
+                spots_name=f"{self.spots[0]}/{name}_selection.tsv",
+                image_name=self.image_of.format(patient=name[:1], name=name),
                 patient=name[:1], labels=labels.get(name), published_32="yes" if name in PUBLISHED else "no",
             )  # fmt: skip
             if name in study.rows and len(own) > 1:
@@ -47,14 +63,23 @@ class Her2St:
         study.without_counts_of(images)
         _report_labels(study)
 
+    def _images(self, root: Path) -> dict[str, list[Path]]:
+        """Return section -> its images."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted(path for pattern in self.images for path in visible(root, pattern)):
+            stem, dot, kind = path.name.removesuffix(".gz").rpartition(".")
+            if f"{dot}{kind}".lower() in (".jpg", ".jpeg"):
+                found.setdefault(path.parent.name if self.own_folders else stem, []).append(path)
+        return found
 
-def _images(folder: Path) -> dict[str, list[Path]]:
-    """Return section -> the images in its folder."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*/*/*")):
-        if path.name.lower().removesuffix(".gz").endswith((".jpg", ".jpeg")):
-            found.setdefault(path.parent.name, []).append(path)
-    return found
+
+def _files(root: Path, folders: tuple[str, ...], pattern: str) -> tuple[dict[str, Path], list[str]]:
+    """Return name -> file in the first of some folders that has any, and what is there twice."""
+    return next((found for folder in folders if (found := files_by_name(root / folder, pattern))[0]), ({}, []))
+
+
+def _joined(folder: str, glob: str) -> str:
+    return glob if folder == "." else f"{folder}/{glob}"
 
 
 def _report_labels(study: StudyFolder) -> None:
@@ -65,4 +90,25 @@ def _report_labels(study: StudyFolder) -> None:
     )
 
 
-HER2ST = Her2St()
+HER2ST = Her2St(
+    label="HER2ST (almaan/her2st)",
+    signs=("ST-cnts", "ST-spotfiles", "ST-imgs"),
+    counts=("ST-cnts",),
+    spots=("ST-spotfiles",),
+    labels=("ST-pat/lbl",),
+    images=("ST-imgs/*/*/*",),
+    own_folders=True,
+    image_of="ST-imgs/{patient}/{name}/*.jpg",
+)
+
+#: The archives of the record, decrypted and unpacked: together, or each into a folder named like it.
+HER2ST_ZENODO = Her2St(
+    label="HER2ST (Zenodo 4751624)",
+    signs=("count-matrices/*.tsv*", "count-matrices/count-matrices/*.tsv*", "spot-selections"),
+    counts=("count-matrices", "count-matrices/count-matrices"),
+    spots=("spot-selections", "spot-selections/spot-selections", "."),
+    labels=("meta", "meta/meta", "."),
+    images=("images/HE/*", "images/images/HE/*"),
+    own_folders=False,
+    image_of="images/HE/{name}.jpg",
+)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from histoquilt._base import listed
+from histoquilt._base import listed, visible
 from histoquilt.datasets.studies._layout import NO_IMAGE, StudyFolder, files_by_name
 
 _SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
@@ -26,7 +26,7 @@ class Hest:
 
     def sections(self, root: Path) -> dict[str, Path]:
         """Return section -> its ``.h5ad``."""
-        return {path.stem: path for path in sorted((root / "st").glob("*.h5ad"))}
+        return {path.stem: path for path in sorted(visible(root / "st", "*.h5ad"))}
 
     def describe(self, study: StudyFolder) -> None:
         """Add the sections of ``study.root``."""
@@ -66,21 +66,27 @@ def _facts(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Download it again.") from error
-    return {key: value for key, value in facts.items() if value not in (None, "")} if isinstance(facts, dict) else {}
+    return {key: value for key, value in facts.items() if _is_given(value)} if isinstance(facts, dict) else {}
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and str(value).strip().casefold() not in ("", "nan")  # Python writes NaN into JSON
 
 
 def _rows(root: Path) -> dict[str, dict[str, Any]]:
     """Return section -> its row in the newest ``HEST_v*.csv``."""
-    tables = sorted(root.glob("HEST_v*.csv"))
+    tables = sorted(visible(root, "HEST_v*.csv"))
     if not tables:
         return {}
     with tables[-1].open(encoding="utf-8-sig", newline="") as stream:
-        return {row["id"]: {key: cell for key, cell in row.items() if cell} for row in csv.DictReader(stream)}
+        return {
+            row["id"]: {key: cell for key, cell in row.items() if _is_given(cell)} for row in csv.DictReader(stream)
+        }
 
 
 def _patient(facts: dict[str, Any]) -> str | None:
-    name = str(facts.get("patient") or "").strip()
-    if not name or name.lower() == "nan":
+    name = str(facts.get("patient", "")).strip()
+    if not name:
         return None
     study = str(facts.get("dataset_title") or facts.get("study_link") or "").strip()
     return f"{study}: {name}" if study else name

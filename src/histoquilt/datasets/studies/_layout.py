@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from histoquilt._base import Keys, listed
+from histoquilt._base import Keys, listed, visible
 from histoquilt.io import patient_spellings
 
 # order of the columns of a samples.csv; others follow
@@ -131,9 +131,9 @@ def files_by_name(folder: Path, pattern: str) -> tuple[dict[str, Path], list[str
     """
     found: dict[str, Path] = {}
     twice = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in sorted(visible(folder)) if folder.is_dir() else []:
         match = re.fullmatch(f"{pattern}(?:\\.gz)?", path.name, re.IGNORECASE)
-        if match is None or path.name.startswith("."):
+        if match is None:
             continue
         name = match[1]
         if name in found:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from histoquilt._base import STUDY_LAYOUTS, argument, listed
+from histoquilt._base import STUDY_LAYOUTS, argument, either, listed, visible
 from histoquilt.datasets.studies._layout import StudyFolder, StudyLayout
+from histoquilt.io import is_hest_task
 from histoquilt.runtime import atomic_file
 
 _MOST_ENTRIES = 200  # of a folder that is searched
@@ -104,6 +105,12 @@ def _recognise(folder: Path) -> tuple[str, Path]:
         )
     if nearly:
         raise ValueError(nearly[0])
+    if is_hest_task(folder) or any(is_hest_task(path) for path in visible(folder) if path.is_dir()):
+        raise ValueError(
+            f"{folder} is of HEST-Bench, whose tasks have folds and patches of their own and need no samples.csv. Give "
+            f"the folder of a task to {either('histoquilt.jobs.evaluate_models', 'histoquilt evaluate')} with "
+            f"{argument('protocol', 'hest')}."
+        )
     known = ", ".join(f"{name} ({_load(name).label})" for name in STUDY_LAYOUTS.names())
     raise ValueError(
         f"{folder} is not a study in a known layout: {known}. It holds: {_contents(folder)}. Sections in other forms "
@@ -148,7 +155,7 @@ def _lacking(layout: StudyLayout, root: Path) -> list[str]:
 
 
 def _matches(root: Path, glob: str) -> bool:
-    return next(root.glob(glob), None) is not None
+    return next(visible(root, glob), None) is not None
 
 
 def _places(folder: Path) -> Iterator[Path]:
@@ -156,10 +163,5 @@ def _places(folder: Path) -> Iterator[Path]:
     level = [folder]
     yield folder
     for _ in range(2):
-        level = [
-            item
-            for above in level
-            for item in sorted(above.iterdir())[:_MOST_ENTRIES]
-            if item.is_dir() and not item.name.startswith(".")
-        ]
+        level = [item for above in level for item in sorted(visible(above))[:_MOST_ENTRIES] if item.is_dir()]
         yield from level

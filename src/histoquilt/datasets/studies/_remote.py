@@ -91,8 +91,8 @@ DOWNLOADS: dict[str, RemoteStudy] = {
     "her2st": RemoteStudy(
         "HER2ST", "https://github.com/almaan/her2st",
         "CC BY 4.0 (as stated for Zenodo 4751624); none is stated in the repository",
-        by_hand="Clone the repository: git clone https://github.com/almaan/her2st. (The archives of Zenodo 4751624 are "
-        "encrypted, and their folders are named differently.)",
+        by_hand="Clone the repository: git clone https://github.com/almaan/her2st. Or unpack the archives of Zenodo "
+        "4751624 into one folder, with the passwords in the README of the repository.",
     ),
     "dlpfc": RemoteStudy(
         "DLPFC (spatialLIBD), 12 sections", "https://research.libd.org/spatialLIBD",

@@ -2,15 +2,17 @@
 
 Min et al., PLOS Computational Biology 21(4) e1012881 (2025). Neither the record nor the authors' repository describes
 the folders inside the archives, so this layout is never recognised on its own: it takes every ``.h5ad`` and every
-folder of Space Ranger in the folder given and one level below. Donors are known for DLPFC only, by the number of the
-section; labels and depths are not assigned.
+folder of Space Ranger, however deep. Donors are known for DLPFC only, by the number of the section; labels and depths
+are not assigned.
 """
 
+from collections import Counter
 from pathlib import Path
 
+from histoquilt._base import visible
 from histoquilt.datasets.studies._dlpfc import SECTIONS
 from histoquilt.datasets.studies._layout import StudyFolder
-from histoquilt.datasets.studies._visium import add_visium, has_matrix
+from histoquilt.datasets.studies._visium import add_visium, has_matrix, sample_name
 
 
 class SpaMaskData:
@@ -18,13 +20,20 @@ class SpaMaskData:
 
     label = "SpaMask data (Zenodo 14062665)"
     signs: tuple[str, ...] = ()
-    needs = ("*.h5ad|*/*.h5ad|*/*filtered_feature_bc_matrix*|*filtered_feature_bc_matrix*",)
+    needs = ("**/*.h5ad|**/*filtered_feature_bc_matrix*",)
 
     def sections(self, root: Path) -> dict[str, Path]:
-        """Return name -> ``.h5ad`` or folder of Space Ranger."""
-        folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-        found = {path.stem: path for place in (root, *folders) for path in sorted(place.glob("*.h5ad"))}
-        return found | {path.name: path for path in (root, *folders) if has_matrix(path)}
+        """Return name -> ``.h5ad`` or folder of Space Ranger; of the same name twice, with the folders above it."""
+        folders = {path.parent for path in visible(root, "**/*filtered_feature_bc_matrix*")}
+        found = [
+            *((path.stem, path) for path in visible(root, "**/*.h5ad")),
+            *((sample_name(path), path) for path in folders if has_matrix(path)),
+        ]
+        often = Counter(name for name, _ in found)
+        return {
+            name if often[name] == 1 else "_".join(path.relative_to(root).with_suffix("").parts): path
+            for name, path in sorted(found)
+        }
 
     def describe(self, study: StudyFolder) -> None:
         """Add the sections of ``study.root``."""

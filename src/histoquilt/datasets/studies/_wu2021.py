@@ -8,6 +8,7 @@ images in ``images/`` are used if they are named by the section and have the pro
 import csv
 from pathlib import Path
 
+from histoquilt._base import visible
 from histoquilt.datasets.studies._layout import StudyFolder
 from histoquilt.datasets.studies._visium import add_visium
 from histoquilt.io import open_slide
@@ -26,7 +27,7 @@ class Wu2021:
 
     def sections(self, root: Path) -> dict[str, Path]:
         """Return section -> its matrix folder."""
-        folders = sorted((root / "filtered_count_matrices").glob(f"*{_SUFFIX}"))
+        folders = sorted(visible(root / "filtered_count_matrices", f"*{_SUFFIX}"))
         return {folder.name.removesuffix(_SUFFIX): folder for folder in folders if folder.is_dir()}
 
     def describe(self, study: StudyFolder) -> None:
@@ -54,7 +55,7 @@ def _subtype(metadata: Path) -> str | None:
 def _use_full_image(study: StudyFolder, name: str) -> None:
     """Replace the image of a section by one in ``images/`` that has the same proportions."""
     row = study.rows.get(name, {})
-    found = sorted(path for path in (study.root / "images").glob(f"{name}*") if path.is_file())
+    found = sorted(path for path in visible(study.root / "images", f"{name}*") if path.is_file())
     if not found or "image" not in row:
         return
     with open_slide(row["image"]) as small, open_slide(found[0]) as large:

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.sparse import csr_matrix, vstack
 
-from histoquilt._base import Keys, argument, listed
+from histoquilt._base import Keys, argument, listed, visible
 from histoquilt.io._files import contents, read_delimited, table_errors
 from histoquilt.io._tables import section_of_counts
 from histoquilt.runtime import logger, warn_user
@@ -62,9 +62,9 @@ def _tables_of(folder: Path, kind: str) -> dict[tuple[str, str], Path]:
     """Return the tables of a kind by what their names have before and after it; plain files before compressed ones."""
     tables: dict[tuple[str, str], Path] = {}
     for ending in _ENDINGS:
-        for path in sorted(folder.glob(f"*{kind}*{ending}")):
+        for path in sorted(visible(folder, f"*{kind}*{ending}")):
             before, after = path.name.removesuffix(ending).rsplit(kind, 1)
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file():
                 tables.setdefault((before, after), path)
     return tables
 

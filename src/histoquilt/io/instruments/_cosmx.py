@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import listed
+from histoquilt._base import listed, visible
 from histoquilt.io._files import contents
 from histoquilt.io.instruments._cell_tables import (
     CellCounts,
@@ -73,7 +73,7 @@ def _positions(cells: pd.DataFrame, folder: Path, path: Path) -> tuple[np.ndarra
     local = cells[_IN_FIELD].to_numpy(dtype=np.float64)
     if len(set(cells[field])) == 1:
         return local, "pixel"
-    fields_path = next(iter(sorted(folder.glob("*fov_positions_file*.csv*"))), None)
+    fields_path = next(iter(sorted(visible(folder, "*fov_positions_file*.csv*"))), None)
     if fields_path is None:
         raise FileNotFoundError(
             f"{folder} is not a complete CosMx output: {path.name} has positions in the fields of view only, and "

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from histoquilt._base import Keys, require
+from histoquilt._base import Keys, require, visible
 from histoquilt.io._files import PathLike, contents, existing_folder, one_line, read_delimited
 from histoquilt.io._h5ad import read_h5ad
 from histoquilt.io.instruments._cosmx import read_cosmx
@@ -28,7 +28,7 @@ def _read_curio(folder: Path) -> AnnData:
 
     spatialdata-io 0.7 cannot: it still calls SpatialData with an argument that spatialdata 0.7 has dropped.
     """
-    files = sorted(folder.glob("*_anndata.h5ad"))
+    files = sorted(visible(folder, "*_anndata.h5ad"))
     if len(files) != 1:
         raise FileNotFoundError(
             f"{folder} is not a Curio Seeker output: it has {len(files) or 'no'} files *_anndata.h5ad, expected one. "
@@ -168,14 +168,16 @@ def read_platform(platform: str, path: PathLike, **options: Any) -> AnnData:
 def recognise_platform(folder: Path) -> str | None:
     """Return the name of the platform whose files are in a folder, or None."""
     for name, entry in PLATFORMS.items():
-        if entry.markers and all(any(any(folder.glob(one)) for one in marker.split("|")) for marker in entry.markers):
+        if entry.markers and all(
+            any(any(visible(folder, one)) for one in marker.split("|")) for marker in entry.markers
+        ):
             return name
     return None
 
 
 def half_platform(folder: Path) -> str | None:
     """Return the name of the platform whose counts are in a folder without the positions of the cells, or None."""
-    return next((name for name in ("cosmx", "merscope") if any(folder.glob(PLATFORMS[name].markers[0]))), None)
+    return next((name for name in ("cosmx", "merscope") if any(visible(folder, PLATFORMS[name].markers[0]))), None)
 
 
 def _canonical(platform: str) -> str:

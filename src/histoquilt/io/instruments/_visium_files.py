@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from histoquilt._base import argument, listed
+from histoquilt._base import argument, listed, visible
 from histoquilt.io._files import contents, first_file
 
 MATRIX = "filtered_feature_bc_matrix"
@@ -37,7 +37,7 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
         return _counts_of(folder / counts_file)
     exact = [(folder / name,) for name in (f"{MATRIX}.h5", MATRIX) if (folder / name).exists()]
     patterns = (f"*{MATRIX}.h5", f"*{MATRIX}.h5.gz", f"*{MATRIX}", f"*{_MTX}", f"*{_MTX}.gz")
-    matrices = next((found for found in (*exact, *(sorted(folder.glob(name)) for name in patterns)) if found), ())
+    matrices = next((found for found in (*exact, *(sorted(visible(folder, name)) for name in patterns)) if found), ())
     if len(matrices) == 1:
         return _counts_of(matrices[0])
     if matrices:
@@ -47,7 +47,7 @@ def find_counts(folder: Path, counts_file: str | None) -> Counts:
             f"samples {samples}, and a section is one. Choose one with {argument('counts_file', matrices[0].name)}, "
             "or put the files of every sample into a folder of its own and give these."
         )
-    raw = sorted(item.name for item in folder.glob("*raw_feature_bc_matrix*"))
+    raw = sorted(item.name for item in visible(folder, "*raw_feature_bc_matrix*"))
     hint = f" Only the unfiltered matrix is there; to read it pass {argument('counts_file', raw[0])}." if raw else ""
     if (folder / "outs").is_dir():
         hint = f" Did you mean {folder / 'outs'}?"
@@ -69,7 +69,7 @@ def find_positions(folder: Path, counts: Counts, spatial: Path | None = None) ->
             return path
     if not places:
         archives = sorted(
-            path.name for pattern in ("*spatial*.tar*", "*spatial*.zip", "*.tgz") for path in folder.glob(pattern)
+            path.name for pattern in ("*spatial*.tar*", "*spatial*.zip", "*.tgz") for path in visible(folder, pattern)
         )
         remedy = "Copy spatial/ from the same Space Ranger run (GEO offers it as <sample>_spatial.tar.gz)."
         raise FileNotFoundError(
@@ -87,7 +87,7 @@ def find_file(place: Path, names: tuple[str, ...], counts: Counts) -> Path | Non
     if path is not None:
         return path
     for name in names:
-        others = sorted(path for suffix in ("", ".gz") for path in place.glob(f"*{name}{suffix}") if path.is_file())
+        others = sorted(path for suffix in ("", ".gz") for path in visible(place, f"*{name}{suffix}") if path.is_file())
         if len(others) > 1:
             raise ValueError(
                 f"{place} holds several {name}: {listed(path.name for path in others)}, and none is named like "
@@ -101,7 +101,7 @@ def find_file(place: Path, names: tuple[str, ...], counts: Counts) -> Path | Non
 def _counts_of(path: Path) -> Counts:
     """Return the description of a count matrix by its path."""
     if path.is_dir():
-        mtx_prefix = next((item.name.partition(_MTX)[0] for item in sorted(path.glob(f"*{_MTX}*"))), "")
+        mtx_prefix = next((item.name.partition(_MTX)[0] for item in sorted(visible(path, f"*{_MTX}*"))), "")
         return Counts(path, path.name.removesuffix(MATRIX) if path.name.endswith(MATRIX) else "", mtx_prefix)
     if _MTX in path.name:
         prefix = path.name.partition(_MTX)[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import Keys, argument, is_samples_table
+from histoquilt._base import Keys, argument, either, is_samples_table
 from histoquilt.jobs._annotations import AnnotationPlace
 from histoquilt.jobs._inputs import NO_ANNOTATIONS, CheckedInputs, Needs, file_digests, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import (
@@ -133,8 +133,17 @@ def check_samples(path: Path) -> None:
     if not is_samples_table(path):
         raise JobError(
             f"{path} is not a table of samples. Name the sections in a samples.csv: one row each, with the columns "
-            "section, counts, image, patient."
+            f"section, counts, image, patient.{_advice_on_folder(path) if path.is_dir() else ''}"
         )
+
+
+def _advice_on_folder(path: Path) -> str:
+    from histoquilt.io import is_hest_task
+
+    if is_hest_task(path):
+        return f" It is a task of HEST-Bench: evaluate it with {argument('protocol', 'hest')}."
+    study = either("histoquilt.jobs.describe_study", f"histoquilt study {path} --out samples.csv")
+    return f" Of a public study, {study} writes that table."
 
 
 def read_imaged(
