@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from histoquilt._base import PatchEncoder
     from histoquilt.evaluate import Evaluation
     from histoquilt.io import HestTask
+    from histoquilt.train import Split
 
 _SHARED = 0.01  # share of the patches of a section that may be those of another, e.g. of folded glass
 # of a task all of this is given
-_NOT_FOR_TASKS = ("field_um", "use_rep", "n_genes", "leave_out", "markers", "dask", "keep_all_spots", "spatial_columns",
-                  "table", "counts_file", "one_section", "bin_size")  # fmt: skip
+_NOT_FOR_TASKS = (
+    "field_um", "use_rep", "n_genes", "leave_out", "splits", "markers", "annotations", "annotations_scale", "dask",
+    "keep_all_spots", "spatial_columns", "table", "counts_file", "one_section", "bin_size",
+)  # fmt: skip
 
 
 @dataclass
@@ -36,6 +39,12 @@ class _Checked:
     task: "HestTask"
     patients: dict[str, str | None]  # section -> patient, None if it is not known
     leaks: dict[str, list[str]] = field(default_factory=dict)  # split -> patients on both sides
+
+    def splits(self) -> "list[Split]":
+        """Return the splits of the task; one with a patient on both sides is optimistic."""
+        from histoquilt.train import Split
+
+        return [Split(number, *sides, optimistic=number in self.leaks) for number, sides in self.task.splits.items()]
 
 
 def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: OnChecked | None) -> EvaluateResult:
@@ -139,16 +148,19 @@ def _check_all(tasks: list["HestTask"], asked: EvaluateConfig) -> tuple[list[_Ch
 
 
 def _check(task: "HestTask", asked: EvaluateConfig) -> _Checked:
+    from histoquilt.evaluate import check_sections
     from histoquilt.io import patch_digests, read_hest_section
-    from histoquilt.study import Section
+    from histoquilt.study import DEFAULT_SLOTS, Section, Study
     from histoquilt.tl import labelled_sections
 
     patients: dict[str, str | None] = {}
     digests: dict[str, set[bytes]] = {}
+    sections = []
     labelled = False
     for name in task.counts:
         adata = read_hest_section(task, name)
         section = Section(name, adata)
+        sections.append(section)
         if section.expression.scale != "counts":
             raise JobError(f"{task.counts[name]} has no raw counts; HEST-Bench scores log1p of raw counts.")
         section.microns  # noqa: B018  # raises if they are not known
@@ -170,6 +182,7 @@ def _check(task: "HestTask", asked: EvaluateConfig) -> _Checked:
                 f"({listed([name for name in train if patients[name] in both])}) and in test "
                 f"({listed([name for name in test if patients[name] in both])}). Its scores are optimistic."
             )
+    check_sections(found.splits(), Study(sections, DEFAULT_SLOTS), patients)
     return found
 
 
@@ -192,12 +205,11 @@ def _evaluate(
     from histoquilt import tl
     from histoquilt.evaluate import hest_table
     from histoquilt.study import Section
-    from histoquilt.train import Split
 
     task = one.task
     with run.record.stage("embed"):
         sections, key = _embedded(one, encoder, asked)
-    splits = [Split(number, *sides, optimistic=number in one.leaks) for number, sides in task.splits.items()]
+    splits = one.splits()
     facts: dict[str, Any] = {
         "n_spots": {name: adata.n_obs for name, adata in sections.items()},
         "dropped": {name: dict(adata.uns[Keys.UNS]["patches"]) for name, adata in sections.items()},
