@@ -201,6 +201,12 @@ def test_no_published_checksum_is_said(server, tmp_path, caplog):
     assert f"no checksum is published; SHA-256 {hashlib.sha256(CONTENT).hexdigest()}" in caplog.text
 
 
+def test_the_folder_of_a_study_is_not_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        download("dlpfc", tmp_path / "file")
+
+
 def test_a_missing_file_on_the_server(server, tmp_path):
     study = study_of(server, CONTENT)
     server.files.clear()

@@ -43,6 +43,8 @@ def download(
     ValueError
         The study is unknown or has to be fetched by hand, a file does not have its published checksum or size, or an
         archive is unsafe.
+    NotADirectoryError
+        ``folder`` is a file.
     OSError
         A file cannot be fetched (it is resumed by the next call).
 
@@ -59,6 +61,8 @@ def download(
         raise ValueError(f"{study.label} cannot be downloaded from here ({study.page}). {study.by_hand}")
     pooch = require("pooch", extra="studies", purpose="Downloading a study")
     folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file. Name a folder for the study; it is made.")
     sizes = [file.size for file in study.files]
     known = sum(size for size in sizes if size is not None)
     size = in_words(known) if None not in sizes else "unknown"
