@@ -155,6 +155,20 @@ def test_sections_that_cannot_be_judged_are_refused_before_the_embedding(refused
         assert f"Section {name!r} has 1 spot(s); a correlation needs two" in told
 
 
+def test_a_task_that_cannot_be_read_is_left_out(refused, tasks, tmp_path, capsys):
+    rest = ["--protocol", "hest", "--all", str(tasks), "--methods", "mean", "--out", str(tmp_path / "out")]
+    (tasks / "IDC" / "splits" / "test_0.csv").write_text("nothing")
+    shutil.copytree(tasks / "PAIR", tasks / ".hidden")
+    shutil.copytree(tasks / "PAIR", tasks / "report.html")
+    assert "test_0.csv lacks the column(s)" in refused("evaluate", *rest)
+    assert run(["evaluate", *rest, "--skip-bad", "-q"]) == 0
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert "test_0.csv lacks the column(s)" in told
+    assert "a task cannot be called report.html" in told
+    assert set(pd.read_csv(tmp_path / "out" / "hest.csv")["task"]) == {"PAIR"}
+
+
 def test_patches_of_empty_glass_teach_nothing(tasks, tmp_path, capsys):
     white = lambda key, values: np.full_like(values, 255) if key == "img" else values  # noqa: E731
     change_patches(tasks / "PAIR" / "patches" / "IDC1.h5", white)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from histoquilt.io import HestTask
     from histoquilt.train import Split
 
+_WRITTEN = ("hest.csv", "table.csv", "report.html", "run.json")  # beside a folder for each task
 _SHARED = 0.01  # share of the patches of a section that may be those of another, e.g. of folded glass
 # of a task all of this is given
 _NOT_FOR_TASKS = (
@@ -51,7 +52,7 @@ def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: O
     """Evaluate the task in a folder, or with ``all`` those in its subfolders; see :func:`evaluate_models`."""
     _check_options(asked)
     with about(folder):
-        tasks = _tasks_in(folder, every=asked.all)
+        tasks = _folders_of_tasks(folder, every=asked.all)
     check_out(out, overwrite=asked.overwrite, inputs=[folder, *([asked.gmt] if asked.gmt else [])])
     if asked.gmt is not None and not asked.gmt.is_file():
         raise JobError(f"there is no GMT file {asked.gmt}. Check the path.")
@@ -112,36 +113,39 @@ def _check_options(asked: EvaluateConfig) -> None:
         raise JobError(f"HEST-Bench judges one image encoder at a time; give {argument('encoder')} once.")
 
 
-def _tasks_in(folder: Path, *, every: bool) -> list["HestTask"]:
-    from histoquilt.io import is_hest_task, read_hest_task
+def _folders_of_tasks(folder: Path, *, every: bool) -> list[Path]:
+    from histoquilt.io import is_hest_task
 
     if not folder.is_dir():
         raise JobError(f"{folder} is no folder. Name that of a task of HEST-Bench, or of several.")
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and is_hest_task(path))
+    inside = sorted(path for path in folder.iterdir() if is_hest_task(path) and not path.name.startswith("."))
     if every:
         if not inside:
             raise JobError(f"{folder} holds no folder of a HEST-Bench task (with splits/ and var_50genes.json).")
-        return [read_hest_task(path) for path in inside]
+        return inside
     if inside and not is_hest_task(folder):
         raise JobError(
             f"{folder} holds {len(inside)} tasks ({listed([path.name for path in inside], 3)}). Name one of them, or "
             f"add {argument('all', True)}."
         )
-    return [read_hest_task(folder)]
+    return [folder]
 
 
-def _check_all(tasks: list["HestTask"], asked: EvaluateConfig) -> tuple[list[_Checked], dict[str, str]]:
+def _check_all(folders: list[Path], asked: EvaluateConfig) -> tuple[list[_Checked], dict[str, str]]:
     """Read every section once, so that a long run does not fail at its last task."""
+    from histoquilt.io import read_hest_task
+
     checked, problems = [], {}
-    for task in tasks:
+    for folder in folders:
+        name = folder.resolve().name
         try:
-            with about(task.name):
-                checked.append(_check(task, asked))
+            with about(name):
+                checked.append(_check(read_hest_task(folder), asked))
         except JobError as error:
             if not (asked.all and asked.skip_bad):
                 raise
-            problems[task.name] = one_line(error)
-            warn_user(f"left out: {problems[task.name]}")
+            problems[name] = one_line(error)
+            warn_user(f"left out: {problems[name]}")
     if not checked:
         raise JobError(f"no task can be used: {'; '.join(problems.values())}")
     return checked, problems
@@ -153,6 +157,8 @@ def _check(task: "HestTask", asked: EvaluateConfig) -> _Checked:
     from histoquilt.study import DEFAULT_SLOTS, Section, Study
     from histoquilt.tl import labelled_sections
 
+    if task.name in _WRITTEN:
+        raise JobError(f"a task cannot be called {task.name}, like a file that is written. Rename its folder.")
     patients: dict[str, str | None] = {}
     digests: dict[str, set[bytes]] = {}
     sections = []
