@@ -134,6 +134,9 @@ def test_tasks_that_cannot_be_judged(refused, tasks, tmp_path):
     assert "add --protocol hest" in refused("evaluate", pair, "--all", "--out", tmp_path / "out")
     assert "is not a table of samples" in refused("evaluate", pair, "--out", tmp_path / "out")
     assert "so --n-genes cannot be given" in refused("evaluate", pair, "--n-genes", "20", *rest)
+    assert "so --splits, --annotations cannot" in refused(
+        "evaluate", pair, "--splits", "f", "--annotations", "f", *rest
+    )
     assert "give --encoder once" in refused("evaluate", pair, "--encoder", "a", "--encoder", "b", *rest)
     shutil.copy(pair / "patches" / "IDC1.h5", pair / "patches" / "IDC2.h5")
     told = refused("evaluate", pair, *rest)
@@ -143,6 +146,65 @@ def test_tasks_that_cannot_be_judged(refused, tasks, tmp_path):
     assert "IDC2.h5 does not exist" in told
     assert "test_0.csv names" in told
     assert not (tmp_path / "out").exists()
+
+
+def change_patches(path: Path, change) -> None:
+    with h5py.File(path, "a") as opened:
+        for key in list(opened):
+            values = opened[key][:]
+            del opened[key]
+            opened[key] = change(key, values)
+
+
+def test_sections_that_cannot_be_judged_are_refused_before_the_embedding(refused, tasks, tmp_path):
+    rest = ["--protocol", "hest", "--out", tmp_path / "out"]
+    idc, pair = tasks / "IDC", tasks / "PAIR"
+    table = pair / "splits" / "test_0.csv"
+    table.write_text(table.read_text().replace("\nIDC2,", "\nall,"))
+    assert "No section may be called 'all'" in refused("evaluate", pair, *rest)
+    table.write_text(table.read_text().replace("\nall,", "\nIDC2,"))
+    counts = (pair / "adata" / "IDC2.h5ad").read_bytes()
+    shutil.copy(pair / "adata" / "IDC1.h5ad", pair / "adata" / "IDC2.h5ad")  # the patches differ
+    told = refused("evaluate", pair, *rest)
+    assert "spots of the held-out section 'IDC2' are also in 'IDC1', which is trained on, with the same" in told
+    (pair / "adata" / "IDC2.h5ad").write_bytes(counts)
+    for task, name in ((idc, "IDC1"), (pair, "IDC2")):
+        change_patches(task / "patches" / f"{name}.h5", lambda key, values: values[:1])
+        told = refused("evaluate", task, *rest)
+        assert f"Section {name!r} has 1 spot(s); a correlation needs two" in told
+
+
+def test_a_task_that_cannot_be_read_is_left_out(refused, tasks, tmp_path, capsys):
+    rest = ["--protocol", "hest", "--all", str(tasks), "--methods", "mean", "--out", str(tmp_path / "out")]
+    (tasks / "IDC" / "splits" / "test_0.csv").write_text("nothing")
+    shutil.copytree(tasks / "PAIR", tasks / ".hidden")
+    shutil.copytree(tasks / "PAIR", tasks / "report.html")
+    assert "test_0.csv lacks the column(s)" in refused("evaluate", *rest)
+    assert run(["evaluate", *rest, "--skip-bad", "-q"]) == 0
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert "test_0.csv lacks the column(s)" in told
+    assert "a task cannot be called report.html" in told
+    assert set(pd.read_csv(tmp_path / "out" / "hest.csv")["task"]) == {"PAIR"}
+
+
+def test_patches_of_empty_glass_teach_nothing(tasks, tmp_path, capsys):
+    white = lambda key, values: np.full_like(values, 255) if key == "img" else values  # noqa: E731
+    change_patches(tasks / "PAIR" / "patches" / "IDC1.h5", white)
+    assert run(["evaluate", str(tasks / "PAIR"), *FAST, "--out", str(tmp_path / "out"), "-q"]) == 2
+    [told] = capsys.readouterr().err.splitlines()
+    assert "The embeddings of 60 training spots do not vary" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_patient_under_two_spellings_raises_a_warning(tasks, tmp_path, capsys):
+    for name, patient in (("IDC1", "Patient 7"), ("IDC2", "patient_07")):
+        adata = ad.read_h5ad(tasks / "PAIR" / "adata" / f"{name}.h5ad")
+        adata.obs["patient"] = patient
+        adata.write_h5ad(tasks / "PAIR" / "adata" / f"{name}.h5ad")
+    assert run(["evaluate", str(tasks / "PAIR"), *FAST, "--out", str(tmp_path / "out"), "-q"]) == 0
+    told = capsys.readouterr().err
+    assert "Split '0' holds out the patient 'patient_07' and trains on 'Patient 7'. If they are one, write" in told
 
 
 def test_a_study_of_ones_own_gets_the_probe_too(study_folder, tmp_path):

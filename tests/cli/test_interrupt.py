@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from histoquilt.runtime import is_main
+
 # the program as it is, except that it says when training has begun
 PROGRAM = """
 import signal
@@ -110,3 +112,11 @@ def test_stopped_while_writing(monkeypatch, section, tmp_path):
     ):
         write_domain_results(folder, DomainResults({"toy": section}, title="t"), dict)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_while_torch_is_loaded(monkeypatch):
+    import torch.distributed  # noqa: F401  # what is left then
+
+    monkeypatch.delitem(sys.modules, "torch")
+    assert is_main()
+    assert "torch" not in sys.modules  # importing it again fails

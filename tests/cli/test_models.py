@@ -1,5 +1,6 @@
 """``histoquilt models``: a table, a card, a check, a copy."""
 
+import json
 import shutil
 
 from histoquilt.cli import run
@@ -38,3 +39,22 @@ def test_what_models_refuses(refused, ridge_model, tmp_path):
     assert "belong to --pull" in refused("models", ridge_model, "--revision", "main")
     assert "give --out MODEL" in refused("models", "--pull", ridge_model)
     assert "--revision, got None" in refused("models", "--pull", "lab/brca", "--out", tmp_path / "copy")
+
+
+def test_text_of_others_does_not_reach_the_terminal_as_commands(ridge_model, tmp_path, capsys):
+    model = shutil.copytree(ridge_model, tmp_path / "[bold]mine[" / "model")
+    facts = json.loads((model / "provenance.json").read_text())
+    facts["histoquilt"] = "[/red]\x1b[2J"
+    (model / "provenance.json").write_text(json.dumps(facts))
+    (model / "README.md").write_bytes(b"---\nlicense: free\x1b]0;title\x07\xe2\x80\xae\n---\n\xff\x1b[2J card\n")
+    codes = [
+        run(["models", str(model)]), run(["models", str(tmp_path)]), run(["models", "--check", str(tmp_path)]),
+        run(["models", "--pull", str(model), "--out", str(tmp_path / "copy")]),
+    ]  # fmt: skip
+    captured = capsys.readouterr()
+    assert codes == [0, 0, 0, 0], captured.err
+    assert not set("\x1b\x07\u202e") & set(captured.out + captured.err)
+    assert "licence of the model: free\\x1b]0;title\\x07\\u202e" in captured.out
+    assert "licence of the model: free\\x1b]0;title\\x07\\u202e" in captured.err
+    assert "[/red]\\x1b[2J" in captured.out
+    assert "[bold]mine[" in captured.out

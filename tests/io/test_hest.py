@@ -167,12 +167,42 @@ def test_a_task_that_is_almost_right(task_folder, spoil, error, words):
         ({"img": np.zeros((5, 224, 224, 3), np.float32)}, "img must be uint8"),
         ({"coords": np.zeros((4, 2), int)}, "one of each is expected"),
         ({"barcode": np.array([NAMES, NAMES], dtype="S").T}, "one name for each patch"),
+        ({"barcode": np.array([b"\xff\xfe"] * 5)}, r"a\.h5: barcode holds names that are not text"),
+        ({"coords": np.full((5, 2), np.nan)}, r"a\.h5: coords must be corners in pixels, found float64"),
+        ({"coords": np.full((5, 2), b"x")}, r"a\.h5: coords must be corners in pixels"),
+        ({"img": None, "img/0": 1}, r"a\.h5: 'img' must be arrays, found groups"),
     ],
 )
 def test_patches_of_another_form(task_folder, stored, words):
     write_section(task_folder, "a", **stored)
     with pytest.raises(ValueError, match=words):
         read_hest_section(read_hest_task(task_folder), "a")
+
+
+def test_tables_written_by_hand_or_on_windows(task_folder):
+    for kind in ("adata/{}.h5ad", "patches/{}.h5"):
+        (task_folder / kind.format("a")).rename(task_folder / kind.format("NA"))
+    table = "sample_id, patches_path, expr_path\r\nNA , patches\\NA.h5, adata\\NA.h5ad\r\n"
+    (task_folder / "splits" / "test_0.csv").write_bytes(b"\xef\xbb\xbf" + table.encode())
+    for path in (task_folder / "splits").glob("*_1.csv"):
+        path.unlink()
+    task = read_hest_task(task_folder)
+    assert task.splits == {"0": (["b", "c"], ["NA"])}
+    assert read_hest_section(task, "NA").n_obs == 5
+
+
+def test_a_damaged_file_of_patches_is_named(task_folder):
+    path = task_folder / "patches" / "a.h5"
+    with h5py.File(path, "a") as opened:
+        images = opened["img"][:]
+        del opened["img"]
+        stored = opened.create_dataset("img", data=images, compression="gzip", chunks=images.shape)
+        chunk = stored.id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"a\.h5 is damaged: .* Copy or download it again"):
+        patch_digests(path, np.arange(5))
 
 
 def test_a_gene_that_was_not_measured(task_folder):

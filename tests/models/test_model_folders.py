@@ -1,7 +1,9 @@
 """Model cards, and folders of models: described, checked and copied, also from the hub's cache, offline."""
 
+import hashlib
 import json
 import logging
+import pickle
 import shutil
 from pathlib import Path
 
@@ -198,3 +200,104 @@ def test_a_changed_file_or_a_pickle_is_not_copied(model, tmp_path):
     with pytest.raises(ValueError, match=r"corrupted|plain arrays"):
         pull_model(model, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def change_record(model: Path, name: str, change) -> None:
+    record = json.loads((model / name).read_text())
+    change(record)
+    (model / name).write_text(json.dumps(record))
+
+
+def record_digests(model: Path) -> None:
+    """Make the record agree with the files, as somebody with bad intentions would."""
+    digests = json.loads((model / "provenance.json").read_text())["files"]
+    now = {name: hashlib.sha256((model / name).read_bytes()).hexdigest() for name in digests}
+    change_record(model, "provenance.json", lambda facts: facts.update(files=now))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda model: (model / "provenance.json").write_text("{"),
+        lambda model: (model / "provenance.json").write_text('[["files", 1]]'),
+        lambda model: (model / "config.json").write_text("null"),
+        lambda model: (model / "arrays.npz").write_bytes((model / "arrays.npz").read_bytes()[:-200]),
+        lambda model: change_record(model, "provenance.json", lambda facts: facts.update(encoders=["he_texture"])),
+        lambda model: change_record(model, "provenance.json", lambda facts: facts.update(sections=[{"n_spots": "x"}])),
+    ],
+    ids=["no JSON", "a list", "null", "truncated arrays", "encoders without names", "spots as text"],
+)
+def test_a_damaged_folder_is_told_by_all_who_read_it(model, tmp_path, spoil):
+    spoil(model)
+    [told] = check_model(model)
+    assert "is corrupted" in told
+    with pytest.raises(ValueError, match="is corrupted"):
+        describe_model(model)
+    with pytest.raises(ValueError, match=r"is corrupted|is damaged"):
+        pull_model(model, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("files", [["genes.txt"], {"genes.txt": "0" * 64}, {"../../x": "0" * 64}], ids=str)
+def test_digests_of_some_files_are_not_enough(model, tmp_path, files):
+    change_record(model, "provenance.json", lambda facts: facts.update(files=files))
+    told = "provenance.json must record digests of 'weights.safetensors', 'config.json', 'arrays.npz', 'genes.txt'"
+    assert told in check_model(model)[0]
+    with pytest.raises(ValueError, match=told):
+        pull_model(model, tmp_path / "copy")
+
+
+def test_a_model_without_digests_is_copied_with_a_warning(model, tmp_path):
+    change_record(model, "provenance.json", lambda facts: facts.pop("files"))
+    with pytest.warns(UserWarning, match="records no digests of its files"):
+        pull_model(model, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "arrays.npz"])
+def test_a_pickle_whose_digest_is_recorded_is_found(model, tmp_path, name):
+    if name == "arrays.npz":
+        with np.load(model / name) as arrays:
+            np.savez(model / name, **dict(arrays), more=np.array([{}], dtype=object))
+    else:
+        (model / name).write_bytes(pickle.dumps({"weight": 1}))
+    record_digests(model)
+    assert f"{name} does not hold plain" in check_model(model)[0]
+    with pytest.raises(ValueError, match=rf"{name} does not hold plain .* The model is not copied"):
+        pull_model(model, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "genes.txt"])
+def test_a_link_to_elsewhere_is_not_copied(model, tmp_path, name):
+    (tmp_path / "secret").write_bytes((model / name).read_bytes())
+    (model / name).unlink()
+    (model / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=rf"{name} is a link to .*secret, outside of"):
+        pull_model(model, tmp_path / "copy")
+    repository = in_cache(model, tmp_path / "cache")
+    snapshot = repository / "snapshots" / COMMIT
+    assert load(pull_model(snapshot, tmp_path / "copy")).n_genes == 20  # to the blobs
+    (snapshot / name).unlink()
+    (snapshot / name).symlink_to("../../../../secret")
+    with pytest.raises(ValueError, match="outside of"):
+        pull_model(repository, tmp_path / "other")
+
+
+def test_files_of_others_are_never_replaced(model, tmp_path):
+    home, file = tmp_path / "home", tmp_path / "notes"
+    home.mkdir()
+    (home / "thesis.txt").write_text("mine")
+    file.write_text("mine")
+    trained = load(model)
+    for write in (
+        lambda out: pull_model(model, out, overwrite=True),
+        lambda out: trained.save(out, overwrite=True),
+    ):
+        with pytest.raises(FileExistsError, match=r"not of a model \('thesis\.txt'\), and would lose them"):
+            write(home)
+        with pytest.raises(FileExistsError, match="notes is a file"):
+            write(file)
+    with pytest.raises(FileExistsError, match="'home'"):
+        pull_model(model, tmp_path, overwrite=True)  # the source lies there
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "mine", "notes"]
+    assert pull_model(pull_model(model, tmp_path / "copy"), tmp_path / "copy", overwrite=True).is_dir()  # its own place

@@ -21,9 +21,20 @@ def test_folds_in_the_order_of_the_table(file):
     assert all(split.optimistic for split in read_splits(file(text.replace(" section ", "section")), optimistic=True))
 
 
+def test_tables_of_spreadsheets(file):
+    expected = [Split("1", ["NA", "s,2"], ["s3"], False)]
+    rows = '1,NA,train{0}\n1, "s,2", train {0}\n\n1,s3,test{0}\n,,{0}\n'
+    for end in ("", ",", ",,"):
+        assert read_splits(file("fold , section , side \n" + rows.format(end))) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("fold,section,side,side\n1,a,train,test\n", "names a column twice"),
+        ("fold,section,side\n1,a,train,b\n", "line 2: expected a fold, a section, and train or test, got .*'b'"),
+        ("fold,section,side\n\n1,a,train\n\n1,b,tset\n", "line 5"),
+        ('fold,section,side\n1,"a,train\n', "could not be read as a table"),
         ("fold;section;side\n1;a;train\n", "missing: 'fold', 'section', 'side'"),
         ("fold,section\n1,a\n", r"expected the columns .* missing: 'side' \(found: 'fold', 'section'\)"),
         ("fold,section,side\n", "missing: rows"),

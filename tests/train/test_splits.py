@@ -96,6 +96,8 @@ def test_a_hand_made_split_that_leaks_is_refused():
         check_split(Split("mine", ["s0", "s1"], ["s1"], optimistic=True), study)
     with pytest.raises(KeyError, match="does not have: 's9'"):
         check_split(Split("mine", ["s0"], ["s9"], False), study)
+    with pytest.raises(ValueError, match=r"names 's0' twice in train"):
+        check_split(Split("mine", ["s0", "s2", "s0"], ["s1"], optimistic=True), study)
     with pytest.raises(ValueError, match="has no train section"):
         check_split(Split("mine", [], ["s1"], False), study)
     with pytest.raises(KeyError, match="no column 'patient'"):

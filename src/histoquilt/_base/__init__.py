@@ -27,6 +27,7 @@ from histoquilt._base._words import (
     is_at_a_command,
     listed,
     message_of,
+    printable,
 )
 
 __all__ = [
@@ -34,5 +35,5 @@ __all__ = [
     "READERS", "SECTION_FILES", "STUDY_LAYOUTS", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry",
     "SlideImage", "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names",
     "check_positive", "close_matches", "coordinate_columns", "depth_column", "either", "is_at_a_command",
-    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "require", "visible",
+    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "printable", "require", "visible",
 ]  # fmt: skip

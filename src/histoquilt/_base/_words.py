@@ -1,5 +1,6 @@
 """Parts of messages: lists of names, and advice as Python arguments or command-line options."""
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Any
 
+# control characters but line feed and tab, and those that turn the direction of text
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _AT_A_COMMAND: ContextVar[bool] = ContextVar("at_a_command", default=False)
 
 
@@ -22,6 +25,18 @@ def listed(names: Iterable[Any], limit: int = 8) -> str:
     names = [str(name) for name in names]
     shown = ", ".join(repr(name) for name in names[:limit])
     return (shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")) or "nothing"
+
+
+def printable(text: str) -> str:
+    r"""Return text of others with escapes in place of characters that a terminal would obey.
+
+    Examples
+    --------
+    >>> from histoquilt._base import printable
+    >>> print(printable("cc-by\x1b[2J"))
+    cc-by\x1b[2J
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def close_matches(name: str, known: Iterable[str], n: int = 1, *, cutoff: float = 0.6) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from histoquilt._base import printable
 from histoquilt.jobs import FOR_DEVELOPERS, IGNORED
 from histoquilt.runtime import logger
 
@@ -42,7 +43,7 @@ class Console(logging.Handler):
             self._print(f"warning: {flat}")
 
     def _print(self, text: str) -> None:
-        line = f"histoquilt: {' '.join(text.split())}"
+        line = printable(f"histoquilt: {' '.join(text.split())}")
         if line in self._printed:
             return
         self._printed.add(line)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from histoquilt._base import at_a_command, close_matches
+from histoquilt._base import at_a_command, close_matches, printable
 from histoquilt.cli._app import Stopped, app
 from histoquilt.jobs import WriteError, one_line
 from histoquilt.runtime import is_main, n_processes, rank
@@ -97,7 +97,7 @@ def _run(argv: Sequence[str]) -> int:
         if debug:
             traceback.print_exc()
         which = f" (process {rank()} of {n_processes()})" if n_processes() > 1 else ""
-        print(f"histoquilt{which}: {_message(error)}", file=sys.stderr)
+        print(printable(f"histoquilt{which}: {_message(error)}"), file=sys.stderr)
         return 2
     if code == INTERRUPTED and is_main():
         print("histoquilt: interrupted; nothing was written.", file=sys.stderr)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histoquilt._base import printable
 from histoquilt.cli._summary import wide_console
 from histoquilt.jobs import JobError
 
@@ -36,13 +37,13 @@ def list_models(paths: Sequence[Path], *, check: bool) -> None:
     problems = {folder: check_model(folder) for folder in folders} if check else {}
     if len(folders) == 1 and is_model_folder(paths[0]) and not check:
         for line in _shown(describe_model(folders[0])):
-            print(line)
+            print(printable(line))
         return
     _print_table(folders, problems)
     bad = {folder: found for folder, found in problems.items() if found}
     for folder, found in bad.items():
         for problem in found:
-            print(f"{folder}: {problem}")
+            print(printable(f"{folder}: {problem}"))
     if bad:
         raise JobError(f"{len(bad)} of {len(folders)} model folder(s) cannot be used as they are; see above.")
 
@@ -66,7 +67,7 @@ def _print_table(folders: Sequence[Path], problems: dict[Path, list[str]]) -> No
             encoders = ", ".join(one["encoder"] for one in found.encoders)
             scores = (_score(found.scores.get(name)) for name in ("pcc_median", "pcc_median_adjusted"))
             cells = [str(folder), found.model, found.kind, *numbers, encoders, *scores, found.version]
-        table.add_row(*cells, *([("wrong" if problems[folder] else "ok")] if problems else []))
+        table.add_row(*map(printable, cells), *([("wrong" if problems[folder] else "ok")] if problems else []))
     wide_console().print(table)
 
 
@@ -79,7 +80,10 @@ def _shown(found: "ModelFolder") -> Iterator[str]:
     for one in found.encoders:
         yield f"licence of the encoder {one['encoder']}: {one.get('licence') or 'not recorded'}"
     yield ""
-    yield card.read_text(encoding="utf-8") if card.is_file() else "It has no card; load and save it again to write one."
+    if card.is_file():
+        yield card.read_text(encoding="utf-8", errors="replace")
+    else:
+        yield "It has no card; load and save it again to write one."
 
 
 def _score(value: Any) -> str:

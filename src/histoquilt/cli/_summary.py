@@ -121,11 +121,12 @@ def show_study(result: jobs.StudyResult) -> None:
 
 
 def wide_console() -> Any:
-    """Return a console for tables, wide if stdout is not a terminal."""
+    """Return a console for tables, wide if stdout is not a terminal; names in brackets are printed as they are."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    options: Any = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**options)
+    return console if console.is_terminal else Console(**options, width=WIDTH)
 
 
 def _show_hest(result: jobs.EvaluateResult) -> None:

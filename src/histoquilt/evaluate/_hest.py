@@ -50,12 +50,22 @@ def hest_probe(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray) -> 
     -------
     float64 ``(n_test, n_genes)``.
 
+    Raises
+    ------
+    ValueError
+        All training spots have the same embedding.
+
     Examples
     --------
     >>> x = np.random.default_rng(0).normal(size=(80, 10))
     >>> hest_probe(x[:60], x[:60, :2], x[60:]).shape
     (20, 2)
     """
+    if not np.ptp(train_x, axis=0).any():
+        raise ValueError(
+            f"The embeddings of {len(train_x):,} training spots do not vary, so nothing can be learnt from them. Look "
+            "at the patches: all may be empty glass."
+        )
     n_components = min(_N_COMPONENTS, *train_x.shape)
     reduce = make_pipeline(StandardScaler(), PCA(n_components, random_state=_SEED))
     train, test = (np.asarray(step(x), dtype=np.float32) for step, x in

@@ -1,6 +1,7 @@
-"""Leaks that the names of patients and slides do not show: the same spots, or the same image, on both sides of a fold.
+"""Sections that cannot be evaluated, and leaks that names of patients and slides do not show.
 
-Spots are compared in all folds. Images only in folds that a user gives: their files have to be read.
+Leaks are the same spots, or the same image, on both sides of a fold. Spots are compared in all folds. Images only in
+folds that a user gives: their files have to be read.
 """
 
 import hashlib
@@ -9,10 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from histoquilt._base import listed
+from histoquilt._base import Keys, listed
+from histoquilt.io import patient_spellings
+from histoquilt.runtime import warn_user
 from histoquilt.study import Study, ordinary_zeros
 from histoquilt.train import Split
 
+_ROWS = ("pooled", "pooled_centred", "all")  # of the tables, over several sections
 LEAST_GENES = 20  # expressed in a spot; two spots with fewer may be equal by chance
 
 
@@ -37,6 +41,54 @@ def check_duplicates(splits: Sequence[Split], study: Study) -> None:
                         f"{train!r}, which is trained on, with the same expression. Are they one tissue under two "
                         "names? Leave one of them out, or hold both out."
                     )
+
+
+def check_sections(splits: Sequence[Split], study: Study, patients: Mapping[str, str | None]) -> None:
+    """Raise ``ValueError`` for sections that cannot be evaluated, or whose spots are on both sides of a split.
+
+    Parameters
+    ----------
+    splits, study
+        Folds, and their sections.
+    patients
+        Section -> patient, None if it is not known.
+
+    Warns
+    -----
+    UserWarning
+        Two spellings of what may be one patient are on both sides of a split.
+
+    Examples
+    --------
+    >>> import histoquilt as hq
+    >>> from histoquilt.evaluate import check_sections
+    >>> from histoquilt.study import Study
+    >>> study = Study.of(hq.datasets.paired_study(n_sections=3, n_spots=40, n_genes=30, seed=0))
+    >>> split = hq.train.Split("s1", ["s2", "s3"], ["s1"], optimistic=False)
+    >>> check_sections([split], study, {"s1": "P1", "s2": "P2", "s3": "P3"})
+    """
+    for name, section in study.items():
+        if name in _ROWS:
+            raise ValueError(f"No section may be called {name!r}: rows over all sections are. Rename it.")
+        if section.view.n_obs < 2:
+            raise ValueError(
+                f"Section {name!r} has {section.view.n_obs} spot(s); a correlation needs two. Leave it out."
+            )
+    check_duplicates(splits, study)
+    for split in splits:
+        if not split.optimistic:
+            _warn_of_spellings(split, patients)
+
+
+def _warn_of_spellings(split: Split, patients: Mapping[str, str | None]) -> None:
+    test, train = ([patients[name] for name in side] for side in (split.test, split.train))
+    for names in patient_spellings(name for name in (*test, *train) if name is not None):
+        held_out, trained_on = ([name for name in names if name in side] for side in (test, train))
+        if held_out and trained_on:
+            warn_user(
+                f"Split {split.fold!r} holds out the {Keys.PATIENT} {listed(held_out)} and trains on "
+                f"{listed(trained_on)}. If they are one, write the name alike, or its scores are optimistic."
+            )
 
 
 def check_images(splits: Sequence[Split], images: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from histoquilt._base import Keys, MissingKey, argument, is_at_a_command, listed
-from histoquilt.evaluate._leaks import check_duplicates
+from histoquilt.evaluate._leaks import check_sections
 from histoquilt.models import Measured, embedding_keys, measure
 from histoquilt.runtime import warn_user
 from histoquilt.study import DEFAULT_SLOTS, Section, Sections, Slots, Study, named_layers
@@ -106,9 +106,6 @@ def read_evaluation_study(
     [(['s2', 's3'], ['s1']), (['s1', 's3'], ['s2']), (['s1', 's2'], ['s3'])]
     """
     study = Study.of(sections, slots)
-    for name in study:
-        if name in ("pooled", "pooled_centred", "all"):
-            raise ValueError(f"No section may be called {name!r}: rows over all sections are. Rename it.")
     table = _table(study, patient_key, slide_key, needs_patient=leave_out == "patient" and splits is None)
     folds = _folds(study, table, leave_out, splits)
     reps = embedding_keys(study, use_rep)
@@ -243,7 +240,7 @@ def plan_folds(
 def _folds(study: Study, table: pd.DataFrame, leave_out: str, splits: Sequence[Split] | None) -> list[Split]:
     """Return the folds, checked."""
     folds = _checked_folds(table, leave_one_out(table, by=leave_out) if splits is None else list(splits))
-    check_duplicates(folds, study)
+    check_sections(folds, study, dict(zip(study, table.get(Keys.PATIENT, [None] * len(table)), strict=True)))
     return folds
 
 

@@ -79,7 +79,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading, or raise ``OSError`` if it is truncated or of another format."""
+    """Open an HDF5 file for reading, or raise ``OSError`` if it is truncated, damaged, or of another format."""
     if path.stat().st_size == 0:
         raise OSError(f"{path} is empty (0 bytes); expected {what}. Copy or download it again.")
     if not h5py.is_hdf5(path):
@@ -94,7 +94,12 @@ def open_h5(path: Path, what: str) -> Iterator[h5py.File]:
             ) from error
         raise OSError(f"{path} could not be opened as {what}: {error}.") from error
     with opened:
-        yield opened
+        try:
+            yield opened
+        except OSError as error:
+            if "read data" not in str(error):  # what HDF5 reports of a part that cannot be unpacked
+                raise
+            raise OSError(f"{path} is damaged: {one_line(error)}. Copy or download it again.") from error
 
 
 def is_gzip(path: Path) -> bool:

@@ -13,6 +13,7 @@ from anndata import AnnData
 from safetensors import SafetensorError
 
 import histoquilt
+from histoquilt._base import listed
 from histoquilt.models._card import MODEL_CARD, model_card
 from histoquilt.runtime import atomic_folder, file_sha256
 from histoquilt.study import spot_centres
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MODEL_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "provenance.json"
 _WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = MODEL_FILES
+# raised by files that are not what they should be
+DAMAGED = (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile)
+_RUN_RECORD = "run.json"  # that histoquilt train adds
 _DIGESTS = "files"  # entry of the provenance: file -> SHA-256
 
 
@@ -40,8 +44,10 @@ class Checkpoint:
 def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model folder with its card atomically.
 
-    Raises ``FileExistsError`` if it is not empty and ``overwrite`` is false.
+    Raises ``FileExistsError`` if it is not empty and ``overwrite`` is false, or if it holds anything but a model.
     """
+    if overwrite:
+        refuse_foreign(Path(folder))
     with atomic_folder(folder, overwrite=overwrite) as unfinished:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
         (unfinished / _WEIGHTS).write_bytes(_serialised(weights))
@@ -62,6 +68,19 @@ def _serialised(weights: "dict[str, Tensor]") -> bytes:
     from safetensors.torch import save as save_tensors
 
     return save_tensors(weights)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise ``FileExistsError`` for a file, or a folder with files that are not of a model, which none may replace."""
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file. Choose another name for the model folder.")
+    ours = {*MODEL_FILES, MODEL_CARD, _RUN_RECORD}
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
+    if foreign:
+        raise FileExistsError(
+            f"{folder} holds files that are not of a model ({listed(foreign, 3)}), and would lose them. Choose another "
+            "folder, or move them away."
+        )
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -88,7 +107,7 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
             f"{folder} is not a complete histoquilt model: {', '.join(missing)} missing. Save it again with .save()."
         )
     try:
-        config = dict(json.loads((folder / _CONFIG).read_text()))
+        config = read_record(folder / _CONFIG)
         with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return Checkpoint(
@@ -97,16 +116,20 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
             config=config,
             arrays=arrays,
             genes=(folder / _GENES).read_text(encoding="utf-8").split("\n")[:-1],
-            provenance={
-                name: value
-                for name, value in json.loads((folder / _PROVENANCE).read_text()).items()
-                if name != _DIGESTS
-            },
+            provenance={name: value for name, value in read_record(folder / _PROVENANCE).items() if name != _DIGESTS},
         )
-    except (KeyError, TypeError, SafetensorError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise ValueError(
             f"The model folder {folder} is corrupted ({error}). Save the model again with .save()."
         ) from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the entries of a JSON file; raise ``TypeError`` if it holds none."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict):
+        raise TypeError(f"{path.name} holds no named entries")
+    return record
 
 
 def _bytes_of(values: np.ndarray) -> memoryview:

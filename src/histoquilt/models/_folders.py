@@ -1,6 +1,5 @@
 """Model folders: what they hold, and whether they are whole and can be used here."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -8,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from histoquilt import __version__
-from histoquilt._base import is_installed
+from histoquilt._base import is_installed, listed
 from histoquilt.models._card import MODEL_CARD, NOT_RECORDED, encoders_of, licence_in, reliability_of
-from histoquilt.models._checkpoint import MODEL_FILES, file_digests, model_digest
+from histoquilt.models._checkpoint import DAMAGED, MODEL_FILES, file_digests, model_digest, read_record
 from histoquilt.models._load import model_class
 
 _DEPTH = 2  # folders below the one that is looked through
+_NO_DIGESTS = "Digests of its files were not recorded (saved by an earlier version); load and save it again."
 _FROM_NETWORK = {"timm": "timm", "hf-hub": "timm"}  # kinds of encoders whose weights may have to be downloaded
 
 
@@ -131,8 +132,7 @@ def describe_model(folder: str | PathLike[str]) -> ModelFolder:
     if missing:
         raise FileNotFoundError(f"{folder} is not a complete histoquilt model: {', '.join(missing)} missing.")
     try:
-        config = json.loads((folder / "config.json").read_text())
-        facts = json.loads((folder / "provenance.json").read_text())
+        config, facts = (read_record(folder / name) for name in ("config.json", "provenance.json"))
         sections = facts.get("sections") or []
         scores: dict[str, Any] = {}
         if "fitted" in config:
@@ -141,7 +141,7 @@ def describe_model(folder: str | PathLike[str]) -> ModelFolder:
         named = [one for one in sections if isinstance(one, dict)]
         return ModelFolder(
             path=folder,
-            model=config["model"],
+            model=str(config["model"]),
             kind="expression" if "fitted" in config else "domains",
             version=str(facts.get("histoquilt", NOT_RECORDED)),
             n_genes=len((folder / "genes.txt").read_text(encoding="utf-8").split("\n")) - 1,
@@ -152,7 +152,7 @@ def describe_model(folder: str | PathLike[str]) -> ModelFolder:
             scores=scores,
             digest=model_digest(folder),
         )
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+    except DAMAGED as error:
         raise ValueError(f"The model folder {folder} is corrupted ({error}).") from error
 
 
@@ -180,7 +180,7 @@ def check_model(folder: str | PathLike[str]) -> list[str]:
         found = describe_model(folder)
     except (FileNotFoundError, ValueError) as error:
         return [str(error)]
-    problems = _changed_files(folder)
+    problems = (changed_files(folder) or foreign_content(folder)) + ([] if has_digests(folder) else [_NO_DIGESTS])
     if model_class(found.model) is None:
         problems.append(f"The class {found.model!r} is not known here. Update histoquilt, or install its package.")
     if _numbers(found.version) > _numbers(__version__):
@@ -192,16 +192,44 @@ def check_model(folder: str | PathLike[str]) -> list[str]:
     return problems
 
 
-def _changed_files(folder: Path) -> list[str]:
-    recorded = json.loads((folder / "provenance.json").read_text()).get("files")
+def has_digests(folder: Path) -> bool:
+    """Return whether a model, described before, records digests of its files; earlier versions did not."""
+    return bool(_recorded_digests(folder))
+
+
+def _recorded_digests(folder: Path) -> Any:
+    return read_record(folder / "provenance.json").get("files")
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Return one sentence for each file of a model, described before, that is not the one whose digest is recorded."""
+    recorded, now = _recorded_digests(folder), file_digests(folder)
     if not recorded:
-        return ["Digests of its files were not recorded (saved by an earlier version); load and save it again."]
-    now = file_digests(folder)
+        return []
+    if not isinstance(recorded, dict) or set(recorded) != set(now):
+        return [f"provenance.json must record digests of {listed(now)}, and records {listed(recorded)}."]
     return [
-        f"{name} is not the file that was saved (SHA-256 {now[name][:12]}, expected {digest[:12]})."
-        for name, digest in recorded.items()
-        if now.get(name) != digest
+        f"{name} is not the file that was saved (SHA-256 {digest[:12]}, expected {str(recorded[name])[:12]})."
+        for name, digest in now.items()
+        if recorded[name] != digest
     ]
+
+
+def foreign_content(folder: Path) -> list[str]:
+    """Return one sentence for each file with weights or arrays that holds something else, such as a pickle."""
+    problems = []
+    try:
+        with safe_open(folder / "weights.safetensors", framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        problems.append(f"weights.safetensors does not hold plain tensors ({error}).")
+    try:
+        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            for name in arrays.files:
+                arrays[name]
+    except DAMAGED as error:
+        problems.append(f"arrays.npz does not hold plain arrays ({error}).")
+    return problems
 
 
 def _check_encoder(record: dict[str, Any]) -> list[str]:

@@ -1,20 +1,17 @@
 """Copy a model folder from a local path, or from a repository of the Hugging Face Hub."""
 
-import json
+import os
 import re
 import shutil
-import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from histoquilt._base import argument, require
 from histoquilt.models._card import MODEL_CARD, NOT_RECORDED, encoders_of, licence_in
-from histoquilt.models._checkpoint import MODEL_FILES
-from histoquilt.models._folders import check_model, describe_model
-from histoquilt.runtime import atomic_folder, logger
+from histoquilt.models._checkpoint import DAMAGED, MODEL_FILES, read_record, refuse_foreign
+from histoquilt.models._folders import changed_files, describe_model, foreign_content, has_digests
+from histoquilt.runtime import atomic_folder, logger, refuse_existing, warn_user
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -34,7 +31,7 @@ def pull_model(
     """Copy a model folder from a local path, or from a repository of the Hugging Face Hub.
 
     The licences of the model and of its encoders are logged before its weights are fetched. Only the files of a model
-    are copied, and they are checked: no pickle, and the SHA-256 that ``save`` recorded for each.
+    are copied, and they are checked: no pickle, no link to elsewhere, and the SHA-256 that ``save`` recorded for each.
 
     Parameters
     ----------
@@ -50,7 +47,7 @@ def pull_model(
     cache, offline
         Cache folder of the hub, by default its own; if true, nothing but the cache is looked at.
     overwrite
-        Replace an earlier folder.
+        Replace an earlier model.
 
     Returns
     -------
@@ -61,11 +58,12 @@ def pull_model(
     FileNotFoundError
         There is no such folder or repository, or a file of the model is missing.
     ValueError
-        The revision is not a commit, the digest is another one, or a file was changed or holds a pickle.
+        The revision is not a commit, the digest is another one, or a file was changed, holds a pickle, or is a link to
+        a place outside the folder or repository.
     ImportError
         ``huggingface_hub`` is not installed (extra ``hub``).
     FileExistsError
-        ``out`` holds something and ``overwrite`` is false.
+        ``out`` holds a model and ``overwrite`` is false, or anything else.
 
     Examples
     --------
@@ -77,9 +75,12 @@ def pull_model(
     >>> hq.models.check_model(copy), copy.name
     ([], 'copy')
     """
+    refuse_existing(Path(out), overwrite=overwrite)
+    refuse_foreign(Path(out))
     given = Path(source).expanduser()
     if given.is_dir():
         folder = _snapshot(given, revision)
+        _refuse_links(folder)
         _show_licences(folder, str(source))
     elif _REPOSITORY.fullmatch(str(source)):
         folder = _from_hub(str(source), revision, cache, offline)
@@ -87,19 +88,22 @@ def pull_model(
         raise FileNotFoundError(
             f"There is no model folder {source}; a repository of the Hugging Face Hub is named ORGANISATION/NAME."
         )
+    _refuse_links(folder)
     found = describe_model(folder)
     if digest is not None and (len(digest) < 12 or not found.digest.startswith(digest.lower())):
         raise ValueError(
             f"{source} has the digest {found.digest}, not {digest} (12 or more digits are compared). It is another "
             "model, or it was changed."
         )
-    _refuse_pickles(folder / "arrays.npz")
+    if foreign := foreign_content(folder):
+        raise ValueError(f"{source}: {' '.join(foreign)} The model is not copied.")
+    if not has_digests(folder):
+        warn_user(f"{source} records no digests of its files (saved by an earlier version): they cannot be checked.")
     with atomic_folder(out, overwrite=overwrite) as unfinished:
         for name in _COPIED:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, unfinished / name)  # what links point to
-        changed = [problem for problem in check_model(unfinished) if "is not the file that was saved" in problem]
-        if changed:
+        if changed := changed_files(unfinished):
             raise ValueError(f"{source}: {' '.join(changed)} Nothing was written.")
     logger.info("%s: %s of %d genes, digest %s.", out, found.model, found.n_genes, found.digest)
     return Path(out)
@@ -111,7 +115,7 @@ def _snapshot(folder: Path, revision: str | None) -> Path:
         if revision is not None:
             raise ValueError(f"{folder} is a model folder, which has no revisions; leave {argument('revision')} out.")
         return folder
-    commits = sorted(path.name for path in (folder / "snapshots").iterdir())
+    commits = sorted(path.name for path in (folder / "snapshots").iterdir() if path.is_dir())
     if revision is None and len(commits) == 1:
         revision = commits[0]
     if revision not in commits:
@@ -152,15 +156,22 @@ def _show_licences(folder: Path, source: str) -> None:
     """Log the licences of a model and of its encoders, from the card and the record alone."""
     logger.info("%s: licence of the model: %s.", source, licence_in(folder / MODEL_CARD))
     record = folder / "provenance.json"
-    for one in encoders_of(json.loads(record.read_text())) if record.is_file() else []:
+    try:
+        encoders = encoders_of(read_record(record)) if record.is_file() else []
+    except DAMAGED as error:
+        raise ValueError(f"{source}: provenance.json is damaged ({error}). The model is not copied.") from error
+    for one in encoders:
         logger.info("%s: licence of the encoder %s: %s.", source, one["encoder"], one.get("licence") or NOT_RECORDED)
 
 
-def _refuse_pickles(path: Path) -> None:
-    """Raise ``ValueError`` unless all arrays of a file can be read without pickle."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                arrays[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name} does not hold plain arrays ({error}). The model is not copied.") from error
+def _refuse_links(folder: Path) -> None:
+    """Raise ``ValueError`` for a file that is a link out of the folder, or of a repository in the cache of the hub."""
+    place = Path(os.path.realpath(folder))
+    root = place.parent.parent if place.parent.name == "snapshots" else place  # whose files are links to its blobs
+    for name in _COPIED:
+        target = Path(os.path.realpath(folder / name))
+        if (folder / name).is_symlink() and not target.is_relative_to(root):
+            raise ValueError(
+                f"{folder / name} is a link to {target}, outside of {root}. Put the file itself there if it belongs to "
+                "the model."
+            )

@@ -133,10 +133,10 @@ def group_size() -> int:
     >>> group_size()
     1
     """
-    if "torch.distributed" not in sys.modules:
+    # parts of torch stay behind if its import was interrupted, and importing it again fails
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is None:
         return 1
-    from torch import distributed
-
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 

@@ -1,8 +1,9 @@
 """Folds of a user, read from a table."""
 
+import csv
+import io
+from collections import Counter
 from pathlib import Path
-
-import pandas as pd
 
 from histoquilt._base import Keys, listed
 from histoquilt.train._splits import Split
@@ -43,26 +44,42 @@ def read_splits(path: str | Path, *, optimistic: bool = False) -> list[Split]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of splits {path}. Check the path.")
+    rows = _rows(path)
+    twice = [pair for pair, n in Counter((fold, section) for fold, section, _ in rows).items() if n > 1]
+    if twice:
+        raise ValueError(f"{path}: fold {twice[0][0]!r} names the section {twice[0][1]!r} twice.")
+    splits = []
+    for fold in dict.fromkeys(fold for fold, *_ in rows):
+        train, test = ([section for one, section, of in rows if one == fold and of == side] for side in SIDES)
+        splits.append(Split(fold, train, test, optimistic))
+    return splits
+
+
+def _rows(path: Path) -> list[tuple[str, str, str]]:
+    """Return fold, section and side of each row of a table, checked."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reader = csv.reader(
+            io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), skipinitialspace=True, strict=True
+        )
+        cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} could not be read as a table: {' '.join(str(error).split())}.") from error
-    missing = [name for name in _COLUMNS if name not in table]
-    if missing or table.empty:
+    if not cells:
+        raise ValueError(f"{path} could not be read as a table: it is empty.")
+    header = cells[0][1]
+    missing = [name for name in _COLUMNS if name not in header]
+    if missing or len(cells) < 2:
         raise ValueError(
             f"{path}: expected the columns {listed(_COLUMNS)} with a row for each fold and section; missing: "
-            f"{listed(missing) if missing else 'rows'} (found: {listed(table.columns)})."
+            f"{listed(missing) if missing else 'rows'} (found: {listed(header)})."
         )
-    table = table[list(_COLUMNS)].apply(lambda column: column.str.strip())
-    for line, row in zip(table.index + 2, table.itertuples(index=False), strict=True):
-        if not row.fold or not row.section or row.side not in SIDES:
+    if any(header.count(name) > 1 for name in _COLUMNS):
+        raise ValueError(f"{path} names a column twice (found: {listed(header)}). Remove one of them.")
+    found = []
+    for line, row in cells[1:]:
+        named = dict(zip(header, row, strict=False))
+        fold, section, side = (named.get(name, "") for name in _COLUMNS)
+        if not fold or not section or side not in SIDES or any(row[len(header) :]):
             raise ValueError(f"{path}, line {line}: expected a fold, a section, and train or test, got {listed(row)}.")
-    twice = table[table.duplicated([Keys.FOLD, Keys.SECTION])]
-    if len(twice):
-        first = twice.iloc[0]
-        raise ValueError(f"{path}: fold {first['fold']!r} names the section {first['section']!r} twice.")
-    splits = []
-    for fold, rows in table.groupby(Keys.FOLD, sort=False):
-        train, test = (rows.loc[rows["side"] == side, Keys.SECTION].tolist() for side in SIDES)
-        splits.append(Split(str(fold), train, test, optimistic))
-    return splits
+        found.append((fold, section, side))
+    return found

@@ -4,6 +4,7 @@ scikit-learn's ``GroupKFold`` assigns groups in the same way (largest first, to 
 equal size backwards, which would change folds and the settings chosen on them.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -166,7 +167,7 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
     KeyError
         A section of the split is not in the table, or patients are unknown and the split is not ``optimistic``.
     ValueError
-        A side is empty, or the split leaks.
+        A side is empty or names a section twice, or the split leaks.
 
     Examples
     --------
@@ -182,6 +183,8 @@ def check_split(split: Split, table: pd.DataFrame) -> None:
     for side, names in (("train", split.train), ("test", split.test)):
         if not names:
             raise ValueError(f"Split {split.fold!r} has no {side} section. Give it at least one.")
+        if twice := [name for name, n in Counter(names).items() if n > 1]:
+            raise ValueError(f"Split {split.fold!r} names {listed(twice)} twice in {side}. Name each section once.")
     sections = set(_checked_sections(table))
     unknown = [name for name in (*split.train, *split.test) if name not in sections]
     if unknown:

@@ -80,6 +80,13 @@ def test_folds_that_leak_or_are_wrong(study, refused, tmp_path, rows, told):
     assert not out.exists()
 
 
+def test_a_patient_under_two_spellings_raises_a_warning(study, command, tmp_path):
+    change(study, patient=["P2", "P10", "P5", "p_02"])
+    rows = ["x,P2_ST_rep1,train", "x,P10_ST_rep1,train", "x,P2_ST_rep2,test"]
+    said = command("evaluate", study, *EVALUATE, "--splits", splits(study, *rows), "--out", tmp_path / "out")
+    assert "Split 'x' holds out the patient 'p_02' and trains on 'P2'. If they are one, write the name alike" in said
+
+
 def test_leaks_that_names_do_not_show(study, refused, tmp_path):
     table = pd.read_csv(study, dtype=str)
     own = table.set_index("section")

@@ -43,6 +43,8 @@ def download(
     ValueError
         The study is unknown or has to be fetched by hand, a file does not have its published checksum or size, or an
         archive is unsafe.
+    NotADirectoryError
+        ``folder`` is a file.
     OSError
         A file cannot be fetched (it is resumed by the next call).
 
@@ -59,6 +61,8 @@ def download(
         raise ValueError(f"{study.label} cannot be downloaded from here ({study.page}). {study.by_hand}")
     pooch = require("pooch", extra="studies", purpose="Downloading a study")
     folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file. Name a folder for the study; it is made.")
     sizes = [file.size for file in study.files]
     known = sum(size for size in sizes if size is not None)
     size = in_words(known) if None not in sizes else "unknown"
@@ -87,6 +91,10 @@ def _fetch(pooch: Any, file: RemoteFile, folder: Path, most_bytes: int) -> Path:
     """Return a file, downloaded and verified unless it is there and right."""
     path = folder / file.path
     if path.is_file() and file.checksum is None:
+        if file.size not in (None, path.stat().st_size):
+            raise ValueError(
+                f"{path} has {path.stat().st_size:,} bytes, and {file.size:,} are published. Delete it, or rename it."
+            )
         logger.info("%s is there; no checksum is published, so it is kept as it is", path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,28 +123,55 @@ def _resume(url: str, output: str, pooch: Any, *, part: Path, size: int | None, 
 
     version = part.with_suffix(".etag")  # of the file that was begun: another one is fetched from its start
     begin = part.stat().st_size if part.is_file() and version.is_file() else 0
-    headers = {"Range": f"bytes={begin}-", "If-Range": version.read_text(encoding="utf-8")} if begin else {}
+    headers = {"Accept-Encoding": "identity"}  # bytes are counted as they are stored
+    if begin:
+        headers |= {"Range": f"bytes={begin}-", "If-Range": version.read_text(encoding="utf-8")}
     limit = most_bytes if size is None else size
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-            if answer.status_code == 416:  # nothing is left of it
+            sent = answer.headers.get("Content-Range", "")
+            wrong_part = answer.status_code == 206 and not sent.startswith(f"bytes {begin}-")
+            wrong_end = answer.status_code == 416 and sent not in ("", f"bytes */{begin}")  # 416: nothing is left of it
+            if wrong_part or wrong_end:
+                part.unlink(missing_ok=True)
+                raise OSError(f"The server sent another part of {url} than was asked for. The same call begins anew.")
+            if answer.status_code == 416:
                 expected: int | None = begin
             else:
                 answer.raise_for_status()
+                check_answer(answer, part.name.removesuffix(".part"))
                 begin = begin if answer.status_code == 206 else 0
                 length = answer.headers.get("Content-Length")
                 expected = None if length is None or "Content-Encoding" in answer.headers else begin + int(length)
+                version.unlink(missing_ok=True)  # that of another file
                 if tag := answer.headers.get("ETag") or answer.headers.get("Last-Modified"):
                     version.write_text(tag, encoding="utf-8")
                 _receive(answer, part, begin, limit)
     except requests.RequestException as error:
-        raise OSError(f"{url} could not be downloaded: {error}. The same call goes on from there.") from error
+        status = 0 if error.response is None else error.response.status_code
+        gone = 400 <= status < 500
+        hint = "Compare the address with the page of the study" if gone else "The same call goes on from there"
+        raise OSError(f"{url} could not be downloaded: {error}. {hint}.") from error
     got = part.stat().st_size
     wanted = size if size is not None else expected
     if wanted is not None and got < wanted:
         raise OSError(f"{url} ended after {got:,} of {wanted:,} bytes. The same call resumes it.")
     part.replace(output)
     version.unlink(missing_ok=True)
+
+
+def check_answer(answer: Any, name: str) -> None:
+    """Raise ``OSError`` for a web page in place of a file, and for a redirect from https to http."""
+    kind = answer.headers.get("Content-Type", "")
+    if kind.startswith("text/html") and not name.endswith((".html", ".htm")):
+        raise OSError(
+            f"{answer.url} could not be downloaded: a web page was sent in its place, perhaps to log in. Open the "
+            "address in a browser."
+        )
+    if answer.history and answer.history[0].url.startswith("https:") and not answer.url.startswith("https:"):
+        raise OSError(
+            f"{answer.history[0].url} was redirected to {answer.url}, which is unencrypted. Nothing was kept."
+        )
 
 
 def _receive(answer: Any, part: Path, begin: int, limit: int) -> None:

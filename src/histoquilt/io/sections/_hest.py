@@ -163,20 +163,28 @@ def _read_genes(path: Path) -> list[str]:
 
 def _read_split(path: Path, folder: Path) -> pd.DataFrame:
     """Return the sections of one side of a split, indexed by name, with full paths."""
-    table = read_delimited(existing_file(path, "one side of a split"), dtype=str)
+    table = read_delimited(existing_file(path, "one side of a split"), dtype=str, keep_default_na=False)
+    table = table.rename(columns=str.strip)
     missing = [column for column in _COLUMNS if column not in table]
     if missing:
         raise ValueError(f"{path} lacks the column(s) {listed(missing)} (found: {listed(table.columns)}).")
-    if table.empty or table[_COLUMNS].isna().any(axis=None) or table["sample_id"].duplicated().any():
+    table = table[_COLUMNS].apply(lambda column: column.str.strip())
+    if table.empty or (table == "").any(axis=None) or table["sample_id"].duplicated().any():
         raise ValueError(f"{path} must name one or more sections, each once, with its two files.")
     table = table.set_index("sample_id")
     for column, what in (("expr_path", "the counts"), ("patches_path", "the patches")):
         paths = {
-            str(name): existing_file(folder / str(given), f"{what} of section {name!r}, which {path.name} names")
+            str(name): existing_file(_placed(folder, given), f"{what} of section {name!r}, which {path.name} names")
             for name, given in table[column].items()
         }
         table[column] = pd.Series(paths, dtype=object)
     return table
+
+
+def _placed(folder: Path, given: str) -> Path:
+    """Return the path of a file of a table, which may have been written on Windows."""
+    path = folder / given
+    return path if path.exists() else folder / given.replace("\\", "/")
 
 
 def read_hest_section(task: HestTask, name: str) -> AnnData:
@@ -316,6 +324,9 @@ def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, np.ndarray, list[str]]]:
         missing = [name for name in ("img", "coords", barcode) if name not in opened]
         if missing:
             raise ValueError(f"{path} lacks {listed(missing)} (found: {listed(opened)}); expected {what}.")
+        folders = [name for name in ("img", "coords", barcode) if not isinstance(opened[name], h5py.Dataset)]
+        if folders:
+            raise ValueError(f"{path}: {listed(folders)} must be arrays, found groups; expected {what}.")
         images, coords = opened["img"], np.asarray(opened["coords"])
         barcodes = _decoded(np.asarray(opened[barcode]), path)
         shape = (HEST_PATCH_PX, HEST_PATCH_PX, 3)
@@ -329,6 +340,8 @@ def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, np.ndarray, list[str]]]:
                 f"{path} has {len(images)} patches, coords {coords.shape} and {len(barcodes)} barcodes; one of each is "
                 "expected for every patch."
             )
+        if coords.dtype.kind not in "iuf" or not np.isfinite(coords).all():
+            raise ValueError(f"{path}: coords must be corners in pixels, found {coords.dtype} with NaN or text.")
         repeated = pd.Index(barcodes)[pd.Index(barcodes).duplicated()].unique()
         if len(repeated):
             raise ValueError(f"{path} has barcodes twice: {listed(repeated, 3)}.")
@@ -339,7 +352,10 @@ def _decoded(values: np.ndarray, path: Path) -> list[str]:
     """Return barcodes, stored as text or bytes, in one column or none, as text."""
     if values.ndim not in (1, 2) or values.size != len(values):
         raise ValueError(f"{path}: barcode must hold one name for each patch, found shape {values.shape}.")
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values.reshape(-1).tolist()]
+    try:
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values.reshape(-1).tolist()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: barcode holds names that are not text ({error}).") from error
 
 
 def _record_mpp(adata: AnnData, corners: np.ndarray) -> None:

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from histoquilt._base import PatchEncoder
     from histoquilt.evaluate import Evaluation
     from histoquilt.io import HestTask
+    from histoquilt.train import Split
 
+_WRITTEN = ("hest.csv", "table.csv", "report.html", "run.json")  # beside a folder for each task
 _SHARED = 0.01  # share of the patches of a section that may be those of another, e.g. of folded glass
 # of a task all of this is given
-_NOT_FOR_TASKS = ("field_um", "use_rep", "n_genes", "leave_out", "markers", "dask", "keep_all_spots", "spatial_columns",
-                  "table", "counts_file", "one_section", "bin_size")  # fmt: skip
+_NOT_FOR_TASKS = (
+    "field_um", "use_rep", "n_genes", "leave_out", "splits", "markers", "annotations", "annotations_scale", "dask",
+    "keep_all_spots", "spatial_columns", "table", "counts_file", "one_section", "bin_size",
+)  # fmt: skip
 
 
 @dataclass
@@ -39,12 +43,18 @@ class _Checked:
     sections: dict[str, "AnnData"]  # sections as read; empty if those of several tasks would fill the memory
     leaks: dict[str, list[str]] = field(default_factory=dict)  # split -> patients on both sides
 
+    def splits(self) -> "list[Split]":
+        """Return the splits of the task; one with a patient on both sides is optimistic."""
+        from histoquilt.train import Split
+
+        return [Split(number, *sides, optimistic=number in self.leaks) for number, sides in self.task.splits.items()]
+
 
 def evaluate_tasks(folder: Path, out: Path, asked: EvaluateConfig, on_checked: OnChecked | None) -> EvaluateResult:
     """Evaluate the task in a folder, or with ``all`` those in its subfolders; see :func:`evaluate_models`."""
     _check_options(asked)
     with about(folder):
-        tasks = _tasks_in(folder, every=asked.all)
+        tasks = _folders_of_tasks(folder, every=asked.all)
     check_out(out, overwrite=asked.overwrite, inputs=[folder, *([asked.gmt] if asked.gmt else [])])
     with start_run("evaluate", {"samples": folder, "out": out}, asked, on_checked) as run:
         with run.record.stage("import"):
@@ -106,64 +116,69 @@ def _check_options(asked: EvaluateConfig) -> None:
         raise JobError(f"HEST-Bench judges one image encoder at a time; give {argument('encoder')} once.")
 
 
-def _tasks_in(folder: Path, *, every: bool) -> list["HestTask"]:
-    from histoquilt.io import is_hest_task, read_hest_task
+def _folders_of_tasks(folder: Path, *, every: bool) -> list[Path]:
+    from histoquilt.io import is_hest_task
 
     if not folder.is_dir():
         raise JobError(f"{folder} is no folder. Name that of a task of HEST-Bench, or of several.")
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and is_hest_task(path))
+    inside = sorted(path for path in folder.iterdir() if is_hest_task(path) and not path.name.startswith("."))
     if every:
         if not inside:
             raise JobError(f"{folder} holds no folder of a HEST-Bench task (with splits/ and var_50genes.json).")
-        return [read_hest_task(path) for path in inside]
+        return inside
     if inside and not is_hest_task(folder):
         raise JobError(
             f"{folder} holds {len(inside)} tasks ({listed([path.name for path in inside], 3)}). Name one of them, or "
             f"add {argument('all', True)}."
         )
-    return [read_hest_task(folder)]
+    return [folder]
 
 
-def _check_all(tasks: list["HestTask"], asked: EvaluateConfig) -> tuple[list[_Checked], dict[str, str]]:
+def _check_all(folders: list[Path], asked: EvaluateConfig) -> tuple[list[_Checked], dict[str, str]]:
     """Read every section, so that a long run does not fail at its last task."""
+    from histoquilt.io import read_hest_task
+
     checked, problems = [], {}
-    for task in tasks:
+    for folder in folders:
+        name = folder.resolve().name
         try:
-            with about(task.name):
-                checked.append(_check(task, asked, keep=len(tasks) == 1))
+            with about(name):
+                checked.append(_check(read_hest_task(folder), asked, keep=len(folders) == 1))
         except JobError as error:
             if not (asked.all and asked.skip_bad):
                 raise
-            problems[task.name] = one_line(error)
-            warn_user(f"left out: {problems[task.name]}")
+            problems[name] = one_line(error)
+            warn_user(f"left out: {problems[name]}")
     if not checked:
         raise JobError(f"no task can be used: {'; '.join(problems.values())}")
     return checked, problems
 
 
 def _check(task: "HestTask", asked: EvaluateConfig, *, keep: bool) -> _Checked:
+    from histoquilt.evaluate import check_sections
     from histoquilt.io import patch_digests, read_hest_section
-    from histoquilt.study import Section
+    from histoquilt.study import DEFAULT_SLOTS, Section, Study
     from histoquilt.tl import labelled_sections
 
+    if task.name in _WRITTEN:
+        raise JobError(f"a task cannot be called {task.name}, like a file that is written. Rename its folder.")
     patients: dict[str, str | None] = {}
-    sections: dict[str, AnnData] = {}
+    sections: list[Section] = []
     digests: dict[str, set[bytes]] = {}
     labelled = False
     for name in task.counts:
         adata = read_hest_section(task, name)
         section = Section(name, adata)
+        sections.append(section)
         if section.expression.scale != "counts":
             raise JobError(f"{task.counts[name]} has no raw counts; HEST-Bench scores log1p of raw counts.")
         section.microns  # noqa: B018  # raises if they are not known
         patients[name] = section.value(Keys.PATIENT)
         digests[name] = patch_digests(task.patches[name], adata.obs["patch"].to_numpy())
         labelled = labelled or _has_labels({name: adata}, asked.label_key)
-        if keep:
-            sections[name] = adata
     if asked.label_key is not None and not labelled:
         labelled_sections({name: adata}, asked.label_key)  # raises, and says what there is
-    found = _Checked(task, patients, sections)
+    found = _Checked(task, patients, {section.name: section.adata for section in sections if keep})
     for number, (train, test) in task.splits.items():
         for one in train:
             for other in test:
@@ -176,6 +191,7 @@ def _check(task: "HestTask", asked: EvaluateConfig, *, keep: bool) -> _Checked:
                 f"({listed([name for name in train if patients[name] in both])}) and in test "
                 f"({listed([name for name in test if patients[name] in both])}). Its scores are optimistic."
             )
+    check_sections(found.splits(), Study(sections, DEFAULT_SLOTS), patients)
     return found
 
 
@@ -198,12 +214,11 @@ def _evaluate(
     from histoquilt import tl
     from histoquilt.evaluate import hest_table
     from histoquilt.study import Section
-    from histoquilt.train import Split
 
     task = one.task
     with run.record.stage("embed"):
         sections, key = _embedded(one, encoder, asked)
-    splits = [Split(number, *sides, optimistic=number in one.leaks) for number, sides in task.splits.items()]
+    splits = one.splits()
     facts: dict[str, Any] = {
         "n_spots": {name: adata.n_obs for name, adata in sections.items()},
         "dropped": {name: dict(adata.uns[Keys.UNS]["patches"]) for name, adata in sections.items()},
