@@ -1,7 +1,7 @@
 """Models of tissue domains (fit, embed) and of expression from H&E (fit, predict), with their settings."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 from histoquilt.models._config import ModelConfig
 from histoquilt.models._domain_model import DomainModel, Embedded
@@ -62,9 +62,9 @@ _WITH_TORCH = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _WITH_TORCH:
-        return getattr(import_module(f"histoquilt.models.{_WITH_TORCH[name]}"), name)
+        return getattr(importlib.import_module(f"histoquilt.models.{_WITH_TORCH[name]}"), name)
     raise AttributeError(f"module 'histoquilt.models' has no attribute {name!r}.")
 
 

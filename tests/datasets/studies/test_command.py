@@ -120,7 +120,7 @@ def test_sections_of_different_genes_one_by_one(make, command, refused, slides, 
     command("study", folder, "--layout", "spamask", "--out", table)
     told = refused("domains", table, "-k", 3, *BARE, "--out", out)
     assert "together share 0 genes" in told
-    assert told.rstrip().endswith("Sections that do not belong together: --separate.")
+    assert told.rstrip().endswith("--separate finds the domains of sections that do not belong together.")
     command("domains", table, *DOMAINS, "--out", out)
     assert set(pd.read_csv(out / "domains.csv")["section"].astype(str)) == {"151673", "mouse", "other"}
 
