@@ -475,7 +475,12 @@ def test_an_existing_folder_and_names_that_meet(tmp_path):
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"already holds results\. Choose another folder, or pass overwrite=True"):
         hq.io.export({"a": adata}, tmp_path / "out", to="loupe")
+    with pytest.raises(FileExistsError, match=r"not of an export \('mine\.txt'\) and would be lost"):
+        hq.io.export({"a": adata}, tmp_path / "out", to="loupe", overwrite=True)
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+    (tmp_path / "out" / "mine.txt").rename(tmp_path / "mine.txt")
+    (tmp_path / "out" / ".DS_Store").touch()  # of macOS, which looked into the folder
+    hq.io.export({"b": adata}, tmp_path / "out", to=["loupe", "seurat"], overwrite=True)
     hq.io.export({"a": adata}, tmp_path / "out", to="loupe", overwrite=True)
     assert [path.name for path in (tmp_path / "out").rglob("*.csv")] == ["a.csv"]
     with pytest.raises(ValueError, match=r"'A/1' and 'a:1' would have the same file names \(a_1\)"):

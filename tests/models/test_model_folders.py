@@ -293,7 +293,7 @@ def test_files_of_others_are_never_replaced(model, tmp_path):
         lambda out: pull_model(model, out, overwrite=True),
         lambda out: trained.save(out, overwrite=True),
     ):
-        with pytest.raises(FileExistsError, match=r"not of a model \('thesis\.txt'\), and would lose them"):
+        with pytest.raises(FileExistsError, match=r"not of a model \('thesis\.txt'\) and would be lost"):
             write(home)
         with pytest.raises(FileExistsError, match="notes is a file"):
             write(file)

@@ -13,9 +13,8 @@ from anndata import AnnData
 from safetensors import SafetensorError
 
 import histoquilt
-from histoquilt._base import listed
 from histoquilt.models._card import MODEL_CARD, model_card
-from histoquilt.runtime import atomic_folder, file_sha256
+from histoquilt.runtime import atomic_folder, file_sha256, refuse_foreign
 from histoquilt.study import spot_centres
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ MODEL_FILES = "weights.safetensors", "config.json", "arrays.npz", "genes.txt", "
 _WEIGHTS, _CONFIG, _ARRAYS, _GENES, _PROVENANCE = MODEL_FILES
 # raised by files that are not what they should be
 DAMAGED = (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile)
-_RUN_RECORD = "run.json"  # that histoquilt train adds
+MODEL_FOLDER = {*MODEL_FILES, MODEL_CARD, "run.json"}  # which histoquilt train adds
 _DIGESTS = "files"  # entry of the provenance: file -> SHA-256
 
 
@@ -47,7 +46,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: str | PathLike[str], *, ove
     Raises ``FileExistsError`` if it is not empty and ``overwrite`` is false, or if it holds anything but a model.
     """
     if overwrite:
-        refuse_foreign(Path(folder))
+        refuse_foreign(Path(folder), MODEL_FOLDER, "a model")
     with atomic_folder(folder, overwrite=overwrite) as unfinished:
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
         (unfinished / _WEIGHTS).write_bytes(_serialised(weights))
@@ -68,19 +67,6 @@ def _serialised(weights: "dict[str, Tensor]") -> bytes:
     from safetensors.torch import save as save_tensors
 
     return save_tensors(weights)
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Raise ``FileExistsError`` for a file, or a folder with files that are not of a model, which none may replace."""
-    if folder.is_file():
-        raise FileExistsError(f"{folder} is a file. Choose another name for the model folder.")
-    ours = {*MODEL_FILES, MODEL_CARD, _RUN_RECORD}
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
-    if foreign:
-        raise FileExistsError(
-            f"{folder} holds files that are not of a model ({listed(foreign, 3)}), and would lose them. Choose another "
-            "folder, or move them away."
-        )
 
 
 def file_digests(folder: Path) -> dict[str, str]:

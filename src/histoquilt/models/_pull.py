@@ -9,9 +9,9 @@ from typing import Any
 
 from histoquilt._base import argument, require
 from histoquilt.models._card import MODEL_CARD, NOT_RECORDED, encoders_of, licence_in
-from histoquilt.models._checkpoint import DAMAGED, MODEL_FILES, read_record, refuse_foreign
+from histoquilt.models._checkpoint import DAMAGED, MODEL_FILES, MODEL_FOLDER, read_record
 from histoquilt.models._folders import changed_files, describe_model, foreign_content, has_digests
-from histoquilt.runtime import atomic_folder, logger, refuse_existing, warn_user
+from histoquilt.runtime import atomic_folder, logger, refuse_existing, refuse_foreign, warn_user
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -76,7 +76,7 @@ def pull_model(
     ([], 'copy')
     """
     refuse_existing(Path(out), overwrite=overwrite)
-    refuse_foreign(Path(out))
+    refuse_foreign(Path(out), MODEL_FOLDER, "a model")
     given = Path(source).expanduser()
     if given.is_dir():
         folder = _snapshot(given, revision)

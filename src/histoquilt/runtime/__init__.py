@@ -1,6 +1,13 @@
 """How things run: devices, threads, memory, processes, atomic files, workers, log and progress bar."""
 
-from histoquilt.runtime._atomic import atomic_file, atomic_folder, folder_written_to, progress_folder, refuse_existing
+from histoquilt.runtime._atomic import (
+    atomic_file,
+    atomic_folder,
+    folder_written_to,
+    progress_folder,
+    refuse_existing,
+    refuse_foreign,
+)
 from histoquilt.runtime._dask import LOCAL, connect
 from histoquilt.runtime._device import resolve_device, torch_generator
 from histoquilt.runtime._digest import file_sha256
@@ -27,6 +34,6 @@ __all__ = [
     "LOCAL", "Advance", "Stages", "WorkerError", "Workers", "atomic_file", "atomic_folder", "available_bytes",
     "broadcast", "check_same", "connect", "file_sha256", "folder_written_to", "group_size", "in_words", "is_main",
     "log_prefix", "logger", "n_processes", "n_processes_here", "numba_beside_torch", "others_named", "peak_bytes",
-    "progress_bar", "progress_folder", "rank", "refuse_existing", "resolve_device", "run_each", "stage",
-    "start_group", "summed", "threads_in_use", "threads_to_use", "torch_generator", "use_threads", "warn_user",
+    "progress_bar", "progress_folder", "rank", "refuse_existing", "refuse_foreign", "resolve_device", "run_each",
+    "stage", "start_group", "summed", "threads_in_use", "threads_to_use", "torch_generator", "use_threads", "warn_user",
 ]  # fmt: skip

@@ -4,12 +4,12 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from histoquilt._base import argument
+from histoquilt._base import argument, listed
 
 
 @contextmanager
@@ -135,6 +135,33 @@ def refuse_existing(path: Path, *, overwrite: bool, workplace: Path | None = Non
     if taken and not overwrite:
         raise FileExistsError(
             f"{path} already holds results. Choose another folder, or pass {argument('overwrite', True)}."
+        )
+
+
+def refuse_foreign(path: Path, ours: Collection[str], what: str) -> None:
+    """Raise ``FileExistsError`` if ``path`` is a file, or a folder with other entries than ``ours``, those of ``what``.
+
+    Call it before a folder is replaced, which deletes what is in it.
+
+    Examples
+    --------
+    >>> from histoquilt.runtime import refuse_foreign
+    >>> path = getfixture("tmp_path")
+    >>> (path / "genes.txt").touch()
+    >>> refuse_foreign(path, {"genes.txt"}, "a model")
+    >>> refuse_foreign(path, {"config.json"}, "a model")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    FileExistsError: ... holds what is not of a model ('genes.txt') and would be lost. Choose another folder...
+    """
+    if path.is_file():
+        raise FileExistsError(f"{path} is a file, and {what} is a folder. Choose another name.")
+    entries = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    foreign = [name for name in entries if name not in ours and name != ".DS_Store"]  # which macOS adds
+    if foreign:
+        raise FileExistsError(
+            f"{path} holds what is not of {what} ({listed(foreign, 3)}) and would be lost. Choose another folder, or "
+            "move it away."
         )
 
 

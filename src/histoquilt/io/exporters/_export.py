@@ -11,7 +11,7 @@ from anndata import AnnData
 from histoquilt._base import EXPORTERS, Keys, check_option_names, is_installed, listed
 from histoquilt.io._files import PathLike
 from histoquilt.io.exporters._protocol import ExportedSection, Exporter, ExportOptions
-from histoquilt.runtime import atomic_folder, refuse_existing
+from histoquilt.runtime import atomic_folder, refuse_existing, refuse_foreign
 from histoquilt.study import Section, Sections, Slots, Study, image_libraries
 
 
@@ -46,7 +46,7 @@ def export(
     spatial_key
         Key in ``obsm`` of the spot centres.
     overwrite
-        If true, replace an existing folder.
+        If true, replace a folder of earlier exports.
     more
         Fields of :class:`ExportOptions`, as ``genes`` or ``mpp``; they override ``options``.
 
@@ -64,7 +64,7 @@ def export(
     ImportError
         A package that an exporter needs is not installed.
     FileExistsError
-        ``folder`` holds something and ``overwrite`` is false.
+        ``folder`` holds something and ``overwrite`` is false, or something that is not of an export.
     TypeError
         An option does not exist.
 
@@ -80,6 +80,7 @@ def export(
     exporters, options = get_exporters(to), _options(options, more)
     folder = Path(folder).expanduser()
     refuse_existing(folder, overwrite=overwrite)
+    refuse_foreign(folder, EXPORTERS.names(), "an export")
     sections = _sections(adata, section_key, spatial_key)
     with atomic_folder(folder, overwrite=overwrite) as beside:
         return [folder / path for path in write_exports(sections, beside, exporters, options)]
