@@ -8,6 +8,7 @@ from histoquilt._base._optional import is_installed, require
 from histoquilt._base._protocols import PatchEncoder, SlideImage
 from histoquilt._base._read_options import DEFAULT_READ_OPTIONS, ReadOptions, is_samples_table
 from histoquilt._base._registry import (
+    DEFAULT_ENCODER,
     DOMAIN_MODELS,
     ENCODERS,
     EXPORTERS,
@@ -31,9 +32,10 @@ from histoquilt._base._words import (
 )
 
 __all__ = [
-    "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS", "LEAST_MPP", "MOST_MPP",
-    "READERS", "SECTION_FILES", "STUDY_LAYOUTS", "Keys", "MissingKey", "PatchEncoder", "ReadOptions", "Registry",
-    "SlideImage", "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains", "check_option_names",
-    "check_positive", "close_matches", "coordinate_columns", "depth_column", "either", "is_at_a_command",
-    "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "printable", "require", "visible",
+    "DEFAULT_ENCODER", "DEFAULT_READ_OPTIONS", "DOMAIN_MODELS", "ENCODERS", "EXPORTERS", "EXPRESSION_MODELS",
+    "LEAST_MPP", "MOST_MPP", "READERS", "SECTION_FILES", "STUDY_LAYOUTS", "Keys", "MissingKey", "PatchEncoder",
+    "ReadOptions", "Registry", "SlideImage", "argument", "at_a_command", "camera_bits", "check_mpp", "check_n_domains",
+    "check_option_names", "check_positive", "close_matches", "coordinate_columns", "depth_column", "either",
+    "is_at_a_command", "is_embedding", "is_installed", "is_samples_table", "listed", "message_of", "printable",
+    "require", "visible",
 ]  # fmt: skip

@@ -145,6 +145,9 @@ ENCODERS = Registry(
     },
 )
 
+#: Name of the encoder that is used if none is given.
+DEFAULT_ENCODER = "he_texture"
+
 #: Readers of other packages: objects with ``label``, ``recognises(path)`` and ``read(path)``, see
 #: :class:`histoquilt.io.Reader`. Our own platforms are recognised first.
 READERS = Registry("reader", "histoquilt.readers", {})

@@ -21,9 +21,8 @@ from histoquilt.evaluate._tables import (
 )
 
 __all__ = [
-    "PLAIN_RIDGE", "Contender", "Evaluation", "EvaluationStudy", "Fold", "Run", "check_images",
-    "check_sections", "contenders",
-    "difference_table", "enrichment_table", "fold_table", "gene_summary", "gene_table", "hest_of_folds",
+    "PLAIN_RIDGE", "Contender", "Evaluation", "EvaluationStudy", "Fold", "Run", "check_images", "check_sections",
+    "contenders", "difference_table", "enrichment_table", "fold_table", "gene_summary", "gene_table", "hest_of_folds",
     "hest_overview", "hest_probe", "hest_table", "interval_table", "match_markers", "n_runs", "new_model",
     "plan_folds", "published_table", "read_evaluation_study", "run_fold", "score_table", "shown_label",
     "structure_table", "without_untrained",

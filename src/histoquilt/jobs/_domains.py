@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from histoquilt._base import DOMAIN_MODELS, Keys, MissingKey, argument, is_samples_table
+from histoquilt._base import DEFAULT_ENCODER, DOMAIN_MODELS, Keys, MissingKey, argument, is_samples_table
 from histoquilt.jobs._annotations import AnnotationPlace
 from histoquilt.jobs._export import add_exports, check_exports
 from histoquilt.jobs._inputs import CheckedInputs, Needs, at_most, check_paths, read_inputs
@@ -440,7 +440,7 @@ def _digest_images(found: CheckedInputs, study: Mapping[str, Any], asked: Domain
     if not embeds:
         return None
     found.add_images()
-    return im.get_encoder(asked.encoder or "he_texture", device=device).digest
+    return im.get_encoder(asked.encoder or DEFAULT_ENCODER, device=device).digest
 
 
 def _check_label_key(sections: Mapping[str, Any], label_key: str | None) -> None:

@@ -49,13 +49,8 @@ def load(folder: str | PathLike[str], *, device: "str | torch.device" = "auto") 
     torch_device = resolve_device(device, sparse=kind.has_network)
     try:
         return kind.from_checkpoint(checkpoint, torch_device)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # files that do not belong together
+    # files that do not belong together
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"The model folder {folder} is corrupted: its files do not fit together ({error}). "
             "Save the model again with .save()."

@@ -84,11 +84,11 @@ def pull_model(
         _show_licences(folder, str(source))
     elif _REPOSITORY.fullmatch(str(source)):
         folder = _from_hub(str(source), revision, cache, offline)
+        _refuse_links(folder)
     else:
         raise FileNotFoundError(
             f"There is no model folder {source}; a repository of the Hugging Face Hub is named ORGANISATION/NAME."
         )
-    _refuse_links(folder)
     found = describe_model(folder)
     if digest is not None and (len(digest) < 12 or not found.digest.startswith(digest.lower())):
         raise ValueError(

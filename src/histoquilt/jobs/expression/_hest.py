@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import Keys, argument, listed
+from histoquilt._base import DEFAULT_ENCODER, Keys, argument, listed, visible
 from histoquilt.jobs._inputs import file_digests
 from histoquilt.jobs.expression._evaluate import EvaluateConfig, EvaluateResult, write_evaluation
-from histoquilt.jobs.expression._images import DEFAULT_ENCODER
 from histoquilt.jobs.work._errors import JobError, about, one_line
 from histoquilt.jobs.work._options import one_or_more
 from histoquilt.jobs.work._output import check_out
@@ -121,7 +120,7 @@ def _folders_of_tasks(folder: Path, *, every: bool) -> list[Path]:
 
     if not folder.is_dir():
         raise JobError(f"{folder} is no folder. Name that of a task of HEST-Bench, or of several.")
-    inside = sorted(path for path in folder.iterdir() if is_hest_task(path) and not path.name.startswith("."))
+    inside = sorted(path for path in visible(folder) if is_hest_task(path))
     if every:
         if not inside:
             raise JobError(f"{folder} holds no folder of a HEST-Bench task (with splits/ and var_50genes.json).")

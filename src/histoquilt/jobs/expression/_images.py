@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoquilt._base import Keys, argument, either, is_samples_table
+from histoquilt._base import DEFAULT_ENCODER, Keys, argument, either, is_samples_table
 from histoquilt.jobs._annotations import AnnotationPlace
 from histoquilt.jobs._inputs import NO_ANNOTATIONS, CheckedInputs, Needs, file_digests, leave_out, read_inputs
 from histoquilt.jobs.expression._embed_one import (
@@ -24,8 +24,6 @@ from histoquilt.runtime import Workers, logger, progress_bar, run_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-DEFAULT_ENCODER = "he_texture"
 
 
 @dataclass(frozen=True, kw_only=True)

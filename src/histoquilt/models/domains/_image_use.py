@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 from anndata import AnnData
 
-from histoquilt._base import PatchEncoder, argument, listed
+from histoquilt._base import DEFAULT_ENCODER, PatchEncoder, argument, listed
 from histoquilt.im import default_keys, embed_section, embedding_keys_of, get_encoder
 from histoquilt.models._domain_model import DomainModel
 from histoquilt.models.domains._feature_config import ImageRole
@@ -80,7 +80,7 @@ class ImageUse:
         """
         keys, new = embedding_keys_of(sections, image_key=self.key, encoder=self.encoder), None
         if keys is None:
-            encoder = self.encoder or "he_texture"
+            encoder = self.encoder or DEFAULT_ENCODER
             new = NewEmbeddings(sections, get_encoder(encoder) if isinstance(encoder, str) else encoder)
             keys = (new.key,)
         settings: Any = model.config
